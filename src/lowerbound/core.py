@@ -1,0 +1,154 @@
+"""The names through which everything composes: Batch, Model, Posterior, Draw, Objective.
+
+A model supplies the prior p(z) and the likelihood p(x|z); a posterior supplies q(z|x); an objective says how a
+draw of both becomes a loss. Models and posteriors never know each other: they meet in ``Model.draw``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cached_property
+from typing import NamedTuple, Protocol, runtime_checkable
+
+import torch
+from torch import Tensor, nn
+
+from lowerbound.distributions import Likelihood, Noise, event_sum
+
+
+class Batch(NamedTuple):
+    """Some rows of the data.
+
+    Attributes
+    ----------
+    x : Tensor, shape (B, *event)
+        The values, in the units that the model works in.
+    mask : Tensor of bool, shape (B, *event)
+        True where an entry is observed and counted in the density.
+    index : Tensor of int64, shape (B,)
+        The rows' places in the data set.
+    """
+
+    x: Tensor
+    mask: Tensor
+    index: Tensor
+
+
+class Prior(Protocol):
+    """p(z): ``log_prob(z)`` is ``(S, B)``, ``rsample(shape, noise)`` is ``(*shape, D)``."""
+
+    def log_prob(self, z: Tensor) -> Tensor: ...  # noqa: D102
+    def rsample(self, shape, noise: Noise) -> Tensor: ...  # noqa: D102
+
+
+@runtime_checkable
+class LatentDistribution(Protocol):
+    """q(z|x) for the rows of a batch; ``kl_to_standard_normal`` is closed-form, ``(B, G)``, G groups."""
+
+    mean: Tensor
+
+    @property
+    def scale(self) -> Tensor: ...  # noqa: D102
+    @property
+    def scale_tril(self) -> Tensor: ...  # noqa: D102
+    def log_prob(self, z: Tensor) -> Tensor: ...  # noqa: D102
+    def rsample(self, shape, noise: Noise) -> Tensor: ...  # noqa: D102
+    def kl_to_standard_normal(self) -> Tensor: ...  # noqa: D102
+
+
+class Posterior(Protocol):
+    """Called with a batch, returns q(z|x) for its rows."""
+
+    def __call__(self, batch: Batch) -> LatentDistribution: ...
+
+
+@dataclass
+class Draw:
+    """What one pass yields; a term is computed when an objective asks for it.
+
+    Attributes
+    ----------
+    z : Tensor, shape (S, B, D)
+    log_px : Tensor, shape (S, B)
+        log p(x|z), in nats a row.
+    """
+
+    z: Tensor
+    log_px: Tensor
+    prior: Prior
+    posterior: LatentDistribution
+
+    @cached_property
+    def log_pz(self) -> Tensor:
+        """log p(z), shape (S, B)."""
+        return self.prior.log_prob(self.z)
+
+    @cached_property
+    def log_qz(self) -> Tensor:
+        """log q(z|x), shape (S, B)."""
+        return self.posterior.log_prob(self.z)
+
+    @cached_property
+    def kl(self) -> Tensor:
+        """KL(q(z|x) ‖ p(z)) in groups, shape (B, G)."""
+        return self.posterior.kl_to_standard_normal()
+
+    @property
+    def log_w(self) -> Tensor:
+        """The log importance weight log p(x, z) − log q(z|x), shape (S, B)."""
+        return self.log_px + self.log_pz - self.log_qz
+
+
+@dataclass
+class ObjectiveState:
+    """What changes in training and is saved with a checkpoint."""
+
+    step: int = 0
+
+
+@dataclass(frozen=True)
+class Objective:
+    """A loss and the way its draws must be made, bound together.
+
+    Attributes
+    ----------
+    loss : callable
+        ``(Draw, ObjectiveState) → (B,)``: the loss of every row, in nats.
+    samples : int
+        S, how many z are drawn for each row.
+    """
+
+    loss: Callable[[Draw, ObjectiveState], Tensor]
+    samples: int = 1
+
+
+class Model(nn.Module):
+    """A latent-variable model p(x, z) = p(z) p(x|z); a subclass supplies ``prior`` and ``likelihood``."""
+
+    log_unit: Tensor | None = None  # (*event): log of the user's units in one unit of x, for densities
+
+    def prior(self) -> Prior:
+        """p(z)."""
+        raise NotImplementedError(f"{type(self).__name__} does not define its prior")
+
+    def likelihood(self, z: Tensor) -> Likelihood:
+        """p(x|z) for ``z`` of shape (S, B, D)."""
+        raise NotImplementedError(f"{type(self).__name__} does not define its likelihood")
+
+    def log_px(self, batch: Batch, z: Tensor) -> Tensor:
+        """log p(x|z) of the observed entries, in nats and the user's units, shape (S, B)."""
+        log_px = event_sum(self.likelihood(z).log_prob(batch.x), batch.mask)
+        if self.log_unit is None:
+            return log_px
+        return log_px - event_sum(self.log_unit, batch.mask)  # |dx̃/dx| = 1/unit for every observed entry
+
+    def log_joint(self, batch: Batch, z: Tensor) -> Tensor:
+        """log p(x, z) = log p(x|z) + log p(z), shape (S, B)."""
+        return self.log_px(batch, z) + self.prior().log_prob(z)
+
+    def draw(self, batch: Batch, posterior: Posterior, objective: Objective, noise: Noise) -> Draw:
+        """Draw ``objective.samples`` latent vectors for every row from the posterior and score x under each."""
+        q = posterior(batch)
+        z = q.rsample((objective.samples,), noise)
+        return Draw(z, self.log_px(batch, z), self.prior(), q)

@@ -1,0 +1,1 @@
+"""Ways to q(z|x), and the objectives that fit it."""

@@ -1,0 +1,1 @@
+"""Models of p(x): each supplies its conditionals and nothing else."""

@@ -1,0 +1,117 @@
+"""The variational autoencoder's p: z ~ N(0, I), x ~ p(x | network of z).
+
+An infinite mixture whose components' parameters are a network of z (Kingma & Welling, 2014, arXiv:1312.6114;
+Rezende et al., 2014, arXiv:1401.4082). The encoder, the network half of q(z|x), is built here too, because it
+is a conditional like the decoder.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+
+from lowerbound.core import LatentDistribution, Model
+from lowerbound.distributions import Likelihood, StandardNormal
+from lowerbound.nn.heads import GaussianHead, LikelihoodHead
+from lowerbound.nn.initialization import linear
+
+
+class Encoder(nn.Module):
+    """x → q(z|x): what the network sees of x, the network, the head."""
+
+    def __init__(self, inputs: nn.Module, network: nn.Module, head: GaussianHead) -> None:
+        super().__init__()
+        self.inputs, self.network, self.head = inputs, network, head
+
+    def forward(self, x: Tensor) -> LatentDistribution:
+        """(B, *event) → q(z|x)."""
+        return self.head(self.network(self.inputs(x)))
+
+
+class Decoder(nn.Module):
+    """z → p(x|z): the network, the head."""
+
+    def __init__(self, network: nn.Module, head: LikelihoodHead) -> None:
+        super().__init__()
+        self.network, self.head = network, head
+
+    def forward(self, z: Tensor) -> Likelihood:
+        """(S, B, D) → p(x|z) with parameters of shape (S, B, *event)."""
+        return self.head(self.network(z.flatten(0, 1)).unflatten(0, z.shape[:2]))
+
+
+class LatentModel(Model):
+    """One level of latent variables.
+
+    Parameters
+    ----------
+    decoder : Decoder
+    latent_dim : int
+        D.
+    log_unit : Tensor, shape (*event), optional
+        log of the user's units in one unit of x: with standardized data, the log standard deviations. Densities
+        are reported in the user's units, so this is the Jacobian. None when x is discrete.
+    """
+
+    def __init__(self, decoder: Decoder, latent_dim: int, log_unit: Tensor | None = None) -> None:
+        super().__init__()
+        self.decoder, self.latent_dim = decoder, latent_dim
+        self.register_buffer("log_unit", log_unit)
+        self.register_buffer("_like", torch.empty(0), persistent=False)
+
+    def prior(self) -> StandardNormal:
+        """N(0, I)."""
+        return StandardNormal(self.latent_dim, self._like)
+
+    def likelihood(self, z: Tensor) -> Likelihood:
+        """p(x|z) for z of shape (S, B, D)."""
+        return self.decoder(z)
+
+
+class OwnEncoder(nn.Module):
+    """A user's module with a linear layer that maps its features to what the head needs.
+
+    The module is copied; it takes ``(B, *event)`` and returns features ``(B, h)`` of any width.
+    """
+
+    def __init__(self, module: nn.Module, example: Tensor, n_features_out: int, generator: torch.Generator) -> None:
+        super().__init__()
+        self.module = copy.deepcopy(module)
+        with torch.no_grad():
+            features = self.module.eval()(example)
+        if not isinstance(features, Tensor) or features.ndim < 2 or len(features) != len(example):
+            shape = tuple(features.shape) if isinstance(features, Tensor) else type(features).__name__
+            raise ValueError(
+                f"the encoder must return features of shape (batch, ...), one row for each of its input's; "
+                f"for input of shape {tuple(example.shape)} it returned {shape}"
+            )
+        self.layer = linear(features[0].numel(), n_features_out, generator)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(B, *event) → (B, n_features_out)."""
+        return self.layer(self.module(x).flatten(1))
+
+
+class OwnDecoder(nn.Module):
+    """A user's module from ``(N, D)`` to P numbers for every entry, and a bias that is filled from the data."""
+
+    def __init__(self, module: nn.Module, latent_dim: int, event_shape: Sequence[int], n_parameters: int) -> None:
+        super().__init__()
+        self.module = copy.deepcopy(module)
+        self.output_shape = (n_parameters, *event_shape)
+        self.bias = nn.Parameter(torch.zeros(self.output_shape))
+        with torch.no_grad():
+            output = self.module.eval()(torch.zeros(2, latent_dim))
+        if output.shape[1:].numel() != self.bias.numel() or len(output) != 2:
+            wanted = event_shape if n_parameters == 1 else self.output_shape
+            raise ValueError(
+                f"the decoder must return (batch, {', '.join(map(str, wanted))}): {n_parameters} parameter(s) for "
+                f"every entry of x; for z of shape (2, {latent_dim}) it returned {tuple(output.shape)}"
+            )
+
+    def forward(self, z: Tensor) -> Tensor:
+        """(N, D) → (N, P, *event)."""
+        return self.module(z).reshape(-1, *self.output_shape) + self.bias

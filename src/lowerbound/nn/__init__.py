@@ -1,0 +1,1 @@
+"""Networks and heads: features in, parameters of a distribution out."""

@@ -1,0 +1,31 @@
+"""Layers whose weights come from a generator that is passed in."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import nn
+from torch.nn.utils import skip_init
+
+
+def initialize_(module: nn.Module, generator: torch.Generator) -> None:
+    """Draw all weights of linear and convolutional layers from U(±1/√fan_in) and set their biases to zero.
+
+    The bound is PyTorch's own (He et al., 2015, arXiv:1502.01852, with a = √5).
+    """
+    for layer in module.modules():
+        if isinstance(layer, (nn.Linear, nn.modules.conv._ConvNd)):
+            bound = 1 / math.sqrt(nn.init._calculate_correct_fan(layer.weight, "fan_in"))
+            nn.init.uniform_(layer.weight, -bound, bound, generator=generator)
+            if layer.bias is not None:
+                nn.init.zeros_(layer.bias)
+
+
+def linear(n_in: int, n_out: int, generator: torch.Generator, *, zero: bool = False) -> nn.Linear:
+    """A linear layer drawn from ``generator``, or one that starts as the zero map."""
+    layer = skip_init(nn.Linear, n_in, n_out)
+    initialize_(layer, generator)
+    if zero:
+        nn.init.zeros_(layer.weight)
+    return layer

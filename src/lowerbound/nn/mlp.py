@@ -1,0 +1,74 @@
+"""Multilayer perceptrons for rows of any shape."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from itertools import pairwise
+
+import torch
+from torch import Tensor, nn
+
+from lowerbound.nn.initialization import linear
+
+ACTIVATIONS: dict[str, type[nn.Module]] = {
+    "relu": nn.ReLU,
+    "tanh": nn.Tanh,
+    "silu": nn.SiLU,
+    "gelu": nn.GELU,
+    "elu": nn.ELU,
+    "softplus": nn.Softplus,
+}
+
+
+def mlp(sizes: Sequence[int], activation: str, generator: torch.Generator) -> nn.Sequential:
+    """Linear layers of the given sizes with an activation between them; the last layer has none."""
+    layers: list[nn.Module] = []
+    for n_in, n_out in pairwise(sizes):
+        layers += [linear(n_in, n_out, generator), ACTIVATIONS[activation]()]
+    return nn.Sequential(*layers[:-1])
+
+
+class MLPEncoder(nn.Module):
+    """(B, *event) → (B, n_features_out)."""
+
+    def __init__(
+        self,
+        event_shape: Sequence[int],
+        n_features_out: int,
+        hidden_layer_sizes: Sequence[int],
+        activation: str,
+        generator: torch.Generator,
+    ) -> None:
+        super().__init__()
+        self.layers = mlp([math.prod(event_shape), *hidden_layer_sizes, n_features_out], activation, generator)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """``x`` flattened through the layers."""
+        return self.layers(x.flatten(1))
+
+
+class MLPDecoder(nn.Module):
+    """(N, D) → (N, P, *event): P parameters for every entry."""
+
+    def __init__(
+        self,
+        latent_dim: int,
+        event_shape: Sequence[int],
+        n_parameters: int,
+        hidden_layer_sizes: Sequence[int],
+        activation: str,
+        generator: torch.Generator,
+    ) -> None:
+        super().__init__()
+        self.output_shape = (n_parameters, *event_shape)
+        self.layers = mlp([latent_dim, *hidden_layer_sizes, math.prod(self.output_shape)], activation, generator)
+
+    @property
+    def bias(self) -> Tensor:
+        """The output's bias, shape (P, *event), to be filled from the data."""
+        return self.layers[-1].bias.view(self.output_shape)
+
+    def forward(self, z: Tensor) -> Tensor:
+        """``z`` through the layers, shaped as the event."""
+        return self.layers(z).view(-1, *self.output_shape)
