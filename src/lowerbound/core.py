@@ -117,10 +117,13 @@ class Objective:
         ``(Draw, ObjectiveState) → (B,)``: the loss of every row, in nats.
     samples : int
         S, how many z are drawn for each row.
+    warmup_steps : int
+        Steps during which the loss is not yet what it is going to be.
     """
 
     loss: Callable[[Draw, ObjectiveState], Tensor]
     samples: int = 1
+    warmup_steps: int = 0
 
 
 class Model(nn.Module):

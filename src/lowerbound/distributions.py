@@ -9,16 +9,24 @@ vector of ``D`` numbers a row: its ``log_prob`` is already summed, shape ``(S, B
 from __future__ import annotations
 
 import math
+import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
 LOG_2PI = math.log(2 * math.pi)
 N_LEVELS = 256  # of an 8-bit image
+
+
+def make_generator(seed: int, purpose: str, device: torch.device | str = "cpu") -> torch.Generator:
+    """A generator of its own for each purpose ("weights", "order", "noise", …), all from one seed."""
+    state = np.random.SeedSequence([seed, zlib.crc32(purpose.encode())]).generate_state(1, np.uint64)
+    return torch.Generator(device).manual_seed(int(state[0]) >> 1)
 
 
 @dataclass
@@ -36,6 +44,14 @@ class Noise:
 
     generator: torch.Generator
     shared: bool = False
+
+    def __post_init__(self) -> None:
+        self._start = self.generator.get_state() if self.shared else None
+
+    def restart(self) -> None:
+        """Go back to the first number when rows share them; called before every batch."""
+        if self._start is not None:
+            self.generator.set_state(self._start)
 
     def normal(self, shape: Sequence[int], like: Tensor) -> Tensor:
         """Standard normal numbers of shape ``(S, B, ...)``, with the dtype and device of ``like``."""

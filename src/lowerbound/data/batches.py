@@ -58,6 +58,8 @@ class Rows:
         for first in range(start * batch_size, n, batch_size):
             rows = slice(first, first + batch_size)
             index = torch.arange(n)[rows] if shuffled is None else shuffled[rows]
+            if noise is not None:
+                noise.restart()
             raw = self.raw[rows] if shuffled is None else self.raw[index.to(self.raw.device)]
             x = self.prepare(raw.to(self.device), noise)
             yield Batch(x, self.mask.expand_as(x), index)

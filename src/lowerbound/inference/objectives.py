@@ -32,7 +32,7 @@ def elbo(
         warmup = min(1.0, state.step / kl_warmup_steps) if kl_warmup_steps else 1.0
         return kl_weight * warmup * _at_least(draw.kl, free_bits) - draw.log_px.mean(0)
 
-    return Objective(loss, n_samples)
+    return Objective(loss, n_samples, kl_warmup_steps)
 
 
 def _at_least(kl: Tensor, free_bits: float) -> Tensor:

@@ -1,0 +1,357 @@
+"""What the rows of a data set are, and the way between the user's units and the model's.
+
+Real values are standardized and kept as float32; 0/1 data and 8-bit images are kept as bytes; levels of a
+category as integers. Images have events of shape (C, H, W), whatever the order of the user's axes; everything
+else is (F,).
+"""
+
+from __future__ import annotations
+
+import math
+import warnings
+from dataclasses import asdict, dataclass, replace
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from lowerbound.distributions import N_LEVELS, Noise
+
+LIKELIHOODS = ("gaussian", "bernoulli", "categorical", "discretized_logistic")
+MAX_CATEGORIES = 1024
+PROBABILITY_LIMIT = 1e-3  # output biases are logits of pixel means clipped to [.001, .999]
+
+
+class ConstantFeatureWarning(UserWarning):
+    """A feature has one value only, so it is kept out of the density."""
+
+
+class LikelihoodError(ValueError):
+    """The likelihood can't describe the data; the message names one that can."""
+
+
+@dataclass(frozen=True)
+class Schema:
+    """What the rows are. Arrays have the event's shape.
+
+    Attributes
+    ----------
+    likelihood : str
+        One of ``LIKELIHOODS``.
+    row_shape : tuple of int
+        Shape of a row as the user gives it.
+    event_shape : tuple of int
+        Shape of a row as the networks see it.
+    channels_last : bool
+        The user's images are (H, W, C).
+    dtype : str
+        The user's dtype, for the draws that are given back.
+    binarize : {None, "sample", "threshold"}
+    grey_levels : int
+        What stands for 1 in grey values to be binarized: 255 for bytes, else 1.
+    n_levels : int
+        K of a categorical likelihood.
+    location, unit : ndarray of float64
+        Real values enter the model as (x − location)/unit.
+    mean, spread : ndarray of float64
+        Mean and standard deviation of the features, in the model's units.
+    counted : ndarray of bool
+        False for constant features, which are kept out of the density.
+    frequencies : ndarray of float64, shape (K, *event)
+        How often each level of a categorical feature occurs; empty otherwise.
+    """
+
+    likelihood: str
+    row_shape: tuple[int, ...]
+    event_shape: tuple[int, ...]
+    channels_last: bool
+    dtype: str
+    binarize: str | None
+    grey_levels: int
+    n_levels: int
+    location: np.ndarray
+    unit: np.ndarray
+    mean: np.ndarray
+    spread: np.ndarray
+    counted: np.ndarray
+    frequencies: np.ndarray
+
+    ARRAYS = ("location", "unit", "mean", "spread", "counted", "frequencies")
+
+    @property
+    def is_image(self) -> bool:
+        """Events are (C, H, W)."""
+        return len(self.event_shape) == 3
+
+    @property
+    def is_discrete(self) -> bool:
+        """log p(x) is a log-probability, so that it can be read in bits."""
+        return self.likelihood != "gaussian"
+
+    @property
+    def n_dimensions(self) -> int:
+        """Entries of a row that count in the density."""
+        return int(self.counted.sum())
+
+    def to_event(self, X: np.ndarray) -> np.ndarray:
+        """(n, *row) → (n, *event), a view."""
+        if self.channels_last:
+            return np.moveaxis(X.reshape(len(X), *self._image_shape()), -1, 1)
+        return X.reshape(len(X), *self.event_shape)
+
+    def to_rows(self, x: np.ndarray) -> np.ndarray:
+        """(n, *event) → (n, *row)."""
+        if self.channels_last:
+            x = np.moveaxis(x, 1, -1)
+        return np.ascontiguousarray(x).reshape(len(x), *self.row_shape)
+
+    def _image_shape(self) -> tuple[int, ...]:
+        channels, height, width = self.event_shape
+        return (height, width, channels)
+
+    def store(self, X: np.ndarray, dtype: torch.dtype = torch.float32) -> Tensor:
+        """The user's rows as they are kept for the model, shape (n, *event): bytes, levels or real numbers."""
+        if X.shape[1:] != self.row_shape:
+            raise ValueError(f"rows have shape {X.shape[1:]}, but the model was fitted to rows of shape {self.row_shape}")
+        self.check(X)
+        x = self.to_event(X)
+        if self.likelihood == "gaussian":
+            return torch.from_numpy(((x - self.location) / self.unit)).to(dtype)
+        if self.likelihood == "categorical":
+            return torch.from_numpy(x.astype(np.int16 if self.n_levels > N_LEVELS else np.uint8))
+        if self.binarize and x.dtype != np.uint8 and x.dtype != bool:
+            return torch.from_numpy(np.ascontiguousarray(x, np.float32))
+        return torch.from_numpy(np.ascontiguousarray(x).astype(np.uint8, copy=False))
+
+    def prepare(self, raw: Tensor, noise: Noise | None, dtype: torch.dtype = torch.float32) -> Tensor:
+        """Rows as they are kept → x as the model reads it; grey values become 0 or 1 here."""
+        x = raw.to(dtype)
+        if self.binarize == "threshold":
+            return (x >= 0.5 * self.grey_levels).to(dtype)
+        if self.binarize == "sample":
+            if noise is None:
+                raise ValueError("binarize='sample' needs noise to draw from")
+            return (noise.uniform((1, *x.shape), x)[0] * self.grey_levels < x).to(dtype)
+        return x
+
+    def restore(self, x: Tensor, *, expected: bool) -> np.ndarray:
+        """x from the model, (n, *event), in the user's units and shape.
+
+        Parameters
+        ----------
+        x : Tensor
+        expected : bool
+            x is an expectation, so it stays real; else it is a draw, given in the user's dtype. Grey values that
+            were binarized come back as probabilities or as 0 and 1.
+        """
+        values = x.detach().cpu().double().numpy()
+        if self.likelihood == "gaussian":
+            values = values * self.unit + self.location
+        dtype = np.dtype(self.dtype)
+        real = dtype if dtype.kind == "f" else np.dtype(np.float64)
+        if expected and self.likelihood != "categorical":
+            return self.to_rows(values).astype(real)
+        if dtype.kind in "iu" and self.likelihood == "gaussian":
+            limits = np.iinfo(dtype)
+            values = np.clip(np.rint(values), limits.min, limits.max)
+        return self.to_rows(values).astype(dtype)
+
+    def check(self, X: np.ndarray) -> None:
+        """Raise ``LikelihoodError`` if the likelihood can't describe ``X``."""
+        if self.likelihood == "gaussian" or X.dtype == bool or X.size == 0:
+            return
+        low, high = X.min(), X.max()
+        if self.binarize:
+            check_grey(low, high, self.grey_levels)
+        elif self.likelihood == "bernoulli":
+            check_binary(X)
+        else:
+            check_levels(X, self.n_levels, self.likelihood)
+
+    def output_bias(self, n_parameters: int) -> Tensor:
+        """Where the decoder's raw parameters should start, shape (P, *event): the features' means."""
+        bias = torch.zeros(n_parameters, *self.event_shape, dtype=torch.float64)
+        if self.likelihood == "categorical":
+            logits = np.log(np.clip(self.frequencies, PROBABILITY_LIMIT / self.n_levels, 1))
+            bias.copy_(torch.from_numpy(logits))
+        elif self.likelihood == "bernoulli":
+            bias[0] = torch.from_numpy(self.mean).clamp(PROBABILITY_LIMIT, 1 - PROBABILITY_LIMIT).logit()
+        else:
+            bias[0] = torch.from_numpy(self.mean)
+        return bias.float()
+
+    def metadata(self) -> dict:
+        """What JSON can hold."""
+        return {k: v for k, v in asdict(self).items() if k not in self.ARRAYS}
+
+    def arrays(self) -> dict[str, Tensor]:
+        """What goes into the tensor file."""
+        return {name: torch.from_numpy(np.ascontiguousarray(getattr(self, name))) for name in self.ARRAYS}
+
+    @classmethod
+    def from_saved(cls, metadata: dict, arrays: dict[str, Tensor]) -> Schema:
+        """The inverse of ``metadata`` and ``arrays``."""
+        shapes = {k: tuple(metadata[k]) for k in ("row_shape", "event_shape")}
+        return cls(**{**metadata, **shapes}, **{name: arrays[name].numpy() for name in cls.ARRAYS})
+
+
+def infer_schema(
+    X: np.ndarray,
+    *,
+    likelihood: str = "auto",
+    binarize: str | None = None,
+    standardize: bool | str = "auto",
+    image_shape: tuple[int, ...] | None = None,
+    names: list[str] | None = None,
+) -> Schema:
+    """Look at the data once and say what they are.
+
+    Parameters
+    ----------
+    X : ndarray, shape (n, *row)
+    likelihood : {"auto", "gaussian", "bernoulli", "categorical", "discretized_logistic"}
+    binarize : {None, "sample", "threshold"}
+    standardize : bool or "auto"
+        Real values only; "auto" is True.
+    image_shape : tuple of int, optional
+        (H, W) or (H, W, C) of images given flat.
+    names : list of str, optional
+        Names of the features, for messages.
+
+    Raises
+    ------
+    LikelihoodError
+        If the likelihood can't describe the data.
+    """
+    chosen = choose_likelihood(X, binarize) if likelihood == "auto" else likelihood
+    if binarize and chosen != "bernoulli":
+        raise LikelihoodError(f"binarize={binarize!r} makes 0/1 data, which likelihood={chosen!r} doesn't describe: use 'bernoulli'")
+    if standardize is True and chosen != "gaussian":
+        raise LikelihoodError(f"standardize=True is for real values; likelihood={chosen!r} works on the data as they are")
+    event_shape, channels_last = _event_shape(X.shape[1:], image_shape)
+    empty = np.zeros(0)
+    schema = Schema(
+        likelihood=chosen, row_shape=X.shape[1:], event_shape=event_shape, channels_last=channels_last,
+        dtype=X.dtype.name, binarize=binarize, grey_levels=255 if X.dtype == np.uint8 else 1,
+        n_levels=_count_levels(X, chosen), location=empty, unit=empty, mean=empty, spread=empty,
+        counted=np.ones(event_shape, bool), frequencies=empty,
+    )  # fmt: skip
+    schema.check(X)
+    return _with_statistics(schema, schema.to_event(X), standardize, names)
+
+
+def choose_likelihood(X: np.ndarray, binarize: str | None) -> str:
+    """Bernoulli for 0/1 data, the discretized logistic for bytes, the Gaussian for everything else."""
+    if binarize or X.dtype == bool or is_binary(X):
+        return "bernoulli"
+    return "discretized_logistic" if X.dtype == np.uint8 else "gaussian"
+
+
+def is_binary(X: np.ndarray) -> bool:
+    """Only zeros and ones."""
+    return all(((part == 0) | (part == 1)).all() for part in _parts(X))
+
+
+def check_binary(X: np.ndarray) -> None:
+    """Raise unless X holds only zeros and ones."""
+    if not is_binary(X):
+        other = "'discretized_logistic'" if X.dtype == np.uint8 else "'gaussian'"
+        raise LikelihoodError(
+            f"likelihood='bernoulli' describes 0/1 data, but X has values from {X.min():g} to {X.max():g}: "
+            f"use likelihood={other}, or binarize='sample' to redraw grey values as 0 or 1"
+        )
+
+
+def check_grey(low: float, high: float, grey_levels: int) -> None:
+    """Raise unless grey values lie in [0, 1], or are bytes."""
+    if low < 0 or high > grey_levels:
+        raise LikelihoodError(
+            f"binarize needs bytes (uint8) or grey values between 0 and 1, but X has values from {low:g} to {high:g}: "
+            f"divide them by their maximum, or convert them to uint8"
+        )
+
+
+def check_levels(X: np.ndarray, n_levels: int, likelihood: str) -> None:
+    """Raise unless X holds the whole numbers 0, …, n_levels − 1."""
+    if X.dtype.kind == "f" and not all((part == np.floor(part)).all() for part in _parts(X)):
+        raise LikelihoodError(f"likelihood={likelihood!r} describes whole numbers, but X has fractions: use likelihood='gaussian'")
+    if X.min() < 0 or X.max() >= n_levels:
+        raise LikelihoodError(
+            f"likelihood={likelihood!r} describes the levels 0 to {n_levels - 1}, but X has values from {X.min():g} to "
+            f"{X.max():g}: " + ("recode the levels" if likelihood == "categorical" else "use likelihood='gaussian'")
+        )
+
+
+def _parts(X: np.ndarray, size: int = 2**22):
+    """X cut along its rows, so that a comparison needs little memory."""
+    step = max(1, size // max(1, math.prod(X.shape[1:])))
+    return (X[i : i + step] for i in range(0, len(X), step))
+
+
+def _count_levels(X: np.ndarray, likelihood: str) -> int:
+    if likelihood == "discretized_logistic":
+        return N_LEVELS
+    if likelihood != "categorical":
+        return 0
+    n_levels = int(X.max()) + 1
+    if n_levels > MAX_CATEGORIES:
+        raise LikelihoodError(
+            f"likelihood='categorical' has one probability for each level, and X goes up to {n_levels - 1} "
+            f"(at most {MAX_CATEGORIES - 1}): recode the levels as 0, 1, 2, …, or use likelihood='gaussian'"
+        )
+    return max(n_levels, 2)
+
+
+def _event_shape(row_shape: tuple[int, ...], image_shape: tuple[int, ...] | None) -> tuple[tuple[int, ...], bool]:
+    """Event shape, and whether the channels come last."""
+    if image_shape is not None:
+        if len(image_shape) not in (2, 3) or math.prod(image_shape) != math.prod(row_shape):
+            raise ValueError(f"image_shape={tuple(image_shape)} doesn't fit rows of {math.prod(row_shape)} values: give (H, W) or (H, W, C)")
+        row_shape = tuple(image_shape)
+    if len(row_shape) == 2:
+        return (1, *row_shape), False
+    if len(row_shape) == 3:
+        height, width, channels = row_shape
+        return (channels, height, width), True
+    return (math.prod(row_shape),), False
+
+
+def _with_statistics(schema: Schema, x: np.ndarray, standardize: bool | str, names: list[str] | None) -> Schema:
+    shape = schema.event_shape
+    if schema.likelihood == "categorical":
+        frequencies = np.stack([(x == level).mean(0) for level in range(schema.n_levels)])
+        return replace(schema, frequencies=frequencies, mean=x.mean(0, dtype=np.float64), spread=np.ones(shape))
+    mean, spread = moments(x)
+    if schema.likelihood == "bernoulli":
+        return replace(schema, mean=mean / (schema.grey_levels if schema.binarize else 1), spread=spread)
+    if schema.likelihood == "discretized_logistic":
+        half = (N_LEVELS - 1) / 2
+        return replace(schema, mean=mean / half - 1, spread=spread / half)
+    counted = spread > 1e-12 * np.maximum(np.abs(mean), 1e-300)
+    _warn_constant(schema, counted, names)
+    spread = np.where(counted, spread, 1.0)
+    if standardize:
+        return replace(schema, location=mean, unit=spread, mean=np.zeros(shape), spread=np.ones(shape), counted=counted)
+    zero, one = np.zeros(shape), np.ones(shape)
+    return replace(schema, location=zero, unit=one, mean=mean, spread=spread, counted=counted)
+
+
+def moments(x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Mean and standard deviation (divisor n) of each feature in float64, a part of the rows at a time."""
+    mean = sum(part.sum(0, dtype=np.float64) for part in _parts(x)) / len(x)
+    variance = sum(np.square(part - mean).sum(0) for part in _parts(x)) / len(x)
+    return np.asarray(mean), np.sqrt(variance)
+
+
+def _warn_constant(schema: Schema, counted: np.ndarray, names: list[str] | None) -> None:
+    if counted.all():
+        return
+    if not counted.any():
+        raise ValueError("every feature of X is constant: there is no density to fit")
+    positions = np.flatnonzero(~schema.to_rows(counted[None])[0].ravel())
+    listed = [str(names[i]) if names else str(i) for i in positions[:10]] + (["…"] if len(positions) > 10 else [])
+    warnings.warn(
+        f"{len(positions)} constant feature(s) kept out of the density: {', '.join(listed)}",
+        ConstantFeatureWarning,
+        stacklevel=2,
+    )

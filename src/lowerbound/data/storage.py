@@ -1,0 +1,140 @@
+"""Files that are never half-written: a temporary file, fsync, rename. Tensors in safetensors, the rest in JSON."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+
+import safetensors
+import safetensors.torch
+from torch import Tensor
+
+FORMAT_VERSION = 1
+
+
+class SavedFileError(ValueError):
+    """A saved model or checkpoint is missing, damaged or foreign."""
+
+
+def write_atomically(path: Path, write: Callable[[Path], object]) -> None:
+    """Call ``write`` with a temporary file beside ``path``, flush it to disk, and move it into place.
+
+    Whatever happens, ``path`` holds either what it held before or the whole new content.
+    """
+    path = Path(path)
+    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=path.suffix)
+    os.close(handle)
+    temporary = Path(name)
+    try:
+        write(temporary)
+        _flush_to_disk(temporary)
+        temporary.chmod(0o666 & ~_umask())
+        temporary.replace(path)
+        _flush_to_disk(path.parent)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def write_text(path: Path, text: str) -> None:
+    """``write_atomically`` for text."""
+    write_atomically(path, lambda temporary: temporary.write_text(text, encoding="utf-8"))
+
+
+def save_tensors(path: Path, tensors: dict[str, Tensor], metadata: dict) -> None:
+    """One safetensors file that carries its JSON metadata in the header."""
+    plain = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
+    header = {"lowerbound": json.dumps(metadata, allow_nan=True)}
+    write_atomically(path, lambda temporary: safetensors.torch.save_file(plain, temporary, header))
+
+
+def load_tensors(path: Path) -> tuple[dict[str, Tensor], dict]:
+    """The inverse of ``save_tensors``; runs no code from the file.
+
+    Raises
+    ------
+    SavedFileError
+        If the file is missing, damaged, or not one of ours.
+    """
+    try:
+        with safetensors.safe_open(path, framework="pt") as file:
+            metadata = json.loads((file.metadata() or {})["lowerbound"])
+            return {name: file.get_tensor(name) for name in file.keys()}, metadata  # noqa: SIM118
+    except FileNotFoundError:
+        raise SavedFileError(f"{path} doesn't exist") from None
+    except (safetensors.SafetensorError, KeyError, ValueError, OSError) as error:
+        raise SavedFileError(f"{path} is damaged or was not written by lowerbound ({error})") from error
+
+
+def save_folder(folder: Path, tensors: dict[str, Tensor], description: dict) -> None:
+    """A folder of ``weights-<hash>.safetensors`` and the ``model.json`` that names it.
+
+    The weights are written first and ``model.json`` is moved into place last, so that a folder saved over is at
+    every moment either the old model or the new one.
+    """
+    folder = Path(folder)
+    if folder.exists() and not folder.is_dir():
+        raise SavedFileError(f"{folder} is a file; a model is saved as a folder")
+    folder.mkdir(parents=True, exist_ok=True)
+    content = safetensors.torch.save({name: t.detach().cpu().contiguous() for name, t in tensors.items()})
+    digest = hashlib.sha256(content).hexdigest()
+    weights = f"weights-{digest[:16]}.safetensors"
+    write_atomically(folder / weights, lambda temporary: temporary.write_bytes(content))
+    record = {"format": "lowerbound", "version": FORMAT_VERSION, **description, "weights": weights, "sha256": digest}
+    write_text(folder / "model.json", json.dumps(record, indent=1) + "\n")
+    for stale in folder.glob("weights-*.safetensors"):
+        if stale.name != weights:
+            stale.unlink(missing_ok=True)
+
+
+def load_folder(folder: Path) -> tuple[dict[str, Tensor], dict]:
+    """The inverse of ``save_folder``.
+
+    Raises
+    ------
+    SavedFileError
+        If the folder is missing, damaged, foreign, or of a version from the future.
+    """
+    record = _read_description(Path(folder))
+    path = Path(folder) / str(record.get("weights"))
+    if path.parent != Path(folder) or not path.is_file():
+        raise SavedFileError(f"{folder}/model.json names the weights {record.get('weights')!r}, which aren't there: copy the whole folder")
+    content = path.read_bytes()
+    if hashlib.sha256(content).hexdigest() != record.get("sha256"):
+        raise SavedFileError(f"{path} is damaged: its checksum isn't the one in model.json")
+    try:
+        return safetensors.torch.load(content), record
+    except safetensors.SafetensorError as error:
+        raise SavedFileError(f"{path} is damaged ({error})") from error
+
+
+def _read_description(folder: Path) -> dict:
+    path = folder / "model.json"
+    try:
+        record = json.loads(path.read_text(encoding="utf-8"))
+    except (FileNotFoundError, NotADirectoryError):
+        raise SavedFileError(f"{folder} holds no saved model: there is no {path.name} in it") from None
+    except ValueError as error:
+        raise SavedFileError(f"{path} is damaged: it isn't JSON ({error})") from error
+    if not isinstance(record, dict) or record.get("format") != "lowerbound":
+        raise SavedFileError(f"{path} was not written by lowerbound")
+    if not isinstance(record.get("version"), int) or record["version"] > FORMAT_VERSION:
+        raise SavedFileError(f"{path} has format version {record.get('version')}, this lowerbound reads up to {FORMAT_VERSION}: update it")
+    return record
+
+
+def _flush_to_disk(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _umask() -> int:
+    mask = os.umask(0)
+    os.umask(mask)
+    return mask

@@ -1,0 +1,168 @@
+"""How good a fitted model is: the lower bound, log p(x), and what the latent variables hold.
+
+Everything is in nats a row; ``bits_per_dim`` is the one place that converts. Rows are the independent units: the
+standard error of a mean over rows already holds the Monte-Carlo part when each row draws its own noise.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from typing import Literal
+
+import torch
+from torch import Tensor, nn
+
+from lowerbound.core import Draw, Model, Objective, ObjectiveState, Posterior
+from lowerbound.data.batches import Rows
+from lowerbound.distributions import Noise
+
+ACTIVE_VARIANCE = 0.01  # a unit whose posterior mean varies by more is active (Burda et al., 2016)
+PASS_ELEMENTS = 2**21  # entries of x that one pass of the decoder may produce: bounds memory, whatever S is
+EVALUATION_BATCH = 500
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """A mean over rows that says how sure it is.
+
+    Attributes
+    ----------
+    value, standard_error : float
+        In nats a row.
+    kind : {"exact", "lower", "upper", "estimate"}
+        What ``value`` is of the quantity it is named after, in expectation.
+    n_rows : int
+    n_importance : int or None
+        K, importance samples a row.
+    ess : float or None
+        Mean effective sample size of the importance weights, at most K.
+    """
+
+    value: float
+    standard_error: float
+    kind: Literal["exact", "lower", "upper", "estimate"]
+    n_rows: int
+    n_importance: int | None = None
+    ess: float | None = None
+
+    def __str__(self) -> str:
+        sign = {"exact": "=", "lower": "≥", "upper": "≤", "estimate": "≈"}[self.kind]
+        return f"{sign} {self.value:.4g} ± {self.standard_error:.2g} nats ({self.n_rows} rows)"
+
+    def to_dict(self) -> dict:
+        """As JSON; ``mean`` is the value."""
+        record = asdict(self)
+        return {"mean": record.pop("value"), **{k: v for k, v in record.items() if v is not None}}
+
+
+def mean_over_rows(
+    rows: Tensor, kind: Literal["exact", "lower", "upper", "estimate"], n_importance: int | None = None,
+    ess: float | None = None,
+) -> Estimate:  # fmt: skip
+    """Mean of one number a row, with its standard error s/√n (NaN for a single row)."""
+    rows = rows.double()
+    error = rows.std().item() / math.sqrt(len(rows)) if len(rows) > 1 else math.nan
+    return Estimate(rows.mean().item(), error, kind, len(rows), n_importance, ess)
+
+
+def bits_per_dim(nats: float, n_dimensions: int) -> float:
+    """The code length −log₂ p(x) for each dimension, from log p(x) in nats."""
+    return -nats / (math.log(2) * n_dimensions)
+
+
+@contextmanager
+def evaluating(*modules: nn.Module) -> Iterator[None]:
+    """Evaluation mode without gradients; the modules' own modes come back afterwards."""
+    modes = [module.training for module in modules]
+    for module in modules:
+        module.eval()
+    try:
+        with torch.no_grad():
+            yield
+    finally:
+        for module, mode in zip(modules, modes, strict=True):
+            module.train(mode)
+
+
+def _no_loss(draw: Draw, state: ObjectiveState) -> Tensor:
+    return -draw.log_px.mean(0)
+
+
+@dataclass
+class Accounts:
+    """The lower bound's parts for every row, in nats."""
+
+    reconstruction: Tensor  # (N,) E_q log p(x|z)
+    kl: Tensor  # (N, G) KL in groups
+    mean: Tensor  # (N, D) posterior means
+
+    @property
+    def elbo(self) -> Tensor:
+        """E_q log p(x|z) − KL, shape (N,)."""
+        return self.reconstruction - self.kl.sum(-1)
+
+    @property
+    def active_units(self) -> int:
+        """Latent dimensions whose posterior mean varies over rows by more than 0.01 (variance)."""
+        return int((self.mean.var(0) > ACTIVE_VARIANCE).sum()) if len(self.mean) > 1 else 0
+
+
+def accounts(model: Model, posterior: Posterior, data: Rows, noise: Noise, n_samples: int = 1) -> Accounts:
+    """The ELBO of every row and its parts, with the KL in closed form."""
+    objective = Objective(_no_loss, n_samples)
+    parts: list[tuple[Tensor, ...]] = []
+    with evaluating(model, posterior):  # type: ignore[arg-type]
+        for batch in data.batches(_rows_in_a_pass(data, n_samples), noise):
+            draw = model.draw(batch, posterior, objective, noise)
+            parts.append((draw.log_px.double().mean(0), draw.kl.double(), draw.posterior.mean))
+    reconstruction, kl, mean = (torch.cat(part).cpu() for part in zip(*parts, strict=True))
+    return Accounts(reconstruction, kl, mean)
+
+
+def importance_weighted(
+    model: Model, posterior: Posterior, data: Rows, noise: Noise, n_importance: int, progress=lambda n: None
+) -> tuple[Tensor, Tensor]:
+    """log (1/K) Σ_k w_k for every row, a lower bound of log p(x) in expectation that rises with K.
+
+    Burda et al., 2016, arXiv:1509.00519, eq. 8. The logarithm of the sum is streamed in float64, a few samples at
+    a time, so that memory doesn't grow with K.
+
+    Parameters
+    ----------
+    n_importance : int
+        K.
+    progress : callable
+        Told the number of rows done after each batch.
+
+    Returns
+    -------
+    log_p : Tensor of float64, shape (N,)
+        In nats.
+    ess : Tensor of float64, shape (N,)
+        (Σ w)²/Σ w², the effective number of samples.
+    """
+    n_rows = min(EVALUATION_BATCH, _rows_in_a_pass(data, 1))
+    chunk = max(1, min(n_importance, _rows_in_a_pass(data, n_rows)))
+    log_p, ess = [], []
+    with evaluating(model, posterior):  # type: ignore[arg-type]
+        for batch in data.batches(n_rows, noise):
+            q = posterior(batch)
+            log_sum = torch.full((len(batch.x),), -math.inf, dtype=torch.float64, device=batch.x.device)
+            log_sum_of_squares = log_sum.clone()
+            for first in range(0, n_importance, chunk):
+                objective = Objective(_no_loss, min(chunk, n_importance - first))
+                log_w = model.draw(batch, lambda _, q=q: q, objective, noise).log_w.double()
+                log_sum = torch.logaddexp(log_sum, log_w.logsumexp(0))
+                log_sum_of_squares = torch.logaddexp(log_sum_of_squares, (2 * log_w).logsumexp(0))
+            log_p.append(log_sum - math.log(n_importance))
+            ess.append((2 * log_sum - log_sum_of_squares).exp())
+            progress(len(batch.x))
+    return torch.cat(log_p).cpu(), torch.cat(ess).cpu()
+
+
+def _rows_in_a_pass(data: Rows, n_samples: int) -> int:
+    """How many rows (or samples) fit in one pass; depends on the shape of a row only, never on the rows' number."""
+    return max(1, min(EVALUATION_BATCH, PASS_ELEMENTS // (n_samples * max(1, math.prod(data.raw.shape[1:])))))

@@ -1,0 +1,210 @@
+"""The one training loop: for everything that is fitted by gradients."""
+
+from __future__ import annotations
+
+import math
+import time
+from dataclasses import asdict, dataclass, field
+
+import torch
+from torch import Tensor, nn
+
+from lowerbound.core import Draw, Model, Objective, ObjectiveState
+from lowerbound.data.batches import Rows
+from lowerbound.distributions import Noise, make_generator
+from lowerbound.evaluate import EVALUATION_BATCH, evaluating
+
+LR_WARMUP = 0.05  # part of the steps in which the learning rate of the cosine schedule rises
+
+
+class TrainingError(RuntimeError):
+    """The loss is no longer a number; the message says when, and what to do."""
+
+
+@dataclass(frozen=True)
+class Settings:
+    """How to train; units are epochs unless said otherwise.
+
+    Attributes
+    ----------
+    lr_schedule : {"cosine", "constant"}
+        "cosine" rises over the first 5 % of the steps and falls to zero at the last of ``max_epochs``.
+    n_iter_no_change : int
+        Stop after so many epochs without a validation bound better by ``tol`` nats a row.
+    """
+
+    max_epochs: int
+    batch_size: int
+    lr: float
+    weight_decay: float = 0.0
+    lr_schedule: str = "cosine"
+    early_stopping: bool = True
+    n_iter_no_change: int = 20
+    tol: float = 0.0
+
+
+@dataclass
+class Progress:
+    """Where a training run is; everything that isn't a tensor or a generator."""
+
+    objective: ObjectiveState = field(default_factory=ObjectiveState)
+    epoch: int = 0
+    seconds: float = 0.0
+    best: float = -math.inf  # highest validation bound so far
+    best_epoch: int = 0
+    reference: float = -math.inf  # the bound that the next one has to beat by tol
+    stale_epochs: int = 0  # epochs since it was beaten
+    stopped: bool = False
+    history: list[dict] = field(default_factory=list)
+
+
+class Watch:
+    """What a caller may do while it trains; this one does nothing."""
+
+    def on_step(self, training: Training, totals: Tensor, n_rows: int) -> None:
+        """After a step; ``totals`` are sums over the epoch's first ``n_rows`` rows of (log p(x|z), KL)."""
+
+    def on_epoch(self, training: Training, record: dict) -> None:
+        """After an epoch and its validation."""
+
+    def should_stop(self) -> bool:
+        """Asked after every epoch."""
+        return False
+
+
+class Training:
+    """A model, its posterior, an objective, and the whole state of fitting them."""
+
+    def __init__(self, model: Model, posterior: nn.Module, objective: Objective, settings: Settings, seed: int, device: torch.device) -> None:
+        self.model, self.posterior, self.objective, self.settings = model, posterior, objective, settings
+        self.seed, self.device = seed, device
+        self.modules = nn.ModuleDict({"model": model, "posterior": posterior}).to(device)
+        self.optimizer = torch.optim.AdamW(
+            self.modules.parameters(), lr=settings.lr, weight_decay=settings.weight_decay, fused=True
+        )
+        self.order = make_generator(seed, "order")
+        self.noise = Noise(make_generator(seed, "noise", device))
+        self.progress = Progress()
+        self.best_weights: dict[str, Tensor] | None = None
+
+    def learning_rate(self, n_steps: int) -> float:
+        """The rate for the next step, of ``n_steps`` in all."""
+        if self.settings.lr_schedule == "constant":
+            return self.settings.lr
+        done = min(1.0, (self.progress.objective.step + 1) / n_steps)
+        if done < LR_WARMUP:
+            return self.settings.lr * done / LR_WARMUP
+        return self.settings.lr * 0.5 * (1 + math.cos(math.pi * (done - LR_WARMUP) / (1 - LR_WARMUP)))
+
+    def step(self, draw: Draw, lr: float) -> None:
+        """One step of the optimizer down the objective's loss."""
+        for group in self.optimizer.param_groups:
+            group["lr"] = lr
+        self.objective.loss(draw, self.progress.objective).mean().backward()
+        self.optimizer.step()
+        self.optimizer.zero_grad()
+        self.progress.objective.step += 1
+
+    def judge(self, bound: float) -> None:
+        """Keep the weights if the validation bound is the best so far, and see whether to stop."""
+        progress, settings = self.progress, self.settings
+        if bound > progress.best:
+            progress.best, progress.best_epoch = bound, progress.epoch
+            self.best_weights = {name: t.clone() for name, t in self.modules.state_dict().items()}
+        if bound > progress.reference + settings.tol or progress.objective.step < self.objective.warmup_steps:
+            progress.reference, progress.stale_epochs = bound, 0
+        else:
+            progress.stale_epochs += 1
+        progress.stopped = settings.early_stopping and progress.stale_epochs >= settings.n_iter_no_change
+
+    def restore_best(self) -> None:
+        """Put the best validation weights back, if there was a validation."""
+        if self.best_weights is not None:
+            self.modules.load_state_dict(self.best_weights)
+
+    def state(self) -> tuple[dict[str, Tensor], dict]:
+        """Everything a checkpoint holds: tensors, and what JSON can hold."""
+        tensors = {f"weights.{k}": v for k, v in self.modules.state_dict().items()}
+        tensors |= {f"best.{k}": v for k, v in (self.best_weights or {}).items()}
+        for i, slots in self.optimizer.state_dict()["state"].items():
+            tensors |= {f"optimizer.{i}.{name}": value for name, value in slots.items()}
+        tensors |= {"generator.order": self.order.get_state(), "generator.noise": self.noise.generator.get_state()}
+        return tensors, {"settings": asdict(self.settings), "seed": self.seed, "progress": asdict(self.progress)}
+
+    def load_state(self, tensors: dict[str, Tensor], metadata: dict) -> None:
+        """Continue from what ``state`` gave."""
+        self.modules.load_state_dict(_with_prefix(tensors, "weights."))
+        self.best_weights = _with_prefix(tensors, "best.") or None
+        slots: dict[int, dict[str, Tensor]] = {}
+        for key, value in _with_prefix(tensors, "optimizer.").items():
+            index, name = key.split(".", 1)
+            slots.setdefault(int(index), {})[name] = value
+        self.optimizer.load_state_dict({**self.optimizer.state_dict(), "state": slots})
+        self.order.set_state(tensors["generator.order"])
+        self.noise.generator.set_state(tensors["generator.noise"])
+        saved = metadata["progress"]
+        self.progress = Progress(**{**saved, "objective": ObjectiveState(**saved["objective"])})
+
+
+def _with_prefix(tensors: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:
+    return {k.removeprefix(prefix): v for k, v in tensors.items() if k.startswith(prefix)}
+
+
+def fit(training: Training, data: Rows, validation: Rows | None = None, watch: Watch | None = None) -> None:
+    """Train until ``max_epochs``, or until the validation bound no longer rises.
+
+    Continues wherever ``training`` stands. The training numbers never depend on the validation: it has a
+    generator of its own, the same for every epoch.
+    """
+    watch = watch or Watch()
+    settings, progress = training.settings, training.progress
+    n_steps = settings.max_epochs * math.ceil(len(data) / settings.batch_size)
+    while progress.epoch < settings.max_epochs and not progress.stopped:
+        started = time.perf_counter()
+        training.modules.train()
+        totals, n_rows = torch.zeros(2, device=training.device), 0
+        for batch in data.batches(settings.batch_size, training.noise, training.order):
+            draw = training.model.draw(batch, training.posterior, training.objective, training.noise)
+            training.step(draw, training.learning_rate(n_steps))
+            totals += torch.stack([draw.log_px.detach().mean(0).sum(), draw.kl.detach().sum()])
+            n_rows += len(batch.x)
+            watch.on_step(training, totals, n_rows)
+        progress.epoch += 1
+        record = _record(training, totals / n_rows, validation)
+        progress.seconds += time.perf_counter() - started
+        record["seconds"] = round(progress.seconds, 3)
+        progress.history.append(record)
+        watch.on_epoch(training, record)
+        if watch.should_stop():
+            break
+
+
+def _record(training: Training, means: Tensor, validation: Rows | None) -> dict:
+    """The epoch in numbers (nats a row); judges the weights by the validation bound."""
+    progress = training.progress
+    reconstruction, kl = means.tolist()
+    if not math.isfinite(reconstruction + kl):
+        raise TrainingError(
+            f"the loss is not finite in epoch {progress.epoch} (reconstruction {reconstruction:g}, KL {kl:g}): lower the "
+            f"learning rate (lr={training.settings.lr:g}), or look for extreme values in the data"
+        )
+    record = {"epoch": progress.epoch, "step": progress.objective.step, "elbo": reconstruction - kl}
+    record |= {"reconstruction": reconstruction, "kl": kl, "validation_elbo": None}
+    if validation is not None:
+        record["validation_elbo"], bound = _validate(training, validation)
+        training.judge(bound)
+    return record
+
+
+def _validate(training: Training, validation: Rows) -> tuple[float, float]:
+    """Mean over rows of the ELBO, and of the bound that is optimized (its KL weighted as at the end)."""
+    noise = Noise(make_generator(training.seed, "validation", training.device))
+    finished = ObjectiveState(step=max(training.progress.objective.step, training.objective.warmup_steps))
+    totals = torch.zeros(2, dtype=torch.float64, device=training.device)
+    with evaluating(training.modules):
+        for batch in validation.batches(EVALUATION_BATCH, noise):
+            draw = training.model.draw(batch, training.posterior, training.objective, noise)
+            elbo = draw.log_px.mean(0) - draw.kl.sum(-1)
+            totals += torch.stack([elbo.sum(), -training.objective.loss(draw, finished).sum()])
+    elbo, bound = (totals / len(validation)).tolist()
+    return elbo, bound
