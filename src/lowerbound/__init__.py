@@ -1,3 +1,48 @@
 """Practical variational autoencoders: generate, find outliers, fill gaps, represent."""
 
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from lowerbound.data.readers import DataError, Dataset, read
+    from lowerbound.data.schema import ConstantFeatureWarning, LikelihoodError
+    from lowerbound.data.storage import SavedFileError
+    from lowerbound.estimators.saving import load
+    from lowerbound.estimators.vae import VAE, CollapsedPosteriorWarning
+    from lowerbound.evaluate import Estimate, bits_per_dim
+    from lowerbound.train import TrainingError
+
 __version__ = "0.1.0"
+
+_HOMES = {
+    "VAE": "estimators.vae",
+    "CollapsedPosteriorWarning": "estimators.vae",
+    "load": "estimators.saving",
+    "Estimate": "evaluate",
+    "bits_per_dim": "evaluate",
+    "read": "data.readers",
+    "Dataset": "data.readers",
+    "DataError": "data.readers",
+    "LikelihoodError": "data.schema",
+    "ConstantFeatureWarning": "data.schema",
+    "SavedFileError": "data.storage",
+    "TrainingError": "train",
+}
+
+__all__ = [
+    "VAE", "CollapsedPosteriorWarning", "ConstantFeatureWarning", "DataError", "Dataset", "Estimate", "LikelihoodError",
+    "SavedFileError", "TrainingError", "bits_per_dim", "load", "read",
+]  # fmt: skip
+
+
+def __getattr__(name: str):
+    """Load a public name when it is first used, so that the command line's help needs no torch."""
+    if name not in _HOMES:
+        raise AttributeError(f"module 'lowerbound' has no attribute {name!r}")
+    return getattr(importlib.import_module(f"lowerbound.{_HOMES[name]}"), name)
+
+
+def __dir__() -> list[str]:
+    return sorted([*__all__, "__version__"])

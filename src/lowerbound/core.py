@@ -129,7 +129,7 @@ class Objective:
 class Model(nn.Module):
     """A latent-variable model p(x, z) = p(z) p(x|z); a subclass supplies ``prior`` and ``likelihood``."""
 
-    log_unit: Tensor | None = None  # (*event): log of the user's units in one unit of x, for densities
+    log_unit: Tensor | None  # (*event): log of the user's units in one unit of x; None where x is discrete
 
     def prior(self) -> Prior:
         """p(z)."""

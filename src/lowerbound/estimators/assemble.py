@@ -1,0 +1,128 @@
+"""From a schema and the estimator's parameters to a model and its posterior."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from lowerbound.data.schema import Schema
+from lowerbound.distributions import DiscretizedLogistic
+from lowerbound.inference.posteriors import Amortized
+from lowerbound.models.latent import Decoder, Encoder, LatentModel, OwnDecoder, OwnEncoder
+from lowerbound.nn.conv import ConvDecoder, ConvEncoder
+from lowerbound.nn.heads import (
+    BernoulliHead,
+    CategoricalHead,
+    DiscretizedLogisticHead,
+    GaussianHead,
+    LikelihoodHead,
+    NormalHead,
+    Scale,
+)
+from lowerbound.nn.inputs import Center, OneHot
+from lowerbound.nn.mlp import MLPDecoder, MLPEncoder
+
+CONV_MIN_SIDE = 16
+LOGISTIC_FLOOR = DiscretizedLogistic.BIN / 8  # narrower than this, a level's bin holds all the mass
+
+
+def assemble(schema: Schema, parameters: dict, latent_dim: int, generator: torch.Generator) -> tuple[LatentModel, Amortized]:
+    """The model p(x, z) and the amortized posterior q(z|x), with weights from ``generator``.
+
+    Parameters
+    ----------
+    schema : Schema
+    parameters : dict
+        The estimator's, by name.
+    latent_dim : int
+        D.
+    generator : torch.Generator
+
+    Raises
+    ------
+    ValueError
+        If a parameter doesn't fit the data, or a module of the user's returns the wrong shape.
+    """
+    inputs = {"categorical": OneHot(schema.n_levels), "discretized_logistic": Center()}.get(schema.likelihood, nn.Identity())
+    posterior_head = GaussianHead(latent_dim, parameters["covariance"])
+    likelihood_head = _likelihood_head(schema, parameters)
+    seen = inputs(torch.zeros(2, *schema.event_shape))
+    encoder, decoder = _networks(schema, parameters, seen, posterior_head, likelihood_head, generator)
+    with torch.no_grad():
+        decoder.bias.copy_(schema.output_bias(likelihood_head.n_parameters))
+    log_unit = torch.from_numpy(np.log(schema.unit)).float() if schema.likelihood == "gaussian" else None
+    model = LatentModel(Decoder(decoder, likelihood_head), latent_dim, log_unit)
+    return model, Amortized(Encoder(inputs, encoder, posterior_head))
+
+
+def choose_network(schema: Schema, network: str) -> str:
+    """What ``"auto"`` stands for."""
+    if network == "conv" and not schema.is_image:
+        raise ValueError(f"network='conv' needs images; the rows have shape {schema.row_shape}: give image_shape=(height, width), or use network='mlp'")
+    if network != "auto":
+        return network
+    return "conv" if schema.is_image and min(schema.event_shape[1:]) >= CONV_MIN_SIDE else "mlp"
+
+
+def choose_latent_dim(schema: Schema, latent_dim: int | str) -> int:
+    """Half the features, from 2 to 32, when it is ``"auto"``."""
+    return min(32, max(2, math.ceil(math.prod(schema.event_shape) / 2))) if latent_dim == "auto" else int(latent_dim)
+
+
+def _networks(
+    schema: Schema, parameters: dict, seen: Tensor, posterior_head: GaussianHead, likelihood_head: LikelihoodHead,
+    generator: torch.Generator,
+) -> tuple[nn.Module, nn.Module]:  # fmt: skip
+    network, n_features, n_parameters = parameters["network"], posterior_head.n_features, likelihood_head.n_parameters
+    latent_dim = posterior_head.latent_dim
+    if not isinstance(network, str):
+        encoder, decoder = network
+        return OwnEncoder(encoder, seen, n_features, generator), OwnDecoder(decoder, latent_dim, schema.event_shape, n_parameters)
+    if choose_network(schema, network) == "conv":
+        return (
+            ConvEncoder(tuple(seen.shape[1:]), n_features, generator=generator),
+            ConvDecoder(latent_dim, schema.event_shape, n_parameters, generator=generator),
+        )
+    hidden: Sequence[int] = tuple(parameters["hidden_layer_sizes"])
+    return (
+        MLPEncoder(seen.shape[1:], n_features, hidden, parameters["activation"], generator),
+        MLPDecoder(latent_dim, schema.event_shape, n_parameters, hidden[::-1], parameters["activation"], generator),
+    )
+
+
+def _likelihood_head(schema: Schema, parameters: dict) -> LikelihoodHead:
+    scale = parameters["scale"]
+    if schema.likelihood in ("bernoulli", "categorical"):
+        if scale != "auto":
+            raise ValueError(f"likelihood={schema.likelihood!r} has no scale; leave scale='auto'")
+        return BernoulliHead() if schema.likelihood == "bernoulli" else CategoricalHead(schema.n_levels)
+    if schema.likelihood == "gaussian":
+        return NormalHead(_normal_scale(schema, "feature" if scale == "auto" else scale, parameters["min_scale"]))
+    return DiscretizedLogisticHead(_logistic_scale(schema, "decoder" if scale == "auto" else scale))
+
+
+def _normal_scale(schema: Schema, scale: str | float, min_scale: float) -> Scale:
+    """σ in the model's units; a number is in the user's."""
+    spread = torch.from_numpy(schema.spread).float()
+    if scale == "unit":
+        return Scale("fixed", torch.ones(()), torch.zeros(()))
+    if not isinstance(scale, str):
+        return Scale("fixed", torch.from_numpy(scale / schema.unit).float(), torch.zeros(()))
+    initial = spread[torch.from_numpy(schema.counted)].mean() if scale == "shared" else spread
+    return Scale("decoder" if scale == "decoder" else "learned", initial, min_scale * initial)
+
+
+def _logistic_scale(schema: Schema, scale: str | float) -> Scale:
+    """s on the scale where the 256 levels run from −1 to 1; a number is in levels."""
+    if scale == "unit":
+        raise ValueError("scale='unit' is for the Gaussian; for likelihood='discretized_logistic' give a number of levels, or 'shared', 'feature' or 'decoder'")
+    floor = torch.tensor(LOGISTIC_FLOOR)
+    if not isinstance(scale, str):
+        return Scale("fixed", torch.tensor(scale * DiscretizedLogistic.BIN), floor)
+    spread = torch.from_numpy(schema.spread).float() * math.sqrt(3) / math.pi  # a logistic has sd πs/√3
+    initial = spread.mean() if scale == "shared" else spread
+    return Scale("decoder" if scale == "decoder" else "learned", initial.clamp_min(0.02), floor)

@@ -1,0 +1,1 @@
+"""What a fitted model is for, each a few lines over prior, likelihood and posterior."""

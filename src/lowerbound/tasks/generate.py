@@ -1,0 +1,40 @@
+"""New data: z from the prior, x from p(x|z)."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor
+
+from lowerbound.core import Model
+from lowerbound.distributions import Noise
+from lowerbound.evaluate import PASS_ELEMENTS, evaluating
+
+
+def decode(model: Model, z: Tensor, noise: Noise | None = None) -> Tensor:
+    """x for every z: its expectation E[x|z], or a draw from p(x|z) if there is noise to draw from.
+
+    Parameters
+    ----------
+    z : Tensor, shape (n, D)
+
+    Returns
+    -------
+    Tensor, shape (n, *event)
+    """
+    with evaluating(model):
+        parts, rows = [], 1  # the first pass tells how large an event is
+        while sum(map(len, parts)) < len(z):
+            first = sum(map(len, parts))
+            p = model.likelihood(z[None, first : first + rows])
+            parts.append((p.mean if noise is None else p.sample(noise))[0])
+            rows = max(1, PASS_ELEMENTS // math.prod(parts[0].shape[1:]))
+    return torch.cat(parts) if parts else z.new_zeros(0)
+
+
+def sample(model: Model, n: int, noise: Noise, *, draw: bool = True) -> Tensor:
+    """``n`` draws of x, or of E[x|z], with z ~ p(z); shape (n, *event)."""
+    with torch.no_grad():
+        z = model.prior().rsample((n,), noise)
+    return decode(model, z, noise if draw else None)
