@@ -10,7 +10,15 @@ from typing import NamedTuple
 
 import numpy as np
 
-from lowerbound.data.dataset import DataError, Dataset, check_finite, check_labels, check_name, check_shape, listed
+from lowerbound.data.dataset import (
+    DataError,
+    Dataset,
+    check_finite,
+    check_labels,
+    check_name,
+    check_shape,
+    listed,
+)
 from lowerbound.data.files import NPY, check_promise, content, explained, fill, first_bytes, native
 
 _HEADER_BYTES = 1 << 14
@@ -161,7 +169,7 @@ def read_npz(path: Path, name: str, *, key: str | None = None, label: str | None
         x = members.read(key, numbers=True)
         labels = None if label is None else members.read(label)
     if labels is not None:
-        check_labels(labels, len(x), f"{name}[{label}]")
+        labels = check_labels(labels, len(x), f"{name}[{label}]")
     check_finite(x, f"{name}[{key}]")
     return Dataset(x, labels, f"{name}[{key}]")
 
@@ -177,16 +185,21 @@ class _Members:
     def choose(self, key: str | None, label: str | None) -> str:
         """Give the array to read, if it was named or there is only one."""
         names = list(self.infos)
-        for wanted in filter(None, (key, label)):
-            check_name(wanted, names, "array", self.name)
+        for wanted in (key, label):
+            if wanted is not None:
+                check_name(wanted, names, "array", self.name)
+        if key is not None and key == label:
+            raise DataError(f"{self.name}[{key}] cannot be both the data and the labels; choose another key or label.")
         if key is not None:
             return key
         others = [each for each in names if each != label]
         if not others:
-            raise DataError(f"{self.name} is a zip archive without arrays of data; save it again with numpy.savez.")
+            raise DataError(f"{self.name} holds no arrays to read; save it again with numpy.savez.")
         if len(others) > 1:
-            arrays = listed([f"{each} {self.header(each)}" for each in others[:21]])
-            raise DataError(f"{self.name} holds {len(others)} arrays; choose one by key (such as {others[0]}): {arrays}.")
+            arrays = listed(others, lambda each: f"{each} {self.header(each)}")
+            raise DataError(
+                f"{self.name} holds {len(others)} arrays; choose one by key, such as {others[0]}: {arrays}."
+            )
         return others[0]
 
     def header(self, key: str) -> Header:

@@ -19,7 +19,10 @@ _LISTED = 20  # names shown before "and 7 more"
 
 
 class DataError(ValueError):
-    """Data that cannot be used: what is wrong, where, and what to do about it."""
+    """Data that cannot be used: what is wrong, where, and what to do about it, in one printable line."""
+
+    def __init__(self, message: str):
+        super().__init__("".join(c if c.isprintable() else repr(c)[1:-1] for c in message))
 
 
 @dataclass(frozen=True, eq=False)
@@ -29,8 +32,8 @@ class Dataset:
     Attributes
     ----------
     X : np.ndarray | pd.DataFrame
-        The data, shape ``(n, *event)``: an array for arrays and images, a frame of numeric and boolean columns
-        for tables. At least two rows; no missing and no infinite values.
+        The data, shape ``(n, *event)``: an array for arrays and images, a frame of numeric and boolean
+        columns for tables. At least two rows; no missing and no infinite values.
     labels : np.ndarray | None
         One label for each row, shape ``(n,)``: a column, an array or the subfolders; never part of ``X``.
     source : str
@@ -87,6 +90,17 @@ def check_finite(x: np.ndarray, name: str, place: Callable[..., str] | None = No
     raise DataError(f"{name} has {counted(missing, what)}, the first at {where}; {remedy}.")
 
 
+def check_labels(labels: np.ndarray, rows: int, name: str) -> np.ndarray:
+    """Refuse labels that are not one for each row; give text as ``str``."""
+    if labels.shape != (rows,):
+        raise DataError(f"{name} has shape {labels.shape}, but labels need one value for each of the {rows} rows.")
+    check_finite(labels, name)
+    try:
+        return labels.astype(str) if labels.dtype.kind in "SU" else labels
+    except ValueError as error:
+        raise DataError(f"{name} holds text that cannot be decoded; save the labels as str.") from error
+
+
 def _count(x: np.ndarray, test: Callable[[np.ndarray], np.ndarray]) -> tuple[int, tuple[int, ...]]:
     """How many values pass the test, and the index of the first in order of rows."""
     order = "C" if x.flags.c_contiguous else "F"
@@ -123,14 +137,14 @@ def check_name(name: str, names: Sequence[str], what: str, source: str) -> None:
     """
     if name in names:
         return
-    close = get_close_matches(name, names, n=1)
+    close = get_close_matches(name, names, n=1, cutoff=0.7)
     meant = f"; did you mean '{close[0]}'?" if close else "."
     raise DataError(f"{source} has no {what} '{name}'{meant} Its {what}s are: {listed(names)}.")
 
 
-def listed(names: Sequence[str]) -> str:
+def listed(names: Sequence[str], describe: Callable[[str], str] = str) -> str:
     """Write names one after another, the first twenty of many."""
-    shown = ", ".join(names[:_LISTED])
+    shown = ", ".join(describe(name) for name in names[:_LISTED])
     more = len(names) - _LISTED
     return f"{shown} and {more} more" if more > 0 else shown
 

@@ -1,7 +1,7 @@
 """Opening files: what their first bytes say they are, and what went wrong in words.
 
-Libraries raise some twenty kinds of exception at a damaged file. `explained` is the one place that turns them into
-a `DataError`; it goes around the calls that parse bytes, and around nothing else.
+Libraries raise some twenty kinds of exception at a damaged file. `explained` is the one place that turns them
+into a `DataError`; it goes around the calls that open and parse files.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ import zipfile
 import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
+from gzip import GzipFile
 from pathlib import Path
 from typing import IO
 
@@ -130,7 +131,7 @@ def check_promise(promised: int, packed: int, name: str) -> None:
         raise DataError(f"{name} claims {promised:,} bytes of data but is only {packed:,} bytes packed; it is damaged.")
 
 
-def fill(stream: IO[bytes], shape: tuple[int, ...], dtype: np.dtype, order: str, name: str) -> np.ndarray:
+def fill(stream: IO[bytes] | GzipFile, shape: tuple[int, ...], dtype: np.dtype, order: str, name: str) -> np.ndarray:
     """Read an array from a stream that holds exactly that.
 
     Parameters
@@ -148,7 +149,7 @@ def fill(stream: IO[bytes], shape: tuple[int, ...], dtype: np.dtype, order: str,
         The array, in the machine's own byte order.
     """
     flat = np.empty(math.prod(shape), dtype)
-    memory = memoryview(flat.view(np.uint8))
+    memory = flat.view(np.uint8).data
     filled = 0
     while filled < len(memory):
         count = stream.readinto(memory[filled : filled + _BLOCK])  # pyright: ignore[reportAttributeAccessIssue]

@@ -1,0 +1,175 @@
+"""Tables with named columns: what they share, and `.parquet` files."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from lowerbound.data.dataset import (
+    DataError,
+    Dataset,
+    check_finite,
+    check_labels,
+    check_name,
+    check_rows,
+    counted,
+    listed,
+)
+from lowerbound.data.files import explained
+
+if TYPE_CHECKING:
+    import pandas as pd
+    import pyarrow as pa
+
+Place = Callable[[int], str]  # turns the number of a row into words
+
+
+def read_parquet(path: Path, name: str, *, drop: Sequence[str] = (), label: str | None = None) -> Dataset:
+    """Read a `.parquet` file; only the columns that are used are loaded.
+
+    Parameters
+    ----------
+    path : Path
+        The file.
+    name : str
+        What to call it in messages.
+    drop : Sequence[str]
+        Columns to leave out.
+    label : str | None
+        The column that is the label.
+
+    Returns
+    -------
+    Dataset
+        A frame of numeric and boolean columns.
+    """
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    with explained(name, pa.ArrowException), pq.ParquetFile(path) as file:
+        schema = file.schema_arrow
+        columns = [column for column in schema.names if not column.startswith("__index_level_")]
+        features = select(columns, drop, label, name)
+        check_rows(file.metadata.num_rows, name)
+        wanted = features if label is None else [*features, label]
+        for column in wanted:
+            _check_type(schema.field(column).type, column, column == label, name)
+        frame = file.read(columns=wanted).to_pandas(ignore_metadata=True)
+    return to_dataset(frame, name, features, label, lambda row: f"row {row} (counting from 0)")
+
+
+def select(columns: Sequence[str], drop: Sequence[str], label: str | None, name: str) -> list[str]:
+    """Name the columns that are data: neither dropped nor the label.
+
+    Parameters
+    ----------
+    columns : Sequence[str]
+        What there is.
+    drop, label : Sequence[str], str | None
+        What to leave out.
+    name : str
+        What to call the table in messages.
+
+    Returns
+    -------
+    list[str]
+        At least one name, in the order of the table.
+    """
+    repeated = [column for column, count in Counter(columns).items() if count > 1]
+    if repeated:
+        raise DataError(f"{name} has more than one column named '{repeated[0]}'; give each column its own name.")
+    left_out = [drop] if isinstance(drop, str) else list(drop)
+    left_out += [] if label is None else [label]
+    for column in left_out:
+        check_name(column, columns, "column", name)
+    features = [column for column in columns if column not in left_out]
+    if not features:
+        raise DataError(f"{name} has no columns left once {listed(left_out) or 'none'} are taken out; keep one.")
+    return features
+
+
+def to_dataset(frame: pd.DataFrame, name: str, features: list[str], label: str | None, place: Place) -> Dataset:
+    """Turn a table into numbers and labels, refusing text and missing values.
+
+    Parameters
+    ----------
+    frame : pd.DataFrame
+        The table as it was parsed.
+    name : str
+        What to call it in messages.
+    features, label : list[str], str | None
+        The columns that are data, and the column that is the label.
+    place : Callable[[int], str]
+        Turns the number of a row into words, such as ``line 7``.
+
+    Returns
+    -------
+    Dataset
+        A frame of numeric and boolean columns.
+    """
+    import pandas as pd
+
+    x = pd.DataFrame({column: _numbers(values) for column, values in frame[features].items()})
+    _check_text(frame, x, name, place)
+    _check_finite(x, name, place)
+    return Dataset(x, None if label is None else _labels(frame.pop(label), name, place), name)
+
+
+def _numbers(column: pd.Series) -> pd.Series:
+    """Give the numbers of a column, with NaN in the place of text."""
+    import pandas as pd
+
+    is_number = column.dtype.kind in "biuf"
+    return column if is_number else pd.Series(pd.to_numeric(column.astype(object), errors="coerce"))
+
+
+def _check_text(frame: pd.DataFrame, numbers: pd.DataFrame, name: str, place: Place) -> None:
+    """Refuse text, telling the first value and every column that has some."""
+    suspects = [column for column in numbers if frame[column].dtype.kind not in "biuf"]
+    text = {column: np.flatnonzero(numbers[column].isna() & frame[column].notna()) for column in suspects}
+    text = {column: rows[0] for column, rows in text.items() if rows.size}
+    if text:
+        (column, row), *others = text.items()
+        value = repr(str(frame[column].iloc[row])[:40])
+        also = f" There is text in {counted(len(others), 'other column')}: {listed([c for c, _ in others])}."
+        raise DataError(
+            f"{name}, {place(int(row))}, column '{column}': {value} is text, not a number; drop the column, "
+            f"make it the label or turn it into numbers.{also if others else ''}"
+        )
+
+
+def _check_finite(x: pd.DataFrame, name: str, place: Place) -> None:
+    """Refuse missing and infinite values, telling every column that has some."""
+    bad = [c for c in x if x[c].dtype.kind == "f" and not np.isfinite(x[c].to_numpy()).all()]
+    if bad:
+        where = f" (columns with such values: {listed(bad)})" if len(bad) > 1 else ""
+        check_finite(x[bad].to_numpy(), name, lambda row, i: f"{place(row)}, column '{bad[i]}'{where}")
+
+
+def _labels(column: pd.Series, name: str, place: Place) -> np.ndarray:
+    """Give a column as labels: numbers as they are, anything else as text."""
+    missing = np.flatnonzero(column.isna())
+    if missing.size:
+        raise DataError(
+            f"{name}, column '{column.name}': {counted(missing.size, 'missing label')}, the first at "
+            f"{place(int(missing[0]))}; fill them or drop those rows."
+        )
+    labels = column.to_numpy() if column.dtype.kind in "biuf" else column.astype(str).to_numpy(dtype=str)
+    return check_labels(labels, len(column), f"{name}, column '{column.name}',")
+
+
+def _check_type(kind: pa.DataType, column: str, is_label: bool, name: str) -> None:
+    """Refuse the columns of a `.parquet` file that are neither numbers nor text."""
+    from pyarrow import types
+
+    kind = kind.value_type if types.is_dictionary(kind) else kind
+    plain = (types.is_boolean, types.is_integer, types.is_floating, types.is_decimal, types.is_null)
+    text = (types.is_string, types.is_large_string, types.is_string_view)
+    if any(test(kind) for test in (*plain, *text)) or (is_label and types.is_temporal(kind)):
+        return
+    what = "dates or times" if types.is_temporal(kind) else "values"
+    raise DataError(f"{name}, column '{column}' holds {what} of type {kind}; drop it or turn it into numbers.")
