@@ -28,15 +28,15 @@ from lowerbound.evaluate import mean_over_rows
 # K importance samples on the first so many test rows (None: all of them)
 RECIPES = {
     "mlp": {
-        "parameters": dict(
-            latent_dim=50, network="mlp", hidden_layer_sizes=(200, 200), activation="tanh", max_epochs=100,
-            batch_size=100, lr=2e-3,
-        ),
+        "parameters": {
+            "latent_dim": 50, "network": "mlp", "hidden_layer_sizes": (200, 200), "activation": "tanh", "max_epochs": 100,
+            "batch_size": 100, "lr": 2e-3,
+        },
         "n_importance": 5000,
         "test_rows": None,
     },
     "conv": {
-        "parameters": dict(latent_dim=32, network="conv", max_epochs=40, batch_size=128, lr=2e-3),
+        "parameters": {"latent_dim": 32, "network": "conv", "max_epochs": 40, "batch_size": 128, "lr": 2e-3},
         "n_importance": 1000,
         "test_rows": 1000,
     },
@@ -48,7 +48,8 @@ def git(*arguments: str) -> str:
 
 
 def machine() -> dict:
-    cpu = [line.split(":")[1].strip() for line in open("/proc/cpuinfo") if line.startswith("model name")]
+    lines = Path("/proc/cpuinfo").read_text().splitlines()
+    cpu = [line.split(":")[1].strip() for line in lines if line.startswith("model name")]
     return {
         "cpu": cpu[0] if cpu else platform.processor(), "threads": torch.get_num_threads(),
         "gpu": torch.cuda.get_device_name() if torch.cuda.is_available() else None,
@@ -87,7 +88,12 @@ def main() -> None:
         "fit_seconds": round(fitted - started, 1),
         "evaluation_seconds": round(time.perf_counter() - fitted, 1),
         "test_elbo": test_elbo.to_dict(),
-        "test_nll": {**log_p.to_dict(), "mean": -log_p.value, "kind": "upper", "rows": f"the first {len(scored)}"},
+        "test_nll": {
+            **log_p.to_dict(),
+            "mean": -log_p.value,
+            "kind": "upper",
+            "rows": f"the first {len(scored)}",
+        },
         "active_units": vae.accounts(test).active_units,
         "history": [{k: r[k] for k in ("epoch", "elbo", "reconstruction", "kl", "seconds")} for r in vae.history_],
     }

@@ -9,8 +9,9 @@ if TYPE_CHECKING:
     from lowerbound.data.readers import DataError, Dataset, read
     from lowerbound.data.schema import ConstantFeatureWarning, LikelihoodError
     from lowerbound.data.storage import SavedFileError
+    from lowerbound.estimators.base import CollapsedPosteriorWarning
     from lowerbound.estimators.saving import load
-    from lowerbound.estimators.vae import VAE, CollapsedPosteriorWarning
+    from lowerbound.estimators.vae import VAE
     from lowerbound.evaluate import Estimate, bits_per_dim
     from lowerbound.train import TrainingError
 
@@ -18,7 +19,7 @@ __version__ = "0.1.0"
 
 _HOMES = {
     "VAE": "estimators.vae",
-    "CollapsedPosteriorWarning": "estimators.vae",
+    "CollapsedPosteriorWarning": "estimators.base",
     "load": "estimators.saving",
     "Estimate": "evaluate",
     "bits_per_dim": "evaluate",

@@ -6,18 +6,18 @@ draw of both becomes a loss. Models and posteriors never know each other: they m
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import NamedTuple, Protocol, runtime_checkable
+from typing import Protocol
 
-import torch
 from torch import Tensor, nn
 
 from lowerbound.distributions import Likelihood, Noise, event_sum
 
 
-class Batch(NamedTuple):
+@dataclass(frozen=True)
+class Batch:
     """Some rows of the data.
 
     Attributes
@@ -39,10 +39,9 @@ class Prior(Protocol):
     """p(z): ``log_prob(z)`` is ``(S, B)``, ``rsample(shape, noise)`` is ``(*shape, D)``."""
 
     def log_prob(self, z: Tensor) -> Tensor: ...  # noqa: D102
-    def rsample(self, shape, noise: Noise) -> Tensor: ...  # noqa: D102
+    def rsample(self, shape: Sequence[int], noise: Noise) -> Tensor: ...  # noqa: D102
 
 
-@runtime_checkable
 class LatentDistribution(Protocol):
     """q(z|x) for the rows of a batch; ``kl_to_standard_normal`` is closed-form, ``(B, G)``, G groups."""
 
@@ -53,14 +52,14 @@ class LatentDistribution(Protocol):
     @property
     def scale_tril(self) -> Tensor: ...  # noqa: D102
     def log_prob(self, z: Tensor) -> Tensor: ...  # noqa: D102
-    def rsample(self, shape, noise: Noise) -> Tensor: ...  # noqa: D102
+    def rsample(self, shape: Sequence[int], noise: Noise) -> Tensor: ...  # noqa: D102
     def kl_to_standard_normal(self) -> Tensor: ...  # noqa: D102
 
 
 class Posterior(Protocol):
     """Called with a batch, returns q(z|x) for its rows."""
 
-    def __call__(self, batch: Batch) -> LatentDistribution: ...
+    def __call__(self, batch: Batch, /) -> LatentDistribution: ...  # noqa: D102
 
 
 @dataclass
@@ -155,3 +154,41 @@ class Model(nn.Module):
         q = posterior(batch)
         z = q.rsample((objective.samples,), noise)
         return Draw(z, self.log_px(batch, z), self.prior(), q)
+
+
+class NoLatents:
+    """Prior and posterior of a model without latent variables: a vector of no numbers, log-density 0, KL 0."""
+
+    def __init__(self, n_rows: int, like: Tensor) -> None:
+        self.mean = self.scale = like.new_zeros(n_rows, 0)
+        self.scale_tril = like.new_zeros(n_rows, 0, 0)
+
+    def log_prob(self, z: Tensor) -> Tensor:
+        """0 for every row, shape (S, B)."""
+        return z.new_zeros(z.shape[:-1])
+
+    def rsample(self, shape: Sequence[int], noise: Noise) -> Tensor:
+        """Shape (*shape, B, 0)."""
+        return self.mean.expand(*shape, *self.mean.shape)
+
+    def kl_to_standard_normal(self) -> Tensor:
+        """No groups, shape (B, 0)."""
+        return self.mean
+
+
+class ExplicitModel(Model):
+    """A model without latent variables: it supplies log p(x) itself, so every bound becomes the exact likelihood."""
+
+    def log_prob(self, batch: Batch) -> Tensor:
+        """log p(x) of the observed entries, in nats and the user's units, shape (B,)."""
+        raise NotImplementedError(f"{type(self).__name__} does not define its density")
+
+    def sample(self, n: int, noise: Noise, *, draw: bool = True) -> Tensor:
+        """``n`` draws of x, or its mean n times, shape (n, *event)."""
+        raise NotImplementedError(f"{type(self).__name__} does not define how to draw from it")
+
+    def draw(self, batch: Batch, posterior: Posterior, objective: Objective, noise: Noise) -> Draw:
+        """The exact log p(x), with latent terms of zero."""
+        log_px = self.log_prob(batch)
+        nothing = NoLatents(len(log_px), log_px)
+        return Draw(nothing.rsample((1,), noise), log_px[None], nothing, nothing)

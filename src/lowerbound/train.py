@@ -75,7 +75,15 @@ class Watch:
 class Training:
     """A model, its posterior, an objective, and the whole state of fitting them."""
 
-    def __init__(self, model: Model, posterior: nn.Module, objective: Objective, settings: Settings, seed: int, device: torch.device) -> None:
+    def __init__(
+        self,
+        model: Model,
+        posterior: nn.Module,
+        objective: Objective,
+        settings: Settings,
+        seed: int,
+        device: torch.device,
+    ) -> None:
         self.model, self.posterior, self.objective, self.settings = model, posterior, objective, settings
         self.seed, self.device = seed, device
         self.modules = nn.ModuleDict({"model": model, "posterior": posterior}).to(device)
@@ -128,8 +136,15 @@ class Training:
         tensors |= {f"best.{k}": v for k, v in (self.best_weights or {}).items()}
         for i, slots in self.optimizer.state_dict()["state"].items():
             tensors |= {f"optimizer.{i}.{name}": value for name, value in slots.items()}
-        tensors |= {"generator.order": self.order.get_state(), "generator.noise": self.noise.generator.get_state()}
-        return tensors, {"settings": asdict(self.settings), "seed": self.seed, "progress": asdict(self.progress)}
+        tensors |= {
+            "generator.order": self.order.get_state(),
+            "generator.noise": self.noise.generator.get_state(),
+        }
+        return tensors, {
+            "settings": asdict(self.settings),
+            "seed": self.seed,
+            "progress": asdict(self.progress),
+        }
 
     def load_state(self, tensors: dict[str, Tensor], metadata: dict) -> None:
         """Continue from what ``state`` gave."""
@@ -185,8 +200,8 @@ def _record(training: Training, means: Tensor, validation: Rows | None) -> dict:
     reconstruction, kl = means.tolist()
     if not math.isfinite(reconstruction + kl):
         raise TrainingError(
-            f"the loss is not finite in epoch {progress.epoch} (reconstruction {reconstruction:g}, KL {kl:g}): lower the "
-            f"learning rate (lr={training.settings.lr:g}), or look for extreme values in the data"
+            f"the loss is not finite in epoch {progress.epoch} (reconstruction {reconstruction:g}, KL {kl:g}): "
+            f"lower the learning rate (lr={training.settings.lr:g}), or look for extreme values in the data"
         )
     record = {"epoch": progress.epoch, "step": progress.objective.step, "elbo": reconstruction - kl}
     record |= {"reconstruction": reconstruction, "kl": kl, "validation_elbo": None}

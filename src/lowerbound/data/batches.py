@@ -39,7 +39,11 @@ class Rows:
         return len(self.raw)
 
     def batches(
-        self, batch_size: int, noise: Noise | None = None, order: torch.Generator | None = None, start: int = 0
+        self,
+        batch_size: int,
+        noise: Noise | None = None,
+        order: torch.Generator | None = None,
+        start: int = 0,
     ) -> Iterator[Batch]:
         """All rows once, ``batch_size`` at a time.
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 import math
 import warnings
 from dataclasses import asdict, dataclass, replace
+from typing import Any
 
 import numpy as np
 import torch
@@ -112,11 +113,13 @@ class Schema:
     def store(self, X: np.ndarray, dtype: torch.dtype = torch.float32) -> Tensor:
         """The user's rows as they are kept for the model, shape (n, *event): bytes, levels or real numbers."""
         if X.shape[1:] != self.row_shape:
-            raise ValueError(f"rows have shape {X.shape[1:]}, but the model was fitted to rows of shape {self.row_shape}")
+            raise ValueError(
+                f"rows have shape {X.shape[1:]}, but the model was fitted to rows of shape {self.row_shape}"
+            )
         self.check(X)
         x = self.to_event(X)
         if self.likelihood == "gaussian":
-            return torch.from_numpy(((x - self.location) / self.unit)).to(dtype)
+            return torch.from_numpy((x - self.location) / self.unit).to(dtype)
         if self.likelihood == "categorical":
             return torch.from_numpy(x.astype(np.int16 if self.n_levels > N_LEVELS else np.uint8))
         if self.binarize and x.dtype != np.uint8 and x.dtype != bool:
@@ -192,7 +195,8 @@ class Schema:
     def from_saved(cls, metadata: dict, arrays: dict[str, Tensor]) -> Schema:
         """The inverse of ``metadata`` and ``arrays``."""
         shapes = {k: tuple(metadata[k]) for k in ("row_shape", "event_shape")}
-        return cls(**{**metadata, **shapes}, **{name: arrays[name].numpy() for name in cls.ARRAYS})
+        fields: dict[str, Any] = {**metadata, **shapes, **{name: arrays[name].numpy() for name in cls.ARRAYS}}
+        return cls(**fields)
 
 
 def infer_schema(
@@ -225,9 +229,13 @@ def infer_schema(
     """
     chosen = choose_likelihood(X, binarize) if likelihood == "auto" else likelihood
     if binarize and chosen != "bernoulli":
-        raise LikelihoodError(f"binarize={binarize!r} makes 0/1 data, which likelihood={chosen!r} doesn't describe: use 'bernoulli'")
+        raise LikelihoodError(
+            f"binarize={binarize!r} makes 0/1 data, which likelihood={chosen!r} doesn't describe: use 'bernoulli'"
+        )
     if standardize is True and chosen != "gaussian":
-        raise LikelihoodError(f"standardize=True is for real values; likelihood={chosen!r} works on the data as they are")
+        raise LikelihoodError(
+            f"standardize=True is for real values; likelihood={chosen!r} works on the data as they are"
+        )
     event_shape, channels_last = _event_shape(X.shape[1:], image_shape)
     empty = np.zeros(0)
     schema = Schema(
@@ -274,7 +282,9 @@ def check_grey(low: float, high: float, grey_levels: int) -> None:
 def check_levels(X: np.ndarray, n_levels: int, likelihood: str) -> None:
     """Raise unless X holds the whole numbers 0, …, n_levels − 1."""
     if X.dtype.kind == "f" and not all((part == np.floor(part)).all() for part in _parts(X)):
-        raise LikelihoodError(f"likelihood={likelihood!r} describes whole numbers, but X has fractions: use likelihood='gaussian'")
+        raise LikelihoodError(
+            f"likelihood={likelihood!r} describes whole numbers, but X has fractions: use likelihood='gaussian'"
+        )
     if X.min() < 0 or X.max() >= n_levels:
         raise LikelihoodError(
             f"likelihood={likelihood!r} describes the levels 0 to {n_levels - 1}, but X has values from {X.min():g} to "
@@ -306,7 +316,10 @@ def _event_shape(row_shape: tuple[int, ...], image_shape: tuple[int, ...] | None
     """Event shape, and whether the channels come last."""
     if image_shape is not None:
         if len(image_shape) not in (2, 3) or math.prod(image_shape) != math.prod(row_shape):
-            raise ValueError(f"image_shape={tuple(image_shape)} doesn't fit rows of {math.prod(row_shape)} values: give (H, W) or (H, W, C)")
+            raise ValueError(
+                f"image_shape={tuple(image_shape)} doesn't fit rows of {math.prod(row_shape)} values: "
+                f"give (H, W) or (H, W, C)"
+            )
         row_shape = tuple(image_shape)
     if len(row_shape) == 2:
         return (1, *row_shape), False

@@ -83,7 +83,13 @@ def save_folder(folder: Path, tensors: dict[str, Tensor], description: dict) -> 
     digest = hashlib.sha256(content).hexdigest()
     weights = f"weights-{digest[:16]}.safetensors"
     write_atomically(folder / weights, lambda temporary: temporary.write_bytes(content))
-    record = {"format": "lowerbound", "version": FORMAT_VERSION, **description, "weights": weights, "sha256": digest}
+    record = {
+        "format": "lowerbound",
+        "version": FORMAT_VERSION,
+        **description,
+        "weights": weights,
+        "sha256": digest,
+    }
     write_text(folder / "model.json", json.dumps(record, indent=1) + "\n")
     for stale in folder.glob("weights-*.safetensors"):
         if stale.name != weights:
@@ -101,7 +107,10 @@ def load_folder(folder: Path) -> tuple[dict[str, Tensor], dict]:
     record = _read_description(Path(folder))
     path = Path(folder) / str(record.get("weights"))
     if path.parent != Path(folder) or not path.is_file():
-        raise SavedFileError(f"{folder}/model.json names the weights {record.get('weights')!r}, which aren't there: copy the whole folder")
+        raise SavedFileError(
+            f"{folder}/model.json names the weights {record.get('weights')!r}, which aren't there: "
+            f"copy the whole folder"
+        )
     content = path.read_bytes()
     if hashlib.sha256(content).hexdigest() != record.get("sha256"):
         raise SavedFileError(f"{path} is damaged: its checksum isn't the one in model.json")
@@ -122,7 +131,10 @@ def _read_description(folder: Path) -> dict:
     if not isinstance(record, dict) or record.get("format") != "lowerbound":
         raise SavedFileError(f"{path} was not written by lowerbound")
     if not isinstance(record.get("version"), int) or record["version"] > FORMAT_VERSION:
-        raise SavedFileError(f"{path} has format version {record.get('version')}, this lowerbound reads up to {FORMAT_VERSION}: update it")
+        raise SavedFileError(
+            f"{path} has format version {record.get('version')}, "
+            f"this lowerbound reads up to {FORMAT_VERSION}: update it"
+        )
     return record
 
 

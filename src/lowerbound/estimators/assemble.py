@@ -30,7 +30,9 @@ CONV_MIN_SIDE = 16
 LOGISTIC_FLOOR = DiscretizedLogistic.BIN / 8  # narrower than this, a level's bin holds all the mass
 
 
-def assemble(schema: Schema, parameters: dict, latent_dim: int, generator: torch.Generator) -> tuple[LatentModel, Amortized]:
+def assemble(
+    schema: Schema, parameters: dict, latent_dim: int, generator: torch.Generator
+) -> tuple[LatentModel, Amortized]:
     """The model p(x, z) and the amortized posterior q(z|x), with weights from ``generator``.
 
     Parameters
@@ -47,13 +49,15 @@ def assemble(schema: Schema, parameters: dict, latent_dim: int, generator: torch
     ValueError
         If a parameter doesn't fit the data, or a module of the user's returns the wrong shape.
     """
-    inputs = {"categorical": OneHot(schema.n_levels), "discretized_logistic": Center()}.get(schema.likelihood, nn.Identity())
+    views: dict[str, nn.Module] = {"categorical": OneHot(schema.n_levels), "discretized_logistic": Center()}
+    inputs = views.get(schema.likelihood, nn.Identity())
     posterior_head = GaussianHead(latent_dim, parameters["covariance"])
     likelihood_head = _likelihood_head(schema, parameters)
     seen = inputs(torch.zeros(2, *schema.event_shape))
     encoder, decoder = _networks(schema, parameters, seen, posterior_head, likelihood_head, generator)
+    bias: Tensor = decoder.bias  # type: ignore[assignment]
     with torch.no_grad():
-        decoder.bias.copy_(schema.output_bias(likelihood_head.n_parameters))
+        bias.copy_(schema.output_bias(likelihood_head.n_parameters))
     log_unit = torch.from_numpy(np.log(schema.unit)).float() if schema.likelihood == "gaussian" else None
     model = LatentModel(Decoder(decoder, likelihood_head), latent_dim, log_unit)
     return model, Amortized(Encoder(inputs, encoder, posterior_head))
@@ -62,7 +66,10 @@ def assemble(schema: Schema, parameters: dict, latent_dim: int, generator: torch
 def choose_network(schema: Schema, network: str) -> str:
     """What ``"auto"`` stands for."""
     if network == "conv" and not schema.is_image:
-        raise ValueError(f"network='conv' needs images; the rows have shape {schema.row_shape}: give image_shape=(height, width), or use network='mlp'")
+        raise ValueError(
+            f"network='conv' needs images; the rows have shape {schema.row_shape}: "
+            f"give image_shape=(height, width), or use network='mlp'"
+        )
     if network != "auto":
         return network
     return "conv" if schema.is_image and min(schema.event_shape[1:]) >= CONV_MIN_SIDE else "mlp"
@@ -77,11 +84,17 @@ def _networks(
     schema: Schema, parameters: dict, seen: Tensor, posterior_head: GaussianHead, likelihood_head: LikelihoodHead,
     generator: torch.Generator,
 ) -> tuple[nn.Module, nn.Module]:  # fmt: skip
-    network, n_features, n_parameters = parameters["network"], posterior_head.n_features, likelihood_head.n_parameters
+    network, n_features, n_parameters = (
+        parameters["network"],
+        posterior_head.n_features,
+        likelihood_head.n_parameters,
+    )
     latent_dim = posterior_head.latent_dim
     if not isinstance(network, str):
         encoder, decoder = network
-        return OwnEncoder(encoder, seen, n_features, generator), OwnDecoder(decoder, latent_dim, schema.event_shape, n_parameters)
+        return OwnEncoder(encoder, seen, n_features, generator), OwnDecoder(
+            decoder, latent_dim, schema.event_shape, n_parameters
+        )
     if choose_network(schema, network) == "conv":
         return (
             ConvEncoder(tuple(seen.shape[1:]), n_features, generator=generator),
@@ -119,7 +132,10 @@ def _normal_scale(schema: Schema, scale: str | float, min_scale: float) -> Scale
 def _logistic_scale(schema: Schema, scale: str | float) -> Scale:
     """s on the scale where the 256 levels run from −1 to 1; a number is in levels."""
     if scale == "unit":
-        raise ValueError("scale='unit' is for the Gaussian; for likelihood='discretized_logistic' give a number of levels, or 'shared', 'feature' or 'decoder'")
+        raise ValueError(
+            "scale='unit' is for the Gaussian; for likelihood='discretized_logistic' "
+            "give a number of levels, or 'shared', 'feature' or 'decoder'"
+        )
     floor = torch.tensor(LOGISTIC_FLOOR)
     if not isinstance(scale, str):
         return Scale("fixed", torch.tensor(scale * DiscretizedLogistic.BIN), floor)

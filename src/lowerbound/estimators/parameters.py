@@ -67,8 +67,10 @@ class Parameter:
         return self._is_number(value)
 
     def _is_number(self, value: Any) -> bool:
-        if self.number is None or isinstance(value, bool) or not isinstance(value, Integral if self.number is int else Real):
+        kind = Integral if self.number is int else Real
+        if self.number is None or isinstance(value, bool) or not isinstance(value, kind):
             return False
+        value = float(value)
         return (value > self.low if self.open_low else value >= self.low) and value <= self.high
 
     def parse(self, text: str) -> Any:
@@ -98,26 +100,88 @@ VAE_PARAMETERS: dict[str, Parameter] = {
     p.name: p
     for p in (
         Parameter("latent_dim", "auto", "latent variables; auto: half the features, from 2 to 32", ("auto",), int, 1),
-        Parameter("network", "auto", "kind of network; auto: conv for images of 16×16 and more", ("auto", "mlp", "conv")),
-        Parameter("hidden_layer_sizes", (200, 200), "hidden units of the MLP encoder; the decoder's are reversed", (), int, 1, many=True),
+        Parameter(
+            "network", "auto", "kind of network; auto: conv for images of 16×16 and more", ("auto", "mlp", "conv")
+        ),
+        Parameter(
+            "hidden_layer_sizes",
+            (200, 200),
+            "hidden units of the MLP encoder; the decoder's are reversed",
+            (),
+            int,
+            1,
+            many=True,
+        ),
         Parameter("activation", "silu", "activation of the MLP", ("silu", "relu", "tanh", "gelu", "elu", "softplus")),
-        Parameter("likelihood", "auto", "p(x|z); auto: by type and values of the data", ("auto", "gaussian", "bernoulli", "categorical", "discretized_logistic")),
-        Parameter("scale", "auto", "σ of p(x|z): 1, a number in your units, learned (one, or one a feature), or from the decoder", ("auto", "unit", "shared", "feature", "decoder"), float, 0, open_low=True),
-        Parameter("min_scale", 0.01, "lower bound of a learned σ, as a part of the feature's standard deviation", (), float, 0, 1, open_low=True),
+        Parameter(
+            "likelihood",
+            "auto",
+            "p(x|z); auto: by type and values of the data",
+            ("auto", "gaussian", "bernoulli", "categorical", "discretized_logistic"),
+        ),
+        Parameter(
+            "scale",
+            "auto",
+            "σ of p(x|z): 1, a number in your units, learned (one, or one a feature), or from the decoder",
+            ("auto", "unit", "shared", "feature", "decoder"),
+            float,
+            0,
+            open_low=True,
+        ),
+        Parameter(
+            "min_scale",
+            0.01,
+            "lower bound of a learned σ, as a part of the feature's standard deviation",
+            (),
+            float,
+            0,
+            1,
+            open_low=True,
+        ),
         Parameter("standardize", "auto", "standardize real-valued features", ("auto", True, False)),
-        Parameter("image_shape", None, "height,width or height,width,channels of images given as flat rows", (None,), int, 1, many=True),
+        Parameter(
+            "image_shape",
+            None,
+            "height,width or height,width,channels of images given as flat rows",
+            (None,),
+            int,
+            1,
+            many=True,
+        ),
         Parameter("covariance", "diagonal", "covariance of q(z|x)", ("diagonal", "isotropic", "full")),
-        Parameter("binarize", None, "make grey values 0 or 1: redrawn for every batch, or cut at one half", (None, "sample", "threshold")),
+        Parameter(
+            "binarize",
+            None,
+            "make grey values 0 or 1: redrawn for every batch, or cut at one half",
+            (None, "sample", "threshold"),
+        ),
         Parameter("n_samples", 1, "latent draws for each row and step", (), int, 1),
         Parameter("kl_weight", 1.0, "weight of the KL term; 1 is the lower bound", (), float, 0),
         Parameter("kl_warmup_steps", 0, "steps over which the weight rises from 0", (), int, 0),
         Parameter("free_bits", 0.0, "nats for each latent variable that the KL term leaves free", (), float, 0),
-        Parameter("max_epochs", "auto", "passes over the data at most; auto: about 10,000 steps, from 30 to 500 passes", ("auto",), int, 1),
+        Parameter(
+            "max_epochs",
+            "auto",
+            "passes over the data at most; auto: about 10,000 steps, from 30 to 500 passes",
+            ("auto",),
+            int,
+            1,
+        ),
         Parameter("batch_size", "auto", "rows in a step; auto: from 16 to 128", ("auto",), int, 1),
         Parameter("lr", 1e-3, "highest learning rate of Adam", (), float, 0, open_low=True),
-        Parameter("lr_schedule", "cosine", "learning rate over the steps: up and down to zero, or constant", ("cosine", "constant")),
+        Parameter(
+            "lr_schedule",
+            "cosine",
+            "learning rate over the steps: up and down to zero, or constant",
+            ("cosine", "constant"),
+        ),
         Parameter("weight_decay", 0.0, "decoupled weight decay", (), float, 0),
-        Parameter("early_stopping", True, "hold rows out, stop when their bound no longer rises, keep the best weights", (True, False)),
+        Parameter(
+            "early_stopping",
+            True,
+            "hold rows out, stop when their bound no longer rises, keep the best weights",
+            (True, False),
+        ),
         Parameter("validation_fraction", 0.1, "part of the rows held out for that", (), float, 0, 0.9, open_low=True),
         Parameter("n_iter_no_change", 20, "epochs without a better validation bound before stopping", (), int, 1),
         Parameter("tol", 0.0, "nats a row by which the validation bound must rise to count as better", (), float, 0),
@@ -126,4 +190,4 @@ VAE_PARAMETERS: dict[str, Parameter] = {
         Parameter("device", "auto", "cpu, cuda, cuda:1, …; auto: a GPU if there is one", ("auto",)),
         Parameter("verbose", 0, "1: a progress bar; 2: also what was chosen", (), int, 0),
     )
-}  # fmt: skip
+}

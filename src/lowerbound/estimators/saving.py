@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import importlib
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -11,29 +12,30 @@ import torch
 from lowerbound.data.schema import Schema
 from lowerbound.data.storage import SavedFileError, load_folder, save_folder
 from lowerbound.distributions import make_generator
-from lowerbound.estimators.assemble import assemble
-from lowerbound.estimators.vae import VAE
 
-FITTED = ("seed_", "latent_dim_", "n_features_in_", "n_iter_", "n_active_units_", "history_")
+if TYPE_CHECKING:
+    from lowerbound.estimators.base import DensityEstimator
+
+HOMES = {"VAE": "lowerbound.estimators.vae"}  # the only classes that a saved folder can name
 
 
-def save(estimator: VAE, folder: Path) -> None:
+def save(estimator: DensityEstimator, folder: Path) -> None:
     """Write ``model.json`` and the weights it names."""
-    tensors = {f"model.{k}": v for k, v in estimator.model_.state_dict().items()}
-    tensors |= {f"posterior.{k}": v for k, v in estimator.posterior_.state_dict().items()}
-    tensors |= {f"schema.{k}": v for k, v in estimator.schema_.arrays().items()}
-    parameters = {name: _plain(value) for name, value in estimator.get_params(deep=False).items()}
+    tensors = {f"schema.{k}": v for k, v in estimator.schema_.arrays().items()}
+    for name, module in estimator._modules().items():
+        tensors |= {f"{name}.{k}": v for k, v in module.state_dict().items()}
+    names = getattr(estimator, "feature_names_in_", None)
     description = {
         "class": type(estimator).__name__,
-        "parameters": parameters,
-        "fitted": {name: getattr(estimator, name) for name in FITTED},
-        "feature_names": list(map(str, getattr(estimator, "feature_names_in_", []))) or None,
+        "parameters": {name: _plain(value) for name, value in estimator.get_params(deep=False).items()},
+        "fitted": {name: getattr(estimator, name) for name in estimator.FITTED},
+        "feature_names": None if names is None else list(map(str, names)),
         "schema": estimator.schema_.metadata(),
     }
     save_folder(folder, tensors, description)
 
 
-def load(path: str | Path, network: tuple[torch.nn.Module, torch.nn.Module] | None = None, device: str = "auto") -> VAE:
+def load(path: str | Path, network: tuple[torch.nn.Module, torch.nn.Module] | None = None, device: str = "auto") -> Any:
     """Read a fitted estimator from the folder that ``save`` wrote, or from the run that holds it.
 
     Parameters
@@ -60,26 +62,28 @@ def load(path: str | Path, network: tuple[torch.nn.Module, torch.nn.Module] | No
         raise SavedFileError(f"{folder} is damaged: what model.json says doesn't fit the weights ({error})") from error
 
 
-def _rebuild(tensors: dict, record: dict, network: Any, device: str) -> VAE:
-    parameters = dict(record["parameters"])
-    if parameters["network"] == "own":
+def _rebuild(tensors: dict, record: dict, network: Any, device: str) -> Any:
+    kind = getattr(importlib.import_module(HOMES[record["class"]]), record["class"])
+    parameters = {k: tuple(v) if isinstance(v, list) else v for k, v in record["parameters"].items()}
+    if parameters.get("network") == "own":
         if network is None:
-            raise SavedFileError("the model was fitted with modules of your own: load(path, network=(encoder, decoder))")
+            raise SavedFileError(
+                "the model was fitted with modules of your own: load(path, network=(encoder, decoder))"
+            )
         parameters["network"] = tuple(network)
-    parameters |= {name: tuple(parameters[name]) for name in ("hidden_layer_sizes", "image_shape") if parameters[name] is not None}
-    vae = VAE(**{**parameters, "device": device})
+    if "device" in parameters:
+        parameters["device"] = device
+    estimator: DensityEstimator = kind(**parameters)
     for name, value in record["fitted"].items():
-        setattr(vae, name, value)
+        setattr(estimator, name, value)
     if record["feature_names"] is not None:
-        vae.feature_names_in_ = np.asarray(record["feature_names"], dtype=object)
-    vae.schema_ = Schema.from_saved(record["schema"], _part(tensors, "schema."))
-    vae.model_, vae.posterior_ = assemble(vae.schema_, parameters, vae.latent_dim_, make_generator(0, "unused"))
-    vae.model_.load_state_dict(_part(tensors, "model."))
-    vae.posterior_.load_state_dict(_part(tensors, "posterior."))
-    vae.model_.to(vae._device())
-    vae.posterior_.to(vae._device())
-    vae._n_features_out = vae.latent_dim_
-    return vae
+        setattr(estimator, "feature_names_in_", np.asarray(record["feature_names"], dtype=object))  # noqa: B010
+    estimator.schema_ = Schema.from_saved(record["schema"], _part(tensors, "schema."))
+    estimator._assemble(make_generator(0, "unused"))
+    for name, module in estimator._modules().items():
+        module.load_state_dict(_part(tensors, f"{name}."))
+        module.to(estimator._device())
+    return estimator
 
 
 def _part(tensors: dict[str, torch.Tensor], prefix: str) -> dict[str, torch.Tensor]:

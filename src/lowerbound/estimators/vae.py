@@ -3,38 +3,24 @@
 from __future__ import annotations
 
 import copy
-import math
-import warnings
-from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
-from sklearn.base import BaseEstimator, ClassNamePrefixFeaturesOutMixin, TransformerMixin
-from sklearn.utils.validation import check_is_fitted, validate_data
-from torch import Tensor
+from sklearn.base import ClassNamePrefixFeaturesOutMixin, TransformerMixin
+from sklearn.utils.validation import check_is_fitted
+from torch import nn
 
 from lowerbound.core import Model
 from lowerbound.data.batches import Rows
-from lowerbound.data.schema import Schema, infer_schema
-from lowerbound.distributions import Noise, make_generator
+from lowerbound.distributions import Noise
 from lowerbound.estimators.assemble import assemble, choose_latent_dim
+from lowerbound.estimators.base import GradientEstimator
 from lowerbound.estimators.parameters import VAE_PARAMETERS
-from lowerbound.estimators.progress import ProgressWatch
 from lowerbound.evaluate import Accounts, Estimate, accounts, importance_weighted, mean_over_rows
-from lowerbound.inference import objectives
-from lowerbound.inference.posteriors import Amortized
 from lowerbound.tasks import generate, represent
-from lowerbound.train import Settings, Training, Watch, fit
-
-ROWS_TO_JUDGE_COLLAPSE = 2000
 
 
-class CollapsedPosteriorWarning(UserWarning):
-    """Most latent variables say nothing about the data."""
-
-
-class VAE(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
+class VAE(ClassNamePrefixFeaturesOutMixin, TransformerMixin, GradientEstimator):
     r"""Variational autoencoder: p(x) = ∫ p(x|z) N(z; 0, I) dz, with p(x|z) and q(z|x) networks.
 
     Fits arrays of any number of dimensions: tables ``(n, features)``, images ``(n, H, W)`` or ``(n, H, W, C)``, and
@@ -170,156 +156,27 @@ class VAE(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
         self.device = device
         self.verbose = verbose
 
-    # fitting
-
-    def fit(self, X, y=None, *, watch: Watch | None = None, resume: tuple[dict[str, Tensor], dict] | None = None):
-        """Fit to the rows of ``X``.
-
-        Parameters
-        ----------
-        X : array-like, shape (n, *row)
-        y : ignored
-        watch : Watch, optional
-            Told after every step and epoch; may ask to stop.
-        resume : tuple, optional
-            A checkpoint, as ``Training.state`` gave it, of a run on the same data with the same parameters.
-
-        Returns
-        -------
-        self
-
-        Raises
-        ------
-        ValueError
-            If a parameter is out of range, or doesn't fit the data; ``LikelihoodError`` if the likelihood can't
-            describe them.
-        TrainingError
-            If the loss stops being a number.
-        """
-        X = self._start(X, keep_weights=self.warm_start)
-        training_rows, validation_rows = self._split(X)
-        training = self._training(len(training_rows))
-        if resume is not None:
-            training.load_state(*resume)
-        bar = ProgressWatch(len(training_rows), training.settings.max_epochs) if self.verbose and not watch else None
-        try:
-            fit(training, training_rows, validation_rows, watch or bar)
-        finally:
-            if bar is not None:
-                bar.close()
-        training.restore_best()
-        return self._finish(training, training_rows)
-
-    def partial_fit(self, X, y=None):
-        """One pass over ``X``, at a constant learning rate and with nothing held out.
-
-        The first call fixes what the rows are (likelihood, standardization); later calls keep it.
-        """
-        started = hasattr(self, "model_")
-        X = self._start(X, keep_weights=started, reset=not started)
-        rows = self._rows(X)
-        training = getattr(self, "_training_state", None) if started else None
-        if training is None:
-            training = self._training(len(rows), max_epochs=0, lr_schedule="constant", early_stopping=False)
-        training.settings = Settings(**{**vars(training.settings), "max_epochs": training.progress.epoch + 1})
-        fit(training, rows)
-        self._training_state = training
-        return self._finish(training, rows)
-
-    def _start(self, X, *, keep_weights: bool, reset: bool = True) -> np.ndarray:
-        """Check everything; make the model unless the weights are to be kept."""
-        for name, parameter in VAE_PARAMETERS.items():
-            if not self._is_object(name):
-                parameter.check(getattr(self, name))
-        X = self._validate(X, reset=reset)
-        if keep_weights and hasattr(self, "model_"):
-            return X
-        if len(X) < 2:
-            raise ValueError(f"X has 1 sample (n_samples = {len(X)}): a density needs at least 2 rows")
-        self.seed_ = seed_from(self.random_state)
-        names = getattr(self, "feature_names_in_", None)
-        self.schema_: Schema = infer_schema(
-            X, likelihood=self.likelihood, binarize=self.binarize, standardize=self.standardize,
-            image_shape=self.image_shape, names=None if names is None else list(names),
-        )  # fmt: skip
-        self.latent_dim_ = choose_latent_dim(self.schema_, self.latent_dim)
-        generator = make_generator(self.seed_, "weights")
-        self.model_: Model
-        self.posterior_: Amortized
-        self.model_, self.posterior_ = assemble(self.schema_, self.get_params(deep=False), self.latent_dim_, generator)
-        self._n_features_out = self.latent_dim_
-        self._training_state = None
-        return X
+    PARAMETERS = VAE_PARAMETERS
 
     def _is_object(self, name: str) -> bool:
-        """Parameters that may be objects, which the table of words and numbers doesn't know."""
-        if name == "network":
-            pair = self.network
-            return isinstance(pair, (tuple, list)) and len(pair) == 2 and all(isinstance(m, torch.nn.Module) for m in pair)
-        if name == "random_state":
-            return isinstance(self.random_state, (np.random.RandomState, np.random.Generator))
-        return name == "device"
+        pair = self.network
+        modules = [m for m in pair if isinstance(m, torch.nn.Module)] if isinstance(pair, (tuple, list)) else []
+        return super()._is_object(name) or (name == "network" and len(modules) == 2)
 
-    def _validate(self, X, *, reset: bool = False) -> np.ndarray:
-        X = validate_data(self, X, reset=reset, allow_nd=True, dtype="numeric", ensure_min_samples=1)
-        return X.astype(np.float32) if X.dtype == np.float16 else X
+    def _assemble(self, generator: torch.Generator) -> None:
+        self.latent_dim_ = choose_latent_dim(self.schema_, self.latent_dim)
+        self.model_, self.posterior_ = assemble(self.schema_, self.get_params(deep=False), self.latent_dim_, generator)
 
-    def _device(self) -> torch.device:
-        if self.device == "auto":
-            return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-        return torch.device(self.device)
+    @property
+    def _n_features_out(self) -> int:
+        return self.latent_dim_
 
-    def _rows(self, X: np.ndarray, dtype: torch.dtype = torch.float32) -> Rows:
-        schema, device = self.schema_, self._device()
-        mask = torch.from_numpy(schema.counted).to(device)
-        return Rows(schema.store(X, dtype), lambda raw, noise: schema.prepare(raw, noise, dtype), mask, device)
-
-    def _split(self, X: np.ndarray) -> tuple[Rows, Rows | None]:
-        """Training rows, and rows held out for early stopping (none if there would be fewer than two of either)."""
-        rows = self._rows(X)
-        n_held_out = round(self.validation_fraction * len(X))
-        if not self.early_stopping or n_held_out < 2 or len(X) - n_held_out < 2:
-            return rows, None
-        order = torch.randperm(len(X), generator=make_generator(self.seed_, "split"))
-        return rows.subset(order[n_held_out:]), rows.subset(order[:n_held_out])
-
-    def _training(self, n_rows: int, **overrides: Any) -> Training:
-        batch_size = self.batch_size
-        if batch_size == "auto":
-            batch_size = min(128, max(16, 2 ** round(math.log2(max(1, n_rows) / 16))))
-        max_epochs = self.max_epochs
-        if max_epochs == "auto":
-            max_epochs = min(500, max(30, 10_000 // math.ceil(n_rows / batch_size)))
-        same = ("lr", "lr_schedule", "weight_decay", "early_stopping", "n_iter_no_change", "tol")
-        settings = Settings(
-            **{"max_epochs": max_epochs, "batch_size": batch_size, **{k: getattr(self, k) for k in same}, **overrides}
-        )
-        objective = objectives.elbo(self.n_samples, self.kl_weight, self.kl_warmup_steps, self.free_bits)
-        return Training(self.model_, self.posterior_, objective, settings, self.seed_, self._device())
-
-    def _finish(self, training: Training, rows: Rows):
-        self.history_ = training.progress.history
-        self.n_iter_ = training.progress.epoch
-        few = rows.subset(torch.arange(min(len(rows), ROWS_TO_JUDGE_COLLAPSE)))
-        noise = Noise(make_generator(self.seed_, "collapse", self._device()))
-        self.n_active_units_ = accounts(self.model_, self.posterior_, few, noise).active_units
-        if self.n_active_units_ < max(1, 0.1 * self.latent_dim_):
-            warnings.warn(
-                f"the posterior has collapsed: {self.n_active_units_} of {self.latent_dim_} latent variables are active. "
-                f"Set kl_warmup_steps (a tenth of the steps) or free_bits (0.1), train longer, or ask for fewer "
-                f"latent variables",
-                CollapsedPosteriorWarning,
-                stacklevel=3,
-            )
-        return self
-
-    def _exactly(self, X) -> tuple[Model, Amortized, Rows, Noise]:
+    def _exactly(self, X) -> tuple[Model, nn.Module, Rows, Noise]:
         """Everything in float64, with one noise for all rows: a row's number depends on that row alone."""
         check_is_fitted(self)
         X = self._validate(X)
         model, posterior = copy.deepcopy(self.model_).double(), copy.deepcopy(self.posterior_).double()
-        noise = Noise(make_generator(self.seed_, "evaluation", self._device()), shared=True)
-        return model.to(self._device()), posterior.to(self._device()), self._rows(X, torch.float64), noise
+        return model, posterior, self._rows(X, torch.float64), self._noise("evaluation", shared=True)
 
     # representing
 
@@ -346,8 +203,8 @@ class VAE(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
         """
         _, posterior, rows, noise = self._exactly(X)
         if draw:
-            own = Noise(self._generator(random_state, "encode"))
-            codes = represent.draw_codes(posterior, rows, own, n_draws).cpu().numpy()
+            own_noise = self._fresh_noise(random_state, "encode")
+            codes = represent.draw_codes(posterior, rows, own_noise, n_draws).cpu().numpy()
             return codes[:, 0] if n_draws == 1 else codes
         mean, scale = represent.encode(posterior, rows, noise, full=self.covariance == "full")
         return mean.cpu().numpy(), scale.cpu().numpy()
@@ -358,15 +215,32 @@ class VAE(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
         """E[x|z] for codes ``Z`` (n, D), in the user's units and shape (categories: the most probable level)."""
         return self.decode(Z)
 
-    def decode(self, Z, draw: bool = False, random_state=None) -> np.ndarray:
-        """x for codes ``Z`` (n, D) or (D,): E[x|z], or one draw from p(x|z) for each row of ``Z``."""
+    def decode(self, Z, draw: bool = False, n_draws: int = 1, random_state=None) -> np.ndarray:
+        """x for every code.
+
+        Parameters
+        ----------
+        Z : array-like, shape (n, D) or (D,)
+        draw : bool
+            Draws from p(x|z) instead of its mean E[x|z].
+        n_draws : int
+            Several different x for one z.
+        random_state : int, optional
+            For the draws; the estimator's if None.
+
+        Returns
+        -------
+        ndarray, shape (n, *row), or (n, n_draws, *row) if ``n_draws`` > 1
+        """
         check_is_fitted(self)
         Z = np.asarray(Z, np.float64)
         if Z.shape[-1:] != (self.latent_dim_,) or Z.ndim > 2:
             raise ValueError(f"codes have shape (n, {self.latent_dim_}), got {Z.shape}")
         z = torch.from_numpy(np.atleast_2d(Z)).float().to(self._device())
-        noise = Noise(self._generator(random_state, "decode")) if draw else None
-        return self.schema_.restore(generate.decode(self.model_, z, noise), expected=not draw)
+        noise = self._fresh_noise(random_state, "decode") if draw else None
+        x = generate.decode(self.model_, z.repeat_interleave(n_draws, 0), noise)
+        rows = self.schema_.restore(x, expected=not draw)
+        return rows if n_draws == 1 else rows.reshape(-1, n_draws, *rows.shape[1:])
 
     def reconstruct(self, X) -> np.ndarray:
         """E[x|z] at the posterior mean z of every row."""
@@ -397,12 +271,6 @@ class VAE(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
         codes[:, dimension] = values
         return self.decode(codes)
 
-    def sample(self, n_samples: int = 1, draw: bool = True, random_state=None) -> np.ndarray:
-        """``n_samples`` new rows: draws from p(x|z), or its mean (``draw=False``), with z from the prior."""
-        check_is_fitted(self)
-        noise = Noise(self._generator(random_state, "sample"))
-        return self.schema_.restore(generate.sample(self.model_, n_samples, noise, draw=draw), expected=not draw)
-
     # scoring
 
     def elbo(self, X, n_samples: int = 16) -> np.ndarray:
@@ -418,10 +286,6 @@ class VAE(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
         model, posterior, rows, noise = self._exactly(X)
         return importance_weighted(model, posterior, rows, noise, n_importance)[0].numpy()
 
-    def score(self, X, y=None) -> float:
-        """Mean of ``score_samples``."""
-        return float(self.score_samples(X).mean())
-
     def log_likelihood(self, X, n_importance: int = 5000, progress=lambda n: None) -> Estimate:
         """Mean log p(x) over rows by importance sampling from q (Burda et al., 2016), with independent noise.
 
@@ -431,40 +295,12 @@ class VAE(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
             A lower bound in expectation; the standard error over rows holds the Monte-Carlo part.
         """
         check_is_fitted(self)
-        rows, noise = self._rows(self._validate(X)), Noise(make_generator(self.seed_, "log_likelihood", self._device()))
+        rows, noise = self._rows(self._validate(X)), self._noise("log_likelihood")
         log_p, ess = importance_weighted(self.model_, self.posterior_, rows, noise, n_importance, progress)
         return mean_over_rows(log_p, "lower", n_importance, ess.mean().item())
 
     def accounts(self, X, n_samples: int = 1) -> Accounts:
         """The lower bound's parts for every row, with independent noise: reconstruction, KL, posterior means."""
         check_is_fitted(self)
-        noise = Noise(make_generator(self.seed_, "accounts", self._device()))
-        return accounts(self.model_, self.posterior_, self._rows(self._validate(X)), noise, n_samples)
-
-    def _generator(self, random_state, purpose: str) -> torch.Generator:
-        seed = seed_from(self.random_state if random_state is None else random_state)
-        return make_generator(seed, purpose, self._device())
-
-    # keeping
-
-    def save(self, path: str | Path) -> None:
-        """Write a folder of safetensors and JSON, atomically; ``lowerbound.load`` reads it."""
-        from lowerbound.estimators.saving import save
-
-        check_is_fitted(self)
-        save(self, Path(path))
-
-    def __getstate__(self) -> dict:
-        state = super().__getstate__()
-        return {**state, "_training_state": None} if "_training_state" in state else state
-
-
-def seed_from(random_state) -> int:
-    """A seed: the number itself, the next one of a generator, or a fresh one for None."""
-    if random_state is None:
-        return int(np.random.SeedSequence().generate_state(1)[0])
-    if isinstance(random_state, np.random.RandomState):
-        return int(random_state.randint(2**31 - 1))
-    if isinstance(random_state, np.random.Generator):
-        return int(random_state.integers(2**31 - 1))
-    return int(random_state)
+        rows = self._rows(self._validate(X))
+        return accounts(self.model_, self.posterior_, rows, self._noise("accounts"), n_samples)

@@ -59,6 +59,7 @@ class LatentModel(Model):
     def __init__(self, decoder: Decoder, latent_dim: int, log_unit: Tensor | None = None) -> None:
         super().__init__()
         self.decoder, self.latent_dim = decoder, latent_dim
+        self._like: Tensor
         self.register_buffer("log_unit", log_unit)
         self.register_buffer("_like", torch.empty(0), persistent=False)
 

@@ -5,6 +5,7 @@ parameters for every entry, into p(x|z).
 """
 
 from __future__ import annotations
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -104,6 +105,9 @@ class Scale(nn.Module):
     def __init__(self, kind: str, initial: Tensor, floor: Tensor) -> None:
         super().__init__()
         self.kind = kind
+        self.fixed: Tensor
+        self.floor: Tensor
+        self.start: Tensor
         if kind == "fixed":
             self.register_buffer("fixed", initial)
             return

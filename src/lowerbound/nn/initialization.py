@@ -22,10 +22,9 @@ def initialize_(module: nn.Module, generator: torch.Generator) -> None:
                 nn.init.zeros_(layer.bias)
 
 
-def linear(n_in: int, n_out: int, generator: torch.Generator, *, zero: bool = False) -> nn.Linear:
-    """A linear layer drawn from ``generator``, or one that starts as the zero map."""
+def linear(n_in: int, n_out: int, generator: torch.Generator) -> nn.Linear:
+    """A linear layer drawn from ``generator``."""
     layer = skip_init(nn.Linear, n_in, n_out)
+    assert isinstance(layer, nn.Linear)
     initialize_(layer, generator)
-    if zero:
-        nn.init.zeros_(layer.weight)
     return layer

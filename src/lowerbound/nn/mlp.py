@@ -67,7 +67,9 @@ class MLPDecoder(nn.Module):
     @property
     def bias(self) -> Tensor:
         """The output's bias, shape (P, *event), to be filled from the data."""
-        return self.layers[-1].bias.view(self.output_shape)
+        last = self.layers[-1]
+        assert isinstance(last, nn.Linear)
+        return last.bias.view(self.output_shape)
 
     def forward(self, z: Tensor) -> Tensor:
         """``z`` through the layers, shaped as the event."""

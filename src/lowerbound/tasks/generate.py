@@ -7,7 +7,7 @@ import math
 import torch
 from torch import Tensor
 
-from lowerbound.core import Model
+from lowerbound.core import ExplicitModel, Model
 from lowerbound.distributions import Noise
 from lowerbound.evaluate import PASS_ELEMENTS, evaluating
 
@@ -35,6 +35,9 @@ def decode(model: Model, z: Tensor, noise: Noise | None = None) -> Tensor:
 
 def sample(model: Model, n: int, noise: Noise, *, draw: bool = True) -> Tensor:
     """``n`` draws of x, or of E[x|z], with z ~ p(z); shape (n, *event)."""
+    if isinstance(model, ExplicitModel):
+        with evaluating(model):
+            return model.sample(n, noise, draw=draw)
     with torch.no_grad():
         z = model.prior().rsample((n,), noise)
     return decode(model, z, noise if draw else None)

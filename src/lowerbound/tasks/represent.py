@@ -25,7 +25,6 @@ def draw_codes(posterior: nn.Module, data: Rows, noise: Noise, n_draws: int = 1)
     """Draws of z ~ q(z|x), shape (N, n_draws, D)."""
     with evaluating(posterior):
         parts = [
-            posterior(batch).rsample((n_draws,), noise).movedim(0, 1)
-            for batch in data.batches(EVALUATION_BATCH, noise)
+            posterior(batch).rsample((n_draws,), noise).movedim(0, 1) for batch in data.batches(EVALUATION_BATCH, noise)
         ]
     return torch.cat(parts)

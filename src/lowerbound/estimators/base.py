@@ -1,0 +1,303 @@
+"""What every estimator of p(x) shares: checking, the schema, seeds, sampling, scoring, saving.
+
+``DensityEstimator`` is for all of them; ``GradientEstimator`` adds what the one training loop needs.
+"""
+
+from __future__ import annotations
+
+import copy
+import math
+import warnings
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, ClassVar
+
+import numpy as np
+import torch
+from sklearn.base import BaseEstimator
+from sklearn.utils.validation import check_is_fitted, validate_data
+from torch import Tensor, nn
+
+from lowerbound.core import ExplicitModel, Model
+from lowerbound.data.batches import Rows
+from lowerbound.data.schema import Schema, infer_schema
+from lowerbound.distributions import Noise, make_generator
+from lowerbound.estimators.parameters import Parameter
+from lowerbound.estimators.progress import ProgressWatch
+from lowerbound.evaluate import Estimate, accounts, exact_log_prob, mean_over_rows
+from lowerbound.inference import objectives
+from lowerbound.tasks import generate
+from lowerbound.train import Settings, Training, Watch, fit
+
+ROWS_TO_JUDGE_COLLAPSE = 2000
+
+
+class CollapsedPosteriorWarning(UserWarning):
+    """Most latent variables say nothing about the data."""
+
+
+class DensityEstimator(BaseEstimator):
+    """A model of p(x) behind scikit-learn's conventions.
+
+    A subclass lists its parameters in ``PARAMETERS``, makes its modules from ``schema_`` in ``_assemble``, fits them
+    in ``fit``, and scores rows in ``score_samples`` and ``log_likelihood``. What must come back after ``load`` is in
+    the modules, or named in ``FITTED``.
+    """
+
+    PARAMETERS: ClassVar[dict[str, Parameter]]
+    FITTED: ClassVar[tuple[str, ...]] = ("seed_", "n_features_in_")
+
+    random_state: Any
+    schema_: Schema
+    model_: Model
+    seed_: int
+
+    def _assemble(self, generator: torch.Generator) -> None:
+        """Make ``model_`` (and a posterior, where there is one) from ``schema_``, weights from ``generator``."""
+        raise NotImplementedError(f"{type(self).__name__} does not say how its model is made")
+
+    def _modules(self) -> dict[str, nn.Module]:
+        """What is saved, by name."""
+        return {"model": self.model_}
+
+    def _start(self, X, *, keep_weights: bool = False, reset: bool = True) -> np.ndarray:
+        """Check everything; make the model unless the weights are to be kept."""
+        for name, parameter in self.PARAMETERS.items():
+            if not self._is_object(name):
+                parameter.check(getattr(self, name))
+        X = self._validate(X, reset=reset)
+        if keep_weights and hasattr(self, "model_"):
+            return X
+        if len(X) < 2:
+            raise ValueError(f"X has 1 sample (n_samples = {len(X)}): a density needs at least 2 rows")
+        self.seed_ = seed_from(self.random_state)
+        names = getattr(self, "feature_names_in_", None)
+        self.schema_ = self._infer_schema(X, None if names is None else list(names))
+        self._assemble(make_generator(self.seed_, "weights"))
+        return X
+
+    def _infer_schema(self, X: np.ndarray, names: list[str] | None) -> Schema:
+        asked = {
+            k: getattr(self, k) for k in ("likelihood", "binarize", "standardize", "image_shape") if hasattr(self, k)
+        }
+        return infer_schema(X, names=names, **asked)
+
+    def _is_object(self, name: str) -> bool:
+        """Parameters that may be objects, which the table of words and numbers doesn't know."""
+        is_generator = isinstance(self.random_state, (np.random.RandomState, np.random.Generator))
+        return name == "device" or (name == "random_state" and is_generator)
+
+    def _validate(self, X, *, reset: bool = False) -> np.ndarray:
+        X = np.asarray(validate_data(self, X, reset=reset, allow_nd=True, dtype="numeric", ensure_min_samples=1))
+        return X.astype(np.float32) if X.dtype == np.float16 else X
+
+    def _device(self) -> torch.device:
+        device = getattr(self, "device", "cpu")
+        if device == "auto":
+            return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+        return torch.device(device)
+
+    def _rows(self, X: np.ndarray, dtype: torch.dtype = torch.float32) -> Rows:
+        schema, device = self.schema_, self._device()
+        mask = torch.from_numpy(schema.counted).to(device)
+        return Rows(schema.store(X, dtype), lambda raw, noise: schema.prepare(raw, noise, dtype), mask, device)
+
+    def _noise(self, purpose: str, *, shared: bool = False) -> Noise:
+        """Noise that is the same at every call."""
+        return Noise(make_generator(self.seed_, purpose, self._device()), shared)
+
+    def _fresh_noise(self, random_state, purpose: str) -> Noise:
+        """Noise from the seed that the caller gives, else from the estimator's."""
+        seed = seed_from(self.random_state if random_state is None else random_state)
+        return Noise(make_generator(seed, purpose, self._device()))
+
+    def score_samples(self, X) -> np.ndarray:
+        """log p(x) of every row, in nats, shape (n,)."""
+        raise NotImplementedError(f"{type(self).__name__} does not score rows")
+
+    def log_likelihood(self, X) -> Estimate:
+        """Mean of log p(x) over rows, in nats, with its standard error."""
+        raise NotImplementedError(f"{type(self).__name__} does not score data")
+
+    def score(self, X, y=None) -> float:
+        """Mean of ``score_samples``, in nats a row."""
+        return float(self.score_samples(X).mean())
+
+    def sample(self, n_samples: int = 1, draw: bool = True, random_state=None) -> np.ndarray:
+        """New rows.
+
+        Parameters
+        ----------
+        n_samples : int
+        draw : bool
+            Draws from p(x|z) with z from the prior; its mean E[x|z] if False.
+        random_state : int, optional
+            The estimator's if None: with a fixed one, two calls give the same rows.
+
+        Returns
+        -------
+        ndarray, shape (n_samples, *row)
+        """
+        check_is_fitted(self)
+        noise = self._fresh_noise(random_state, "sample")
+        return self.schema_.restore(generate.sample(self.model_, n_samples, noise, draw=draw), expected=not draw)
+
+    def save(self, path: str | Path) -> None:
+        """Write a folder of safetensors and JSON, atomically; ``lowerbound.load`` reads it."""
+        from lowerbound.estimators.saving import save
+
+        check_is_fitted(self)
+        save(self, Path(path))
+
+
+class ExactEstimator(DensityEstimator):
+    """A model that knows its log p(x) exactly."""
+
+    model_: ExplicitModel
+
+    def score_samples(self, X) -> np.ndarray:
+        """log p(x) of every row, exact, in nats and the user's units, shape (n,).
+
+        Computed in float64; grey values under ``binarize="sample"`` are scored on one fixed binarization.
+        """
+        check_is_fitted(self)
+        rows = self._rows(self._validate(X), torch.float64)
+        model = copy.deepcopy(self.model_).double()
+        return exact_log_prob(model, rows, self._noise("evaluation", shared=True)).numpy()
+
+    def log_likelihood(self, X) -> Estimate:
+        """Mean log p(x) over rows, exact, with its standard error; binarizations are independent."""
+        check_is_fitted(self)
+        rows = self._rows(self._validate(X), torch.float64)
+        log_p = exact_log_prob(copy.deepcopy(self.model_).double(), rows, self._noise("log_likelihood"))
+        return mean_over_rows(log_p, "exact")
+
+
+class GradientEstimator(DensityEstimator):
+    """Fits a model and its posterior by the one training loop."""
+
+    FITTED = (*DensityEstimator.FITTED, "latent_dim_", "n_iter_", "n_active_units_", "history_")
+
+    n_samples: int
+    kl_weight: float
+    kl_warmup_steps: int
+    free_bits: float
+    max_epochs: int | str
+    batch_size: int | str
+    early_stopping: bool
+    validation_fraction: float
+    warm_start: bool
+    verbose: int
+
+    posterior_: nn.Module
+    latent_dim_: int
+
+    def _modules(self) -> dict[str, nn.Module]:
+        return {"model": self.model_, "posterior": self.posterior_}
+
+    def fit(self, X, y=None, *, watch: Watch | None = None, resume: tuple[dict[str, Tensor], dict] | None = None):
+        """Fit to the rows of ``X``.
+
+        Parameters
+        ----------
+        X : array-like, shape (n, *row)
+        y : ignored
+        watch : Watch, optional
+            Told after every step and epoch; may ask to stop.
+        resume : tuple, optional
+            A checkpoint, as ``Training.state`` gave it, of a run on the same data with the same parameters.
+
+        Returns
+        -------
+        self
+
+        Raises
+        ------
+        ValueError
+            If a parameter is out of range, or doesn't fit the data; ``LikelihoodError`` if the likelihood can't
+            describe them.
+        TrainingError
+            If the loss stops being a number.
+        """
+        X = self._start(X, keep_weights=self.warm_start)
+        training_rows, validation_rows = self._split(X)
+        training = self._training(len(training_rows))
+        if resume is not None:
+            training.load_state(*resume)
+        bar = ProgressWatch(len(training_rows), training.settings.max_epochs) if self.verbose and not watch else None
+        try:
+            fit(training, training_rows, validation_rows, watch or bar)
+        finally:
+            if bar is not None:
+                bar.close()
+        training.restore_best()
+        self._training_state = None
+        return self._finish(training, training_rows)
+
+    def partial_fit(self, X, y=None):
+        """One pass over ``X``, at a constant learning rate and with nothing held out.
+
+        The first call fixes what the rows are (likelihood, standardization); later calls keep it.
+        """
+        started = hasattr(self, "model_")
+        X = self._start(X, keep_weights=started, reset=not started)
+        rows = self._rows(X)
+        training: Training | None = getattr(self, "_training_state", None) if started else None
+        if training is None:
+            training = self._training(len(rows), max_epochs=0, lr_schedule="constant", early_stopping=False)
+        training.settings = replace(training.settings, max_epochs=training.progress.epoch + 1)
+        fit(training, rows)
+        self._training_state = training
+        return self._finish(training, rows)
+
+    def _split(self, X: np.ndarray) -> tuple[Rows, Rows | None]:
+        """Training rows, and rows held out for early stopping (none if there would be fewer than two of either)."""
+        rows = self._rows(X)
+        n_held_out = round(self.validation_fraction * len(X))
+        if not self.early_stopping or n_held_out < 2 or len(X) - n_held_out < 2:
+            return rows, None
+        order = torch.randperm(len(X), generator=make_generator(self.seed_, "split"))
+        return rows.subset(order[n_held_out:]), rows.subset(order[:n_held_out])
+
+    def _training(self, n_rows: int, **overrides: Any) -> Training:
+        automatic_batch = min(128, max(16, 2 ** round(math.log2(max(1, n_rows) / 16))))
+        batch_size = automatic_batch if self.batch_size == "auto" else int(self.batch_size)
+        automatic_epochs = min(500, max(30, 10_000 // math.ceil(n_rows / batch_size)))
+        max_epochs = automatic_epochs if self.max_epochs == "auto" else int(self.max_epochs)
+        chosen: dict[str, Any] = {"max_epochs": max_epochs, "batch_size": batch_size}
+        for name in ("lr", "lr_schedule", "weight_decay", "early_stopping", "n_iter_no_change", "tol"):
+            chosen[name] = getattr(self, name)
+        settings = Settings(**(chosen | overrides))
+        objective = objectives.elbo(self.n_samples, self.kl_weight, self.kl_warmup_steps, self.free_bits)
+        return Training(self.model_, self.posterior_, objective, settings, self.seed_, self._device())
+
+    def _finish(self, training: Training, rows: Rows):
+        self.history_ = training.progress.history
+        self.n_iter_ = training.progress.epoch
+        few = rows.subset(torch.arange(min(len(rows), ROWS_TO_JUDGE_COLLAPSE)))
+        self.n_active_units_ = accounts(self.model_, self.posterior_, few, self._noise("collapse")).active_units
+        if self.n_active_units_ < max(1, 0.1 * self.latent_dim_):
+            warnings.warn(
+                f"the posterior has collapsed: {self.n_active_units_} of {self.latent_dim_} latent variables are "
+                f"active. Set kl_warmup_steps (a tenth of the steps) or free_bits (0.1), train longer, or ask for "
+                f"fewer latent variables",
+                CollapsedPosteriorWarning,
+                stacklevel=3,
+            )
+        return self
+
+    def __getstate__(self) -> dict:
+        """Without the optimizer's state, whose generators can't be copied."""
+        state = dict(super().__getstate__())  # type: ignore[call-overload]
+        return {**state, "_training_state": None} if "_training_state" in state else state
+
+
+def seed_from(random_state) -> int:
+    """A seed: the number itself, the next one of a generator, or a fresh one for None."""
+    if random_state is None:
+        return int(np.random.SeedSequence().generate_state(1)[0])
+    if isinstance(random_state, np.random.RandomState):
+        return int(random_state.randint(2**31 - 1))
+    if isinstance(random_state, np.random.Generator):
+        return int(random_state.integers(2**31 - 1))
+    return int(random_state)
