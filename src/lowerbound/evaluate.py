@@ -135,7 +135,7 @@ def importance_weighted(
     n_importance : int
         K.
     progress : callable
-        Told the number of rows done after each batch.
+        Told how many rows more are done; parts of them, where a batch takes long.
 
     Returns
     -------
@@ -157,9 +157,9 @@ def importance_weighted(
                 log_w = model.draw(batch, lambda _, q=q: q, objective, noise).log_w.double()
                 log_sum = torch.logaddexp(log_sum, log_w.logsumexp(0))
                 log_sum_of_squares = torch.logaddexp(log_sum_of_squares, (2 * log_w).logsumexp(0))
+                progress(len(batch.x) * len(log_w) / n_importance)
             log_p.append(log_sum - math.log(n_importance))
             ess.append((2 * log_sum - log_sum_of_squares).exp())
-            progress(len(batch.x))
     return torch.cat(log_p).cpu(), torch.cat(ess).cpu()
 
 

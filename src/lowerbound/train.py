@@ -61,6 +61,9 @@ class Progress:
 class Watch:
     """What a caller may do while it trains; this one does nothing."""
 
+    def on_start(self, training: Training, data: Rows, validation: Rows | None) -> None:
+        """Before the first step; ``training`` stands where it was left, if it is continued."""
+
     def on_step(self, training: Training, totals: Tensor, n_rows: int) -> None:
         """After a step; ``totals`` are sums over the epoch's first ``n_rows`` rows of (log p(x|z), KL)."""
 
@@ -174,6 +177,7 @@ def fit(training: Training, data: Rows, validation: Rows | None = None, watch: W
     watch = watch or Watch()
     settings, progress = training.settings, training.progress
     n_steps = settings.max_epochs * math.ceil(len(data) / settings.batch_size)
+    watch.on_start(training, data, validation)
     while progress.epoch < settings.max_epochs and not progress.stopped:
         started = time.perf_counter()
         training.modules.train()

@@ -95,7 +95,10 @@ class DensityEstimator(BaseEstimator):
         device = getattr(self, "device", "cpu")
         if device == "auto":
             return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-        return torch.device(device)
+        try:
+            return torch.empty(0, device=device).device
+        except (RuntimeError, AssertionError) as error:
+            raise ValueError(f"device={device!r} can't be used on this machine: use 'cpu', or 'auto'") from error
 
     def _rows(self, X: np.ndarray, dtype: torch.dtype = torch.float32) -> Rows:
         schema, device = self.schema_, self._device()
@@ -224,7 +227,7 @@ class GradientEstimator(DensityEstimator):
         training = self._training(len(training_rows))
         if resume is not None:
             training.load_state(*resume)
-        bar = ProgressWatch(len(training_rows), training.settings.max_epochs) if self.verbose and not watch else None
+        bar = ProgressWatch() if self.verbose and not watch else None
         try:
             fit(training, training_rows, validation_rows, watch or bar)
         finally:

@@ -30,6 +30,8 @@ class Parameter:
         Where the numbers must lie, ends included (``low`` excluded if ``open_low``).
     many : bool
         It is a tuple of numbers.
+    any_word : bool
+        Any other word is allowed too.
     """
 
     name: str
@@ -41,6 +43,7 @@ class Parameter:
     high: float = math.inf
     open_low: bool = False
     many: bool = False
+    any_word: bool = False
 
     def expected(self) -> str:
         """In words, what it may be."""
@@ -50,6 +53,8 @@ class Parameter:
             bound = f" {'>' if self.open_low else '≥'} {self.low:g}" if self.low > -math.inf else ""
             bound += f" and ≤ {self.high:g}" if self.high < math.inf else ""
             words.append(("a tuple, each " if self.many else "") + kind + bound)
+        if self.any_word:
+            words.append("a word")
         return " or ".join(words)
 
     def check(self, value: Any) -> None:
@@ -62,6 +67,8 @@ class Parameter:
         """Whether ``value`` is one of the choices or an allowed number."""
         if any(type(value) is type(choice) and value == choice for choice in self.choices):
             return True
+        if self.any_word and isinstance(value, str):
+            return True
         if self.many:
             return isinstance(value, (tuple, list)) and all(self._is_number(v) for v in value)
         return self._is_number(value)
@@ -70,8 +77,12 @@ class Parameter:
         kind = Integral if self.number is int else Real
         if self.number is None or isinstance(value, bool) or not isinstance(value, kind):
             return False
-        value = float(value)
-        return (value > self.low if self.open_low else value >= self.low) and value <= self.high
+        number: Any = value  # never made a float: whole numbers may be larger than one
+        return (
+            (number > self.low if self.open_low else number >= self.low)
+            and number <= self.high
+            and abs(number) < math.inf
+        )
 
     def parse(self, text: str) -> Any:
         """The value that a word on the command line stands for; raises ``ValueError``."""
@@ -187,7 +198,7 @@ VAE_PARAMETERS: dict[str, Parameter] = {
         Parameter("tol", 0.0, "nats a row by which the validation bound must rise to count as better", (), float, 0),
         Parameter("warm_start", False, "fit again from the weights there are", (True, False)),
         Parameter("random_state", None, "seed: the same seed gives the same result", (None,), int, 0, 2**63 - 1),
-        Parameter("device", "auto", "cpu, cuda, cuda:1, …; auto: a GPU if there is one", ("auto",)),
+        Parameter("device", "auto", "cpu, cuda, cuda:1, …; auto: a GPU if there is one", ("auto",), any_word=True),
         Parameter("verbose", 0, "1: a progress bar; 2: also what was chosen", (), int, 0),
     )
 }

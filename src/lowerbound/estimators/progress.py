@@ -8,47 +8,69 @@ import time
 from torch import Tensor
 from tqdm import tqdm
 
+from lowerbound.data.batches import Rows
 from lowerbound.train import Training, Watch
 
 REFRESH_SECONDS = 0.25  # reading the totals waits for the device, so it is done this seldom
+WIDE = 110  # columns from which the held-out bound has room beside the bar
+BAR = "{desc} {percentage:3.0f}%|{bar}| {remaining} left  {postfix}"
 
 
 class ProgressWatch(Watch):
-    """Shows ELBO, reconstruction and KL (nats a row), and the time left."""
+    """Shows ELBO, reconstruction and KL (nats a row), and the time left until ``max_epochs``."""
 
-    def __init__(self, n_rows: int, max_epochs: int) -> None:
-        self.n_rows, self.shown_at, self.done = n_rows, 0.0, 0
+    def __init__(self) -> None:
         self.terminal = sys.stderr.isatty()
-        total = n_rows * max_epochs
-        self.bar = tqdm(total=total, unit="row", unit_scale=True, disable=not self.terminal, file=sys.stderr)
+        self.bar: tqdm | None = None
+        self.shown_at, self.held_out = 0.0, ""
+
+    def on_start(self, training: Training, data: Rows, validation: Rows | None) -> None:
+        """Draw the bar, on a terminal."""
+        self.n_rows, self.max_epochs = len(data), training.settings.max_epochs
+        if self.terminal:
+            self.bar = tqdm(
+                total=self.n_rows * self.max_epochs, initial=self.n_rows * training.progress.epoch, file=sys.stderr,
+                bar_format=BAR, dynamic_ncols=True, leave=False, desc=self._epoch(training.progress.epoch + 1),
+            )  # fmt: skip
 
     def on_step(self, training: Training, totals: Tensor, n_rows: int) -> None:
         """Move the bar, a few times a second."""
-        if not self.terminal or time.monotonic() - self.shown_at < REFRESH_SECONDS:
+        if self.bar is None or time.monotonic() - self.shown_at < REFRESH_SECONDS:
             return
         self.shown_at = time.monotonic()
         reconstruction, kl = (totals / n_rows).tolist()
-        self.bar.set_description(f"epoch {training.progress.epoch + 1}", refresh=False)
-        self.bar.set_postfix_str(f"ELBO {reconstruction - kl:.2f} = {reconstruction:.2f} − KL {kl:.2f}", refresh=False)
+        self.bar.set_description_str(self._epoch(training.progress.epoch + 1), refresh=False)
+        self.bar.postfix = _sum(reconstruction, kl) + (self.held_out if (self.bar.ncols or 0) >= WIDE else "")
         self._move_to(training.progress.epoch * self.n_rows + n_rows)
 
     def on_epoch(self, training: Training, record: dict) -> None:
         """One line, where there is no bar."""
-        if self.terminal:
-            self._move_to(record["epoch"] * self.n_rows)
-            return
         validation = record["validation_elbo"]
-        held_out = "" if validation is None else f"  held-out ELBO {validation:.2f}"
-        print(
-            f"epoch {record['epoch']:4d}  ELBO {record['elbo']:.2f} = {record['reconstruction']:.2f} − KL "
-            f"{record['kl']:.2f}{held_out}  {record['seconds']:.1f} s",
-            file=sys.stderr,
-        )
+        self.held_out = "" if validation is None else f"  held-out ELBO {_number(validation)}"
+        if self.bar is not None:
+            self._move_to(record["epoch"] * self.n_rows)
+        elif not self.terminal:
+            shown = _sum(record["reconstruction"], record["kl"])
+            line = f"{self._epoch(record['epoch'])}  {shown}{self.held_out}  {record['seconds']:.1f} s"
+            print(line, file=sys.stderr, flush=True)
 
     def close(self) -> None:
         """Leave the terminal as it was."""
-        self.bar.close()
+        if self.bar is not None:
+            self.bar.close()
+
+    def _epoch(self, epoch: int) -> str:
+        return f"epoch {epoch:>{len(str(self.max_epochs))}}/{self.max_epochs}"
 
     def _move_to(self, done: int) -> None:
-        self.bar.update(done - self.done)
-        self.done = done
+        if self.bar is not None:
+            self.bar.update(done - self.bar.n)
+
+
+def _sum(reconstruction: float, kl: float) -> str:
+    """The ELBO as the difference that it is."""
+    return f"ELBO {_number(reconstruction - kl)} = {_number(reconstruction)} − KL {_number(kl)}"
+
+
+def _number(value: float) -> str:
+    return f"{value:.2f}".replace("-", "−")

@@ -294,10 +294,17 @@ class VAE(ClassNamePrefixFeaturesOutMixin, TransformerMixin, GradientEstimator):
         Estimate
             A lower bound in expectation; the standard error over rows holds the Monte-Carlo part.
         """
+        log_p, ess = self.log_likelihood_rows(X, n_importance, progress)
+        return mean_over_rows(torch.from_numpy(log_p), "lower", n_importance, float(ess.mean()))
+
+    def log_likelihood_rows(
+        self, X, n_importance: int = 5000, progress=lambda n: None
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """What ``log_likelihood`` is the mean of: log p(x) and the effective sample size of every row, (n,) each."""
         check_is_fitted(self)
         rows, noise = self._rows(self._validate(X)), self._noise("log_likelihood")
         log_p, ess = importance_weighted(self.model_, self.posterior_, rows, noise, n_importance, progress)
-        return mean_over_rows(log_p, "lower", n_importance, ess.mean().item())
+        return log_p.numpy(), ess.numpy()
 
     def accounts(self, X, n_samples: int = 1) -> Accounts:
         """The lower bound's parts for every row, with independent noise: reconstruction, KL, posterior means."""
