@@ -149,6 +149,10 @@ class Model(nn.Module):
         """log p(x, z) = log p(x|z) + log p(z), shape (S, B)."""
         return self.log_px(batch, z) + self.prior().log_prob(z)
 
+    def log_prob(self, batch: Batch) -> Tensor:
+        """log p(x) of the observed entries, in nats and the user's units, shape (B,); few models know it."""
+        raise NotImplementedError(f"{type(self).__name__} can't integrate its latent variables out")
+
     def draw(self, batch: Batch, posterior: Posterior, objective: Objective, noise: Noise) -> Draw:
         """Draw ``objective.samples`` latent vectors for every row from the posterior and score x under each."""
         q = posterior(batch)

@@ -15,7 +15,7 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
-from lowerbound.core import Draw, ExplicitModel, Model, Objective, ObjectiveState, Posterior
+from lowerbound.core import Draw, Model, Objective, ObjectiveState, Posterior
 from lowerbound.data.batches import Rows
 from lowerbound.distributions import Noise
 
@@ -163,7 +163,7 @@ def importance_weighted(
     return torch.cat(log_p).cpu(), torch.cat(ess).cpu()
 
 
-def exact_log_prob(model: ExplicitModel, data: Rows, noise: Noise) -> Tensor:
+def exact_log_prob(model: Model, data: Rows, noise: Noise) -> Tensor:
     """log p(x) of every row of a model that knows it, in nats, float64, shape (N,)."""
     with evaluating(model):
         parts = [model.log_prob(batch).double() for batch in data.batches(_rows_in_a_pass(data, 1), noise)]

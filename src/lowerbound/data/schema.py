@@ -149,7 +149,7 @@ class Schema:
         """
         values = x.detach().cpu().double().numpy()
         if self.likelihood == "gaussian":
-            values = values * self.unit + self.location
+            values = np.where(self.counted, values, self.mean) * self.unit + self.location  # what is constant stays so
         dtype = np.dtype(self.dtype)
         real = dtype if dtype.kind == "f" else np.dtype(np.float64)
         if expected and self.likelihood != "categorical":

@@ -18,7 +18,7 @@ from sklearn.base import BaseEstimator
 from sklearn.utils.validation import check_is_fitted, validate_data
 from torch import Tensor, nn
 
-from lowerbound.core import ExplicitModel, Model
+from lowerbound.core import Model
 from lowerbound.data.batches import Rows
 from lowerbound.data.schema import Schema, infer_schema
 from lowerbound.distributions import Noise, make_generator
@@ -155,8 +155,6 @@ class DensityEstimator(BaseEstimator):
 
 class ExactEstimator(DensityEstimator):
     """A model that knows its log p(x) exactly."""
-
-    model_: ExplicitModel
 
     def score_samples(self, X) -> np.ndarray:
         """log p(x) of every row, exact, in nats and the user's units, shape (n,).
