@@ -55,6 +55,7 @@ def assemble(
     likelihood_head = _likelihood_head(schema, parameters)
     seen = inputs(torch.zeros(2, *schema.event_shape))
     encoder, decoder = _networks(schema, parameters, seen, posterior_head, likelihood_head, generator)
+    _start_at_unit_scale(encoder, latent_dim)
     bias: Tensor = decoder.bias  # type: ignore[assignment]
     with torch.no_grad():
         bias.copy_(schema.output_bias(likelihood_head.n_parameters))
@@ -105,6 +106,13 @@ def _networks(
         MLPEncoder(seen.shape[1:], n_features, hidden, parameters["activation"], generator),
         MLPDecoder(latent_dim, schema.event_shape, n_parameters, hidden[::-1], parameters["activation"], generator),
     )
+
+
+def _start_at_unit_scale(encoder: nn.Module, latent_dim: int) -> None:
+    """Let the posterior's scale (all features of the head after the D means) not depend on x at first: Σ = I."""
+    last = [layer for layer in encoder.modules() if isinstance(layer, nn.Linear)][-1]
+    with torch.no_grad():
+        last.weight[latent_dim:] = 0
 
 
 def _likelihood_head(schema: Schema, parameters: dict) -> LikelihoodHead:
