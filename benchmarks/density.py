@@ -29,14 +29,14 @@ from lowerbound.evaluate import mean_over_rows
 RECIPES = {
     "mlp": {
         "parameters": {
-            "latent_dim": 50, "network": "mlp", "hidden_layer_sizes": (200, 200), "activation": "tanh", "max_epochs": 100,
-            "batch_size": 100, "lr": 2e-3,
+            "latent_dim": 50, "network": "mlp", "hidden_layer_sizes": (200, 200), "activation": "tanh",
+            "max_epochs": 100, "batch_size": 100, "lr": 2e-3,
         },
         "n_importance": 5000,
         "test_rows": None,
     },
     "conv": {
-        "parameters": {"latent_dim": 32, "network": "conv", "max_epochs": 40, "batch_size": 128, "lr": 2e-3},
+        "parameters": {"network": "conv", "max_epochs": 30, "lr": 2e-3},
         "n_importance": 1000,
         "test_rows": 1000,
     },
@@ -71,6 +71,7 @@ def main() -> None:
         train, test = arrays["x_train"], arrays["x_test"]
 
     vae = VAE(**parameters, binarize="sample", early_stopping=False, random_state=arguments.seed, verbose=1)
+    commit = git("rev-parse", "HEAD") + (" (modified)" if git("status", "--porcelain", "-uno", "src") else "")
     started = time.perf_counter()
     vae.fit(train)
     fitted = time.perf_counter()
@@ -79,7 +80,7 @@ def main() -> None:
     log_p = vae.log_likelihood(scored, recipe["n_importance"])
     record = {
         "command": " ".join(["python", *sys.argv]).replace(str(arguments.data), "mnist.npz"),
-        "commit": git("rev-parse", "HEAD") + (" (modified)" if git("status", "--porcelain", "-uno") else ""),
+        "commit": commit,
         "machine": machine(),
         "recipe": arguments.recipe,
         "parameters": parameters,

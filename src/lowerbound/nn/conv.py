@@ -1,0 +1,159 @@
+"""Residual convolutional networks for images of any size.
+
+Full resolution is left at once, by a convolution of stride 2, and reached only at the very end, by a pixel
+shuffle, so that the work is done on grids of at most a quarter of the image's pixels. Odd sizes are rounded up on
+the way down and cropped on the way up. Nothing is normalized over the batch: every row is on its own.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from itertools import pairwise
+
+import torch
+from torch import Tensor, nn
+from torch.nn.utils import skip_init
+
+from lowerbound.nn.initialization import initialize_
+
+CHANNELS = (32, 64)  # of the grids below the image's, downwards; the last one repeats
+BLOCKS = 2  # residual blocks on every grid
+SMALLEST_GRID = 64  # grids are halved until they have at most this many places
+
+
+def grids(height: int, width: int) -> list[tuple[int, int]]:
+    """The image's size and those below it, each half of the one before, rounded up."""
+    sizes = [(height, width)]
+    while len(sizes) == 1 or math.prod(sizes[-1]) > SMALLEST_GRID:
+        height, width = sizes[-1]
+        sizes.append(((height + 1) // 2, (width + 1) // 2))
+    return sizes
+
+
+def widths(channels: Sequence[int], n_grids: int) -> list[int]:
+    """The number of channels on every grid below the image's."""
+    return [channels[min(i, len(channels) - 1)] for i in range(n_grids)]
+
+
+def convolution(n_in: int, n_out: int, kernel_size: int, stride: int = 1) -> nn.Conv2d:
+    """A convolution, its weights not drawn yet, that keeps the size or divides it by ``stride``, rounding up."""
+    return skip_init(nn.Conv2d, n_in, n_out, kernel_size, stride=stride, padding=kernel_size // 2)
+
+
+class Residual(nn.Module):
+    """x + f(x) (He et al., 2016, arXiv:1603.05027)."""
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.layers = nn.Sequential(nn.SiLU(), convolution(channels, channels, 3))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(N, channels, h, w), the same out."""
+        return x + self.layers(x)
+
+
+class Doubling(nn.Module):
+    """A convolution and a pixel shuffle (Shi et al., 2016, arXiv:1609.05158): twice the size, cropped to ``size``."""
+
+    def __init__(self, n_in: int, n_out: int, kernel_size: int, size: tuple[int, int]) -> None:
+        super().__init__()
+        self.layers = nn.Sequential(nn.SiLU(), convolution(n_in, 4 * n_out, kernel_size), nn.PixelShuffle(2))
+        self.size = size
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(N, n_in, h, w) → (N, n_out, *size)."""
+        height, width = self.size
+        return self.layers(x)[..., :height, :width]
+
+
+class ConvEncoder(nn.Module):
+    """(B, C, H, W) → (B, n_features_out).
+
+    Parameters
+    ----------
+    event_shape : tuple of int
+        (C, H, W), of any size.
+    n_features_out : int
+    channels : sequence of int
+        Channels on every grid, from half the image's size downwards; the last one repeats.
+    generator : torch.Generator
+        The weights come from it.
+    """
+
+    def __init__(
+        self,
+        event_shape: tuple[int, int, int],
+        n_features_out: int,
+        channels: Sequence[int] = CHANNELS,
+        generator: torch.Generator | None = None,
+    ) -> None:
+        super().__init__()
+        n_channels, height, width = event_shape
+        sizes = grids(height, width)
+        n = widths(channels, len(sizes) - 1)
+        layers: list[nn.Module] = [convolution(n_channels, n[0], 5, stride=2), *blocks(n[0])]
+        for n_in, n_out in pairwise(n):
+            layers += [nn.SiLU(), convolution(n_in, n_out, 3, stride=2), *blocks(n_out)]
+        top = skip_init(nn.Linear, n[-1] * math.prod(sizes[-1]), n_features_out)
+        self.layers = nn.Sequential(*layers, nn.SiLU(), nn.Flatten(), top)
+        initialize_(self, generator)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Down to the smallest grid, then all of it to features."""
+        return self.layers(x.contiguous(memory_format=torch.channels_last))
+
+
+class ConvDecoder(nn.Module):
+    """(N, D) → (N, P, C, H, W): P parameters for every entry.
+
+    Parameters
+    ----------
+    latent_dim : int
+        D.
+    event_shape : tuple of int
+        (C, H, W), of any size.
+    n_parameters : int
+        P.
+    channels : sequence of int
+        As in `ConvEncoder`, which it mirrors.
+    generator : torch.Generator
+        The weights come from it.
+
+    Attributes
+    ----------
+    bias : Parameter, shape (P, C, H, W)
+        Added to the output; zero until it is filled from the data.
+    """
+
+    def __init__(
+        self,
+        latent_dim: int,
+        event_shape: tuple[int, int, int],
+        n_parameters: int,
+        channels: Sequence[int] = CHANNELS,
+        generator: torch.Generator | None = None,
+    ) -> None:
+        super().__init__()
+        n_channels, height, width = event_shape
+        sizes = grids(height, width)[::-1]
+        n = widths(channels, len(sizes) - 1)[::-1]
+        layers: list[nn.Module] = [
+            skip_init(nn.Linear, latent_dim, n[0] * math.prod(sizes[0])),
+            nn.Unflatten(1, (n[0], *sizes[0])),
+            *blocks(n[0]),
+        ]
+        for (n_in, n_out), size in zip(pairwise(n), sizes[1:-1], strict=True):
+            layers += [Doubling(n_in, n_out, 1, size), *blocks(n_out)]
+        self.layers = nn.Sequential(*layers, Doubling(n[-1], n_parameters * n_channels, 3, sizes[-1]))
+        self.bias = nn.Parameter(torch.zeros(n_parameters, *event_shape))
+        initialize_(self, generator)
+
+    def forward(self, z: Tensor) -> Tensor:
+        """Up from the smallest grid to the image."""
+        return self.layers(z).unflatten(1, self.bias.shape[:2]) + self.bias
+
+
+def blocks(channels: int) -> list[nn.Module]:
+    """The residual blocks of one grid."""
+    return [Residual(channels) for _ in range(BLOCKS)]
