@@ -8,9 +8,7 @@ from torch import Tensor
 from lowerbound.core import Draw, Objective, ObjectiveState
 
 
-def elbo(
-    n_samples: int = 1, kl_weight: float = 1.0, kl_warmup_steps: int = 0, free_bits: float = 0.0
-) -> Objective:
+def elbo(n_samples: int = 1, kl_weight: float = 1.0, kl_warmup_steps: int = 0, free_bits: float = 0.0) -> Objective:
     """The negative evidence lower bound with the KL in closed form.
 
     loss = −(1/S) Σ_s log p(x|z_s) + β_t Σ_g max(λ, KL_g), in nats a row.
