@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 import time
 
@@ -13,7 +14,8 @@ from lowerbound.train import Training, Watch
 
 REFRESH_SECONDS = 0.25  # reading the totals waits for the device, so it is done this seldom
 WIDE = 110  # columns from which the held-out bound has room beside the bar
-BAR = "{desc} {percentage:3.0f}%|{bar}| {remaining} left  {postfix}"
+ECHO = 3  # columns left free for the ^C of an interrupted run, which would break the line
+BAR = "{desc} {percentage:3.0f}%|{bar}| {remaining} left{postfix}"
 
 
 class ProgressWatch(Watch):
@@ -30,7 +32,7 @@ class ProgressWatch(Watch):
         if self.terminal:
             self.bar = tqdm(
                 total=self.n_rows * self.max_epochs, initial=self.n_rows * training.progress.epoch, file=sys.stderr,
-                bar_format=BAR, dynamic_ncols=True, leave=False, desc=self._epoch(training.progress.epoch + 1),
+                bar_format=BAR, ncols=_columns(), leave=False, desc=self._epoch(training.progress.epoch + 1),
             )  # fmt: skip
 
     def on_step(self, training: Training, totals: Tensor, n_rows: int) -> None:
@@ -40,7 +42,8 @@ class ProgressWatch(Watch):
         self.shown_at = time.monotonic()
         reconstruction, kl = (totals / n_rows).tolist()
         self.bar.set_description_str(self._epoch(training.progress.epoch + 1), refresh=False)
-        self.bar.postfix = _sum(reconstruction, kl) + (self.held_out if (self.bar.ncols or 0) >= WIDE else "")
+        self.bar.ncols = _columns()
+        self.bar.postfix = _sum(reconstruction, kl) + (self.held_out if self.bar.ncols >= WIDE else "")
         self._move_to(training.progress.epoch * self.n_rows + n_rows)
 
     def on_epoch(self, training: Training, record: dict) -> None:
@@ -65,6 +68,11 @@ class ProgressWatch(Watch):
     def _move_to(self, done: int) -> None:
         if self.bar is not None:
             self.bar.update(done - self.bar.n)
+
+
+def _columns() -> int:
+    """How wide the bar may be, now."""
+    return os.get_terminal_size(sys.stderr.fileno()).columns - ECHO
 
 
 def _sum(reconstruction: float, kl: float) -> str:
