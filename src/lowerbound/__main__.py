@@ -1,0 +1,5 @@
+"""``python -m lowerbound``."""
+
+from lowerbound.cli import main
+
+main(prog_name="lowerbound")

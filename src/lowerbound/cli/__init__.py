@@ -1,0 +1,95 @@
+"""The command line. ``--help`` needs neither torch nor scikit-learn: commands import them when they run."""
+
+from __future__ import annotations
+
+import sys
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import click
+
+from lowerbound import __version__
+from lowerbound.cli.data import data
+from lowerbound.cli.evaluate import evaluate
+from lowerbound.cli.output import INTERRUPTED, Failure, write_error
+from lowerbound.cli.train import train
+from lowerbound.cli.use import encode, generate, reconstruct
+
+
+class Program(click.Group):
+    """A group whose commands end in a result or in one sentence: exit codes 0, 1 failure, 2 usage, 130 interrupted."""
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        """Keep the command line, for the record of a run."""
+        ctx.obj = list(args)
+        return super().parse_args(ctx, args)
+
+    def invoke(self, ctx: click.Context) -> Any:
+        """Run the command; what was foreseen to go wrong becomes a sentence."""
+        with _warnings_in_a_line():
+            try:
+                return super().invoke(ctx)
+            except KeyboardInterrupt:
+                write_error("interrupted")
+                ctx.exit(INTERRUPTED)
+            except BrokenPipeError:  # whoever read the results has gone; click ends quietly
+                raise
+            except (ValueError, OSError, MemoryError) as error:
+                raise Failure(_sentence(error)) from error
+            except RuntimeError as error:
+                if "memory" not in str(error).lower():
+                    raise
+                raise Failure(_sentence(MemoryError())) from error
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        """In the order in which they are used."""
+        return list(self.commands)
+
+
+def _sentence(error: Exception) -> str:
+    """What an exception says, on one line."""
+    if isinstance(error, MemoryError):
+        return "there is not enough memory: take fewer rows, a smaller batch or a smaller network"
+    if isinstance(error, OSError) and error.strerror:
+        where = f" {error.filename}" if error.filename else ""
+        return f"can't read or write{where}: {error.strerror}"
+    return " ".join(str(error).split()) or type(error).__name__
+
+
+@contextmanager
+def _warnings_in_a_line() -> Iterator[None]:
+    """What users are warned of, without the line of code that said it."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("always", UserWarning)
+        plain = warnings.showwarning
+
+        def show(message, category, *where: Any, **more: Any) -> None:
+            if issubclass(category, UserWarning):
+                write_error(f"warning: {message}")
+            else:
+                plain(message, category, *where, **more)
+
+        warnings.showwarning = show
+        yield
+
+
+@click.group(cls=Program, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+@click.version_option(__version__, prog_name="lowerbound")
+def main() -> None:
+    """Fit variational autoencoders to data, and use them.
+
+    \b
+      lowerbound data check table.csv --label class
+      lowerbound train table.csv --label class -o runs/table
+      lowerbound evaluate runs/table test.csv --label class
+      lowerbound generate runs/table -n 1000 -o samples.csv
+    """
+    for stream in (sys.stdout, sys.stderr):
+        if hasattr(stream, "reconfigure"):
+            stream.reconfigure(errors="replace")  # a terminal without σ shows a question mark  # type: ignore[union-attr]
+
+
+for command in (data, train, generate, reconstruct, encode, evaluate):
+    main.add_command(command)

@@ -1,0 +1,134 @@
+"""``lowerbound data check``: what was understood of the data."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from lowerbound.cli.options import DataOptions, console_options, data_argument, data_options
+from lowerbound.cli.output import Console, short, table
+
+if TYPE_CHECKING:
+    import numpy as np
+
+    from lowerbound.data.readers import Dataset
+
+MOST_COLUMNS = 40  # shown; JSON has them all
+MOST_LABELS = 12
+
+
+@click.group()
+def data() -> None:
+    """Look at data before training."""
+
+
+@data.command()
+@data_argument
+@data_options
+@console_options
+def check(data: str, key: str | None, drop: tuple[str, ...], label: str | None, console: Console) -> None:
+    """Show what is understood of DATA, and the likelihood that "auto" would choose."""
+    options = DataOptions(data, key, drop, label)
+    record = describe(options.read())
+    console.result(record, _text(record))
+    console.suggest("train", *options.words(), "-o", f"runs/{Path(data).name.split('.')[0]}")
+
+
+def describe(dataset: Dataset) -> dict[str, Any]:
+    """Everything that ``data check`` shows."""
+    import numpy as np
+
+    from lowerbound.data.schema import choose_likelihood
+
+    columns = getattr(dataset.X, "columns", None)
+    X = np.asarray(dataset.X)
+    flat = X.reshape(len(X), -1)
+    low, high = flat.min(0), flat.max(0)
+    record = {
+        "source": dataset.source,
+        "rows": len(X),
+        "shape": list(X.shape[1:]),
+        "dtype": X.dtype.name,
+        "missing": 0,  # the readers refuse missing values
+        "minimum": low.min().item(),
+        "maximum": high.max().item(),
+        "likelihood": choose_likelihood(X, None),
+        "labels": None if dataset.labels is None else _describe_labels(dataset.labels),
+        "constant": [int(i) if columns is None else str(columns[i]) for i in np.flatnonzero(low == high)],
+    }
+    if columns is not None:
+        record["columns"] = [_describe_column(str(name), np.asarray(dataset.X[name])) for name in columns]
+    return record
+
+
+def _describe_labels(labels: np.ndarray) -> dict[str, int]:
+    import numpy as np
+
+    return {str(name): int(count) for name, count in zip(*np.unique(labels, return_counts=True), strict=True)}
+
+
+def _describe_column(name: str, values: np.ndarray) -> dict[str, Any]:
+    return {
+        "name": name,
+        "dtype": values.dtype.name,
+        "minimum": values.min().item(),
+        "mean": values.mean().item(),
+        "maximum": values.max().item(),
+        "standard_deviation": values.std().item(),
+        "distinct": len(set(values.tolist())),
+    }
+
+
+def _text(record: dict[str, Any]) -> str:
+    shape = " × ".join(map(str, record["shape"])) or "one value"
+    rows = {
+        "data": record["source"],
+        "rows": f"{record['rows']:,}",
+        "shape of a row": f"{shape}, {record['dtype']}",
+        "range": f"{short(record['minimum'])} to {short(record['maximum'])}",
+        "missing": record["missing"],
+        "constant": _constant(record),
+        "labels": "none" if record["labels"] is None else _labels(record["labels"]),
+        "likelihood": f'{record["likelihood"]} (what "auto" chooses)',
+    }
+    return "\n\n".join([table(rows), *([_columns(record["columns"])] if "columns" in record else [])])
+
+
+def _constant(record: dict[str, Any]) -> str:
+    """Columns that hold one value only; of arrays, how many."""
+    names = record["constant"]
+    if not names:
+        return "none"
+    if "columns" not in record:
+        return f"{len(names):,} of the {math.prod(record['shape']):,} entries of a row"
+    more = f" and {len(names) - MOST_LABELS} more" if len(names) > MOST_LABELS else ""
+    return f"{len(names)}: {', '.join(map(str, names[:MOST_LABELS]))}{more}"
+
+
+def _labels(counts: dict[str, int]) -> str:
+    if len(counts) > MOST_LABELS:
+        return f"{len(counts):,} different"
+    return ", ".join(f"{name} ({count:,})" for name, count in counts.items())
+
+
+def _columns(columns: list[dict[str, Any]]) -> str:
+    """One line a column."""
+    numbers = ("minimum", "mean", "maximum", "standard_deviation")
+    lines = [["column", "type", "minimum", "mean", "maximum", "sd", "distinct"]]
+    for column in columns[:MOST_COLUMNS]:
+        values = [short(float(column[name])) for name in numbers]
+        lines.append([column["name"], column["dtype"], *values, f"{column['distinct']:,}"])
+    widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
+    aligned = [
+        "  ".join(_pad(word, width, i < 2) for i, (word, width) in enumerate(zip(line, widths, strict=True)))
+        for line in lines
+    ]
+    hidden = len(columns) - MOST_COLUMNS
+    return "\n".join([*aligned, *([f"… and {hidden} more (--json shows all)"] if hidden > 0 else [])])
+
+
+def _pad(word: str, width: int, left: bool) -> str:
+    return word.ljust(width) if left else word.rjust(width)

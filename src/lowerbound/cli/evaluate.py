@@ -1,0 +1,208 @@
+"""``lowerbound evaluate``: how good a model is on data, or how two models differ."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from lowerbound.cli.options import DataOptions, console_options, data_options
+from lowerbound.cli.output import Console, Failure, nats, plus_minus, short, table, write_error
+
+if TYPE_CHECKING:
+    import numpy as np
+
+    from lowerbound.data.readers import Dataset
+    from lowerbound.estimators.vae import VAE
+
+ELBO_SAMPLES = 16
+BINARIZATION_SEED = 0  # two models are compared on the same zeros and ones
+
+
+@click.command(short_help="Score data under one model, or under two.")
+@click.argument("paths", nargs=-1, required=True, metavar="RUN [RUN] DATA")
+@data_options
+@click.option(
+    "--n-importance", metavar="K", type=click.IntRange(1), default=5000, show_default=True,
+    help="Importance samples a row for log p(x).",
+)  # fmt: skip
+@console_options
+def evaluate(
+    paths: tuple[str, ...], key: str | None, drop: tuple[str, ...], label: str | None, n_importance: int,
+    console: Console,
+) -> None:  # fmt: skip
+    """Score DATA under the model in RUN: lower bound, log p(x), and what the latent variables hold.
+
+    With two RUNs, the difference of their log p(x) on the same rows. All numbers are means over rows in nats, ±
+    one standard error. Importance sampling bounds log p(x) from below, the closer the larger K.
+    """
+    *runs, source = paths
+    if not 1 <= len(runs) <= 2:
+        raise click.UsageError("name one or two runs, then the data: evaluate RUN [RUN] DATA")
+    from lowerbound.cli.use import load
+
+    options = DataOptions(source, key, drop, label)
+    models = {run: load(Path(run)) for run in runs}
+    dataset = options.read()
+    _warn_if_trained_on(dataset, runs)
+    if len(runs) == 1:
+        record = account(models[runs[0]], dataset, n_importance, console)
+        console.result(record, _text(record, options))
+        ending = "png" if models[runs[0]].schema_.is_image else "csv"
+        return console.suggest("generate", runs[0], "-o", Path(runs[0]) / f"samples.{ending}")
+    if len(models) == 1:
+        raise click.UsageError("the two runs are the same")
+    record = compare(models, dataset, n_importance, console)
+    console.result(record, _text_of_two(record, options))
+    console.suggest("evaluate", record["better"] or runs[0], *options.words())
+
+
+def account(vae: VAE, dataset: Dataset, n_importance: int, console: Console) -> dict[str, Any]:
+    """Everything that ``evaluate RUN DATA`` reports."""
+    from lowerbound.cli.use import rows_of
+    from lowerbound.evaluate import bits_per_dim, mean_over_rows
+
+    X = rows_of(dataset, vae)
+    parts = vae.accounts(X, ELBO_SAMPLES)
+    with _progress(len(X), n_importance, console) as progress:
+        log_likelihood = vae.log_likelihood(X, n_importance, progress)
+    kl = parts.kl.mean(0).tolist()
+    record = {
+        "n": len(X),
+        "elbo": mean_over_rows(parts.elbo, "lower").to_dict(),
+        "log_likelihood": log_likelihood.to_dict(),
+        "reconstruction": parts.reconstruction.mean().item(),
+        "kl": sum(kl),
+        "active_units": parts.active_units,
+        "kl_per_dimension": kl[: vae.latent_dim_],
+    }
+    if len(kl) > vae.latent_dim_:
+        record["total_correlation"] = kl[-1]
+    if vae.schema_.is_discrete:
+        record["bits_per_dim"] = bits_per_dim(log_likelihood.value, vae.schema_.n_dimensions)
+    return record
+
+
+def compare(models: dict[str, VAE], dataset: Dataset, n_importance: int, console: Console) -> dict[str, Any]:
+    """The paired difference of two models: log p(x) of the same rows under both."""
+    import torch
+
+    from lowerbound.cli.use import rows_of
+    from lowerbound.evaluate import mean_over_rows
+
+    (first, a), (second, b) = models.items()
+    _check_comparable(a, b)
+    rows: dict[str, np.ndarray] = {}
+    for run, vae in models.items():
+        X = _binarized(rows_of(dataset, vae), vae)
+        with _progress(len(X), n_importance, console, run) as progress:
+            rows[run], _ = vae.log_likelihood_rows(X, n_importance, progress)
+    means = {run: mean_over_rows(torch.from_numpy(log_p), "lower", n_importance) for run, log_p in rows.items()}
+    difference = mean_over_rows(torch.from_numpy(rows[first] - rows[second]), "estimate", n_importance)
+    return {
+        "n": len(dataset.X),
+        "runs": [first, second],
+        "log_likelihood": [means[run].to_dict() for run in models],
+        "difference": difference.to_dict(),
+        "better": _better(difference.value, difference.standard_error, first, second),
+    }
+
+
+def _better(difference: float, error: float, first: str, second: str) -> str | None:
+    """The run that is better by more than two standard errors."""
+    if not abs(difference) > 2 * error:
+        return None
+    return first if difference > 0 else second
+
+
+def _check_comparable(a: VAE, b: VAE) -> None:
+    """Refuse densities of different things: their difference would mean nothing."""
+    import numpy as np
+
+    for what, of_a, of_b in (
+        ("a probability and the other a density", a.schema_.is_discrete, b.schema_.is_discrete),
+        ("on binarized data and the other not", a.schema_.binarize, b.schema_.binarize),
+    ):
+        if of_a != of_b:
+            raise Failure(f"the two models can't be compared: log p(x) of one is {what}")
+    if not np.array_equal(a.schema_.counted.ravel(), b.schema_.counted.ravel()):
+        raise Failure("the two models can't be compared: they leave different constant columns out of the density")
+
+
+def _binarized(X: np.ndarray, vae: VAE) -> np.ndarray:
+    """Grey values drawn as 0 or 1 once, so that both models see the same."""
+    import numpy as np
+
+    schema = vae.schema_
+    if schema.binarize != "sample":
+        return X
+    X = np.asarray(X)
+    drawn = np.random.default_rng(BINARIZATION_SEED).random(X.shape, np.float32) * schema.grey_levels < X
+    return (drawn * schema.grey_levels).astype(X.dtype)
+
+
+def _warn_if_trained_on(dataset: Dataset, runs: list[str]) -> None:
+    """Say when the rows are those that a model was fitted to."""
+    from lowerbound.cli.run import Run, fingerprint
+
+    known = {run: Run(Path(run)).read_environment().get("data", {}).get("sha256") for run in runs}
+    if not any(known.values()):
+        return
+    digest = fingerprint(dataset)["sha256"]
+    for run, trained_on in known.items():
+        if trained_on == digest:
+            write_error(
+                f"warning: {run} was trained on these rows, so the numbers flatter it: take rows it has not seen"
+            )
+
+
+@contextmanager
+def _progress(n_rows: int, n_importance: int, console: Console, name: str = "") -> Iterator[Callable[[float], Any]]:
+    """A bar on a terminal; a line elsewhere."""
+    from tqdm import tqdm
+
+    what = f"{name}: log p(x)" if name else "log p(x)"
+    if console.quiet or not sys.stderr.isatty():
+        console.say(f"{what} of {n_rows:,} rows, {n_importance:,} importance samples each")
+        yield lambda n: None
+        return
+    bar = "{desc} {percentage:3.0f}%|{bar}| {remaining} left"
+    with tqdm(total=n_rows, desc=what, bar_format=bar, dynamic_ncols=True, leave=False, file=sys.stderr) as shown:
+        yield shown.update
+
+
+def _text(record: dict[str, Any], options: DataOptions) -> str:
+    log_p = record["log_likelihood"]
+    rows = {
+        "data": f"{options.source}, {record['n']:,} rows",
+        "ELBO": _estimate(record["elbo"]),
+        "log p(x)": f"{_estimate(log_p)}  ({log_p['n_importance']:,} importance samples, {log_p['ess']:.0f} effective)",
+    }
+    if "bits_per_dim" in record:
+        rows["bits/dim"] = short(record["bits_per_dim"])
+    rows["reconstruction"] = nats(record["reconstruction"])
+    n_latent = len(record["kl_per_dimension"])
+    rows["KL"] = f"{nats(record['kl'])}  ({record['active_units']} of {n_latent} latent variables are active)"
+    rows["KL of each"] = " ".join(f"{kl:.2f}" for kl in sorted(record["kl_per_dimension"], reverse=True))
+    if "total_correlation" in record:
+        rows["correlation"] = f"{nats(record['total_correlation'])} of the KL is total correlation"
+    return f"{table(rows)}\n(means over rows, in nats, ± one standard error)"
+
+
+def _estimate(record: dict[str, Any]) -> str:
+    return plus_minus(record["mean"], record["standard_error"])
+
+
+def _text_of_two(record: dict[str, Any], options: DataOptions) -> str:
+    first, second = record["runs"]
+    verdict = f"{record['better']} is better" if record["better"] else "within two standard errors of none"
+    rows = {
+        "data": f"{options.source}, {record['n']:,} rows",
+        **{run: _estimate(log_p) for run, log_p in zip(record["runs"], record["log_likelihood"], strict=True)},
+        "difference": f"{_estimate(record['difference'])}  ({first} − {second}: {verdict})",
+    }
+    return f"{table(rows)}\n(log p(x), means over rows, in nats, ± one standard error; the difference is paired)"

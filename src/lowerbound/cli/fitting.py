@@ -1,0 +1,224 @@
+"""Training a run, and trying one batch of it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from contextlib import suppress
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import click
+from torch import Tensor, nn
+
+import lowerbound
+from lowerbound.cli.config import MODELS, Config
+from lowerbound.cli.output import INTERRUPTED, Console, Failure, listing, nats, table
+from lowerbound.cli.run import Run, environment, fingerprint
+from lowerbound.cli.watch import RunWatch
+from lowerbound.data.batches import Rows
+from lowerbound.data.readers import Dataset
+from lowerbound.estimators.assemble import choose_network
+from lowerbound.estimators.base import seed_from
+from lowerbound.estimators.vae import VAE
+from lowerbound.train import Training, TrainingError, Watch
+
+
+def fit_run(
+    run: Run, config: Config, arguments: Sequence[str], console: Console, *, resume: bool, verbose: bool
+) -> None:
+    """Train, fill the folder, and say how it went.
+
+    Parameters
+    ----------
+    run : Run
+    config : Config
+    arguments : sequence of str
+        The command line, for the record.
+    console : Console
+    resume : bool
+        Continue from the checkpoint, which is there.
+    verbose : bool
+        Show the networks and every parameter.
+    """
+    state = run.load_checkpoint() if resume else None
+    if state is not None and run.has_model and _is_over(state[1]):
+        console.say(
+            f"{run.folder} is finished, after epoch {state[1]['progress']['epoch']}: there is nothing to resume"
+        )
+        return suggest_samples(console, run, lowerbound.load(run.folder))
+    config = _pinned(config)
+    dataset = config.data.read()
+    data = fingerprint(dataset)
+    console.say(describe(dataset))
+    if state is not None:
+        _check_same(data, run)
+    vae = _make(config)
+
+    def begin(training: Training, rows: Rows, held_out: Rows | None) -> None:
+        record, choices = environment(arguments, training.seed, data), chosen(vae, training)
+        if state is None:
+            run.begin(config.to_toml(choices), record)
+        else:
+            run.begin_again(training.progress.epoch, record, training.progress.history)
+            console.say(f"continuing after epoch {training.progress.epoch}")
+        console.say(f"{_split(rows, held_out)}\n{listing(choices)}")
+        if verbose:
+            console.say(f"{config.to_toml({})}\n{training.modules}")
+
+    watch = RunWatch(run, begin, console)
+    _fit(vae, dataset, watch, state)
+    vae.save(run.model)
+    report(watch, vae)
+    if watch.asked_to_stop and not watch.is_done:
+        progress = watch.training.progress
+        console.say(f"stopped after epoch {progress.epoch} of {watch.training.settings.max_epochs}; to continue:")
+        console.suggest("train", "-o", run.folder, "--resume")
+        click.get_current_context().exit(INTERRUPTED)
+    suggest_samples(console, run, vae)
+
+
+def _fit(vae: VAE, dataset: Dataset, watch: RunWatch, state: tuple[dict[str, Tensor], dict] | None) -> None:
+    try:
+        with watch.listening():
+            vae.fit(dataset.X, watch=watch, resume=state)
+    except TrainingError as error:
+        raise Failure(str(error)) from error
+    except KeyboardInterrupt:
+        if watch.saved_epoch:
+            watch.console.say(f"interrupted; the checkpoint is of epoch {watch.saved_epoch}")
+            watch.console.suggest("train", "-o", watch.run.folder, "--resume")
+        raise
+
+
+def _pinned(config: Config) -> Config:
+    """With a seed if none was given, and a path that holds from anywhere: the run can be repeated from it."""
+    seed = seed_from(config.parameters["random_state"])
+    path = Path(config.data.source)
+    data = replace(config.data, source=str(path.absolute())) if path.exists() else config.data
+    return replace(config, data=data, parameters={**config.parameters, "random_state": seed})
+
+
+def _make(config: Config) -> VAE:
+    return getattr(lowerbound, MODELS[config.model])(**config.parameters)
+
+
+def _is_over(checkpoint: dict[str, Any]) -> bool:
+    """No epoch is left to train after it."""
+    progress = checkpoint["progress"]
+    return progress["stopped"] or progress["epoch"] >= checkpoint["settings"]["max_epochs"]
+
+
+def _check_same(data: dict[str, Any], run: Run) -> None:
+    before = run.read_environment().get("data", {})
+    if before.get("sha256", data["sha256"]) != data["sha256"]:
+        raise Failure(
+            f"{run.folder} was trained on other data ({before.get('name')} of shape {tuple(before.get('shape', ()))}) "
+            f"than {data['name']} of shape {tuple(data['shape'])}: --resume needs the same"
+        )
+
+
+def chosen(vae: VAE, training: Training) -> dict[str, Any]:
+    """What every "auto" stands for."""
+    return {
+        "likelihood": vae.schema_.likelihood,
+        "network": choose_network(vae.schema_, vae.network),
+        "latent_dim": vae.latent_dim_,
+        "batch_size": training.settings.batch_size,
+        "max_epochs": training.settings.max_epochs,
+        "device": str(training.device),
+    }
+
+
+def describe(dataset: Dataset) -> str:
+    """The data in one line."""
+    n_rows, *row = dataset.X.shape
+    names = getattr(dataset.X, "columns", None)
+    what = f"{row[0]} columns" if names is not None else f"shape {' × '.join(map(str, row)) or '1'}"
+    return f"{dataset.source}: {n_rows:,} rows of {what}"
+
+
+def _split(rows: Rows, held_out: Rows | None) -> str:
+    return f"{len(rows):,} rows to train on, {len(held_out or ()):,} held out"
+
+
+def report(watch: RunWatch, vae: VAE) -> None:
+    """What came of it: the held-out bound, active units, where the model lies."""
+    console, progress = watch.console, watch.training.progress
+    if progress.best_epoch:
+        best = progress.history[progress.best_epoch - 1]["validation_elbo"]
+        ended = f"{progress.epoch}{', then stopped early' if progress.stopped else ''}"
+        console.say(f"held-out ELBO {nats(best)} nats a row in epoch {progress.best_epoch}, the best of {ended}")
+    else:
+        last = nats(progress.history[-1]["elbo"])
+        console.say(f"ELBO {last} nats a row in epoch {progress.epoch}, on the training rows: none were held out")
+    console.say(f"{vae.n_active_units_} of {vae.latent_dim_} latent variables are active; saved {watch.run.model}")
+
+
+def suggest_samples(console: Console, run: Run, vae: VAE) -> None:
+    """New rows are the next thing to look at."""
+    ending = "png" if vae.schema_.is_image else "csv"
+    console.suggest("generate", run.folder, "-o", run.folder / f"samples.{ending}")
+
+
+class _Enough(Exception):
+    """One batch has been seen."""
+
+
+class OneBatch(Watch):
+    """Lets one batch through the loss, and remembers it."""
+
+    def on_start(self, training: Training, data: Rows, validation: Rows | None) -> None:
+        """Remember the rows."""
+        self.training, self.rows, self.held_out = training, data, validation
+
+    def on_step(self, training: Training, totals: Tensor, n_rows: int) -> None:
+        """Stop after the first."""
+        self.n_rows = n_rows
+        self.reconstruction, self.kl = (totals / n_rows).tolist()
+        raise _Enough
+
+
+def try_one_batch(config: Config, console: Console) -> None:
+    """Say what would be trained and let one batch through the loss; nothing is written."""
+    config = _pinned(config)
+    dataset = config.data.read()
+    vae, watch = _make(config), OneBatch()
+    with suppress(_Enough):
+        vae.fit(dataset.X, watch=watch)
+    choices = chosen(vae, watch.training)
+    record = {
+        "model": config.model,
+        "data": fingerprint(dataset),
+        "parameters": config.parameters,
+        "chosen": choices,
+        "rows": {"training": len(watch.rows), "held_out": len(watch.held_out or ())},
+        "shapes": {
+            "x": [watch.n_rows, *vae.schema_.event_shape],
+            "z": [config.parameters["n_samples"], watch.n_rows, vae.latent_dim_],
+        },
+        "n_parameters": {"encoder": _size(vae.posterior_), "decoder": _size(vae.model_)},
+        "batch": {"elbo": watch.reconstruction - watch.kl, "reconstruction": watch.reconstruction, "kl": watch.kl},
+    }
+    console.result(record, f"{config.to_toml({})}\n{_summary(record, describe(dataset), watch)}")
+    console.say("nothing was written; the same without --dry-run trains")
+
+
+def _summary(record: dict[str, Any], data: str, watch: OneBatch) -> str:
+    shapes = {name: tuple(shape) for name, shape in record["shapes"].items()}
+    weights = {name: f"{size:,}" for name, size in record["n_parameters"].items()}
+    batch = {name: nats(value) for name, value in record["batch"].items()}
+    return table(
+        {
+            "data": data,
+            "rows": _split(watch.rows, watch.held_out),
+            "chosen": listing(record["chosen"]),
+            "shapes": listing(shapes),
+            "weights": listing(weights),
+            "one batch": f"ELBO {batch['elbo']} = {batch['reconstruction']} − KL {batch['kl']} nats a row, untrained",
+        }
+    )
+
+
+def _size(module: nn.Module) -> int:
+    return sum(weight.numel() for weight in module.parameters())

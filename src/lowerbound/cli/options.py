@@ -1,0 +1,155 @@
+"""The flags that commands share; those of the model's parameters are made from their table."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import wraps
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+from click.core import ParameterSource
+
+from lowerbound.cli.output import Console
+from lowerbound.estimators.parameters import VAE_PARAMETERS, Parameter
+
+if TYPE_CHECKING:
+    from lowerbound.data.readers import Dataset
+
+FLAGS = {name: parameter for name, parameter in VAE_PARAMETERS.items() if name != "verbose"}  # -q and -v say that
+
+
+@dataclass(frozen=True)
+class DataOptions:
+    """Which data, and what of them.
+
+    Attributes
+    ----------
+    source : str
+        A file, a folder of images, or ``digits``.
+    key : str or None
+        The array of an .npz file.
+    drop : tuple of str
+        Columns of a table to leave out.
+    label : str or None
+        The column, or the array, with a label for each row.
+    """
+
+    source: str
+    key: str | None = None
+    drop: tuple[str, ...] = ()
+    label: str | None = None
+
+    def read(self) -> Dataset:
+        """The data; raises ``DataError``."""
+        from lowerbound.data.readers import read
+
+        return read(self.source, key=self.key, drop=self.drop, label=self.label)
+
+    def words(self) -> list[str]:
+        """As they stand on the command line."""
+        named = [("--key", self.key), *(("--drop", column) for column in self.drop), ("--label", self.label)]
+        return [self.source, *(word for flag, value in named if value is not None for word in (flag, value))]
+
+
+def data_options(command: Callable) -> Callable:
+    """``--key``, ``--drop`` and ``--label``."""
+    for option in (
+        click.option("--label", metavar="NAME", help="Column, or array of an .npz, with a label for each row."),
+        click.option("--drop", metavar="COLUMN", multiple=True, help="Leave this column out; can be repeated."),
+        click.option("--key", metavar="NAME", help="Array of an .npz file."),
+    ):
+        command = option(command)
+    return command
+
+
+def console_options(command: Callable) -> Callable:
+    """``--json`` and ``-q``, which reach the command as its ``console``."""
+
+    @click.option("--json", "as_json", is_flag=True, help="Give the results as JSON on stdout.")
+    @click.option("-q", "--quiet", is_flag=True, help="Say nothing but results, warnings and errors.")
+    @wraps(command)
+    def with_console(*args: Any, as_json: bool, quiet: bool, **others: Any) -> Any:
+        return command(*args, console=Console(quiet=quiet, as_json=as_json), **others)
+
+    return with_console
+
+
+run_argument = click.argument("run", metavar="RUN", type=click.Path(path_type=Path))
+data_argument = click.argument("data", metavar="DATA")
+force_option = click.option("--force", is_flag=True, help="Write over what is there.")
+
+
+class ParameterType(click.ParamType):
+    """A word on the command line, read and checked by the table of parameters."""
+
+    name = "parameter"
+
+    def __init__(self, parameter: Parameter) -> None:
+        self.parameter = parameter
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        """The value that the word stands for."""
+        if not isinstance(value, str):
+            return value
+        try:
+            return self.parameter.parse(value)
+        except ValueError as error:
+            self.fail(str(error), param, ctx)
+
+
+def parameter_flags(command: Callable) -> Callable:
+    """One flag for every parameter."""
+    for parameter in reversed(FLAGS.values()):
+        command = _flag(parameter)(command)
+    return command
+
+
+def _flag(parameter: Parameter) -> Callable:
+    flag = "--" + parameter.name.replace("_", "-")
+    described = f"{parameter.help}  [{_word(parameter.default)}]"
+    if set(parameter.choices) == {True, False}:
+        return click.option(f"{flag}/--no-{flag[2:]}", parameter.name, default=None, help=described)
+    return click.option(
+        flag, parameter.name, type=ParameterType(parameter), metavar=_metavar(parameter), default=None, help=described
+    )
+
+
+def _metavar(parameter: Parameter) -> str:
+    """What may stand after the flag: ``auto|INT``."""
+    words = [_word(choice) for choice in parameter.choices]
+    kind = "NAME" if parameter.any_word else {int: "INT", float: "FLOAT"}.get(parameter.number, "")
+    return "|".join([*words, *([f"{kind},…" if parameter.many else kind] if kind else [])])
+
+
+def _word(value: Any) -> str:
+    """A value as one writes it on the command line."""
+    if isinstance(value, tuple):
+        return ",".join(map(str, value))
+    return str(value).lower() if value is None or isinstance(value, bool) else str(value)
+
+
+def given_flags(context: click.Context) -> dict[str, Any]:
+    """The parameters whose flags stand on the command line."""
+    return {
+        name: context.params[name]
+        for name in FLAGS
+        if context.get_parameter_source(name) is ParameterSource.COMMANDLINE
+    }
+
+
+class ParametersApart(click.Command):
+    """A command whose help lists the model's parameters under a heading of their own."""
+
+    def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """Write the options, then the parameters."""
+        parts: dict[str, list[tuple[str, str]]] = {"Options": [], "Parameters of the model  [default]": []}
+        titles: Sequence[str] = list(parts)
+        for parameter in self.get_params(ctx):
+            record = parameter.get_help_record(ctx) if isinstance(parameter, click.Option) else None
+            if record is not None:
+                parts[titles[parameter.name in FLAGS]].append(record)
+        for title, records in parts.items():
+            with formatter.section(title):
+                formatter.write_dl(records)

@@ -1,0 +1,117 @@
+"""What a command says, and where: results on stdout, everything else on stderr; files are never half-written."""
+
+from __future__ import annotations
+
+import json
+import math
+import shlex
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import click
+from tqdm import tqdm
+
+INTERRUPTED = 130  # the exit code after Ctrl-C
+
+
+class Failure(click.ClickException):
+    """Something that went wrong, in one sentence; the exit code is 1."""
+
+    def show(self, file: Any = None) -> None:
+        """Write it to stderr."""
+        write_error(f"error: {self.message}")
+
+
+@dataclass(frozen=True)
+class Console:
+    """How much a command says, and in which form."""
+
+    quiet: bool = False
+    as_json: bool = False
+
+    def say(self, message: str) -> None:
+        """Something for a person to read while the command works."""
+        if not self.quiet:
+            write_error(message)
+
+    def result(self, record: Mapping[str, Any], text: str) -> None:
+        """What the command was asked for: one JSON object, or text for people."""
+        click.echo(to_json(record) if self.as_json else text)
+
+    def emit(self, record: Mapping[str, Any]) -> None:
+        """One line of JSON on stdout, past the progress bar."""
+        with tqdm.external_write_mode(sys.stdout):
+            click.echo(to_json(record))
+
+    def suggest(self, *words: str | Path) -> None:
+        """Name the next useful command."""
+        if not self.as_json:
+            self.say(f"next: {command_line(*words)}")
+
+
+def write_error(message: str) -> None:
+    """One line on stderr, above the progress bar if there is one."""
+    tqdm.write(message, file=sys.stderr)
+
+
+def command_line(*words: str | Path) -> str:
+    """A command of this program as one types it."""
+    return shlex.join(["lowerbound", *map(str, words)])
+
+
+def to_json(record: Mapping[str, Any]) -> str:
+    """One line of JSON; what isn't a number becomes null."""
+    return json.dumps(_plain(record), ensure_ascii=False, allow_nan=False)
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return {str(name): _plain(part) for name, part in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_plain(part) for part in value]
+    if isinstance(value, float) and not math.isfinite(value):
+        return None
+    return value if isinstance(value, (str, int, float, type(None))) else str(value)
+
+
+def table(rows: Mapping[str, Any]) -> str:
+    """Names and values in two columns."""
+    width = max(map(len, rows))
+    return "\n".join(f"{name:<{width}}  {value}" for name, value in rows.items())
+
+
+def nats(value: float) -> str:
+    """Two decimals, with a real minus sign."""
+    return f"{value:,.2f}".replace("-", "−")
+
+
+def short(value: float) -> str:
+    """Four significant digits."""
+    return f"{value:.4g}".replace("-", "−")
+
+
+def plus_minus(mean: float, error: float) -> str:
+    """``−85.32 ± 0.41``: the error with two significant digits, the mean to the same place."""
+    if not math.isfinite(error) or error <= 0:
+        return nats(mean)
+    decimals = max(0, 1 - math.floor(math.log10(error)))
+    return f"{mean:,.{decimals}f} ± {error:,.{decimals}f}".replace("-", "−")
+
+
+def listing(values: Mapping[str, Any]) -> str:
+    """``name value, name value``."""
+    return ", ".join(f"{name} {value}" for name, value in values.items())
+
+
+def new_file(path: Path, force: bool) -> Path:
+    """A file that may be written, checked before any work is done for it."""
+    if not path.parent.is_dir():
+        raise Failure(f"can't write {path}: there is no folder {path.parent}")
+    if path.is_dir():
+        raise Failure(f"can't write {path}: it is a folder")
+    if path.exists() and not force:
+        raise Failure(f"{path} exists: choose another name, or write over it with --force")
+    return path

@@ -1,0 +1,150 @@
+"""The folder that training fills.
+
+config.toml        what was asked for, and what "auto" chose
+environment.json   versions, seed, command line, and what the data were
+history.jsonl      one record an epoch
+checkpoint/        where training stands
+model/             the fitted model, for ``lowerbound.load``
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import platform
+from collections.abc import Sequence
+from dataclasses import dataclass
+from importlib.metadata import version
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from lowerbound import __version__
+from lowerbound.cli.output import Failure, command_line
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from lowerbound.data.readers import Dataset
+
+REPORTED = ("torch", "numpy", "scikit-learn")
+ROWS_AT_ONCE = 4096
+
+
+@dataclass(frozen=True)
+class Run:
+    """Where everything of a run lies."""
+
+    folder: Path
+
+    @property
+    def config(self) -> Path:
+        """Every parameter."""
+        return self.folder / "config.toml"
+
+    @property
+    def environment(self) -> Path:
+        """Versions, seed, command, data."""
+        return self.folder / "environment.json"
+
+    @property
+    def history(self) -> Path:
+        """One line of JSON an epoch."""
+        return self.folder / "history.jsonl"
+
+    @property
+    def checkpoint(self) -> Path:
+        """Where training stands."""
+        return self.folder / "checkpoint" / "last.safetensors"
+
+    @property
+    def model(self) -> Path:
+        """What ``lowerbound.load`` reads."""
+        return self.folder / "model"
+
+    @property
+    def has_model(self) -> bool:
+        """A fitted model is there."""
+        return (self.model / "model.json").exists()
+
+    def check_free(self, force: bool) -> None:
+        """Refuse a folder that holds something, unless it may be written over."""
+        if self.folder.exists() and not self.folder.is_dir():
+            raise Failure(f"{self.folder} is a file; a run is a folder")
+        if not force and self.folder.exists() and any(self.folder.iterdir()):
+            continued = ", or continue it with --resume" if self.config.exists() else ""
+            raise Failure(f"{self.folder} exists: choose another folder, or write over it with --force{continued}")
+
+    def begin(self, config: str, environment: dict[str, Any]) -> None:
+        """Write what is known before training; take an older run's files away."""
+        from lowerbound.data.storage import write_text
+
+        self.checkpoint.parent.mkdir(parents=True, exist_ok=True)
+        for old in (self.checkpoint, self.model / "model.json", *self.model.glob("weights-*.safetensors")):
+            old.unlink(missing_ok=True)
+        write_text(self.config, config)
+        write_text(self.environment, _indented(environment))
+        self.write_history([])
+
+    def begin_again(self, epoch: int, environment: dict[str, Any], history: list[dict]) -> None:
+        """Note that the run is resumed; what was written after the checkpoint is taken back."""
+        from lowerbound.data.storage import write_text
+
+        record = self.read_environment()
+        resumed = {"epoch": epoch, **{k: v for k, v in environment.items() if k not in ("seed", "data")}}
+        record["resumed"] = [*record.get("resumed", []), resumed]
+        write_text(self.environment, _indented(record))
+        self.write_history(history)
+
+    def read_environment(self) -> dict[str, Any]:
+        """What ``environment.json`` says; nothing if it isn't there or isn't ours."""
+        try:
+            record = json.loads(self.environment.read_text(encoding="utf-8"))
+        except (OSError, ValueError):
+            return {}
+        return record if isinstance(record, dict) else {}
+
+    def write_history(self, records: list[dict]) -> None:
+        """The whole of ``history.jsonl``."""
+        from lowerbound.data.storage import write_text
+
+        write_text(self.history, "".join(json.dumps(record) + "\n" for record in records))
+
+    def append_history(self, record: dict) -> None:
+        """One epoch more."""
+        with self.history.open("a", encoding="utf-8") as file:
+            file.write(json.dumps(record) + "\n")
+
+    def load_checkpoint(self) -> tuple[dict[str, Tensor], dict] | None:
+        """Where training stood, if it was written down."""
+        from lowerbound.data.storage import load_tensors
+
+        return load_tensors(self.checkpoint) if self.checkpoint.exists() else None
+
+
+def _indented(record: dict[str, Any]) -> str:
+    return json.dumps(record, indent=1, ensure_ascii=False) + "\n"
+
+
+def environment(arguments: Sequence[str], seed: int, data: dict[str, Any]) -> dict[str, Any]:
+    """What a run was made with."""
+    versions = {"python": platform.python_version(), "lowerbound": __version__}
+    return {
+        "command": command_line(*arguments),
+        "seed": seed,
+        "versions": versions | {name: version(name) for name in REPORTED},
+        "platform": platform.platform(),
+        "data": data,
+    }
+
+
+def fingerprint(dataset: Dataset) -> dict[str, Any]:
+    """What tells these data from others: shape, type and a hash of the values."""
+    import numpy as np
+
+    digest = hashlib.sha256()
+    columns = getattr(dataset.X, "columns", None)
+    X = np.asarray(dataset.X)
+    for first in range(0, len(X), ROWS_AT_ONCE):
+        digest.update(X[first : first + ROWS_AT_ONCE].tobytes())
+    record = {"name": dataset.source, "shape": list(X.shape), "dtype": X.dtype.name, "sha256": digest.hexdigest()}
+    return record if columns is None else {**record, "columns": list(map(str, columns))}

@@ -1,0 +1,95 @@
+"""``lowerbound train``: from a file of data to a folder that holds a fitted model."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import click
+
+from lowerbound.cli.config import MODELS, Config, resolve
+from lowerbound.cli.options import (
+    ParametersApart,
+    console_options,
+    data_options,
+    force_option,
+    given_flags,
+    parameter_flags,
+)
+from lowerbound.cli.output import Console, Failure
+from lowerbound.cli.run import Run
+
+FREE_ON_RESUME = ("device",)  # what may change when a run is continued
+
+
+@click.command(cls=ParametersApart, short_help="Fit a model to data.")
+@click.argument("data", metavar="[DATA]", required=False)
+@click.option("-o", "--output", metavar="RUN", type=click.Path(path_type=Path), help="Folder for the run.")
+@click.option("--model", type=click.Choice(list(MODELS)), help="Kind of model; there is one so far.")
+@click.option(
+    "-c", "--config", "file", metavar="FILE", type=click.Path(path_type=Path, exists=True, dir_okay=False),
+    help="Read parameters (and data) from a TOML file, such as the config.toml of a run.",
+)  # fmt: skip
+@click.option(
+    "-s", "--set", "assignments", metavar="KEY=VALUE", multiple=True, help="Set a parameter; can be repeated."
+)
+@data_options
+@click.option("--resume", is_flag=True, help="Continue from the last checkpoint of RUN, if there is one.")
+@force_option
+@click.option("--dry-run", is_flag=True, help="Show what would be trained, and one batch; write nothing.")
+@click.option("-v", "--verbose", is_flag=True, help="Show the networks and every parameter.")
+@console_options
+@parameter_flags
+@click.pass_context
+def train(
+    context: click.Context, output: Path | None, model: str | None, file: Path | None, assignments: tuple[str, ...],
+    resume: bool, force: bool, dry_run: bool, verbose: bool, console: Console, **others: Any,
+) -> None:  # fmt: skip
+    """Fit a model to DATA: a file, a folder of images, or the built-in "digits".
+
+    A parameter's flag counts before -s, that before the file of -c. The first Ctrl-C stops after the epoch and
+    saves; --resume continues.
+
+    \b
+      lowerbound train digits -o runs/digits
+      lowerbound train table.csv --drop id --label class -o runs/table --latent-dim 4
+      lowerbound train faces.npz --key x_train -o runs/faces --dry-run
+      lowerbound train -o runs/faces --resume
+    """
+    data = {"source": others["data"], **{name: others[name] for name in ("key", "drop", "label")}}
+
+    def asked(path: Path | None) -> Config:
+        return resolve(data, given_flags(context), assignments, path, model)
+
+    if dry_run:
+        from lowerbound.cli.fitting import try_one_batch
+
+        return try_one_batch(asked(file), console)
+    if output is None:
+        raise click.UsageError("where shall the run be? Give a folder with -o")
+    if resume and force:
+        raise click.UsageError("--resume continues a run and --force writes over it: give one of them")
+    run = Run(output)
+    resume = resume and run.checkpoint.exists()
+    if resume:
+        config = continued(asked(file or run.config), run)
+    else:
+        config = asked(file)
+        run.check_free(force)
+    from lowerbound.cli.fitting import fit_run
+
+    fit_run(run, config, context.find_root().obj, console, resume=resume, verbose=verbose)
+
+
+def continued(asked: Config, run: Run) -> Config:
+    """The run's own configuration, if nothing else was asked for."""
+    own = resolve({}, {}, (), run.config, None)
+    for name, value in asked.asked.items():
+        if name not in FREE_ON_RESUME and value != own.parameters[name]:
+            raise Failure(
+                f"--resume continues with the parameters of {run.config}, where {name} is {own.parameters[name]!r}, "
+                f"not {value!r}: leave it out, or train anew with --force"
+            )
+    free = {name: asked.asked[name] for name in FREE_ON_RESUME if name in asked.asked}
+    return replace(own, data=asked.data, parameters=own.parameters | free)

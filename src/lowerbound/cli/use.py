@@ -1,0 +1,238 @@
+"""``generate``, ``reconstruct`` and ``encode``: what a fitted model gives back, as a picture, an array or a table."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from lowerbound.cli.options import (
+    DataOptions,
+    console_options,
+    data_argument,
+    data_options,
+    force_option,
+    run_argument,
+)
+from lowerbound.cli.output import Console, Failure, new_file
+
+if TYPE_CHECKING:
+    import numpy as np
+
+    from lowerbound.data.readers import Dataset
+    from lowerbound.estimators.vae import VAE
+
+ENDINGS = (".png", ".npy", ".csv")
+SHOWN = 20  # rows in a picture of reconstructions
+SHOWN_IN_A_LINE = 10
+
+
+class OutputFile(click.ParamType):
+    """A file whose ending says what is written."""
+
+    name = "file"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Path:
+        """The path, if its ending is known."""
+        path = Path(value)
+        if path.suffix.lower() not in ENDINGS:
+            self.fail(f"{value} must end in .png, .npy or .csv, which says what is written", param, ctx)
+        return path
+
+
+output_option = click.option(
+    "-o", "--output", metavar="FILE", required=True, type=OutputFile(), help="A .png, .npy or .csv file."
+)
+
+
+@click.command(short_help="Draw new rows from a model.")
+@run_argument
+@click.option("-n", "n_rows", type=click.IntRange(1), default=64, show_default=True, help="How many.")
+@output_option
+@click.option("--mean", is_flag=True, help="Give the mean E[x|z] instead of a draw from p(x|z).")
+@click.option("--random-state", type=click.IntRange(0), help="Seed; the run's own if not given.")
+@force_option
+@console_options
+def generate(
+    run: Path, n_rows: int, output: Path, mean: bool, random_state: int | None, force: bool, console: Console
+) -> None:
+    """Draw new rows from the model in RUN: z from the prior, then x given z."""
+    new_file(output, force)
+    vae = load(run)
+    _check_rows_fit(vae, output)
+    rows = vae.sample(n_rows, draw=not mean, random_state=random_state)
+    write_rows(output, vae, rows)
+    done(console, output, rows)
+    console.suggest("evaluate", run, "DATA")
+
+
+@click.command(short_help="Give data as a model sees them.")
+@run_argument
+@data_argument
+@output_option
+@data_options
+@click.option(
+    "-n", "n_rows", type=click.IntRange(1), default=SHOWN, show_default=True, help="Rows in a picture, from all over."
+)
+@force_option
+@console_options
+def reconstruct(
+    run: Path, data: str, output: Path, key: str | None, drop: tuple[str, ...], label: str | None, n_rows: int,
+    force: bool, console: Console,
+) -> None:  # fmt: skip
+    """Give every row of DATA as RUN sees it: E[x|z] at its posterior mean z.
+
+    A .png shows originals above their reconstructions.
+    """
+    new_file(output, force)
+    vae = load(run)
+    _check_rows_fit(vae, output)
+    options = DataOptions(data, key, drop, label)
+    X = rows_of(options.read(), vae)
+    if output.suffix.lower() == ".png":
+        X = X[spread_over(len(X), n_rows)]
+    rows = vae.reconstruct(X)
+    write_rows(output, vae, rows, original=X)
+    done(console, output, rows)
+    console.suggest("encode", run, *options.words(), "-o", run / ("map.png" if vae.latent_dim_ > 1 else "codes.csv"))
+
+
+@click.command(short_help="Give the codes of data, or a map of them.")
+@run_argument
+@data_argument
+@output_option
+@data_options
+@force_option
+@console_options
+def encode(
+    run: Path, data: str, output: Path, key: str | None, drop: tuple[str, ...], label: str | None, force: bool,
+    console: Console,
+) -> None:  # fmt: skip
+    """Give the code of every row of DATA: the mean of its posterior q(z|x).
+
+    A .png is a map of two latent variables (those with the largest KL, if there are more), colored by label.
+    """
+    new_file(output, force)
+    vae = load(run)
+    options = DataOptions(data, key, drop, label)
+    dataset = options.read()
+    X = rows_of(dataset, vae)
+    codes = vae.transform(X)
+    if output.suffix.lower() == ".png":
+        _write_map(output, vae, X, codes, dataset.labels)
+    else:
+        names = list(vae.get_feature_names_out())
+        labels = None if dataset.labels is None else {label or "label": dataset.labels}
+        write_table(output, codes, names, labels)
+    done(console, output, codes)
+    console.suggest("evaluate", run, *options.words())
+
+
+def load(run: Path) -> VAE:
+    """The fitted model of a run."""
+    import lowerbound
+
+    return lowerbound.load(run)
+
+
+def rows_of(dataset: Dataset, vae: VAE) -> Any:
+    """The rows, with columns as the model knows them.
+
+    Raises
+    ------
+    Failure
+        If columns are missing or too many, or the rows have another shape.
+    """
+    import numpy as np
+
+    known = getattr(vae, "feature_names_in_", None)
+    columns = getattr(dataset.X, "columns", None)
+    if known is None or columns is None:
+        shape = vae.schema_.row_shape
+        if dataset.X.shape[1:] != shape:
+            raise Failure(
+                f"{dataset.source} has rows of shape {dataset.X.shape[1:]}, but the model was fitted to {shape}"
+            )
+        return np.asarray(dataset.X)
+    missing = [str(name) for name in known if name not in columns]
+    if missing:
+        raise Failure(f"{dataset.source} has no column {missing[0]!r}, which the model was fitted to")
+    extra = [str(name) for name in columns if name not in known]
+    if extra:
+        flags = " ".join(f"--drop {name}" for name in extra[:3])
+        raise Failure(f"{dataset.source} has the column {extra[0]!r}, which the model was not fitted to: add {flags}")
+    return dataset.X[list(known)]
+
+
+def spread_over(n_rows: int, n_wanted: int) -> np.ndarray:
+    """Places of rows from all over the data, so that data in the order of their classes show them all."""
+    import numpy as np
+
+    return np.linspace(0, n_rows - 1, min(n_rows, n_wanted)).round().astype(int)
+
+
+def _check_rows_fit(vae: VAE, path: Path) -> None:
+    """Before any work: can rows be written to such a file?"""
+    import numpy as np
+
+    from lowerbound.tasks.pictures import as_images
+
+    ending, schema = path.suffix.lower(), vae.schema_
+    if ending == ".png":
+        as_images(schema, np.zeros((1, *schema.row_shape)))
+    if ending == ".csv" and len(schema.row_shape) > 1:
+        raise Failure(f"{path}: images don't go into a table: give a name that ends in .png or .npy")
+
+
+def write_rows(path: Path, vae: VAE, rows: np.ndarray, original: np.ndarray | None = None) -> None:
+    """Rows as the model gives them, by the ending of the file."""
+    import numpy as np
+
+    if path.suffix.lower() != ".png":
+        names = list(getattr(vae, "feature_names_in_", [f"x{i}" for i in range(rows[0].size)]))
+        return write_table(path, rows, names)
+    from lowerbound.tasks.pictures import above_one_another, as_images, pixel_range, save_grid, to_pixels
+
+    schema = vae.schema_
+    images = as_images(schema, rows)
+    if original is None:
+        return save_grid(to_pixels(images, *pixel_range(schema, images)), path)
+    upper = as_images(schema, np.asarray(original))
+    low, high = pixel_range(schema, images, upper)
+    grey = schema.grey_levels if schema.binarize else high  # grey values stand above probabilities
+    columns = min(len(images), SHOWN_IN_A_LINE)
+    pairs = above_one_another(to_pixels(upper, low, grey), to_pixels(images, low, high), columns)
+    save_grid(pairs, path, columns, group=2)
+
+
+def write_table(path: Path, rows: np.ndarray, names: list[str], labels: dict[str, np.ndarray] | None = None) -> None:
+    """An array in an .npy file, or a table with names in a .csv."""
+    import numpy as np
+    import pandas as pd
+
+    from lowerbound.data.storage import write_atomically
+
+    if path.suffix.lower() == ".npy":
+        return write_atomically(path, lambda temporary: np.save(temporary, rows))
+    frame = pd.DataFrame(rows, columns=names).assign(**(labels or {}))
+    write_atomically(path, lambda temporary: frame.to_csv(temporary, index=False, float_format="%.9g"))
+
+
+def _write_map(path: Path, vae: VAE, X: np.ndarray, codes: np.ndarray, labels: np.ndarray | None) -> None:
+    from lowerbound.tasks.pictures import latent_map, save_map
+
+    if vae.latent_dim_ < 2:
+        raise Failure("a map needs two latent variables and the model has one: give a name that ends in .csv or .npy")
+    kl = vae.accounts(X).kl[:, : vae.latent_dim_].mean(0).numpy()
+    first, second = sorted(kl.argsort()[::-1][:2]) if vae.latent_dim_ > 2 else (0, 1)
+    names = [f"latent variable {i}  (KL {kl[i]:.1f} nats)" for i in (first, second)]
+    save_map(latent_map(codes[:, [first, second]], labels, names), path)
+
+
+def done(console: Console, path: Path, rows: np.ndarray) -> None:
+    """Say what was written."""
+    if console.as_json:
+        console.result({"output": str(path), "shape": list(rows.shape)}, "")
+    else:
+        console.say(f"wrote {path} ({len(rows):,} rows)")
