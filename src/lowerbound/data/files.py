@@ -6,7 +6,6 @@ into a `DataError`; it goes around the calls that open and parse files.
 
 from __future__ import annotations
 
-import csv
 import math
 import struct
 import zipfile
@@ -62,12 +61,10 @@ _DAMAGE = (
     OSError,
     RuntimeError,  # encrypted or unknown compression
     SyntaxError,  # Pillow's word for a broken image
-    TypeError,
+    TypeError,  # odd metadata of images
     ValueError,
-    csv.Error,
     struct.error,
     zipfile.BadZipFile,
-    zipfile.LargeZipFile,
     zlib.error,
 )
 _BLOCK = 1 << 24  # bytes read at once
@@ -97,7 +94,7 @@ def explained(name: str, *others: type[Exception]) -> Iterator[None]:
         raise DataError(f"{name} is cut short: it ends before its data do; copy it again.") from error
     except (*_DAMAGE, *others) as error:
         reason = " ".join(str(error).split())[:200] or type(error).__name__
-        raise DataError(f"{name} is damaged and cannot be read ({reason}).") from error
+        raise DataError(f"{name} cannot be read and is probably damaged ({reason}); save it again.") from error
 
 
 def first_bytes(path: Path, name: str, count: int = 64) -> bytes:

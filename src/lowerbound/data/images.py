@@ -22,6 +22,15 @@ _REFUSED = {".avif", ".bmp", ".gif", ".heic", ".jp2", ".pgm", ".ppm", ".tif", ".
 _MOST_PIXELS = 1 << 26  # of one image; a small file may claim many more
 _GREY, _COLOR = {"1", "L", "LA"}, {"P", "RGB", "RGBA"}
 _ORIENTATION = 0x0112  # the EXIF tag that says how a photograph was held
+_UPRIGHT = {
+    2: "FLIP_LEFT_RIGHT",
+    3: "ROTATE_180",
+    4: "FLIP_TOP_BOTTOM",
+    5: "TRANSPOSE",
+    6: "ROTATE_270",
+    7: "TRANSVERSE",
+    8: "ROTATE_90",
+}
 _PNG_DEPTH = 24  # the byte of a PNG image that gives the bits of a channel
 
 
@@ -99,7 +108,7 @@ def _agree(paths: list[Path], names: list[str]) -> tuple[int, int, bool]:
     first, has_color = (0, 0), False
     for path, name in zip(paths, names, strict=True):
         with _opened(path, name) as image:
-            size = image.size[::-1] if _is_sideways(image) else image.size
+            size = image.size[::-1] if _orientation(image) >= 5 else image.size
             has_color = has_color or _has_color(image)
             image.verify()  # the checksums of a PNG image, which decoding leaves alone
         first = first if any(first) else size
@@ -137,28 +146,33 @@ def _check_image(image: ImageFile, head: bytes, name: str) -> None:
         raise DataError(f"{name} claims {image.width} × {image.height} pixels, too many to read.")
     if image.format == "PNG" and head[_PNG_DEPTH] == 16:
         raise DataError(f"{name} has 16 bits a channel; save it with 8.")
+    if image.mode == "P" and image.palette is None:
+        raise DataError(f"{name} is damaged: its palette is missing.")
     if image.mode not in _GREY | _COLOR:
         raise DataError(f"{name} has pixels of the kind {image.mode}; save it as grey or RGB.")
 
 
 def _has_color(image: ImageFile) -> bool:
     """Tell color from grey; a palette may hold either."""
-    if image.mode != "P" or image.palette is None:
+    if image.mode != "P":
         return image.mode in _COLOR
+    assert image.palette is not None
     palette = bytes(image.palette.palette)
     return not palette[0::3] == palette[1::3] == palette[2::3]
 
 
-def _is_sideways(image: ImageFile) -> bool:
-    """Tell whether a photograph was taken with the camera on its side."""
-    return image.format == "JPEG" and image.getexif().get(_ORIENTATION) in (5, 6, 7, 8)
+def _orientation(image: ImageFile) -> int:
+    """Tell how a photograph was held, in the numbers of EXIF: 1 is upright, from 5 on the camera lay on its side."""
+    held = image.getexif().get(_ORIENTATION) if image.format == "JPEG" else 1
+    return held if held in _UPRIGHT else 1
 
 
 def _pixels(image: ImageFile, color: bool, name: str) -> np.ndarray:
     """Decode one image, upright."""
-    from PIL.ImageOps import exif_transpose
+    from PIL.Image import Transpose
 
     if image.has_transparency_data and image.convert("RGBA").getchannel("A").getextrema()[0] != 255:
         raise DataError(f"{name} has transparent pixels; put it on a background and save it without transparency.")
-    upright = exif_transpose(image) if image.format == "JPEG" else image
+    held = _orientation(image)
+    upright = image.transpose(Transpose[_UPRIGHT[held]]) if held in _UPRIGHT else image
     return np.asarray(upright.convert("RGB" if color else "L"))

@@ -58,7 +58,9 @@ def read_parquet(path: Path, name: str, *, drop: Sequence[str] = (), label: str 
         wanted = features if label is None else [*features, label]
         for column in wanted:
             _check_type(schema.field(column).type, column, column == label, name)
-        frame = file.read(columns=wanted).to_pandas(ignore_metadata=True)
+        table = file.read(columns=wanted)
+        table.validate(full=True)  # text that is not UTF-8 would fail later, when it is looked at
+        frame = table.to_pandas(ignore_metadata=True)
     return to_dataset(frame, name, features, label, lambda row: f"row {row} (counting from 0)")
 
 
