@@ -10,6 +10,9 @@ if TYPE_CHECKING:
     from lowerbound.data.schema import ConstantFeatureWarning, LikelihoodError
     from lowerbound.data.storage import SavedFileError
     from lowerbound.estimators.base import CollapsedPosteriorWarning
+    from lowerbound.estimators.factorized import Factorized
+    from lowerbound.estimators.mixture import Mixture
+    from lowerbound.estimators.ppca import PPCA, FactorAnalysis
     from lowerbound.estimators.saving import load
     from lowerbound.estimators.vae import VAE
     from lowerbound.evaluate import Estimate, bits_per_dim
@@ -19,6 +22,10 @@ __version__ = "0.1.0"
 
 _HOMES = {
     "VAE": "estimators.vae",
+    "Factorized": "estimators.factorized",
+    "Mixture": "estimators.mixture",
+    "PPCA": "estimators.ppca",
+    "FactorAnalysis": "estimators.ppca",
     "CollapsedPosteriorWarning": "estimators.base",
     "load": "estimators.saving",
     "Estimate": "evaluate",
@@ -33,8 +40,9 @@ _HOMES = {
 }
 
 __all__ = [
-    "VAE", "CollapsedPosteriorWarning", "ConstantFeatureWarning", "DataError", "Dataset", "Estimate", "LikelihoodError",
-    "SavedFileError", "TrainingError", "bits_per_dim", "load", "read",
+    "PPCA", "VAE", "CollapsedPosteriorWarning", "ConstantFeatureWarning", "DataError", "Dataset", "Estimate",
+    "FactorAnalysis", "Factorized", "LikelihoodError", "Mixture", "SavedFileError", "TrainingError", "bits_per_dim",
+    "load", "read",
 ]  # fmt: skip
 
 

@@ -202,3 +202,84 @@ VAE_PARAMETERS: dict[str, Parameter] = {
         Parameter("verbose", 0, "1: a progress bar; 2: also what was chosen", (), int, 0),
     )
 }
+
+
+def _table(*parameters: Parameter | str) -> dict[str, Parameter]:
+    """A table of its own rows and, by name, of rows that are the same for ``VAE``."""
+    rows = (VAE_PARAMETERS[p] if isinstance(p, str) else p for p in parameters)
+    return {row.name: row for row in rows}
+
+
+FACTORIZED_PARAMETERS = _table(
+    Parameter(
+        "likelihood",
+        "auto",
+        "p of each feature; auto: by type and values of the data, bytes as 256 levels",
+        ("auto", "gaussian", "bernoulli", "categorical"),
+    ),
+    Parameter(
+        "binarize",
+        None,
+        "make grey values 0 or 1: with the grey value as probability, or cut at one half",
+        (None, "sample", "threshold"),
+    ),
+    "image_shape",
+    Parameter("smoothing", 0.1, "imaginary observations of each level", (), float, 0, open_low=True),
+    "random_state",
+)
+
+MIXTURE_PARAMETERS = _table(
+    Parameter("n_components", 5, "components of the mixture", (), int, 1),
+    Parameter(
+        "likelihood",
+        "auto",
+        "p of a component; auto: by type and values of the data",
+        ("auto", "gaussian", "bernoulli"),
+    ),
+    Parameter(
+        "covariance",
+        "full",
+        "covariance of a Gaussian component, in scikit-learn's words",
+        ("full", "tied", "diag", "spherical"),
+    ),
+    "binarize",
+    "image_shape",
+    Parameter("reg_covar", 1e-6, "added to the standardized variances of Gaussian components", (), float, 0),
+    Parameter("smoothing", 1.0, "imaginary average rows in each Bernoulli component", (), float, 0, open_low=True),
+    Parameter("tol", 1e-3, "nats a row; EM stops when a step gains less", (), float, 0),
+    Parameter("max_iter", 200, "EM steps at most", (), int, 1),
+    Parameter("n_init", 1, "starts; the best is kept", (), int, 1),
+    "random_state",
+    "device",
+    Parameter("verbose", 0, "1: one line for each EM step", (), int, 0),
+)
+
+FACTOR_ANALYSIS_PARAMETERS = _table(
+    Parameter(
+        "latent_dim",
+        "auto",
+        "latent variables; auto: half the features, at most 32 and half the rows",
+        ("auto",),
+        int,
+        1,
+    ),
+    "image_shape",
+    Parameter(
+        "min_scale", 1e-3, "lower bound of σ, as a part of the standard deviation", (), float, 0, 1, open_low=True
+    ),
+    Parameter("tol", 1e-5, "nats a row; EM stops when a step gains less", (), float, 0),
+    Parameter("max_iter", 5000, "EM steps at most", (), int, 1),
+    "random_state",
+)
+
+PPCA_PARAMETERS = _table(
+    FACTOR_ANALYSIS_PARAMETERS["latent_dim"],
+    Parameter("method", "closed_form", "how the likelihood is maximized", ("closed_form", "em")),
+    Parameter(
+        "standardize",
+        "auto",
+        "standardize features; auto: those of tables, not pixels of images",
+        ("auto", True, False),
+    ),
+    *(FACTOR_ANALYSIS_PARAMETERS[name] for name in ("image_shape", "min_scale", "tol", "max_iter", "random_state")),
+)

@@ -16,7 +16,13 @@ from lowerbound.distributions import make_generator
 if TYPE_CHECKING:
     from lowerbound.estimators.base import DensityEstimator
 
-HOMES = {"VAE": "lowerbound.estimators.vae"}  # the only classes that a saved folder can name
+HOMES = {  # the only classes that a saved folder can name
+    "VAE": "lowerbound.estimators.vae",
+    "Factorized": "lowerbound.estimators.factorized",
+    "Mixture": "lowerbound.estimators.mixture",
+    "PPCA": "lowerbound.estimators.ppca",
+    "FactorAnalysis": "lowerbound.estimators.ppca",
+}
 
 
 def save(estimator: DensityEstimator, folder: Path) -> None:

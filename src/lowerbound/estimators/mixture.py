@@ -1,0 +1,235 @@
+"""Mixtures of Gaussians and of Bernoullis as one scikit-learn estimator."""
+
+from __future__ import annotations
+
+import sys
+import warnings
+from typing import Any
+
+import numpy as np
+import torch
+from sklearn.exceptions import ConvergenceWarning
+from sklearn.mixture import GaussianMixture
+from sklearn.utils.validation import check_is_fitted
+from torch import Tensor
+
+from lowerbound.core import Batch
+from lowerbound.data.batches import Rows
+from lowerbound.data.schema import LikelihoodError, Schema, choose_likelihood
+from lowerbound.distributions import make_generator
+from lowerbound.estimators.base import ExactEstimator
+from lowerbound.estimators.parameters import MIXTURE_PARAMETERS
+from lowerbound.evaluate import EVALUATION_BATCH, evaluating
+from lowerbound.inference import em
+from lowerbound.models.adapters import MixtureOfBernoullis, MixtureOfDiagonalGaussians, MixtureOfGaussians
+from lowerbound.models.factorized import IndependentBernoulli
+
+PASS_ELEMENTS = 2**22  # of x and of the responsibilities that are held together
+PATIENCE = 10  # EM steps in a row without a gain, where the likelihood is noisy
+
+
+class Mixture(ExactEstimator):
+    """A mixture p(x) = Σ_k π_k p(x|k) of Gaussians or of Bernoullis, fitted by EM.
+
+    Takes tables ``(n, features)``, images ``(n, H, W)`` or ``(n, H, W, C)``, and DataFrames of numbers. log p(x) is in
+    nats, for one row, in the user's units, and exact. Gaussians are fitted by scikit-learn's ``GaussianMixture`` (from
+    k-means, on standardized features); Bernoullis by exact EM from components that start between the average row
+    and a random one.
+
+    Parameters
+    ----------
+    n_components : int
+        K.
+    likelihood : {"auto", "gaussian", "bernoulli"}
+        p(x|k). "auto": Bernoulli for 0/1 data, else Gaussian; bytes (uint8) that aren't binarized are refused, since a
+        density of real values says nothing of the probability of levels.
+    covariance : {"full", "tied", "diag", "spherical"}
+        Of the Gaussians, in scikit-learn's words; spherical on the scale of the standardized features.
+    binarize : {None, "sample", "threshold"}
+        Grey values (uint8, or real in [0, 1]) become 0 or 1: drawn as Bernoulli, anew for every EM step, or cut at ½.
+    image_shape : tuple of int, optional
+        (H, W) or (H, W, C), for images given as flat rows.
+    reg_covar : float
+        Added to the variances of the standardized features; keeps Gaussians from closing in on single rows.
+    smoothing : float
+        Imaginary rows α, distributed like all rows together, that each Bernoulli component gets: what one never saw is
+        improbable in it, not impossible. EM climbs the likelihood times this prior.
+    tol : float
+        In nats a row; EM stops when a step gains less (redrawn rows: ten steps).
+    max_iter : int
+        EM steps at most.
+    n_init : int
+        Starts; the one that ends highest is kept.
+    random_state : int, RandomState or None
+        For the starts, the binarizations and ``sample``.
+    device : str
+        Where Bernoullis are fitted and everything is scored; "auto" takes a GPU if there is one.
+    verbose : int
+        1 prints a line for each EM step on stderr (for Bernoullis).
+
+    Attributes
+    ----------
+    model_ : MixtureOfBernoullis, MixtureOfGaussians or MixtureOfDiagonalGaussians
+    weights_ : ndarray, shape (K,)
+        π.
+    n_iter_ : int
+        EM steps of the best start.
+    converged_ : bool
+    objective_ : float
+        What EM maximized, in nats a row of the training data.
+    schema_ : Schema
+        What the rows are; ``schema_.likelihood`` is the one in use.
+    n_features_in_ : int
+    feature_names_in_ : ndarray of str
+    seed_ : int
+
+    Examples
+    --------
+    >>> from sklearn.datasets import load_iris
+    >>> from lowerbound import Mixture
+    >>> mixture = Mixture(3, random_state=0).fit(load_iris().data)
+    >>> mixture.responsibilities(load_iris().data).shape
+    (150, 3)
+    """
+
+    PARAMETERS = MIXTURE_PARAMETERS
+
+    model_: Any
+    FITTED = (*ExactEstimator.FITTED, "n_iter_", "converged_", "objective_")
+
+    def __init__(
+        self, n_components=5, *, likelihood="auto", covariance="full", binarize=None, image_shape=None, reg_covar=1e-6,
+        smoothing=1.0, tol=1e-3, max_iter=200, n_init=1, random_state=None, device="auto", verbose=0,
+    ):  # fmt: skip
+        self.n_components = n_components
+        self.likelihood = likelihood
+        self.covariance = covariance
+        self.binarize = binarize
+        self.image_shape = image_shape
+        self.reg_covar = reg_covar
+        self.smoothing = smoothing
+        self.tol = tol
+        self.max_iter = max_iter
+        self.n_init = n_init
+        self.random_state = random_state
+        self.device = device
+        self.verbose = verbose
+
+    def fit(self, X, y=None):
+        """Fit to the rows of ``X``.
+
+        Parameters
+        ----------
+        X : array-like, shape (n, *row)
+        y : ignored
+
+        Returns
+        -------
+        self
+
+        Raises
+        ------
+        ValueError
+            If a parameter is out of range, or there are fewer rows than components; ``LikelihoodError`` if neither
+            kind of component can describe the data.
+        """
+        rows = self._rows(self._start(X), torch.float64)
+        if len(rows) < self.n_components:
+            raise ValueError(
+                f"n_components={self.n_components} needs at least as many rows, but X has n_samples = {len(rows)}"
+            )
+        if self.schema_.likelihood == "gaussian":
+            self._fit_gaussians(rows)
+        else:
+            self._fit_bernoullis(rows)
+        return self
+
+    @property
+    def weights_(self) -> np.ndarray:
+        """π, shape (K,)."""
+        return self.model_.log_weights.exp().cpu().numpy()
+
+    def responsibilities(self, X) -> np.ndarray:
+        """p(k|x): which component a row comes from, shape (n, K)."""
+        check_is_fitted(self)
+        rows, noise = self._rows(self._validate(X), torch.float64), self._noise("evaluation", shared=True)
+        with evaluating(self.model_):
+            parts = [self.model_.responsibilities(batch) for batch in rows.batches(EVALUATION_BATCH, noise)]
+        return torch.cat(parts).cpu().numpy()
+
+    def _infer_schema(self, X: np.ndarray, names: list[str] | None) -> Schema:
+        if self.likelihood == "auto" and choose_likelihood(X, self.binarize) == "discretized_logistic":
+            raise LikelihoodError(
+                "Mixture has Gaussian and Bernoulli components, and neither gives the probability of 8-bit levels: use "
+                "binarize='sample' to redraw them as 0 or 1, Factorized or VAE to model the levels, or "
+                "likelihood='gaussian' if a density will do"
+            )
+        return super()._infer_schema(X, names)
+
+    def _assemble(self, generator: torch.Generator) -> None:
+        K, schema = self.n_components, self.schema_
+        if schema.likelihood == "bernoulli":
+            self.model_ = MixtureOfBernoullis(K, schema.event_shape, self.smoothing)
+        else:
+            kind = MixtureOfGaussians if self.covariance in ("full", "tied") else MixtureOfDiagonalGaussians
+            self.model_ = kind(K, schema.event_shape, torch.from_numpy(np.log(schema.unit)))
+
+    # scikit-learn's
+
+    def _fit_gaussians(self, rows: Rows) -> None:
+        """On the features that aren't constant; these stay apart, as the schema says."""
+        counted = torch.from_numpy(self.schema_.counted).flatten()
+        seed = np.random.SeedSequence(self.seed_).generate_state(1)[0]
+        fitted = GaussianMixture(
+            self.n_components, covariance_type=self.covariance, tol=self.tol, reg_covar=self.reg_covar,
+            max_iter=self.max_iter, n_init=self.n_init, random_state=int(seed),
+        ).fit(rows.raw.flatten(1)[:, counted].numpy())  # fmt: skip
+        self.model_.adopt(fitted, counted)
+        self.model_.to(self._device())
+        self._finish(fitted.lower_bound_ - self._log_units(), fitted.n_iter_, fitted.converged_)
+
+    def _log_units(self) -> float:
+        """Σ log s over the features that count: from nats of standardized rows to nats in the user's units."""
+        return float(np.log(self.schema_.unit)[self.schema_.counted].sum())
+
+    # ours
+
+    def _fit_bernoullis(self, rows: Rows) -> None:
+        """The best of ``n_init`` starts; redrawn rows need patience, since their likelihood is noisy."""
+        size = max(1, PASS_ELEMENTS // (self.n_components + self.model_.logits.shape[1]))
+        patience = PATIENCE if self.binarize == "sample" else 1
+        self.model_.to(self._device())
+        average = self._average(rows, size)
+        runs: list[tuple[em.Ascent, dict[str, Tensor]]] = []
+        for start in range(self.n_init):
+            noise = self._noise(f"fit {start}")
+            self.model_.start(average, self._seeds(rows, start))
+            batches = lambda noise=noise: rows.batches(size, noise)  # noqa: E731
+            ascent = em.fit(self.model_, batches, self.tol, self.max_iter, patience, self._watch)
+            runs.append((ascent, {name: tensor.clone() for name, tensor in self.model_.state_dict().items()}))
+        best, parameters = max(runs, key=lambda run: run[0].objective[-1])
+        self.model_.load_state_dict(parameters)
+        self._finish(best.objective[-1], best.n_iter, best.converged)
+        if not best.converged:
+            message = f"after max_iter={self.max_iter} steps EM still gained tol={self.tol:g} nats a row or more"
+            warnings.warn(message, ConvergenceWarning, stacklevel=3)
+
+    def _average(self, rows: Rows, size: int) -> Tensor:
+        """How often each feature is 1, smoothed, shape (F,)."""
+        independent = IndependentBernoulli(self.schema_.event_shape).to(self._device())
+        batches = rows.batches(size, self._noise("average"))
+        independent.maximize(em.total(independent.statistics, batches))
+        return independent.logits.sigmoid().flatten()
+
+    def _seeds(self, rows: Rows, start: int) -> Batch:
+        """As many random rows as there are components, no row twice."""
+        order = torch.randperm(len(rows), generator=make_generator(self.seed_, f"start {start}"))
+        chosen = rows.subset(order[: self.n_components])
+        return next(iter(chosen.batches(self.n_components, self._noise("seeds"))))
+
+    def _watch(self, n_iter: int, objective: float) -> None:
+        if self.verbose:
+            print(f"EM step {n_iter:4d}  {objective:.4f} nats a row", file=sys.stderr)
+
+    def _finish(self, objective: float, n_iter: int, converged: bool) -> None:
+        self.objective_, self.n_iter_, self.converged_ = float(objective), int(n_iter), bool(converged)

@@ -1,0 +1,344 @@
+"""Probabilistic principal components and factor analysis as scikit-learn estimators."""
+
+from __future__ import annotations
+
+import warnings
+from typing import Any, Literal
+
+import numpy as np
+import torch
+from sklearn.base import ClassNamePrefixFeaturesOutMixin, TransformerMixin
+from sklearn.exceptions import ConvergenceWarning
+from sklearn.utils.validation import check_is_fitted
+from torch import Tensor
+
+from lowerbound.core import Batch
+from lowerbound.data.schema import LikelihoodError, Schema, choose_likelihood, infer_schema
+from lowerbound.distributions import make_generator
+from lowerbound.estimators.base import ExactEstimator
+from lowerbound.estimators.parameters import FACTOR_ANALYSIS_PARAMETERS, PPCA_PARAMETERS
+from lowerbound.evaluate import EVALUATION_BATCH, evaluating
+from lowerbound.inference import em
+from lowerbound.models.ppca import LinearGaussian, Spectrum, sigma_points, spectrum
+from lowerbound.tasks import generate
+
+
+class LinearEstimator(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ExactEstimator):
+    """What ``PPCA`` and ``FactorAnalysis`` share: z ~ N(0, I), x = Wz + μ + ε."""
+
+    NOISE: Literal["shared", "feature"]
+    FITTED = (*ExactEstimator.FITTED, "latent_dim_", "n_iter_", "converged_")
+
+    latent_dim: int | str
+    image_shape: tuple[int, ...] | None
+    min_scale: float
+    tol: float
+    max_iter: int
+    model_: Any
+    latent_dim_: int
+
+    def fit(self, X, y=None):
+        """Fit to the rows of ``X``.
+
+        Parameters
+        ----------
+        X : array-like, shape (n, *row)
+        y : ignored
+
+        Returns
+        -------
+        self
+
+        Raises
+        ------
+        ValueError
+            If a parameter is out of range, or there are too few features or rows for the latent variables;
+            ``LikelihoodError`` if the data are 0/1 or bytes.
+        """
+        X = self._start(X)
+        counted = torch.from_numpy(self.schema_.counted).flatten()
+        rows = self._rows(X, torch.float64).raw.flatten(1)[:, counted]
+        part = self._model((rows.shape[1],), self._min_scale(counted))  # constant features stay out of it
+        ascent = self._maximize(part, rows)
+        part.rotate()
+        self._adopt(part, counted)
+        self.n_iter_, self.converged_ = ascent.n_iter, ascent.converged
+        if not ascent.converged:
+            message = f"after max_iter={self.max_iter} steps EM still gained tol={self.tol:g} nats a row or more"
+            warnings.warn(message, ConvergenceWarning, stacklevel=2)
+        return self
+
+    def _maximize(self, model: LinearGaussian, rows: Tensor) -> em.Ascent:
+        """Fit ``model`` to the rows (n, F)."""
+        raise NotImplementedError
+
+    def _ascend(self, model: LinearGaussian, rows: Tensor, axes: Spectrum) -> em.Ascent:
+        """Exact EM, over the sigma points where they are fewer than the rows."""
+        points = sigma_points(axes)
+        x = points if len(points) < len(rows) else rows
+        batch = Batch(x, torch.ones_like(x, dtype=torch.bool), torch.arange(len(x)))
+        return em.fit(model, lambda: [batch], self.tol, self.max_iter)
+
+    def _infer_schema(self, X: np.ndarray, names: list[str] | None) -> Schema:
+        name, kind = type(self).__name__, choose_likelihood(X, None)
+        if kind != "gaussian":
+            found = "only 0 and 1" if kind == "bernoulli" else "8-bit levels"
+            raise LikelihoodError(
+                f"{name} is a density of real values, which says nothing of the probability of discrete ones, and X "
+                f"has {found}: use Factorized, Mixture or VAE; or make X real by uniform noise as wide as a level, "
+                f"X + u with u in [0, 1): E log p(X + u) is a lower bound of the log-probability of X"
+            )
+        schema = infer_schema(
+            X, likelihood="gaussian", standardize=self._standardize(X), image_shape=self.image_shape, names=names
+        )
+        self.latent_dim_ = self._choose_latent_dim(schema.n_dimensions, len(X))
+        return schema
+
+    def _standardize(self, X: np.ndarray) -> bool:
+        return True
+
+    def _choose_latent_dim(self, n_features: int, n_rows: int) -> int:
+        """Half the features, at most 32 and half the rows; fewer than features and than rows − 1, so that σ > 0."""
+        limit = min(n_features, n_rows - 1) - 1
+        if limit < 1:
+            raise ValueError(
+                f"{type(self).__name__} needs at least 2 features that vary and 3 rows, but X has "
+                f"n_samples = {n_rows}, n_features = {n_features}"
+            )
+        if self.latent_dim == "auto":
+            return max(1, min(32, n_features // 2, n_rows // 2 - 1))
+        if int(self.latent_dim) > limit:
+            raise ValueError(
+                f"latent_dim={self.latent_dim} leaves nothing to the noise: with {n_features} features that vary and "
+                f"{n_rows} rows it can be at most {limit}"
+            )
+        return int(self.latent_dim)
+
+    def _assemble(self, generator: torch.Generator) -> None:
+        log_unit = torch.from_numpy(np.log(self.schema_.unit))
+        self.model_ = self._model(self.schema_.event_shape, None, log_unit)
+
+    def _model(
+        self, event_shape: tuple[int, ...], min_scale: Tensor | None, log_unit: Tensor | None = None
+    ) -> LinearGaussian:
+        return LinearGaussian(event_shape, self.latent_dim_, self.NOISE, min_scale, log_unit)
+
+    def _min_scale(self, counted: Tensor) -> Tensor:
+        spread = torch.from_numpy(self.schema_.spread).flatten()[counted]
+        return self.min_scale * (spread.square().mean().sqrt().view(1) if self.NOISE == "shared" else spread)
+
+    @torch.no_grad()
+    def _adopt(self, part: LinearGaussian, counted: Tensor) -> None:
+        """The model of the features that vary, in the one of all features."""
+        self.model_.mean[counted] = part.mean
+        self.model_.weights[counted] = part.weights
+        if self.NOISE == "shared":
+            self.model_.log_scale.copy_(part.log_scale)
+        else:
+            self.model_.log_scale[counted] = part.log_scale
+
+    @property
+    def _n_features_out(self) -> int:
+        return self.latent_dim_
+
+    @property
+    def loadings_(self) -> np.ndarray:
+        """W in the user's units, shape (D, *row): how x moves with each latent variable."""
+        W = self.model_.weights.detach().T.unflatten(1, self.schema_.event_shape).numpy()
+        return self.schema_.to_rows(W * self.schema_.unit)
+
+    @property
+    def noise_scale_(self) -> np.ndarray:
+        """σ of every feature in the user's units, shape (*row)."""
+        scale = np.broadcast_to(self.model_.log_scale.detach().exp().numpy(), self.schema_.unit.size)
+        return self.schema_.to_rows((scale.reshape(self.schema_.unit.shape) * self.schema_.unit)[None])[0]
+
+    def transform(self, X) -> np.ndarray:
+        """Posterior means E[z|x], shape (n, D)."""
+        return self.encode(X)[0]
+
+    def encode(self, X) -> tuple[np.ndarray, np.ndarray]:
+        """The exact posterior p(z|x) of every row: means (n, D), and Cholesky factors (n, D, D) of its covariance."""
+        check_is_fitted(self)
+        rows = self._rows(self._validate(X), torch.float64)
+        with evaluating(self.model_):
+            parts = [self.model_.posterior(batch) for batch in rows.batches(EVALUATION_BATCH)]
+        return tuple(torch.cat([getattr(q, name) for q in parts]).numpy() for name in ("mean", "scale_tril"))  # type: ignore[return-value]
+
+    def inverse_transform(self, Z) -> np.ndarray:
+        """E[x|z] = Wz + μ for codes ``Z`` (n, D), in the user's units and shape (n, *row)."""
+        check_is_fitted(self)
+        Z = np.asarray(Z, np.float64)
+        if Z.ndim != 2 or Z.shape[1] != self.latent_dim_:
+            raise ValueError(f"codes have shape (n, {self.latent_dim_}), got {Z.shape}")
+        return self.schema_.restore(generate.decode(self.model_, torch.from_numpy(Z)), expected=True)
+
+    def reconstruct(self, X) -> np.ndarray:
+        """E[x|z] at the posterior mean z of every row."""
+        return self.inverse_transform(self.transform(X))
+
+
+class PPCA(LinearEstimator):
+    """Probabilistic principal component analysis: z ~ N(0, I), x = Wz + μ + ε with ε ~ N(0, σ²I).
+
+    The VAE whose decoder is linear, with everything known: the posterior, log p(x), and the maximum of the likelihood.
+    Takes tables ``(n, features)``, real-valued images ``(n, H, W)`` or ``(n, H, W, C)``, and DataFrames of numbers;
+    log p(x) is in nats, for one row, in the user's units, and exact. Latent variables come in order of how much they
+    say of x, with the sign that makes the largest entry of each column of W positive.
+
+    Maximum likelihood divides by n, scikit-learn's ``PCA`` by n − 1; with the divisor matched ``score_samples`` is
+    the same, if ``standardize=False``.
+
+    Parameters
+    ----------
+    latent_dim : int or "auto"
+        D; "auto" takes half the features, at most 32 and half the rows.
+    method : {"closed_form", "em"}
+        How the likelihood is maximized: by the eigenvectors of the covariance, or by EM from random W. Both end at the
+        same maximum.
+    standardize : bool or "auto"
+        Standardize the features inside. Since there is one σ for all, the model depends on their units; "auto"
+        standardizes the features of tables, which have units of their own, and not the pixels of images.
+    image_shape : tuple of int, optional
+        (H, W) or (H, W, C), for images given as flat rows.
+    min_scale : float
+        Lower bound of σ, as a part of the features' standard deviation (root mean square). It matters only where
+        the rows lie in fewer than F dimensions and nothing is left to the noise.
+    tol : float
+        In nats a row; EM stops when a step gains less.
+    max_iter : int
+        EM steps at most.
+    random_state : int, RandomState or None
+        For the start of EM, and for ``sample``.
+
+    Attributes
+    ----------
+    model_ : LinearGaussian
+        p(z), p(x|z) and the exact p(z|x).
+    loadings_ : ndarray, shape (D, *row)
+        W in the user's units.
+    noise_scale_ : ndarray, shape (*row)
+        σ in the user's units.
+    latent_dim_ : int
+    n_iter_ : int
+        EM steps made; 0 for the closed form.
+    converged_ : bool
+    schema_ : Schema
+    n_features_in_ : int
+    feature_names_in_ : ndarray of str
+    seed_ : int
+
+    References
+    ----------
+    Tipping & Bishop, 1999, J. R. Statist. Soc. B 61, 611–622.
+
+    Examples
+    --------
+    >>> from sklearn.datasets import load_iris
+    >>> from lowerbound import PPCA
+    >>> ppca = PPCA(2).fit(load_iris().data)
+    >>> ppca.transform(load_iris().data).shape
+    (150, 2)
+    """
+
+    PARAMETERS = PPCA_PARAMETERS
+    NOISE = "shared"
+
+    method: str
+    standardize: bool | str
+
+    def __init__(
+        self, latent_dim="auto", method="closed_form", *, standardize="auto", image_shape=None, min_scale=1e-3,
+        tol=1e-5, max_iter=5000, random_state=None,
+    ):  # fmt: skip
+        self.latent_dim = latent_dim
+        self.method = method
+        self.standardize = standardize
+        self.image_shape = image_shape
+        self.min_scale = min_scale
+        self.tol = tol
+        self.max_iter = max_iter
+        self.random_state = random_state
+
+    def _standardize(self, X: np.ndarray) -> bool:
+        is_table = X.ndim == 2 and self.image_shape is None
+        return is_table if self.standardize == "auto" else bool(self.standardize)
+
+    def _maximize(self, model: LinearGaussian, rows: Tensor) -> em.Ascent:
+        axes = spectrum(rows)
+        if self.method == "em":
+            model.start(axes, make_generator(self.seed_, "em"))
+            return self._ascend(model, rows, axes)
+        model.maximum_likelihood(axes)
+        return em.Ascent([], 0, True)
+
+
+class FactorAnalysis(LinearEstimator):
+    """Factor analysis: z ~ N(0, I), x = Wz + μ + ε with ε ~ N(0, Ψ), Ψ diagonal: a σ for each feature.
+
+    What features share is in z, what each has alone is noise; unlike in ``PPCA``, units don't matter. Fitted by exact
+    EM from the principal components. Takes tables ``(n, features)``, real-valued images ``(n, H, W)`` or
+    ``(n, H, W, C)``, and DataFrames of numbers; log p(x) is in nats, for one row, in the user's units, and exact.
+
+    Parameters
+    ----------
+    latent_dim : int or "auto"
+        D; "auto" takes half the features, at most 32 and half the rows.
+    image_shape : tuple of int, optional
+        (H, W) or (H, W, C), for images given as flat rows.
+    min_scale : float
+        Lower bound of each σ, as a part of the feature's standard deviation; without one, the likelihood often rises
+        without end as a factor takes one feature over (a Heywood case).
+    tol : float
+        In nats a row; EM stops when a step gains less.
+    max_iter : int
+        EM steps at most.
+    random_state : int, RandomState or None
+        For ``sample``.
+
+    Attributes
+    ----------
+    model_ : LinearGaussian
+        p(z), p(x|z) and the exact p(z|x).
+    loadings_ : ndarray, shape (D, *row)
+        W in the user's units.
+    noise_scale_ : ndarray, shape (*row)
+        σ in the user's units.
+    latent_dim_ : int
+    n_iter_ : int
+        EM steps made.
+    converged_ : bool
+    schema_ : Schema
+    n_features_in_ : int
+    feature_names_in_ : ndarray of str
+    seed_ : int
+
+    References
+    ----------
+    Rubin & Thayer, 1982, Psychometrika 47, 69–76.
+
+    Examples
+    --------
+    >>> from sklearn.datasets import load_iris
+    >>> from lowerbound import FactorAnalysis
+    >>> FactorAnalysis(1).fit(load_iris().data).loadings_.shape
+    (1, 4)
+    """
+
+    PARAMETERS = FACTOR_ANALYSIS_PARAMETERS
+    NOISE = "feature"
+
+    def __init__(
+        self, latent_dim="auto", *, image_shape=None, min_scale=1e-3, tol=1e-5, max_iter=5000, random_state=None
+    ):
+        self.latent_dim = latent_dim
+        self.image_shape = image_shape
+        self.min_scale = min_scale
+        self.tol = tol
+        self.max_iter = max_iter
+        self.random_state = random_state
+
+    def _maximize(self, model: LinearGaussian, rows: Tensor) -> em.Ascent:
+        axes = spectrum(rows)
+        model.maximum_likelihood(axes)
+        return self._ascend(model, rows, axes)

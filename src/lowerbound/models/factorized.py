@@ -1,0 +1,161 @@
+"""Independent features, p(x) = Π_j p_j(x_j): the first rung, against which every other model is read.
+
+Each of the three knows the sums over rows that its maximum-likelihood fit needs (``statistics``), and the fit itself
+(``maximize``): there is nothing to iterate. Entries that aren't observed are in no sum and in no density.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from lowerbound.core import Batch, ExplicitModel
+from lowerbound.distributions import Bernoulli, Noise, Normal, event_sum
+
+
+class Moments(NamedTuple):
+    """Sums over rows, each of shape (*event): entries observed, their values, the squares."""
+
+    observed: Tensor
+    total: Tensor
+    squares: Tensor
+
+
+class LevelCounts(NamedTuple):
+    """How often each of K levels was seen, shape (K, *event)."""
+
+    seen: Tensor
+
+
+def moments(batch: Batch) -> Moments:
+    """Of the observed entries."""
+    x = torch.where(batch.mask, batch.x, 0.0)
+    return Moments(batch.mask.sum(0).to(x.dtype), x.sum(0), x.square().sum(0))
+
+
+class IndependentNormal(ExplicitModel):
+    """p(x) = Π_j N(x_j; μ_j, σ_j²).
+
+    Parameters
+    ----------
+    event_shape : tuple of int
+    log_unit : Tensor, shape (*event), optional
+        log of the user's units in one unit of x.
+    """
+
+    statistics = staticmethod(moments)
+
+    def __init__(self, event_shape: Sequence[int], log_unit: Tensor | None = None) -> None:
+        super().__init__()
+        self.mean: Tensor
+        self.scale: Tensor
+        self.register_buffer("mean", torch.zeros(*event_shape, dtype=torch.float64))
+        self.register_buffer("scale", torch.ones(*event_shape, dtype=torch.float64))
+        self.register_buffer("log_unit", log_unit)
+
+    def maximize(self, sums: Moments) -> None:
+        """μ = Σx/n, σ² = Σx²/n − μ²; what has no spread, or was never observed, stays at σ = 1."""
+        n = sums.observed.clamp_min(1)
+        mean = sums.total / n
+        variance = sums.squares / n - mean.square()
+        self.mean.copy_(mean)
+        self.scale.copy_(torch.where(variance > 0, variance, 1.0).sqrt())
+
+    def log_prob(self, batch: Batch) -> Tensor:
+        """Σ_j log N(x_j; μ_j, σ_j²), shape (B,)."""
+        log_p = event_sum(Normal(self.mean, self.scale).log_prob(batch.x), batch.mask)
+        return log_p if self.log_unit is None else log_p - event_sum(self.log_unit, batch.mask)
+
+    def sample(self, n: int, noise: Noise, *, draw: bool = True) -> Tensor:
+        """Draws, or μ n times, shape (n, *event)."""
+        mean = self.mean.expand(n, *self.mean.shape)
+        return Normal(mean, self.scale).sample(noise) if draw else mean
+
+
+class IndependentBernoulli(ExplicitModel):
+    """p(x) = Π_j θ_j^{x_j} (1 − θ_j)^{1 − x_j}.
+
+    ``statistics`` takes grey values too: the expectation of x in place of its draws, since they are linear in x.
+
+    Parameters
+    ----------
+    event_shape : tuple of int
+    smoothing : float
+        Imaginary observations α > 0 of either value: θ = (Σx + α)/(n + 2α). A value never seen is then improbable,
+        not impossible.
+    """
+
+    statistics = staticmethod(moments)
+
+    def __init__(self, event_shape: Sequence[int], smoothing: float = 0.1) -> None:
+        super().__init__()
+        self.smoothing = smoothing
+        self.logits: Tensor
+        self.log_unit = None
+        self.register_buffer("logits", torch.zeros(*event_shape, dtype=torch.float64))
+
+    def maximize(self, sums: Moments) -> None:
+        """Logit θ = log (Σx + α) − log (n − Σx + α)."""
+        ones, zeros = sums.total, sums.observed - sums.total
+        self.logits.copy_((ones + self.smoothing).log() - (zeros + self.smoothing).log())
+
+    def log_prob(self, batch: Batch) -> Tensor:
+        """Σ_j x_j log θ_j + (1 − x_j) log (1 − θ_j), shape (B,)."""
+        return event_sum(Bernoulli(self.logits).log_prob(batch.x), batch.mask)
+
+    def sample(self, n: int, noise: Noise, *, draw: bool = True) -> Tensor:
+        """Draws, or θ n times, shape (n, *event)."""
+        p = Bernoulli(self.logits.expand(n, *self.logits.shape))
+        return p.sample(noise) if draw else p.mean
+
+
+class IndependentCategorical(ExplicitModel):
+    """p(x) = Π_j π_{j, x_j}: a histogram over the levels 0, …, K − 1 for each feature.
+
+    Parameters
+    ----------
+    event_shape : tuple of int
+    n_levels : int
+        K.
+    smoothing : float
+        Imaginary observations α > 0 of every level: π_jk = (n_jk + α)/(n_j + αK).
+    """
+
+    def __init__(self, event_shape: Sequence[int], n_levels: int, smoothing: float = 0.1) -> None:
+        super().__init__()
+        self.n_levels, self.smoothing = n_levels, smoothing
+        self.log_probability: Tensor
+        self.log_unit = None
+        uniform = torch.full((n_levels, *event_shape), -math.log(n_levels), dtype=torch.float64)
+        self.register_buffer("log_probability", uniform)
+
+    def statistics(self, batch: Batch) -> LevelCounts:
+        """Count the levels of the observed entries."""
+        x, mask = batch.x.flatten(1).long(), batch.mask.flatten(1)
+        n_features = x.shape[1]
+        place = x * n_features + torch.arange(n_features, device=x.device)  # a number for each (level, feature)
+        seen = torch.bincount(place[mask], minlength=self.n_levels * n_features)
+        return LevelCounts(seen.view(self.log_probability.shape).to(self.log_probability.dtype))
+
+    def maximize(self, counts: LevelCounts) -> None:
+        """π_jk = (n_jk + α)/(n_j + αK)."""
+        n, alpha = counts.seen, self.smoothing
+        self.log_probability.copy_((n + alpha).log() - (n.sum(0) + alpha * self.n_levels).log())
+
+    def log_prob(self, batch: Batch) -> Tensor:
+        """Σ_j log π_{j, x_j}, shape (B,)."""
+        return event_sum(self.log_probability.gather(0, batch.x.long()), batch.mask)
+
+    def sample(self, n: int, noise: Noise, *, draw: bool = True) -> Tensor:
+        """Draws by inverting the cumulative histogram, or the most probable levels n times, shape (n, *event)."""
+        event_shape = self.log_probability.shape[1:]
+        if not draw:
+            return self.log_probability.argmax(0).to(self.log_probability.dtype).expand(n, *event_shape)
+        cumulative = self.log_probability.flatten(1).T.exp().cumsum(1).contiguous()  # (F, K)
+        u = noise.uniform((n, len(cumulative)), cumulative).T.contiguous() * cumulative[:, -1:]
+        levels = torch.searchsorted(cumulative, u, right=True).clamp_max(self.n_levels - 1)
+        return levels.T.reshape(n, *event_shape).to(cumulative.dtype)
