@@ -6,7 +6,8 @@ import hashlib
 import json
 import os
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import safetensors
@@ -26,17 +27,27 @@ def write_atomically(path: Path, write: Callable[[Path], object]) -> None:
     Whatever happens, ``path`` holds either what it held before or the whole new content.
     """
     path = Path(path)
-    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=path.suffix)
-    os.close(handle)
-    temporary = Path(name)
+    with errors_about(path):
+        handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=path.suffix)
+        os.close(handle)
+        temporary = Path(name)
+        try:
+            write(temporary)
+            _flush_to_disk(temporary)
+            temporary.chmod(0o666 & ~_umask())
+            temporary.replace(path)
+            _flush_to_disk(path.parent)
+        finally:
+            temporary.unlink(missing_ok=True)
+
+
+@contextmanager
+def errors_about(path: Path) -> Iterator[None]:
+    """Name the file in whatever the operating system reports: a full disk doesn't say which."""
     try:
-        write(temporary)
-        _flush_to_disk(temporary)
-        temporary.chmod(0o666 & ~_umask())
-        temporary.replace(path)
-        _flush_to_disk(path.parent)
-    finally:
-        temporary.unlink(missing_ok=True)
+        yield
+    except OSError as error:
+        raise OSError(error.errno, error.strerror or str(error), str(path)) from error
 
 
 def write_text(path: Path, text: str) -> None:
@@ -48,7 +59,8 @@ def save_tensors(path: Path, tensors: dict[str, Tensor], metadata: dict) -> None
     """One safetensors file that carries its JSON metadata in the header."""
     plain = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
     header = {"lowerbound": json.dumps(metadata, allow_nan=True)}
-    write_atomically(path, lambda temporary: safetensors.torch.save_file(plain, temporary, header))
+    content = safetensors.torch.save(plain, header)
+    write_atomically(path, lambda temporary: temporary.write_bytes(content))
 
 
 def load_tensors(path: Path) -> tuple[dict[str, Tensor], dict]:
