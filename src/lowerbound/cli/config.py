@@ -45,7 +45,7 @@ class Config:
         """As ``config.toml``; None has no TOML form, so it is left out."""
         import tomli_w
 
-        record = {"model": self.model, **self.parameters, "data": asdict(self.data), "chosen": dict(chosen)}
+        record = {"model": self.model, **self.parameters, "data": asdict(self.data), "chosen": chosen or None}
         return tomli_w.dumps(_without_none(record))
 
 

@@ -43,6 +43,8 @@ def evaluate(
     *runs, source = paths
     if not 1 <= len(runs) <= 2:
         raise click.UsageError("name one or two runs, then the data: evaluate RUN [RUN] DATA")
+    if len(set(runs)) < len(runs):
+        raise click.UsageError("the two runs are the same")
     from lowerbound.cli.use import load
 
     options = DataOptions(source, key, drop, label)
@@ -54,8 +56,6 @@ def evaluate(
         console.result(record, _text(record, options))
         ending = "png" if models[runs[0]].schema_.is_image else "csv"
         return console.suggest("generate", runs[0], "-o", Path(runs[0]) / f"samples.{ending}")
-    if len(models) == 1:
-        raise click.UsageError("the two runs are the same")
     record = compare(models, dataset, n_importance, console)
     console.result(record, _text_of_two(record, options))
     console.suggest("evaluate", record["better"] or runs[0], *options.words())

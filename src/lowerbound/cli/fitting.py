@@ -179,7 +179,7 @@ class OneBatch(Watch):
         raise _Enough
 
 
-def try_one_batch(config: Config, console: Console) -> None:
+def try_one_batch(config: Config, console: Console, *, verbose: bool) -> None:
     """Say what would be trained and let one batch through the loss; nothing is written."""
     config = _pinned(config)
     dataset = config.data.read()
@@ -200,8 +200,9 @@ def try_one_batch(config: Config, console: Console) -> None:
         "n_parameters": {"encoder": _size(vae.posterior_), "decoder": _size(vae.model_)},
         "batch": {"elbo": watch.reconstruction - watch.kl, "reconstruction": watch.reconstruction, "kl": watch.kl},
     }
+    if verbose:
+        console.say(str(watch.training.modules))
     console.result(record, f"{config.to_toml({})}\n{_summary(record, describe(dataset), watch)}")
-    console.say("nothing was written; the same without --dry-run trains")
 
 
 def _summary(record: dict[str, Any], data: str, watch: OneBatch) -> str:

@@ -111,7 +111,9 @@ class Run:
 
     def append_history(self, record: dict) -> None:
         """One epoch more."""
-        with self.history.open("a", encoding="utf-8") as file:
+        from lowerbound.data.storage import errors_about
+
+        with errors_about(self.history), self.history.open("a", encoding="utf-8") as file:
             file.write(json.dumps(record) + "\n")
 
     def load_checkpoint(self) -> tuple[dict[str, Tensor], dict] | None:

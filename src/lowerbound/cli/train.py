@@ -62,24 +62,26 @@ def train(
     def asked(path: Path | None) -> Config:
         return resolve(data, given_flags(context), assignments, path, model)
 
+    arguments = context.find_root().obj
     if dry_run:
         from lowerbound.cli.fitting import try_one_batch
 
-        return try_one_batch(asked(file), console)
+        try_one_batch(asked(file), console, verbose=verbose)
+        return console.suggest(*(word for word in arguments if word != "--dry-run"), *(() if output else ("-o", "RUN")))
     if output is None:
         raise click.UsageError("where shall the run be? Give a folder with -o")
     if resume and force:
         raise click.UsageError("--resume continues a run and --force writes over it: give one of them")
     run = Run(output)
-    resume = resume and run.checkpoint.exists()
-    if resume:
+    if resume and run.checkpoint.exists():
         config = continued(asked(file or run.config), run)
     else:
         config = asked(file)
-        run.check_free(force)
+        run.check_free(force or (resume and not run.has_model))
+        resume = False
     from lowerbound.cli.fitting import fit_run
 
-    fit_run(run, config, context.find_root().obj, console, resume=resume, verbose=verbose)
+    fit_run(run, config, arguments, console, resume=resume, verbose=verbose)
 
 
 def continued(asked: Config, run: Run) -> Config:
