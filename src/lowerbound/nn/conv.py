@@ -18,7 +18,7 @@ from torch.nn.utils import skip_init
 from lowerbound.nn.initialization import initialize_
 
 CHANNELS = (32, 64)  # of the grids below the image's, downwards; the last one repeats
-BLOCKS = 2  # residual blocks on every grid
+BLOCKS = 1  # residual blocks on every grid: with more, an epoch is slower than it is better
 SMALLEST_GRID = 64  # grids are halved until they have at most this many places
 
 
@@ -96,7 +96,7 @@ class ConvEncoder(nn.Module):
         for n_in, n_out in pairwise(n):
             layers += [nn.SiLU(), convolution(n_in, n_out, 3, stride=2), *blocks(n_out)]
         top = skip_init(nn.Linear, n[-1] * math.prod(sizes[-1]), n_features_out)
-        self.layers = nn.Sequential(*layers, nn.SiLU(), nn.Flatten(), top)
+        self.layers = nn.Sequential(*layers, nn.SiLU(), nn.Flatten(), top).to(memory_format=torch.channels_last)
         initialize_(self, generator)
 
     def forward(self, x: Tensor) -> Tensor:
@@ -145,7 +145,8 @@ class ConvDecoder(nn.Module):
         ]
         for (n_in, n_out), size in zip(pairwise(n), sizes[1:-1], strict=True):
             layers += [Doubling(n_in, n_out, 1, size), *blocks(n_out)]
-        self.layers = nn.Sequential(*layers, Doubling(n[-1], n_parameters * n_channels, 3, sizes[-1]))
+        last = Doubling(n[-1], n_parameters * n_channels, 3, sizes[-1])
+        self.layers = nn.Sequential(*layers, last).to(memory_format=torch.channels_last)
         self.bias = nn.Parameter(torch.zeros(n_parameters, *event_shape))
         initialize_(self, generator)
 
