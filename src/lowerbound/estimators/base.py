@@ -1,6 +1,7 @@
 """What every estimator of p(x) shares: checking, the schema, seeds, sampling, scoring, saving.
 
-``DensityEstimator`` is for all of them; ``GradientEstimator`` adds what the one training loop needs.
+``DensityEstimator`` is for all of them; ``GradientEstimator`` adds what the one training loop needs, and
+``LatentEstimator`` what a posterior needs.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ from sklearn.base import BaseEstimator
 from sklearn.utils.validation import check_is_fitted, validate_data
 from torch import Tensor, nn
 
-from lowerbound.core import Model
+from lowerbound.core import Model, Objective
 from lowerbound.data.batches import Rows
 from lowerbound.data.schema import Schema, infer_schema
 from lowerbound.distributions import Noise, make_generator
@@ -175,14 +176,10 @@ class ExactEstimator(DensityEstimator):
 
 
 class GradientEstimator(DensityEstimator):
-    """Fits a model and its posterior by the one training loop."""
+    """Fits a model by the one training loop."""
 
-    FITTED = (*DensityEstimator.FITTED, "latent_dim_", "n_iter_", "n_active_units_", "history_")
+    FITTED = (*DensityEstimator.FITTED, "n_iter_", "history_")
 
-    n_samples: int
-    kl_weight: float
-    kl_warmup_steps: int
-    free_bits: float
     max_epochs: int | str
     batch_size: int | str
     early_stopping: bool
@@ -190,11 +187,13 @@ class GradientEstimator(DensityEstimator):
     warm_start: bool
     verbose: int
 
-    posterior_: nn.Module
-    latent_dim_: int
+    def _posterior(self) -> nn.Module:
+        """q(z|x); a model without latent variables needs none."""
+        return nn.Identity()
 
-    def _modules(self) -> dict[str, nn.Module]:
-        return {"model": self.model_, "posterior": self.posterior_}
+    def _objective(self) -> Objective:
+        """What is minimized: −log p(x) where there are no latent variables."""
+        return objectives.elbo()
 
     def fit(self, X, y=None, *, watch: Watch | None = None, resume: tuple[dict[str, Tensor], dict] | None = None):
         """Fit to the rows of ``X``.
@@ -269,12 +268,43 @@ class GradientEstimator(DensityEstimator):
         for name in ("lr", "lr_schedule", "weight_decay", "early_stopping", "n_iter_no_change", "tol"):
             chosen[name] = getattr(self, name)
         settings = Settings(**(chosen | overrides))
-        objective = objectives.elbo(self.n_samples, self.kl_weight, self.kl_warmup_steps, self.free_bits)
-        return Training(self.model_, self.posterior_, objective, settings, self.seed_, self._device())
+        return Training(self.model_, self._posterior(), self._objective(), settings, self.seed_, self._device())
 
     def _finish(self, training: Training, rows: Rows):
         self.history_ = training.progress.history
         self.n_iter_ = training.progress.epoch
+        return self
+
+    def __getstate__(self) -> dict:
+        """Without the optimizer's state, whose generators can't be copied."""
+        state = dict(super().__getstate__())  # type: ignore[call-overload]
+        return {**state, "_training_state": None} if "_training_state" in state else state
+
+
+class LatentEstimator(GradientEstimator):
+    """Fits a model with latent variables, and its posterior, by the one training loop."""
+
+    FITTED = (*GradientEstimator.FITTED, "latent_dim_", "n_active_units_")
+
+    n_samples: int
+    kl_weight: float
+    kl_warmup_steps: int
+    free_bits: float
+
+    posterior_: nn.Module
+    latent_dim_: int
+
+    def _modules(self) -> dict[str, nn.Module]:
+        return {"model": self.model_, "posterior": self.posterior_}
+
+    def _posterior(self) -> nn.Module:
+        return self.posterior_
+
+    def _objective(self) -> Objective:
+        return objectives.elbo(self.n_samples, self.kl_weight, self.kl_warmup_steps, self.free_bits)
+
+    def _finish(self, training: Training, rows: Rows):
+        super()._finish(training, rows)
         few = rows.subset(torch.arange(min(len(rows), ROWS_TO_JUDGE_COLLAPSE)))
         self.n_active_units_ = accounts(self.model_, self.posterior_, few, self._noise("collapse")).active_units
         if self.n_active_units_ < max(1, 0.1 * self.latent_dim_):
@@ -286,11 +316,6 @@ class GradientEstimator(DensityEstimator):
                 stacklevel=3,
             )
         return self
-
-    def __getstate__(self) -> dict:
-        """Without the optimizer's state, whose generators can't be copied."""
-        state = dict(super().__getstate__())  # type: ignore[call-overload]
-        return {**state, "_training_state": None} if "_training_state" in state else state
 
 
 def seed_from(random_state) -> int:

@@ -14,13 +14,13 @@ from lowerbound.core import Model
 from lowerbound.data.batches import Rows
 from lowerbound.distributions import Noise
 from lowerbound.estimators.assemble import assemble, choose_latent_dim
-from lowerbound.estimators.base import GradientEstimator
+from lowerbound.estimators.base import LatentEstimator
 from lowerbound.estimators.parameters import VAE_PARAMETERS
 from lowerbound.evaluate import Accounts, Estimate, accounts, importance_weighted, mean_over_rows
 from lowerbound.tasks import generate, represent
 
 
-class VAE(ClassNamePrefixFeaturesOutMixin, TransformerMixin, GradientEstimator):
+class VAE(ClassNamePrefixFeaturesOutMixin, TransformerMixin, LatentEstimator):
     r"""Variational autoencoder: p(x) = ∫ p(x|z) N(z; 0, I) dz, with p(x|z) and q(z|x) networks.
 
     Fits arrays of any number of dimensions: tables ``(n, features)``, images ``(n, H, W)`` or ``(n, H, W, C)``, and
