@@ -1,4 +1,8 @@
-"""What tests share."""
+"""What tests share. Workers and the processes they start use one thread each: small tensors are quicker so."""
+
+import os
+
+os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 import numpy as np
 import pytest

@@ -5,6 +5,7 @@ import inspect
 import json
 import subprocess
 import sys
+from pathlib import Path
 
 import joblib
 import numpy as np
@@ -404,3 +405,11 @@ def test_public_names_exist():
         assert getattr(lowerbound, name) is not None
     with pytest.raises(AttributeError, match="no attribute 'VAEE'"):
         lowerbound.VAEE  # noqa: B018
+
+
+@pytest.mark.parametrize("folder", sorted((Path(__file__).parents[1] / "fixtures").glob("saved-v*")), ids=lambda p: p.name)
+def test_models_saved_by_older_versions_keep_loading(folder):
+    expected = json.loads((folder / "expected.json").read_text())
+    vae = load(folder / "model")
+    np.testing.assert_allclose(vae.transform(IRIS[:5]), expected["transform"], atol=1e-6)
+    np.testing.assert_allclose(vae.score_samples(IRIS[:5]), expected["score_samples"], atol=1e-5)
