@@ -1,0 +1,126 @@
+"""Evaluating: one model, and the paired difference of two."""
+
+import json
+import math
+
+import numpy as np
+import pandas as pd
+import pytest
+from tests.cli.conftest import TABLE_OPTIONS, TINY
+
+import lowerbound
+
+FEW = ("--n-importance", 20)
+
+
+def evaluated(cli, *words):
+    result = cli("evaluate", *words, *FEW, "--json")
+    return json.loads(result.stdout)
+
+
+def test_discrete_data(cli, digits_run, images):
+    record = evaluated(cli, digits_run, images, "--key", "x")
+    assert record["n"] == 40
+    assert {"mean", "standard_error"} <= set(record["elbo"])
+    assert {"mean", "standard_error", "n_importance"} <= set(record["log_likelihood"])
+    assert record["log_likelihood"]["n_importance"] == 20
+    assert record["elbo"]["mean"] < record["log_likelihood"]["mean"] + 3 * record["elbo"]["standard_error"]
+    assert record["bits_per_dim"] == pytest.approx(-record["log_likelihood"]["mean"] / (64 * math.log(2)))
+    assert record["kl"] == pytest.approx(sum(record["kl_per_dimension"]))
+    assert len(record["kl_per_dimension"]) == 3
+    assert 0 <= record["active_units"] <= 3
+    assert record["elbo"]["mean"] == pytest.approx(record["reconstruction"] - record["kl"])
+    assert "total_correlation" not in record
+
+
+def test_real_data_have_no_bits(cli, table_run, other_table):
+    record = evaluated(cli, table_run, other_table, *TABLE_OPTIONS)
+    assert "bits_per_dim" not in record
+    X = pd.read_csv(other_table)[["height", "weight", "age"]]
+    wanted = lowerbound.load(table_run).log_likelihood(X, 20)
+    assert record["log_likelihood"]["mean"] == pytest.approx(wanted.value)
+    assert record["log_likelihood"]["standard_error"] == pytest.approx(wanted.standard_error)
+
+
+def test_a_full_covariance_has_a_total_correlation(cli, table, other_table, tmp_path):
+    words = ("--max-epochs", 2, *TINY, "--covariance", "full", "-q")
+    cli("train", table, *TABLE_OPTIONS, "-o", tmp_path / "run", *words)
+    record = evaluated(cli, tmp_path / "run", other_table, *TABLE_OPTIONS)
+    assert len(record["kl_per_dimension"]) == 3
+    assert record["total_correlation"] >= 0
+    assert record["kl"] == pytest.approx(sum(record["kl_per_dimension"]) + record["total_correlation"])
+
+
+def test_words_for_people(cli, table_run, other_table):
+    result = cli("evaluate", table_run, other_table, *TABLE_OPTIONS, *FEW)
+    assert "log p(x)" in result.stdout
+    assert "20 importance samples" in result.stdout
+    assert " ± " in result.stdout
+    last = result.stderr.splitlines()[-1]
+    assert last == f"next: lowerbound generate {table_run} -o {table_run / 'samples.csv'}"
+
+
+def test_the_rows_trained_on_are_noticed(cli, table_run, table, other_table):
+    warning = "was trained on these rows"
+    assert warning in cli("evaluate", table_run, table, *TABLE_OPTIONS, *FEW, "-q").stderr
+    assert warning not in cli("evaluate", table_run, other_table, *TABLE_OPTIONS, *FEW, "-q").stderr
+
+
+@pytest.fixture(scope="module")
+def longer_run(cli, table, tmp_path_factory):
+    run = tmp_path_factory.mktemp("runs") / "longer"
+    cli("train", table, *TABLE_OPTIONS, "-o", run, "--max-epochs", 60, *TINY, "--lr", 0.02, "-q")
+    return run
+
+
+def test_the_difference_is_paired(cli, longer_run, table_run, other_table):
+    words = (other_table, *TABLE_OPTIONS)
+    record = evaluated(cli, longer_run, table_run, *words)
+    X = pd.read_csv(other_table)[["height", "weight", "age"]]
+    rows = [lowerbound.load(run).log_likelihood_rows(X, 20)[0] for run in (longer_run, table_run)]
+    difference = rows[0] - rows[1]
+    assert record["difference"]["mean"] == pytest.approx(difference.mean())
+    assert record["difference"]["standard_error"] == pytest.approx(difference.std(ddof=1) / math.sqrt(40))
+    assert record["runs"] == [str(longer_run), str(table_run)]
+    assert record["better"] == str(longer_run)
+    swapped = evaluated(cli, table_run, longer_run, *words)
+    assert swapped["difference"]["mean"] == pytest.approx(-difference.mean())
+    assert swapped["better"] == str(longer_run)
+
+
+def test_the_difference_in_words(cli, longer_run, table_run, other_table):
+    result = cli("evaluate", longer_run, table_run, other_table, *TABLE_OPTIONS, *FEW)
+    assert f"{longer_run} is better" in result.stdout
+    assert result.stderr.splitlines()[-1].startswith(f"next: lowerbound evaluate {longer_run} {other_table}")
+
+
+def test_two_models_of_binarized_data_see_the_same_zeros_and_ones(cli, images, tmp_path):
+    for seed in (0, 1):
+        words = ("--binarize", "sample", "--max-epochs", 1, *TINY, "--random-state", seed, "-q")
+        cli("train", images, "--key", "x", "-o", tmp_path / str(seed), *words)
+    record = evaluated(cli, tmp_path / "0", tmp_path / "1", images, "--key", "x")
+    # untrained models differ by little; were the binarizations drawn apart, rows would differ by several nats
+    assert record["difference"]["standard_error"] < 0.5 * record["log_likelihood"][0]["standard_error"]
+
+
+def test_an_exact_model_beside_a_vae(cli, table_run, table, other_table, tmp_path):
+    X = pd.read_csv(table)[["height", "weight", "age"]]
+    lowerbound.Factorized().fit(X).save(tmp_path / "baseline")
+    alone = evaluated(cli, tmp_path / "baseline", other_table, *TABLE_OPTIONS)
+    assert alone["log_likelihood"]["kind"] == "exact"
+    assert "exact" in cli("evaluate", tmp_path / "baseline", other_table, *TABLE_OPTIONS).stdout
+    record = evaluated(cli, table_run, tmp_path / "baseline", other_table, *TABLE_OPTIONS)
+    assert record["log_likelihood"][1] == alone["log_likelihood"]
+
+
+def test_what_cannot_be_compared_is_refused(cli, digits_run, table_run, images, tmp_path):
+    words = ("evaluate", digits_run, table_run, images, "--key", "x")
+    assert "one is a probability and the other a density" in cli(*words, exit_code=1).stderr
+    assert "the two runs are the same" in cli("evaluate", digits_run, digits_run, images, exit_code=2).stderr
+    for wrong in ([digits_run], [digits_run, digits_run, table_run, images]):
+        assert "name one or two runs" in cli("evaluate", *wrong, exit_code=2).stderr
+    frame = pd.DataFrame(np.random.default_rng(0).normal(size=(30, 3)), columns=["height", "weight", "age"])
+    frame.assign(age=1.0).to_csv(tmp_path / "constant.csv", index=False)
+    cli("train", tmp_path / "constant.csv", "-o", tmp_path / "run", "--max-epochs", 1, *TINY, "-q")
+    result = cli("evaluate", table_run, tmp_path / "run", tmp_path / "constant.csv", *FEW, exit_code=1)
+    assert "different constant columns" in result.stderr

@@ -1,0 +1,354 @@
+"""Training a run: what the folder holds, refusals, stopping and continuing."""
+
+import json
+import os
+import signal
+import tomllib
+
+import pytest
+import torch
+from tests.cli.conftest import TABLE_OPTIONS, TINY
+
+import lowerbound
+from lowerbound.cli import watch
+from lowerbound.cli.watch import RunWatch
+
+KEYS = ["epoch", "step", "elbo", "reconstruction", "kl", "validation_elbo", "seconds"]
+
+
+def records(run):
+    return [json.loads(line) for line in (run / "history.jsonl").read_text().splitlines()]
+
+
+def weights(run):
+    return {
+        name: tensor for part in lowerbound.load(run)._modules().values() for name, tensor in part.state_dict().items()
+    }
+
+
+def same(first, second):
+    """The same weights to the last bit, and the same history but for the time it took."""
+    a, b = weights(first), weights(second)
+    untimed = [[{**record, "seconds": 0} for record in records(run)] for run in (first, second)]
+    return a.keys() == b.keys() and all(torch.equal(a[name], b[name]) for name in a) and untimed[0] == untimed[1]
+
+
+def files(folder):
+    return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+@pytest.fixture
+def after(monkeypatch):
+    """Let something happen after a certain epoch."""
+
+    def arrange(epoch, happens):
+        on_epoch = RunWatch.on_epoch
+
+        def then(self, training, record):
+            on_epoch(self, training, record)
+            if record["epoch"] == epoch:
+                happens()
+
+        monkeypatch.setattr(RunWatch, "on_epoch", then)
+        return lambda: monkeypatch.setattr(RunWatch, "on_epoch", on_epoch)
+
+    return arrange
+
+
+def interrupt():
+    os.kill(os.getpid(), signal.SIGINT)
+
+
+def power_cut():
+    raise RuntimeError("power cut")
+
+
+# what the folder holds
+
+
+def test_the_run_holds_everything(digits_run):
+    held = {path.name for path in digits_run.iterdir()}
+    assert held == {"config.toml", "environment.json", "history.jsonl", "checkpoint", "model"}
+
+
+def test_the_configuration_is_complete(table_run, table):
+    config = tomllib.loads((table_run / "config.toml").read_text())
+    assert config["data"] == {"source": str(table), "drop": ["id"], "label": "class"}
+    model = lowerbound.load(table_run)
+    unwritten = {name for name, value in model.get_params().items() if value is None}
+    assert set(config) - {"model", "data", "chosen"} == set(model.get_params()) - unwritten - {"verbose"}
+    assert config["chosen"] == {
+        "likelihood": "gaussian", "network": "mlp", "latent_dim": 3, "batch_size": 16, "max_epochs": 3, "device": "cpu",
+    }  # fmt: skip
+
+
+def test_the_environment_is_recorded(digits_run):
+    record = json.loads((digits_run / "environment.json").read_text())
+    assert record["seed"] == 0
+    assert record["command"].startswith("lowerbound train digits -o")
+    assert record["versions"]["torch"] == torch.__version__
+    assert {"python", "lowerbound", "numpy", "scikit-learn"} <= set(record["versions"])
+    assert record["data"]["shape"] == [1797, 8, 8]
+
+
+def test_the_history_has_one_record_an_epoch(digits_run):
+    found = records(digits_run)
+    assert [list(record) for record in found] == [KEYS, KEYS]
+    assert [record["epoch"] for record in found] == [1, 2]
+    assert all(record["elbo"] == pytest.approx(record["reconstruction"] - record["kl"]) for record in found)
+    assert found == lowerbound.load(digits_run).history_
+
+
+def test_load_takes_the_run_and_its_model(digits_run):
+    assert lowerbound.load(digits_run).latent_dim_ == lowerbound.load(digits_run / "model").latent_dim_ == 3
+
+
+def test_the_history_grows_while_it_trains(cli, tmp_path, after):
+    seen = []
+    after(1, lambda: seen.extend(records(tmp_path / "run")))
+    cli("train", "digits", "-o", tmp_path / "run", "--max-epochs", 2, *TINY, "-q")
+    assert [record["epoch"] for record in seen] == [1]
+
+
+def test_a_seed_is_drawn_and_kept(cli, table, tmp_path):
+    run = tmp_path / "run"
+    cli(
+        "train",
+        table,
+        *TABLE_OPTIONS,
+        "-o",
+        run,
+        "--max-epochs",
+        1,
+        *TINY,
+        "-s",
+        "random_state=none",
+        "--random-state",
+        "none",
+    )
+    seed = json.loads((run / "environment.json").read_text())["seed"]
+    assert tomllib.loads((run / "config.toml").read_text())["random_state"] == seed == lowerbound.load(run).seed_
+
+
+def test_a_run_is_repeated_from_its_configuration(cli, table_run, tmp_path):
+    cli("train", "-c", table_run / "config.toml", "-o", tmp_path / "again", "-q")
+    assert same(table_run, tmp_path / "again")
+
+
+# what it says
+
+
+def test_json_is_one_line_an_epoch(cli, tmp_path):
+    result = cli("train", "digits", "-o", tmp_path / "run", "--max-epochs", 2, *TINY, "--json")
+    assert [json.loads(line) for line in result.stdout.splitlines()] == records(tmp_path / "run")
+    assert "next:" not in result.stderr
+
+
+def test_progress_and_what_was_chosen_go_to_stderr(cli, tmp_path):
+    result = cli("train", "digits", "-o", tmp_path / "run", "--max-epochs", 2, *TINY)
+    assert not result.stdout
+    lines = result.stderr.splitlines()
+    assert sum(line.startswith("epoch ") for line in lines) == 2
+    assert "likelihood discretized_logistic, network mlp, latent_dim 3, batch_size 128, max_epochs 2" in result.stderr
+    best = max(record["validation_elbo"] for record in records(tmp_path / "run"))
+    assert f"held-out ELBO {best:.2f}".replace("-", "−").replace("held−out", "held-out") in result.stderr
+    assert lines[-1] == f"next: lowerbound generate {tmp_path / 'run'} -o {tmp_path / 'run' / 'samples.png'}"
+
+
+def test_quiet_says_nothing(cli, tmp_path):
+    result = cli("train", "digits", "-o", tmp_path / "run", "--max-epochs", 1, *TINY, "-q")
+    assert not result.output
+
+
+def test_verbose_shows_networks_and_parameters(cli, tmp_path):
+    result = cli("train", "digits", "-o", tmp_path / "run", "--max-epochs", 1, *TINY, "-v")
+    assert "MLPEncoder" in result.stderr
+    assert "kl_warmup_steps = 0" in result.stderr
+
+
+def test_warnings_are_one_line(cli, tmp_path):
+    table = tmp_path / "same.csv"
+    table.write_text("a,b\n" + "".join(f"{i},7\n" for i in range(30)))
+    result = cli("train", table, "-o", tmp_path / "run", "--max-epochs", 1, *TINY, "-q")
+    assert "warning: 1 constant feature(s) kept out of the density: b\n" in result.stderr
+    assert ".py" not in result.stderr
+
+
+# the dry run
+
+
+def test_a_dry_run_writes_nothing(cli, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    record = json.loads(cli("train", "digits", "-o", "run", "--dry-run", "--json", *TINY).stdout)
+    assert list(tmp_path.iterdir()) == []
+    assert record["shapes"] == {"x": [128, 1, 8, 8], "z": [1, 128, 3]}
+    assert record["rows"] == {"training": 1617, "held_out": 180}
+    assert record["n_parameters"]["encoder"] == 64 * 8 + 8 + 8 * 6 + 6
+    assert record["batch"]["elbo"] == pytest.approx(record["batch"]["reconstruction"] - record["batch"]["kl"])
+
+
+def test_a_dry_run_in_words(cli):
+    result = cli("train", "digits", "--dry-run", *TINY)
+    assert 'likelihood = "auto"' in result.stdout
+    assert "ELBO −" in result.stdout
+    assert result.stderr.splitlines()[-1].startswith("next: lowerbound train digits --hidden-layer-sizes 8")
+
+
+# nothing is written over
+
+
+def test_an_existing_run_is_refused(cli, digits_run):
+    before = files(digits_run)
+    result = cli("train", "digits", "-o", digits_run, *TINY, exit_code=1)
+    choices = "choose another folder, or write over it with --force, or continue it with --resume"
+    assert result.stderr == f"error: {digits_run} exists: {choices}\n"
+    assert files(digits_run) == before
+
+
+def test_an_empty_folder_is_fine_and_a_file_is_not(cli, table, tmp_path):
+    (tmp_path / "run").mkdir()
+    cli("train", table, *TABLE_OPTIONS, "-o", tmp_path / "run", "--max-epochs", 1, *TINY, "-q")
+    (tmp_path / "file").write_text("mine")
+    assert "is a file" in cli("train", table, *TABLE_OPTIONS, "-o", tmp_path / "file", *TINY, exit_code=1).stderr
+
+
+def test_force_writes_over_a_run_and_leaves_other_files(cli, table, tmp_path):
+    run = tmp_path / "run"
+    for seed in (1, 2):
+        cli(
+            "train", table, *TABLE_OPTIONS, "-o", run, "--max-epochs", 1, *TINY, "--random-state", seed, "-q", "--force"
+        )
+        (run / "notes.txt").write_text("mine")
+    assert lowerbound.load(run).seed_ == 2
+    assert len(records(run)) == 1
+    assert (run / "notes.txt").read_text() == "mine"
+
+
+def test_nothing_is_written_when_the_data_or_the_parameters_are_wrong(cli, table, tmp_path):
+    for words in (["nothing.csv"], [table], [table, *TABLE_OPTIONS, "--network", "conv"]):
+        cli("train", *words, "-o", tmp_path / "run", exit_code=1)
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_loss_that_is_no_number_is_a_sentence(cli, table, tmp_path):
+    words = ("--lr", "1e30", "--max-epochs", 5, *TINY, "-q")
+    result = cli("train", table, *TABLE_OPTIONS, "-o", tmp_path / "run", *words, exit_code=1)
+    assert "lower the learning rate" in result.stderr.splitlines()[-1]
+    assert result.stderr.splitlines()[-1].startswith("error: ")
+    assert not (tmp_path / "run" / "model").exists()
+
+
+# stopping and continuing
+
+
+def train(cli, table, run, *words, **keywords):
+    return cli("train", table, *TABLE_OPTIONS, "-o", run, "--max-epochs", 5, *TINY, *words, **keywords)
+
+
+@pytest.fixture(scope="module")
+def whole(cli, table, tmp_path_factory):
+    """A run that was never interrupted."""
+    run = tmp_path_factory.mktemp("whole") / "run"
+    train(cli, table, run, "-q")
+    return run
+
+
+def test_interrupted_after_an_epoch_and_resumed_is_bit_identical(cli, table, tmp_path, whole, after):
+    run = tmp_path / "run"
+    again = after(2, interrupt)
+    result = train(cli, table, run, exit_code=130)
+    assert "stopped after epoch 2 of 5" in result.stderr
+    assert result.stderr.splitlines()[-1] == f"next: lowerbound train -o {run} --resume"
+    assert len(records(run)) == 2
+    assert len(lowerbound.load(run).history_) == 2
+    again()
+    assert "continuing after epoch 2" in cli("train", "-o", run, "--resume").stderr
+    assert same(run, whole)
+    (resumed,) = json.loads((run / "environment.json").read_text())["resumed"]
+    assert resumed["epoch"] == 2
+
+
+def test_cut_off_between_checkpoints_and_resumed_is_bit_identical(cli, table, tmp_path, whole, after, monkeypatch):
+    run = tmp_path / "run"
+    monkeypatch.setattr(watch, "CHECKPOINT_SECONDS", 1000)  # so only the first epoch gets one
+    again = after(4, power_cut)
+    with pytest.raises(RuntimeError, match="power cut"):
+        train(cli, table, run)
+    assert len(records(run)) == 4
+    assert not (run / "model").exists()
+    again()
+    assert "continuing after epoch 1" in train(cli, table, run, "--resume").stderr
+    assert [record["epoch"] for record in records(run)] == [1, 2, 3, 4, 5]
+    assert same(run, whole)
+
+
+def test_a_finished_run_is_left_alone(cli, whole):
+    before = files(whole)
+    result = cli("train", "-o", whole, "--resume")
+    assert "is finished, after epoch 5: there is nothing to resume" in result.stderr
+    assert files(whole) == before
+
+
+def test_resuming_without_a_checkpoint_starts_afresh(cli, table, tmp_path, whole):
+    run = tmp_path / "run"
+    train(cli, table, run, "--resume", "-q")
+    assert same(run, whole)
+
+
+def test_resuming_keeps_a_model_without_a_checkpoint(cli, table, tmp_path):
+    run = tmp_path / "run"
+    train(cli, table, run, "-q")
+    (run / "checkpoint" / "last.safetensors").unlink()
+    train(cli, table, run, "--resume", exit_code=1)
+    assert (run / "model" / "model.json").exists()
+
+
+def test_resuming_with_other_parameters_or_data_is_refused(cli, table, other_table, tmp_path, after):
+    run = tmp_path / "run"
+    again = after(2, interrupt)
+    train(cli, table, run, "-q", exit_code=130)
+    again()
+    result = cli("train", "-o", run, "--resume", "--latent-dim", 2, exit_code=1)
+    assert "where latent_dim is 3, not 2" in result.stderr
+    result = cli("train", other_table, *TABLE_OPTIONS, "-o", run, "--resume", exit_code=1)
+    assert "trained on other data (people.csv of shape (90, 3))" in result.stderr
+    (run / "checkpoint" / "last.safetensors").write_bytes(b"damaged")
+    assert "last.safetensors is damaged" in cli("train", "-o", run, "--resume", exit_code=1).stderr
+
+
+def test_a_second_interrupt_ends_at_once(cli, table, tmp_path, after):
+    def twice():
+        interrupt()
+        interrupt()
+
+    after(2, twice)
+    result = train(cli, table, tmp_path / "run", exit_code=130)
+    assert result.stderr.splitlines()[-1] == "interrupted"
+    assert not (tmp_path / "run" / "model").exists()
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+
+
+def test_termination_stops_after_the_epoch_too(cli, table, tmp_path, after):
+    after(2, lambda: os.kill(os.getpid(), signal.SIGTERM))
+    train(cli, table, tmp_path / "run", "-q", exit_code=130)
+    assert len(lowerbound.load(tmp_path / "run").history_) == 2
+
+
+def test_interrupted_in_the_last_epoch_is_finished(cli, table, tmp_path, after, whole):
+    after(5, interrupt)
+    train(cli, table, tmp_path / "run", "-q")
+    assert same(tmp_path / "run", whole)
+
+
+def test_short_epochs_share_a_checkpoint(cli, table, tmp_path, monkeypatch):
+    written = []
+    save = watch.save_tensors
+    monkeypatch.setattr(watch, "save_tensors", lambda path, *state: written.append(path) or save(path, *state))
+    monkeypatch.setattr(watch, "CHECKPOINT_SECONDS", 1000)
+    train(cli, table, tmp_path / "run", "-q")
+    assert len(written) == 2  # the first and the last epoch
+    assert set(written) == {tmp_path / "run" / "checkpoint" / "last.safetensors"}
+
+
+def test_force_and_resume_exclude_each_other(cli, table, tmp_path):
+    assert "give one of them" in train(cli, table, tmp_path / "run", "--force", "--resume", exit_code=2).stderr
