@@ -17,7 +17,9 @@ if TYPE_CHECKING:
     import numpy as np
 
     from lowerbound.data.readers import Dataset
+    from lowerbound.estimators.base import DensityEstimator
     from lowerbound.estimators.vae import VAE
+    from lowerbound.evaluate import Estimate
 
 ELBO_SAMPLES = 16
 BINARIZATION_SEED = 0  # two models are compared on the same zeros and ones
@@ -61,52 +63,74 @@ def evaluate(
     console.suggest("evaluate", record["better"] or runs[0], *options.words())
 
 
-def account(vae: VAE, dataset: Dataset, n_importance: int, console: Console) -> dict[str, Any]:
+def account(model: DensityEstimator, dataset: Dataset, n_importance: int, console: Console) -> dict[str, Any]:
     """Everything that ``evaluate RUN DATA`` reports."""
     from lowerbound.cli.use import rows_of
-    from lowerbound.evaluate import bits_per_dim, mean_over_rows
+    from lowerbound.estimators.vae import VAE
+    from lowerbound.evaluate import bits_per_dim
 
-    X = rows_of(dataset, vae)
+    X = rows_of(dataset, model)
+    bound = _account_of_bound(model, X) if isinstance(model, VAE) else {}
+    log_p, _ = score_rows(model, X, n_importance, console)
+    record = {"n": len(X), "log_likelihood": log_p.to_dict(), **bound}
+    if model.schema_.is_discrete:
+        record["bits_per_dim"] = bits_per_dim(log_p.value, model.schema_.n_dimensions)
+    return record
+
+
+def _account_of_bound(vae: VAE, X: Any) -> dict[str, Any]:
+    """The lower bound and its parts."""
+    from lowerbound.evaluate import mean_over_rows
+
     parts = vae.accounts(X, ELBO_SAMPLES)
-    with _progress(len(X), n_importance, console) as progress:
-        log_likelihood = vae.log_likelihood(X, n_importance, progress)
     kl = parts.kl.mean(0).tolist()
     record = {
-        "n": len(X),
         "elbo": mean_over_rows(parts.elbo, "lower").to_dict(),
-        "log_likelihood": log_likelihood.to_dict(),
         "reconstruction": parts.reconstruction.mean().item(),
         "kl": sum(kl),
         "active_units": parts.active_units,
         "kl_per_dimension": kl[: vae.latent_dim_],
     }
-    if len(kl) > vae.latent_dim_:
-        record["total_correlation"] = kl[-1]
-    if vae.schema_.is_discrete:
-        record["bits_per_dim"] = bits_per_dim(log_likelihood.value, vae.schema_.n_dimensions)
-    return record
+    return {**record, "total_correlation": kl[-1]} if len(kl) > vae.latent_dim_ else record
 
 
-def compare(models: dict[str, VAE], dataset: Dataset, n_importance: int, console: Console) -> dict[str, Any]:
+def score_rows(
+    model: DensityEstimator, X: Any, n_importance: int, console: Console, name: str = ""
+) -> tuple[Estimate, np.ndarray]:
+    """log p(x): its mean over rows, and that of every row; exact where the model knows it."""
+    import torch
+
+    from lowerbound.estimators.vae import VAE
+    from lowerbound.evaluate import mean_over_rows
+
+    if not isinstance(model, VAE):
+        rows = model.score_samples(X)
+        return mean_over_rows(torch.from_numpy(rows), "exact"), rows
+    with _progress(len(X), n_importance, console, name) as progress:
+        rows, ess = model.log_likelihood_rows(X, n_importance, progress)
+    return mean_over_rows(torch.from_numpy(rows), "lower", n_importance, float(ess.mean())), rows
+
+
+def compare(
+    models: dict[str, DensityEstimator], dataset: Dataset, n_importance: int, console: Console
+) -> dict[str, Any]:
     """The paired difference of two models: log p(x) of the same rows under both."""
     import torch
 
     from lowerbound.cli.use import rows_of
     from lowerbound.evaluate import mean_over_rows
 
-    (first, a), (second, b) = models.items()
-    _check_comparable(a, b)
-    rows: dict[str, np.ndarray] = {}
-    for run, vae in models.items():
-        X = _binarized(rows_of(dataset, vae), vae)
-        with _progress(len(X), n_importance, console, run) as progress:
-            rows[run], _ = vae.log_likelihood_rows(X, n_importance, progress)
-    means = {run: mean_over_rows(torch.from_numpy(log_p), "lower", n_importance) for run, log_p in rows.items()}
-    difference = mean_over_rows(torch.from_numpy(rows[first] - rows[second]), "estimate", n_importance)
+    first, second = models
+    _check_comparable(*models.values())
+    (mean_of_a, rows_of_a), (mean_of_b, rows_of_b) = (
+        score_rows(model, _binarized(rows_of(dataset, model), model), n_importance, console, run)
+        for run, model in models.items()
+    )
+    difference = mean_over_rows(torch.from_numpy(rows_of_a - rows_of_b), "estimate")
     return {
         "n": len(dataset.X),
         "runs": [first, second],
-        "log_likelihood": [means[run].to_dict() for run in models],
+        "log_likelihood": [mean_of_a.to_dict(), mean_of_b.to_dict()],
         "difference": difference.to_dict(),
         "better": _better(difference.value, difference.standard_error, first, second),
     }
@@ -119,7 +143,7 @@ def _better(difference: float, error: float, first: str, second: str) -> str | N
     return first if difference > 0 else second
 
 
-def _check_comparable(a: VAE, b: VAE) -> None:
+def _check_comparable(a: DensityEstimator, b: DensityEstimator) -> None:
     """Refuse densities of different things: their difference would mean nothing."""
     import numpy as np
 
@@ -133,16 +157,15 @@ def _check_comparable(a: VAE, b: VAE) -> None:
         raise Failure("the two models can't be compared: they leave different constant columns out of the density")
 
 
-def _binarized(X: np.ndarray, vae: VAE) -> np.ndarray:
-    """Grey values drawn as 0 or 1 once, so that both models see the same."""
+def _binarized(X: Any, model: DensityEstimator) -> Any:
+    """Grey values drawn as 0 or 1 once, so that both models see the same; a frame stays one."""
     import numpy as np
 
-    schema = vae.schema_
+    schema = model.schema_
     if schema.binarize != "sample":
         return X
-    X = np.asarray(X)
     drawn = np.random.default_rng(BINARIZATION_SEED).random(X.shape, np.float32) * schema.grey_levels < X
-    return (drawn * schema.grey_levels).astype(X.dtype)
+    return (drawn * schema.grey_levels).astype(schema.dtype)
 
 
 def _warn_if_trained_on(dataset: Dataset, runs: list[str]) -> None:
@@ -177,20 +200,33 @@ def _progress(n_rows: int, n_importance: int, console: Console, name: str = "") 
 
 def _text(record: dict[str, Any], options: DataOptions) -> str:
     log_p = record["log_likelihood"]
-    rows = {
-        "data": f"{options.source}, {record['n']:,} rows",
-        "ELBO": _estimate(record["elbo"]),
-        "log p(x)": f"{_estimate(log_p)}  ({log_p['n_importance']:,} importance samples, {log_p['ess']:.0f} effective)",
-    }
+    rows = {"data": f"{options.source}, {record['n']:,} rows"}
+    rows["log p(x)"] = f"{_estimate(log_p)}  ({_how(log_p)})"
     if "bits_per_dim" in record:
         rows["bits/dim"] = short(record["bits_per_dim"])
-    rows["reconstruction"] = nats(record["reconstruction"])
-    n_latent = len(record["kl_per_dimension"])
-    rows["KL"] = f"{nats(record['kl'])}  ({record['active_units']} of {n_latent} latent variables are active)"
-    rows["KL of each"] = " ".join(f"{kl:.2f}" for kl in sorted(record["kl_per_dimension"], reverse=True))
+    if "elbo" in record:
+        rows |= _text_of_bound(record)
+    return f"{table(rows)}\n(means over rows, in nats, ± one standard error)"
+
+
+def _text_of_bound(record: dict[str, Any]) -> dict[str, str]:
+    kl = sorted(record["kl_per_dimension"], reverse=True)
+    rows = {
+        "ELBO": _estimate(record["elbo"]),
+        "reconstruction": nats(record["reconstruction"]),
+        "KL": f"{nats(record['kl'])}  ({record['active_units']} of {len(kl)} latent variables are active)",
+        "KL of each": " ".join(f"{part:.2f}" for part in kl),
+    }
     if "total_correlation" in record:
         rows["correlation"] = f"{nats(record['total_correlation'])} of the KL is total correlation"
-    return f"{table(rows)}\n(means over rows, in nats, ± one standard error)"
+    return rows
+
+
+def _how(log_likelihood: dict[str, Any]) -> str:
+    """How log p(x) was found."""
+    if "n_importance" not in log_likelihood:
+        return "exact"
+    return f"{log_likelihood['n_importance']:,} importance samples, {log_likelihood['ess']:.0f} effective"
 
 
 def _estimate(record: dict[str, Any]) -> str:
@@ -199,7 +235,7 @@ def _estimate(record: dict[str, Any]) -> str:
 
 def _text_of_two(record: dict[str, Any], options: DataOptions) -> str:
     first, second = record["runs"]
-    verdict = f"{record['better']} is better" if record["better"] else "within two standard errors of none"
+    verdict = f"{record['better']} is better" if record["better"] else "no clear difference"
     rows = {
         "data": f"{options.source}, {record['n']:,} rows",
         **{run: _estimate(log_p) for run, log_p in zip(record["runs"], record["log_likelihood"], strict=True)},

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     import numpy as np
 
     from lowerbound.data.readers import Dataset
-    from lowerbound.estimators.vae import VAE
+    from lowerbound.estimators.base import DensityEstimator
 
 ENDINGS = (".png", ".npy", ".csv")
 SHOWN = 20  # rows in a picture of reconstructions
@@ -59,10 +59,10 @@ def generate(
 ) -> None:
     """Draw new rows from the model in RUN: z from the prior, then x given z."""
     new_file(output, force)
-    vae = load(run)
-    _check_rows_fit(vae, output)
-    rows = vae.sample(n_rows, draw=not mean, random_state=random_state)
-    write_rows(output, vae, rows)
+    model = load(run)
+    _check_rows_fit(model, output)
+    rows = model.sample(n_rows, draw=not mean, random_state=random_state)
+    write_rows(output, model, rows)
     done(console, output, rows)
     console.suggest("evaluate", run, "DATA")
 
@@ -86,16 +86,17 @@ def reconstruct(
     A .png shows originals above their reconstructions.
     """
     new_file(output, force)
-    vae = load(run)
-    _check_rows_fit(vae, output)
+    model = load(run, "reconstruct")
+    _check_rows_fit(model, output)
     options = DataOptions(data, key, drop, label)
-    X = rows_of(options.read(), vae)
+    X = rows_of(options.read(), model)
     if output.suffix.lower() == ".png":
-        X = X[spread_over(len(X), n_rows)]
-    rows = vae.reconstruct(X)
-    write_rows(output, vae, rows, original=X)
+        places = spread_over(len(X), n_rows)
+        X = X.iloc[places] if hasattr(X, "iloc") else X[places]
+    rows = model.reconstruct(X)
+    write_rows(output, model, rows, original=X)
     done(console, output, rows)
-    console.suggest("encode", run, *options.words(), "-o", run / ("map.png" if vae.latent_dim_ > 1 else "codes.csv"))
+    console.suggest("encode", run, *options.words(), "-o", run / ("map.png" if model.latent_dim_ > 1 else "codes.csv"))
 
 
 @click.command(short_help="Give the codes of data, or a map of them.")
@@ -114,29 +115,32 @@ def encode(
     A .png is a map of two latent variables (those with the largest KL, if there are more), colored by label.
     """
     new_file(output, force)
-    vae = load(run)
+    model = load(run, "transform")
     options = DataOptions(data, key, drop, label)
     dataset = options.read()
-    X = rows_of(dataset, vae)
-    codes = vae.transform(X)
+    X = rows_of(dataset, model)
+    codes = model.transform(X)
     if output.suffix.lower() == ".png":
-        _write_map(output, vae, X, codes, dataset.labels)
+        _write_map(output, model, X, codes, dataset.labels)
     else:
-        names = list(vae.get_feature_names_out())
+        names = list(model.get_feature_names_out())
         labels = None if dataset.labels is None else {label or "label": dataset.labels}
         write_table(output, codes, names, labels)
     done(console, output, codes)
     console.suggest("evaluate", run, *options.words())
 
 
-def load(run: Path) -> VAE:
-    """The fitted model of a run."""
+def load(run: Path, able_to: str = "sample") -> Any:
+    """The fitted model of a run, or of a folder that ``save`` wrote, if it has a certain method."""
     import lowerbound
 
-    return lowerbound.load(run)
+    model = lowerbound.load(run)
+    if not hasattr(model, able_to):
+        raise Failure(f"{run} holds a {type(model).__name__}, which has no codes: it can be sampled and evaluated only")
+    return model
 
 
-def rows_of(dataset: Dataset, vae: VAE) -> Any:
+def rows_of(dataset: Dataset, model: DensityEstimator) -> Any:
     """The rows, with columns as the model knows them.
 
     Raises
@@ -146,10 +150,10 @@ def rows_of(dataset: Dataset, vae: VAE) -> Any:
     """
     import numpy as np
 
-    known = getattr(vae, "feature_names_in_", None)
+    known = getattr(model, "feature_names_in_", None)
     columns = getattr(dataset.X, "columns", None)
     if known is None or columns is None:
-        shape = vae.schema_.row_shape
+        shape = model.schema_.row_shape
         if dataset.X.shape[1:] != shape:
             raise Failure(
                 f"{dataset.source} has rows of shape {dataset.X.shape[1:]}, but the model was fitted to {shape}"
@@ -172,29 +176,29 @@ def spread_over(n_rows: int, n_wanted: int) -> np.ndarray:
     return np.linspace(0, n_rows - 1, min(n_rows, n_wanted)).round().astype(int)
 
 
-def _check_rows_fit(vae: VAE, path: Path) -> None:
+def _check_rows_fit(model: Any, path: Path) -> None:
     """Before any work: can rows be written to such a file?"""
     import numpy as np
 
     from lowerbound.tasks.pictures import as_images
 
-    ending, schema = path.suffix.lower(), vae.schema_
+    ending, schema = path.suffix.lower(), model.schema_
     if ending == ".png":
         as_images(schema, np.zeros((1, *schema.row_shape)))
     if ending == ".csv" and len(schema.row_shape) > 1:
         raise Failure(f"{path}: images don't go into a table: give a name that ends in .png or .npy")
 
 
-def write_rows(path: Path, vae: VAE, rows: np.ndarray, original: np.ndarray | None = None) -> None:
+def write_rows(path: Path, model: Any, rows: np.ndarray, original: np.ndarray | None = None) -> None:
     """Rows as the model gives them, by the ending of the file."""
     import numpy as np
 
     if path.suffix.lower() != ".png":
-        names = list(getattr(vae, "feature_names_in_", [f"x{i}" for i in range(rows[0].size)]))
+        names = list(getattr(model, "feature_names_in_", [f"x{i}" for i in range(rows[0].size)]))
         return write_table(path, rows, names)
     from lowerbound.tasks.pictures import above_one_another, as_images, pixel_range, save_grid, to_pixels
 
-    schema = vae.schema_
+    schema = model.schema_
     images = as_images(schema, rows)
     if original is None:
         return save_grid(to_pixels(images, *pixel_range(schema, images)), path)
@@ -219,15 +223,18 @@ def write_table(path: Path, rows: np.ndarray, names: list[str], labels: dict[str
     write_atomically(path, lambda temporary: frame.to_csv(temporary, index=False, float_format="%.9g"))
 
 
-def _write_map(path: Path, vae: VAE, X: np.ndarray, codes: np.ndarray, labels: np.ndarray | None) -> None:
+def _write_map(path: Path, model: Any, X: np.ndarray, codes: np.ndarray, labels: np.ndarray | None) -> None:
     from lowerbound.tasks.pictures import latent_map, save_map
 
-    if vae.latent_dim_ < 2:
+    if model.latent_dim_ < 2:
         raise Failure("a map needs two latent variables and the model has one: give a name that ends in .csv or .npy")
-    kl = vae.accounts(X).kl[:, : vae.latent_dim_].mean(0).numpy()
-    first, second = sorted(kl.argsort()[::-1][:2]) if vae.latent_dim_ > 2 else (0, 1)
-    names = [f"latent variable {i}  (KL {kl[i]:.1f} nats)" for i in (first, second)]
-    save_map(latent_map(codes[:, [first, second]], labels, names), path)
+    shown, notes = [0, 1], ["", ""]
+    if hasattr(model, "accounts"):
+        kl = model.accounts(X).kl[:, : model.latent_dim_].mean(0).numpy()
+        shown = sorted(kl.argsort()[-2:].tolist())
+        notes = [f"  (KL {kl[i]:.1f} nats)" for i in shown]
+    names = [f"latent variable {i}{note}" for i, note in zip(shown, notes, strict=True)]
+    save_map(latent_map(codes[:, shown], labels, names), path)
 
 
 def done(console: Console, path: Path, rows: np.ndarray) -> None:
