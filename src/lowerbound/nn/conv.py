@@ -36,7 +36,7 @@ def widths(channels: Sequence[int], n_grids: int) -> list[int]:
     return [channels[min(i, len(channels) - 1)] for i in range(n_grids)]
 
 
-def convolution(n_in: int, n_out: int, kernel_size: int, stride: int = 1) -> nn.Conv2d:
+def convolution(n_in: int, n_out: int, kernel_size: int, stride: int = 1) -> nn.Module:
     """A convolution, its weights not drawn yet, that keeps the size or divides it by ``stride``, rounding up."""
     return skip_init(nn.Conv2d, n_in, n_out, kernel_size, stride=stride, padding=kernel_size // 2)
 
@@ -77,8 +77,8 @@ class ConvEncoder(nn.Module):
     n_features_out : int
     channels : sequence of int
         Channels on every grid, from half the image's size downwards; the last one repeats.
-    generator : torch.Generator
-        The weights come from it.
+    generator : torch.Generator, optional
+        The weights come from it; by default from a new one, seeded as PyTorch seeds it.
     """
 
     def __init__(
@@ -96,8 +96,7 @@ class ConvEncoder(nn.Module):
         for n_in, n_out in pairwise(n):
             layers += [nn.SiLU(), convolution(n_in, n_out, 3, stride=2), *blocks(n_out)]
         top = skip_init(nn.Linear, n[-1] * math.prod(sizes[-1]), n_features_out)
-        self.layers = nn.Sequential(*layers, nn.SiLU(), nn.Flatten(), top).to(memory_format=torch.channels_last)
-        initialize_(self, generator)
+        self.layers = drawn(nn.Sequential(*layers, nn.SiLU(), nn.Flatten(), top), generator)
 
     def forward(self, x: Tensor) -> Tensor:
         """Down to the smallest grid, then all of it to features."""
@@ -117,8 +116,8 @@ class ConvDecoder(nn.Module):
         P.
     channels : sequence of int
         As in `ConvEncoder`, which it mirrors.
-    generator : torch.Generator
-        The weights come from it.
+    generator : torch.Generator, optional
+        The weights come from it; by default from a new one, seeded as PyTorch seeds it.
 
     Attributes
     ----------
@@ -146,9 +145,8 @@ class ConvDecoder(nn.Module):
         for (n_in, n_out), size in zip(pairwise(n), sizes[1:-1], strict=True):
             layers += [Doubling(n_in, n_out, 1, size), *blocks(n_out)]
         last = Doubling(n[-1], n_parameters * n_channels, 3, sizes[-1])
-        self.layers = nn.Sequential(*layers, last).to(memory_format=torch.channels_last)
+        self.layers = drawn(nn.Sequential(*layers, last), generator)
         self.bias = nn.Parameter(torch.zeros(n_parameters, *event_shape))
-        initialize_(self, generator)
 
     def forward(self, z: Tensor) -> Tensor:
         """Up from the smallest grid to the image."""
@@ -158,3 +156,9 @@ class ConvDecoder(nn.Module):
 def blocks(channels: int) -> list[nn.Module]:
     """The residual blocks of one grid."""
     return [Residual(channels) for _ in range(BLOCKS)]
+
+
+def drawn(layers: nn.Sequential, generator: torch.Generator | None) -> nn.Sequential:
+    """``layers`` with their weights drawn, in the memory format that is fast."""
+    initialize_(layers, generator or torch.Generator())
+    return layers.to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
