@@ -53,7 +53,7 @@ class Factorized(ExactEstimator):
     >>> from sklearn.datasets import load_iris
     >>> from lowerbound import Factorized
     >>> round(Factorized().fit(load_iris().data).score(load_iris().data), 3)
-    -4.928
+    -4.94
     """
 
     PARAMETERS = FACTORIZED_PARAMETERS

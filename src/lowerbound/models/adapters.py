@@ -265,7 +265,7 @@ def marginal_normal_log_prob(x: Tensor, mask: Tensor, mean: Tensor, covariance: 
         deviation = torch.where(mask, x - mean, 0.0).unsqueeze(-1)
         white = torch.linalg.solve_triangular(factor[which], deviation, upper=False).squeeze(-1)
     log_det = factor.diagonal(dim1=-2, dim2=-1).log().sum(-1)[which]  # ½ log |Σ_oo|
-    return -0.5 * (white.square().sum(-1) + LOG_2PI * mask.sum(-1)) - log_det
+    return -0.5 * (white.square().sum(-1) + LOG_2PI * mask.to(x.dtype).sum(-1)) - log_det
 
 
 def _observed_factor(patterns: Tensor, covariance: Tensor) -> Tensor:
