@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Protocol
+from typing import Literal, Protocol
 
 from torch import Tensor, nn
 
@@ -54,6 +54,7 @@ class LatentDistribution(Protocol):
     def log_prob(self, z: Tensor) -> Tensor: ...  # noqa: D102
     def rsample(self, shape: Sequence[int], noise: Noise) -> Tensor: ...  # noqa: D102
     def kl_to_standard_normal(self) -> Tensor: ...  # noqa: D102
+    def detach(self) -> LatentDistribution: ...  # noqa: D102
 
 
 class Posterior(Protocol):
@@ -77,6 +78,7 @@ class Draw:
     log_px: Tensor
     prior: Prior
     posterior: LatentDistribution
+    density: LatentDistribution  # the posterior that scores z: the same, or one whose parameters are held fixed
 
     @cached_property
     def log_pz(self) -> Tensor:
@@ -86,7 +88,7 @@ class Draw:
     @cached_property
     def log_qz(self) -> Tensor:
         """log q(z|x), shape (S, B)."""
-        return self.posterior.log_prob(self.z)
+        return self.density.log_prob(self.z)
 
     @cached_property
     def kl(self) -> Tensor:
@@ -116,12 +118,16 @@ class Objective:
         ``(Draw, ObjectiveState) → (B,)``: the loss of every row, in nats.
     samples : int
         S, how many z are drawn for each row.
+    gradient : {"pathwise", "score", "fixed_density"}
+        How the encoder's gradient reaches the loss: through z = g(φ, ε); through log q(z|x) alone, z being held
+        fixed; or through z alone, the parameters of log q being held fixed.
     warmup_steps : int
         Steps during which the loss is not yet what it is going to be.
     """
 
     loss: Callable[[Draw, ObjectiveState], Tensor]
     samples: int = 1
+    gradient: Literal["pathwise", "score", "fixed_density"] = "pathwise"
     warmup_steps: int = 0
 
 
@@ -157,7 +163,10 @@ class Model(nn.Module):
         """Draw ``objective.samples`` latent vectors for every row from the posterior and score x under each."""
         q = posterior(batch)
         z = q.rsample((objective.samples,), noise)
-        return Draw(z, self.log_px(batch, z), self.prior(), q)
+        if objective.gradient == "score":
+            z = z.detach()
+        density = q.detach() if objective.gradient == "fixed_density" else q
+        return Draw(z, self.log_px(batch, z), self.prior(), q, density)
 
 
 class NoLatents:
@@ -179,6 +188,10 @@ class NoLatents:
         """No groups, shape (B, 0)."""
         return self.mean
 
+    def detach(self) -> NoLatents:
+        """Itself: it has no parameters."""
+        return self
+
 
 class ExplicitModel(Model):
     """A model without latent variables: it supplies log p(x) itself, so every bound becomes the exact likelihood."""
@@ -195,4 +208,4 @@ class ExplicitModel(Model):
         """The exact log p(x), with latent terms of zero."""
         log_px = self.log_prob(batch)
         nothing = NoLatents(len(log_px), log_px)
-        return Draw(nothing.rsample((1,), noise), log_px[None], nothing, nothing)
+        return Draw(nothing.rsample((1,), noise), log_px[None], nothing, nothing, nothing)

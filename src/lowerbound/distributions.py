@@ -256,6 +256,10 @@ class DiagonalGaussian:
         """KL(q ‖ N(0, I)) of each dimension, ½[σ² + μ² − 1 − log σ²], shape (B, D)."""
         return 0.5 * (torch.expm1(2 * self.log_scale) + self.mean.square()) - self.log_scale
 
+    def detach(self) -> DiagonalGaussian:
+        """The same distribution, through whose parameters no gradient flows."""
+        return DiagonalGaussian(self.mean.detach(), self.log_scale.detach())
+
 
 @dataclass
 class FullGaussian:
@@ -290,6 +294,10 @@ class FullGaussian:
         marginal = 0.5 * (self.scale.square() + self.mean.square() - 1) - log_marginal
         total_correlation = log_marginal.sum(-1) - self._log_det()
         return torch.cat([marginal, total_correlation.unsqueeze(-1)], -1)
+
+    def detach(self) -> FullGaussian:
+        """The same distribution, through whose parameters no gradient flows."""
+        return FullGaussian(self.mean.detach(), self.scale_tril.detach())
 
     def _log_det(self) -> Tensor:
         return self.scale_tril.diagonal(dim1=-2, dim2=-1).log().sum(-1)

@@ -30,7 +30,7 @@ def elbo(n_samples: int = 1, kl_weight: float = 1.0, kl_warmup_steps: int = 0, f
         warmup = min(1.0, state.step / kl_warmup_steps) if kl_warmup_steps else 1.0
         return kl_weight * warmup * _at_least(draw.kl, free_bits) - draw.log_px.mean(0)
 
-    return Objective(loss, n_samples, kl_warmup_steps)
+    return Objective(loss, n_samples, warmup_steps=kl_warmup_steps)
 
 
 def _at_least(kl: Tensor, free_bits: float) -> Tensor:
