@@ -224,6 +224,15 @@ def test_force_writes_over_a_run_and_leaves_other_files(cli, table, tmp_path):
     assert (run / "notes.txt").read_text() == "mine"
 
 
+def test_force_takes_the_old_model_and_checkpoint_away(cli, table, tmp_path):
+    words = ("train", table, *TABLE_OPTIONS, "-o", tmp_path / "run", *TINY, "-q", "--force")
+    cli(*words, "--max-epochs", 1)
+    cli(*words, "--lr", "1e30", exit_code=1)
+    assert {path.name for path in (tmp_path / "run").rglob("*") if path.is_file()} == {
+        "config.toml", "environment.json", "history.jsonl",
+    }  # fmt: skip
+
+
 def test_nothing_is_written_when_the_data_or_the_parameters_are_wrong(cli, table, tmp_path):
     for words in (["nothing.csv"], [table], [table, *TABLE_OPTIONS, "--network", "conv"]):
         cli("train", *words, "-o", tmp_path / "run", exit_code=1)

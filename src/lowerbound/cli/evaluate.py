@@ -178,9 +178,7 @@ def _warn_if_trained_on(dataset: Dataset, runs: list[str]) -> None:
     digest = fingerprint(dataset)["sha256"]
     for run, trained_on in known.items():
         if trained_on == digest:
-            write_error(
-                f"warning: {run} was trained on these rows, so the numbers flatter it: take rows it has not seen"
-            )
+            write_error(f"warning: {run} was trained on these rows, so the numbers flatter it")
 
 
 @contextmanager
