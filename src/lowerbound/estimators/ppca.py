@@ -221,7 +221,7 @@ class PPCA(LinearEstimator):
         σ in the user's units.
     latent_dim_ : int
     n_iter_ : int
-        EM steps made; 0 for the closed form.
+        EM steps made; 1 for the closed form.
     converged_ : bool
     schema_ : Schema
     n_features_in_ : int
@@ -270,7 +270,7 @@ class PPCA(LinearEstimator):
             model.start(axes, make_generator(self.seed_, "em"))
             return self._ascend(model, rows, axes)
         model.maximum_likelihood(axes)
-        return em.Ascent([], 0, True)
+        return em.Ascent([], 1, True)
 
 
 class FactorAnalysis(LinearEstimator):
