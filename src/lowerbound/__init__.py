@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from lowerbound.estimators.base import CollapsedPosteriorWarning
     from lowerbound.estimators.factorized import Factorized
     from lowerbound.estimators.mixture import Mixture
+    from lowerbound.estimators.pixel_rnn import PixelRNN
     from lowerbound.estimators.ppca import PPCA, FactorAnalysis
     from lowerbound.estimators.saving import load
     from lowerbound.estimators.vae import VAE
@@ -26,6 +27,7 @@ _HOMES = {
     "Mixture": "estimators.mixture",
     "PPCA": "estimators.ppca",
     "FactorAnalysis": "estimators.ppca",
+    "PixelRNN": "estimators.pixel_rnn",
     "CollapsedPosteriorWarning": "estimators.base",
     "load": "estimators.saving",
     "Estimate": "evaluate",
@@ -41,8 +43,8 @@ _HOMES = {
 
 __all__ = [
     "PPCA", "VAE", "CollapsedPosteriorWarning", "ConstantFeatureWarning", "DataError", "Dataset", "Estimate",
-    "FactorAnalysis", "Factorized", "LikelihoodError", "Mixture", "SavedFileError", "TrainingError", "bits_per_dim",
-    "load", "read",
+    "FactorAnalysis", "Factorized", "LikelihoodError", "Mixture", "PixelRNN", "SavedFileError", "TrainingError",
+    "bits_per_dim", "load", "read",
 ]  # fmt: skip
 
 

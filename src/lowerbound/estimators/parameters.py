@@ -283,3 +283,29 @@ PPCA_PARAMETERS = _table(
     ),
     *(FACTOR_ANALYSIS_PARAMETERS[name] for name in ("image_shape", "min_scale", "tol", "max_iter", "random_state")),
 )
+
+PIXEL_RNN_PARAMETERS = _table(
+    Parameter("hidden_size", 64, "hidden units of each recurrent layer", (), int, 1),
+    Parameter(
+        "likelihood",
+        "auto",
+        "p of a feature given those before it; auto: by type and values of the data",
+        ("auto", "gaussian", "bernoulli", "categorical", "discretized_logistic"),
+    ),
+    "min_scale",
+    "binarize",
+    "image_shape",
+    "max_epochs",
+    "batch_size",
+    Parameter("lr", 4e-3, "highest learning rate of Adam", (), float, 0, open_low=True),
+    "lr_schedule",
+    "weight_decay",
+    "early_stopping",
+    "validation_fraction",
+    "n_iter_no_change",
+    "tol",
+    "warm_start",
+    "random_state",
+    "device",
+    "verbose",
+)

@@ -22,6 +22,7 @@ HOMES = {  # the only classes that a saved folder can name
     "Mixture": "lowerbound.estimators.mixture",
     "PPCA": "lowerbound.estimators.ppca",
     "FactorAnalysis": "lowerbound.estimators.ppca",
+    "PixelRNN": "lowerbound.estimators.pixel_rnn",
 }
 
 

@@ -1,0 +1,113 @@
+"""The chain rule, p(x) = Π_j p(x_j | x_<j): exact, with one step for every feature when x is drawn.
+
+Features are read in raster order: an image's rows from the top, each from left to right, the channels of a pixel one
+after another (van den Oord et al., 2016, arXiv:1601.06759, eqs. 1 and 2); a table's columns as they come.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from lowerbound.core import Batch, ExplicitModel
+from lowerbound.distributions import Likelihood, Noise, event_sum
+from lowerbound.nn.heads import LikelihoodHead
+from lowerbound.nn.recurrent import RasterGRU
+
+PASS_NUMBERS = 2**23  # hidden numbers, entries times H, that are computed together: bounds memory
+
+
+def to_grid(x: Tensor) -> Tensor:
+    """(B, C, H, W) → (B, H, W·C), channels innermost; (B, F) → (B, 1, F)."""
+    return x.movedim(1, -1).flatten(2) if x.ndim == 4 else x.unsqueeze(1)
+
+
+def from_grid(x: Tensor, event_shape: Sequence[int]) -> Tensor:
+    """The inverse of ``to_grid``: (B, R, L) → (B, *event)."""
+    return x.unflatten(2, (-1, event_shape[0])).movedim(-1, 1) if len(event_shape) == 3 else x.squeeze(1)
+
+
+class Autoregressive(ExplicitModel):
+    """log p(x) = Σ_j log p(x_j | x_<j).
+
+    The entries of a row that are missing must be its last ones: the others then have an exact density, because what
+    was not seen is summed out by leaving it out.
+
+    Parameters
+    ----------
+    network : RasterGRU
+        Its output for an entry depends on the entries before it only.
+    head : LikelihoodHead
+        Parameters of an entry to p(x_j | x_<j); the same for all entries.
+    counted : Tensor of bool, shape (*event)
+        False for constant features, which are in no density and read as 0.
+    log_unit : Tensor, shape (*event), optional
+        log of the user's units in one unit of x; None when x is discrete.
+    """
+
+    def __init__(
+        self, network: RasterGRU, head: LikelihoodHead, counted: Tensor, log_unit: Tensor | None = None
+    ) -> None:
+        super().__init__()
+        self.network, self.head = network, head
+        self.counted: Tensor
+        self.register_buffer("counted", counted, persistent=False)  # the schema keeps it
+        self.register_buffer("log_unit", log_unit)
+
+    def log_prob(self, batch: Batch) -> Tensor:
+        """log p(x) of the observed entries, in nats and the user's units, shape (B,).
+
+        Raises
+        ------
+        ValueError
+            If an entry is observed after one that is missing.
+        """
+        self._check_order(batch.mask)
+        x, mask = to_grid(torch.where(batch.mask, batch.x, 0.0)), to_grid(batch.mask)
+        n_rows = max(1, PASS_NUMBERS // (math.prod(x.shape[1:]) * self.network.hidden_size))
+        parts = zip(x.split(n_rows), mask.split(n_rows), strict=True)
+        log_p = torch.cat([event_sum(self.conditionals(x).log_prob(x), mask)[0] for x, mask in parts])
+        return log_p if self.log_unit is None else log_p - event_sum(self.log_unit, batch.mask)
+
+    def conditionals(self, x: Tensor) -> Likelihood:
+        """p(x_j | x_<j) of every entry of the grid ``x`` (B, R, L), with parameters of shape (1, B, R, L)."""
+        return self.head(self.network(x).movedim(-1, 1)[None])
+
+    @torch.no_grad()
+    def complete(self, batch: Batch, noise: Noise, *, draw: bool = True) -> Tensor:
+        """x with its missing last entries drawn from p(x_j | x_<j), one after the other, shape (B, *event).
+
+        With ``draw=False`` they are the means E[x_j | x_<j], each given the entries *drawn* before it: the mean of
+        such rows is that of draws, and they vary less.
+
+        Raises
+        ------
+        ValueError
+            If an entry is observed after one that is missing.
+        """
+        self._check_order(batch.mask)
+        x, missing = to_grid(torch.where(batch.mask, batch.x, 0.0)), to_grid(~batch.mask & self.counted)
+        shown = x.clone()
+        for r, l, raw in self.network.unroll(x):
+            p = self.head(raw[None, :, :, None])  # one entry for every row
+            x[:, r, l] = torch.where(missing[:, r, l], p.sample(noise)[0, :, 0], x[:, r, l])
+            shown[:, r, l] = x[:, r, l] if draw else torch.where(missing[:, r, l], p.mean[0, :, 0], x[:, r, l])
+        return from_grid(shown, self.counted.shape)
+
+    def sample(self, n: int, noise: Noise, *, draw: bool = True) -> Tensor:
+        """``n`` rows of which nothing is known, completed, shape (n, *event)."""
+        nothing = self.network.bias.new_zeros(n, *self.counted.shape)
+        return self.complete(
+            Batch(nothing, torch.zeros_like(nothing, dtype=torch.bool), torch.arange(n)), noise, draw=draw
+        )
+
+    def _check_order(self, mask: Tensor) -> None:
+        missing = to_grid(~mask & self.counted).flatten(1)
+        if (to_grid(mask).flatten(1) & (missing.cumsum(1) > 0)).any():
+            raise ValueError(
+                "an entry is observed after one that is missing: the chain rule reads features in order (images row by "
+                "row from the top), so only the last ones of a row can be left out"
+            )

@@ -1,0 +1,145 @@
+"""Recurrent networks that read a grid of entries in raster order and never look ahead."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from lowerbound.nn.initialization import linear
+
+PLACE_SIZE = 16  # learned numbers that say where an entry is
+LEVEL_SIZE = 8  # learned numbers, at most, that stand for a level of a category
+
+
+@torch.no_grad()
+def gru(n_in: int, n_hidden: int, generator: torch.Generator) -> nn.GRU:
+    """A gated recurrent unit (Cho et al., 2014, arXiv:1406.1078, eqs. 5 to 8), ``(N, T, n_in)`` in.
+
+    Input weights are drawn from U(±1/√n_in), the recurrent ones are orthogonal in each gate (Saxe et al., 2014,
+    arXiv:1312.6120), biases are zero.
+    """
+    layer = nn.GRU(n_in, n_hidden, batch_first=True, device="meta").to_empty(device="cpu")  # skip_init takes no GRU
+    weights = dict(layer.named_parameters())
+    bound = 1 / math.sqrt(n_in)
+    nn.init.uniform_(weights["weight_ih_l0"], -bound, bound, generator=generator)
+    for gate in weights["weight_hh_l0"].chunk(3):
+        nn.init.orthogonal_(gate, generator=generator)
+    nn.init.zeros_(weights["bias_ih_l0"])
+    nn.init.zeros_(weights["bias_hh_l0"])
+    return layer
+
+
+class Number(nn.Module):
+    """A real entry as a vector of one number: (*) → (*, 1)."""
+
+    size = 1
+
+    def forward(self, x: Tensor) -> Tensor:
+        """One more dimension."""
+        return x.unsqueeze(-1)
+
+
+class Level(nn.Module):
+    """A level 0, …, K − 1 as a learned vector: (*) → (*, V), with V = min(K, 8)."""
+
+    def __init__(self, n_levels: int, generator: torch.Generator) -> None:
+        super().__init__()
+        self.size = min(n_levels, LEVEL_SIZE)
+        self.vectors = nn.Parameter(torch.randn(n_levels, self.size, generator=generator))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """The vectors of the levels."""
+        return self.vectors[x.long()]
+
+
+class RasterGRU(nn.Module):
+    """θ for every entry from the entries before it: row by row, in a row from left to right.
+
+        s_r   = GRU(s_{r−1}, x_{r−1})                                    the rows above, each read whole
+        h_r,l = GRU(h_{r,l−1}, [x_{r,l−1}, x_{r−1, l−w … l+w}, e_{r,l}])    h_{r,−1} = tanh(A s_r)
+        θ_r,l = C h_{r,l} + b_{r,l}
+
+    with e_{r,l} learned for each place. θ_{r,l} depends on the entries before (r, l) in raster order and on no other.
+    When x is known all rows are run at once, so R + L steps follow upon each other and not R·L; drawing x takes
+    them all. A table is one row: s and the entries above are left out. The two levels are those of the Row LSTM (van
+    den Oord et al., 2016, arXiv:1601.06759, section 3.1) with a recurrence in place of its convolutions.
+
+    Parameters
+    ----------
+    grid_shape : (R, L)
+    n_parameters : int
+        P, the size of θ for an entry.
+    hidden_size : int
+        H, the size of s and h.
+    view : Number or Level
+        What is read of an entry, V numbers; or such a module after others.
+    reach : int
+        w.
+    generator : torch.Generator
+    """
+
+    def __init__(
+        self, grid_shape: tuple[int, int], n_parameters: int, hidden_size: int, view: nn.Module, reach: int,
+        generator: torch.Generator,
+    ) -> None:  # fmt: skip
+        super().__init__()
+        (n_rows, length), n_values = grid_shape, view(torch.zeros(1)).shape[-1]
+        self.view, self.hidden_size, self.reach = view, hidden_size, reach
+        n_around = (2 * reach + 1) * n_values if n_rows > 1 else 0
+        self.rows = gru(length * n_values, hidden_size, generator) if n_rows > 1 else None
+        self.start = linear(hidden_size, hidden_size, generator) if n_rows > 1 else None
+        self.within = gru(n_values + n_around + PLACE_SIZE, hidden_size, generator)
+        self.output = linear(hidden_size, n_parameters, generator)
+        self.place = nn.Parameter(torch.randn(n_rows, length, PLACE_SIZE, generator=generator))
+        self.bias = nn.Parameter(torch.zeros(n_rows, length, n_parameters))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(B, R, L) → θ, (B, R, L, P)."""
+        seen = self.view(x)  # (B, R, L, V)
+        left = F.pad(seen, (0, 0, 1, 0))[:, :, :-1]
+        above = F.pad(seen, (0, 0, 0, 0, 1, 0))[:, :-1]
+        start, around, _ = self._begin(above)
+        place = self.place.expand(len(x), *self.place.shape)
+        context = torch.cat([left, around, place], -1)
+        h, _ = self.within(context.flatten(0, 1), start.flatten(0, 1)[None])
+        return self.output(h).unflatten(0, x.shape[:2]) + self.bias
+
+    def unroll(self, x: Tensor) -> Iterator[tuple[int, int, Tensor]]:
+        """Yield (r, l, θ_{r,l}) in raster order, θ of shape (B, P).
+
+        Entry (r, l) of ``x`` (B, R, L) is read only after its θ was yielded, so the caller may write it in between.
+        """
+        n_rows, length, _ = self.place.shape
+        state = None
+        above = torch.zeros_like(self.view(x[:, :1]))
+        for r in range(n_rows):
+            start, around, state = self._begin(above, state)
+            h, left = start.transpose(0, 1), torch.zeros_like(above[:, :, 0])
+            for l in range(length):
+                place = self.place[r, l].expand(len(x), 1, -1)
+                out, h = self.within(torch.cat([left, around[:, :, l], place], -1), h.contiguous())
+                yield r, l, self.output(out[:, 0]) + self.bias[r, l]
+                left = self.view(x[:, r, l, None])
+            above = self.view(x[:, r, None])
+
+    def _begin(self, above: Tensor, state: Tensor | None = None) -> tuple[Tensor, Tensor, Tensor | None]:
+        """What n consecutive rows know before their first entry, from the rows above them (B, n, L, V).
+
+        Returns
+        -------
+        start : Tensor, shape (B, n, H)
+            h_{r,−1}.
+        around : Tensor, shape (B, n, L, (2w + 1)V)
+            x_{r−1, l−w … l+w} for every l.
+        state : Tensor, shape (1, B, H)
+            s of the last row.
+        """
+        if self.rows is None or self.start is None:
+            return above.new_zeros(*above.shape[:2], self.hidden_size), above[..., :0], None
+        s, state = self.rows(above.flatten(2), state)
+        around = F.pad(above, (0, 0, self.reach, self.reach)).unfold(2, 2 * self.reach + 1, 1).flatten(3)
+        return torch.tanh(self.start(s)), around, state
