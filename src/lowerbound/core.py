@@ -103,9 +103,18 @@ class Draw:
 
 @dataclass
 class ObjectiveState:
-    """What changes in training and is saved with a checkpoint."""
+    """What changes in training and is saved with a checkpoint, as JSON.
+
+    Attributes
+    ----------
+    step : int
+        Steps taken.
+    baseline : float or None
+        Running mean of the learning signal, for score-function gradients; None before the first step.
+    """
 
     step: int = 0
+    baseline: float | None = None
 
 
 @dataclass(frozen=True)
