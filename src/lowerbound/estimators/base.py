@@ -286,6 +286,8 @@ class LatentEstimator(GradientEstimator):
 
     FITTED = (*GradientEstimator.FITTED, "latent_dim_", "n_active_units_")
 
+    objective: str = "elbo"
+    gradient: str = "pathwise"
     n_samples: int
     kl_weight: float
     kl_warmup_steps: int
@@ -301,7 +303,9 @@ class LatentEstimator(GradientEstimator):
         return self.posterior_
 
     def _objective(self) -> Objective:
-        return objectives.elbo(self.n_samples, self.kl_weight, self.kl_warmup_steps, self.free_bits)
+        return objectives.make_objective(
+            self.objective, self.gradient, self.n_samples, self.kl_weight, self.kl_warmup_steps, self.free_bits
+        )
 
     def _finish(self, training: Training, rows: Rows):
         super()._finish(training, rows)

@@ -166,6 +166,18 @@ VAE_PARAMETERS: dict[str, Parameter] = {
             "make grey values 0 or 1: redrawn for every batch, or cut at one half",
             (None, "sample", "threshold"),
         ),
+        Parameter(
+            "objective",
+            "elbo",
+            "bound to raise: KL in closed form, KL from the draws, or importance-weighted over n_samples draws",
+            ("elbo", "elbo_sampled", "iwae"),
+        ),
+        Parameter(
+            "gradient",
+            "pathwise",
+            "estimator of the gradient; stl also with elbo_sampled, vimco and dreg with iwae alone",
+            ("pathwise", "score", "vimco", "stl", "dreg"),
+        ),
         Parameter("n_samples", 1, "latent draws for each row and step", (), int, 1),
         Parameter("kl_weight", 1.0, "weight of the KL term; 1 is the lower bound", (), float, 0),
         Parameter("kl_warmup_steps", 0, "steps over which the weight rises from 0", (), int, 0),

@@ -57,6 +57,14 @@ class VAE(ClassNamePrefixFeaturesOutMixin, TransformerMixin, LatentEstimator):
         Of q(z|x).
     binarize : {None, "sample", "threshold"}
         Grey values (uint8, or real in [0, 1]) become 0 or 1: redrawn as Bernoulli for every minibatch, or cut at ½.
+    objective : {"elbo", "elbo_sampled", "iwae"}
+        The bound that is raised: the ELBO with its KL in closed form or estimated from the draws, or the
+        importance-weighted bound over ``n_samples`` draws (Burda et al., 2016).
+    gradient : {"pathwise", "score", "vimco", "stl", "dreg"}
+        The estimator of its gradient: reparameterization; the score function, with the row's other draws as baseline
+        (a running mean if there are none); VIMCO ("iwae" with 2 draws or more); sticking the landing ("elbo_sampled";
+        biased for "iwae" with more than one draw); doubly reparameterized ("iwae").
+        ``lowerbound.diagnostics.gradient_variance`` compares them.
     n_samples : int
         Draws of z for each row and step.
     kl_weight : float
@@ -123,6 +131,7 @@ class VAE(ClassNamePrefixFeaturesOutMixin, TransformerMixin, LatentEstimator):
     def __init__(
         self, latent_dim="auto", *, network="auto", hidden_layer_sizes=(200, 200), activation="silu", likelihood="auto",
         scale="auto", min_scale=0.01, standardize="auto", image_shape=None, covariance="diagonal", binarize=None,
+        objective="elbo", gradient="pathwise",
         n_samples=1, kl_weight=1.0, kl_warmup_steps=0, free_bits=0.0, max_epochs="auto", batch_size="auto", lr=1e-3,
         lr_schedule="cosine", weight_decay=0.0, early_stopping=True, validation_fraction=0.1, n_iter_no_change=20,
         tol=0.0, warm_start=False, random_state=None, device="auto", verbose=0,
@@ -138,6 +147,8 @@ class VAE(ClassNamePrefixFeaturesOutMixin, TransformerMixin, LatentEstimator):
         self.image_shape = image_shape
         self.covariance = covariance
         self.binarize = binarize
+        self.objective = objective
+        self.gradient = gradient
         self.n_samples = n_samples
         self.kl_weight = kl_weight
         self.kl_warmup_steps = kl_warmup_steps
