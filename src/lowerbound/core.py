@@ -58,9 +58,9 @@ class LatentDistribution(Protocol):
 
 
 class Posterior(Protocol):
-    """Called with a batch, returns q(z|x) for its rows."""
+    """Called with a batch (and noise, for posteriors that are drawn), returns q(z|x) for its rows."""
 
-    def __call__(self, batch: Batch, /) -> LatentDistribution: ...  # noqa: D102
+    def __call__(self, batch: Batch, noise: Noise | None = None, /) -> LatentDistribution: ...  # noqa: D102
 
 
 @dataclass
@@ -170,7 +170,7 @@ class Model(nn.Module):
 
     def draw(self, batch: Batch, posterior: Posterior, objective: Objective, noise: Noise) -> Draw:
         """Draw ``objective.samples`` latent vectors for every row from the posterior and score x under each."""
-        q = posterior(batch)
+        q = posterior(batch, noise)
         z = q.rsample((objective.samples,), noise)
         if objective.gradient == "score":
             z = z.detach()

@@ -149,12 +149,12 @@ def importance_weighted(
     log_p, ess = [], []
     with evaluating(model, posterior):  # type: ignore[arg-type]
         for batch in data.batches(n_rows, noise):
-            q = posterior(batch)
+            q = posterior(batch, noise)
             log_sum = torch.full((len(batch.x),), -math.inf, dtype=torch.float64, device=batch.x.device)
             log_sum_of_squares = log_sum.clone()
             for first in range(0, n_importance, chunk):
                 objective = Objective(_no_loss, min(chunk, n_importance - first))
-                log_w = model.draw(batch, lambda _, q=q: q, objective, noise).log_w.double()
+                log_w = model.draw(batch, lambda *_, q=q: q, objective, noise).log_w.double()
                 log_sum = torch.logaddexp(log_sum, log_w.logsumexp(0))
                 log_sum_of_squares = torch.logaddexp(log_sum_of_squares, (2 * log_w).logsumexp(0))
                 progress(len(batch.x) * len(log_w) / n_importance)

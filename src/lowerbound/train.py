@@ -14,6 +14,7 @@ from lowerbound.data.batches import Rows
 from lowerbound.distributions import Noise, make_generator
 from lowerbound.evaluate import EVALUATION_BATCH, evaluating
 
+ROW_RATE = 20.0
 LR_WARMUP = 0.05  # part of the steps in which the learning rate of the cosine schedule rises
 
 
@@ -90,9 +91,7 @@ class Training:
         self.model, self.posterior, self.objective, self.settings = model, posterior, objective, settings
         self.seed, self.device = seed, device
         self.modules = nn.ModuleDict({"model": model, "posterior": posterior}).to(device)
-        self.optimizer = torch.optim.AdamW(
-            self.modules.parameters(), lr=settings.lr, weight_decay=settings.weight_decay, fused=True
-        )
+        self.optimizers = _optimizers(self.modules, settings)
         self.order = make_generator(seed, "order")
         self.noise = Noise(make_generator(seed, "noise", device))
         self.progress = Progress()
@@ -109,11 +108,11 @@ class Training:
 
     def step(self, draw: Draw, lr: float) -> None:
         """One step of the optimizer down the objective's loss."""
-        for group in self.optimizer.param_groups:
-            group["lr"] = lr
         self.objective.loss(draw, self.progress.objective).mean().backward()
-        self.optimizer.step()
-        self.optimizer.zero_grad()
+        for optimizer, factor in self.optimizers:
+            optimizer.param_groups[0]["lr"] = lr * factor
+            optimizer.step()
+            optimizer.zero_grad()
         self.progress.objective.step += 1
 
     def judge(self, bound: float) -> None:
@@ -137,8 +136,9 @@ class Training:
         """Everything a checkpoint holds: tensors, and what JSON can hold."""
         tensors = {f"weights.{k}": v for k, v in self.modules.state_dict().items()}
         tensors |= {f"best.{k}": v for k, v in (self.best_weights or {}).items()}
-        for i, slots in self.optimizer.state_dict()["state"].items():
-            tensors |= {f"optimizer.{i}.{name}": value for name, value in slots.items()}
+        for k, (optimizer, _) in enumerate(self.optimizers):
+            for i, slots in optimizer.state_dict()["state"].items():
+                tensors |= {f"optimizer.{k}.{i}.{name}": torch.as_tensor(value) for name, value in slots.items()}
         tensors |= {
             "generator.order": self.order.get_state(),
             "generator.noise": self.noise.generator.get_state(),
@@ -153,15 +153,27 @@ class Training:
         """Continue from what ``state`` gave."""
         self.modules.load_state_dict(_with_prefix(tensors, "weights."))
         self.best_weights = _with_prefix(tensors, "best.") or None
-        slots: dict[int, dict[str, Tensor]] = {}
-        for key, value in _with_prefix(tensors, "optimizer.").items():
-            index, name = key.split(".", 1)
-            slots.setdefault(int(index), {})[name] = value
-        self.optimizer.load_state_dict({**self.optimizer.state_dict(), "state": slots})
+        for k, (optimizer, _) in enumerate(self.optimizers):
+            slots: dict[int, dict[str, Tensor]] = {}
+            for key, value in _with_prefix(tensors, f"optimizer.{k}.").items():
+                index, name = key.split(".", 1)
+                slots.setdefault(int(index), {})[name] = value
+            optimizer.load_state_dict({**optimizer.state_dict(), "state": slots})
         self.order.set_state(tensors["generator.order"])
         self.noise.generator.set_state(tensors["generator.noise"])
         saved = metadata["progress"]
         self.progress = Progress(**{**saved, "objective": ObjectiveState(**saved["objective"])})
+
+
+def _optimizers(modules: nn.Module, settings: Settings) -> list[tuple[torch.optim.Optimizer, float]]:
+    """AdamW for the networks, and where rows have numbers of their own, an Adam that moves only those of the batch.
+
+    A row's own numbers are met once an epoch, so their learning rate is ``ROW_RATE`` times as high.
+    """
+    rows = [table.weight for table in modules.modules() if isinstance(table, nn.Embedding) and table.sparse]
+    others = [p for p in modules.parameters() if all(p is not row for row in rows)]
+    adamw = torch.optim.AdamW(others, lr=settings.lr, weight_decay=settings.weight_decay, fused=True)
+    return [(adamw, 1.0), *([(torch.optim.SparseAdam(rows, lr=settings.lr), ROW_RATE)] if rows else [])]
 
 
 def _with_prefix(tensors: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:
@@ -202,13 +214,15 @@ def _record(training: Training, means: Tensor, validation: Rows | None) -> dict:
     """The epoch in numbers (nats a row); judges the weights by the validation bound."""
     progress = training.progress
     reconstruction, kl = means.tolist()
-    if not math.isfinite(reconstruction + kl):
+    has_bound = not math.isnan(kl)  # draws of a Markov chain have none
+    if not math.isfinite(reconstruction) or (has_bound and not math.isfinite(kl)):
         raise TrainingError(
             f"the loss is not finite in epoch {progress.epoch} (reconstruction {reconstruction:g}, KL {kl:g}): "
             f"lower the learning rate (lr={training.settings.lr:g}), or look for extreme values in the data"
         )
-    record = {"epoch": progress.epoch, "step": progress.objective.step, "elbo": reconstruction - kl}
-    record |= {"reconstruction": reconstruction, "kl": kl, "validation_elbo": None}
+    record: dict[str, float | None] = {"epoch": progress.epoch, "step": progress.objective.step}
+    record["elbo"] = reconstruction - kl if has_bound else None
+    record |= {"reconstruction": reconstruction, "kl": kl if has_bound else None, "validation_elbo": None}
     if validation is not None:
         record["validation_elbo"], bound = _validate(training, validation)
         training.judge(bound)
@@ -220,9 +234,10 @@ def _validate(training: Training, validation: Rows) -> tuple[float, float]:
     noise = Noise(make_generator(training.seed, "validation", training.device))
     finished = ObjectiveState(step=max(training.progress.objective.step, training.objective.warmup_steps))
     totals = torch.zeros(2, dtype=torch.float64, device=training.device)
+    posterior = getattr(training.posterior, "new_rows", training.posterior)
     with evaluating(training.modules):
         for batch in validation.batches(EVALUATION_BATCH, noise):
-            draw = training.model.draw(batch, training.posterior, training.objective, noise)
+            draw = training.model.draw(batch, posterior, training.objective, noise)
             elbo = draw.log_px.mean(0) - draw.kl.sum(-1)
             totals += torch.stack([elbo.sum(), -training.objective.loss(draw, finished).sum()])
     elbo, bound = (totals / len(validation)).tolist()

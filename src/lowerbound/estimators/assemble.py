@@ -11,7 +11,8 @@ from torch import Tensor, nn
 
 from lowerbound.data.schema import Schema
 from lowerbound.distributions import DiscretizedLogistic
-from lowerbound.inference.posteriors import Amortized
+from lowerbound.inference.mcmc import Chains
+from lowerbound.inference.posteriors import Amortized, MeanField, Prior, Refined, Shared
 from lowerbound.models.latent import Decoder, Encoder, LatentModel, OwnDecoder, OwnEncoder
 from lowerbound.nn.conv import ConvDecoder, ConvEncoder
 from lowerbound.nn.heads import (
@@ -64,6 +65,25 @@ def assemble(
     return model, Amortized(Encoder(inputs, encoder, posterior_head))
 
 
+def choose_posterior(inference: str, model: LatentModel, amortized: Amortized, n_steps: int) -> nn.Module:
+    """q(z|x) for rows that were not fitted: the encoder's, one for all, or one that is searched for each row."""
+    if inference == "amortized":
+        return amortized
+    if inference == "shared":
+        return Shared(model.latent_dim)
+    start = amortized if inference == "refined" else Prior(model.latent_dim)
+    return Refined(start, model.log_px, n_steps)
+
+
+def training_posterior(inference: str, model: LatentModel, posterior: nn.Module, n_rows: int) -> nn.Module:
+    """q(z|x) for the rows that are fitted, some of which have numbers or a chain of their own."""
+    if inference == "mean_field":
+        return MeanField(n_rows, model.latent_dim, posterior)
+    if inference == "mcem":
+        return Chains(n_rows, model.latent_dim, model.log_joint, posterior)
+    return posterior
+
+
 def choose_network(schema: Schema, network: str) -> str:
     """What ``"auto"`` stands for."""
     if network == "conv" and not schema.is_image:
@@ -93,13 +113,13 @@ def _networks(
     latent_dim = posterior_head.latent_dim
     if not isinstance(network, str):
         encoder, decoder = network
-        return OwnEncoder(encoder, seen, n_features, generator), OwnDecoder(
-            decoder, latent_dim, schema.event_shape, n_parameters
-        )
+        own_encoder = OwnEncoder(encoder, seen, n_features, generator)
+        return own_encoder, OwnDecoder(decoder, latent_dim, schema.event_shape, n_parameters)
     if choose_network(schema, network) == "conv":
+        channels, height, width = schema.event_shape
         return (
-            ConvEncoder(tuple(seen.shape[1:]), n_features, generator=generator),
-            ConvDecoder(latent_dim, schema.event_shape, n_parameters, generator=generator),
+            ConvEncoder((seen.shape[1], height, width), n_features, generator=generator),
+            ConvDecoder(latent_dim, (channels, height, width), n_parameters, generator=generator),
         )
     hidden: Sequence[int] = tuple(parameters["hidden_layer_sizes"])
     return (

@@ -27,6 +27,7 @@ from lowerbound.estimators.parameters import Parameter
 from lowerbound.estimators.progress import ProgressWatch
 from lowerbound.evaluate import Estimate, accounts, exact_log_prob, mean_over_rows
 from lowerbound.inference import objectives
+from lowerbound.models.latent import LatentModel
 from lowerbound.tasks import generate
 from lowerbound.train import Settings, Training, Watch, fit
 
@@ -187,8 +188,8 @@ class GradientEstimator(DensityEstimator):
     warm_start: bool
     verbose: int
 
-    def _posterior(self) -> nn.Module:
-        """q(z|x); a model without latent variables needs none."""
+    def _posterior(self, n_rows: int) -> nn.Module:
+        """q(z|x) for ``n_rows`` rows to be fitted; a model without latent variables needs none."""
         return nn.Identity()
 
     def _objective(self) -> Objective:
@@ -268,7 +269,7 @@ class GradientEstimator(DensityEstimator):
         for name in ("lr", "lr_schedule", "weight_decay", "early_stopping", "n_iter_no_change", "tol"):
             chosen[name] = getattr(self, name)
         settings = Settings(**(chosen | overrides))
-        return Training(self.model_, self._posterior(), self._objective(), settings, self.seed_, self._device())
+        return Training(self.model_, self._posterior(n_rows), self._objective(), settings, self.seed_, self._device())
 
     def _finish(self, training: Training, rows: Rows):
         self.history_ = training.progress.history
@@ -293,13 +294,14 @@ class LatentEstimator(GradientEstimator):
     kl_warmup_steps: int
     free_bits: float
 
+    model_: LatentModel
     posterior_: nn.Module
     latent_dim_: int
 
     def _modules(self) -> dict[str, nn.Module]:
         return {"model": self.model_, "posterior": self.posterior_}
 
-    def _posterior(self) -> nn.Module:
+    def _posterior(self, n_rows: int) -> nn.Module:
         return self.posterior_
 
     def _objective(self) -> Objective:

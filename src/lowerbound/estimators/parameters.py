@@ -167,6 +167,13 @@ VAE_PARAMETERS: dict[str, Parameter] = {
             (None, "sample", "threshold"),
         ),
         Parameter(
+            "inference",
+            "amortized",
+            "where q(z|x) comes from: encoder, encoder and climb, numbers of each row's own, one q, Markov chains",
+            ("amortized", "refined", "mean_field", "shared", "mcem"),
+        ),
+        Parameter("n_refinement_steps", 100, "steps of the climb of a row's own bound", (), int, 0),
+        Parameter(
             "objective",
             "elbo",
             "bound to raise: KL in closed form, KL from the draws, or importance-weighted over n_samples draws",
@@ -320,4 +327,30 @@ PIXEL_RNN_PARAMETERS = _table(
     "random_state",
     "device",
     "verbose",
+)
+
+RBM_PARAMETERS = _table(
+    Parameter("n_hidden", 128, "hidden units", (), int, 1),
+    Parameter(
+        "binarize",
+        None,
+        "make values 0 or 1: redrawn for every batch, cut at one half, or cut at each feature's mean",
+        (None, "sample", "threshold", "mean"),
+    ),
+    Parameter("method", "pcd", "where Gibbs chains start: from where they were, or from the data", ("pcd", "cd")),
+    Parameter("n_gibbs_steps", 1, "k, steps of the chains for each step of learning", (), int, 1),
+    Parameter(
+        "max_epochs", "auto", "passes over the data; auto: about 10,000 steps, from 10 to 200", ("auto",), int, 1
+    ),
+    Parameter("batch_size", 64, "rows in a step, and persistent chains", (), int, 1),
+    Parameter("lr", 0.05, "learning rate at the start; it falls linearly to 0", (), float, 0, open_low=True),
+    Parameter("momentum", 0.5, "part of the last step that is kept in the next", (), float, 0, 0.999),
+    Parameter("weight_decay", 1e-4, "pull of the weights towards 0", (), float, 0),
+    Parameter("validation_fraction", 0.0, "part of the rows held out to watch for overfitting", (), float, 0, 0.9),
+    Parameter("n_chains", 100, "chains of annealed importance sampling, for log Z", (), int, 2),
+    Parameter("n_temperatures", 1000, "steps of each, from independent units to the model", (), int, 1),
+    Parameter("burn_in", 1000, "Gibbs steps before a draw", (), int, 1),
+    "random_state",
+    "device",
+    Parameter("verbose", 0, "1: one line an epoch", (), int, 0),
 )

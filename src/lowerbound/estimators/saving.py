@@ -23,6 +23,7 @@ HOMES = {  # the only classes that a saved folder can name
     "PPCA": "lowerbound.estimators.ppca",
     "FactorAnalysis": "lowerbound.estimators.ppca",
     "PixelRNN": "lowerbound.estimators.pixel_rnn",
+    "RBM": "lowerbound.estimators.rbm",
 }
 
 

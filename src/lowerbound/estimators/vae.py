@@ -10,13 +10,14 @@ from sklearn.base import ClassNamePrefixFeaturesOutMixin, TransformerMixin
 from sklearn.utils.validation import check_is_fitted
 from torch import nn
 
-from lowerbound.core import Model
+from lowerbound.core import Model, Objective
 from lowerbound.data.batches import Rows
 from lowerbound.distributions import Noise
-from lowerbound.estimators.assemble import assemble, choose_latent_dim
+from lowerbound.estimators.assemble import assemble, choose_latent_dim, choose_posterior, training_posterior
 from lowerbound.estimators.base import LatentEstimator
 from lowerbound.estimators.parameters import VAE_PARAMETERS
 from lowerbound.evaluate import Accounts, Estimate, accounts, importance_weighted, mean_over_rows
+from lowerbound.inference.mcmc import complete_data
 from lowerbound.tasks import generate, represent
 
 
@@ -57,6 +58,12 @@ class VAE(ClassNamePrefixFeaturesOutMixin, TransformerMixin, LatentEstimator):
         Of q(z|x).
     binarize : {None, "sample", "threshold"}
         Grey values (uint8, or real in [0, 1]) become 0 or 1: redrawn as Bernoulli for every minibatch, or cut at ½.
+    inference : {"amortized", "refined", "mean_field", "shared", "mcem"}
+        Where q(z|x) comes from: an encoder; the encoder and then a climb of each row's own bound; numbers m and s of
+        every row's own, with no encoder; one q for all rows; or a Markov chain for every row (Monte-Carlo EM). Rows
+        that were not fitted get theirs by a climb from the prior under "mean_field" and "mcem".
+    n_refinement_steps : int
+        Steps of that climb.
     objective : {"elbo", "elbo_sampled", "iwae"}
         The bound that is raised: the ELBO with its KL in closed form or estimated from the draws, or the
         importance-weighted bound over ``n_samples`` draws (Burda et al., 2016).
@@ -131,6 +138,7 @@ class VAE(ClassNamePrefixFeaturesOutMixin, TransformerMixin, LatentEstimator):
     def __init__(
         self, latent_dim="auto", *, network="auto", hidden_layer_sizes=(200, 200), activation="silu", likelihood="auto",
         scale="auto", min_scale=0.01, standardize="auto", image_shape=None, covariance="diagonal", binarize=None,
+        inference="amortized", n_refinement_steps=100,
         objective="elbo", gradient="pathwise",
         n_samples=1, kl_weight=1.0, kl_warmup_steps=0, free_bits=0.0, max_epochs="auto", batch_size="auto", lr=1e-3,
         lr_schedule="cosine", weight_decay=0.0, early_stopping=True, validation_fraction=0.1, n_iter_no_change=20,
@@ -147,6 +155,8 @@ class VAE(ClassNamePrefixFeaturesOutMixin, TransformerMixin, LatentEstimator):
         self.image_shape = image_shape
         self.covariance = covariance
         self.binarize = binarize
+        self.inference = inference
+        self.n_refinement_steps = n_refinement_steps
         self.objective = objective
         self.gradient = gradient
         self.n_samples = n_samples
@@ -176,7 +186,16 @@ class VAE(ClassNamePrefixFeaturesOutMixin, TransformerMixin, LatentEstimator):
 
     def _assemble(self, generator: torch.Generator) -> None:
         self.latent_dim_ = choose_latent_dim(self.schema_, self.latent_dim)
-        self.model_, self.posterior_ = assemble(self.schema_, self.get_params(deep=False), self.latent_dim_, generator)
+        self.model_, amortized = assemble(self.schema_, self.get_params(deep=False), self.latent_dim_, generator)
+        self.posterior_ = choose_posterior(self.inference, self.model_, amortized, self.n_refinement_steps)
+
+    def _objective(self) -> Objective:
+        if self.inference == "mcem":
+            return complete_data()
+        return super()._objective()
+
+    def _posterior(self, n_rows: int) -> nn.Module:
+        return training_posterior(self.inference, self.model_, self.posterior_, n_rows)
 
     @property
     def _n_features_out(self) -> int:
@@ -186,8 +205,8 @@ class VAE(ClassNamePrefixFeaturesOutMixin, TransformerMixin, LatentEstimator):
         """Everything in float64, with one noise for all rows: a row's number depends on that row alone."""
         check_is_fitted(self)
         X = self._validate(X)
-        model, posterior = copy.deepcopy(self.model_).double(), copy.deepcopy(self.posterior_).double()
-        return model, posterior, self._rows(X, torch.float64), self._noise("evaluation", shared=True)
+        model, posterior = copy.deepcopy((self.model_, self.posterior_))  # together: a posterior may climb the model
+        return model.double(), posterior.double(), self._rows(X, torch.float64), self._noise("evaluation", shared=True)
 
     # representing
 

@@ -1,10 +1,20 @@
-"""Ways to get q(z|x) for the rows of a batch."""
+"""Ways to get q(z|x) for the rows of a batch: one encoder, numbers of every row's own, or one for all.
+
+A posterior that keeps something for every training row has ``new_rows``, the posterior for rows it has not seen.
+"""
 
 from __future__ import annotations
 
-from torch import nn
+from collections.abc import Callable
+
+import torch
+from torch import Tensor, nn
+from torch.nn.utils import skip_init
 
 from lowerbound.core import Batch, LatentDistribution
+from lowerbound.distributions import DiagonalGaussian, Noise, make_generator
+
+LogLikelihood = Callable[[Batch, Tensor], Tensor]  # (batch, z of shape (S, B, D)) → (S, B)
 
 
 class Amortized(nn.Module):
@@ -14,6 +24,105 @@ class Amortized(nn.Module):
         super().__init__()
         self.encoder = encoder
 
-    def forward(self, batch: Batch) -> LatentDistribution:
+    def forward(self, batch: Batch, noise: Noise | None = None) -> LatentDistribution:
         """The encoder reads ``batch.x``."""
         return self.encoder(batch.x)
+
+
+class Shared(nn.Module):
+    """One q(z) for all rows, whatever x: too restrictive, and the ladder shows it."""
+
+    def __init__(self, latent_dim: int) -> None:
+        super().__init__()
+        self.mean = nn.Parameter(torch.zeros(latent_dim))
+        self.log_scale = nn.Parameter(torch.zeros(latent_dim))
+
+    def forward(self, batch: Batch, noise: Noise | None = None) -> DiagonalGaussian:
+        """The same mean and scale for each of the B rows."""
+        shape = (len(batch.x), len(self.mean))
+        return DiagonalGaussian(self.mean.expand(shape), self.log_scale.expand(shape))
+
+
+class Prior(nn.Module):
+    """q(z|x) = N(0, I): where a search for a better one starts."""
+
+    def __init__(self, latent_dim: int) -> None:
+        super().__init__()
+        self.latent_dim = latent_dim
+
+    def forward(self, batch: Batch, noise: Noise | None = None) -> DiagonalGaussian:
+        """Zeros for every row."""
+        zeros = batch.x.new_zeros(len(batch.x), self.latent_dim)
+        return DiagonalGaussian(zeros, zeros)
+
+
+class Refined(nn.Module):
+    """Start from another posterior and climb each row's own bound, by Adam on its m and log s.
+
+    In training the starting posterior gets its gradient at the refined point (a semi-amortized posterior to first
+    order; Kim et al., 2018, arXiv:1802.02550). The climb's noise is seeded and shared by all rows, so that a row's
+    posterior depends on that row alone.
+
+    Parameters
+    ----------
+    start : Module
+        Called with a batch, gives a diagonal Gaussian.
+    log_likelihood : callable
+        log p(x|z) of the model, ``(batch, z) → (S, B)``; usually ``model.log_px``.
+    n_steps : int
+        Steps of Adam.
+    """
+
+    N_SAMPLES = 4
+
+    def __init__(self, start: nn.Module, log_likelihood: LogLikelihood, n_steps: int, lr: float = 0.05) -> None:
+        super().__init__()
+        self.start, self.log_likelihood, self.n_steps, self.lr = start, log_likelihood, n_steps, lr
+
+    def forward(self, batch: Batch, noise: Noise | None = None) -> DiagonalGaussian:
+        """The start, moved to where ``n_steps`` lead."""
+        q = self.start(batch, noise)
+        initial = q.mean, q.log_scale.expand_as(q.mean)
+        refined = self._climb(batch, *(t.detach().clone() for t in initial))
+        mean, log_scale = (a + (b - a).detach() for a, b in zip(initial, refined, strict=True))
+        return DiagonalGaussian(mean, log_scale)
+
+    @torch.enable_grad()
+    def _climb(self, batch: Batch, mean: Tensor, log_scale: Tensor) -> tuple[Tensor, Tensor]:
+        """Maximize E_q log p(x|z) − KL(q ‖ N(0, I)) of every row."""
+        parameters = [mean.requires_grad_(), log_scale.requires_grad_()]
+        optimizer = torch.optim.Adam(parameters, lr=self.lr)
+        noise = Noise(make_generator(0, "refine", mean.device), shared=True)
+        for step in range(self.n_steps):
+            for group in optimizer.param_groups:
+                group["lr"] = self.lr * (1 - step / self.n_steps)
+            q = DiagonalGaussian(mean, log_scale)
+            log_px = self.log_likelihood(batch, q.rsample((self.N_SAMPLES,), noise)).mean(0)
+            loss = (q.kl_to_standard_normal().sum(-1) - log_px).sum()
+            for parameter, gradient in zip(parameters, torch.autograd.grad(loss, parameters), strict=True):
+                parameter.grad = gradient
+            optimizer.step()
+        return mean.detach(), log_scale.detach()
+
+
+class MeanField(nn.Module):
+    """m_i and s_i for every training row, with no encoder (stochastic variational inference).
+
+    Their gradients are sparse: a row that is not in the batch doesn't move.
+    """
+
+    def __init__(self, n_rows: int, latent_dim: int, new_rows: nn.Module) -> None:
+        super().__init__()
+        self.mean, self.log_scale = (_table(n_rows, latent_dim) for _ in range(2))
+        self.new_rows = new_rows
+
+    def forward(self, batch: Batch, noise: Noise | None = None) -> DiagonalGaussian:
+        """Looked up by ``batch.index``."""
+        index = batch.index.to(self.mean.weight.device)
+        return DiagonalGaussian(self.mean(index), self.log_scale(index))
+
+
+def _table(n_rows: int, width: int) -> nn.Embedding:
+    table = skip_init(nn.Embedding, n_rows, width, sparse=True)
+    nn.init.zeros_(table.weight)  # type: ignore[arg-type]
+    return table  # type: ignore[return-value]

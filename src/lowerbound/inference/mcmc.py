@@ -1,0 +1,163 @@
+"""Hamiltonian Monte Carlo over the rows of a batch, and the posterior that is a chain for every row."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from lowerbound.core import Batch, Draw, Objective, ObjectiveState
+from lowerbound.distributions import Noise
+
+TARGET_ACCEPTANCE = 0.75
+ADAPTATION = 0.05  # how fast the logarithm of the step size follows the acceptance
+MAX_STEP_SIZE = 1.0
+
+
+@torch.enable_grad()
+def _gradient(log_density: Callable[[Tensor], Tensor], z: Tensor) -> tuple[Tensor, Tensor]:
+    """log p and its gradient at z, shapes (B,) and (B, D)."""
+    z = z.detach().requires_grad_()
+    log_p = log_density(z)
+    return log_p.detach(), torch.autograd.grad(log_p.sum(), z)[0]
+
+
+def hmc(
+    log_density: Callable[[Tensor], Tensor], z: Tensor, step_size: float | Tensor, n_leapfrog: int, noise: Noise
+) -> tuple[Tensor, Tensor]:
+    """One transition of Hamiltonian Monte Carlo for every row, which leaves p invariant.
+
+    Leapfrog steps of (z, v) under H = −log p(z) + ½‖v‖², then a Metropolis test (Duane et al., 1987; Neal, 2011,
+    arXiv:1206.1901, section 5.3.2).
+
+    Parameters
+    ----------
+    log_density : callable
+        log p(z) up to a constant, ``(B, D) → (B,)``.
+    z : Tensor, shape (B, D)
+    step_size : float or Tensor
+        Broadcastable to z.
+    n_leapfrog : int
+    noise : Noise
+
+    Returns
+    -------
+    z : Tensor, shape (B, D)
+    acceptance : Tensor, shape (B,)
+        The probability with which each move was accepted.
+    """
+    start, v = z, noise.normal((1, *z.shape), z)[0]
+    log_p, gradient = _gradient(log_density, z)
+    energy = 0.5 * v.square().sum(-1) - log_p
+    for _ in range(n_leapfrog):
+        v = v + 0.5 * step_size * gradient
+        z = z + step_size * v
+        log_p, gradient = _gradient(log_density, z)
+        v = v + 0.5 * step_size * gradient
+    change = energy - (0.5 * v.square().sum(-1) - log_p)
+    acceptance = torch.nan_to_num(change, nan=-math.inf).clamp(max=0).exp()
+    accepted = noise.uniform((1, len(z)), z)[0] < acceptance
+    return torch.where(accepted[:, None], z, start), acceptance
+
+
+@dataclass
+class Draws:
+    """z drawn by a Markov chain, one for every row: there is no density to score them by."""
+
+    mean: Tensor
+
+    @property
+    def scale(self) -> Tensor:
+        """Unknown."""
+        return torch.full_like(self.mean, torch.nan)
+
+    @property
+    def scale_tril(self) -> Tensor:
+        """Unknown."""
+        return torch.diag_embed(self.scale)
+
+    def rsample(self, shape: Sequence[int], noise: Noise) -> Tensor:
+        """The chain's state, shape (1, B, D)."""
+        if tuple(shape) != (1,):
+            raise ValueError(f"a chain gives one z for a row, {shape} were asked for: use n_samples=1")
+        return self.mean[None]
+
+    def log_prob(self, z: Tensor) -> Tensor:
+        """Refused: draws of a chain have no density."""
+        raise TypeError("draws of a Markov chain have no density, so there is no lower bound: use importance sampling")
+
+    def kl_to_standard_normal(self) -> Tensor:
+        """Unknown, shape (B, 1)."""
+        return torch.full_like(self.mean[:, :1], torch.nan)
+
+    def detach(self) -> Draws:
+        """Themselves: no gradient flows through a chain."""
+        return self
+
+
+class Chains(nn.Module):
+    """The E-step of Monte-Carlo EM: a chain for every training row, continued from its last state.
+
+    The step size is adapted towards an acceptance of 75 %, and ``acceptance`` is its running mean
+    (Wei & Tanner, 1990).
+
+    Parameters
+    ----------
+    n_rows, latent_dim : int
+    log_joint : callable
+        log p(x, z), ``(batch, z of shape (1, B, D)) → (1, B)``; usually ``model.log_joint``.
+    new_rows : Module
+        A posterior for rows that have no chain.
+    n_transitions, n_leapfrog : int
+        Transitions for each row and step, and leapfrog steps in each.
+    """
+
+    def __init__(
+        self,
+        n_rows: int,
+        latent_dim: int,
+        log_joint: Callable[[Batch, Tensor], Tensor],
+        new_rows: nn.Module,
+        n_transitions: int = 2,
+        n_leapfrog: int = 5,
+    ) -> None:
+        super().__init__()
+        self.log_joint, self.new_rows = log_joint, new_rows
+        self.n_transitions, self.n_leapfrog = n_transitions, n_leapfrog
+        self.state: Tensor
+        self.log_step_size: Tensor
+        self.acceptance: Tensor
+        self.register_buffer("state", torch.zeros(n_rows, latent_dim))
+        self.register_buffer("log_step_size", torch.tensor(math.log(0.1)))
+        self.register_buffer("acceptance", torch.tensor(TARGET_ACCEPTANCE))
+
+    def forward(self, batch: Batch, noise: Noise | None = None) -> Draws:
+        """Move the rows' chains on, under the model as it is now."""
+        if noise is None:
+            raise ValueError("a Markov chain needs noise")
+        index = batch.index.to(self.state.device)
+        z = self.state[index]
+        for _ in range(self.n_transitions):
+            z, acceptance = hmc(
+                lambda z: self.log_joint(batch, z[None])[0], z, self.log_step_size.exp(), self.n_leapfrog, noise
+            )
+            self._adapt(acceptance.mean())
+        self.state[index] = z
+        return Draws(z)
+
+    def _adapt(self, acceptance: Tensor) -> None:
+        self.acceptance.lerp_(acceptance, ADAPTATION)
+        self.log_step_size += ADAPTATION * (acceptance - TARGET_ACCEPTANCE)
+        self.log_step_size.clamp_(max=math.log(MAX_STEP_SIZE))
+
+
+def complete_data() -> Objective:
+    """The M-step: −log p(x, z) at the chains' z, in nats a row."""
+
+    def loss(draw: Draw, state: ObjectiveState) -> Tensor:
+        return -(draw.log_px + draw.log_pz).mean(0)
+
+    return Objective(loss)
