@@ -118,8 +118,16 @@ def test_held_out_digits_need_more_than_one_component():
 def test_the_best_of_several_starts_is_kept():
     alone = [Mixture(5, random_state=seed).fit(BINARY).objective_ for seed in range(4)]
     assert np.ptp(alone) > 1e-3  # starts do differ
-    once, often = (Mixture(5, n_init=n, random_state=0).fit(BINARY).objective_ for n in (1, 8))
-    assert often > once
+    once, often = (Mixture(5, n_init=n, random_state=0).fit(BINARY) for n in (1, 8))
+    assert often.objective_ > once.objective_
+    penalized = often.score(BINARY) + often.model_.log_prior().item() / len(BINARY)
+    assert penalized == pytest.approx(often.objective_, abs=1e-9)  # its parameters are the ones that are kept
+
+
+def test_components_are_smoothed_towards_the_average_row():
+    mixture = Mixture(3, smoothing=1e9, random_state=0).fit(BINARY)
+    average = (BINARY.sum(0).ravel() + 0.1) / 300.2
+    np.testing.assert_allclose(mixture.model_.logits.sigmoid(), np.tile(average, (3, 1)), atol=1e-6)
 
 
 def test_em_goes_on_until_tol_or_says_so(capsys):
