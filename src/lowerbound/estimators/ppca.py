@@ -80,6 +80,7 @@ class LinearEstimator(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ExactEs
         return em.fit(model, lambda: [batch], self.tol, self.max_iter)
 
     def _infer_schema(self, X: np.ndarray, names: list[str] | None) -> Schema:
+        """What the rows are, and how many latent variables they can bear."""
         name, kind = type(self).__name__, choose_likelihood(X, None)
         if kind != "gaussian":
             found = "only 0 and 1" if kind == "bernoulli" else "8-bit levels"

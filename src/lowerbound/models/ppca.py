@@ -16,7 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from lowerbound.core import Batch, Model
-from lowerbound.distributions import FullGaussian, Normal, StandardNormal
+from lowerbound.distributions import FullGaussian, Noise, Normal, StandardNormal
 
 
 class Spectrum(NamedTuple):
@@ -49,6 +49,9 @@ class LinearSums(NamedTuple):
 
 class LinearGaussian(Model):
     """p(x|z) = N(x; Wz + μ, Ψ).
+
+    ``mean`` μ (F,), ``weights`` W (F, D) and ``log_scale`` (1,) or (F,) are a module's parameters, in float64: they can
+    be fitted by gradients too.
 
     Parameters
     ----------
@@ -87,10 +90,10 @@ class LinearGaussian(Model):
         mean = (z @ self.weights.T + self.mean).unflatten(-1, self.event_shape)
         return Normal(mean, self._scale().reshape(self.event_shape))
 
-    def posterior(self, batch: Batch) -> FullGaussian:
+    def posterior(self, batch: Batch, noise: Noise | None = None) -> FullGaussian:
         """p(z|x) = N(M⁻¹WᵀΨ⁻¹(x − μ), M⁻¹) with M = I + WᵀΨ⁻¹W, over the observed features of each row.
 
-        Tipping & Bishop, 1999, eq. 7.
+        Tipping & Bishop, 1999, section 3.1.
         """
         mask = batch.mask.flatten(1)
         r = torch.where(mask, batch.x.flatten(1) - self.mean, 0.0)
@@ -135,24 +138,26 @@ class LinearGaussian(Model):
         return LinearSums(n_rows, log_p, observed.sum(0), r.square().sum(0), r.T @ z, codes, seen)
 
     def maximize(self, sums: LinearSums) -> None:
-        """The M-step: each feature is regressed on (z, 1) over the rows in which it is observed.
+        """The M-step: each feature is regressed on ẑ over the rows in which it is observed (Ilin & Raiko, 2010).
 
-        W̃_j = (Σ E[ẑẑᵀ])⁻¹ Σ r_j E[ẑ] and σ_j² = (Σ r_j² − W̃_jᵀ Σ r_j E[ẑ])/n_j (Ilin & Raiko, 2010, section 4.2);
-        then the prior is let free, which N(a, R) is best, and what it is goes into W and μ (parameter-expanded EM:
-        Liu, Rubin & Wu, 1998), which takes far fewer steps and loses none of the ascent.
+        Then the prior of z is let free: of all N(a, R) the moments of the codes are best, and what a and R do goes into
+        μ and W (parameter-expanded EM: Liu, Rubin & Wu, 1998). This takes far fewer steps and keeps the ascent.
         """
-        regression = _solve(sums.seen, sums.cross, sums.observed)
-        residual = (sums.squares - (regression * sums.cross).sum(1)).clamp_min(0)
-        count = sums.observed
-        if len(self.log_scale) == 1:
-            residual, count = residual.sum(0, keepdim=True), count.sum(0, keepdim=True)
-        scale = torch.where(count > 0, residual / count.clamp_min(1), 1.0).sqrt()
-        self.log_scale.copy_((scale if self.min_scale is None else scale.maximum(self.min_scale)).log())
-        a = sums.codes[:-1, -1] / sums.n_rows
+        slopes = _solve(sums.seen, sums.cross, sums.observed)  # (W, δμ)_j = (Σ E[ẑẑᵀ])⁻¹ Σ r_j E[ẑ]
+        W, shift = slopes[:, :-1], slopes[:, -1]
+        residual = (sums.squares - (slopes * sums.cross).sum(1)).clamp_min(0)  # Σ E[(r_j − W_j z − δμ_j)²]
+        self.log_scale.copy_(self._best_scale(residual, sums.observed).log())
+        a = sums.codes[:-1, -1] / sums.n_rows  # mean of E[z]
         R = sums.codes[:-1, :-1] / sums.n_rows - torch.outer(a, a)
-        W = regression[:, :-1]
-        self.mean += regression[:, -1] + W @ a
+        self.mean += shift + W @ a
         self.weights.copy_(W @ torch.linalg.cholesky(R))
+
+    def _best_scale(self, residual: Tensor, observed: Tensor) -> Tensor:
+        """σ² = Σ residual / Σ observed entries, of all features or of each; σ = 1 where there are none."""
+        if len(self.log_scale) == 1:
+            residual, observed = residual.sum(0, keepdim=True), observed.sum(0, keepdim=True)
+        scale = torch.where(observed > 0, residual / observed.clamp_min(1), 1.0).sqrt()
+        return scale if self.min_scale is None else scale.maximum(self.min_scale)
 
     def log_prior(self) -> Tensor:
         """The parameters have no prior."""
@@ -164,7 +169,7 @@ class LinearGaussian(Model):
     def maximum_likelihood(self, spectrum: Spectrum) -> None:
         """PPCA in closed form: σ² is the mean of the discarded variances, W = U(Λ − σ²I)^½.
 
-        Tipping & Bishop, 1999, eqs. 14 and 15, with R = I.
+        Tipping & Bishop, 1999, section 3.2.
         """
         n_features, D = self.weights.shape
         variance = spectrum.variances[D:].sum() / (n_features - D)
