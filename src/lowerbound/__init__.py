@@ -9,11 +9,13 @@ if TYPE_CHECKING:
     from lowerbound.data.readers import DataError, Dataset, read
     from lowerbound.data.schema import ConstantFeatureWarning, LikelihoodError
     from lowerbound.data.storage import SavedFileError
+    from lowerbound.estimators.autoencoder import Autoencoder
     from lowerbound.estimators.base import CollapsedPosteriorWarning
     from lowerbound.estimators.factorized import Factorized
     from lowerbound.estimators.mixture import Mixture
     from lowerbound.estimators.pixel_rnn import PixelRNN
     from lowerbound.estimators.ppca import PPCA, FactorAnalysis
+    from lowerbound.estimators.rbm import RBM
     from lowerbound.estimators.saving import load
     from lowerbound.estimators.vae import VAE
     from lowerbound.evaluate import Estimate, bits_per_dim
@@ -23,11 +25,13 @@ __version__ = "0.1.0"
 
 _HOMES = {
     "VAE": "estimators.vae",
+    "Autoencoder": "estimators.autoencoder",
     "Factorized": "estimators.factorized",
     "Mixture": "estimators.mixture",
     "PPCA": "estimators.ppca",
     "FactorAnalysis": "estimators.ppca",
     "PixelRNN": "estimators.pixel_rnn",
+    "RBM": "estimators.rbm",
     "CollapsedPosteriorWarning": "estimators.base",
     "load": "estimators.saving",
     "Estimate": "evaluate",
@@ -42,9 +46,25 @@ _HOMES = {
 }
 
 __all__ = [
-    "PPCA", "VAE", "CollapsedPosteriorWarning", "ConstantFeatureWarning", "DataError", "Dataset", "Estimate",
-    "FactorAnalysis", "Factorized", "LikelihoodError", "Mixture", "PixelRNN", "SavedFileError", "TrainingError",
-    "bits_per_dim", "load", "read",
+    "PPCA",
+    "RBM",
+    "VAE",
+    "Autoencoder",
+    "CollapsedPosteriorWarning",
+    "ConstantFeatureWarning",
+    "DataError",
+    "Dataset",
+    "Estimate",
+    "FactorAnalysis",
+    "Factorized",
+    "LikelihoodError",
+    "Mixture",
+    "PixelRNN",
+    "SavedFileError",
+    "TrainingError",
+    "bits_per_dim",
+    "load",
+    "read",
 ]  # fmt: skip
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import time
 from dataclasses import asdict, dataclass, field
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -101,7 +102,7 @@ class Training:
         """The rate for the next step, of ``n_steps`` in all."""
         if self.settings.lr_schedule == "constant":
             return self.settings.lr
-        done = min(1.0, (self.progress.objective.step + 1) / n_steps)
+        done = min(1.0, (self.progress.objective.step + 0.5) / n_steps)
         if done < LR_WARMUP:
             return self.settings.lr * done / LR_WARMUP
         return self.settings.lr * 0.5 * (1 + math.cos(math.pi * (done - LR_WARMUP) / (1 - LR_WARMUP)))
@@ -154,10 +155,11 @@ class Training:
         self.modules.load_state_dict(_with_prefix(tensors, "weights."))
         self.best_weights = _with_prefix(tensors, "best.") or None
         for k, (optimizer, _) in enumerate(self.optimizers):
-            slots: dict[int, dict[str, Tensor]] = {}
+            slots: dict[int, dict[str, Any]] = {}
             for key, value in _with_prefix(tensors, f"optimizer.{k}.").items():
                 index, name = key.split(".", 1)
-                slots.setdefault(int(index), {})[name] = value
+                plain = isinstance(optimizer, torch.optim.SparseAdam) and value.ndim == 0  # it counts in a Python int
+                slots.setdefault(int(index), {})[name] = value.item() if plain else value
             optimizer.load_state_dict({**optimizer.state_dict(), "state": slots})
         self.order.set_state(tensors["generator.order"])
         self.noise.generator.set_state(tensors["generator.noise"])
@@ -214,7 +216,7 @@ def _record(training: Training, means: Tensor, validation: Rows | None) -> dict:
     """The epoch in numbers (nats a row); judges the weights by the validation bound."""
     progress = training.progress
     reconstruction, kl = means.tolist()
-    has_bound = not math.isnan(kl)  # draws of a Markov chain have none
+    has_bound = not math.isnan(kl)  # a point and draws of a Markov chain have none
     if not math.isfinite(reconstruction) or (has_bound and not math.isfinite(kl)):
         raise TrainingError(
             f"the loss is not finite in epoch {progress.epoch} (reconstruction {reconstruction:g}, KL {kl:g}): "
@@ -229,7 +231,7 @@ def _record(training: Training, means: Tensor, validation: Rows | None) -> dict:
     return record
 
 
-def _validate(training: Training, validation: Rows) -> tuple[float, float]:
+def _validate(training: Training, validation: Rows) -> tuple[float | None, float]:
     """Mean over rows of the ELBO, and of the bound that is optimized (its KL weighted as at the end)."""
     noise = Noise(make_generator(training.seed, "validation", training.device))
     finished = ObjectiveState(step=max(training.progress.objective.step, training.objective.warmup_steps))
@@ -241,4 +243,6 @@ def _validate(training: Training, validation: Rows) -> tuple[float, float]:
             elbo = draw.log_px.mean(0) - draw.kl.sum(-1)
             totals += torch.stack([elbo.sum(), -training.objective.loss(draw, finished).sum()])
     elbo, bound = (totals / len(validation)).tolist()
-    return elbo, bound
+    if posterior is not training.posterior:  # the loss is of the training posterior, so the bound of this one judges
+        bound = elbo
+    return None if math.isnan(elbo) else elbo, bound

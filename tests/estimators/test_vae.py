@@ -84,7 +84,7 @@ def test_rows_of_any_shape(X, covariance):
     drawn = vae.sample(4)
     assert (drawn.shape, drawn.dtype) == ((4, *X.shape[1:]), X.dtype)
     assert vae.elbo(X).shape == vae.score_samples(X).shape == (len(X),)
-    mean, scale = vae.encode(X)
+    _, scale = vae.encode(X)
     assert scale.shape == ((len(X), 2, 2) if covariance == "full" else (len(X), 2))
     assert np.isfinite(vae.score_samples(X)).all()
 
@@ -170,11 +170,10 @@ def test_constant_columns_are_named_and_not_counted():
         vae = small().fit(frame)
     changed = frame.assign(always=9.0)
     np.testing.assert_allclose(vae.model_.log_unit[2], 0)
-    assert vae.sample(3)[:, 2] == pytest.approx(7, abs=3)
-    plain = np.isfinite(vae.score_samples(frame)).all()
-    assert plain
+    assert (vae.sample(3)[:, 2] == 7).all()
     assert vae.schema_.n_dimensions == 4
-    assert np.isfinite(vae.score_samples(changed)).all()
+    scores = vae.score_samples(frame)  # neither the density nor the encoder sees it
+    np.testing.assert_array_equal(vae.score_samples(changed), scores)
 
 
 # estimates
@@ -194,8 +193,8 @@ def test_log_likelihood_is_an_estimate_above_the_bound():
     assert (estimate.kind, estimate.n_rows, estimate.n_importance) == ("lower", 150, 500)
     assert 1 <= estimate.ess <= 500
     assert estimate.value > vae.elbo(IRIS).mean()
-    assert estimate.value == pytest.approx(vae.score_samples(IRIS, 500).mean(), abs=6 * estimate.standard_error)
     rows = vae.score_samples(IRIS, 500)
+    assert estimate.value == pytest.approx(rows.mean(), abs=0.02)  # the same rows: Monte-Carlo error only
     assert estimate.standard_error == pytest.approx(rows.std(ddof=1) / 150**0.5, rel=0.1)
     assert json.loads(json.dumps(estimate.to_dict()))["mean"] == estimate.value
 
@@ -274,6 +273,39 @@ def test_warm_start_continues():
     np.testing.assert_array_equal(cold.transform(IRIS), warm.transform(IRIS))
     once = warm.score(IRIS)
     assert warm.fit(IRIS).score(IRIS) > once
+
+
+def test_noise_is_never_met_twice():
+    """Fits that go on from the weights there are must not see the same order and the same ε again."""
+    vae = small(warm_start=True, max_epochs=1)
+    seeds = []
+    for _ in range(3):
+        vae.fit(IRIS)
+        seeds.append(vae._training_seed())
+    vae.partial_fit(IRIS)
+    vae.partial_fit(IRIS)  # goes on with the generators there are
+    assert len({*seeds, vae._training_seed(), vae.seed_}) == 5
+
+
+def test_one_step_changes_the_weights():
+    start = VAE(max_epochs=1, batch_size=1000, random_state=0, early_stopping=False)
+    assert start.fit(IRIS).score(IRIS) != clone(start).set_params(lr=1e-12).fit(IRIS).score(IRIS)
+
+
+@pytest.mark.parametrize("inference", ["mean_field", "mcem"])
+def test_partial_fit_is_refused_where_rows_have_numbers_of_their_own(inference):
+    with pytest.raises(ValueError, match="all rows in one fit"):
+        small(inference=inference).partial_fit(IRIS)
+
+
+def test_grey_values_of_any_kind_are_the_same_picture():
+    vae = small(binarize="sample").fit(DIGITS)
+    black_and_white = np.where(DIGITS > 100, 255, 0).astype(np.uint8)
+    for same in (black_and_white / 255, black_and_white > 0, black_and_white // 255):
+        np.testing.assert_array_equal(vae.score_samples(same), vae.score_samples(black_and_white))
+    drawn = vae.sample(50)
+    assert drawn.dtype == np.uint8
+    assert vae.score(drawn) > vae.score(1 - drawn)
 
 
 def test_history_has_one_record_an_epoch():
@@ -393,7 +425,7 @@ def test_damaged_and_foreign_folders_are_named(tmp_path):
     with pytest.raises(SavedFileError, match="not written by lowerbound"):
         load(folder)
     (folder / "model.json").write_text(text.replace('"version": 1', '"version": 99'))
-    with pytest.raises(SavedFileError, match="version 99.*update"):
+    with pytest.raises(SavedFileError, match=r"version 99.*update"):
         load(folder)
     (folder / "model.json").write_text(text.replace('"latent_dim": 2', '"latent_dim": 3'))
     with pytest.raises(SavedFileError, match="doesn't fit the weights"):
@@ -407,7 +439,7 @@ def test_public_names_exist():
         lowerbound.VAEE  # noqa: B018
 
 
-@pytest.mark.parametrize("folder", sorted((Path(__file__).parents[1] / "fixtures").glob("saved-v*")), ids=lambda p: p.name)
+@pytest.mark.parametrize("folder", sorted((Path(__file__).parents[1] / "fixtures").glob("saved-v*")))
 def test_models_saved_by_older_versions_keep_loading(folder):
     expected = json.loads((folder / "expected.json").read_text())
     vae = load(folder / "model")

@@ -104,8 +104,7 @@ def score_rows(
     from lowerbound.evaluate import mean_over_rows
 
     if not isinstance(model, VAE):
-        rows = model.score_samples(X)
-        return mean_over_rows(torch.from_numpy(rows), "exact"), rows
+        return model.log_likelihood(X), getattr(model, "log_likelihood_rows", model.score_samples)(X)
     with _progress(len(X), n_importance, console, name) as progress:
         rows, ess = model.log_likelihood_rows(X, n_importance, progress)
     return mean_over_rows(torch.from_numpy(rows), "lower", n_importance, float(ess.mean())), rows

@@ -47,13 +47,15 @@ class Schema:
         The user's images are (H, W, C).
     dtype : str
         The user's dtype, for the draws that are given back.
-    binarize : {None, "sample", "threshold"}
+    binarize : {None, "sample", "threshold", "mean"}
+        How x becomes 0 or 1: drawn with grey values as probabilities, cut at half of them, or cut at the mean of each
+        feature (which leaves 0/1 features as they are).
     grey_levels : int
         What stands for 1 in grey values to be binarized: 255 for bytes, else 1.
     n_levels : int
         K of a categorical likelihood.
     location, unit : ndarray of float64
-        Real values enter the model as (x − location)/unit.
+        Real values enter the model as (x − location)/unit; where they are cut at the mean, as 1 above location.
     mean, spread : ndarray of float64
         Mean and standard deviation of the features, in the model's units.
     counted : ndarray of bool
@@ -122,9 +124,18 @@ class Schema:
             return torch.from_numpy((x - self.location) / self.unit).to(dtype)
         if self.likelihood == "categorical":
             return torch.from_numpy(x.astype(np.int16 if self.n_levels > N_LEVELS else np.uint8))
-        if self.binarize and x.dtype != np.uint8 and x.dtype != bool:
-            return torch.from_numpy(np.ascontiguousarray(x, np.float32))
+        if self.binarize == "mean":
+            return torch.from_numpy((x > self.location).astype(np.uint8))
+        if self.binarize:
+            return torch.from_numpy(self._to_grey(x))
         return torch.from_numpy(np.ascontiguousarray(x).astype(np.uint8, copy=False))
+
+    def _to_grey(self, x: np.ndarray) -> np.ndarray:
+        """Grey values on the scale that the model was fitted on, whether they come as bytes, in [0, 1], or as 0/1."""
+        factor = self.grey_levels / grey_levels_of(x)
+        if factor != 1 or x.dtype != np.uint8:
+            return np.ascontiguousarray(x, np.float32) * np.float32(factor)
+        return np.ascontiguousarray(x)
 
     def prepare(self, raw: Tensor, noise: Noise | None, dtype: torch.dtype = torch.float32) -> Tensor:
         """Rows as they are kept → x as the model reads it; grey values become 0 or 1 here."""
@@ -161,11 +172,11 @@ class Schema:
 
     def check(self, X: np.ndarray) -> None:
         """Raise ``LikelihoodError`` if the likelihood can't describe ``X``."""
-        if self.likelihood == "gaussian" or X.dtype == bool or X.size == 0:
+        if self.likelihood == "gaussian" or self.binarize == "mean" or X.dtype == bool or X.size == 0:
             return
         low, high = X.min(), X.max()
         if self.binarize:
-            check_grey(low, high, self.grey_levels)
+            check_grey(low, high, grey_levels_of(X))
         elif self.likelihood == "bernoulli":
             check_binary(X)
         else:
@@ -214,7 +225,7 @@ def infer_schema(
     ----------
     X : ndarray, shape (n, *row)
     likelihood : {"auto", "gaussian", "bernoulli", "categorical", "discretized_logistic"}
-    binarize : {None, "sample", "threshold"}
+    binarize : {None, "sample", "threshold", "mean"}
     standardize : bool or "auto"
         Real values only; "auto" is True.
     image_shape : tuple of int, optional
@@ -240,7 +251,7 @@ def infer_schema(
     empty = np.zeros(0)
     schema = Schema(
         likelihood=chosen, row_shape=X.shape[1:], event_shape=event_shape, channels_last=channels_last,
-        dtype=X.dtype.name, binarize=binarize, grey_levels=255 if X.dtype == np.uint8 else 1,
+        dtype=X.dtype.name, binarize=binarize, grey_levels=grey_levels_of(X),
         n_levels=_count_levels(X, chosen), location=empty, unit=empty, mean=empty, spread=empty,
         counted=np.ones(event_shape, bool), frequencies=empty,
     )  # fmt: skip
@@ -253,6 +264,11 @@ def choose_likelihood(X: np.ndarray, binarize: str | None) -> str:
     if binarize or X.dtype == bool or is_binary(X):
         return "bernoulli"
     return "discretized_logistic" if X.dtype == np.uint8 else "gaussian"
+
+
+def grey_levels_of(X: np.ndarray) -> int:
+    """What stands for 1 in grey values: 255 in bytes, unless none is above 1; else 1."""
+    return N_LEVELS - 1 if X.dtype == np.uint8 and X.size and X.max() > 1 else 1
 
 
 def is_binary(X: np.ndarray) -> bool:
@@ -335,6 +351,9 @@ def _with_statistics(schema: Schema, x: np.ndarray, standardize: bool | str, nam
         frequencies = np.stack([(x == level).mean(0) for level in range(schema.n_levels)])
         return replace(schema, frequencies=frequencies, mean=x.mean(0, dtype=np.float64), spread=np.ones(shape))
     mean, spread = moments(x)
+    if schema.binarize == "mean":
+        above, spread = moments(x > mean)
+        return replace(schema, location=mean, mean=above, spread=spread)
     if schema.likelihood == "bernoulli":
         return replace(schema, mean=mean / (schema.grey_levels if schema.binarize else 1), spread=spread)
     if schema.likelihood == "discretized_logistic":

@@ -158,7 +158,7 @@ def _normal_scale(schema: Schema, scale: str | float, min_scale: float) -> Scale
 
 
 def _logistic_scale(schema: Schema, scale: str | float) -> Scale:
-    """s on the scale where the 256 levels run from −1 to 1; a number is in levels."""
+    """s on the scale where the 256 levels run from −1 to 1; a number is a standard deviation πs/√3 in levels."""
     if scale == "unit":
         raise ValueError(
             "scale='unit' is for the Gaussian; for likelihood='discretized_logistic' "
@@ -166,7 +166,7 @@ def _logistic_scale(schema: Schema, scale: str | float) -> Scale:
         )
     floor = torch.tensor(LOGISTIC_FLOOR)
     if not isinstance(scale, str):
-        return Scale("fixed", torch.tensor(scale * DiscretizedLogistic.BIN), floor)
+        return Scale("fixed", torch.tensor(scale * DiscretizedLogistic.BIN * math.sqrt(3) / math.pi), floor)
     spread = torch.from_numpy(schema.spread).float() * math.sqrt(3) / math.pi  # a logistic has sd πs/√3
     initial = spread.mean() if scale == "shared" else spread
     return Scale("decoder" if scale == "decoder" else "learned", initial.clamp_min(0.02), floor)

@@ -27,7 +27,6 @@ from lowerbound.estimators.parameters import Parameter
 from lowerbound.estimators.progress import ProgressWatch
 from lowerbound.evaluate import Estimate, accounts, exact_log_prob, mean_over_rows
 from lowerbound.inference import objectives
-from lowerbound.models.latent import LatentModel
 from lowerbound.tasks import generate
 from lowerbound.train import Settings, Training, Watch, fit
 
@@ -70,6 +69,7 @@ class DensityEstimator(BaseEstimator):
         X = self._validate(X, reset=reset)
         if keep_weights and hasattr(self, "model_"):
             return X
+        self.n_fits_ = 0
         if len(X) < 2:
             raise ValueError(f"X has 1 sample (n_samples = {len(X)}): a density needs at least 2 rows")
         self.seed_ = seed_from(self.random_state)
@@ -168,18 +168,22 @@ class ExactEstimator(DensityEstimator):
         model = copy.deepcopy(self.model_).double()
         return exact_log_prob(model, rows, self._noise("evaluation", shared=True)).numpy()
 
-    def log_likelihood(self, X) -> Estimate:
-        """Mean log p(x) over rows, exact, with its standard error; binarizations are independent."""
+    def log_likelihood_rows(self, X) -> np.ndarray:
+        """log p(x) of every row, exact, shape (n,); like ``score_samples``, but binarizations are independent."""
         check_is_fitted(self)
         rows = self._rows(self._validate(X), torch.float64)
-        log_p = exact_log_prob(copy.deepcopy(self.model_).double(), rows, self._noise("log_likelihood"))
-        return mean_over_rows(log_p, "exact")
+        return exact_log_prob(copy.deepcopy(self.model_).double(), rows, self._noise("log_likelihood")).numpy()
+
+    def log_likelihood(self, X) -> Estimate:
+        """Mean log p(x) over rows, exact, with its standard error; binarizations are independent."""
+        return mean_over_rows(torch.from_numpy(self.log_likelihood_rows(X)), "exact")
 
 
 class GradientEstimator(DensityEstimator):
     """Fits a model by the one training loop."""
 
-    FITTED = (*DensityEstimator.FITTED, "n_iter_", "history_")
+    FITTED = (*DensityEstimator.FITTED, "n_iter_", "n_fits_", "history_")
+    n_fits_ = 0  # of models that were saved before it was counted
 
     max_epochs: int | str
     batch_size: int | str
@@ -223,6 +227,7 @@ class GradientEstimator(DensityEstimator):
         X = self._start(X, keep_weights=self.warm_start)
         training_rows, validation_rows = self._split(X)
         training = self._training(len(training_rows))
+        self.n_fits_ += 1
         if resume is not None:
             training.load_state(*resume)
         bar = ProgressWatch() if self.verbose and not watch else None
@@ -242,14 +247,19 @@ class GradientEstimator(DensityEstimator):
         """
         started = hasattr(self, "model_")
         X = self._start(X, keep_weights=started, reset=not started)
+        self._check_partial_fit()
         rows = self._rows(X)
         training: Training | None = getattr(self, "_training_state", None) if started else None
         if training is None:
             training = self._training(len(rows), max_epochs=0, lr_schedule="constant", early_stopping=False)
+            self.n_fits_ += 1
         training.settings = replace(training.settings, max_epochs=training.progress.epoch + 1)
         fit(training, rows)
         self._training_state = training
         return self._finish(training, rows)
+
+    def _check_partial_fit(self) -> None:
+        """Raise where a pass over some of the rows makes no sense."""
 
     def _split(self, X: np.ndarray) -> tuple[Rows, Rows | None]:
         """Training rows, and rows held out for early stopping (none if there would be fewer than two of either)."""
@@ -269,7 +279,15 @@ class GradientEstimator(DensityEstimator):
         for name in ("lr", "lr_schedule", "weight_decay", "early_stopping", "n_iter_no_change", "tol"):
             chosen[name] = getattr(self, name)
         settings = Settings(**(chosen | overrides))
-        return Training(self.model_, self._posterior(n_rows), self._objective(), settings, self.seed_, self._device())
+        return Training(
+            self.model_, self._posterior(n_rows), self._objective(), settings, self._training_seed(), self._device()
+        )
+
+    def _training_seed(self) -> int:
+        """Another for every fit that goes on from the weights there are, so that no noise is met twice."""
+        if self.n_fits_ == 0:
+            return self.seed_
+        return int(np.random.SeedSequence([self.seed_, self.n_fits_]).generate_state(1)[0])
 
     def _finish(self, training: Training, rows: Rows):
         self.history_ = training.progress.history
@@ -294,7 +312,6 @@ class LatentEstimator(GradientEstimator):
     kl_warmup_steps: int
     free_bits: float
 
-    model_: LatentModel
     posterior_: nn.Module
     latent_dim_: int
 

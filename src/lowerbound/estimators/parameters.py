@@ -343,7 +343,7 @@ RBM_PARAMETERS = _table(
         "max_epochs", "auto", "passes over the data; auto: about 10,000 steps, from 10 to 200", ("auto",), int, 1
     ),
     Parameter("batch_size", 64, "rows in a step, and persistent chains", (), int, 1),
-    Parameter("lr", 0.05, "learning rate at the start; it falls linearly to 0", (), float, 0, open_low=True),
+    Parameter("lr", 0.1, "learning rate at the start; it falls linearly to 0", (), float, 0, open_low=True),
     Parameter("momentum", 0.5, "part of the last step that is kept in the next", (), float, 0, 0.999),
     Parameter("weight_decay", 1e-4, "pull of the weights towards 0", (), float, 0),
     Parameter("validation_fraction", 0.0, "part of the rows held out to watch for overfitting", (), float, 0, 0.9),
@@ -353,4 +353,16 @@ RBM_PARAMETERS = _table(
     "random_state",
     "device",
     Parameter("verbose", 0, "1: one line an epoch", (), int, 0),
+)
+
+
+AUTOENCODER_PARAMETERS = _table(
+    *("latent_dim", "network", "hidden_layer_sizes", "activation", "likelihood", "scale", "min_scale", "standardize"),
+    *("image_shape", "binarize"),
+    Parameter("penalty", None, "sparse codes: by their absolute values, or by their mean activity", (None, "l1", "kl")),
+    Parameter("penalty_weight", 0.1, "weight of that penalty", (), float, 0),
+    Parameter("noise", None, "denoising: entries hidden from the encoder, or normal noise", (None, "hide", "normal")),
+    Parameter("noise_level", 0.3, "share of entries hidden, or the noise's standard deviation", (), float, 0),
+    *("max_epochs", "batch_size", "lr", "lr_schedule", "weight_decay", "early_stopping", "validation_fraction"),
+    *("n_iter_no_change", "tol", "warm_start", "random_state", "device", "verbose"),
 )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import sys
 import time
@@ -75,8 +76,10 @@ def _columns() -> int:
     return os.get_terminal_size(sys.stderr.fileno()).columns - ECHO
 
 
-def _sum(reconstruction: float, kl: float) -> str:
-    """The ELBO as the difference that it is."""
+def _sum(reconstruction: float, kl: float | None) -> str:
+    """The ELBO as the difference that it is; log p(x|z) alone where there is no bound."""
+    if kl is None or math.isnan(kl):
+        return f"log p(x|z) {_number(reconstruction)}"
     return f"ELBO {_number(reconstruction - kl)} = {_number(reconstruction)} − KL {_number(kl)}"
 
 

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
 HOMES = {  # the only classes that a saved folder can name
     "VAE": "lowerbound.estimators.vae",
+    "Autoencoder": "lowerbound.estimators.autoencoder",
     "Factorized": "lowerbound.estimators.factorized",
     "Mixture": "lowerbound.estimators.mixture",
     "PPCA": "lowerbound.estimators.ppca",

@@ -18,6 +18,7 @@ from lowerbound.estimators.base import LatentEstimator
 from lowerbound.estimators.parameters import VAE_PARAMETERS
 from lowerbound.evaluate import Accounts, Estimate, accounts, importance_weighted, mean_over_rows
 from lowerbound.inference.mcmc import complete_data
+from lowerbound.models.latent import LatentModel
 from lowerbound.tasks import generate, represent
 
 
@@ -194,7 +195,15 @@ class VAE(ClassNamePrefixFeaturesOutMixin, TransformerMixin, LatentEstimator):
             return complete_data()
         return super()._objective()
 
+    def _check_partial_fit(self) -> None:
+        if self.inference in ("mean_field", "mcem"):
+            raise ValueError(
+                f"inference={self.inference!r} keeps numbers for every row, so it has to see all rows in one fit: "
+                f"use fit, or inference='amortized'"
+            )
+
     def _posterior(self, n_rows: int) -> nn.Module:
+        assert isinstance(self.model_, LatentModel)
         return training_posterior(self.inference, self.model_, self.posterior_, n_rows)
 
     @property
@@ -312,9 +321,15 @@ class VAE(ClassNamePrefixFeaturesOutMixin, TransformerMixin, LatentEstimator):
 
         Computed in float64 with one seeded noise for all rows, so that a row's score depends neither on its
         neighbors nor on their order; grey values under ``binarize="sample"`` are scored on one fixed binarization.
+        Because of that noise the mean of these scores is less certain than their spread says: ``score`` and
+        ``log_likelihood`` draw noise for each row.
         """
         model, posterior, rows, noise = self._exactly(X)
         return importance_weighted(model, posterior, rows, noise, n_importance)[0].numpy()
+
+    def score(self, X, y=None, n_importance: int = 64) -> float:
+        """Mean log p(x) in nats a row, by ``n_importance`` samples (a lower bound) with noise of each row's own."""
+        return float(self.log_likelihood_rows(X, n_importance)[0].mean())
 
     def log_likelihood(self, X, n_importance: int = 5000, progress=lambda n: None) -> Estimate:
         """Mean log p(x) over rows by importance sampling from q (Burda et al., 2016), with independent noise.

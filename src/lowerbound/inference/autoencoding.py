@@ -42,8 +42,8 @@ class PointMass:
         raise TypeError("a point posterior has no density, so there is no importance weight and no lower bound")
 
     def kl_to_standard_normal(self) -> Tensor:
-        """No prior term: no groups, shape (B, 0)."""
-        return self.mean[:, :0]
+        """Infinite at σ = 0, so there is no bound: not a number, shape (B, 1)."""
+        return torch.full_like(self.mean[:, :1], torch.nan)
 
     def detach(self) -> PointMass:
         """The same point, through which no gradient flows."""
@@ -68,7 +68,8 @@ class Point(nn.Module):
     def forward(self, batch: Batch, noise: Noise | None = None) -> PointMass:
         """The code of every row."""
         corrupted = self.training and self.corrupt is not None and noise is not None
-        x = self.corrupt(batch.x, noise) if corrupted else batch.x  # type: ignore[misc, arg-type]
+        x = torch.where(batch.mask, batch.x, 0.0)
+        x = self.corrupt(x, noise) if corrupted else x  # type: ignore[misc, arg-type]
         return PointMass(self.encoder(x).mean)
 
 

@@ -25,8 +25,8 @@ class Amortized(nn.Module):
         self.encoder = encoder
 
     def forward(self, batch: Batch, noise: Noise | None = None) -> LatentDistribution:
-        """The encoder reads ``batch.x``."""
-        return self.encoder(batch.x)
+        """The encoder reads the entries of ``batch.x`` that are observed, and zeros elsewhere."""
+        return self.encoder(torch.where(batch.mask, batch.x, 0.0))
 
 
 class Shared(nn.Module):

@@ -16,7 +16,7 @@ def encode(posterior: nn.Module, data: Rows, noise: Noise, *, full: bool) -> tup
     with evaluating(posterior):
         for batch in data.batches(EVALUATION_BATCH, noise):
             q = posterior(batch)
-            means.append(q.mean)
+            means.append(q.mean.detach())
             scales.append(q.scale_tril if full else q.scale)
     return torch.cat(means), torch.cat(scales)
 

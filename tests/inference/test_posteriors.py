@@ -1,0 +1,164 @@
+"""Every way of inference on a linear-Gaussian model, whose maximum likelihood and posterior are known."""
+
+import math
+
+import numpy as np
+import pytest
+import torch
+from tests import linear_gaussian as toy
+from tests.conftest import whole_batch
+
+from lowerbound import VAE
+from lowerbound.core import Batch
+from lowerbound.distributions import DiagonalGaussian, Noise, make_generator
+from lowerbound.inference.posteriors import MeanField, Prior, Refined, Shared
+from lowerbound.train import Settings, Training, fit
+
+rng = np.random.default_rng(0)
+X = rng.normal(size=(400, 2)) @ rng.normal(size=(2, 4)) * 1.5 + rng.normal(size=(400, 4)) + 3
+COVARIANCE = np.cov(X.T, bias=True)
+
+
+def exact_log_p(mean: np.ndarray, weights: np.ndarray) -> float:
+    """Mean log N(x; b, WWᵀ + I) over X."""
+    model = weights @ weights.T + np.eye(4)
+    shift = X.mean(0) - mean
+    quadratic = np.trace(np.linalg.solve(model, COVARIANCE)) + shift @ np.linalg.solve(model, shift)
+    return -0.5 * (4 * math.log(2 * math.pi) + np.linalg.slogdet(model)[1] + quadratic)
+
+
+def maximum_likelihood() -> tuple[float, np.ndarray]:
+    """Tipping & Bishop, 1999, eq. 7 with σ² = 1."""
+    values, vectors = np.linalg.eigh(COVARIANCE)
+    weights = vectors[:, -2:] * np.sqrt(np.maximum(values[-2:] - 1, 0))
+    return exact_log_p(X.mean(0), weights), weights
+
+
+def fitted(inference: str, **parameters) -> VAE:
+    chosen = {"max_epochs": 60, "n_refinement_steps": 60} | parameters
+    return VAE(
+        latent_dim=2, hidden_layer_sizes=(), scale="unit", standardize=False, batch_size=50, lr=0.02,
+        early_stopping=False, random_state=0, inference=inference, **chosen,
+    ).fit(X)  # fmt: skip
+
+
+def log_p_of(vae: VAE) -> float:
+    layer = vae.model_.decoder.network.layers[-1]
+    return exact_log_p(layer.bias.detach().double().numpy(), layer.weight.detach().double().numpy())
+
+
+# A diagonal q at Wᵀ's own axes costs nothing: ML solutions rotated to orthogonal columns have a diagonal posterior,
+# so every family but the shared one can reach the maximum; what is left is the noise of stochastic steps.
+@pytest.mark.parametrize(
+    ("inference", "parameters", "gap"),
+    [
+        ("amortized", {}, 0.05),
+        ("refined", {"max_epochs": 20, "n_refinement_steps": 20}, 0.05),
+        ("mean_field", {}, 0.05),
+        ("mcem", {}, 0.02),
+    ],
+)
+def test_reaches_the_maximum_likelihood(inference, parameters, gap):
+    best, _ = maximum_likelihood()
+    reached = log_p_of(fitted(inference, **parameters))
+    assert best - gap < reached <= best + 1e-9
+
+
+@pytest.mark.filterwarnings("ignore::lowerbound.CollapsedPosteriorWarning")
+def test_one_q_for_all_reaches_independent_features_only():
+    """With q(z|x) = q(z) the bound is E_q log N(x; Wz + b, I) − KL, highest at W = 0: log N(x; mean, I)."""
+    vae = fitted("shared")
+    independent = -0.5 * (4 * math.log(2 * math.pi) + np.trace(COVARIANCE))
+    assert vae.elbo(X).mean() == pytest.approx(independent, abs=0.02)
+    assert maximum_likelihood()[0] > independent + 0.5
+    assert vae.transform(X).std(0).max() < 1e-6
+
+
+def test_a_climb_finds_the_best_diagonal_posterior():
+    """For a Gaussian posterior N(μ, Λ⁻¹) the best diagonal q has the mean μ and the variances 1/Λ_jj."""
+    p, x = toy.model(), toy.numbers(30, toy.F, seed=5)
+    q = Refined(Prior(toy.D), p.log_px, n_steps=400)(whole_batch(x))
+    exact = toy.ExactPosterior(p)(whole_batch(x))
+    precision = torch.linalg.inv(exact.scale_tril @ exact.scale_tril.mT)
+    assert (q.mean - exact.mean).abs().max() < 0.1  # four samples a step leave some noise
+    expected = precision.diagonal(dim1=-2, dim2=-1).rsqrt()
+    assert (q.log_scale.exp() / expected - 1).abs().max() < 0.1
+
+
+def test_a_climb_improves_a_poor_encoder_and_depends_on_the_row_alone():
+    p, start, x = toy.model(), toy.posterior("diagonal"), toy.numbers(20, toy.F, seed=5)
+    climbed = Refined(start, p.log_px, n_steps=100)
+    before, after = start(whole_batch(x)), climbed(whole_batch(x))
+    bound = [toy.exact_elbo(p, q.mean, torch.diag_embed(q.scale), x).detach() for q in (before, after)]
+    assert (bound[1] > bound[0]).all()
+    alone = climbed(whole_batch(x[3:4]))
+    torch.testing.assert_close(alone.mean, after.mean[3:4])
+    with torch.no_grad():
+        torch.testing.assert_close(climbed(whole_batch(x)).mean, after.mean)
+
+
+def test_the_encoder_learns_from_the_refined_point():
+    p, start, x = toy.model(), toy.posterior("diagonal"), toy.numbers(20, toy.F, seed=5)
+    q = Refined(start, p.log_px, n_steps=10)(whole_batch(x))
+    q.mean.sum().backward()
+    assert all(parameter.grad is not None for parameter in start.parameters())
+    assert all(parameter.grad is None for parameter in p.parameters())
+
+
+def test_rows_that_are_not_in_the_batch_do_not_move():
+    p, rows = toy.model().float(), toy.rows(toy.numbers(8, toy.F, seed=5).float())
+    q = MeanField(8, toy.D, Refined(Prior(toy.D), p.log_px, 3))
+    settings = Settings(max_epochs=1, batch_size=4, lr=0.01)
+    from lowerbound.inference.objectives import elbo
+
+    run = Training(p, q, elbo(), settings, seed=0, device=torch.device("cpu"))
+    first = Batch(rows.raw[:4], torch.ones(4, toy.F, dtype=torch.bool), torch.arange(4))
+    for _ in range(3):  # momentum would move them from the second step on
+        run.step(p.draw(first, q, run.objective, run.noise), 0.01)
+    assert (q.mean.weight[:4] != 0).all()
+    assert (q.mean.weight[4:] == 0).all()
+    assert (q.log_scale.weight[4:] == 0).all()
+
+
+def test_training_with_rows_of_their_own_resumes_exactly(tmp_path):
+    from tests.test_train import StopAfter
+
+    from lowerbound.data.storage import load_tensors, save_tensors
+    from lowerbound.inference.objectives import elbo
+
+    def run() -> Training:
+        p = toy.model().float()
+        q = MeanField(20, toy.D, Refined(Prior(toy.D), p.log_px, 3))
+        settings = Settings(max_epochs=6, batch_size=8, lr=0.02)
+        return Training(p, q, elbo(), settings, seed=0, device=torch.device("cpu"))
+
+    rows = toy.rows(toy.numbers(20, toy.F, seed=5).float())
+    whole, part, rest = run(), run(), run()
+    fit(whole, rows)
+    fit(part, rows, watch=StopAfter(3))
+    save_tensors(tmp_path / "last.safetensors", *part.state())
+    rest.load_state(*load_tensors(tmp_path / "last.safetensors"))
+    fit(rest, rows)
+    for a, b in zip(whole.modules.parameters(), rest.modules.parameters(), strict=True):
+        assert torch.equal(a, b)
+
+
+def test_shared_is_the_same_for_all_rows():
+    q = Shared(3)(whole_batch(torch.zeros(5, 2)))
+    assert isinstance(q, DiagonalGaussian)
+    assert q.mean.shape == (5, 3)
+    assert q.rsample((2,), Noise(make_generator(0, "z"))).shape == (2, 5, 3)
+
+
+@pytest.mark.filterwarnings("ignore::lowerbound.CollapsedPosteriorWarning")
+@pytest.mark.parametrize("inference", ["refined", "mean_field", "shared", "mcem"])
+def test_every_way_is_saved_and_scores_new_rows(tmp_path, inference):
+    vae = fitted(inference, max_epochs=2, n_refinement_steps=5)
+    vae.save(tmp_path / "model")
+    from lowerbound import load
+
+    again = load(tmp_path / "model")
+    new = X[:7] + 0.1
+    np.testing.assert_array_equal(again.transform(new), vae.transform(new))
+    np.testing.assert_allclose(vae.score_samples(new)[3:4], vae.score_samples(new[3:4]), atol=1e-9)
+    assert np.isfinite(vae.log_likelihood(new, 50).value)
