@@ -1,0 +1,301 @@
+"""The restricted Boltzmann machine as a scikit-learn estimator.
+
+It is fitted by contrastive divergence, whose step is no gradient of any loss, so not by the one training loop: the
+loop here is its own. Nothing is stopped early, because log p(x) isn't known while it learns.
+"""
+
+from __future__ import annotations
+
+import copy
+import math
+import sys
+import time
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import torch
+from sklearn.utils.validation import check_is_fitted
+from torch import Tensor
+
+from lowerbound.data.batches import Rows
+from lowerbound.data.schema import Schema, infer_schema
+from lowerbound.distributions import Noise, make_generator
+from lowerbound.estimators.base import ExactEstimator
+from lowerbound.estimators.parameters import RBM_PARAMETERS
+from lowerbound.evaluate import Estimate
+from lowerbound.models.rbm import RBM as Model
+from lowerbound.models.rbm import Gradient, contrastive_divergence, log_z, pseudo_log_likelihood
+from lowerbound.train import TrainingError
+
+MONITORED_ROWS = 500  # of the training rows, and of those held out: what an epoch's record is computed on
+STEPS, MIN_EPOCHS, MAX_EPOCHS = 10_000, 10, 200  # of max_epochs="auto"
+
+
+class RBM(ExactEstimator):
+    """Restricted Boltzmann machine: p(v) = Σ_h exp(b·v + c·h + v·Wh)/Z for 0/1 data v and hidden units h.
+
+    Fits 0/1 arrays of any number of dimensions; anything else must be made 0/1 by ``binarize``, and log p is then that
+    of the zeros and ones. All log-probabilities are in nats, for one row.
+
+    log p(x) needs Z, a sum over all states. Where there are at most 20 hidden (or visible) units it is summed, and log
+    p(x) is exact. Else it is estimated by annealed importance sampling: the estimate of Z is unbiased, so that of log Z
+    is too small in expectation, and that of log p(x) **too large**: an upper bound in expectation, unlike a VAE's.
+    ``estimate_log_z`` repeats the estimate with more chains and temperatures. The price of a draw is ``burn_in`` steps
+    of Gibbs sampling, after which it is still only nearly one from p.
+
+    Parameters
+    ----------
+    n_hidden : int
+    binarize : {None, "sample", "threshold", "mean"}
+        Grey values (uint8, or real in [0, 1]) become 0 or 1: redrawn as Bernoulli for every minibatch, or cut at ½.
+        "mean" takes any numbers, 1 standing for those above the mean of their feature in the training rows; 0/1
+        features stay what they are. None refuses all but 0/1 data.
+    method : {"pcd", "cd"}
+        Gibbs chains go on from where they were (persistent contrastive divergence; better densities), or start from the
+        data at every step (contrastive divergence).
+    n_gibbs_steps : int
+        k, steps of the chains for each step of learning.
+    max_epochs : int or "auto"
+        All are run. "auto": about 10,000 steps, from 10 to 200 epochs.
+    batch_size : int
+        Rows in a step; persistent chains are as many.
+    lr : float
+        Learning rate at the start; it falls linearly to 0, which persistent chains need to catch up with the model.
+    momentum : float
+        Part of the last step that is kept in the next.
+    weight_decay : float
+        λ in the pull −λW on the weights.
+    validation_fraction : float
+        Part of the rows that is held out to watch for overfitting, see ``history_``.
+    n_chains, n_temperatures : int
+        Of annealed importance sampling.
+    burn_in : int
+        Steps of block Gibbs sampling before a draw: a chain of its own for each, from independent units, annealed
+        in the first half.
+    random_state : int, RandomState or None
+        With the same seed, the same result. Nothing global is touched.
+    device : str
+        "auto" takes a GPU if there is one.
+    verbose : int
+        1 prints a line for each epoch on stderr.
+
+    Attributes
+    ----------
+    model_ : lowerbound.models.rbm.RBM
+        W, b and c; ``free_energy`` is known without Z.
+    log_z_ : float
+        log Z, in nats.
+    log_z_standard_error_ : float
+        0 where log Z is exact.
+    log_z_ess_ : float or None
+        Effective number of chains behind it, None where it is exact. A small part of ``n_chains`` means that neither
+        log Z nor its standard error can be trusted: take more temperatures.
+    history_ : list of dict
+        One record an epoch. ``reconstruction_error``: mean over rows of the squared difference between v and its mean
+        after a step down from E[h|v]. ``pseudo_likelihood``: the log-probability of each feature given all others,
+        summed (Besag, 1975), in nats a row; not an estimate of log p. ``free_energy_gap``: mean free energy of the rows
+        held out less that of training rows, which grows with overfitting (Hinton, 2010, section 6); None without any.
+    n_iter_ : int
+        Epochs.
+    schema_ : Schema
+    n_features_in_ : int
+    feature_names_in_ : ndarray of str
+    seed_ : int
+        What ``random_state`` stood for.
+
+    References
+    ----------
+    Hinton, 2002, Training products of experts by minimizing contrastive divergence.
+    Tieleman, 2008, Training restricted Boltzmann machines using approximations to the likelihood gradient.
+    Salakhutdinov & Murray, 2008, On the quantitative analysis of deep belief networks.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from lowerbound import RBM
+    >>> X = np.repeat([[0, 0, 1, 1], [1, 1, 0, 0]], 50, axis=0)
+    >>> rbm = RBM(n_hidden=2, max_epochs=100, random_state=0).fit(X)
+    >>> rbm.log_likelihood(X).kind
+    'exact'
+    """
+
+    PARAMETERS = RBM_PARAMETERS
+    FITTED = (*ExactEstimator.FITTED, "n_iter_", "history_", "log_z_", "log_z_standard_error_", "log_z_ess_")
+
+    model_: Any
+
+    def __init__(
+        self, *, n_hidden=128, binarize=None, method="pcd", n_gibbs_steps=1, max_epochs="auto", batch_size=64, lr=0.1,
+        momentum=0.5, weight_decay=1e-4, validation_fraction=0.0, n_chains=100, n_temperatures=1000, burn_in=1000,
+        random_state=None, device="auto", verbose=0,
+    ):  # fmt: skip
+        self.n_hidden = n_hidden
+        self.binarize = binarize
+        self.method = method
+        self.n_gibbs_steps = n_gibbs_steps
+        self.max_epochs = max_epochs
+        self.batch_size = batch_size
+        self.lr = lr
+        self.momentum = momentum
+        self.weight_decay = weight_decay
+        self.validation_fraction = validation_fraction
+        self.n_chains = n_chains
+        self.n_temperatures = n_temperatures
+        self.burn_in = burn_in
+        self.random_state = random_state
+        self.device = device
+        self.verbose = verbose
+
+    def _infer_schema(self, X: np.ndarray, names: list[str] | None) -> Schema:
+        return infer_schema(X, likelihood="bernoulli", binarize=self.binarize, names=names)
+
+    def _assemble(self, generator: torch.Generator) -> None:
+        self.model_ = Model(self.schema_.output_bias(1)[0], self.n_hidden, generator, self.burn_in)
+
+    @torch.no_grad()
+    def fit(self, X, y=None):
+        """Fit to the rows of ``X``, then estimate log Z.
+
+        Parameters
+        ----------
+        X : array-like, shape (n, *row)
+        y : ignored
+
+        Returns
+        -------
+        self
+
+        Raises
+        ------
+        ValueError
+            If a parameter is out of range; ``LikelihoodError`` if the data aren't 0/1 and not to be made so.
+        TrainingError
+            If the weights stop being numbers.
+        """
+        rows = self._rows(self._start(X))
+        self.model_.to(self._device())
+        order = torch.randperm(len(rows), generator=make_generator(self.seed_, "split"))
+        n_held_out = round(self.validation_fraction * len(rows))
+        training, held_out = rows.subset(order[n_held_out:]), rows.subset(order[:n_held_out])
+        self._learn(training, held_out if n_held_out else None)
+        return self.estimate_log_z()
+
+    def estimate_log_z(self, n_chains: int | None = None, n_temperatures: int | None = None, random_state=None):
+        """Estimate log Z again, by other chains or more temperatures; exact where a layer has at most 20 units.
+
+        Parameters
+        ----------
+        n_chains, n_temperatures : int, optional
+            The estimator's if None.
+        random_state : int, optional
+            The estimator's if None.
+
+        Returns
+        -------
+        self
+        """
+        check_is_fitted(self)
+        noise = self._noise("log Z") if random_state is None else self._fresh_noise(random_state, "log Z")
+        exact = copy.deepcopy(self.model_).double()
+        result = log_z(exact, n_chains or self.n_chains, n_temperatures or self.n_temperatures, noise)
+        self.log_z_, self.log_z_standard_error_, self.log_z_ess_ = result
+        self.model_.log_z.fill_(self.log_z_)
+        return self
+
+    # learning
+
+    def _learn(self, rows: Rows, held_out: Rows | None) -> None:
+        rbm, noise = self.model_, self._noise("learning")
+        order, start = make_generator(self.seed_, "order"), time.perf_counter()
+        n_batches = math.ceil(len(rows) / self.batch_size)
+        automatic = min(MAX_EPOCHS, max(MIN_EPOCHS, STEPS // n_batches))
+        self.n_iter_ = automatic if self.max_epochs == "auto" else int(self.max_epochs)
+        velocity = Gradient(*map(torch.zeros_like, rbm.parameters()))
+        chains = rbm.base_rates(self.batch_size, noise)
+        self.history_, step = [], 0
+        for epoch in range(1, self.n_iter_ + 1):
+            for batch in rows.batches(self.batch_size, noise, order):
+                v = batch.x.flatten(1)
+                begin = chains if self.method == "pcd" else v
+                gradient, chains = contrastive_divergence(rbm, v, begin, self.n_gibbs_steps, noise)
+                self._step(gradient, velocity, self.lr * (1 - step / (self.n_iter_ * n_batches)))
+                step += 1
+            record = {"epoch": epoch, "step": step, **self._monitor(rows, held_out)}
+            self.history_.append(record | {"seconds": round(time.perf_counter() - start, 3)})
+            self._report()
+
+    def _step(self, gradient: Gradient, velocity: Gradient, lr: float) -> None:
+        """velocity ← μ·velocity + gradient, θ ← θ + lr·velocity; W decays."""
+        decayed = gradient._replace(weight=gradient.weight - self.weight_decay * self.model_.weight)
+        for parameter, speed, slope in zip(self.model_.parameters(), velocity, decayed, strict=True):
+            speed.mul_(self.momentum).add_(slope)
+            parameter.add_(speed, alpha=lr)
+
+    def _monitor(self, rows: Rows, held_out: Rows | None) -> dict:
+        """What can be said of an epoch without Z; the same rows, features and noise each time."""
+        rbm, noise = self.model_, self._noise("monitor")
+        v = _first(rows, noise)
+        energy = rbm.free_energy(v).mean().item()
+        if not math.isfinite(energy):
+            raise TrainingError(f"the weights are no longer numbers: lower the learning rate (lr={self.lr:g})")
+        reconstruction = rbm.visible_logits(rbm.hidden_logits(v).sigmoid()).sigmoid()
+        gap = None if held_out is None else rbm.free_energy(_first(held_out, noise)).mean().item() - energy
+        return {
+            "reconstruction_error": (v - reconstruction).square().sum(1).mean().item(),
+            "pseudo_likelihood": pseudo_log_likelihood(rbm, v, noise).mean().item(),
+            "free_energy_gap": gap,
+        }
+
+    def _report(self) -> None:
+        if self.verbose:
+            parts = (f"{k} {v:.6g}" for k, v in self.history_[-1].items() if v is not None)
+            print("  ".join(parts), file=sys.stderr)
+
+    # using
+
+    def score_samples(self, X) -> np.ndarray:
+        """log p(x) of every row in nats, −F(x) − log Z, shape (n,).
+
+        Exact where log Z is (``log_z_ess_`` is None); else too large in expectation, all rows by the same amount, so
+        that differences between rows are exact. Computed in float64; grey values under ``binarize="sample"`` are scored
+        on one fixed binarization.
+        """
+        return super().score_samples(X)
+
+    def log_likelihood(self, X) -> Estimate:
+        """Mean log p(x) over rows, in nats.
+
+        Returns
+        -------
+        Estimate
+            Exact, or "upper": above log p(x) in expectation by as much as the estimate of log Z is below it (Jensen).
+            The standard error joins that over rows and that of log Z, which are independent.
+        """
+        over_rows = super().log_likelihood(X)
+        if self.log_z_ess_ is None:
+            return over_rows
+        error = math.hypot(over_rows.standard_error, self.log_z_standard_error_)
+        return replace(over_rows, standard_error=error, kind="upper")
+
+    def sample(self, n_samples: int = 1, draw: bool = True, random_state: Any = None) -> np.ndarray:
+        """New rows, each the end of a Gibbs chain of its own after ``burn_in`` steps.
+
+        Parameters
+        ----------
+        n_samples : int
+        draw : bool
+            Zeros and ones; if False, the probabilities p(v = 1|h) from which they are drawn.
+        random_state : int, optional
+            The estimator's if None: with a fixed one, two calls give the same rows.
+
+        Returns
+        -------
+        ndarray, shape (n_samples, *row)
+        """
+        return super().sample(n_samples, draw, random_state)
+
+
+def _first(rows: Rows, noise: Noise) -> Tensor:
+    """The first rows, as the model reads them, shape (n, D)."""
+    return rows.prepare(rows.raw[:MONITORED_ROWS].to(rows.device), noise).flatten(1)
