@@ -1,0 +1,177 @@
+"""Objectives: their values, what they refuse, and what they keep between steps."""
+
+import math
+from dataclasses import asdict
+
+import pytest
+import torch
+from tests import linear_gaussian as toy
+from tests.conftest import whole_batch
+
+from lowerbound import VAE
+from lowerbound.core import ObjectiveState
+from lowerbound.data.storage import load_tensors, save_tensors
+from lowerbound.distributions import Noise, make_generator
+from lowerbound.inference import gradients
+from lowerbound.inference.objectives import BASELINES, GRADIENTS, elbo, make_objective
+from lowerbound.train import Settings, Training, Watch, fit
+
+PAIRS = [(objective, gradient) for objective, able in GRADIENTS.items() for gradient in able]
+STATE = ObjectiveState()
+
+
+def draw(objective, seed: int = 0):
+    p, q = toy.model(), toy.posterior("diagonal")
+    return p.draw(whole_batch(toy.numbers(6, toy.F, seed=5)), q, objective, Noise(make_generator(seed, "noise")))
+
+
+@pytest.mark.parametrize(("objective", "gradient"), PAIRS)
+def test_the_gradient_estimator_does_not_change_the_value(objective, gradient):
+    chosen = make_objective(objective, gradient, n_samples=4)
+    d = draw(chosen)
+    expected = {
+        "elbo": d.kl.sum(-1) - d.log_px.mean(0),
+        "elbo_sampled": -d.log_w.mean(0),
+        "iwae": -d.log_w.exp().mean(0).log(),
+    }[objective]
+    torch.testing.assert_close(chosen.loss(d, STATE), expected)
+
+
+@pytest.mark.parametrize(("objective", "gradient"), PAIRS)
+def test_values_need_no_gradients(objective, gradient):
+    chosen = make_objective(objective, gradient, n_samples=3)
+    with torch.no_grad():
+        assert torch.isfinite(chosen.loss(draw(chosen), STATE)).all()
+
+
+def test_kl_weight_and_warm_up_of_the_sampled_kl():
+    chosen = make_objective("elbo_sampled", "stl", 2, kl_weight=3.0, kl_warmup_steps=10)
+    d = draw(chosen)
+    log_ratio = (d.log_pz - d.log_qz).mean(0)
+    for step, beta in ((0, 0.0), (5, 1.5), (99, 3.0)):
+        torch.testing.assert_close(chosen.loss(d, ObjectiveState(step)), -d.log_px.mean(0) - beta * log_ratio)
+    assert chosen.warmup_steps == 10
+
+
+@pytest.mark.parametrize("K", [2, 3, 7])
+def test_baselines_of_the_other_draws(K):
+    log_w = 30 * toy.numbers(K, 4)  # so far apart that "all of them less its own" would cancel
+    others = [torch.cat([log_w[:k], log_w[k + 1 :]]) for k in range(K)]
+    compare = torch.testing.assert_close
+    compare(gradients.mean_of_others(log_w, STATE), torch.stack([o.mean(0) for o in others]))
+    log_mean = torch.stack([o.logsumexp(0) - math.log(K - 1) for o in others])
+    compare(gradients.log_mean_exp_of_others(log_w, STATE), log_mean)
+    vimco = torch.stack([torch.cat([o, o.mean(0)[None]]).logsumexp(0) - math.log(K) for o in others])
+    compare(gradients.geometric_mean_of_others(log_w, STATE), vimco)
+
+
+def test_doubly_reparameterized_weights():
+    """θ gets w̃, φ gets w̃², from the formula's own terms."""
+    p, q, x = toy.model(), toy.posterior("diagonal"), whole_batch(toy.numbers(6, toy.F, seed=5))
+    chosen = make_objective("iwae", "dreg", 3)
+    d = p.draw(x, q, chosen, Noise(make_generator(0, "noise")))
+    z, distribution = d.z, q(x)
+    normalized = d.log_w.detach().softmax(0)
+    held = z.detach().requires_grad_()
+    log_w = p.log_joint(x, held) - distribution.detach().log_prob(held)
+    slope = torch.autograd.grad(log_w.sum(), held)[0]
+    decoder = torch.autograd.grad((normalized * p.log_joint(x, z.detach())).sum(), list(p.parameters()))
+    encoder = torch.autograd.grad(
+        (normalized.square()[..., None] * slope * z).sum(), list(q.parameters()), retain_graph=True
+    )
+    measured = torch.autograd.grad(-chosen.loss(d, STATE).sum(), [*p.parameters(), *q.parameters()])
+    torch.testing.assert_close(measured, (*decoder, *encoder))
+
+
+def test_the_score_function_holds_z_fixed():
+    p, q, x = toy.model(), toy.posterior("diagonal"), whole_batch(toy.numbers(6, toy.F, seed=5))
+    chosen = make_objective("elbo_sampled", "score", baseline="none")
+    d = p.draw(x, q, chosen, Noise(make_generator(0, "noise")))
+    expected = torch.autograd.grad(-(d.log_w.detach() * d.log_qz).sum(), list(q.parameters()), retain_graph=True)
+    torch.testing.assert_close(torch.autograd.grad(chosen.loss(d, STATE).sum(), list(q.parameters())), expected)
+
+
+def test_the_running_baseline_is_the_average_of_the_steps_before():
+    state, chosen = ObjectiveState(), elbo(gradient="score", baseline="running")
+    signals, baselines = [], []
+    for seed in range(4):
+        d = draw(chosen, seed)
+        baselines.append(state.baseline)
+        chosen.loss(d, state)
+        signals.append(d.log_px.mean().item())
+    assert baselines[:2] == [None, pytest.approx(signals[0])]
+    assert baselines[3] == pytest.approx(0.99 * (0.99 * signals[0] + 0.01 * signals[1]) + 0.01 * signals[2])
+
+
+class StopAfterTwo(Watch):
+    epochs = 0
+
+    def on_epoch(self, training, record):
+        self.epochs += 1
+
+    def should_stop(self):
+        return self.epochs == 2
+
+
+def test_a_run_with_a_running_baseline_continues_exactly(tmp_path):
+    def training():
+        settings = Settings(max_epochs=4, batch_size=16, lr=0.01)
+        model, posterior = toy.model(), toy.posterior("diagonal")
+        return Training(model, posterior, make_objective("elbo_sampled", "score"), settings, 3, torch.device("cpu"))
+
+    rows, held_out = toy.rows(toy.numbers(50, toy.F, seed=7)), toy.rows(toy.numbers(20, toy.F, seed=8))
+    whole, part, rest = training(), training(), training()
+    fit(whole, rows, held_out)
+    fit(part, rows, held_out, StopAfterTwo())
+    assert isinstance(part.progress.objective.baseline, float)
+    save_tensors(tmp_path / "last.safetensors", *part.state())
+    rest.load_state(*load_tensors(tmp_path / "last.safetensors"))
+    fit(rest, rows, held_out)
+    assert asdict(rest.progress.objective) == asdict(whole.progress.objective)
+    for a, b in zip(whole.modules.parameters(), rest.modules.parameters(), strict=True):
+        assert torch.equal(a, b)
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        ({"gradient": "vimco", "n_samples": 5}, "gradient='vimco' needs objective='iwae', not 'elbo'"),
+        ({"gradient": "stl"}, "objective='elbo_sampled' or objective='iwae'"),
+        ({"objective": "elbo_sampled", "gradient": "dreg"}, "it would be gradient='stl'"),
+        ({"objective": "iwae", "gradient": "vimco"}, "n_samples ≥ 2, got 1"),
+        ({"gradient": "score", "baseline": "leave_one_out"}, "n_samples ≥ 2, got 1"),
+        ({"baseline": "running"}, "is for gradient='score'"),
+        ({"objective": "iwae", "n_samples": 2, "kl_weight": 2.0}, "no KL term"),
+        ({"objective": "iwae", "n_samples": 2, "kl_warmup_steps": 5}, "no KL term"),
+        ({"objective": "iwae", "n_samples": 2, "free_bits": 0.1}, "no KL term"),
+        ({"objective": "elbo_sampled", "free_bits": 0.1}, "closed form"),
+        ({"objective": "vae"}, "objective must be one of 'elbo', 'elbo_sampled', 'iwae', got 'vae'"),
+        ({"gradient": "reinforce"}, "gradient must be one of"),
+        ({"gradient": "score", "baseline": "mean"}, "baseline must be one of"),
+    ],
+)
+def test_what_does_not_go_together_is_refused_in_one_sentence(options, words):
+    with pytest.raises(ValueError, match=words) as caught:
+        make_objective(**options)
+    assert "\n" not in str(caught.value)
+
+
+def test_every_baseline_of_every_bound_is_made():
+    for objective in GRADIENTS:
+        for baseline in BASELINES:
+            assert make_objective(objective, "score", 2, baseline=baseline).gradient == "score"
+
+
+@pytest.mark.parametrize(("objective", "gradient"), PAIRS)
+def test_the_vae_learns_by_every_pair(objective, gradient):
+    X = toy.numbers(300, 2) @ toy.numbers(2, toy.F, seed=1)
+    vae = VAE(2, hidden_layer_sizes=(), scale=0.3, objective=objective, gradient=gradient, n_samples=4, max_epochs=20,
+              lr=0.03, batch_size=32, random_state=0, device="cpu").fit(X.numpy())  # fmt: skip
+    bounds = [record["elbo"] for record in vae.history_]
+    assert bounds[-1] > bounds[0] + 1
+    assert vae._objective().gradient == make_objective(objective, gradient, 4).gradient
+
+
+def test_the_vae_refuses_what_does_not_go_together():
+    with pytest.raises(ValueError, match="needs objective='iwae'"):
+        VAE(2, gradient="dreg").fit(toy.numbers(40, 3).numpy())
