@@ -6,6 +6,7 @@ import importlib
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from lowerbound import diagnostics
     from lowerbound.data.readers import DataError, Dataset, read
     from lowerbound.data.schema import ConstantFeatureWarning, LikelihoodError
     from lowerbound.data.storage import SavedFileError
@@ -70,6 +71,8 @@ __all__ = [
 
 def __getattr__(name: str):
     """Load a public name when it is first used, so that the command line's help needs no torch."""
+    if name == "diagnostics":
+        return importlib.import_module("lowerbound.diagnostics")
     if name not in _HOMES:
         raise AttributeError(f"module 'lowerbound' has no attribute {name!r}")
     return getattr(importlib.import_module(f"lowerbound.{_HOMES[name]}"), name)

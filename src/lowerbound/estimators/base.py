@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import copy
 import math
+import sys
 import warnings
 from dataclasses import replace
 from pathlib import Path
@@ -230,6 +231,8 @@ class GradientEstimator(DensityEstimator):
         self.n_fits_ += 1
         if resume is not None:
             training.load_state(*resume)
+        if self.verbose >= 2:
+            print(self._choices(training.settings), file=sys.stderr)
         bar = ProgressWatch() if self.verbose and not watch else None
         try:
             fit(training, training_rows, validation_rows, watch or bar)
@@ -257,6 +260,12 @@ class GradientEstimator(DensityEstimator):
         fit(training, rows)
         self._training_state = training
         return self._finish(training, rows)
+
+    def _choices(self, settings: Settings) -> str:
+        """What "auto" stood for, in a line."""
+        chosen = {"likelihood": self.schema_.likelihood, "batch_size": settings.batch_size}
+        latent = {"latent_dim": self.latent_dim_} if hasattr(self, "latent_dim_") else {}
+        return ", ".join(f"{k}={v}" for k, v in {**latent, **chosen, "max_epochs": settings.max_epochs}.items())
 
     def _check_partial_fit(self) -> None:
         """Raise where a pass over some of the rows makes no sense."""
