@@ -64,6 +64,7 @@ __all__ = [
     "SavedFileError",
     "TrainingError",
     "bits_per_dim",
+    "diagnostics",
     "load",
     "read",
 ]  # fmt: skip
