@@ -100,6 +100,7 @@ def main() -> None:
     }
     print(json.dumps({k: v for k, v in record.items() if k != "history"}, indent=1))
     output = arguments.output or Path(__file__).parent / "results" / f"density-{arguments.recipe}.json"
+    output.parent.mkdir(parents=True, exist_ok=True)
     write_text(output, json.dumps(record, indent=1) + "\n")
 
 
