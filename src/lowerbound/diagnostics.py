@@ -167,7 +167,7 @@ def _drawn(vae: VAE, X, objective: Objective, n: int, batch_size: int | None, se
     modules = {"decoder": vae.model_.to(device).train(), "encoder": vae.posterior_.to(device).train()}
     weights = {name: parameters for name, m in modules.items() if (parameters := list(m.parameters()))}
     sums = {name: _no_draws(parameters) for name, parameters in weights.items()}
-    for i in range(n):
+    for i in range(-1, n):  # the first draw is not counted: it gives a running baseline its start
         index = torch.randperm(len(rows), generator=order)[:batch_size]
         batch = next(rows.subset(index).batches(len(index), noise))
         draw = vae.model_.draw(replace(batch, index=index), vae.posterior_, objective, noise)
@@ -177,7 +177,9 @@ def _drawn(vae: VAE, X, objective: Objective, n: int, batch_size: int | None, se
         )
         remaining = iter(everything)
         for name, parameters in weights.items():
-            sums[name].add(i % N_GROUPS, torch.cat([next(remaining).flatten() for _ in parameters]).double())
+            gradient = torch.cat([next(remaining).flatten() for _ in parameters]).double()
+            if i >= 0:
+                sums[name].add(i % N_GROUPS, gradient)
     return sums
 
 
