@@ -83,9 +83,8 @@ def toy(n_scale: float) -> dict:
     for K, draws in DRAWS.items():
         n = max(400, round(draws * n_scale))
         named = {k: o for k, o in ESTIMATORS.items() if K > 1 or (k != "vimco" and "leave" not in k)}
-        drawn = {
-            k: toy_gradients(n, 2**0.5 * unit, b, {"objective": "iwae", "n_samples": K, **o}) for k, o in named.items()
-        }
+        bound = {"objective": "iwae", "n_samples": K}
+        drawn = {k: toy_gradients(n, 2**0.5 * unit, b, bound | o) for k, o in named.items()}
         row: dict = {"draws": n, "variance": {k: variance(g) for k, g in drawn.items()}}
         without = bound | ESTIMATORS["score"]
         typical = unit * math.sqrt(D) / unit.norm()
@@ -167,7 +166,7 @@ def show_toy(result: dict) -> None:
     for name in ("pathwise", "dreg"):
         print(f"slopes of log SNR {name}:", *(f"{s:.2f}" for s in result["slopes"][name]))
     print(
-        f"signal: b is off by {result['mean_offset']:.4f} on average (0.008 expected), to which every SNR is proportional"
+        f"signal: b is off by {result['mean_offset']:.4f} on average (0.008 expected); every SNR is proportional to it"
     )
     full = [f"{row['variance']['score']['value']:.3g}" for row in result["importance_weighted"].values()]
     print("score column: constants of p and q left out, ‖x − μ‖² = 20; with all constants, x ~ p:", *full)
@@ -184,10 +183,11 @@ def show_digits(result: dict) -> None:
     expected = result["latent_dim"] * (signal["root_mean_square"] / signal["sd_over_z"]) ** 2
     print(
         f"  Why: the score function multiplies ∇ log q by log p(x|z), {signal['mean']:.0f} nats on average (root mean\n"
-        f"  square {signal['root_mean_square']:.0f}), of which only {signal['sd_over_z']:.2g} nats (sd over z of a row) say "
-        f"which z is better.\n  Pathwise gradients see the slope in each of the {result['latent_dim']} latent variables "
-        f"alone: (log p)² over the slope²\n  is {expected:.1g}. A running mean removes all but the "
-        f"{signal['sd_over_rows']:.0f} nats by which rows differ; the row's other draws remove those too."
+        f"  square {signal['root_mean_square']:.0f}), of which only {signal['sd_over_z']:.2g} nats (sd over z of a row) "
+        "say which z is better.\n"
+        f"  Pathwise gradients see but its slope in each of the {result['latent_dim']} latent variables: (log p)² / slope²\n"
+        f"  is {expected:.1g}. A running mean removes all but the {signal['sd_over_rows']:.0f} nats by which rows differ; "
+        "the row's other draws remove those too."
     )
 
 
