@@ -41,7 +41,7 @@ ESTIMATORS = {
     "score": {"gradient": "score", "baseline": "none"},
     "score, leave one out": {"gradient": "score"},
 }
-PUBLISHED = {  # K: variances of pathwise, STL, DReG, VIMCO, score; signal-to-noise ratios of pathwise and DReG
+ANOTHER_PROGRAM = {  # K: variances of pathwise, STL, DReG, VIMCO, score; signal-to-noise ratios of pathwise and DReG
     1: (2.67, 0.167, 0.167, None, 139, 0.0116, 0.0465),
     4: (0.741, 0.0463, 0.0105, 0.254, 401, 0.0061, 0.0512),
     16: (0.190, 0.0119, 3.0e-4, 0.041, 1.5e3, 0.0031, 0.0788),
@@ -151,15 +151,15 @@ def digits(X: np.ndarray, n: int) -> dict:
 
 
 def show_toy(result: dict) -> None:
-    print("toy, D = 20: variance, and signal-to-noise ratio; second line: as noted in the project's anchors")
+    print("toy, D = 20: variance, and signal-to-noise ratio; second line: by another program")
     print(f"{'K':>5}", *(f"{c:>13}" for c in COLUMNS), f"{'score, l.o.o.':>13}")
     for K, row in result["importance_weighted"].items():
         v = {k: m["value"] for k, m in row["variance"].items()}
         cells = [v["pathwise"], v["stl"], v["dreg"], v.get("vimco"), v["score, constants left out"]]
         cells += [row["snr"]["pathwise"], row["snr"]["dreg"], v.get("score, leave one out")]
         print(f"{K:>5}", *(f"{'–' if c is None else format(c, '.3g'):>13}" for c in cells))
-        if K in PUBLISHED:
-            print(f"{'':>5}", *(f"{'–' if c is None else format(c, '.3g'):>13}" for c in PUBLISHED[K]))
+        if K in ANOTHER_PROGRAM:
+            print(f"{'':>5}", *(f"{'–' if c is None else format(c, '.3g'):>13}" for c in ANOTHER_PROGRAM[K]))
     exact = result["elbo_analytic_kl"], result["importance_weighted"][1]["variance"]["pathwise"]
     print("ELBO: KL in closed form {:.4f} ± {:.4f} (2/3); ".format(*exact[0].values()), end="")
     print("KL sampled {:.4f} ± {:.4f} (8/3)".format(*exact[1].values()))
@@ -181,13 +181,13 @@ def show_digits(result: dict) -> None:
         ratio = value / reference
         print(f"  {name:<30} encoder: variance {value:.3g} ± {error:.1g}, {ratio:.3g} × pathwise; SNR {snr:.3g}")
     expected = result["latent_dim"] * (signal["root_mean_square"] / signal["sd_over_z"]) ** 2
+    rms, over_z, over_rows = (signal[k] for k in ("root_mean_square", "sd_over_z", "sd_over_rows"))
     print(
         f"  Why: the score function multiplies ∇ log q by log p(x|z), {signal['mean']:.0f} nats on average (root mean\n"
-        f"  square {signal['root_mean_square']:.0f}), of which only {signal['sd_over_z']:.2g} nats (sd over z of a row) "
-        "say which z is better.\n"
-        f"  Pathwise gradients see but its slope in each of the {result['latent_dim']} latent variables: (log p)² / slope²\n"
-        f"  is {expected:.1g}. A running mean removes all but the {signal['sd_over_rows']:.0f} nats by which rows differ; "
-        "the row's other draws remove those too."
+        f"  square {rms:.0f}), of which only {over_z:.2g} nats (sd over z of a row) say which z is better.\n"
+        f"  Pathwise gradients see but its slope in each of the {result['latent_dim']} latent variables:\n"
+        f"  (log p)² / slope² is {result['latent_dim'] * (rms / over_z) ** 2:.1g}. A running mean removes all but the\n"
+        f"  {over_rows:.0f} nats by which rows differ; the row's other draws remove those too."
     )
 
 
