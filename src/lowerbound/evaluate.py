@@ -144,6 +144,8 @@ def importance_weighted(
     ess : Tensor of float64, shape (N,)
         (Σ w)²/Σ w², the effective number of samples.
     """
+    if n_importance < 1:
+        raise ValueError(f"n_importance must be at least 1, got {n_importance}")
     n_rows = min(EVALUATION_BATCH, _rows_in_a_pass(data, 1))
     chunk = max(1, min(n_importance, _rows_in_a_pass(data, n_rows)))
     log_p, ess = [], []

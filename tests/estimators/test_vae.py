@@ -156,6 +156,31 @@ def test_what_cannot_be_described_is_refused(X, parameters, message):
         small(**parameters).fit(X)
 
 
+def test_values_that_are_not_numbers_are_named_with_their_place():
+    frame = pd.DataFrame(IRIS, columns=list("abcd"))
+    frame.loc[7, "c"] = np.nan
+    with pytest.raises(ValueError, match=r"missing value \(NaN\).*row 7, column 'c'"):
+        small().fit(frame)
+    infinite = IRIS.copy()
+    infinite[3, 1] = np.inf
+    with pytest.raises(ValueError, match=r"infinite value.*row 3, column 1"):
+        small().fit(infinite)
+    vae = small().fit(IRIS)
+    with pytest.raises(ValueError, match="row 3"):
+        vae.score_samples(infinite)
+    with pytest.raises(ValueError, match="n_importance must be at least 1"):
+        vae.log_likelihood(IRIS, 0)
+    with pytest.raises(ValueError, match="n_samples must be at least 1"):
+        vae.sample(0)
+
+
+def test_sizes_on_the_command_line():
+    sizes = VAE_PARAMETERS["hidden_layer_sizes"]
+    assert [sizes.parse(text) for text in ("10,3", "(10, 3)", "7,", "()", "")] == [(10, 3), (10, 3), (7,), (), ()]
+    with pytest.raises(ValueError, match="hidden_layer_sizes must be"):
+        sizes.parse("10,,3")
+
+
 def test_a_new_level_is_refused():
     X = np.random.default_rng(0).integers(0, 4, (50, 3))
     vae = small(likelihood="categorical").fit(X)

@@ -212,7 +212,7 @@ def _text_of_bound(record: dict[str, Any]) -> dict[str, str]:
         "ELBO": _estimate(record["elbo"]),
         "reconstruction": nats(record["reconstruction"]),
         "KL": f"{nats(record['kl'])}  ({record['active_units']} of {len(kl)} latent variables are active)",
-        "KL of each": " ".join(f"{part:.2f}" for part in kl),
+        "KL, sorted": " ".join(f"{part:.2f}" for part in kl),
     }
     if "total_correlation" in record:
         rows["correlation"] = f"{nats(record['total_correlation'])} of the KL is total correlation"

@@ -232,7 +232,7 @@ def _write_map(path: Path, model: Any, X: np.ndarray, codes: np.ndarray, labels:
     if hasattr(model, "accounts"):
         kl = model.accounts(X).kl[:, : model.latent_dim_].mean(0).numpy()
         shown = sorted(kl.argsort()[-2:].tolist())
-        notes = [f"  (KL {kl[i]:.1f} nats)" for i in shown]
+        notes = [f"  (KL {kl[i]:.2f} nats)" for i in shown]
     names = [f"latent variable {i}{note}" for i, note in zip(shown, notes, strict=True)]
     save_map(latent_map(codes[:, shown], labels, names), path)
 

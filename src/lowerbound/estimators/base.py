@@ -22,6 +22,7 @@ from torch import Tensor, nn
 
 from lowerbound.core import Model, Objective
 from lowerbound.data.batches import Rows
+from lowerbound.data.dataset import check_finite
 from lowerbound.data.schema import Schema, infer_schema
 from lowerbound.distributions import Noise, make_generator
 from lowerbound.estimators.parameters import Parameter
@@ -91,7 +92,11 @@ class DensityEstimator(BaseEstimator):
         return name == "device" or (name == "random_state" and is_generator)
 
     def _validate(self, X, *, reset: bool = False) -> np.ndarray:
-        X = np.asarray(validate_data(self, X, reset=reset, allow_nd=True, dtype="numeric", ensure_min_samples=1))
+        checks = {"allow_nd": True, "dtype": "numeric", "ensure_all_finite": False}
+        X = np.asarray(validate_data(self, X, reset=reset, **checks))
+        names = getattr(self, "feature_names_in_", None)
+        place = None if names is None else lambda row, column: f"row {row}, column {str(names[column])!r}"
+        check_finite(X, "X", place)
         return X.astype(np.float32) if X.dtype == np.float16 else X
 
     def _device(self) -> torch.device:
@@ -145,6 +150,8 @@ class DensityEstimator(BaseEstimator):
         ndarray, shape (n_samples, *row)
         """
         check_is_fitted(self)
+        if n_samples < 1:
+            raise ValueError(f"n_samples must be at least 1, got {n_samples}")
         noise = self._fresh_noise(random_state, "sample")
         return self.schema_.restore(generate.sample(self.model_, n_samples, noise, draw=draw), expected=not draw)
 

@@ -92,7 +92,8 @@ class Parameter:
                 return choice
         try:
             if self.many:
-                value = tuple(self.number(part) for part in word.strip("()[]").split(",") if part.strip())  # type: ignore[misc]
+                parts = word.strip("()[] ").removesuffix(",").split(",") if word.strip("()[] ") else []
+                value = tuple(self.number(part) for part in parts)  # type: ignore[misc]
             else:
                 value = self.number(word)  # type: ignore[misc]
         except (TypeError, ValueError):
