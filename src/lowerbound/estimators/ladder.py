@@ -1,0 +1,387 @@
+"""The ladder: every model of p(x) fitted to the same rows and scored on the same others, on one base measure.
+
+0/1 data and 8-bit levels have probabilities, real values have densities in the user's units, and no table mixes the
+two: a model that can't give the number its neighbors give says why it has none.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+import warnings
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from lowerbound.data.schema import Schema, infer_schema
+from lowerbound.estimators.autoencoder import Autoencoder
+from lowerbound.estimators.base import GradientEstimator
+from lowerbound.estimators.counting import count_parameters
+from lowerbound.estimators.dequantized import Dequantized
+from lowerbound.estimators.factorized import Factorized
+from lowerbound.estimators.mixture import Mixture
+from lowerbound.estimators.pacing import Deadline, Enough, Stopwatch, affordable
+from lowerbound.estimators.pixel_rnn import PixelRNN
+from lowerbound.estimators.ppca import PPCA
+from lowerbound.estimators.rbm import RBM
+from lowerbound.estimators.vae import VAE
+from lowerbound.evaluate import Estimate, bits_per_dim
+from lowerbound.train import Watch
+
+DRAWS = 1000  # whose time is taken
+MOST_FEATURES_FULL = 100  # of Gaussians with full covariances
+STEPS, FEWEST_EPOCHS, MOST_EPOCHS = 10_000, 30, 300  # what a fit by steps gets if there is time enough
+KINDS = {"bernoulli": "binary", "discretized_logistic": "levels", "gaussian": "real"}
+
+
+class NotApplicable(Exception):
+    """A model has no number to give for these data; the message says why."""
+
+
+@dataclass(frozen=True)
+class Case:
+    """The rows to fit and the rows to score, the same for all.
+
+    Attributes
+    ----------
+    train, test : ndarray, shape (n, *row)
+        Under ``binarize="sample"`` the rows to fit keep their grey values, and the rows to score are 0 or 1.
+    schema : Schema
+        What they are.
+    binarize : {None, "sample"}
+        What the models are to do with grey values.
+    seed : int
+    n_importance : int
+        Importance samples a row, for the VAE.
+    """
+
+    train: np.ndarray
+    test: np.ndarray
+    schema: Schema
+    binarize: str | None
+    seed: int
+    n_importance: int = 500
+
+    @property
+    def kind(self) -> str:
+        """``binary``, ``levels`` (8 bits) or ``real``."""
+        return KINDS[self.schema.likelihood]
+
+    @property
+    def batch_size(self) -> int:
+        """Rows in a step of those that go by steps."""
+        return min(128, max(16, 2 ** round(math.log2(len(self.train) / 16))))
+
+    @property
+    def n_epochs(self) -> int:
+        """Passes over the rows that make about ``STEPS`` steps."""
+        return min(MOST_EPOCHS, max(FEWEST_EPOCHS, STEPS // math.ceil(len(self.train) / self.batch_size)))
+
+
+@dataclass
+class Result:
+    """One rung as it came out.
+
+    Attributes
+    ----------
+    log_p : Estimate or None
+        Mean of log p(x) over the rows scored, in nats; its ``kind`` says whether it is exact or a bound. None where
+        there is none, and then ``reason`` says why.
+    bits_per_dim : float or None
+        Of discrete data.
+    n_parameters : int
+        Numbers that were fitted.
+    fit_seconds, sample_seconds : float
+        To fit, and to draw 1,000 rows.
+    notes : list of str
+        What the budget cut, and what was warned of.
+    samples : ndarray or None, shape (1000, *row)
+    """
+
+    name: str
+    title: str
+    log_p: Estimate | None = None
+    bits_per_dim: float | None = None
+    n_parameters: int | None = None
+    fit_seconds: float | None = None
+    sample_seconds: float | None = None
+    failed: bool = False
+    reason: str | None = None
+    notes: list[str] = field(default_factory=list)
+    samples: np.ndarray | None = None
+
+    def to_dict(self) -> dict[str, Any]:
+        """As JSON, without the samples."""
+        record = {k: v for k, v in vars(self).items() if k not in ("samples", "log_p")}
+        return {**record, "log_likelihood": None if self.log_p is None else self.log_p.to_dict()}
+
+
+@dataclass(frozen=True)
+class Rung:
+    """How a model is made for a case, and how long it may learn.
+
+    Attributes
+    ----------
+    make : callable
+        From a case; raises ``NotApplicable``.
+    iterations : str or None
+        The parameter that says how often the rows are gone through; None for closed forms, which need no budget.
+    trial : dict
+        Parameters while the time of one pass is taken.
+    """
+
+    title: str
+    make: Callable[[Case], Any]
+    iterations: str | None = None
+    fewest: int = 1
+    trial: dict[str, Any] = field(default_factory=dict)
+
+
+def _factorized(case: Case) -> Factorized:
+    return Factorized(binarize=case.binarize, random_state=case.seed)
+
+
+def _mixture(case: Case) -> Mixture | Dequantized:
+    n, n_features = len(case.train), math.prod(case.schema.event_shape)
+    if case.kind == "binary":
+        return Mixture(min(100, max(2, n // 50)), binarize=case.binarize, random_state=case.seed)
+    is_small = n_features <= MOST_FEATURES_FULL and n >= 20 * n_features
+    gaussians = Mixture(
+        min(10, max(2, n // 100)), covariance="full" if is_small else "diag",
+        reg_covar=1e-3 if case.kind == "levels" else 1e-6, random_state=case.seed,
+    )  # fmt: skip
+    return Dequantized(gaussians, case.seed) if case.kind == "levels" else gaussians
+
+
+def _pixel_rnn(case: Case) -> PixelRNN:
+    return PixelRNN(binarize=case.binarize, batch_size=case.batch_size, random_state=case.seed)
+
+
+def _rbm(case: Case) -> RBM:
+    if case.kind != "binary":
+        what = "8-bit levels" if case.kind == "levels" else "real values"
+        raise NotApplicable(f"its units are 0 or 1, and the data are {what}: --binarize would change the data for all")
+    return RBM(binarize=case.binarize, batch_size=case.batch_size, random_state=case.seed)
+
+
+def _ppca(case: Case) -> PPCA | Dequantized:
+    if case.kind == "binary":
+        raise NotApplicable("it is a density of real values, which gives 0 and 1 no probability")
+    ppca = PPCA(random_state=case.seed)
+    return Dequantized(ppca, case.seed) if case.kind == "levels" else ppca
+
+
+def _autoencoder(case: Case) -> Autoencoder:
+    raise NotApplicable("it has no p(x): nothing says where its codes lie, so it neither scores nor draws")
+
+
+def _vae(case: Case) -> VAE:
+    return VAE(binarize=case.binarize, batch_size=case.batch_size, random_state=case.seed)
+
+
+LADDER: dict[str, Rung] = {  # in the order in which each mends what the last could not do
+    "factorized": Rung("independent features", _factorized),
+    "mixture": Rung("mixture", _mixture, "max_iter", fewest=10),
+    "pixel_rnn": Rung("pixel RNN", _pixel_rnn, "max_epochs"),
+    "rbm": Rung("RBM", _rbm, "max_epochs", trial={"n_chains": 2, "n_temperatures": 2}),
+    "ppca": Rung("PPCA", _ppca),
+    "autoencoder": Rung("autoencoder", _autoencoder),
+    "vae": Rung("VAE", _vae, "max_epochs"),
+}
+
+
+def split(
+    X: np.ndarray, *, binarize: str | None = None, seed: int = 0, held_out: float = 0.2, most_scored: int = 2000
+) -> Case:
+    """One split of the rows, one binarization of those that are scored.
+
+    Parameters
+    ----------
+    X : ndarray, shape (n, *row)
+    binarize : {None, "sample", "threshold", "mean"}
+        Grey values become 0 or 1: redrawn in fitting and drawn once for scoring, or cut, at ½ or at the feature's mean.
+    seed : int
+    held_out : float
+        The part of the rows that no model is fitted to.
+    most_scored : int
+        At most so many of them are scored.
+
+    Raises
+    ------
+    ValueError
+        If there are too few rows, or grey values were expected and aren't there.
+    """
+    n_held_out = round(held_out * len(X))
+    if n_held_out < 2 or len(X) - n_held_out < 8:
+        raise ValueError(f"{len(X)} rows are too few to fit models to some and to score them on others: 10 are needed")
+    order = np.random.default_rng([seed, 0]).permutation(len(X))
+    return case_of(X[order[n_held_out:]], X[order[:n_held_out]][:most_scored], binarize=binarize, seed=seed)
+
+
+def case_of(train: np.ndarray, test: np.ndarray, *, binarize: str | None = None, seed: int = 0) -> Case:
+    """``split`` for rows that come apart already."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", UserWarning)  # every model warns of constant features itself
+        schema = infer_schema(train, binarize=binarize)
+        if binarize is None:
+            return Case(train, test, schema, None, seed)
+        schema.check(test)
+        scored = _zeros_and_ones(schema, test, seed)
+        if binarize == "sample":
+            return Case(train, scored, schema, "sample", seed)
+        fitted = _zeros_and_ones(schema, train, seed)
+        return Case(fitted, scored, infer_schema(fitted), None, seed)
+
+
+def _zeros_and_ones(schema: Schema, X: np.ndarray, seed: int) -> np.ndarray:
+    if schema.binarize == "mean":
+        return schema.to_rows((schema.to_event(X) > schema.location).astype(np.uint8))
+    level = np.random.default_rng([seed, 1]).random(X.shape, np.float32) if schema.binarize == "sample" else 0.5
+    is_one = level * schema.grey_levels < X if schema.binarize == "sample" else level * schema.grey_levels <= X
+    return is_one.astype(np.uint8)
+
+
+def climb(
+    case: Case,
+    names: Sequence[str] = tuple(LADDER),
+    *,
+    seconds: float = math.inf,
+    parameters: Mapping[str, Mapping[str, Any]] | None = None,
+    say: Callable[[str], object] = lambda message: None,
+) -> Iterator[Result]:
+    """Fit and score the models, one after another, in the order of the ladder.
+
+    Parameters
+    ----------
+    case : Case
+    names : sequence of str
+        Which of ``LADDER``.
+    seconds : float
+        For fitting all of them. What is left is shared evenly by the models that learn by iterations; where it isn't
+        enough, they make fewer passes, and where not even one is possible, they see fewer rows. A note says so.
+    parameters : mapping, optional
+        For each model, parameters other than the ladder's.
+    say : callable
+        Told what begins.
+
+    Yields
+    ------
+    Result
+        A model that fails has one too, with the reason.
+    """
+    chosen = [name for name in LADDER if name in names]
+    left = seconds
+    for i, name in enumerate(chosen):
+        waiting = sum(LADDER[other].iterations is not None for other in chosen[i:])
+        rung, started = LADDER[name], time.perf_counter()
+        result = Result(name, rung.title)
+        try:
+            model = rung.make(case).set_params(**(parameters or {}).get(name, {}))
+            say(f"fitting {rung.title}")
+            _measure(result, model, rung, case, left / max(1, waiting))
+        except NotApplicable as reason:
+            result.reason = str(reason)
+        except Exception as error:  # one that fails, for whatever reason, must not end the others
+            result = Result(name, rung.title, failed=True, reason=_sentence(error), notes=result.notes)
+        left = max(0.0, left - (result.fit_seconds or time.perf_counter() - started))
+        yield result
+
+
+def _sentence(error: Exception) -> str:
+    return " ".join(str(error).split()) or type(error).__name__
+
+
+def _measure(result: Result, model: Any, rung: Rung, case: Case, seconds: float) -> None:
+    """Fill the result in."""
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("ignore")
+        started = time.perf_counter()
+        n_rows = _pace(result, model, rung, case, seconds) if rung.iterations else len(case.train)
+        warnings.simplefilter("always", UserWarning)
+        watch = Deadline(started + 1.25 * seconds)
+        _fit(model, case.train[:n_rows], watch)
+        result.fit_seconds = time.perf_counter() - started
+        if watch.stopped_after:
+            result.notes.append(f"stopped by the budget after epoch {watch.stopped_after}")
+        result.log_p = _score(model, case)
+        started = time.perf_counter()
+        result.samples = model.sample(DRAWS)
+        result.sample_seconds = time.perf_counter() - started
+    result.notes += list(dict.fromkeys(str(each.message) for each in caught))
+    result.title, result.n_parameters = title(model, rung.title), count_parameters(model)
+    if case.kind != "real":
+        result.bits_per_dim = bits_per_dim(result.log_p.value, case.schema.n_dimensions)
+
+
+def _fit(model: Any, X: np.ndarray, watch: Watch) -> None:
+    if isinstance(model, GradientEstimator):
+        model.fit(X, watch=watch)
+    else:
+        model.fit(X)
+
+
+def _score(model: Any, case: Case) -> Estimate:
+    more = {"n_importance": case.n_importance} if isinstance(model, VAE) else {}
+    log_p = model.log_likelihood(case.test, **more)
+    if not math.isfinite(log_p.value):
+        raise ArithmeticError(f"log p(x) of the rows held out is {log_p.value:g}")
+    return log_p
+
+
+def _pace(result: Result, model: Any, rung: Rung, case: Case, seconds: float) -> int:
+    """Set how many passes the model may make; return over how many rows."""
+    inner = model.density if isinstance(model, Dequantized) else model
+    name: str = rung.iterations or ""
+    asked = getattr(inner, name)
+    wanted = case.n_epochs if asked == "auto" else asked
+    n = len(case.train)
+    passes, n_rows = wanted, n
+    if seconds < math.inf:
+        started = time.perf_counter()
+        each = _seconds_per_row(model, rung, case, seconds)
+        left = max(0.0, seconds - (time.perf_counter() - started))
+        passes, n_rows = affordable(left / each, wanted, rung.fewest, n, _fewest_rows(inner, case))
+    model.set_params(**{name: passes})
+    if passes < wanted:
+        what = "EM steps" if name == "max_iter" else "epochs"
+        result.notes.append(f"the budget allowed {passes} of {wanted} {what}")
+    if n_rows < n:
+        result.notes.append(f"the budget allowed {n_rows:,} of {n:,} rows")
+    return n_rows
+
+
+def _fewest_rows(model: Any, case: Case) -> int:
+    return min(len(case.train), 2 * max(case.batch_size, getattr(model, "n_components", 0)))
+
+
+def _seconds_per_row(model: Any, rung: Rung, case: Case, most: float) -> float:
+    """Of one pass: by the steps of a trial, or by a whole pass over a few rows, twice, since the first also loads."""
+    inner = model.density if isinstance(model, Dequantized) else model
+    trial = type(inner)(**{**inner.get_params(), str(rung.iterations): 1, **rung.trial})
+    if isinstance(trial, GradientEstimator):
+        watch = Stopwatch(most / 4)
+        with suppress(Enough):
+            trial.fit(case.train, watch=watch)
+        return watch.seconds_per_row
+    if isinstance(model, Dequantized):
+        trial = Dequantized(trial, case.seed)
+    n_rows = min(len(case.train), 2 * _fewest_rows(inner, case))
+    taken: list[float] = []
+    while not taken or (len(taken) < 2 and taken[0] < most / 4):
+        started = time.perf_counter()
+        trial.fit(case.train[:n_rows])  # type: ignore[attr-defined]
+        taken.append(time.perf_counter() - started)
+    return min(taken) / n_rows
+
+
+def title(model: Any, plain: str) -> str:
+    """What was fitted, in words."""
+    inner = model.density if isinstance(model, Dequantized) else model
+    if isinstance(inner, Mixture):
+        components = "Bernoullis" if inner.schema_.likelihood == "bernoulli" else "Gaussians"
+        plain = f"mixture of {inner.n_components} {components}"
+    size = {RBM: "n_hidden", PPCA: "latent_dim_", VAE: "latent_dim_"}.get(type(inner))
+    return plain if size is None else f"{plain}-{getattr(inner, size)}"
