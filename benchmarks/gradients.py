@@ -180,7 +180,6 @@ def show_digits(result: dict) -> None:
         (value, error), (snr, _) = groups["encoder"]["variance"], groups["encoder"]["snr"]
         ratio = value / reference
         print(f"  {name:<30} encoder: variance {value:.3g} ± {error:.1g}, {ratio:.3g} × pathwise; SNR {snr:.3g}")
-    expected = result["latent_dim"] * (signal["root_mean_square"] / signal["sd_over_z"]) ** 2
     rms, over_z, over_rows = (signal[k] for k in ("root_mean_square", "sd_over_z", "sd_over_rows"))
     print(
         f"  Why: the score function multiplies ∇ log q by log p(x|z), {signal['mean']:.0f} nats on average (root mean\n"
