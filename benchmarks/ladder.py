@@ -13,6 +13,7 @@ import argparse
 import json
 import sys
 from dataclasses import replace
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -22,7 +23,6 @@ from lowerbound.data.storage import write_text
 from lowerbound.estimators.ladder import LADDER, Result, case_of, climb
 
 PARAMETERS = {
-    "factorized": {"smoothing": 0.0},
     "mixture": {"n_components": 100},
     "rbm": {"n_hidden": 200},
     "vae": {"latent_dim": 50, "network": "mlp", "activation": "tanh", "lr": 2e-3, "early_stopping": False},
@@ -43,7 +43,7 @@ def out_of_order(results: list[Result]) -> list[str]:
     scored = [(r.title, r.log_p) for r in results if r.log_p is not None]
     return [
         f"{a} {p.value:.2f} > {b} {q.value:.2f}"
-        for (a, p), (b, q) in zip(scored, scored[1:], strict=False)
+        for (a, p), (b, q) in pairwise(scored)
         if p.value - q.value > 2 * (p.standard_error + q.standard_error)
     ]
 
