@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from lowerbound.estimators.mixture import Mixture
     from lowerbound.estimators.pixel_rnn import PixelRNN
     from lowerbound.estimators.ppca import PPCA, FactorAnalysis
-    from lowerbound.estimators.rbm import RBM
+    from lowerbound.estimators.rbm import RBM, AnnealingWarning
     from lowerbound.estimators.saving import load
     from lowerbound.estimators.vae import VAE
     from lowerbound.evaluate import Estimate, bits_per_dim
@@ -33,6 +33,7 @@ _HOMES = {
     "FactorAnalysis": "estimators.ppca",
     "PixelRNN": "estimators.pixel_rnn",
     "RBM": "estimators.rbm",
+    "AnnealingWarning": "estimators.rbm",
     "CollapsedPosteriorWarning": "estimators.base",
     "load": "estimators.saving",
     "Estimate": "evaluate",
@@ -50,6 +51,7 @@ __all__ = [
     "PPCA",
     "RBM",
     "VAE",
+    "AnnealingWarning",
     "Autoencoder",
     "CollapsedPosteriorWarning",
     "ConstantFeatureWarning",

@@ -12,7 +12,7 @@ from sklearn.base import clone
 from sklearn.datasets import load_digits, load_iris
 from sklearn.utils.estimator_checks import estimator_checks_generator
 
-from lowerbound import RBM, Factorized, LikelihoodError, TrainingError, load
+from lowerbound import RBM, AnnealingWarning, Factorized, LikelihoodError, TrainingError, load
 from lowerbound.estimators import rbm as module
 from lowerbound.estimators.parameters import RBM_PARAMETERS
 from lowerbound.models import rbm as model_module
@@ -191,6 +191,13 @@ def test_the_estimate_of_log_z_agrees_with_enumeration(monkeypatch):
     np.testing.assert_allclose(rbm.score_samples(BINARY[:5]) - before[1], before[0] - rbm.log_z_)
     coarse = rbm.estimate_log_z(n_chains=20, n_temperatures=20).log_z_standard_error_
     assert rbm.estimate_log_z(n_chains=100, n_temperatures=1000).log_z_standard_error_ < coarse
+
+
+def test_an_estimate_that_rests_on_few_chains_draws_a_warning():
+    rbm = small(n_hidden=21, max_epochs=100, n_temperatures=1000).fit(BINARY[:500])
+    with pytest.warns(AnnealingWarning, match=r"rests on .* of 100 chains.*n_temperatures=10\)"):
+        rbm.estimate_log_z(n_temperatures=1)
+    assert rbm.log_z_ess_ < 10
 
 
 # rows

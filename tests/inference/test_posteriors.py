@@ -162,3 +162,8 @@ def test_every_way_is_saved_and_scores_new_rows(tmp_path, inference):
     np.testing.assert_array_equal(again.transform(new), vae.transform(new))
     np.testing.assert_allclose(vae.score_samples(new)[3:4], vae.score_samples(new[3:4]), atol=1e-9)
     assert np.isfinite(vae.log_likelihood(new, 50).value)
+
+
+def test_chains_refuse_an_objective_that_they_would_ignore():
+    with pytest.raises(ValueError, match="no encoder and no bound"):
+        fitted("mcem", objective="iwae", n_samples=4)

@@ -11,6 +11,7 @@ from typing import Any
 import click
 
 from lowerbound import __version__
+from lowerbound.cli.compare import compare
 from lowerbound.cli.data import data
 from lowerbound.cli.evaluate import evaluate
 from lowerbound.cli.output import INTERRUPTED, Failure, write_error
@@ -91,5 +92,5 @@ def main() -> None:
             stream.reconfigure(errors="replace")  # a terminal without σ shows a question mark  # type: ignore[union-attr]
 
 
-for command in (data, train, generate, reconstruct, encode, evaluate):
+for command in (data, train, generate, reconstruct, encode, evaluate, compare):
     main.add_command(command)

@@ -10,6 +10,7 @@ import copy
 import math
 import sys
 import time
+import warnings
 from dataclasses import replace
 from typing import Any
 
@@ -29,7 +30,12 @@ from lowerbound.models.rbm import Gradient, contrastive_divergence, log_z, pseud
 from lowerbound.train import TrainingError
 
 MONITORED_ROWS = 500  # of the training rows, and of those held out: what an epoch's record is computed on
+TRUSTED_PART = 0.1  # of the chains must be effective, else there is a warning
 STEPS, MIN_EPOCHS, MAX_EPOCHS = 10_000, 10, 200  # of max_epochs="auto"
+
+
+class AnnealingWarning(UserWarning):
+    """The estimate of log Z rests on few of its chains."""
 
 
 class RBM(ExactEstimator):
@@ -89,8 +95,8 @@ class RBM(ExactEstimator):
     log_z_standard_error_ : float
         0 where log Z is exact.
     log_z_ess_ : float or None
-        Effective number of chains behind it, None where it is exact. A small part of ``n_chains`` means that neither
-        log Z nor its standard error can be trusted: take more temperatures.
+        Effective number of chains behind it, None where it is exact. Where it is less than a tenth of ``n_chains``, which
+        draws an ``AnnealingWarning``, neither log Z nor its standard error can be trusted.
     history_ : list of dict
         One record an epoch. ``reconstruction_error``: mean over rows of the squared difference between v and its mean
         after a step down from E[h|v]. ``pseudo_likelihood``: the log-probability of each feature given all others,
@@ -198,9 +204,17 @@ class RBM(ExactEstimator):
         check_is_fitted(self)
         noise = self._noise("log Z") if random_state is None else self._fresh_noise(random_state, "log Z")
         exact = copy.deepcopy(self.model_).double()
-        result = log_z(exact, n_chains or self.n_chains, n_temperatures or self.n_temperatures, noise)
+        n_chains, n_temperatures = n_chains or self.n_chains, n_temperatures or self.n_temperatures
+        result = log_z(exact, n_chains, n_temperatures, noise)
         self.log_z_, self.log_z_standard_error_, self.log_z_ess_ = result
         self.model_.log_z.fill_(self.log_z_)
+        if result.ess is not None and result.ess < TRUSTED_PART * n_chains:
+            warnings.warn(
+                f"log Z rests on {result.ess:.1f} of {n_chains} chains: log p(x) may be much too large, and its "
+                f"standard error too small. Ask for more temperatures: estimate_log_z(n_temperatures={10 * n_temperatures})",
+                AnnealingWarning,
+                stacklevel=2,
+            )
         return self
 
     # learning

@@ -192,6 +192,10 @@ class VAE(ClassNamePrefixFeaturesOutMixin, TransformerMixin, LatentEstimator):
 
     def _objective(self) -> Objective:
         if self.inference == "mcem":
+            if (self.objective, self.gradient, self.n_samples) != ("elbo", "pathwise", 1):
+                raise ValueError(
+                    "inference='mcem' has no encoder and no bound: leave objective, gradient and n_samples as they are"
+                )
             return complete_data()
         return super()._objective()
 
