@@ -1,0 +1,98 @@
+"""The ways of inference of ``VAE``, the same model fitted by each: bound, log p(x), seconds, parameters, cost of a row.
+
+    python benchmarks/inference.py --epochs 60
+
+On the built-in digits, binarized once by their grey values. Monte-Carlo EM has no bound, so log p(x) by importance
+sampling is given for all; under "mean_field" and "mcem" a row that was not fitted gets its q by a climb, which is its
+cost. Writes ``benchmarks/results/inference.json`` with the command, commit and machine.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+import time
+import warnings
+from pathlib import Path
+
+import numpy as np
+from density import git, machine
+
+from lowerbound import VAE, read
+from lowerbound.data.storage import write_text
+from lowerbound.estimators.counting import count_parameters
+from lowerbound.evaluate import mean_over_rows
+
+INFERENCE = ("amortized", "refined", "mean_field", "shared", "mcem")
+PARAMETERS = {"latent_dim": 8, "network": "mlp", "hidden_layer_sizes": (100,), "lr": 2e-3, "batch_size": 128}
+OWN = {  # numbers kept for each training row: m and log s of every latent variable; a chain keeps its z
+    "mean_field": 2, "mcem": 1,
+}  # fmt: skip
+ELBO_SAMPLES, N_IMPORTANCE = 16, 200
+
+
+def numbers_of_new_rows(vae: VAE, X: np.ndarray) -> float:
+    """Milliseconds a row to find q(z|x) of rows that were not fitted."""
+    vae.transform(X[:2])  # what is loaded at the first call
+    started = time.perf_counter()
+    vae.transform(X)
+    return 1000 * (time.perf_counter() - started) / len(X)
+
+
+def measure(inference: str, train: np.ndarray, test: np.ndarray, epochs: int, refinement: int, seed: int) -> dict:
+    vae = VAE(
+        **PARAMETERS, inference=inference, n_refinement_steps=5 if inference == "refined" else refinement,
+        max_epochs=epochs, early_stopping=False, random_state=seed,
+    )  # fmt: skip
+    started = time.perf_counter()
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", UserWarning)  # q shared by all rows is a collapsed posterior: that is the point
+        vae.fit(train)
+    seconds = time.perf_counter() - started
+    vae.set_params(n_refinement_steps=refinement)
+    if hasattr(vae.posterior_, "n_steps"):
+        vae.posterior_.n_steps = refinement
+    last = vae.history_[-1]["elbo"]
+    return {
+        "inference": inference,
+        "training_elbo": last,
+        "test_elbo": mean_over_rows(vae.accounts(test, ELBO_SAMPLES).elbo, "lower").to_dict(),
+        "test_log_likelihood": vae.log_likelihood(test, N_IMPORTANCE).to_dict(),
+        "fit_seconds": round(seconds, 2),
+        "parameters": count_parameters(vae),
+        "numbers_of_training_rows": OWN.get(inference, 0) * len(train) * vae.latent_dim_,
+        "milliseconds_a_new_row": round(numbers_of_new_rows(vae, test), 4),
+    }
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--epochs", type=int, default=60)
+    parser.add_argument("--refinement", type=int, default=100, help="steps of the climb for new rows")
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--output", type=Path, default=Path(__file__).parent / "results" / "inference.json")
+    arguments = parser.parse_args()
+    rng = np.random.default_rng(arguments.seed)
+    grey = np.asarray(read("digits").X)
+    X = (rng.random(grey.shape) * 255 < grey).astype(np.uint8)[rng.permutation(len(grey))]
+    record = {
+        "command": " ".join(["python", *sys.argv]),
+        "commit": git("rev-parse", "HEAD") + (" (modified)" if git("status", "--porcelain", "-uno", "src") else ""),
+        "machine": machine(),
+        "data": "digits, binarized once by their grey values; 1,400 rows fitted, 397 scored",
+        "parameters": PARAMETERS,
+        "epochs": arguments.epochs,
+        "refinement_steps": {"new rows": arguments.refinement, "in training, refined": 5},
+        "importance_samples": N_IMPORTANCE,
+        "ways": [],
+    }
+    for inference in INFERENCE:
+        way = measure(inference, X[:1400], X[1400:], arguments.epochs, arguments.refinement, arguments.seed)
+        record["ways"].append(way)
+        print(json.dumps(way), flush=True)
+        write_text(arguments.output, json.dumps(record, indent=1) + "\n")
+
+
+if __name__ == "__main__":
+    main()

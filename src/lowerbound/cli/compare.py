@@ -1,0 +1,148 @@
+"""``lowerbound compare``: the ladder of models on the user's data."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from lowerbound.cli.options import DataOptions, console_options, data_options, force_option
+from lowerbound.cli.output import Console, new_file, plus_minus, short
+from lowerbound.estimators.parameters import suggestion
+
+if TYPE_CHECKING:
+    import numpy as np
+
+    from lowerbound.estimators.ladder import Case, Result
+
+MODELS = ("factorized", "mixture", "pixel_rnn", "rbm", "ppca", "autoencoder", "vae")
+SIGNS = {"exact": "=", "lower": "≥", "upper": "≤", "estimate": "≈"}
+HEADS = ("model", "log p(x)", "bits/dim", "parameters", "fit, s", "1,000 draws, s")
+LEGEND = (
+    "(log p(x), mean over the rows held out, in nats, ± one standard error; = exact, ≥ a lower bound, "
+    "≤ an upper bound in expectation)"
+)
+UNITS = {
+    "binary": "log-probabilities of 0 and 1",
+    "levels": "log-probabilities of 8-bit levels; densities of real values by uniform dequantization, a lower bound",
+    "real": "log-densities in the data's units",
+}
+
+
+def _models(context: click.Context, parameter: click.Parameter, value: str) -> tuple[str, ...]:
+    names = tuple(dict.fromkeys(word.strip() for word in value.split(",") if word.strip()))
+    for name in names:
+        if name not in MODELS:
+            raise click.BadParameter(f"there is no model {name!r}{suggestion(name, list(MODELS))}: {', '.join(MODELS)}")
+    if not names:
+        raise click.BadParameter(f"name one or more of {', '.join(MODELS)}")
+    return names
+
+
+@click.command(short_help="Fit every model to data and compare them.")
+@click.argument("data", metavar="DATA")
+@data_options
+@click.option("--models", metavar="NAME,…", default=",".join(MODELS), callback=_models, help="Which of them. [all]")
+@click.option(
+    "--budget", metavar="MINUTES", type=click.FloatRange(0, min_open=True), default=5.0, show_default=True,
+    help="Time for fitting all of them, about; fewer passes, then fewer rows, keep to it.",
+)  # fmt: skip
+@click.option(
+    "--binarize", type=click.Choice(["sample", "threshold", "mean"]),
+    help="Make the data 0 or 1: redrawn from grey values, or cut at ½ or at the feature's mean.",
+)  # fmt: skip
+@click.option("--random-state", metavar="SEED", type=click.IntRange(0), default=0, show_default=True)
+@click.option(
+    "-o", "--output", metavar="FILE.png", type=click.Path(path_type=Path), help="A picture of draws, side by side."
+)
+@force_option
+@console_options
+def compare(
+    data: str, key: str | None, drop: tuple[str, ...], label: str | None, models: tuple[str, ...], budget: float,
+    binarize: str | None, random_state: int, output: Path | None, force: bool, console: Console,
+) -> None:  # fmt: skip
+    """Fit the ladder of models to most rows of DATA and score all on the same others.
+
+    All numbers are on one base measure: probabilities of 0/1 data or of 8-bit levels, or densities in the data's
+    units. A model that has no such number says why.
+
+    \b
+      lowerbound compare digits --binarize sample --budget 2 -o ladder.png
+      lowerbound compare table.csv --label class --models factorized,mixture,ppca,vae
+    """
+    if output is not None:
+        if output.suffix.lower() != ".png":
+            raise click.UsageError(f"{output}: the picture is a .png")
+        new_file(output, force)
+    import numpy as np
+
+    from lowerbound.estimators.ladder import climb, split
+
+    dataset = DataOptions(data, key, drop, label).read()
+    columns = list(map(str, getattr(dataset.X, "columns", [])))
+    case = split(np.asarray(dataset.X), binarize=binarize, seed=random_state)
+    columns = columns or [f"x{i}" for i in range(len(case.test[0].ravel()))]
+    if output is not None:
+        from lowerbound.tasks.side_by_side import check_drawable
+
+        check_drawable(case.schema)
+    console.say(f"{dataset.source}: {_rows(case)}; {UNITS[case.kind]}")
+    results = list(climb(case, models, seconds=60 * budget, say=console.say))
+    record = {
+        "source": dataset.source, "kind": case.kind, "binarize": binarize, "budget_minutes": budget,
+        "random_state": random_state, "rows": {"fitted": len(case.train), "scored": len(case.test)},
+        "models": [result.to_dict() for result in results],
+    }  # fmt: skip
+    if output is not None:
+        _picture(results, case, columns, output, console)
+    console.result(record, f"{text(results)}\n{LEGEND}")
+    if all(result.failed for result in results):
+        sys.exit(1)
+
+
+def _rows(case: Case) -> str:
+    return f"{len(case.train):,} rows to fit, {len(case.test):,} others to score"
+
+
+def _picture(results: list[Result], case: Case, columns: list[str], path: Path, console: Console) -> None:
+    from lowerbound.tasks.pictures import save_map
+    from lowerbound.tasks.side_by_side import side_by_side
+
+    drawn: dict[str, np.ndarray] = {r.title: r.samples for r in results if r.samples is not None}
+    if case.binarize:  # zeros and ones come back in the units of the grey values
+        drawn = {name: (rows > 0).astype("uint8") for name, rows in drawn.items()}
+    save_map(side_by_side({"data held out": case.test, **drawn}, case.schema, columns), path)
+    console.say(f"wrote {path}")
+
+
+def text(results: list[Result]) -> str:
+    """The table, and below it what is to be said of single models."""
+    lines = [HEADS, *(_cells(result) for result in results if result.log_p is not None)]
+    widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
+    table = [
+        "  ".join(w.ljust(n) if i < 2 else w.rjust(n) for i, (w, n) in enumerate(zip(line, widths, strict=True)))
+        for line in lines
+    ]
+    shown = iter(table[1:])
+    body = [next(shown) if r.log_p is not None else _reason(r, widths[0]) for r in results]
+    notes = [f"{result.title}: {note}" for result in results for note in result.notes]
+    return "\n".join(line.rstrip() for line in [table[0], *body, *([""] if notes else []), *notes])
+
+
+def _reason(result: Result, width: int) -> str:
+    return f"{result.title.ljust(width)}  {'failed' if result.failed else 'not applicable'}: {result.reason}"
+
+
+def _cells(result: Result) -> tuple[str, ...]:
+    log_p: Any = result.log_p
+    bits = "" if result.bits_per_dim is None else short(result.bits_per_dim)
+    return (
+        result.title, f"{SIGNS[log_p.kind]} {plus_minus(log_p.value, log_p.standard_error)}", bits,
+        f"{result.n_parameters:,}", _seconds(result.fit_seconds), _seconds(result.sample_seconds),
+    )  # fmt: skip
+
+
+def _seconds(seconds: float | None) -> str:
+    return "" if seconds is None else f"{seconds:.3f}" if seconds < 1 else f"{seconds:.1f}"
