@@ -1,7 +1,6 @@
 """The limit without variance."""
 
 import copy
-import inspect
 
 import numpy as np
 import pytest
@@ -9,7 +8,7 @@ import torch
 from sklearn.base import clone
 from sklearn.datasets import load_iris
 from sklearn.decomposition import PCA
-from sklearn.utils.estimator_checks import estimator_checks_generator
+from tests import contract
 from tests import linear_gaussian as toy
 from tests.conftest import whole_batch
 
@@ -21,23 +20,16 @@ from lowerbound.inference.autoencoding import Point, hide, jitter, l1, reconstru
 from lowerbound.inference.objectives import elbo
 
 IRIS = load_iris().data
-CHECKS = [
-    pytest.param(estimator, check, id=getattr(check, "func", check).__name__)
-    for estimator, check in estimator_checks_generator(Autoencoder())
-    if getattr(check, "func", check).__name__ != "check_array_api_input"  # needs SCIPY_ARRAY_API
-]
 
 
-@pytest.mark.parametrize(("estimator", "check"), CHECKS)
+@pytest.mark.parametrize(("estimator", "check"), contract.checks(Autoencoder()))
 @pytest.mark.touches_global_random_state
 def test_scikit_learn_conventions(estimator, check):
     check(clone(estimator))
 
 
 def test_the_parameter_table_is_the_signature():
-    signature = inspect.signature(Autoencoder.__init__).parameters
-    defaults = {name: parameter.default for name, parameter in signature.items() if name != "self"}
-    assert defaults == {name: parameter.default for name, parameter in AUTOENCODER_PARAMETERS.items()}
+    contract.assert_the_table_is_the_signature(Autoencoder, AUTOENCODER_PARAMETERS)
 
 
 def test_it_is_the_vae_whose_variance_is_held_at_zero():

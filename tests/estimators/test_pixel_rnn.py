@@ -1,6 +1,5 @@
 """The estimator: conventions, units, keeping, refusals, and whether it learns."""
 
-import inspect
 import itertools
 import math
 
@@ -10,7 +9,7 @@ import pytest
 import torch
 from sklearn.base import clone
 from sklearn.datasets import load_digits, load_iris
-from sklearn.utils.estimator_checks import estimator_checks_generator
+from tests import contract
 
 from lowerbound import Factorized, LikelihoodError, PixelRNN, load
 from lowerbound.estimators.parameters import PIXEL_RNN_PARAMETERS
@@ -24,23 +23,14 @@ def small(**parameters) -> PixelRNN:
     return PixelRNN(**({"hidden_size": 8, "max_epochs": 2, "random_state": 0} | parameters))
 
 
-def _checks():
-    for estimator, check in estimator_checks_generator(small()):
-        yield pytest.param(estimator, check, id=getattr(check, "func", check).__name__)
-
-
-@pytest.mark.parametrize(("estimator", "check"), list(_checks()))
+@pytest.mark.parametrize(("estimator", "check"), contract.checks(small()))
 @pytest.mark.touches_global_random_state
 def test_scikit_learn_conventions(estimator, check):
-    if getattr(check, "func", check).__name__ == "check_array_api_input":
-        pytest.skip("needs SCIPY_ARRAY_API")
     check(clone(estimator))
 
 
 def test_the_parameter_table_is_the_signature():
-    signature = inspect.signature(PixelRNN.__init__).parameters
-    defaults = {name: parameter.default for name, parameter in signature.items() if name != "self"}
-    assert defaults == {name: parameter.default for name, parameter in PIXEL_RNN_PARAMETERS.items()}
+    contract.assert_the_table_is_the_signature(PixelRNN, PIXEL_RNN_PARAMETERS)
 
 
 # learning

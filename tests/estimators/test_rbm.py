@@ -1,6 +1,5 @@
 """The estimator: conventions, learning, what its numbers are bounds of, keeping, refusals."""
 
-import inspect
 import itertools
 import math
 
@@ -10,7 +9,7 @@ import pytest
 import torch
 from sklearn.base import clone
 from sklearn.datasets import load_digits, load_iris
-from sklearn.utils.estimator_checks import estimator_checks_generator
+from tests import contract
 
 from lowerbound import RBM, AnnealingWarning, Factorized, LikelihoodError, TrainingError, load
 from lowerbound.estimators import rbm as module
@@ -28,24 +27,14 @@ def small(**parameters) -> RBM:
     return RBM(**(defaults | parameters))
 
 
-def _checks():
-    """On real numbers, which ``binarize="mean"`` is for; by default they are refused, see below."""
-    for estimator, check in estimator_checks_generator(small(binarize="mean")):
-        yield pytest.param(estimator, check, id=getattr(check, "func", check).__name__)
-
-
-@pytest.mark.parametrize(("estimator", "check"), list(_checks()))
+@pytest.mark.parametrize(("estimator", "check"), contract.checks(small(binarize="mean")))
 @pytest.mark.touches_global_random_state
 def test_scikit_learn_conventions(estimator, check):
-    if getattr(check, "func", check).__name__ == "check_array_api_input":
-        pytest.skip("needs SCIPY_ARRAY_API")
     check(clone(estimator))
 
 
 def test_the_parameter_table_is_the_signature():
-    signature = inspect.signature(RBM.__init__).parameters
-    defaults = {name: parameter.default for name, parameter in signature.items() if name != "self"}
-    assert defaults == {name: parameter.default for name, parameter in RBM_PARAMETERS.items()}
+    contract.assert_the_table_is_the_signature(RBM, RBM_PARAMETERS)
 
 
 # learning

@@ -1,7 +1,6 @@
 """The estimator: conventions, likelihoods, units, keeping, refusals."""
 
 import copy
-import inspect
 import json
 import subprocess
 import sys
@@ -18,7 +17,7 @@ from sklearn.exceptions import NotFittedError
 from sklearn.model_selection import GridSearchCV
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
-from sklearn.utils.estimator_checks import estimator_checks_generator
+from tests import contract
 
 import lowerbound
 from lowerbound import VAE, CollapsedPosteriorWarning, ConstantFeatureWarning, LikelihoodError, SavedFileError, load
@@ -35,23 +34,14 @@ def small(**parameters) -> VAE:
     return VAE(**(SMALL | parameters))
 
 
-def _checks():
-    for estimator, check in estimator_checks_generator(VAE()):
-        yield pytest.param(estimator, check, id=getattr(check, "func", check).__name__)
-
-
-@pytest.mark.parametrize(("estimator", "check"), list(_checks()))
+@pytest.mark.parametrize(("estimator", "check"), contract.checks(VAE()))
 @pytest.mark.touches_global_random_state
 def test_scikit_learn_conventions(estimator, check):
-    if getattr(check, "func", check).__name__ == "check_array_api_input":
-        pytest.skip("needs SCIPY_ARRAY_API")
     check(clone(estimator))
 
 
 def test_the_parameter_table_is_the_signature():
-    signature = inspect.signature(VAE.__init__).parameters
-    defaults = {name: parameter.default for name, parameter in signature.items() if name != "self"}
-    assert defaults == {name: parameter.default for name, parameter in VAE_PARAMETERS.items()}
+    contract.assert_the_table_is_the_signature(VAE, VAE_PARAMETERS)
 
 
 # likelihoods
