@@ -95,8 +95,8 @@ class RBM(ExactEstimator):
     log_z_standard_error_ : float
         0 where log Z is exact.
     log_z_ess_ : float or None
-        Effective number of chains behind it, None where it is exact. Where it is less than a tenth of ``n_chains``, which
-        draws an ``AnnealingWarning``, neither log Z nor its standard error can be trusted.
+        Effective number of chains behind it, None where it is exact. Below a tenth of ``n_chains``, which draws an
+        ``AnnealingWarning``, neither log Z nor its standard error can be trusted.
     history_ : list of dict
         One record an epoch. ``reconstruction_error``: mean over rows of the squared difference between v and its mean
         after a step down from E[h|v]. ``pseudo_likelihood``: the log-probability of each feature given all others,
@@ -211,7 +211,7 @@ class RBM(ExactEstimator):
         if result.ess is not None and result.ess < TRUSTED_PART * n_chains:
             warnings.warn(
                 f"log Z rests on {result.ess:.1f} of {n_chains} chains: log p(x) may be much too large, and its "
-                f"standard error too small. Ask for more temperatures: estimate_log_z(n_temperatures={10 * n_temperatures})",
+                f"standard error too small. Try estimate_log_z(n_temperatures={10 * n_temperatures})",
                 AnnealingWarning,
                 stacklevel=2,
             )
