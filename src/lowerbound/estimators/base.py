@@ -270,9 +270,9 @@ class GradientEstimator(DensityEstimator):
 
     def _choices(self, settings: Settings) -> str:
         """What "auto" stood for, in a line."""
-        chosen = {"likelihood": self.schema_.likelihood, "batch_size": settings.batch_size}
-        latent = {"latent_dim": self.latent_dim_} if hasattr(self, "latent_dim_") else {}
-        return ", ".join(f"{k}={v}" for k, v in {**latent, **chosen, "max_epochs": settings.max_epochs}.items())
+        chosen = {name.removesuffix("_"): value for name, value in vars(self).items() if name == "latent_dim_"}
+        chosen |= {"likelihood": self.schema_.likelihood, "batch_size": settings.batch_size}
+        return ", ".join(f"{k}={v}" for k, v in {**chosen, "max_epochs": settings.max_epochs}.items())
 
     def _check_partial_fit(self) -> None:
         """Raise where a pass over some of the rows makes no sense."""
