@@ -1,0 +1,66 @@
+"""``lowerbound compare``: the table, the JSON, the picture."""
+
+import json
+
+import numpy as np
+import pytest
+from PIL import Image
+from tests.cli.conftest import TABLE_OPTIONS
+
+QUICK = ("--models", "vae,factorized,mixture,autoencoder,ppca", "--budget", "0.03")
+
+
+def test_table_of_people(cli, table, tmp_path):
+    picture = tmp_path / "draws.png"
+    result = cli("compare", table, *TABLE_OPTIONS, *QUICK, "-o", picture)
+    lines = result.stdout.splitlines()
+    assert lines[0].split()[:2] == ["model", "log"]
+    names = [line[:6] for line in lines[1:6]]
+    assert names == ["indepe", "mixtur", "PPCA-1", "autoen", "VAE-2 "]  # in the order of the ladder
+    assert [line[len("mixture of 2 Gaussians") :].split()[0] for line in lines[1:4]] == ["=", "=", "="]
+    assert "not applicable: it has no p(x)" in lines[4]
+    assert "≥ " in lines[5]
+    assert "18 others to score" in result.stderr
+    with Image.open(picture) as image:
+        assert min(image.size) > 300
+    cli("compare", table, *TABLE_OPTIONS, *QUICK, "-o", picture, exit_code=1)  # it exists
+
+
+def test_json_of_binarized_digits(cli, images, tmp_path):
+    picture = tmp_path / "draws.png"
+    words = ("--key", "x", "--binarize", "sample", "--models", "factorized,ppca,mixture", "--json", "-o", picture)
+    record = json.loads(cli("compare", images, *words).stdout)
+    assert (record["kind"], record["rows"]) == ("binary", {"fitted": 32, "scored": 8})
+    factorized, mixture, ppca = record["models"]
+    assert factorized["log_likelihood"]["kind"] == "exact"
+    assert factorized["bits_per_dim"] == pytest.approx(-factorized["log_likelihood"]["mean"] / (64 * np.log(2)))
+    assert factorized["n_parameters"] == 64
+    assert mixture["fit_seconds"] > 0
+    assert mixture["sample_seconds"] > 0
+    assert ppca["log_likelihood"] is None
+    assert "real values" in ppca["reason"]
+    with Image.open(picture) as image:
+        assert image.width > image.height
+
+
+def test_what_is_refused(cli, table, tmp_path):
+    assert "did you mean 'mixture'" in cli("compare", table, "--models", "mixtur", exit_code=2).output
+    assert "is a .png" in cli("compare", table, "-o", tmp_path / "a.jpg", exit_code=2).output
+    said = cli("compare", table, *TABLE_OPTIONS, "--binarize", "sample", exit_code=1).output
+    assert "binarize needs" in said
+    one = tmp_path / "one.csv"
+    one.write_text("a\n" + "\n".join(map(str, range(20))))
+    assert "two columns" in cli("compare", one, "-o", tmp_path / "a.png", exit_code=1).output
+
+
+def test_no_number_is_a_failure_only_where_models_failed(cli, images, monkeypatch):
+    from lowerbound.estimators import ladder
+
+    words = ("compare", images, "--key", "x", "--models", "autoencoder")
+    assert "not applicable" in cli(*words).stdout
+
+    def broken(case):
+        raise RuntimeError("out of order")
+
+    monkeypatch.setitem(ladder.LADDER, "autoencoder", ladder.Rung("autoencoder", broken))
+    assert "failed: out of order" in cli(*words, exit_code=1).stdout
