@@ -37,7 +37,7 @@ def test_no_fewer_passes_than_make_sense():
 
 @pytest.mark.parametrize(("sd", "least", "most"), [(4.0, -0.005, 0.05), (0.7, 0.08, 0.3)])
 def test_dequantization_bounds_the_probability_of_the_bin_from_below(sd, least, most):
-    """For independent normals P(x) = Φ(x + 1) − Φ(x) is known; the bound lies below it, wide levels further."""
+    """For independent normals P(x) = Φ(x + 1) − Φ(x) is known; the bound lies below, further where few levels occur."""
     train, test = levels(400, sd=sd), levels(1000, seed=1, sd=sd)
     model = Dequantized(Factorized(likelihood="gaussian"), seed=0).fit(train)
     bound = model.log_likelihood(test)
