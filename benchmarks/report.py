@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Callable
 from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
@@ -14,32 +15,102 @@ PUBLISHED = {
     "mlp": "86.76 (Burda et al. 2016, 3,280 epochs)",
     "conv": "82.14 (gated convolutions, Tomczak & Welling 2018)",
 }
+SIGNS = {"exact": "=", "lower": "≥", "upper": "≤", "estimate": "≈"}
+
+
+def read(name: str) -> dict:
+    return json.loads((ROOT / f"benchmarks/results/{name}.json").read_text(encoding="utf-8"))
+
+
+def table(head: str, rows: list[list[str]]) -> str:
+    columns = head.split(" | ")
+    lines = [columns, ["---"] * len(columns), *rows]
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+
+
+def estimate(record: dict | None, digits: int = 2) -> str:
+    """≥ −23.9 ± 0.2."""
+    if record is None:
+        return "none"
+    value = f"{record['mean']:.{digits}f}".replace("-", "−")
+    return f"{SIGNS[record['kind']]} {value} ± {record['standard_error']:.{digits}f}"
 
 
 def density() -> str:
-    """A row for each recipe."""
-    lines = [
-        "| recipe | epochs | ELBO, all test rows | NLL | rows, K, effective samples | active units "
-        "| minutes to fit | published |",
-        "|---|---|---|---|---|---|---|---|",
-    ]
+    rows = []
     for name in ("mlp", "conv"):
-        r = json.loads((ROOT / f"benchmarks/results/density-{name}.json").read_text(encoding="utf-8"))
-        elbo, nll = r["test_elbo"], r["test_nll"]
-        lines.append(
-            f"| `{name}` | {r['epochs']} | −{-elbo['mean']:.2f} ± {elbo['standard_error']:.2f} "
-            f"| **≤ {nll['mean']:.2f} ± {nll['standard_error']:.2f}** "
-            f"| {nll['rows']}, {nll['n_importance']}, {nll['ess']:.0f} | {r['active_units']} "
-            f"| {r['fit_seconds'] / 60:.0f} | {PUBLISHED[name]} |"
+        r = read(f"density-{name}")
+        nll = r["test_nll"]
+        scored = f"{nll['rows']}, {nll['n_importance']}, {nll['ess']:.0f}"
+        rows.append(
+            [
+                f"`{name}`",
+                str(r["epochs"]),
+                estimate(r["test_elbo"]),
+                f"**{estimate({**nll, 'kind': 'upper'})}**",
+                scored,
+            ]
+            + [str(r["active_units"]), f"{r['fit_seconds'] / 60:.0f}", PUBLISHED[name]]
         )
-    return "\n".join(lines)
+    head = "recipe | epochs | ELBO, all test rows | NLL | rows, K, effective samples | active units | minutes to fit"
+    return table(f"{head} | published", rows)
+
+
+def ladder() -> str:
+    rows = []
+    for r in read("ladder")["models"]:
+        if r.get("log_likelihood") is None:
+            rows.append([r["title"], "not applicable", "", "", "", r["reason"] or ""])
+            continue
+        seconds = [f"{r['fit_seconds']:.0f}", f"{r['sample_seconds']:.2f}"]
+        rows.append(
+            [r["title"], estimate(r["log_likelihood"], 1), f"{r['n_parameters']:,}", *seconds, "; ".join(r["notes"])]
+        )
+    return table("model | log p(x), nats | parameters | seconds to fit | seconds to draw 1,000 | notes", rows)
+
+
+def inference() -> str:
+    rows = []
+    for r in read("inference")["ways"]:
+        fitted = "none" if r["training_elbo"] is None else f"{r['training_elbo']:.2f}".replace("-", "−")
+        bounds = [fitted, estimate(r["test_elbo"]), estimate(r["test_log_likelihood"])]
+        sizes = [f"{r['fit_seconds']:.0f}", f"{r['parameters']:,}", f"{r['numbers_of_training_rows']:,}"]
+        rows.append([f"`{r['inference']}`", *bounds, *sizes, f"{r['milliseconds_a_new_row']:.2f}"])
+    head = "inference | ELBO, fitted rows | ELBO, new rows | log p(x), new rows | seconds to fit | parameters"
+    return table(f"{head} | numbers of the rows' own | ms to infer a new row", rows)
+
+
+def gradients() -> str:
+    measured = read("gradients")["toy"]["importance_weighted"]
+    names = list(dict.fromkeys(name for r in measured.values() for name in r["variance"]))
+    rows = []
+    for K, r in measured.items():
+        variances = [f"{_number(r['variance'].get(name))}" for name in names]
+        rows.append([K, *variances, *(f"{_number(r['snr'].get(name))}" for name in ("pathwise", "dreg"))])
+    return table(f"K | {' | '.join(names)} | SNR pathwise | SNR dreg", rows)
+
+
+def _number(record: dict | float | None) -> str:
+    if record is None:
+        return ""
+    return f"{record['value'] if isinstance(record, dict) else record:.3g}"
+
+
+TABLES: dict[str, Callable[[], str]] = {
+    "density": density,
+    "ladder": ladder,
+    "inference": inference,
+    "gradients": gradients,
+}
 
 
 def main() -> None:
     path = ROOT / "docs/results.md"
     text = path.read_text(encoding="utf-8")
-    block = f"<!-- density -->\n{density()}\n<!-- end -->"
-    path.write_text(re.sub(r"<!-- density -->.*?<!-- end -->", block, text, flags=re.DOTALL), encoding="utf-8")
+    for name, make in TABLES.items():
+        block = f"<!-- {name} -->\n{make()}\n<!-- end -->"
+        text = re.sub(rf"<!-- {name} -->.*?<!-- end -->", lambda _, block=block: block, text, flags=re.DOTALL)
+    path.write_text(text, encoding="utf-8")
 
 
 if __name__ == "__main__":
