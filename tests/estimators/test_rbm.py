@@ -75,7 +75,7 @@ def test_samples_are_of_both_patterns():
 
 def test_digits_are_learned_better_than_independent_pixels():
     train, test = BINARY[:1500], BINARY[1500:]
-    rbm = RBM(n_hidden=16, max_epochs=20, random_state=0).fit(train)
+    rbm = RBM(n_hidden=16, max_epochs=20, lr=0.1, random_state=0).fit(train)
     assert rbm.score(test) > Factorized().fit(train).score(test) + 2
     first, last = rbm.history_[0], rbm.history_[-1]
     assert last["reconstruction_error"] < first["reconstruction_error"]
@@ -183,7 +183,7 @@ def test_the_estimate_of_log_z_agrees_with_enumeration(monkeypatch):
 
 
 def test_an_estimate_that_rests_on_few_chains_draws_a_warning():
-    rbm = small(n_hidden=21, max_epochs=100, n_temperatures=1000).fit(BINARY[:500])
+    rbm = small(n_hidden=21, max_epochs=100, lr=0.2, n_temperatures=1000).fit(BINARY[:500])
     with pytest.warns(AnnealingWarning, match=r"rests on .* of 100 chains.*n_temperatures=10\)"):
         rbm.estimate_log_z(n_temperatures=1)
     assert rbm.log_z_ess_ < 10

@@ -344,7 +344,7 @@ RBM_PARAMETERS = _table(
         "max_epochs", "auto", "passes over the data; auto: about 10,000 steps, from 10 to 200", ("auto",), int, 1
     ),
     Parameter("batch_size", 64, "rows in a step, and persistent chains", (), int, 1),
-    Parameter("lr", 0.1, "learning rate at the start; it falls linearly to 0", (), float, 0, open_low=True),
+    Parameter("lr", 0.05, "learning rate at the start; it falls linearly to 0", (), float, 0, open_low=True),
     Parameter("momentum", 0.5, "part of the last step that is kept in the next", (), float, 0, 0.999),
     Parameter("weight_decay", 1e-4, "pull of the weights towards 0", (), float, 0),
     Parameter("validation_fraction", 0.0, "part of the rows held out to watch for overfitting", (), float, 0, 0.9),

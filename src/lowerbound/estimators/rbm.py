@@ -132,7 +132,7 @@ class RBM(ExactEstimator):
     model_: Any
 
     def __init__(
-        self, *, n_hidden=128, binarize=None, method="pcd", n_gibbs_steps=1, max_epochs="auto", batch_size=64, lr=0.1,
+        self, *, n_hidden=128, binarize=None, method="pcd", n_gibbs_steps=1, max_epochs="auto", batch_size=64, lr=0.05,
         momentum=0.5, weight_decay=1e-4, validation_fraction=0.0, n_chains=100, n_temperatures=1000, burn_in=1000,
         random_state=None, device="auto", verbose=0,
     ):  # fmt: skip
