@@ -13,7 +13,7 @@ from pathlib import Path
 
 import numpy as np
 
-from lowerbound import VAE, Dataset, read
+from lowerbound import VAE, Dataset, Estimate, read
 from lowerbound.evaluate import mean_over_rows
 from lowerbound.tasks.pictures import above_one_another, latent_map, save_grid, save_map, to_pixels
 
@@ -41,20 +41,21 @@ def _as_tensor(values: np.ndarray):
     return torch.from_numpy(values)
 
 
-def main(folder: Path) -> None:
-    """Fit, score, draw."""
+def main(folder: Path, max_epochs: int = 400) -> dict[str, Estimate]:
+    """Fit, score, draw; returns log p(x) by model."""
     folder.mkdir(parents=True, exist_ok=True)
     train, test, labels = split(read("digits"))
     shared = {"binarize": "sample", "hidden_layer_sizes": (256, 256), "random_state": 0}
 
     print(f"Fitting {len(train)} digits with 16 latent variables …")
-    vae = VAE(latent_dim=16, lr=2e-3, max_epochs=400, n_iter_no_change=60, **shared).fit(train)
+    vae = VAE(latent_dim=16, lr=2e-3, max_epochs=max_epochs, n_iter_no_change=60, **shared).fit(train)
     print(f"log p(x) of {len(test)} digits that it has not seen, in nats a digit:")
-    print(f"  independent pixels       {independent_pixels(train, test)}")
-    print(f"  variational autoencoder  {vae.log_likelihood(test, n_importance=1000)}")
+    found = {"independent pixels": independent_pixels(train, test), "VAE": vae.log_likelihood(test, n_importance=1000)}
+    print(f"  independent pixels       {found['independent pixels']}")
+    print(f"  variational autoencoder  {found['VAE']}")
 
     print("Fitting two latent variables, for a map …")
-    flat = VAE(latent_dim=2, lr=2e-3, max_epochs=400, n_iter_no_change=60, **shared).fit(train)
+    flat = VAE(latent_dim=2, lr=2e-3, max_epochs=max_epochs, n_iter_no_change=60, **shared).fit(train)
 
     columns = 16
     save_grid(to_pixels(vae.sample(128, draw=False), 0, 1), folder / "samples.png", columns)
@@ -64,6 +65,7 @@ def main(folder: Path) -> None:
     vae.save(folder / "model")
     print(f"Wrote {folder}/samples.png, reconstructions.png, latent_map.png and model/.")
     print(f"Next: .venv/bin/lowerbound generate {folder} -n 100 -o more.png")
+    return found
 
 
 if __name__ == "__main__":
