@@ -14,7 +14,7 @@ $(INSTALLED): pyproject.toml constraints.txt
 	touch $@
 
 demo: $(INSTALLED)
-	$(BIN)/python tutorials/demo.py
+	OMP_NUM_THREADS=1 $(BIN)/python tutorials/demo.py  # small networks are quickest on one thread
 
 test: $(INSTALLED)
 	$(BIN)/python -m pytest -n 2
