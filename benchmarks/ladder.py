@@ -31,9 +31,9 @@ PARAMETERS = {
 INDEPENDENT = -205.97  # nats an image: the mean over test images of the expectation over binarizations
 ORDER = (
     "The notes' order is of what each model adds, not of nats. Given one pass over all the data, a pixel RNN, whose "
-    "log p(x) is exact, beats an MLP VAE, whose number is a lower bound (the pixel RNN's authors report 79.2 nats on the "
-    "static binarization); what the VAE has instead are draws in one step, and codes. Where the budget allows less than "
-    "a pass it comes out behind. The RBM's number is too good in expectation: its log Z is by annealed importance "
+    "log p(x) is exact, beats an MLP VAE, whose number is a lower bound (the pixel RNN's authors report 79.2 nats on "
+    "the static binarization); what the VAE has instead are draws in one step, and codes. Where the budget allows less "
+    "than a pass it comes out behind. The RBM's number is too good in expectation: its log Z is by annealed importance "
     "sampling."
 )
 

@@ -42,16 +42,8 @@ def density() -> str:
         r = read(f"density-{name}")
         nll = r["test_nll"]
         scored = f"{nll['rows']}, {nll['n_importance']}, {nll['ess']:.0f}"
-        rows.append(
-            [
-                f"`{name}`",
-                str(r["epochs"]),
-                estimate(r["test_elbo"]),
-                f"**{estimate({**nll, 'kind': 'upper'})}**",
-                scored,
-            ]
-            + [str(r["active_units"]), f"{r['fit_seconds'] / 60:.0f}", PUBLISHED[name]]
-        )
+        numbers = [estimate(r["test_elbo"]), f"**{estimate(nll)}**", scored, str(r["active_units"])]
+        rows.append([f"`{name}`", str(r["epochs"]), *numbers, f"{r['fit_seconds'] / 60:.0f}", PUBLISHED[name]])
     head = "recipe | epochs | ELBO, all test rows | NLL | rows, K, effective samples | active units | minutes to fit"
     return table(f"{head} | published", rows)
 
