@@ -7,7 +7,7 @@ the next one mends. This file climbs that line. Every section is a function: its
 printed, and its body runs what the text claims, on scikit-learn's 8×8 digits or on toys whose answer is known. What
 it measures comes with a standard error; what it calls exact is exact.
 
-It takes about two minutes and writes its pictures to ``runs/ladder/``; ``--quick`` trains less.
+It takes a minute or two and writes its pictures to ``runs/ladder/``; ``--quick`` trains less.
 """
 
 from __future__ import annotations
