@@ -317,7 +317,10 @@ class VAE(ClassNamePrefixFeaturesOutMixin, TransformerMixin, LatentEstimator):
     # scoring
 
     def elbo(self, X, n_samples: int = 16) -> np.ndarray:
-        """The evidence lower bound of every row, in nats, shape (n,)."""
+        """The evidence lower bound of every row, in nats, shape (n,).
+
+        All rows share one noise, as in ``score_samples``; for the mean over rows use ``accounts``.
+        """
         return accounts(*self._exactly(X), n_samples).elbo.numpy()
 
     def score_samples(self, X, n_importance: int = 64) -> np.ndarray:
