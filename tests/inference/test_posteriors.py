@@ -167,3 +167,7 @@ def test_every_way_is_saved_and_scores_new_rows(tmp_path, inference):
 def test_chains_refuse_an_objective_that_they_would_ignore():
     with pytest.raises(ValueError, match="no encoder and no bound"):
         fitted("mcem", objective="iwae", n_samples=4)
+
+
+def test_chains_report_their_acceptance():
+    assert 0.6 < fitted("mcem", max_epochs=30).acceptance_ < 0.9  # adapted towards 0.75

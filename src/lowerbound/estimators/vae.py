@@ -17,9 +17,10 @@ from lowerbound.estimators.assemble import assemble, choose_latent_dim, choose_p
 from lowerbound.estimators.base import LatentEstimator
 from lowerbound.estimators.parameters import VAE_PARAMETERS
 from lowerbound.evaluate import Accounts, Estimate, accounts, importance_weighted, mean_over_rows
-from lowerbound.inference.mcmc import complete_data
+from lowerbound.inference.mcmc import Chains, complete_data
 from lowerbound.models.latent import LatentModel
 from lowerbound.tasks import generate, represent
+from lowerbound.train import Training
 
 
 class VAE(ClassNamePrefixFeaturesOutMixin, TransformerMixin, LatentEstimator):
@@ -117,6 +118,8 @@ class VAE(ClassNamePrefixFeaturesOutMixin, TransformerMixin, LatentEstimator):
         One record an epoch: ``epoch, step, elbo, reconstruction, kl, validation_elbo, seconds``; nats a row.
     n_active_units_ : int
         Latent variables whose posterior mean varies over the data (variance > 0.01).
+    acceptance_ : float
+        Part of the moves of the Markov chains that were accepted, at the end of a fit with ``inference="mcem"``.
     latent_dim_ : int
     n_features_in_ : int
     feature_names_in_ : ndarray of str
@@ -198,6 +201,11 @@ class VAE(ClassNamePrefixFeaturesOutMixin, TransformerMixin, LatentEstimator):
                 )
             return complete_data()
         return super()._objective()
+
+    def _finish(self, training: Training, rows: Rows):
+        if isinstance(training.posterior, Chains):
+            self.acceptance_ = training.posterior.acceptance.item()
+        return super()._finish(training, rows)
 
     def _check_partial_fit(self) -> None:
         if self.inference in ("mean_field", "mcem"):
