@@ -171,3 +171,9 @@ def test_chains_refuse_an_objective_that_they_would_ignore():
 
 def test_chains_report_their_acceptance():
     assert 0.6 < fitted("mcem", max_epochs=30).acceptance_ < 0.9  # adapted towards 0.75
+
+
+@pytest.mark.parametrize("inference", ["refined", "mean_field", "shared", "mcem"])
+def test_a_full_covariance_needs_the_encoder(inference):
+    with pytest.raises(ValueError, match=f"with inference='{inference}' use covariance='diagonal'"):
+        fitted(inference, covariance="full")

@@ -69,6 +69,8 @@ def choose_posterior(inference: str, model: LatentModel, amortized: Amortized, n
     """q(z|x) for rows that were not fitted: the encoder's, one for all, or one that is searched for each row."""
     if inference == "amortized":
         return amortized
+    if isinstance(amortized.encoder.head, GaussianHead) and amortized.encoder.head.covariance == "full":
+        raise ValueError(f"covariance='full' needs an encoder; with inference={inference!r} use covariance='diagonal'")
     if inference == "shared":
         return Shared(model.latent_dim)
     start = amortized if inference == "refined" else Prior(model.latent_dim)

@@ -255,9 +255,9 @@ class GradientEstimator(DensityEstimator):
 
         The first call fixes what the rows are (likelihood, standardization); later calls keep it.
         """
+        self._check_partial_fit()
         started = hasattr(self, "model_")
         X = self._start(X, keep_weights=started, reset=not started)
-        self._check_partial_fit()
         rows = self._rows(X)
         training: Training | None = getattr(self, "_training_state", None) if started else None
         if training is None:
