@@ -84,3 +84,10 @@ def test_draws_have_no_density():
     chains = Chains(6, toy.D, p.log_joint, Refined(Prior(toy.D), p.log_px, 3)).double()
     with pytest.raises(TypeError, match=r"no density.*importance sampling"):
         importance_weighted(p, chains, toy.rows(x), noise(), 1)
+
+
+def test_small_leapfrog_steps_conserve_the_energy():
+    """The error of H after a trajectory is of the order of the step squared (Neal, 2011, section 5.2.3)."""
+    z = noise("start").normal((1, 500, 3), torch.zeros((), dtype=torch.float64))[0]
+    _, acceptance = hmc(lambda z: -0.5 * z.square().sum(-1), z, 0.02, 50, noise())
+    assert acceptance.mean() > 0.9995
