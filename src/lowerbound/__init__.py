@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from lowerbound import diagnostics
+    from lowerbound.data.likelihoods import LikelihoodError
     from lowerbound.data.readers import DataError, Dataset, read
-    from lowerbound.data.schema import ConstantFeatureWarning, LikelihoodError
+    from lowerbound.data.schema import ConstantFeatureWarning
     from lowerbound.data.storage import SavedFileError
     from lowerbound.estimators.autoencoder import Autoencoder
     from lowerbound.estimators.base import CollapsedPosteriorWarning
@@ -41,7 +42,7 @@ _HOMES = {
     "read": "data.readers",
     "Dataset": "data.readers",
     "DataError": "data.readers",
-    "LikelihoodError": "data.schema",
+    "LikelihoodError": "data.likelihoods",
     "ConstantFeatureWarning": "data.schema",
     "SavedFileError": "data.storage",
     "TrainingError": "train",

@@ -41,7 +41,7 @@ def describe(dataset: Dataset) -> dict[str, Any]:
     """Everything that ``data check`` shows."""
     import numpy as np
 
-    from lowerbound.data.schema import choose_likelihood
+    from lowerbound.data.likelihoods import choose_likelihood
 
     columns = getattr(dataset.X, "columns", None)
     X = np.asarray(dataset.X)

@@ -16,19 +16,24 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from lowerbound.data.likelihoods import (
+    LikelihoodError,
+    check_binary,
+    check_grey,
+    check_levels,
+    choose,
+    count_levels,
+    grey_levels,
+    grey_levels_of,
+)
+from lowerbound.data.statistics import Extent, Statistics, measure, row_blocks
 from lowerbound.distributions import N_LEVELS, Noise
 
-LIKELIHOODS = ("gaussian", "bernoulli", "categorical", "discretized_logistic")
-MAX_CATEGORIES = 1024
 PROBABILITY_LIMIT = 1e-3  # output biases are logits of pixel means clipped to [.001, .999]
 
 
 class ConstantFeatureWarning(UserWarning):
     """A feature has one value only, so it is kept out of the density."""
-
-
-class LikelihoodError(ValueError):
-    """The likelihood can't describe the data; the message names one that can."""
 
 
 @dataclass(frozen=True)
@@ -38,7 +43,7 @@ class Schema:
     Attributes
     ----------
     likelihood : str
-        One of ``LIKELIHOODS``.
+        One of ``likelihoods.LIKELIHOODS``.
     row_shape : tuple of int
         Shape of a row as the user gives it.
     event_shape : tuple of int
@@ -172,15 +177,19 @@ class Schema:
 
     def check(self, X: np.ndarray) -> None:
         """Raise ``LikelihoodError`` if the likelihood can't describe ``X``."""
-        if self.likelihood == "gaussian" or self.binarize == "mean" or X.dtype == bool or X.size == 0:
+        if self.likelihood != "gaussian" and self.binarize != "mean" and X.size:
+            self.check_extent(measure(Extent.of, row_blocks(X)), X.dtype)
+
+    def check_extent(self, extent: Extent, dtype: np.dtype) -> None:
+        """Raise ``LikelihoodError`` if the likelihood can't describe data of this extent."""
+        if self.likelihood == "gaussian" or self.binarize == "mean":
             return
-        low, high = X.min(), X.max()
         if self.binarize:
-            check_grey(low, high, grey_levels_of(X))
+            check_grey(extent, dtype)
         elif self.likelihood == "bernoulli":
-            check_binary(X)
+            check_binary(extent, dtype)
         else:
-            check_levels(X, self.n_levels, self.likelihood)
+            check_levels(extent, self.n_levels, self.likelihood)
 
     def output_bias(self, n_parameters: int) -> Tensor:
         """Where the decoder's raw parameters should start, shape (P, *event): the features' means."""
@@ -238,7 +247,8 @@ def infer_schema(
     LikelihoodError
         If the likelihood can't describe the data.
     """
-    chosen = choose_likelihood(X, binarize) if likelihood == "auto" else likelihood
+    seen = measure(Statistics.of, row_blocks(X))
+    chosen = choose(seen.extent, X.dtype, binarize) if likelihood == "auto" else likelihood
     if binarize and chosen != "bernoulli":
         raise LikelihoodError(
             f"binarize={binarize!r} makes 0/1 data, which likelihood={chosen!r} doesn't describe: use 'bernoulli'"
@@ -251,81 +261,12 @@ def infer_schema(
     empty = np.zeros(0)
     schema = Schema(
         likelihood=chosen, row_shape=X.shape[1:], event_shape=event_shape, channels_last=channels_last,
-        dtype=X.dtype.name, binarize=binarize, grey_levels=grey_levels_of(X),
-        n_levels=_count_levels(X, chosen), location=empty, unit=empty, mean=empty, spread=empty,
+        dtype=X.dtype.name, binarize=binarize, grey_levels=grey_levels(X.dtype, seen.extent.highest),
+        n_levels=count_levels(seen.extent, chosen), location=empty, unit=empty, mean=empty, spread=empty,
         counted=np.ones(event_shape, bool), frequencies=empty,
     )  # fmt: skip
-    schema.check(X)
-    return _with_statistics(schema, schema.to_event(X), standardize, names)
-
-
-def choose_likelihood(X: np.ndarray, binarize: str | None) -> str:
-    """Bernoulli for 0/1 data, the discretized logistic for bytes, the Gaussian for everything else."""
-    if binarize or X.dtype == bool or is_binary(X):
-        return "bernoulli"
-    return "discretized_logistic" if X.dtype == np.uint8 else "gaussian"
-
-
-def grey_levels_of(X: np.ndarray) -> int:
-    """What stands for 1 in grey values: 255 in bytes, unless none is above 1; else 1."""
-    return N_LEVELS - 1 if X.dtype == np.uint8 and X.size and X.max() > 1 else 1
-
-
-def is_binary(X: np.ndarray) -> bool:
-    """Only zeros and ones."""
-    return all(((part == 0) | (part == 1)).all() for part in _parts(X))
-
-
-def check_binary(X: np.ndarray) -> None:
-    """Raise unless X holds only zeros and ones."""
-    if not is_binary(X):
-        other = "'discretized_logistic'" if X.dtype == np.uint8 else "'gaussian'"
-        raise LikelihoodError(
-            f"likelihood='bernoulli' describes 0/1 data, but X has values from {X.min():g} to {X.max():g}: "
-            f"use likelihood={other}, or binarize='sample' to redraw grey values as 0 or 1"
-        )
-
-
-def check_grey(low: float, high: float, grey_levels: int) -> None:
-    """Raise unless grey values lie in [0, 1], or are bytes."""
-    if low < 0 or high > grey_levels:
-        raise LikelihoodError(
-            f"binarize needs bytes (uint8) or grey values between 0 and 1, but X has values from {low:g} to {high:g}: "
-            f"divide them by their maximum, or convert them to uint8"
-        )
-
-
-def check_levels(X: np.ndarray, n_levels: int, likelihood: str) -> None:
-    """Raise unless X holds the whole numbers 0, …, n_levels − 1."""
-    if X.dtype.kind == "f" and not all((part == np.floor(part)).all() for part in _parts(X)):
-        raise LikelihoodError(
-            f"likelihood={likelihood!r} describes whole numbers, but X has fractions: use likelihood='gaussian'"
-        )
-    if X.min() < 0 or X.max() >= n_levels:
-        raise LikelihoodError(
-            f"likelihood={likelihood!r} describes the levels 0 to {n_levels - 1}, but X has values from {X.min():g} to "
-            f"{X.max():g}: " + ("recode the levels" if likelihood == "categorical" else "use likelihood='gaussian'")
-        )
-
-
-def _parts(X: np.ndarray, size: int = 2**22):
-    """X cut along its rows, so that a comparison needs little memory."""
-    step = max(1, size // max(1, math.prod(X.shape[1:])))
-    return (X[i : i + step] for i in range(0, len(X), step))
-
-
-def _count_levels(X: np.ndarray, likelihood: str) -> int:
-    if likelihood == "discretized_logistic":
-        return N_LEVELS
-    if likelihood != "categorical":
-        return 0
-    n_levels = int(X.max()) + 1
-    if n_levels > MAX_CATEGORIES:
-        raise LikelihoodError(
-            f"likelihood='categorical' has one probability for each level, and X goes up to {n_levels - 1} "
-            f"(at most {MAX_CATEGORIES - 1}): recode the levels as 0, 1, 2, …, or use likelihood='gaussian'"
-        )
-    return max(n_levels, 2)
+    schema.check_extent(seen.extent, X.dtype)
+    return _with_statistics(schema, X, seen, standardize, names)
 
 
 def _event_shape(row_shape: tuple[int, ...], image_shape: tuple[int, ...] | None) -> tuple[tuple[int, ...], bool]:
@@ -345,15 +286,17 @@ def _event_shape(row_shape: tuple[int, ...], image_shape: tuple[int, ...] | None
     return (math.prod(row_shape),), False
 
 
-def _with_statistics(schema: Schema, x: np.ndarray, standardize: bool | str, names: list[str] | None) -> Schema:
+def _with_statistics(
+    schema: Schema, X: np.ndarray, seen: Statistics, standardize: bool | str, names: list[str] | None
+) -> Schema:
     shape = schema.event_shape
+    mean, spread = (schema.to_event(array[None])[0] for array in (seen.mean, seen.spread))
     if schema.likelihood == "categorical":
-        frequencies = np.stack([(x == level).mean(0) for level in range(schema.n_levels)])
-        return replace(schema, frequencies=frequencies, mean=x.mean(0, dtype=np.float64), spread=np.ones(shape))
-    mean, spread = moments(x)
+        frequencies = _level_counts(schema, X) / seen.n_rows
+        return replace(schema, frequencies=frequencies, mean=mean, spread=np.ones(shape))
     if schema.binarize == "mean":
-        above, spread = moments(x > mean)
-        return replace(schema, location=mean, mean=above, spread=spread)
+        above = measure(Statistics.of, (schema.to_event(block) > mean for block in row_blocks(X)))
+        return replace(schema, location=mean, mean=above.mean, spread=above.spread)
     if schema.likelihood == "bernoulli":
         return replace(schema, mean=mean / (schema.grey_levels if schema.binarize else 1), spread=spread)
     if schema.likelihood == "discretized_logistic":
@@ -368,11 +311,13 @@ def _with_statistics(schema: Schema, x: np.ndarray, standardize: bool | str, nam
     return replace(schema, location=zero, unit=one, mean=mean, spread=spread, counted=counted)
 
 
-def moments(x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Mean and standard deviation (divisor n) of each feature in float64, a part of the rows at a time."""
-    mean = sum(part.sum(0, dtype=np.float64) for part in _parts(x)) / len(x)
-    variance = sum(np.square(part - mean).sum(0) for part in _parts(x)) / len(x)
-    return np.asarray(mean), np.sqrt(variance)
+def _level_counts(schema: Schema, X: np.ndarray) -> np.ndarray:
+    """How often each level occurs, shape (K, *event)."""
+    counts = np.zeros((schema.n_levels, *schema.event_shape), np.int64)
+    for block in row_blocks(X):
+        x = schema.to_event(block)
+        counts += np.stack([(x == level).sum(0) for level in range(schema.n_levels)])
+    return counts
 
 
 def _warn_constant(schema: Schema, counted: np.ndarray, names: list[str] | None) -> None:

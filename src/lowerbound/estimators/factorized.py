@@ -9,7 +9,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from lowerbound.data.schema import Schema, choose_likelihood, infer_schema
+from lowerbound.data.likelihoods import choose_likelihood
+from lowerbound.data.schema import Schema, infer_schema
 from lowerbound.estimators.base import ExactEstimator
 from lowerbound.estimators.parameters import FACTORIZED_PARAMETERS
 from lowerbound.evaluate import EVALUATION_BATCH

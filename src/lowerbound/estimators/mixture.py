@@ -15,7 +15,8 @@ from torch import Tensor
 
 from lowerbound.core import Batch
 from lowerbound.data.batches import Rows
-from lowerbound.data.schema import LikelihoodError, Schema, choose_likelihood
+from lowerbound.data.likelihoods import LikelihoodError, choose_likelihood
+from lowerbound.data.schema import Schema
 from lowerbound.distributions import make_generator
 from lowerbound.estimators.base import ExactEstimator
 from lowerbound.estimators.parameters import MIXTURE_PARAMETERS

@@ -13,7 +13,8 @@ from sklearn.utils.validation import check_is_fitted
 from torch import Tensor
 
 from lowerbound.core import Batch
-from lowerbound.data.schema import LikelihoodError, Schema, choose_likelihood, infer_schema
+from lowerbound.data.likelihoods import LikelihoodError, choose_likelihood
+from lowerbound.data.schema import Schema, infer_schema
 from lowerbound.distributions import make_generator
 from lowerbound.estimators.base import ExactEstimator
 from lowerbound.estimators.parameters import FACTOR_ANALYSIS_PARAMETERS, PPCA_PARAMETERS
