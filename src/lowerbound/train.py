@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import time
+from contextlib import nullcontext
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
@@ -14,6 +15,7 @@ from lowerbound.core import Draw, Model, Objective, ObjectiveState
 from lowerbound.data.batches import Rows
 from lowerbound.distributions import Noise, make_generator
 from lowerbound.evaluate import EVALUATION_BATCH, evaluating
+from lowerbound.steady import Average, Clipping
 
 ROW_RATE = 20.0
 LR_WARMUP = 0.05  # part of the steps in which the learning rate of the cosine schedule rises
@@ -33,6 +35,10 @@ class Settings:
         "cosine" rises over the first 5 % of the steps and falls to zero at the last of ``max_epochs``.
     n_iter_no_change : int
         Stop after so many epochs without a validation bound better by ``tol`` nats a row.
+    ema : float
+        Decay of the moving average of the weights that is validated and kept; 0 keeps the weights themselves.
+    max_gradient_norm : float, optional
+        Longer gradients are shortened to it, and absurd ones skipped.
     """
 
     max_epochs: int
@@ -43,6 +49,8 @@ class Settings:
     early_stopping: bool = True
     n_iter_no_change: int = 20
     tol: float = 0.0
+    ema: float = 0.0
+    max_gradient_norm: float | None = None
 
 
 @dataclass
@@ -93,6 +101,10 @@ class Training:
         self.seed, self.device = seed, device
         self.modules = nn.ModuleDict({"model": model, "posterior": posterior}).to(device)
         self.optimizers = _optimizers(self.modules, settings)
+        weights = self.optimizers[0][0].param_groups[0]["params"]
+        self.average = Average(weights, settings.ema) if settings.ema else None
+        longest = settings.max_gradient_norm
+        self.clipping = Clipping(weights, longest) if longest is not None else None
         self.order = make_generator(seed, "order")
         self.noise = Noise(make_generator(seed, "noise", device))
         self.progress = Progress()
@@ -110,10 +122,14 @@ class Training:
     def step(self, draw: Draw, lr: float) -> None:
         """One step of the optimizer down the objective's loss."""
         self.objective.loss(draw, self.progress.objective).mean().backward()
+        if self.clipping is not None:
+            self.optimizers[0][0].found_inf = self.clipping.shorten()  # pyright: ignore[reportAttributeAccessIssue]
         for optimizer, factor in self.optimizers:
             optimizer.param_groups[0]["lr"] = lr * factor
             optimizer.step()
             optimizer.zero_grad()
+        if self.average is not None:
+            self.average.update(self.progress.objective.step)
         self.progress.objective.step += 1
 
     def judge(self, bound: float) -> None:
@@ -133,6 +149,10 @@ class Training:
         if self.best_weights is not None:
             self.modules.load_state_dict(self.best_weights)
 
+    def _steadying(self) -> list[tuple[str, Average | Clipping]]:
+        parts = (("average", self.average), ("clipping", self.clipping))
+        return [(name, part) for name, part in parts if part is not None]
+
     def state(self) -> tuple[dict[str, Tensor], dict]:
         """Everything a checkpoint holds: tensors, and what JSON can hold."""
         tensors = {f"weights.{k}": v for k, v in self.modules.state_dict().items()}
@@ -144,6 +164,8 @@ class Training:
             "generator.order": self.order.get_state(),
             "generator.noise": self.noise.generator.get_state(),
         }
+        for name, part in self._steadying():
+            tensors |= {f"{name}.{k}": v for k, v in part.state().items()}
         return tensors, {
             "settings": asdict(self.settings),
             "seed": self.seed,
@@ -163,6 +185,8 @@ class Training:
             optimizer.load_state_dict({**optimizer.state_dict(), "state": slots})
         self.order.set_state(tensors["generator.order"])
         self.noise.generator.set_state(tensors["generator.noise"])
+        for name, part in self._steadying():
+            part.load_state(_with_prefix(tensors, f"{name}."))
         saved = metadata["progress"]
         self.progress = Progress(**{**saved, "objective": ObjectiveState(**saved["objective"])})
 
@@ -192,6 +216,8 @@ def fit(training: Training, data: Rows, validation: Rows | None = None, watch: W
     settings, progress = training.settings, training.progress
     n_steps = settings.max_epochs * math.ceil(len(data) / settings.batch_size)
     watch.on_start(training, data, validation)
+    if training.average is not None:
+        training.average.show(False)
     while progress.epoch < settings.max_epochs and not progress.stopped:
         started = time.perf_counter()
         training.modules.train()
@@ -203,13 +229,16 @@ def fit(training: Training, data: Rows, validation: Rows | None = None, watch: W
             n_rows += len(batch.x)
             watch.on_step(training, totals, n_rows)
         progress.epoch += 1
-        record = _record(training, totals / n_rows, validation)
+        with nullcontext() if training.average is None else training.average.showing():
+            record = _record(training, totals / n_rows, validation)
         progress.seconds += time.perf_counter() - started
         record["seconds"] = round(progress.seconds, 3)
         progress.history.append(record)
         watch.on_epoch(training, record)
         if watch.should_stop():
             break
+    if training.average is not None:
+        training.average.show(True)
 
 
 def _record(training: Training, means: Tensor, validation: Rows | None) -> dict:

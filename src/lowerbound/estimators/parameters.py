@@ -207,6 +207,16 @@ VAE_PARAMETERS: dict[str, Parameter] = {
             ("cosine", "constant"),
         ),
         Parameter("weight_decay", 0.0, "decoupled weight decay", (), float, 0),
+        Parameter("ema", 0.0, "decay of the moving average of weights that is kept; 0: none", (), float, 0, 0.99999),
+        Parameter(
+            "max_gradient_norm",
+            None,
+            "longer gradients are shortened to it, absurd ones skipped",
+            (None,),
+            float,
+            0,
+            open_low=True,
+        ),
         Parameter(
             "early_stopping",
             True,

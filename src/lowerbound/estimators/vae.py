@@ -92,6 +92,12 @@ class VAE(ClassNamePrefixFeaturesOutMixin, TransformerMixin, LatentEstimator):
         "cosine" rises for 5 % of the steps and falls to zero at ``max_epochs``.
     weight_decay : float
         Decoupled (Loshchilov & Hutter, 2019).
+    ema : float
+        Decay of a moving average of the weights, which is what is validated, kept and saved (0.999 averages over about
+        1,000 steps); 0 keeps the weights of the last or the best epoch.
+    max_gradient_norm : float, optional
+        Longer gradients are shortened to it, and a step along an absurd one (not finite, or ten times the usual norm)
+        is not taken.
     early_stopping : bool
         Hold out ``validation_fraction`` of the rows; stop after ``n_iter_no_change`` epochs in which their bound did
         not rise by ``tol`` nats, and keep the weights of the best epoch.
@@ -145,8 +151,9 @@ class VAE(ClassNamePrefixFeaturesOutMixin, TransformerMixin, LatentEstimator):
         inference="amortized", n_refinement_steps=100,
         objective="elbo", gradient="pathwise",
         n_samples=1, kl_weight=1.0, kl_warmup_steps=0, free_bits=0.0, max_epochs="auto", batch_size="auto", lr=1e-3,
-        lr_schedule="cosine", weight_decay=0.0, early_stopping=True, validation_fraction=0.1, n_iter_no_change=20,
-        tol=0.0, warm_start=False, random_state=None, device="auto", verbose=0,
+        lr_schedule="cosine", weight_decay=0.0, ema=0.0, max_gradient_norm=None, early_stopping=True,
+        validation_fraction=0.1, n_iter_no_change=20, tol=0.0, warm_start=False, random_state=None,
+        device="auto", verbose=0,
     ):  # fmt: skip
         self.latent_dim = latent_dim
         self.network = network
@@ -172,6 +179,8 @@ class VAE(ClassNamePrefixFeaturesOutMixin, TransformerMixin, LatentEstimator):
         self.lr = lr
         self.lr_schedule = lr_schedule
         self.weight_decay = weight_decay
+        self.ema = ema
+        self.max_gradient_norm = max_gradient_norm
         self.early_stopping = early_stopping
         self.validation_fraction = validation_fraction
         self.n_iter_no_change = n_iter_no_change
