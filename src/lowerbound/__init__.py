@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from lowerbound.estimators.autoencoder import Autoencoder
     from lowerbound.estimators.base import CollapsedPosteriorWarning
     from lowerbound.estimators.factorized import Factorized
+    from lowerbound.estimators.gaussian import Gaussian
     from lowerbound.estimators.mixture import Mixture
     from lowerbound.estimators.pixel_rnn import PixelRNN
     from lowerbound.estimators.ppca import PPCA, FactorAnalysis
@@ -29,6 +30,7 @@ _HOMES = {
     "VAE": "estimators.vae",
     "Autoencoder": "estimators.autoencoder",
     "Factorized": "estimators.factorized",
+    "Gaussian": "estimators.gaussian",
     "Mixture": "estimators.mixture",
     "PPCA": "estimators.ppca",
     "FactorAnalysis": "estimators.ppca",
@@ -61,6 +63,7 @@ __all__ = [
     "Estimate",
     "FactorAnalysis",
     "Factorized",
+    "Gaussian",
     "LikelihoodError",
     "Mixture",
     "PixelRNN",

@@ -314,6 +314,14 @@ PPCA_PARAMETERS = _table(
     *(FACTOR_ANALYSIS_PARAMETERS[name] for name in ("image_shape", "min_scale", "tol", "max_iter", "random_state")),
 )
 
+GAUSSIAN_PARAMETERS = _table(
+    Parameter("shrinkage", 1.0, "imaginary rows of independent features", (), float, 0),
+    "image_shape",
+    FACTOR_ANALYSIS_PARAMETERS["tol"],
+    Parameter("max_iter", 1000, "EM steps at most", (), int, 1),
+    "random_state",
+)
+
 PIXEL_RNN_PARAMETERS = _table(
     Parameter("hidden_size", 64, "hidden units of each recurrent layer", (), int, 1),
     Parameter(

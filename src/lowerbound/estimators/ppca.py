@@ -82,14 +82,7 @@ class LinearEstimator(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ExactEs
 
     def _infer_schema(self, X: np.ndarray, names: list[str] | None) -> Schema:
         """What the rows are, and how many latent variables they can bear."""
-        name, kind = type(self).__name__, choose_likelihood(X, None)
-        if kind != "gaussian":
-            found = "only 0 and 1" if kind == "bernoulli" else "8-bit levels"
-            raise LikelihoodError(
-                f"{name} is a density of real values, which says nothing of the probability of discrete ones, and X "
-                f"has {found}: use Factorized, Mixture or VAE; or make X real by uniform noise as wide as a level, "
-                f"X + u with u in [0, 1): E log p(X + u) is a lower bound of the log-probability of X"
-            )
+        refuse_discrete(self, X)
         schema = infer_schema(
             X, likelihood="gaussian", standardize=self._standardize(X), image_shape=self.image_shape, names=names
         )
@@ -344,3 +337,15 @@ class FactorAnalysis(LinearEstimator):
         axes = spectrum(rows)
         model.maximum_likelihood(axes)
         return self._ascend(model, rows, axes)
+
+
+def refuse_discrete(estimator: object, X: np.ndarray) -> None:
+    """Raise ``LikelihoodError`` where a density of real values would be one of 0/1 data or bytes."""
+    name, kind = type(estimator).__name__, choose_likelihood(X, None)
+    if kind != "gaussian":
+        found = "only 0 and 1" if kind == "bernoulli" else "8-bit levels"
+        raise LikelihoodError(
+            f"{name} is a density of real values, which says nothing of the probability of discrete ones, and X "
+            f"has {found}: use Factorized, Mixture or VAE; or make X real by uniform noise as wide as a level, "
+            f"X + u with u in [0, 1): E log p(X + u) is a lower bound of the log-probability of X"
+        )

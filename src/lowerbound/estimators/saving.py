@@ -20,6 +20,7 @@ HOMES = {  # the only classes that a saved folder can name
     "VAE": "lowerbound.estimators.vae",
     "Autoencoder": "lowerbound.estimators.autoencoder",
     "Factorized": "lowerbound.estimators.factorized",
+    "Gaussian": "lowerbound.estimators.gaussian",
     "Mixture": "lowerbound.estimators.mixture",
     "PPCA": "lowerbound.estimators.ppca",
     "FactorAnalysis": "lowerbound.estimators.ppca",
