@@ -14,6 +14,7 @@ from typing import Literal, Protocol
 from torch import Tensor, nn
 
 from lowerbound.distributions import Likelihood, Noise, event_sum
+from lowerbound.parallel import WHOLE, Share
 
 
 @dataclass(frozen=True)
@@ -28,11 +29,14 @@ class Batch:
         True where an entry is observed and counted in the density.
     index : Tensor of int64, shape (B,)
         The rows' places in the data set.
+    share : Share
+        Which rows these are of the batch that one step is taken with, where several processes train.
     """
 
     x: Tensor
     mask: Tensor
     index: Tensor
+    share: Share = WHOLE
 
 
 class Prior(Protocol):
@@ -79,6 +83,7 @@ class Draw:
     prior: Prior
     posterior: LatentDistribution
     density: LatentDistribution  # the posterior that scores z: the same, or one whose parameters are held fixed
+    share: Share = WHOLE  # of the batch; ``share.mean`` is the mean over all its rows
 
     @cached_property
     def log_pz(self) -> Tensor:
@@ -175,7 +180,7 @@ class Model(nn.Module):
         if objective.gradient == "score":
             z = z.detach()
         density = q.detach() if objective.gradient == "fixed_density" else q
-        return Draw(z, self.log_px(batch, z), self.prior(), q, density)
+        return Draw(z, self.log_px(batch, z), self.prior(), q, density, batch.share)
 
 
 class NoLatents:
@@ -217,4 +222,4 @@ class ExplicitModel(Model):
         """The exact log p(x), with latent terms of zero."""
         log_px = self.log_prob(batch)
         nothing = NoLatents(len(log_px), log_px)
-        return Draw(nothing.rsample((1,), noise), log_px[None], nothing, nothing, nothing)
+        return Draw(nothing.rsample((1,), noise), log_px[None], nothing, nothing, nothing, batch.share)

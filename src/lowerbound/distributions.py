@@ -19,6 +19,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from lowerbound.parallel import WHOLE, Share
+
 LOG_2PI = math.log(2 * math.pi)
 N_LEVELS = 256  # of an 8-bit image
 
@@ -40,6 +42,9 @@ class Noise:
     shared : bool
         Give every row the same numbers, so that what is computed for a row depends neither on its
         neighbors nor on their order.
+
+    One of several processes draws the numbers of the whole batch and takes those of its own rows: a row's noise
+    depends on its place in the batch alone, and the generators of all processes stay alike.
     """
 
     generator: torch.Generator
@@ -47,9 +52,11 @@ class Noise:
 
     def __post_init__(self) -> None:
         self._start = self.generator.get_state() if self.shared else None
+        self._share = WHOLE
 
-    def restart(self) -> None:
-        """Go back to the first number when rows share them; called before every batch."""
+    def restart(self, share: Share = WHOLE) -> None:
+        """Go back to the first number when rows share them; called before every batch, of which this is our share."""
+        self._share = share
         if self._start is not None:
             self.generator.set_state(self._start)
 
@@ -62,8 +69,12 @@ class Noise:
         return self._fill(torch.rand, shape, like)
 
     def _fill(self, draw, shape: Sequence[int], like: Tensor) -> Tensor:
-        drawn = (shape[0], 1, *shape[2:]) if self.shared else tuple(shape)
+        share = self._share
+        n_rows = 1 if self.shared else share.n_rows or shape[1]
+        drawn = (shape[0], n_rows, *shape[2:])
         numbers = draw(drawn, generator=self.generator, dtype=like.dtype, device=self.generator.device)
+        if not self.shared:
+            numbers = numbers[:, share.start : share.stop]
         return numbers.to(like.device).expand(tuple(shape))
 
 

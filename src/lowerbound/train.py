@@ -11,10 +11,11 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from lowerbound.core import Draw, Model, Objective, ObjectiveState
+from lowerbound.core import Batch, Model, Objective, ObjectiveState
 from lowerbound.data.batches import Rows
 from lowerbound.distributions import Noise, make_generator
 from lowerbound.evaluate import EVALUATION_BATCH, evaluating
+from lowerbound.parallel import current
 from lowerbound.steady import Average, Clipping
 
 ROW_RATE = 20.0
@@ -31,6 +32,8 @@ class Settings:
 
     Attributes
     ----------
+    batch_size : int
+        Rows a step, of all processes together.
     lr_schedule : {"cosine", "constant"}
         "cosine" rises over the first 5 % of the steps and falls to zero at the last of ``max_epochs``.
     n_iter_no_change : int
@@ -75,7 +78,7 @@ class Watch:
         """Before the first step; ``training`` stands where it was left, if it is continued."""
 
     def on_step(self, training: Training, totals: Tensor, n_rows: int) -> None:
-        """After a step; ``totals`` are sums over the epoch's first ``n_rows`` rows of (log p(x|z), KL)."""
+        """After a step; ``totals`` are sums over the epoch's ``n_rows`` rows in this process of (log p(x|z), KL)."""
 
     def on_epoch(self, training: Training, record: dict) -> None:
         """After an epoch and its validation."""
@@ -85,8 +88,25 @@ class Watch:
         return False
 
 
+class BatchLoss(nn.Module):
+    """The loss of a batch as the forward pass of one module, so that processes can replicate it."""
+
+    def __init__(self, model: Model, posterior: nn.Module, objective: Objective) -> None:
+        super().__init__()
+        self.model, self.posterior, self.objective = model, posterior, objective
+
+    def forward(self, batch: Batch, noise: Noise, state: ObjectiveState) -> tuple[Tensor, Tensor]:
+        """The mean loss of the batch (this process's part of it), and the sums of (log p(x|z), KL) over the rows."""
+        draw = self.model.draw(batch, self.posterior, self.objective, noise)
+        loss = batch.share.objective(self.objective.loss(draw, state))
+        return loss, batch.share.sum(torch.stack([draw.log_px.detach().mean(0), draw.kl.detach().sum(-1)], -1))
+
+
 class Training:
-    """A model, its posterior, an objective, and the whole state of fitting them."""
+    """A model, its posterior, an objective, and the whole state of fitting them.
+
+    It is the same in each of several processes, which only work on different rows.
+    """
 
     def __init__(
         self,
@@ -105,6 +125,13 @@ class Training:
         self.average = Average(weights, settings.ema) if settings.ema else None
         longest = settings.max_gradient_norm
         self.clipping = Clipping(weights, longest) if longest is not None else None
+        self.processes = current()
+        if self.processes.size > 1 and hasattr(posterior, "new_rows"):
+            raise ValueError(
+                f"{type(posterior).__name__} keeps numbers for every training row, which one process has to hold: "
+                f"train it without torchrun, or use inference='amortized'"
+            )
+        self.loss = self.processes.replicate(BatchLoss(model, posterior, objective))
         self.order = make_generator(seed, "order")
         self.noise = Noise(make_generator(seed, "noise", device))
         self.progress = Progress()
@@ -119,9 +146,10 @@ class Training:
             return self.settings.lr * done / LR_WARMUP
         return self.settings.lr * 0.5 * (1 + math.cos(math.pi * (done - LR_WARMUP) / (1 - LR_WARMUP)))
 
-    def step(self, draw: Draw, lr: float) -> None:
-        """One step of the optimizer down the objective's loss."""
-        self.objective.loss(draw, self.progress.objective).mean().backward()
+    def step(self, batch: Batch, lr: float) -> Tensor:
+        """One step of the optimizer down the loss; returns the sums of (log p(x|z), KL) over the rows."""
+        loss, totals = self.loss(batch, self.noise, self.progress.objective)
+        loss.backward()
         if self.clipping is not None:
             self.optimizers[0][0].found_inf = self.clipping.shorten()  # pyright: ignore[reportAttributeAccessIssue]
         for optimizer, factor in self.optimizers:
@@ -131,6 +159,7 @@ class Training:
         if self.average is not None:
             self.average.update(self.progress.objective.step)
         self.progress.objective.step += 1
+        return totals
 
     def judge(self, bound: float) -> None:
         """Keep the weights if the validation bound is the best so far, and see whether to stop."""
@@ -210,10 +239,10 @@ def fit(training: Training, data: Rows, validation: Rows | None = None, watch: W
     """Train until ``max_epochs``, or until the validation bound no longer rises.
 
     Continues wherever ``training`` stands. The training numbers never depend on the validation: it has a
-    generator of its own, the same for every epoch.
+    generator of its own, the same for every epoch. Several processes are given the same rows, and take their shares.
     """
     watch = watch or Watch()
-    settings, progress = training.settings, training.progress
+    settings, progress, processes = training.settings, training.progress, training.processes
     n_steps = settings.max_epochs * math.ceil(len(data) / settings.batch_size)
     watch.on_start(training, data, validation)
     if training.average is not None:
@@ -222,20 +251,18 @@ def fit(training: Training, data: Rows, validation: Rows | None = None, watch: W
         started = time.perf_counter()
         training.modules.train()
         totals, n_rows = torch.zeros(2, device=training.device), 0
-        for batch in data.batches(settings.batch_size, training.noise, training.order):
-            draw = training.model.draw(batch, training.posterior, training.objective, training.noise)
-            training.step(draw, training.learning_rate(n_steps))
-            totals += torch.stack([draw.log_px.detach().mean(0).sum(), draw.kl.detach().sum()])
+        for batch in data.batches(settings.batch_size, training.noise, training.order, processes=processes):
+            totals += training.step(batch, training.learning_rate(n_steps))
             n_rows += len(batch.x)
             watch.on_step(training, totals, n_rows)
         progress.epoch += 1
         with nullcontext() if training.average is None else training.average.showing():
-            record = _record(training, totals / n_rows, validation)
+            record = _record(training, processes.sum(totals) / len(data), validation)
         progress.seconds += time.perf_counter() - started
         record["seconds"] = round(progress.seconds, 3)
         progress.history.append(record)
         watch.on_epoch(training, record)
-        if watch.should_stop():
+        if processes.any(watch.should_stop()):
             break
     if training.average is not None:
         training.average.show(True)
@@ -267,11 +294,11 @@ def _validate(training: Training, validation: Rows) -> tuple[float | None, float
     totals = torch.zeros(2, dtype=torch.float64, device=training.device)
     posterior = getattr(training.posterior, "new_rows", training.posterior)
     with evaluating(training.modules):
-        for batch in validation.batches(EVALUATION_BATCH, noise):
+        for batch in validation.batches(EVALUATION_BATCH, noise, processes=training.processes):
             draw = training.model.draw(batch, posterior, training.objective, noise)
             elbo = draw.log_px.mean(0) - draw.kl.sum(-1)
-            totals += torch.stack([elbo.sum(), -training.objective.loss(draw, finished).sum()])
-    elbo, bound = (totals / len(validation)).tolist()
+            totals += batch.share.sum(torch.stack([elbo, -training.objective.loss(draw, finished)], -1))
+    elbo, bound = (training.processes.sum(totals) / len(validation)).tolist()
     if posterior is not training.posterior:  # the loss is of the training posterior, so the bound of this one judges
         bound = elbo
     return None if math.isnan(elbo) else elbo, bound

@@ -93,7 +93,7 @@ def test_the_score_function_holds_z_fixed():
 
 def test_the_running_baseline_is_the_average_of_the_steps_before():
     """Never of this step's own signal, which would bias the gradient."""
-    state, baseline = ObjectiveState(), gradients.running_mean(torch.mean)
+    state, baseline = ObjectiveState(), gradients.running_mean(lambda f: f.mean(0))
     used = [baseline(torch.full((2, 3), signal), state) for signal in (-5.0, -3.0, 8.0, 1.0)]
     second = 0.99 * -5 + 0.01 * -3
     assert used == pytest.approx([0, -5, second, 0.99 * second + 0.01 * 8])

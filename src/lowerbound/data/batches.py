@@ -10,6 +10,7 @@ from torch import Tensor
 
 from lowerbound.core import Batch
 from lowerbound.distributions import Noise
+from lowerbound.parallel import ALONE, Processes
 
 Prepare = Callable[[Tensor, Noise | None], Tensor]
 
@@ -44,6 +45,7 @@ class Rows:
         noise: Noise | None = None,
         order: torch.Generator | None = None,
         start: int = 0,
+        processes: Processes = ALONE,
     ) -> Iterator[Batch]:
         """All rows once, ``batch_size`` at a time.
 
@@ -56,17 +58,21 @@ class Rows:
             Shuffles the rows; None keeps their order.
         start : int
             Batches to skip, to continue an epoch that was cut short.
+        processes : Processes, optional
+            Of every batch this process gets its share of the rows, and touches no others.
         """
         n = len(self.raw)
         shuffled = None if order is None else torch.randperm(n, generator=order)
         for first in range(start * batch_size, n, batch_size):
-            rows = slice(first, first + batch_size)
-            index = torch.arange(n)[rows] if shuffled is None else shuffled[rows]
+            share = processes.share(min(batch_size, n - first))
+            last = min(first + batch_size, n) if share.stop is None else first + share.stop
+            rows = slice(first + share.start, last)
+            index = torch.arange(rows.start, rows.stop) if shuffled is None else shuffled[rows]
             if noise is not None:
-                noise.restart()
+                noise.restart(share)
             raw = self.raw[rows] if shuffled is None else self.raw[index.to(self.raw.device)]
             x = self.prepare(raw.to(self.device), noise)
-            yield Batch(x, self.mask.expand_as(x), index)
+            yield Batch(x, self.mask.expand_as(x), index, share)
 
     def subset(self, index: Tensor) -> Rows:
         """The rows with the given places, in that order."""

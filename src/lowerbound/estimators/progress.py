@@ -45,7 +45,7 @@ class ProgressWatch(Watch):
         self.bar.set_description_str(self._epoch(training.progress.epoch + 1), refresh=False)
         self.bar.ncols = _columns()
         self.bar.postfix = _sum(reconstruction, kl) + (self.held_out if self.bar.ncols >= WIDE else "")
-        self._move_to(training.progress.epoch * self.n_rows + n_rows)
+        self._move_to(training.progress.epoch * self.n_rows + min(self.n_rows, n_rows * training.processes.size))
 
     def on_epoch(self, training: Training, record: dict) -> None:
         """One line, where there is no bar."""

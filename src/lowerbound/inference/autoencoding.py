@@ -13,8 +13,9 @@ from torch import Tensor, nn
 
 from lowerbound.core import Batch, Draw, Objective, ObjectiveState
 from lowerbound.distributions import Noise
+from lowerbound.parallel import WHOLE, Share
 
-Penalty = Callable[[Tensor], Tensor]  # z (S, B, D) → (B,)
+Penalty = Callable[[Tensor, Share], Tensor]  # z (S, B, D) → (B,)
 
 
 @dataclass
@@ -78,12 +79,12 @@ def reconstruction(penalty: Penalty | None = None, weight: float = 0.0) -> Objec
 
     def loss(draw: Draw, state: ObjectiveState) -> Tensor:
         plain = -draw.log_px.mean(0)
-        return plain if penalty is None else plain + weight * penalty(draw.z)
+        return plain if penalty is None else plain + weight * penalty(draw.z, draw.share)
 
     return Objective(loss)
 
 
-def l1(z: Tensor) -> Tensor:
+def l1(z: Tensor, share: Share = WHOLE) -> Tensor:
     """Σ_j |z_j|, shape (B,)."""
     return z.abs().sum(-1).mean(0)
 
@@ -91,8 +92,8 @@ def l1(z: Tensor) -> Tensor:
 def sparsity(target: float) -> Penalty:
     """Σ_j KL(Bernoulli(ρ) ‖ Bernoulli(ρ̂_j)), ρ̂_j the mean of σ(z_j) over the batch (Ng, 2011), shape (B,)."""
 
-    def penalty(z: Tensor) -> Tensor:
-        activity = z.sigmoid().mean((0, 1)).clamp(1e-6, 1 - 1e-6)
+    def penalty(z: Tensor, share: Share = WHOLE) -> Tensor:
+        activity = share.mean(z.sigmoid().mean(0)).clamp(1e-6, 1 - 1e-6)
         on = target * torch.log(target / activity)
         off = (1 - target) * torch.log((1 - target) / (1 - activity))
         return (on + off).sum().expand(z.shape[1])

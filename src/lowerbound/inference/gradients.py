@@ -19,10 +19,11 @@ import torch
 from torch import Tensor
 
 from lowerbound.core import Draw, ObjectiveState
+from lowerbound.parallel import WHOLE, Share
 
 DECAY = 0.99  # of the running baseline
 
-Baseline = Callable[[Tensor, ObjectiveState], "Tensor | float"]
+Baseline = Callable[[Tensor, ObjectiveState, Share], "Tensor | float"]
 """(S, B) signals → what to subtract from each: any number that doesn't depend on that signal's own z."""
 
 
@@ -53,7 +54,7 @@ def score_mean(baseline: Baseline) -> Callable[[Tensor, Draw, ObjectiveState], T
 
     def estimate(f: Tensor, draw: Draw, state: ObjectiveState) -> Tensor:
         signal = f.detach()
-        return (f + only_gradient((signal - baseline(signal, state)) * draw.log_qz)).mean(0)
+        return (f + only_gradient((signal - baseline(signal, state, draw.share)) * draw.log_qz)).mean(0)
 
     return estimate
 
@@ -86,7 +87,7 @@ def score_importance_weighted(baseline: Baseline) -> Callable[[Draw, ObjectiveSt
 
     def estimate(draw: Draw, state: ObjectiveState) -> Tensor:
         log_w = draw.log_w
-        signal = log_mean_exp(log_w.detach()) - baseline(log_w.detach(), state)
+        signal = log_mean_exp(log_w.detach()) - baseline(log_w.detach(), state, draw.share)
         return log_mean_exp(log_w) + only_gradient((signal * draw.log_qz).sum(0))
 
     return estimate
@@ -95,7 +96,7 @@ def score_importance_weighted(baseline: Baseline) -> Callable[[Draw, ObjectiveSt
 # baselines
 
 
-def no_baseline(signal: Tensor, state: ObjectiveState) -> float:
+def no_baseline(signal: Tensor, state: ObjectiveState, share: Share = WHOLE) -> float:
     """0."""
     return 0.0
 
@@ -106,25 +107,25 @@ def running_mean(of: Callable[[Tensor], Tensor]) -> Baseline:
     It is kept as a Python number, for checkpoints: on a GPU this estimator waits for the device at every step.
     """
 
-    def baseline(signal: Tensor, state: ObjectiveState) -> float:
-        before, now = state.baseline, of(signal).mean().item()
+    def baseline(signal: Tensor, state: ObjectiveState, share: Share = WHOLE) -> float:
+        before, now = state.baseline, share.mean(of(signal)).item()
         state.baseline = now if before is None else DECAY * before + (1 - DECAY) * now
         return 0.0 if before is None else before
 
     return baseline
 
 
-def mean_of_others(f: Tensor, state: ObjectiveState) -> Tensor:
+def mean_of_others(f: Tensor, state: ObjectiveState, share: Share = WHOLE) -> Tensor:
     """b_s = (1/(S − 1)) Σ_{t≠s} f_t."""
     return (f.sum(0) - f) / (len(f) - 1)
 
 
-def log_mean_exp_of_others(log_w: Tensor, state: ObjectiveState) -> Tensor:
+def log_mean_exp_of_others(log_w: Tensor, state: ObjectiveState, share: Share = WHOLE) -> Tensor:
     """b_k = log (1/(K − 1)) Σ_{l≠k} w_l."""
     return _log_sum_of_others(log_w) - math.log(len(log_w) - 1)
 
 
-def geometric_mean_of_others(log_w: Tensor, state: ObjectiveState) -> Tensor:
+def geometric_mean_of_others(log_w: Tensor, state: ObjectiveState, share: Share = WHOLE) -> Tensor:
     """b_k = log (1/K) [Σ_{l≠k} w_l + ŵ_k], ŵ_k the geometric mean of the others (Mnih & Rezende, 2016, eq. 7–10)."""
     log_w_hat = mean_of_others(log_w, state)
     return torch.logaddexp(_log_sum_of_others(log_w), log_w_hat) - math.log(len(log_w))

@@ -98,7 +98,7 @@ def elbo(
 
     def loss(draw: Draw, state: ObjectiveState) -> Tensor:
         beta = kl_weight * _warmup(state, kl_warmup_steps)
-        return beta * _at_least(draw.kl, free_bits) - expectation(draw.log_px, draw, state)
+        return beta * _at_least(draw, free_bits) - expectation(draw.log_px, draw, state)
 
     return Objective(loss, n_samples, MODES[gradient], kl_warmup_steps)
 
@@ -146,7 +146,7 @@ def _mean(gradient: str, baseline: str, n_samples: int) -> Mean:
         return gradients.mean
     of_mean = {
         "none": gradients.no_baseline,
-        "running": gradients.running_mean(torch.mean),
+        "running": gradients.running_mean(lambda f: f.mean(0)),
         "leave_one_out": gradients.mean_of_others,
     }
     return gradients.score_mean(of_mean[_choose(baseline, n_samples)])
@@ -183,8 +183,8 @@ def _warmup(state: ObjectiveState, steps: int) -> float:
     return min(1.0, state.step / steps) if steps else 1.0
 
 
-def _at_least(kl: Tensor, free_bits: float) -> Tensor:
+def _at_least(draw: Draw, free_bits: float) -> Tensor:
     """Σ_g of the KL of each group, with groups whose mean over the batch is below ``free_bits`` held there."""
     if free_bits == 0:
-        return kl.sum(-1)
-    return torch.where(kl.mean(0) > free_bits, kl, free_bits).sum(-1)
+        return draw.kl.sum(-1)
+    return torch.where(draw.share.mean(draw.kl.detach()) > free_bits, draw.kl, free_bits).sum(-1)

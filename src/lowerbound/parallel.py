@@ -1,0 +1,225 @@
+"""Several processes that train one model: which rows of a batch are whose, and what they tell each other.
+
+``torchrun`` starts them; everything that travels goes through torch.distributed, by gloo on CPUs and NCCL on GPUs.
+Where a program is one process alone, nothing here does anything.
+"""
+
+from __future__ import annotations
+
+import os
+import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import timedelta
+from inspect import signature
+from typing import Any
+
+import torch
+import torch.distributed as dist
+from torch import Tensor, nn
+
+TIMEOUT = timedelta(minutes=10)  # a process that waits longer for another takes it for lost
+_SYNC = {"forward_sync_buffers", "broadcast_buffers"}  # the name since torch 2.13, and before
+KEEP_BUFFERS = {max(_SYNC & set(signature(nn.parallel.DistributedDataParallel).parameters)): False}
+
+
+class LostProcessError(RuntimeError):
+    """Another process of the same training has ended, or doesn't answer."""
+
+
+@dataclass(frozen=True)
+class Processes:
+    """The processes that train one model together.
+
+    Attributes
+    ----------
+    rank : int
+        Which of them this one is, from 0.
+    size : int
+        How many there are.
+    """
+
+    rank: int = 0
+    size: int = 1
+
+    @property
+    def is_first(self) -> bool:
+        """Whether this is the one that writes and speaks for all."""
+        return self.rank == 0
+
+    def share(self, n_rows: int) -> Share:
+        """The part of a batch of ``n_rows`` that this process works on.
+
+        Where there are too few rows for all, a process works on the first row and counts it 0 times, because not every
+        layer can do without rows.
+        """
+        if self.size == 1:
+            return WHOLE
+        start, stop = (n_rows * rank // self.size for rank in (self.rank, self.rank + 1))
+        return Share(start, stop, n_rows, self) if start < stop else Share(0, 1, n_rows, self, counts=False)
+
+    def replicate(self, module: nn.Module) -> nn.Module:
+        """The module, whose gradients will be the means over all processes; its weights become those of the first."""
+        if self.size == 1:
+            return module
+        return nn.parallel.DistributedDataParallel(module, **KEEP_BUFFERS)  # type: ignore[arg-type]
+
+    def sum(self, values: Tensor) -> Tensor:
+        """The sum over all processes, the same bits in each."""
+        if self.size > 1:
+            values = values.clone()
+            dist.all_reduce(values)
+        return values
+
+    def any(self, flag: bool) -> bool:
+        """Whether it is so in any process."""
+        return flag if self.size == 1 else bool(self.sum(self._tensor([flag])).item())
+
+    def from_first(self, content: bytes) -> bytes:
+        """What the first process gives, in all of them."""
+        if self.size == 1:
+            return content
+        length = self._tensor([len(content) if self.is_first else 0])
+        dist.broadcast(length, 0)
+        message = torch.empty(int(length.item()), dtype=torch.uint8, device=length.device)
+        if self.is_first:
+            message.copy_(torch.frombuffer(bytearray(content), dtype=torch.uint8))
+        dist.broadcast(message, 0)
+        return message.cpu().numpy().tobytes()
+
+    def check_alike(self, content: bytes, complaint: str) -> None:
+        """Raise ``ValueError(complaint)`` in all processes unless all have the same ``content``."""
+        checksum = zlib.crc32(content)
+        span = self._tensor([checksum, -checksum])
+        if self.size > 1:
+            dist.all_reduce(span, dist.ReduceOp.MAX)
+        if span.sum().item() != 0:  # max − min
+            raise ValueError(complaint)
+
+    def _tensor(self, numbers: list[Any]) -> Tensor:
+        backends = dist.get_backend_config() if self.size > 1 else "cpu"
+        return torch.tensor(numbers, dtype=torch.int64, device="cpu" if "cpu" in backends else "cuda")
+
+
+ALONE = Processes()
+
+
+@dataclass(frozen=True)
+class Share:
+    """The rows ``start`` to ``stop`` of a batch of ``n_rows``, which one of several processes works on.
+
+    Without numbers: all rows, in one process.
+    """
+
+    start: int = 0
+    stop: int | None = None
+    n_rows: int | None = None
+    processes: Processes = ALONE
+    counts: bool = True
+
+    def sum(self, values: Tensor) -> Tensor:
+        """Sum over this process's rows of what each has, (B, *) → (*)."""
+        return values.sum(0) if self.counts else values.sum(0) * 0
+
+    def mean(self, values: Tensor) -> Tensor:
+        """Mean over all rows of the batch of what each row has, (B, *) → (*); differentiable."""
+        if self.n_rows is None:
+            return values.mean(0)
+        return _Sum.apply(self.sum(values)) / self.n_rows  # type: ignore[operator]
+
+    def objective(self, losses: Tensor) -> Tensor:
+        """This process's part of the mean loss, (B,) → (); the mean of the parts over processes is that over rows."""
+        if self.n_rows is None:
+            return losses.mean()
+        return self.sum(losses) * (self.processes.size / self.n_rows)
+
+
+WHOLE = Share()
+
+
+class _Sum(torch.autograd.Function):
+    """Σ over processes, whose gradient is the sum of the gradients that the processes have for it."""
+
+    @staticmethod
+    def forward(ctx, values: Tensor) -> Tensor:
+        total = values.contiguous().clone()
+        dist.all_reduce(total)
+        return total
+
+    @staticmethod
+    def backward(ctx, *gradients: Tensor) -> Tensor:
+        return _Sum.forward(ctx, gradients[0])
+
+
+def current() -> Processes:
+    """The processes that have joined: those of torch's default process group, else this one alone."""
+    if dist.is_available() and dist.is_initialized():
+        return Processes(dist.get_rank(), dist.get_world_size())
+    return ALONE
+
+
+def are_several() -> bool:
+    """Whether ``torchrun`` (or what sets the same variables) started this process as one of several."""
+    return int(os.environ.get("WORLD_SIZE", "1")) > 1
+
+
+@contextmanager
+def join() -> Iterator[Processes]:
+    """Meet the other processes that ``torchrun`` started; training within trains one model in all of them.
+
+    On a machine with GPUs each process takes the one of its local rank; ``device="auto"`` and ``"cuda"`` mean that one.
+    A program that was started alone, or has made torch's default process group itself, is left as it is.
+
+    Raises
+    ------
+    LostProcessError
+        If another process ends while this one needs it.
+
+    Examples
+    --------
+    In a script that is started by ``torchrun --nproc-per-node=2 script.py``::
+
+        with lowerbound.parallel.join() as processes:
+            vae = lowerbound.VAE(random_state=0).fit(X)  # the same X in all processes
+            if processes.is_first:
+                vae.save("model")
+    """
+    if not are_several() or dist.is_initialized():
+        yield current()
+        return
+    with _loss_noticed():
+        _initialize()
+        try:
+            yield current()
+        finally:
+            dist.destroy_process_group()
+
+
+def _initialize() -> None:
+    if not torch.cuda.is_available():
+        dist.init_process_group("gloo", timeout=TIMEOUT)
+        return
+    local_rank, n_devices = int(os.environ.get("LOCAL_RANK", "0")), torch.cuda.device_count()
+    if local_rank >= n_devices:
+        raise ValueError(
+            f"process {local_rank + 1} of this machine has no GPU of its own, there are {n_devices}: "
+            f"start torchrun with --nproc-per-node={n_devices}, or hide the GPUs with CUDA_VISIBLE_DEVICES="
+        )
+    torch.cuda.set_device(local_rank)
+    dist.init_process_group("cpu:gloo,cuda:nccl", timeout=TIMEOUT)
+
+
+@contextmanager
+def _loss_noticed() -> Iterator[None]:
+    """Say in a sentence that another process is gone, whatever the transport calls it."""
+    try:
+        yield
+    except RuntimeError as error:
+        if not isinstance(error, dist.DistError) and "gloo" not in str(error).lower():
+            raise
+        rank = os.environ.get("RANK", "?")
+        raise LostProcessError(
+            f"process {rank} lost another process of this training, whose own message says why "
+            f"({' '.join(str(error).split())})"
+        ) from error

@@ -1,0 +1,111 @@
+"""What test_parallel.py runs in several processes, and in one: ``python -m tests.ranks CASE FILE``."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from lowerbound import VAE, parallel
+from lowerbound.data.storage import save_tensors
+from lowerbound.estimators.autoencoder import Autoencoder
+from lowerbound.estimators.base import GradientEstimator
+from lowerbound.estimators.pixel_rnn import PixelRNN
+from lowerbound.inference.objectives import elbo
+from lowerbound.train import Settings, Training, Watch, fit
+from tests import linear_gaussian as toy
+
+TABLE = np.random.default_rng(0).normal(size=(40, 5)) @ np.random.default_rng(1).normal(size=(5, 5))
+IMAGES = np.random.default_rng(2).integers(0, 256, size=(40, 16, 16), dtype=np.uint8)
+SMALL = {"hidden_layer_sizes": (8,), "random_state": 0, "early_stopping": False}
+ESTIMATORS: dict[str, tuple[GradientEstimator, np.ndarray]] = {
+    "vae": (VAE(2, **SMALL), TABLE),
+    "free bits": (VAE(4, free_bits=0.02, **SMALL), TABLE),  # some latent variables above it, some below
+    "running baseline": (VAE(2, gradient="score", **SMALL), TABLE),
+    "dreg": (VAE(2, objective="iwae", gradient="dreg", n_samples=3, **SMALL), TABLE),
+    "refined": (VAE(2, inference="refined", n_refinement_steps=3, **SMALL), TABLE),
+    "full covariance": (VAE(2, covariance="full", **SMALL), TABLE),
+    "conv, drawn binarization": (VAE(2, network="conv", binarize="sample", **SMALL), IMAGES),
+    "sparse code": (Autoencoder(3, penalty="kl", penalty_weight=1.0, **SMALL), TABLE),
+    "denoising": (Autoencoder(3, noise="normal", **SMALL), TABLE),
+    "pixel rnn": (PixelRNN(hidden_size=4, random_state=0, early_stopping=False), IMAGES[:, :4, :4] > 127),
+}  # fmt: skip
+
+
+class _Seen(Exception):
+    """Enough of this fit."""
+
+
+class Gradient(Watch):
+    """The gradient of the first batch of 10 rows and of one of 3, summed up over processes as the optimizer gets it."""
+
+    def on_start(self, training: Training, data, validation) -> None:
+        self.values: list[Tensor] = []
+        for size in (10, 3):
+            batch = next(data.batches(size, training.noise, training.order, processes=training.processes))
+            for _ in range(2):  # a running baseline counts from the second step on
+                training.modules.zero_grad()
+                loss, totals = training.loss(batch, training.noise, training.progress.objective)
+                loss.backward()
+            gradients = [p.grad for p in training.modules.parameters() if p.grad is not None]
+            self.values += [torch.cat([g.flatten() for g in gradients]), training.processes.sum(totals)]
+        raise _Seen
+
+
+def gradient(name: str) -> list[Tensor]:
+    estimator, X = ESTIMATORS[name]
+    watch = Gradient()
+    try:
+        estimator.fit(X, watch=watch)
+    except _Seen:
+        return watch.values
+    raise AssertionError("it never started")
+
+
+def gradients() -> dict[str, Tensor]:
+    return {f"{name}.{i}": value for name in ESTIMATORS for i, value in enumerate(gradient(name))}
+
+
+def training(max_epochs: int = 5, **settings) -> Training:
+    chosen = Settings(**({"max_epochs": max_epochs, "batch_size": 16, "lr": 0.02} | settings))
+    return Training(toy.model(), toy.posterior("diagonal"), elbo(), chosen, seed=3, device=torch.device("cpu"))
+
+
+def outcome(run: Training, prefix: str = "") -> dict[str, Tensor]:
+    """Weights and history."""
+    numbers = [[v or 0.0 for k, v in record.items() if k != "seconds"] for record in run.progress.history]
+    weights = torch.nn.utils.parameters_to_vector(run.modules.parameters()).detach()
+    return {f"{prefix}weights": weights, f"{prefix}history": torch.tensor(numbers, dtype=torch.float64)}
+
+
+def whole_run() -> dict[str, Tensor]:
+    """49 rows: the last batch has one, fewer than there are processes."""
+    run = training()
+    fit(run, toy.rows(toy.numbers(49, toy.F, seed=7)), toy.rows(toy.numbers(21, toy.F, seed=8)))
+    return outcome(run)
+
+
+def early_stopping() -> dict[str, Tensor]:
+    run = training(max_epochs=50, lr=0.3, n_iter_no_change=3, lr_schedule="constant")
+    fit(run, toy.rows(toy.numbers(49, toy.F, seed=7)), toy.rows(toy.numbers(21, toy.F, seed=8)))
+    assert run.progress.stopped
+    run.restore_best()
+    return outcome(run)
+
+
+def everything() -> dict[str, Tensor]:
+    cases = {"gradients": gradients, "whole run": whole_run, "early stopping": early_stopping}
+    return {f"{name}/{key}": value for name, case in cases.items() for key, value in case().items()}
+
+
+CASES = {"everything": everything}
+
+if __name__ == "__main__":
+    case, path = sys.argv[1], Path(sys.argv[2])
+    with parallel.join() as processes:
+        assert processes.size > 1
+        result = CASES[case]()
+        save_tensors(path.with_suffix(f".{processes.rank}"), result, {})
