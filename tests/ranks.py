@@ -48,7 +48,8 @@ class Gradient(Watch):
             batch = next(data.batches(size, training.noise, training.order, processes=training.processes))
             for _ in range(2):  # a running baseline counts from the second step on
                 training.modules.zero_grad()
-                loss, totals = training.loss(batch, training.noise, training.progress.objective)
+                state = training.progress.objective
+                loss, totals = training.loss(batch, training.objective, training.noise, state)
                 loss.backward()
             gradients = [p.grad for p in training.modules.parameters() if p.grad is not None]
             self.values += [torch.cat([g.flatten() for g in gradients]), training.processes.sum(totals)]

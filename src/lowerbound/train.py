@@ -91,14 +91,14 @@ class Watch:
 class BatchLoss(nn.Module):
     """The loss of a batch as the forward pass of one module, so that processes can replicate it."""
 
-    def __init__(self, model: Model, posterior: nn.Module, objective: Objective) -> None:
+    def __init__(self, model: Model, posterior: nn.Module) -> None:
         super().__init__()
-        self.model, self.posterior, self.objective = model, posterior, objective
+        self.model, self.posterior = model, posterior
 
-    def forward(self, batch: Batch, noise: Noise, state: ObjectiveState) -> tuple[Tensor, Tensor]:
+    def forward(self, batch: Batch, objective: Objective, noise: Noise, state: ObjectiveState) -> tuple[Tensor, Tensor]:
         """The mean loss of the batch (this process's part of it), and the sums of (log p(x|z), KL) over the rows."""
-        draw = self.model.draw(batch, self.posterior, self.objective, noise)
-        loss = batch.share.objective(self.objective.loss(draw, state))
+        draw = self.model.draw(batch, self.posterior, objective, noise)
+        loss = batch.share.objective(objective.loss(draw, state))
         return loss, batch.share.sum(torch.stack([draw.log_px.detach().mean(0), draw.kl.detach().sum(-1)], -1))
 
 
@@ -121,17 +121,17 @@ class Training:
         self.seed, self.device = seed, device
         self.modules = nn.ModuleDict({"model": model, "posterior": posterior}).to(device)
         self.optimizers = _optimizers(self.modules, settings)
-        weights = self.optimizers[0][0].param_groups[0]["params"]
-        self.average = Average(weights, settings.ema) if settings.ema else None
-        longest = settings.max_gradient_norm
-        self.clipping = Clipping(weights, longest) if longest is not None else None
         self.processes = current()
         if self.processes.size > 1 and hasattr(posterior, "new_rows"):
             raise ValueError(
                 f"{type(posterior).__name__} keeps numbers for every training row, which one process has to hold: "
                 f"train it without torchrun, or use inference='amortized'"
             )
-        self.loss = self.processes.replicate(BatchLoss(model, posterior, objective))
+        self.loss = self.processes.replicate(BatchLoss(model, posterior))
+        weights = self.optimizers[0][0].param_groups[0]["params"]
+        self.average = Average(weights, settings.ema) if settings.ema else None
+        longest = settings.max_gradient_norm
+        self.clipping = Clipping(weights, longest) if longest is not None else None
         self.order = make_generator(seed, "order")
         self.noise = Noise(make_generator(seed, "noise", device))
         self.progress = Progress()
@@ -148,7 +148,7 @@ class Training:
 
     def step(self, batch: Batch, lr: float) -> Tensor:
         """One step of the optimizer down the loss; returns the sums of (log p(x|z), KL) over the rows."""
-        loss, totals = self.loss(batch, self.noise, self.progress.objective)
+        loss, totals = self.loss(batch, self.objective, self.noise, self.progress.objective)
         loss.backward()
         if self.clipping is not None:
             self.optimizers[0][0].found_inf = self.clipping.shorten()  # pyright: ignore[reportAttributeAccessIssue]
