@@ -7,7 +7,7 @@ from torch import Tensor, nn
 from torch.distributions import MultivariateNormal
 
 from lowerbound.core import Batch
-from lowerbound.data.batches import Rows
+from lowerbound.data.batches import RowsInMemory
 from lowerbound.distributions import FullGaussian, make_generator
 from lowerbound.inference.posteriors import Amortized
 from lowerbound.models.latent import Decoder, Encoder, LatentModel
@@ -85,6 +85,6 @@ def exact_elbo(p: LatentModel, mean: Tensor, scale_tril: Tensor, x: Tensor) -> T
     return log_px - 0.5 * (trace + mean.square().sum(-1) - D - log_det)
 
 
-def rows(x: Tensor) -> Rows:
+def rows(x: Tensor) -> RowsInMemory:
     """``x`` as a data set that is used as it is."""
-    return Rows(x, lambda raw, noise: raw, torch.ones(x.shape[1:], dtype=torch.bool), torch.device("cpu"))
+    return RowsInMemory(x, lambda raw, noise: raw, torch.ones(x.shape[1:], dtype=torch.bool), torch.device("cpu"))

@@ -43,7 +43,7 @@ from lowerbound import (
     diagnostics,
 )
 from lowerbound.core import Batch
-from lowerbound.data.batches import Rows
+from lowerbound.data.batches import RowsInMemory
 from lowerbound.distributions import DiagonalGaussian, FullGaussian, Noise, make_generator
 from lowerbound.evaluate import importance_weighted, mean_over_rows
 from lowerbound.inference import em
@@ -358,7 +358,7 @@ def naive_monte_carlo(lesson: Lesson) -> dict:
 def errors(model: LinearGaussian, proposal: nn.Module, x: Tensor, K: int) -> Tensor:
     """|log (1/K) Σ_k p(x, z_k)/r(z_k) − log p(x)| of every row, the z_k drawn from the proposal r."""
     mask, device = torch.ones(x.shape[1:], dtype=torch.bool), torch.device("cpu")
-    rows = Rows(x, lambda raw, noise: raw, mask, device)
+    rows = RowsInMemory(x, lambda raw, noise: raw, mask, device)
     estimate, _ = importance_weighted(model, proposal, rows, noise("importance"), K)
     return (estimate - model.log_prob(whole(x))).abs()
 

@@ -174,4 +174,4 @@ def exact_log_prob(model: Model, data: Rows, noise: Noise) -> Tensor:
 
 def _rows_in_a_pass(data: Rows, n_samples: int) -> int:
     """How many rows (or samples) fit in one pass; depends on the shape of a row only, never on the rows' number."""
-    return max(1, min(EVALUATION_BATCH, PASS_ELEMENTS // (n_samples * max(1, math.prod(data.raw.shape[1:])))))
+    return max(1, min(EVALUATION_BATCH, PASS_ELEMENTS // (n_samples * max(1, math.prod(data.event_shape)))))

@@ -1,7 +1,8 @@
-"""Rows in memory to batches: index slices of one tensor, no work per row."""
+"""Rows to batches; those in memory by index slices of one tensor, no work per row."""
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
@@ -15,8 +16,58 @@ from lowerbound.parallel import ALONE, Processes
 Prepare = Callable[[Tensor, Noise | None], Tensor]
 
 
+class Rows(ABC):
+    """A data set, wherever it is."""
+
+    device: torch.device
+
+    @abstractmethod
+    def __len__(self) -> int: ...
+
+    @property
+    @abstractmethod
+    def event_shape(self) -> tuple[int, ...]:
+        """Of one row as the model reads it."""
+
+    @abstractmethod
+    def batches(
+        self,
+        batch_size: int,
+        noise: Noise | None = None,
+        order: torch.Generator | None = None,
+        start: int = 0,
+        processes: Processes = ALONE,
+    ) -> Iterator[Batch]:
+        """All rows once, ``batch_size`` at a time.
+
+        Parameters
+        ----------
+        batch_size : int
+        noise : Noise, optional
+            For what is drawn anew for every batch.
+        order : torch.Generator, optional
+            Shuffles the rows; None keeps their order. What an epoch needs of it is drawn before its first batch.
+        start : int
+            Batches to skip, to continue an epoch that was cut short.
+        processes : Processes, optional
+            Of every batch this process gets its share of the rows.
+        """
+
+    @abstractmethod
+    def parts(self, batch_size: int) -> Iterator[RowsInMemory]:
+        """The rows in order, as much at a time as memory is given for: whole batches."""
+
+    @abstractmethod
+    def few(self, n: int) -> RowsInMemory:
+        """At most ``n`` of the rows."""
+
+    @abstractmethod
+    def split(self, fraction: float, order: torch.Generator) -> tuple[Rows, Rows | None]:
+        """Those to train on, and a fraction held out: None, if there would be fewer than two of either."""
+
+
 @dataclass
-class Rows:
+class RowsInMemory(Rows):
     """A data set in memory.
 
     Parameters
@@ -39,6 +90,11 @@ class Rows:
     def __len__(self) -> int:
         return len(self.raw)
 
+    @property
+    def event_shape(self) -> tuple[int, ...]:
+        """Of one row as the model reads it."""
+        return tuple(self.raw.shape[1:])
+
     def batches(
         self,
         batch_size: int,
@@ -47,20 +103,7 @@ class Rows:
         start: int = 0,
         processes: Processes = ALONE,
     ) -> Iterator[Batch]:
-        """All rows once, ``batch_size`` at a time.
-
-        Parameters
-        ----------
-        batch_size : int
-        noise : Noise, optional
-            For what is drawn anew for every batch.
-        order : torch.Generator, optional
-            Shuffles the rows; None keeps their order.
-        start : int
-            Batches to skip, to continue an epoch that was cut short.
-        processes : Processes, optional
-            Of every batch this process gets its share of the rows, and touches no others.
-        """
+        """Slices of the one tensor, by one permutation if they are shuffled."""
         n = len(self.raw)
         shuffled = None if order is None else torch.randperm(n, generator=order)
         for first in range(start * batch_size, n, batch_size):
@@ -74,6 +117,22 @@ class Rows:
             x = self.prepare(raw.to(self.device), noise)
             yield Batch(x, self.mask.expand_as(x), index, share)
 
-    def subset(self, index: Tensor) -> Rows:
+    def parts(self, batch_size: int) -> Iterator[RowsInMemory]:
+        """Itself: it has its memory."""
+        yield self
+
+    def few(self, n: int) -> RowsInMemory:
+        """The first ``n``."""
+        return self.subset(torch.arange(min(len(self), n)))
+
+    def split(self, fraction: float, order: torch.Generator) -> tuple[Rows, Rows | None]:
+        """Any row may be held out."""
+        n_held_out = round(fraction * len(self))
+        if n_held_out < 2 or len(self) - n_held_out < 2:
+            return self, None
+        places = torch.randperm(len(self), generator=order)
+        return self.subset(places[n_held_out:]), self.subset(places[:n_held_out])
+
+    def subset(self, index: Tensor) -> RowsInMemory:
         """The rows with the given places, in that order."""
-        return Rows(self.raw[index], self.prepare, self.mask, self.device)
+        return RowsInMemory(self.raw[index], self.prepare, self.mask, self.device)

@@ -21,7 +21,7 @@ from sklearn.utils.validation import check_is_fitted, validate_data
 from torch import Tensor, nn
 
 from lowerbound.core import Model, Objective
-from lowerbound.data.batches import Rows
+from lowerbound.data.batches import Rows, RowsInMemory
 from lowerbound.data.dataset import check_finite
 from lowerbound.data.schema import Schema, infer_schema
 from lowerbound.distributions import Noise, make_generator
@@ -108,10 +108,10 @@ class DensityEstimator(BaseEstimator):
         except (RuntimeError, AssertionError) as error:
             raise ValueError(f"device={device!r} can't be used on this machine: use 'cpu', or 'auto'") from error
 
-    def _rows(self, X: np.ndarray, dtype: torch.dtype = torch.float32) -> Rows:
+    def _rows(self, X: np.ndarray, dtype: torch.dtype = torch.float32) -> RowsInMemory:
         schema, device = self.schema_, self._device()
         mask = torch.from_numpy(schema.counted).to(device)
-        return Rows(schema.store(X, dtype), lambda raw, noise: schema.prepare(raw, noise, dtype), mask, device)
+        return RowsInMemory(schema.store(X, dtype), lambda raw, noise: schema.prepare(raw, noise, dtype), mask, device)
 
     def _noise(self, purpose: str, *, shared: bool = False) -> Noise:
         """Noise that is the same at every call."""
@@ -280,11 +280,9 @@ class GradientEstimator(DensityEstimator):
     def _split(self, X: np.ndarray) -> tuple[Rows, Rows | None]:
         """Training rows, and rows held out for early stopping (none if there would be fewer than two of either)."""
         rows = self._rows(X)
-        n_held_out = round(self.validation_fraction * len(X))
-        if not self.early_stopping or n_held_out < 2 or len(X) - n_held_out < 2:
+        if not self.early_stopping:
             return rows, None
-        order = torch.randperm(len(X), generator=make_generator(self.seed_, "split"))
-        return rows.subset(order[n_held_out:]), rows.subset(order[:n_held_out])
+        return rows.split(self.validation_fraction, make_generator(self.seed_, "split"))
 
     def _training(self, n_rows: int, **overrides: Any) -> Training:
         automatic_batch = min(128, max(16, 2 ** round(math.log2(max(1, n_rows) / 16))))
@@ -345,7 +343,7 @@ class LatentEstimator(GradientEstimator):
 
     def _finish(self, training: Training, rows: Rows):
         super()._finish(training, rows)
-        few = rows.subset(torch.arange(min(len(rows), ROWS_TO_JUDGE_COLLAPSE)))
+        few = rows.few(ROWS_TO_JUDGE_COLLAPSE)
         self.n_active_units_ = accounts(self.model_, self.posterior_, few, self._noise("collapse")).active_units
         one_for_all = getattr(self, "inference", None) == "shared"  # where nothing else is possible
         if not one_for_all and self.n_active_units_ < max(1, 0.1 * self.latent_dim_):

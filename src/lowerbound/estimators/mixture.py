@@ -14,7 +14,7 @@ from sklearn.utils.validation import check_is_fitted
 from torch import Tensor
 
 from lowerbound.core import Batch
-from lowerbound.data.batches import Rows
+from lowerbound.data.batches import RowsInMemory
 from lowerbound.data.likelihoods import LikelihoodError, choose_likelihood
 from lowerbound.data.schema import Schema
 from lowerbound.distributions import make_generator
@@ -177,7 +177,7 @@ class Mixture(ExactEstimator):
 
     # scikit-learn's
 
-    def _fit_gaussians(self, rows: Rows) -> None:
+    def _fit_gaussians(self, rows: RowsInMemory) -> None:
         """On the features that aren't constant; these stay apart, as the schema says."""
         counted = torch.from_numpy(self.schema_.counted).flatten()
         seed = np.random.SeedSequence(self.seed_).generate_state(1)[0]
@@ -195,7 +195,7 @@ class Mixture(ExactEstimator):
 
     # ours
 
-    def _fit_bernoullis(self, rows: Rows) -> None:
+    def _fit_bernoullis(self, rows: RowsInMemory) -> None:
         """The best of ``n_init`` starts; redrawn rows need patience, since their likelihood is noisy."""
         size = max(1, PASS_ELEMENTS // (self.n_components + self.model_.logits.shape[1]))
         patience = PATIENCE if self.binarize == "sample" else 1
@@ -215,14 +215,14 @@ class Mixture(ExactEstimator):
             message = f"after max_iter={self.max_iter} steps EM still gained tol={self.tol:g} nats a row or more"
             warnings.warn(message, ConvergenceWarning, stacklevel=3)
 
-    def _average(self, rows: Rows, size: int) -> Tensor:
+    def _average(self, rows: RowsInMemory, size: int) -> Tensor:
         """How often each feature is 1, smoothed, shape (F,)."""
         independent = IndependentBernoulli(self.schema_.event_shape).to(self._device())
         batches = rows.batches(size, self._noise("average"))
         independent.maximize(em.total(independent.statistics, batches))
         return independent.logits.sigmoid().flatten()
 
-    def _seeds(self, rows: Rows, start: int) -> Batch:
+    def _seeds(self, rows: RowsInMemory, start: int) -> Batch:
         """As many random rows as there are components, no row twice."""
         order = torch.randperm(len(rows), generator=make_generator(self.seed_, f"start {start}"))
         chosen = rows.subset(order[: self.n_components])

@@ -19,7 +19,7 @@ import torch
 from sklearn.utils.validation import check_is_fitted
 from torch import Tensor
 
-from lowerbound.data.batches import Rows
+from lowerbound.data.batches import RowsInMemory
 from lowerbound.data.schema import Schema, infer_schema
 from lowerbound.distributions import Noise, make_generator
 from lowerbound.estimators.base import ExactEstimator
@@ -219,7 +219,7 @@ class RBM(ExactEstimator):
 
     # learning
 
-    def _learn(self, rows: Rows, held_out: Rows | None) -> None:
+    def _learn(self, rows: RowsInMemory, held_out: RowsInMemory | None) -> None:
         rbm, noise = self.model_, self._noise("learning")
         order, start = make_generator(self.seed_, "order"), time.perf_counter()
         n_batches = math.ceil(len(rows) / self.batch_size)
@@ -246,7 +246,7 @@ class RBM(ExactEstimator):
             speed.mul_(self.momentum).add_(slope)
             parameter.add_(speed, alpha=lr)
 
-    def _monitor(self, rows: Rows, held_out: Rows | None) -> dict:
+    def _monitor(self, rows: RowsInMemory, held_out: RowsInMemory | None) -> dict:
         """What can be said of an epoch without Z; the same rows, features and noise each time."""
         rbm, noise = self.model_, self._noise("monitor")
         v = _first(rows, noise)
@@ -310,6 +310,6 @@ class RBM(ExactEstimator):
         return super().sample(n_samples, draw, random_state)
 
 
-def _first(rows: Rows, noise: Noise) -> Tensor:
+def _first(rows: RowsInMemory, noise: Noise) -> Tensor:
     """The first rows, as the model reads them, shape (n, D)."""
     return rows.prepare(rows.raw[:MONITORED_ROWS].to(rows.device), noise).flatten(1)
