@@ -13,7 +13,7 @@ from typing import Literal, Protocol
 
 from torch import Tensor, nn
 
-from lowerbound.distributions import Likelihood, Noise, event_sum
+from lowerbound.distributions import Likelihood, Noise, StandardNormal, event_sum
 from lowerbound.parallel import WHOLE, Share
 
 
@@ -97,8 +97,10 @@ class Draw:
 
     @cached_property
     def kl(self) -> Tensor:
-        """KL(q(z|x) ‖ p(z)) in groups, shape (B, G)."""
-        return self.posterior.kl_to_standard_normal()
+        """KL(q(z|x) ‖ p(z)) in groups, shape (B, G); estimated from the draws, in one group, if p(z) is learned."""
+        if isinstance(self.prior, (StandardNormal, NoLatents)):
+            return self.posterior.kl_to_standard_normal()
+        return (self.log_qz - self.log_pz).mean(0).unsqueeze(-1)
 
     @property
     def log_w(self) -> Tensor:

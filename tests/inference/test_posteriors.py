@@ -77,7 +77,7 @@ def test_one_q_for_all_reaches_independent_features_only():
 def test_a_climb_finds_the_best_diagonal_posterior():
     """For a Gaussian posterior N(μ, Λ⁻¹) the best diagonal q has the mean μ and the variances 1/Λ_jj."""
     p, x = toy.model(), toy.numbers(30, toy.F, seed=5)
-    q = Refined(Prior(toy.D), p.log_px, n_steps=400)(whole_batch(x))
+    q = Refined(Prior(toy.D), p.draw, n_steps=400)(whole_batch(x))
     exact = toy.ExactPosterior(p)(whole_batch(x))
     precision = torch.linalg.inv(exact.scale_tril @ exact.scale_tril.mT)
     assert (q.mean - exact.mean).abs().max() < 0.1  # four samples a step leave some noise
@@ -87,7 +87,7 @@ def test_a_climb_finds_the_best_diagonal_posterior():
 
 def test_a_climb_improves_a_poor_encoder_and_depends_on_the_row_alone():
     p, start, x = toy.model(), toy.posterior("diagonal"), toy.numbers(20, toy.F, seed=5)
-    climbed = Refined(start, p.log_px, n_steps=100)
+    climbed = Refined(start, p.draw, n_steps=100)
     before, after = start(whole_batch(x)), climbed(whole_batch(x))
     bound = [toy.exact_elbo(p, q.mean, torch.diag_embed(q.scale), x).detach() for q in (before, after)]
     assert (bound[1] > bound[0]).all()
@@ -99,7 +99,7 @@ def test_a_climb_improves_a_poor_encoder_and_depends_on_the_row_alone():
 
 def test_the_encoder_learns_from_the_refined_point():
     p, start, x = toy.model(), toy.posterior("diagonal"), toy.numbers(20, toy.F, seed=5)
-    q = Refined(start, p.log_px, n_steps=10)(whole_batch(x))
+    q = Refined(start, p.draw, n_steps=10)(whole_batch(x))
     q.mean.sum().backward()
     assert all(parameter.grad is not None for parameter in start.parameters())
     assert all(parameter.grad is None for parameter in p.parameters())
@@ -107,7 +107,7 @@ def test_the_encoder_learns_from_the_refined_point():
 
 def test_rows_that_are_not_in_the_batch_do_not_move():
     p, rows = toy.model().float(), toy.rows(toy.numbers(8, toy.F, seed=5).float())
-    q = MeanField(8, toy.D, Refined(Prior(toy.D), p.log_px, 3))
+    q = MeanField(8, toy.D, Refined(Prior(toy.D), p.draw, 3))
     settings = Settings(max_epochs=1, batch_size=4, lr=0.01)
     from lowerbound.inference.objectives import elbo
 
@@ -128,7 +128,7 @@ def test_training_with_rows_of_their_own_resumes_exactly(tmp_path):
 
     def run() -> Training:
         p = toy.model().float()
-        q = MeanField(20, toy.D, Refined(Prior(toy.D), p.log_px, 3))
+        q = MeanField(20, toy.D, Refined(Prior(toy.D), p.draw, 3))
         settings = Settings(max_epochs=6, batch_size=8, lr=0.02)
         return Training(p, q, elbo(), settings, seed=0, device=torch.device("cpu"))
 

@@ -10,10 +10,11 @@ import torch
 from torch import Tensor, nn
 
 from lowerbound.data.schema import Schema
-from lowerbound.distributions import DiscretizedLogistic
+from lowerbound.distributions import N_LEVELS, DiscretizedLogistic
 from lowerbound.inference.mcmc import Chains
 from lowerbound.inference.posteriors import Amortized, MeanField, Prior, Refined, Shared
 from lowerbound.models.latent import Decoder, Encoder, LatentModel, OwnDecoder, OwnEncoder
+from lowerbound.models.priors import MixturePrior, VampPrior
 from lowerbound.nn.conv import ConvDecoder, ConvEncoder
 from lowerbound.nn.heads import (
     BernoulliHead,
@@ -61,20 +62,41 @@ def assemble(
     with torch.no_grad():
         bias.copy_(schema.output_bias(likelihood_head.n_parameters))
     log_unit = torch.from_numpy(np.log(schema.unit)).float() if schema.likelihood == "gaussian" else None
-    model = LatentModel(Decoder(decoder, likelihood_head), latent_dim, log_unit)
-    return model, Amortized(Encoder(inputs, encoder, posterior_head))
+    own_encoder = Encoder(inputs, encoder, posterior_head)
+    prior = _prior(schema, parameters, latent_dim, own_encoder, generator)
+    return LatentModel(Decoder(decoder, likelihood_head), latent_dim, log_unit, prior), Amortized(own_encoder)
+
+
+def _prior(
+    schema: Schema, parameters: dict, latent_dim: int, encoder: Encoder, generator: torch.Generator
+) -> nn.Module | None:
+    """A learned prior; None for N(0, I)."""
+    kind, n_components = parameters.get("prior", "normal"), parameters.get("n_prior_components", 0)
+    if kind == "normal":
+        return None
+    if kind == "mixture":
+        return MixturePrior(n_components, latent_dim, generator)
+    if schema.likelihood == "categorical" or parameters["covariance"] == "full":
+        what = "covariance='full'" if parameters["covariance"] == "full" else "likelihood='categorical'"
+        raise ValueError(f"prior='vamp' can't be used with {what}: use prior='mixture'")
+    highest = {"bernoulli": 1.0, "discretized_logistic": N_LEVELS - 1.0}.get(schema.likelihood)
+    return VampPrior(encoder.forward, (n_components, *schema.event_shape), generator, highest)
 
 
 def choose_posterior(inference: str, model: LatentModel, amortized: Amortized, n_steps: int) -> nn.Module:
     """q(z|x) for rows that were not fitted: the encoder's, one for all, or one that is searched for each row."""
     if inference == "amortized":
         return amortized
+    if model.learned_prior is not None and inference not in ("refined", "mean_field"):
+        raise ValueError(f"inference={inference!r} needs prior='normal'")
+    if isinstance(model.learned_prior, VampPrior) and inference != "refined":
+        raise ValueError(f"prior='vamp' is made of the encoder, which inference={inference!r} has not")
     if isinstance(amortized.encoder.head, GaussianHead) and amortized.encoder.head.covariance == "full":
         raise ValueError(f"covariance='full' needs an encoder; with inference={inference!r} use covariance='diagonal'")
     if inference == "shared":
         return Shared(model.latent_dim)
     start = amortized if inference == "refined" else Prior(model.latent_dim)
-    return Refined(start, model.log_px, n_steps)
+    return Refined(start, model.draw, n_steps)
 
 
 def training_posterior(inference: str, model: LatentModel, posterior: nn.Module, n_rows: int) -> nn.Module:

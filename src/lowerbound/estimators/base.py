@@ -234,6 +234,8 @@ class GradientEstimator(DensityEstimator):
         """
         X = self._start(X, keep_weights=self.warm_start)
         training_rows, validation_rows = self._split(X)
+        if self.n_fits_ == 0:
+            self._begin(training_rows)
         training = self._training(len(training_rows))
         self.n_fits_ += 1
         if resume is not None:
@@ -261,6 +263,8 @@ class GradientEstimator(DensityEstimator):
         rows = self._rows(X)
         training: Training | None = getattr(self, "_training_state", None) if started else None
         if training is None:
+            if self.n_fits_ == 0:
+                self._begin(rows)
             training = self._training(len(rows), max_epochs=0, lr_schedule="constant", early_stopping=False)
             self.n_fits_ += 1
         training.settings = replace(training.settings, max_epochs=training.progress.epoch + 1)
@@ -273,6 +277,9 @@ class GradientEstimator(DensityEstimator):
         chosen = {name.removesuffix("_"): value for name, value in vars(self).items() if name == "latent_dim_"}
         chosen |= {"likelihood": self.schema_.likelihood, "batch_size": settings.batch_size}
         return ", ".join(f"{k}={v}" for k, v in {**chosen, "max_epochs": settings.max_epochs}.items())
+
+    def _begin(self, rows: Rows) -> None:
+        """Look at the training rows once, before the first fit of new weights."""
 
     def _check_partial_fit(self) -> None:
         """Raise where a pass over some of the rows makes no sense."""

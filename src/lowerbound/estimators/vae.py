@@ -2,28 +2,26 @@
 
 from __future__ import annotations
 
-import copy
-
 import numpy as np
 import torch
 from sklearn.base import ClassNamePrefixFeaturesOutMixin, TransformerMixin
 from sklearn.utils.validation import check_is_fitted
 from torch import nn
 
-from lowerbound.core import Model, Objective
+from lowerbound.core import Objective
 from lowerbound.data.batches import Rows
-from lowerbound.distributions import Noise
+from lowerbound.distributions import make_generator
 from lowerbound.estimators.assemble import assemble, choose_latent_dim, choose_posterior, training_posterior
-from lowerbound.estimators.base import LatentEstimator
 from lowerbound.estimators.parameters import VAE_PARAMETERS
-from lowerbound.evaluate import Accounts, Estimate, accounts, importance_weighted, mean_over_rows
+from lowerbound.estimators.scoring import Scoring
 from lowerbound.inference.mcmc import Chains, complete_data
 from lowerbound.models.latent import LatentModel
+from lowerbound.models.priors import VampPrior
 from lowerbound.tasks import generate, represent
 from lowerbound.train import Training
 
 
-class VAE(ClassNamePrefixFeaturesOutMixin, TransformerMixin, LatentEstimator):
+class VAE(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Scoring):
     r"""Variational autoencoder: p(x) = ∫ p(x|z) N(z; 0, I) dz, with p(x|z) and q(z|x) networks.
 
     Fits arrays of any number of dimensions: tables ``(n, features)``, images ``(n, H, W)`` or ``(n, H, W, C)``, and
@@ -58,6 +56,12 @@ class VAE(ClassNamePrefixFeaturesOutMixin, TransformerMixin, LatentEstimator):
         (H, W) or (H, W, C), for images given as flat rows.
     covariance : {"diagonal", "isotropic", "full"}
         Of q(z|x).
+    prior : {"normal", "mixture", "vamp"}
+        p(z): N(0, I), a mixture of ``n_prior_components`` Gaussians that is learned, or VampPrior, the mixture of the
+        encoder's q(z|u) over so many pseudo-inputs u that are learned, starting from rows of data (Tomczak & Welling,
+        2018). With a learned prior the KL is estimated from the draws.
+    n_prior_components : int
+        Of a learned prior.
     binarize : {None, "sample", "threshold"}
         Grey values (uint8, or real in [0, 1]) become 0 or 1: redrawn as Bernoulli for every minibatch, or cut at ½.
     inference : {"amortized", "refined", "mean_field", "shared", "mcem"}
@@ -147,9 +151,9 @@ class VAE(ClassNamePrefixFeaturesOutMixin, TransformerMixin, LatentEstimator):
 
     def __init__(
         self, latent_dim="auto", *, network="auto", hidden_layer_sizes=(200, 200), activation="silu", likelihood="auto",
-        scale="auto", min_scale=0.01, standardize="auto", image_shape=None, covariance="diagonal", binarize=None,
-        inference="amortized", n_refinement_steps=100,
-        objective="elbo", gradient="pathwise",
+        scale="auto", min_scale=0.01, standardize="auto", image_shape=None, covariance="diagonal", prior="normal",
+        n_prior_components=100, binarize=None, inference="amortized", n_refinement_steps=100, objective="elbo",
+        gradient="pathwise",
         n_samples=1, kl_weight=1.0, kl_warmup_steps=0, free_bits=0.0, max_epochs="auto", batch_size="auto", lr=1e-3,
         lr_schedule="cosine", weight_decay=0.0, ema=0.0, max_gradient_norm=None, early_stopping=True,
         validation_fraction=0.1, n_iter_no_change=20, tol=0.0, warm_start=False, random_state=None,
@@ -165,6 +169,8 @@ class VAE(ClassNamePrefixFeaturesOutMixin, TransformerMixin, LatentEstimator):
         self.standardize = standardize
         self.image_shape = image_shape
         self.covariance = covariance
+        self.prior = prior
+        self.n_prior_components = n_prior_components
         self.binarize = binarize
         self.inference = inference
         self.n_refinement_steps = n_refinement_steps
@@ -209,7 +215,29 @@ class VAE(ClassNamePrefixFeaturesOutMixin, TransformerMixin, LatentEstimator):
                     "inference='mcem' has no encoder and no bound: leave objective, gradient and n_samples as they are"
                 )
             return complete_data()
+        if self.prior != "normal":
+            self._check_sampled_kl()
         return super()._objective()
+
+    def _check_sampled_kl(self) -> None:
+        """Raise where the KL to a learned prior, which has no closed form, can't do what is asked."""
+        if self.free_bits > 0:
+            raise ValueError(
+                f"free_bits needs the KL of each latent variable, which prior={self.prior!r} has not: "
+                f"use kl_warmup_steps, or prior='normal'"
+            )
+        if (self.objective, self.gradient) == ("elbo", "score"):
+            raise ValueError(
+                f"objective='elbo' with gradient='score' needs the KL in closed form, which prior={self.prior!r} has "
+                f"not: use objective='elbo_sampled'"
+            )
+
+    def _begin(self, rows: Rows) -> None:
+        """Pseudo-inputs start from rows of the data."""
+        if isinstance(self.model_, LatentModel) and isinstance(self.model_.learned_prior, VampPrior):
+            order = torch.randperm(len(rows), generator=make_generator(self.seed_, "pseudo-inputs"))
+            some = next(rows.subset(order[: self.n_prior_components]).batches(len(order), self._noise("pseudo-inputs")))
+            self.model_.learned_prior.start_from(some.x.cpu())
 
     def _finish(self, training: Training, rows: Rows):
         if isinstance(training.posterior, Chains):
@@ -230,13 +258,6 @@ class VAE(ClassNamePrefixFeaturesOutMixin, TransformerMixin, LatentEstimator):
     @property
     def _n_features_out(self) -> int:
         return self.latent_dim_
-
-    def _exactly(self, X) -> tuple[Model, nn.Module, Rows, Noise]:
-        """Everything in float64, with one noise for all rows: a row's number depends on that row alone."""
-        check_is_fitted(self)
-        X = self._validate(X)
-        model, posterior = copy.deepcopy((self.model_, self.posterior_))  # together: a posterior may climb the model
-        return model.double(), posterior.double(), self._rows(X, torch.float64), self._noise("evaluation", shared=True)
 
     # representing
 
@@ -330,53 +351,3 @@ class VAE(ClassNamePrefixFeaturesOutMixin, TransformerMixin, LatentEstimator):
         codes = np.repeat(code[None].astype(np.float64), len(values), 0)
         codes[:, dimension] = values
         return self.decode(codes)
-
-    # scoring
-
-    def elbo(self, X, n_samples: int = 16) -> np.ndarray:
-        """The evidence lower bound of every row, in nats, shape (n,).
-
-        All rows share one noise, as in ``score_samples``; for the mean over rows use ``accounts``.
-        """
-        return accounts(*self._exactly(X), n_samples).elbo.numpy()
-
-    def score_samples(self, X, n_importance: int = 64) -> np.ndarray:
-        """log p(x) of every row by ``n_importance`` samples (a lower bound in expectation), in nats, shape (n,).
-
-        Computed in float64 with one seeded noise for all rows, so that a row's score depends neither on its
-        neighbors nor on their order; grey values under ``binarize="sample"`` are scored on one fixed binarization.
-        Because of that noise the mean of these scores is less certain than their spread says: ``score`` and
-        ``log_likelihood`` draw noise for each row.
-        """
-        model, posterior, rows, noise = self._exactly(X)
-        return importance_weighted(model, posterior, rows, noise, n_importance)[0].numpy()
-
-    def score(self, X, y=None, n_importance: int = 64) -> float:
-        """Mean log p(x) in nats a row, by ``n_importance`` samples (a lower bound) with noise of each row's own."""
-        return float(self.log_likelihood_rows(X, n_importance)[0].mean())
-
-    def log_likelihood(self, X, n_importance: int = 5000, progress=lambda n: None) -> Estimate:
-        """Mean log p(x) over rows by importance sampling from q (Burda et al., 2016), with independent noise.
-
-        Returns
-        -------
-        Estimate
-            A lower bound in expectation; the standard error over rows holds the Monte-Carlo part.
-        """
-        log_p, ess = self.log_likelihood_rows(X, n_importance, progress)
-        return mean_over_rows(torch.from_numpy(log_p), "lower", n_importance, float(ess.mean()))
-
-    def log_likelihood_rows(
-        self, X, n_importance: int = 5000, progress=lambda n: None
-    ) -> tuple[np.ndarray, np.ndarray]:
-        """What ``log_likelihood`` is the mean of: log p(x) and the effective sample size of every row, (n,) each."""
-        check_is_fitted(self)
-        rows, noise = self._rows(self._validate(X)), self._noise("log_likelihood")
-        log_p, ess = importance_weighted(self.model_, self.posterior_, rows, noise, n_importance, progress)
-        return log_p.numpy(), ess.numpy()
-
-    def accounts(self, X, n_samples: int = 1) -> Accounts:
-        """The lower bound's parts for every row, with independent noise: reconstruction, KL, posterior means."""
-        check_is_fitted(self)
-        rows = self._rows(self._validate(X))
-        return accounts(self.model_, self.posterior_, rows, self._noise("accounts"), n_samples)

@@ -11,10 +11,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils import skip_init
 
-from lowerbound.core import Batch, LatentDistribution
+from lowerbound.core import Batch, Draw, LatentDistribution, Objective, ObjectiveState
 from lowerbound.distributions import DiagonalGaussian, Noise, make_generator
 
-LogLikelihood = Callable[[Batch, Tensor], Tensor]  # (batch, z of shape (S, B, D)) → (S, B)
+DrawFrom = Callable[..., Draw]  # ``Model.draw``: (batch, posterior, objective, noise) → Draw
 
 
 class Amortized(nn.Module):
@@ -56,6 +56,10 @@ class Prior(nn.Module):
         return DiagonalGaussian(zeros, zeros)
 
 
+def _negative_bound(draw: Draw, state: ObjectiveState) -> Tensor:
+    return draw.kl.sum(-1) - draw.log_px.mean(0)
+
+
 class Refined(nn.Module):
     """Start from another posterior and climb each row's own bound, by Adam on its m and log s.
 
@@ -67,17 +71,18 @@ class Refined(nn.Module):
     ----------
     start : Module
         Called with a batch, gives a diagonal Gaussian.
-    log_likelihood : callable
-        log p(x|z) of the model, ``(batch, z) → (S, B)``; usually ``model.log_px``.
+    draw : callable
+        ``model.draw``, of the model whose bound is climbed.
     n_steps : int
         Steps of Adam.
     """
 
     N_SAMPLES = 4
 
-    def __init__(self, start: nn.Module, log_likelihood: LogLikelihood, n_steps: int, lr: float = 0.05) -> None:
+    def __init__(self, start: nn.Module, draw: DrawFrom, n_steps: int, lr: float = 0.05) -> None:
         super().__init__()
-        self.start, self.log_likelihood, self.n_steps, self.lr = start, log_likelihood, n_steps, lr
+        self.start, self.draw, self.n_steps, self.lr = start, draw, n_steps, lr
+        self.objective = Objective(_negative_bound, self.N_SAMPLES)
 
     def forward(self, batch: Batch, noise: Noise | None = None) -> DiagonalGaussian:
         """The start, moved to where ``n_steps`` lead."""
@@ -89,7 +94,7 @@ class Refined(nn.Module):
 
     @torch.enable_grad()
     def _climb(self, batch: Batch, mean: Tensor, log_scale: Tensor) -> tuple[Tensor, Tensor]:
-        """Maximize E_q log p(x|z) − KL(q ‖ N(0, I)) of every row."""
+        """Maximize E_q log p(x|z) − KL(q ‖ p(z)) of every row."""
         parameters = [mean.requires_grad_(), log_scale.requires_grad_()]
         optimizer = torch.optim.Adam(parameters, lr=self.lr)
         noise = Noise(make_generator(0, "refine", mean.device), shared=True)
@@ -97,8 +102,8 @@ class Refined(nn.Module):
             for group in optimizer.param_groups:
                 group["lr"] = self.lr * (1 - step / self.n_steps)
             q = DiagonalGaussian(mean, log_scale)
-            log_px = self.log_likelihood(batch, q.rsample((self.N_SAMPLES,), noise)).mean(0)
-            loss = (q.kl_to_standard_normal().sum(-1) - log_px).sum()
+            draw = self.draw(batch, lambda *_, q=q: q, self.objective, noise)
+            loss = _negative_bound(draw, ObjectiveState()).sum()
             for parameter, gradient in zip(parameters, torch.autograd.grad(loss, parameters), strict=True):
                 parameter.grad = gradient
             optimizer.step()

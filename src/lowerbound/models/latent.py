@@ -1,4 +1,4 @@
-"""The variational autoencoder's p: z ~ N(0, I), x ~ p(x | network of z).
+"""The variational autoencoder's p: z ~ N(0, I) or a learned prior, x ~ p(x | network of z).
 
 An infinite mixture whose components' parameters are a network of z (Kingma & Welling, 2014, arXiv:1312.6114;
 Rezende et al., 2014, arXiv:1401.4082). The encoder, the network half of q(z|x), is built here too, because it
@@ -13,7 +13,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
-from lowerbound.core import LatentDistribution, Model
+from lowerbound.core import LatentDistribution, Model, Prior
 from lowerbound.distributions import Likelihood, StandardNormal
 from lowerbound.nn.heads import GaussianHead, LikelihoodHead
 from lowerbound.nn.initialization import linear
@@ -54,18 +54,22 @@ class LatentModel(Model):
     log_unit : Tensor, shape (*event), optional
         log of the user's units in one unit of x: with standardized data, the log standard deviations. Densities
         are reported in the user's units, so this is the Jacobian. None when x is discrete.
+    learned_prior : Module, optional
+        Called without arguments, gives p(z); N(0, I) without one.
     """
 
-    def __init__(self, decoder: Decoder, latent_dim: int, log_unit: Tensor | None = None) -> None:
+    def __init__(
+        self, decoder: Decoder, latent_dim: int, log_unit: Tensor | None = None, learned_prior: nn.Module | None = None
+    ) -> None:
         super().__init__()
-        self.decoder, self.latent_dim = decoder, latent_dim
+        self.decoder, self.latent_dim, self.learned_prior = decoder, latent_dim, learned_prior
         self._like: Tensor
         self.register_buffer("log_unit", log_unit)
         self.register_buffer("_like", torch.empty(0), persistent=False)
 
-    def prior(self) -> StandardNormal:
-        """N(0, I)."""
-        return StandardNormal(self.latent_dim, self._like)
+    def prior(self) -> Prior:
+        """N(0, I), or the learned one."""
+        return StandardNormal(self.latent_dim, self._like) if self.learned_prior is None else self.learned_prior()
 
     def likelihood(self, z: Tensor) -> Likelihood:
         """p(x|z) for z of shape (S, B, D)."""
