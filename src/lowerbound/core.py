@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Literal, Protocol
 
+import torch
 from torch import Tensor, nn
 
 from lowerbound.distributions import Likelihood, Noise, StandardNormal, event_sum
@@ -31,12 +32,20 @@ class Batch:
         The rows' places in the data set.
     share : Share
         Which rows these are of the batch that one step is taken with, where several processes train.
+    complete : bool
+        Whether every entry is known to be observed, so that nobody has to look at the mask.
     """
 
     x: Tensor
     mask: Tensor
     index: Tensor
     share: Share = WHOLE
+    complete: bool = False
+
+    @property
+    def seen(self) -> Tensor:
+        """The entries that are observed, and zeros elsewhere."""
+        return self.x if self.complete else torch.where(self.mask, self.x, 0.0)
 
 
 class Prior(Protocol):
@@ -162,10 +171,11 @@ class Model(nn.Module):
 
     def log_px(self, batch: Batch, z: Tensor) -> Tensor:
         """log p(x|z) of the observed entries, in nats and the user's units, shape (S, B)."""
-        log_px = event_sum(self.likelihood(z).log_prob(batch.x), batch.mask)
+        log_px = event_sum(self.likelihood(z).log_prob(batch.x), batch.mask, batch.complete)
         if self.log_unit is None:
             return log_px
-        return log_px - event_sum(self.log_unit, batch.mask)  # |dx̃/dx| = 1/unit for every observed entry
+        # |dx̃/dx| = 1/unit for every observed entry
+        return log_px - event_sum(self.log_unit, batch.mask, batch.complete)
 
     def log_joint(self, batch: Batch, z: Tensor) -> Tensor:
         """log p(x, z) = log p(x|z) + log p(z), shape (S, B)."""

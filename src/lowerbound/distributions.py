@@ -78,7 +78,7 @@ class Noise:
         return numbers.to(like.device).expand(tuple(shape))
 
 
-def event_sum(log_prob: Tensor, mask: Tensor) -> Tensor:
+def event_sum(log_prob: Tensor, mask: Tensor, complete: bool = False) -> Tensor:
     """Sum a log-density over the observed entries of each event.
 
     Parameters
@@ -87,13 +87,15 @@ def event_sum(log_prob: Tensor, mask: Tensor) -> Tensor:
         Log-density of every entry, in nats.
     mask : Tensor of bool, shape (B, *event)
         True where an entry is observed.
+    complete : bool
+        The mask is known to be True everywhere: a pass over all entries, and its gradient, are saved.
 
     Returns
     -------
-    Tensor, shape (*, B)
+    Tensor, shape (*, B); (*) where ``log_prob`` is the same for all rows and the mask complete
     """
     event_dims = tuple(range(1 - mask.ndim, 0))
-    return torch.where(mask, log_prob, 0.0).sum(event_dims)
+    return (log_prob if complete else torch.where(mask, log_prob, 0.0)).sum(event_dims)
 
 
 class Likelihood(Protocol):

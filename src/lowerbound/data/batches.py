@@ -106,6 +106,7 @@ class RowsInMemory(Rows):
         """Slices of the one tensor, by one permutation if they are shuffled."""
         n = len(self.raw)
         shuffled = None if order is None else torch.randperm(n, generator=order)
+        complete = bool(self.mask.all())
         for first in range(start * batch_size, n, batch_size):
             share = processes.share(min(batch_size, n - first))
             last = min(first + batch_size, n) if share.stop is None else first + share.stop
@@ -113,9 +114,9 @@ class RowsInMemory(Rows):
             index = torch.arange(rows.start, rows.stop) if shuffled is None else shuffled[rows]
             if noise is not None:
                 noise.restart(share)
-            raw = self.raw[rows] if shuffled is None else self.raw[index.to(self.raw.device)]
+            raw = self.raw[rows] if shuffled is None else self.raw.index_select(0, index.to(self.raw.device))
             x = self.prepare(raw.to(self.device), noise)
-            yield Batch(x, self.mask.expand_as(x), index, share)
+            yield Batch(x, self.mask.expand_as(x), index, share, complete)
 
     def parts(self, batch_size: int) -> Iterator[RowsInMemory]:
         """Itself: it has its memory."""

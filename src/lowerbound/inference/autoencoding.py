@@ -69,8 +69,7 @@ class Point(nn.Module):
     def forward(self, batch: Batch, noise: Noise | None = None) -> PointMass:
         """The code of every row."""
         corrupted = self.training and self.corrupt is not None and noise is not None
-        x = torch.where(batch.mask, batch.x, 0.0)
-        x = self.corrupt(x, noise) if corrupted else x  # type: ignore[misc, arg-type]
+        x = self.corrupt(batch.seen, noise) if corrupted else batch.seen  # type: ignore[misc, arg-type]
         return PointMass(self.encoder(x).mean)
 
 

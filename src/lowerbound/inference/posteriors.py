@@ -26,7 +26,7 @@ class Amortized(nn.Module):
 
     def forward(self, batch: Batch, noise: Noise | None = None) -> LatentDistribution:
         """The encoder reads the entries of ``batch.x`` that are observed, and zeros elsewhere."""
-        return self.encoder(torch.where(batch.mask, batch.x, 0.0))
+        return self.encoder(batch.seen)
 
 
 class Shared(nn.Module):
