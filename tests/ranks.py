@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import os
+import signal
 import sys
 from pathlib import Path
 
 import numpy as np
+import pytest
 import torch
 from torch import Tensor
 
@@ -97,16 +100,45 @@ def early_stopping() -> dict[str, Tensor]:
     return outcome(run)
 
 
+def unseeded() -> dict[str, Tensor]:
+    """Nobody said which seed: that of the first process is everyone's."""
+    vae = VAE(2, **{**SMALL, "random_state": None, "max_epochs": 1}).fit(TABLE)
+    return {"seed": torch.tensor(vae.seed_), "codes": torch.from_numpy(vae.transform(TABLE))}
+
+
+def refuse_what_one_process_alone_can_do() -> None:
+    here = parallel.current()
+    with pytest.raises(ValueError, match="MeanField keeps numbers for every training row, which one process has to"):
+        VAE(2, inference="mean_field", **SMALL).fit(TABLE)
+    rows = toy.numbers(12 * here.size, toy.F, seed=7)
+    with pytest.raises(ValueError, match="the processes were given different rows or settings: give all of them the"):
+        fit(training(), toy.rows(rows[here.rank :: here.size]))  # as it would be for many other programs
+
+
+def death() -> None:
+    """The last process dies in the second epoch."""
+    here = parallel.current()
+
+    class Die(Watch):
+        def on_epoch(self, training, record):
+            if here.rank == here.size - 1:
+                os.kill(os.getpid(), signal.SIGKILL)
+
+    fit(training(max_epochs=10**6), toy.rows(toy.numbers(49, toy.F, seed=7)), None, Die())
+
+
 def everything() -> dict[str, Tensor]:
+    """What has to be the same, however many processes there are."""
     cases = {"gradients": gradients, "whole run": whole_run, "early stopping": early_stopping}
     return {f"{name}/{key}": value for name, case in cases.items() for key, value in case().items()}
 
-
-CASES = {"everything": everything}
 
 if __name__ == "__main__":
     case, path = sys.argv[1], Path(sys.argv[2])
     with parallel.join() as processes:
         assert processes.size > 1
-        result = CASES[case]()
+        if case == "death":
+            death()
+        refuse_what_one_process_alone_can_do()
+        result = everything() | unseeded()
         save_tensors(path.with_suffix(f".{processes.rank}"), result, {})

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import signal
+import socket
 import subprocess
 import sys
 from itertools import chain
@@ -56,6 +58,32 @@ def test_several_processes_come_to_what_one_comes_to(alone, together, case):
     for name in names:
         torch.testing.assert_close(together[0][name], alone[name], rtol=2e-5, atol=2e-6, equal_nan=True)
         assert all(torch.equal(other[name].nan_to_num(), together[0][name].nan_to_num()) for other in together)
+
+
+def test_without_a_seed_all_take_that_of_the_first(together):
+    assert all(torch.equal(other[name], together[0][name]) for other in together for name in ("seed", "codes"))
+
+
+def test_a_process_that_dies_ends_the_others_with_an_error(tmp_path):
+    """Also where nobody but the others can notice: no torchrun, which would end them itself."""
+    meeting = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(free_port()), "WORLD_SIZE": "2"}
+    command = [sys.executable, "-m", "tests.ranks", "death", str(tmp_path / "result")]
+    processes = [
+        subprocess.Popen(
+            command, env=environment(RANK=str(rank), LOCAL_RANK=str(rank), **meeting), cwd=ROOT, stderr=subprocess.PIPE
+        )
+        for rank in range(2)
+    ]
+    errors = [process.communicate(timeout=60)[1].decode() for process in processes]
+    assert processes[1].returncode == -signal.SIGKILL
+    assert processes[0].returncode == 1
+    assert "LostProcessError: process 0 lost another process of this training" in errors[0]
+
+
+def free_port() -> int:
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        return listener.getsockname()[1]
 
 
 @pytest.mark.parametrize("size", [2, 4, 7])

@@ -7,13 +7,11 @@ Where a program is one process alone, nothing here does anything.
 from __future__ import annotations
 
 import os
-import zlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
 from inspect import signature
-from typing import Any
 
 import torch
 import torch.distributed as dist
@@ -88,18 +86,22 @@ class Processes:
         dist.broadcast(message, 0)
         return message.cpu().numpy().tobytes()
 
-    def check_alike(self, content: bytes, complaint: str) -> None:
-        """Raise ``ValueError(complaint)`` in all processes unless all have the same ``content``."""
-        checksum = zlib.crc32(content)
-        span = self._tensor([checksum, -checksum])
-        if self.size > 1:
-            dist.all_reduce(span, dist.ReduceOp.MAX)
-        if span.sum().item() != 0:  # max − min
-            raise ValueError(complaint)
+    def number_of_first(self, number: int) -> int:
+        """The whole number that the first process has."""
+        return int(self.from_first(str(number).encode()))
 
-    def _tensor(self, numbers: list[Any]) -> Tensor:
-        backends = dist.get_backend_config() if self.size > 1 else "cpu"
-        return torch.tensor(numbers, dtype=torch.int64, device="cpu" if "cpu" in backends else "cuda")
+    def are_alike(self, numbers: Sequence[float]) -> bool:
+        """Whether all processes have the same numbers, to rounding."""
+        if self.size == 1:
+            return True
+        here = self._tensor(numbers, torch.float64)
+        extremes = torch.stack([here, -here])
+        dist.all_reduce(extremes, dist.ReduceOp.MAX)
+        return torch.allclose(extremes[0], -extremes[1], rtol=1e-12, atol=1e-5)
+
+    def _tensor(self, numbers: Sequence[float], dtype: torch.dtype = torch.int64) -> Tensor:
+        device = "cpu" if "cpu" in dist.get_backend_config() else "cuda"
+        return torch.tensor(numbers, dtype=dtype, device=device)
 
 
 ALONE = Processes()
@@ -161,7 +163,7 @@ def current() -> Processes:
 
 def are_several() -> bool:
     """Whether ``torchrun`` (or what sets the same variables) started this process as one of several."""
-    return int(os.environ.get("WORLD_SIZE", "1")) > 1
+    return "RANK" in os.environ and int(os.environ.get("WORLD_SIZE", "1")) > 1
 
 
 @contextmanager

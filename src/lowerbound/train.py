@@ -244,6 +244,7 @@ def fit(training: Training, data: Rows, validation: Rows | None = None, watch: W
     watch = watch or Watch()
     settings, progress, processes = training.settings, training.progress, training.processes
     n_steps = settings.max_epochs * math.ceil(len(data) / settings.batch_size)
+    _check_same_rows(training, data, validation)
     watch.on_start(training, data, validation)
     if training.average is not None:
         training.average.show(False)
@@ -266,6 +267,20 @@ def fit(training: Training, data: Rows, validation: Rows | None = None, watch: W
             break
     if training.average is not None:
         training.average.show(True)
+
+
+def _check_same_rows(training: Training, data: Rows, validation: Rows | None) -> None:
+    """Raise ``ValueError`` unless all processes were given the same."""
+    if training.processes.size == 1:
+        return
+    settings, step = training.settings, training.progress.objective.step
+    sizes = len(data), len(validation or ()), settings.batch_size, settings.max_epochs, training.seed, step
+    noise = Noise(make_generator(training.seed, "first rows", training.device))
+    if not training.processes.are_alike([*sizes, next(data.batches(2, noise)).x.double().mean().item()]):
+        raise ValueError(
+            "the processes were given different rows or settings: give all of them the same, "
+            "every process takes its own share of each batch"
+        )
 
 
 def _record(training: Training, means: Tensor, validation: Rows | None) -> dict:

@@ -29,6 +29,7 @@ from lowerbound.estimators.parameters import Parameter
 from lowerbound.estimators.progress import ProgressWatch
 from lowerbound.evaluate import Estimate, accounts, exact_log_prob, mean_over_rows
 from lowerbound.inference import objectives
+from lowerbound.parallel import current
 from lowerbound.tasks import generate
 from lowerbound.train import Settings, Training, Watch, fit
 
@@ -74,11 +75,14 @@ class DensityEstimator(BaseEstimator):
         self.n_fits_ = 0
         if len(X) < 2:
             raise ValueError(f"X has 1 sample (n_samples = {len(X)}): a density needs at least 2 rows")
-        self.seed_ = seed_from(self.random_state)
+        self.seed_ = self._choose_seed()
         names = getattr(self, "feature_names_in_", None)
         self.schema_ = self._infer_schema(X, None if names is None else list(names))
         self._assemble(make_generator(self.seed_, "weights"))
         return X
+
+    def _choose_seed(self) -> int:
+        return seed_from(self.random_state)
 
     def _infer_schema(self, X: np.ndarray, names: list[str] | None) -> Schema:
         asked = {
@@ -102,9 +106,9 @@ class DensityEstimator(BaseEstimator):
     def _device(self) -> torch.device:
         device = getattr(self, "device", "cpu")
         if device == "auto":
-            return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+            device = "cuda" if torch.cuda.is_available() else "cpu"
         try:
-            return torch.empty(0, device=device).device
+            return torch.empty(0, device=device).device  # with its number: of several GPUs the current one
         except (RuntimeError, AssertionError) as error:
             raise ValueError(f"device={device!r} can't be used on this machine: use 'cpu', or 'auto'") from error
 
@@ -242,7 +246,7 @@ class GradientEstimator(DensityEstimator):
             training.load_state(*resume)
         if self.verbose >= 2:
             print(self._choices(training.settings), file=sys.stderr)
-        bar = ProgressWatch() if self.verbose and not watch else None
+        bar = ProgressWatch() if self.verbose and not watch and current().is_first else None
         try:
             fit(training, training_rows, validation_rows, watch or bar)
         finally:
@@ -304,6 +308,10 @@ class GradientEstimator(DensityEstimator):
         return Training(
             self.model_, self._posterior(n_rows), self._objective(), settings, self._training_seed(), self._device()
         )
+
+    def _choose_seed(self) -> int:
+        """That of the first of several processes."""
+        return current().number_of_first(super()._choose_seed())
 
     def _training_seed(self) -> int:
         """Another for every fit that goes on from the weights there are, so that no noise is met twice."""
