@@ -7,7 +7,7 @@ draw of both becomes a loss. Models and posteriors never know each other: they m
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Literal, Protocol
 
@@ -46,6 +46,10 @@ class Batch:
     def seen(self) -> Tensor:
         """The entries that are observed, and zeros elsewhere."""
         return self.x if self.complete else torch.where(self.mask, self.x, 0.0)
+
+    def hiding(self, hidden: Tensor) -> Batch:
+        """The same rows with some entries not observed; ``hidden`` is broadcastable to (B, *event)."""
+        return replace(self, mask=self.mask & ~hidden, complete=False)
 
 
 class Prior(Protocol):

@@ -3,6 +3,7 @@
 import math
 from dataclasses import asdict
 
+import numpy as np
 import pytest
 import torch
 from tests import linear_gaussian as toy
@@ -13,7 +14,7 @@ from lowerbound.core import ObjectiveState
 from lowerbound.data.storage import load_tensors, save_tensors
 from lowerbound.distributions import Noise, make_generator
 from lowerbound.inference import gradients
-from lowerbound.inference.objectives import BASELINES, GRADIENTS, make_objective
+from lowerbound.inference.objectives import BASELINES, GRADIENTS, make_objective, trimmed
 from lowerbound.train import Settings, Training, Watch, fit
 
 PAIRS = [(objective, gradient) for objective, able in GRADIENTS.items() for gradient in able]
@@ -172,3 +173,25 @@ def test_the_vae_learns_by_every_pair(objective, gradient):
 def test_the_vae_refuses_what_does_not_go_together():
     with pytest.raises(ValueError, match="needs objective='iwae'"):
         VAE(2, gradient="dreg").fit(toy.numbers(40, 3).numpy())
+
+
+@pytest.mark.parametrize("share", [0.2, 0.5])
+def test_trimming_leaves_the_worst_rows_out(share):
+    whole = make_objective()
+    d = draw(whole)
+    rows, kept = whole.loss(d, STATE), trimmed(whole, share).loss(d, STATE)
+    worst = rows.argsort()[-math.floor(share * len(rows)) :]
+    assert (kept[worst] == 0).all()
+    others = torch.ones(len(rows), dtype=torch.bool)
+    others[worst] = False
+    torch.testing.assert_close(kept[others], rows[others])
+    assert trimmed(whole, 0.0) is whole
+
+
+def test_trimmed_rows_are_not_learned():
+    rng = np.random.default_rng(0)
+    X = rng.normal(size=(300, 2)).astype(np.float32)
+    X[:15] += 30
+    linear = {"hidden_layer_sizes": (), "standardize": False, "lr": 0.02, "max_epochs": 60, "early_stopping": False}
+    centers = [VAE(1, trim=trim, random_state=0, **linear).fit(X).sample(2000).mean(0) for trim in (0.0, 0.1)]
+    assert np.abs(centers[1]).max() < 0.3 < np.abs(centers[0]).max()

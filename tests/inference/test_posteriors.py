@@ -11,7 +11,7 @@ from tests.conftest import whole_batch
 from lowerbound import VAE
 from lowerbound.core import Batch
 from lowerbound.distributions import DiagonalGaussian, Noise, make_generator
-from lowerbound.inference.posteriors import MeanField, Prior, Refined, Shared
+from lowerbound.inference.posteriors import Hiding, MeanField, Prior, Refined, Shared
 from lowerbound.train import Settings, Training, fit
 
 rng = np.random.default_rng(0)
@@ -177,3 +177,28 @@ def test_chains_report_their_acceptance():
 def test_a_full_covariance_needs_the_encoder(inference):
     with pytest.raises(ValueError, match=f"with inference='{inference}' use covariance='diagonal'"):
         fitted(inference, covariance="full")
+
+
+def test_hiding_hides_the_share_that_it_says_in_training_only():
+    batch = whole_batch(torch.ones(4000, 10))
+    seen = []
+
+    class Encoder(torch.nn.Module):
+        def forward(self, batch, noise=None):
+            seen.append(batch.mask.double())
+
+    hiding = Hiding(Encoder(), most=0.6)
+    hiding(batch, Noise(make_generator(0, "noise")))
+    hiding.eval()(batch, Noise(make_generator(0, "noise")))
+    assert (seen[1] == 1).all()
+    hidden = 1 - seen[0].mean(1)
+    whole = (hidden == 0).double()
+    never_hidden = 1 / 3 + 2 / 3 * (1 - 0.4**11) / (0.6 * 11)  # with a share u·0.6, none of ten is: ∫ (1 − 0.6u)¹⁰ du
+    assert abs(whole.mean() - never_hidden) < 4 * math.sqrt(never_hidden * (1 - never_hidden) / 4000)
+    assert abs(hidden.mean() - 2 / 3 * 0.3) < 4 * hidden.std() / math.sqrt(4000)
+    assert hidden.max() > 0.5
+
+
+def test_hiding_needs_an_encoder():
+    with pytest.raises(ValueError, match="encoder"):
+        VAE(2, hide=0.5, inference="mean_field").fit(X)

@@ -15,6 +15,8 @@ from lowerbound.estimators.assemble import assemble, choose_latent_dim, choose_p
 from lowerbound.estimators.parameters import VAE_PARAMETERS
 from lowerbound.estimators.scoring import Scoring
 from lowerbound.inference.mcmc import Chains, complete_data
+from lowerbound.inference.objectives import trimmed
+from lowerbound.inference.posteriors import Hiding
 from lowerbound.models.latent import LatentModel
 from lowerbound.models.priors import VampPrior
 from lowerbound.tasks import generate, represent
@@ -86,6 +88,10 @@ class VAE(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Scoring):
         Steps over which that weight rises from 0.
     free_bits : float
         Nats for each latent variable that the KL term leaves free.
+    trim : float
+        Part of each batch, its rows of highest loss, that isn't learned: for data with outliers among them.
+    hide : float
+        Largest part of a row's entries that is hidden from the encoder in training (a denoising VAE).
     max_epochs : int or "auto"
         "auto": about 10,000 steps, from 30 to 500 epochs.
     batch_size : int or "auto"
@@ -153,11 +159,10 @@ class VAE(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Scoring):
         self, latent_dim="auto", *, network="auto", hidden_layer_sizes=(200, 200), activation="silu", likelihood="auto",
         scale="auto", min_scale=0.01, standardize="auto", image_shape=None, covariance="diagonal", prior="normal",
         n_prior_components=100, binarize=None, inference="amortized", n_refinement_steps=100, objective="elbo",
-        gradient="pathwise",
-        n_samples=1, kl_weight=1.0, kl_warmup_steps=0, free_bits=0.0, max_epochs="auto", batch_size="auto", lr=1e-3,
-        lr_schedule="cosine", weight_decay=0.0, ema=0.0, max_gradient_norm=None, early_stopping=True,
-        validation_fraction=0.1, n_iter_no_change=20, tol=0.0, warm_start=False, random_state=None,
-        device="auto", verbose=0,
+        gradient="pathwise", n_samples=1, kl_weight=1.0, kl_warmup_steps=0, free_bits=0.0, trim=0.0, hide=0.0,
+        max_epochs="auto", batch_size="auto", lr=1e-3, lr_schedule="cosine", weight_decay=0.0, ema=0.0,
+        max_gradient_norm=None, early_stopping=True, validation_fraction=0.1, n_iter_no_change=20, tol=0.0,
+        warm_start=False, random_state=None, device="auto", verbose=0,
     ):  # fmt: skip
         self.latent_dim = latent_dim
         self.network = network
@@ -180,6 +185,8 @@ class VAE(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Scoring):
         self.kl_weight = kl_weight
         self.kl_warmup_steps = kl_warmup_steps
         self.free_bits = free_bits
+        self.trim = trim
+        self.hide = hide
         self.max_epochs = max_epochs
         self.batch_size = batch_size
         self.lr = lr
@@ -217,7 +224,7 @@ class VAE(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Scoring):
             return complete_data()
         if self.prior != "normal":
             self._check_sampled_kl()
-        return super()._objective()
+        return trimmed(super()._objective(), self.trim)
 
     def _check_sampled_kl(self) -> None:
         """Raise where the KL to a learned prior, which has no closed form, can't do what is asked."""
@@ -253,7 +260,10 @@ class VAE(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Scoring):
 
     def _posterior(self, n_rows: int) -> nn.Module:
         assert isinstance(self.model_, LatentModel)
-        return training_posterior(self.inference, self.model_, self.posterior_, n_rows)
+        posterior = training_posterior(self.inference, self.model_, self.posterior_, n_rows)
+        if self.hide and self.inference not in ("amortized", "refined"):
+            raise ValueError(f"hide={self.hide:g} hides entries from an encoder: inference={self.inference!r} has none")
+        return Hiding(posterior, self.hide) if self.hide else posterior
 
     @property
     def _n_features_out(self) -> int:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Literal
 
 import torch
@@ -138,6 +139,26 @@ def iwae(n_samples: int, gradient: str = "pathwise", baseline: str = "auto") -> 
         ),
     }[gradient]
     return Objective(lambda draw, state: -bound(draw, state), n_samples, MODES[gradient])
+
+
+def trimmed(objective: Objective, share: float) -> Objective:
+    """The same without the rows of each batch whose loss is highest: they are what isn't to be learned.
+
+    Least trimmed squares (Rousseeuw, 1984) for any loss. It is no bound of the mean over all rows.
+
+    Parameters
+    ----------
+    objective : Objective
+    share : float
+        Of the rows; 0 trims none.
+    """
+
+    def loss(draw: Draw, state: ObjectiveState) -> Tensor:
+        rows = objective.loss(draw, state)
+        kept = rows.detach() <= torch.quantile(rows.detach(), 1 - share)
+        return torch.where(kept, rows, 0.0)
+
+    return replace(objective, loss=loss) if share else objective
 
 
 def _mean(gradient: str, baseline: str, n_samples: int) -> Mean:

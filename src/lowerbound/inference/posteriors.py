@@ -29,6 +29,36 @@ class Amortized(nn.Module):
         return self.encoder(batch.seen)
 
 
+class Hiding(nn.Module):
+    """In training the encoder sees a part of x while the likelihood scores all of it.
+
+    A row in three is seen whole; of each other row a share of the entries, uniform between 0 and ``most``, is hidden.
+    Whatever the encoder sees, the bound is one (Im et al., 2017, arXiv:1511.06406), and what can't be copied has to
+    be inferred from the rest. Evaluated, it is the posterior that it was given.
+
+    Parameters
+    ----------
+    posterior : Module
+        Called with a batch, reads the entries that its mask leaves.
+    most : float
+        The largest share that is hidden.
+    """
+
+    WHOLE = 1 / 3
+
+    def __init__(self, posterior: nn.Module, most: float) -> None:
+        super().__init__()
+        self.posterior, self.most = posterior, most
+
+    def forward(self, batch: Batch, noise: Noise | None = None) -> LatentDistribution:
+        """q(z|x) of what is left of each row, (B, D)."""
+        if not self.training or noise is None:
+            return self.posterior(batch, noise)
+        row = noise.uniform((1, len(batch.x), *(1,) * (batch.x.ndim - 1)), batch.x)[0]  # (B, 1, …)
+        share = self.most * (row - self.WHOLE).clamp_min(0) / (1 - self.WHOLE)
+        return self.posterior(batch.hiding(noise.uniform((1, *batch.x.shape), batch.x)[0] < share), noise)
+
+
 class Shared(nn.Module):
     """One q(z) for all rows, whatever x: too restrictive, and the ladder shows it."""
 
