@@ -1,4 +1,4 @@
-"""Gaussians with gaps: densities, conditionals, EM and draws against numpy's and scipy's formulas."""
+"""MixtureOfGaussians with gaps: densities, conditionals, EM and draws against numpy's and scipy's formulas."""
 
 import numpy as np
 import pytest
@@ -11,15 +11,15 @@ from lowerbound.core import Batch
 from lowerbound.distributions import make_generator
 from lowerbound.inference import em
 from lowerbound.models import gaussian
-from lowerbound.models.gaussian import Gaussians
+from lowerbound.models.gaussian import MixtureOfGaussians
 
 F = 5
 IRIS = torch.from_numpy(load_iris().data)
 
 
-def gaussians(n_components: int, log_unit: torch.Tensor | None = None) -> Gaussians:
+def gaussians(n_components: int, log_unit: torch.Tensor | None = None) -> MixtureOfGaussians:
     """With parameters at random."""
-    model, rng = Gaussians(n_components, (F,), log_unit=log_unit), np.random.default_rng(0)
+    model, rng = MixtureOfGaussians(n_components, (F,), log_unit=log_unit), np.random.default_rng(0)
     model.means.copy_(torch.from_numpy(rng.normal(0, 1, (n_components, F))))
     covariances = stats.wishart(F + 2, np.eye(F)).rvs(n_components, rng).reshape(n_components, F, F)
     model.scale_trils.copy_(torch.linalg.cholesky(torch.from_numpy(covariances)))
@@ -47,7 +47,7 @@ def conditional(mean: np.ndarray, cov: np.ndarray, x: np.ndarray, o: np.ndarray)
 
 def fitted(batch: Batch, n_components: int = 1, shrinkage: float = 1.0, tol: float = 1e-10) -> tuple:
     x, mask = batch.x, batch.mask
-    model = Gaussians(n_components, x.shape[1:], shrinkage)
+    model = MixtureOfGaussians(n_components, x.shape[1:], shrinkage=shrinkage)
     seen = [x[mask[:, j], j] for j in range(x.shape[1])]
     mean, variance = (torch.stack([f(column) for column in seen]) for f in (torch.mean, torch.var))
     start = mean + torch.linspace(-1, 1, n_components)[:, None] * variance.sqrt() if n_components > 1 else mean[None]
@@ -139,7 +139,7 @@ def test_columns_and_rows_with_nothing_observed_say_nothing():
     alone, _ = fitted(with_gaps(IRIS))
     gaps = with_gaps(IRIS)
     wider = Batch(*(torch.nn.functional.pad(t, (0, 1, 0, 7)) for t in (gaps.x, gaps.mask)), torch.arange(157))
-    model = Gaussians(1, (5,))
+    model = MixtureOfGaussians(1, (5,))
     mean, variance = alone.means[0], torch.ones(5).double()
     variance[:4] = alone.average.diagonal()
     model.start(torch.nn.functional.pad(mean, (0, 1))[None], variance.diag(), variance.diag())
@@ -162,8 +162,8 @@ def test_pieces_give_what_the_whole_gives(monkeypatch, noise):
     model, batch = gaussians(2), with_gaps(rows())
     whole = model.log_prob(batch), model.conditional_mean(batch), model.conditional_covariance(batch)
     sums = model.expect(batch)
-    monkeypatch.setattr(gaussian, "SOLVE_ELEMENTS", 7 * F * F)  # seven rows at a time
-    assert gaussian.rows_at_once(F) == 7
+    monkeypatch.setattr(gaussian, "SOLVE_ELEMENTS", 14 * F * F)  # seven rows at a time
+    assert gaussian.rows_at_once(F, 2) == 7
     parts = model.log_prob(batch), model.conditional_mean(batch), model.conditional_covariance(batch)
     for one, other in zip(whole, parts, strict=True):
         torch.testing.assert_close(one, other)

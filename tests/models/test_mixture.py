@@ -12,8 +12,9 @@ from tests.conftest import whole_batch
 from lowerbound.core import Batch
 from lowerbound.distributions import make_generator
 from lowerbound.inference import em
-from lowerbound.models import adapters
-from lowerbound.models.adapters import MixtureOfBernoullis, MixtureOfDiagonalGaussians, MixtureOfGaussians
+from lowerbound.models import gaussian
+from lowerbound.models.adapters import MixtureOfBernoullis, MixtureOfDiagonalGaussians
+from lowerbound.models.gaussian import MixtureOfGaussians
 
 F, K = 5, 3
 STATES = torch.tensor(list(itertools.product((0.0, 1.0), repeat=F)), dtype=torch.float64)
@@ -171,7 +172,7 @@ def test_bernoulli_draws_come_as_often_as_they_should(noise):
 @pytest.mark.parametrize("full", [True, False])
 @pytest.mark.parametrize("gaps", ["none", "same", "own"])
 def test_gaussian_marginals_are_scipys(full, gaps, monkeypatch):
-    monkeypatch.setattr(adapters, "SOLVE_ELEMENTS", 7 * F * F)  # seven rows at a time
+    monkeypatch.setattr(gaussian, "SOLVE_ELEMENTS", 7 * (K + 1) * F * F)  # seven rows at a time
     unit = np.array([1.0, 10.0, 0.1, 2.0, 3.0])
     model = gaussians(full, torch.from_numpy(np.log(unit)))
     rng = np.random.default_rng(1)

@@ -20,7 +20,7 @@ from lowerbound.estimators.parameters import GAUSSIAN_PARAMETERS
 from lowerbound.estimators.ppca import refuse_discrete
 from lowerbound.evaluate import evaluating
 from lowerbound.inference import em
-from lowerbound.models.gaussian import Gaussians, rows_at_once
+from lowerbound.models.gaussian import MixtureOfGaussians, rows_at_once
 
 
 class Gaussian(ExactEstimator):
@@ -47,7 +47,7 @@ class Gaussian(ExactEstimator):
 
     Attributes
     ----------
-    model_ : Gaussians
+    model_ : MixtureOfGaussians
         With one component.
     mean_ : ndarray, shape (*row)
         μ in the user's units.
@@ -105,19 +105,21 @@ class Gaussian(ExactEstimator):
         """
         rows = self._rows(self._start(X), torch.float64)
         counted = torch.from_numpy(self.schema_.counted).flatten()
-        part = Gaussians(1, (int(counted.sum()),), self.shrinkage)  # constant features stay out of it
+        part = MixtureOfGaussians(
+            1, (int(counted.sum()),), shrinkage=self.shrinkage
+        )  # constant features stay out of it
         spread = torch.from_numpy(self.schema_.spread).flatten()[counted]
         mean = torch.from_numpy(self.schema_.mean).flatten()[counted]
         part.start(mean[None], spread.square().diag(), spread.square().diag())
         ascent = self._ascend(part, rows, counted)
-        self.model_.adopt(part, counted)
+        self.model_.extend(part, counted)
         self.n_iter_, self.converged_ = ascent.n_iter, ascent.converged
         if not ascent.converged:
             message = f"after max_iter={self.max_iter} steps EM still gained tol={self.tol:g} nats a row or more"
             warnings.warn(message, ConvergenceWarning, stacklevel=2)
         return self
 
-    def _ascend(self, model: Gaussians, rows: Rows, counted: Tensor) -> em.Ascent:
+    def _ascend(self, model: MixtureOfGaussians, rows: Rows, counted: Tensor) -> em.Ascent:
         def batches() -> Iterator[Batch]:
             for batch in rows.batches(rows_at_once(len(counted))):
                 yield Batch(batch.x.flatten(1)[:, counted], batch.mask.flatten(1)[:, counted], batch.index)
@@ -136,7 +138,7 @@ class Gaussian(ExactEstimator):
 
     def _assemble(self, generator: torch.Generator) -> None:
         log_unit = torch.from_numpy(np.log(self.schema_.unit))
-        self.model_ = Gaussians(1, self.schema_.event_shape, self.shrinkage, log_unit)
+        self.model_ = MixtureOfGaussians(1, self.schema_.event_shape, log_unit, self.shrinkage)
 
     @property
     def mean_(self) -> np.ndarray:

@@ -22,8 +22,9 @@ from lowerbound.estimators.base import ExactEstimator
 from lowerbound.estimators.parameters import MIXTURE_PARAMETERS
 from lowerbound.evaluate import EVALUATION_BATCH, evaluating
 from lowerbound.inference import em
-from lowerbound.models.adapters import MixtureOfBernoullis, MixtureOfDiagonalGaussians, MixtureOfGaussians
+from lowerbound.models.adapters import MixtureOfBernoullis, MixtureOfDiagonalGaussians
 from lowerbound.models.factorized import IndependentBernoulli
+from lowerbound.models.gaussian import MixtureOfGaussians
 
 PASS_ELEMENTS = 2**22  # of x and of the responsibilities that are held together
 PATIENCE = 10  # EM steps in a row without a gain, where the likelihood is noisy

@@ -1,7 +1,8 @@
 """Mixtures, p(x) = Σ_k π_k p(x|k): one discrete latent variable, which can be summed out.
 
-The mixture of Bernoullis fits itself by EM; the Gaussian ones take over what scikit-learn's ``GaussianMixture``
-fitted, and add densities and draws. Each scores the observed entries of a row alone, which is its exact marginal.
+The mixture of Bernoullis fits itself by EM; the Gaussian ones (with full covariance: ``gaussian``) can take over what
+scikit-learn's ``GaussianMixture`` fitted, and add densities and draws. Each scores the observed entries of a row alone,
+which is its exact marginal.
 """
 
 from __future__ import annotations
@@ -15,12 +16,10 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from lowerbound.core import Batch, ExplicitModel
-from lowerbound.distributions import LOG_2PI, Noise, Normal, event_sum
+from lowerbound.distributions import Noise, Normal, event_sum
 
 if TYPE_CHECKING:
     from sklearn.mixture import GaussianMixture
-
-SOLVE_ELEMENTS = 2**23  # entries of the covariance factors of the rows that are solved together
 
 
 class Mixture(ExplicitModel):
@@ -71,6 +70,18 @@ class Mixture(ExplicitModel):
         component = torch.searchsorted(cumulative, u, right=True).clamp_max(self.n_components - 1)
         x = self.sample_given(component, noise) if draw else self.mean_given(component)
         return x.view(n, *self.event_shape)
+
+    def conditional_mean(self, batch: Batch) -> Tensor:
+        """E[x|x_o] = Σ_k p(k|x_o) E[x|k], since entries are independent given k; observed ones as they are."""
+        everything = torch.arange(self.n_components, device=self.log_weights.device)
+        mean = self.responsibilities(batch) @ self.mean_given(everything)
+        return torch.where(batch.mask, batch.x, mean.view_as(batch.x).to(batch.x.dtype))
+
+    def conditional_sample(self, batch: Batch, n: int, noise: Noise) -> Tensor:
+        """k ~ p(k|x_o), then the missing entries from p(x|k), shape (n, B, *event)."""
+        component = draw_components(self.responsibilities(batch), n, noise)
+        x = self.sample_given(component.flatten(), noise).view(n, *batch.x.shape)
+        return torch.where(batch.mask, batch.x, x.to(batch.x.dtype))
 
     def mean_given(self, component: Tensor) -> Tensor:
         """E[x|k] for each of the components (n,), shape (n, F)."""
@@ -195,81 +206,8 @@ class MixtureOfDiagonalGaussians(Mixture):
         return self.means[component]
 
 
-class MixtureOfGaussians(Mixture):
-    """p(x) = Σ_k π_k N(x; μ_k, L_k L_kᵀ); ``means`` is (K, F), ``scale_trils`` (K, F, F)."""
-
-    def __init__(self, n_components: int, event_shape: Sequence[int], log_unit: Tensor | None = None) -> None:
-        super().__init__(n_components, event_shape, log_unit)
-        n_features = math.prod(event_shape)
-        self.means: Tensor
-        self.scale_trils: Tensor
-        self.register_buffer("means", torch.zeros(n_components, n_features, dtype=torch.float64))
-        identity = torch.eye(n_features, dtype=torch.float64).repeat(n_components, 1, 1)
-        self.register_buffer("scale_trils", identity)
-
-    @torch.no_grad()
-    def adopt(self, fitted: GaussianMixture, counted: Tensor) -> None:
-        """Take over the parameters of a mixture of the features where ``counted`` (F,) is True."""
-        self.log_weights.copy_(torch.from_numpy(fitted.weights_).log())
-        self.means[:, counted] = torch.from_numpy(fitted.means_)
-        factors = torch.linalg.cholesky(torch.from_numpy(fitted.covariances_))  # (K, F, F), or (F, F) if tied
-        block = counted.unsqueeze(-1) & counted
-        self.scale_trils[:, block] = factors.expand(self.n_components, -1, -1).flatten(1)
-
-    def log_prob_given(self, batch: Batch) -> Tensor:
-        """log N(x; μ_k, Σ_k) of the observed entries, shape (B, K)."""
-        x, mask = batch.x.flatten(1), batch.mask.flatten(1)
-        components = zip(self.means, self.scale_trils, strict=True)
-        return torch.stack([marginal_normal_log_prob(x, mask, mean, tril @ tril.mT) for mean, tril in components], 1)
-
-    def sample_given(self, component: Tensor, noise: Noise) -> Tensor:
-        """μ_k + L_k ε."""
-        x = noise.normal((len(component), self.means.shape[1]), self.means)
-        for k, tril in enumerate(self.scale_trils):
-            here = component == k
-            x[here] = self.means[k] + x[here] @ tril.mT
-        return x
-
-    def mean_given(self, component: Tensor) -> Tensor:
-        """μ_k."""
-        return self.means[component]
-
-
-def marginal_normal_log_prob(x: Tensor, mask: Tensor, mean: Tensor, covariance: Tensor) -> Tensor:
-    """log N(x_o; μ_o, Σ_oo), o the observed entries of each row.
-
-    What isn't observed is made independent of the rest, with variance 1 and deviation 0: it then adds nothing to the
-    determinant or the quadratic form. One Cholesky factor is made for every distinct set of observed entries.
-
-    Parameters
-    ----------
-    x : Tensor, shape (B, F)
-    mask : Tensor of bool, shape (B, F)
-    mean : Tensor, shape (F,)
-    covariance : Tensor, shape (F, F)
-
-    Returns
-    -------
-    Tensor, shape (B,)
-    """
-    rows = max(1, SOLVE_ELEMENTS // covariance.numel())
-    if (mask == mask[:1]).all():
-        factor, which = _observed_factor(mask[:1], covariance), slice(None)
-        white = torch.linalg.solve_triangular(factor, torch.where(mask, x - mean, 0.0).mT[None], upper=False)[0].mT
-    elif len(x) > rows:
-        parts = zip(x.split(rows), mask.split(rows), strict=True)
-        return torch.cat([marginal_normal_log_prob(*part, mean, covariance) for part in parts])
-    else:
-        patterns, which = mask.unique(dim=0, return_inverse=True)
-        factor = _observed_factor(patterns, covariance)
-        deviation = torch.where(mask, x - mean, 0.0).unsqueeze(-1)
-        white = torch.linalg.solve_triangular(factor[which], deviation, upper=False).squeeze(-1)
-    log_det = factor.diagonal(dim1=-2, dim2=-1).log().sum(-1)[which]  # ½ log |Σ_oo|
-    return -0.5 * (white.square().sum(-1) + LOG_2PI * mask.to(x.dtype).sum(-1)) - log_det
-
-
-def _observed_factor(patterns: Tensor, covariance: Tensor) -> Tensor:
-    """Cholesky factors of Σ with the rows and columns that aren't observed replaced by the identity's, (P, F, F)."""
-    both = patterns.unsqueeze(-1) & patterns.unsqueeze(-2)
-    identity = torch.eye(len(covariance), dtype=covariance.dtype, device=covariance.device)
-    return torch.linalg.cholesky(torch.where(both, covariance, identity))
+def draw_components(r: Tensor, n: int, noise: Noise) -> Tensor:
+    """k ~ r for each of the rows of r (B, K), n times, shape (n, B)."""
+    cumulative = r.cumsum(-1)
+    u = noise.uniform((n, len(r), 1), r) * cumulative[:, -1:]
+    return (u > cumulative).sum(-1).clamp_max(r.shape[1] - 1)

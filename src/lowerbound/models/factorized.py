@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from lowerbound.core import Batch, ExplicitModel
-from lowerbound.distributions import Bernoulli, Noise, Normal, event_sum
+from lowerbound.distributions import Bernoulli, Noise, Normal, event_sum, make_generator
 
 
 class Moments(NamedTuple):
@@ -37,7 +37,21 @@ def moments(batch: Batch) -> Moments:
     return Moments(batch.mask.sum(0).to(x.dtype), x.sum(0), x.square().sum(0))
 
 
-class IndependentNormal(ExplicitModel):
+class Independent(ExplicitModel):
+    """Features that say nothing of each other, so that what is missing is as if nothing were observed."""
+
+    def conditional_mean(self, batch: Batch) -> Tensor:
+        """E[x_j] in the gaps, or the most frequent level."""
+        mean = self.sample(len(batch.x), Noise(make_generator(0, "unused")), draw=False)
+        return torch.where(batch.mask, batch.x, mean.to(batch.x.dtype))
+
+    def conditional_sample(self, batch: Batch, n: int, noise: Noise) -> Tensor:
+        """x_j ~ p_j in the gaps, shape (n, B, *event)."""
+        x = self.sample(n * len(batch.x), noise).view(n, *batch.x.shape)
+        return torch.where(batch.mask, batch.x, x.to(batch.x.dtype))
+
+
+class IndependentNormal(Independent):
     """p(x) = Π_j N(x_j; μ_j, σ_j²).
 
     Parameters
@@ -76,7 +90,7 @@ class IndependentNormal(ExplicitModel):
         return Normal(mean, self.scale).sample(noise) if draw else mean
 
 
-class IndependentBernoulli(ExplicitModel):
+class IndependentBernoulli(Independent):
     """p(x) = Π_j θ_j^{x_j} (1 − θ_j)^{1 − x_j}.
 
     ``statistics`` takes grey values too: the expectation of x in place of its draws, since they are linear in x.
@@ -113,7 +127,7 @@ class IndependentBernoulli(ExplicitModel):
         return p.sample(noise) if draw else p.mean
 
 
-class IndependentCategorical(ExplicitModel):
+class IndependentCategorical(Independent):
     """p(x) = Π_j π_{j, x_j}: a histogram over the levels 0, …, K − 1 for each feature.
 
     Parameters

@@ -1,4 +1,4 @@
-"""Gaussians with full covariance that fit themselves by EM, and their conditionals, also where entries are missing.
+"""Gaussians with full covariance that fit themselves by EM, and their conditionals, where entries are missing too.
 
 Given the observed entries o of a row, the missing ones m are Gaussian again (Anderson, 2003, theorem 2.5.1):
 
@@ -10,22 +10,28 @@ part of ΣW, and one matrix is inverted for every distinct set of observed entri
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import torch
 from torch import Tensor
 
 from lowerbound.core import Batch
 from lowerbound.distributions import LOG_2PI, Noise
-from lowerbound.models.adapters import SOLVE_ELEMENTS, MixtureOfGaussians
+from lowerbound.models.adapters import Mixture, draw_components
+
+if TYPE_CHECKING:
+    from sklearn.mixture import GaussianMixture
+
+SOLVE_ELEMENTS = 2**23  # entries of the matrices that are held together, one for each row and component
 
 
 class Given(NamedTuple):
-    """One Gaussian, given the observed entries of B rows that have P distinct sets of them.
+    """K Gaussians, given the observed entries of B rows that have P distinct sets of them.
 
-    ``log_p`` log N(x_o; μ_o, Σ_oo) (B,), ``filled`` x with E[x_m|x_o] in the gaps (B, F), ``W`` (P, F, F) and ``which``
-    (B,) the set that a row has.
+    ``log_p`` log N(x_o; μ_o, Σ_oo) (K, B), ``filled`` x with E[x_m|x_o] in the gaps (K, B, F), ``W`` (K, P, F, F) and
+    ``which`` (B,) the set that a row has.
     """
 
     log_p: Tensor
@@ -48,7 +54,7 @@ class GaussianSums(NamedTuple):
     second: Tensor
 
 
-class Gaussians(MixtureOfGaussians):
+class MixtureOfGaussians(Mixture):
     """p(x) = Σ_k π_k N(x; μ_k, Σ_k) by EM from rows with gaps; one component is the Gaussian.
 
     EM climbs the likelihood times an inverse Wishart prior, of α imaginary rows with covariance ``average``, for each
@@ -62,19 +68,25 @@ class Gaussians(MixtureOfGaussians):
         K.
     event_shape : tuple of int
         F features in all.
-    shrinkage : float
-        α, at least 0.
     log_unit : Tensor, shape (*event), optional
         log of the user's units in one unit of x.
+    shrinkage : float
+        α, at least 0.
     """
 
     def __init__(
-        self, n_components: int, event_shape: Sequence[int], shrinkage: float = 1.0, log_unit: Tensor | None = None
+        self, n_components: int, event_shape: Sequence[int], log_unit: Tensor | None = None, shrinkage: float = 1.0
     ) -> None:
         super().__init__(n_components, event_shape, log_unit)
         self.shrinkage = shrinkage
+        n_features = math.prod(event_shape)
+        self.means: Tensor
+        self.scale_trils: Tensor
         self.average: Tensor
-        self.register_buffer("average", torch.eye(self.means.shape[1], dtype=torch.float64))
+        identity = torch.eye(n_features, dtype=torch.float64)
+        self.register_buffer("means", torch.zeros(n_components, n_features, dtype=torch.float64))
+        self.register_buffer("scale_trils", identity.repeat(n_components, 1, 1))
+        self.register_buffer("average", identity, persistent=False)
 
     @property
     def covariances(self) -> Tensor:
@@ -88,38 +100,62 @@ class Gaussians(MixtureOfGaussians):
         self.average.copy_(average)
 
     @torch.no_grad()
-    def adopt(self, part: Gaussians, counted: Tensor) -> None:  # type: ignore[override]
-        """Take over the parameters of the same mixture of the features where ``counted`` (F,) is True."""
-        block = counted.unsqueeze(-1) & counted
-        self.log_weights.copy_(part.log_weights)
-        self.means[:, counted] = part.means
-        self.scale_trils[:, block] = part.scale_trils.flatten(1)
-        self.average[block] = part.average.flatten()
+    def adopt(self, fitted: GaussianMixture, counted: Tensor) -> None:
+        """Take over the parameters of scikit-learn's mixture of the features where ``counted`` (F,) is True."""
+        factors = torch.linalg.cholesky(torch.from_numpy(fitted.covariances_))  # (K, F, F), or (F, F) if tied
+        log_weights, means = torch.from_numpy(fitted.weights_).log(), torch.from_numpy(fitted.means_)
+        self._place(log_weights, means, factors.expand(self.n_components, -1, -1), counted)
+
+    @torch.no_grad()
+    def extend(self, part: MixtureOfGaussians, counted: Tensor) -> None:
+        """Take over the same mixture of the features where ``counted`` (F,) is True; the others stay as they are."""
+        self._place(part.log_weights, part.means, part.scale_trils, counted)
+
+    def _place(self, log_weights: Tensor, means: Tensor, scale_trils: Tensor, counted: Tensor) -> None:
+        self.log_weights.copy_(log_weights)
+        self.means[:, counted] = means
+        self.scale_trils[:, counted.unsqueeze(-1) & counted] = scale_trils.flatten(1)
+
+    def sample_given(self, component: Tensor, noise: Noise) -> Tensor:
+        """μ_k + L_k ε."""
+        x = noise.normal((len(component), self.means.shape[1]), self.means)
+        for k, tril in enumerate(self.scale_trils):
+            here = component == k
+            x[here] = self.means[k] + x[here] @ tril.mT
+        return x
+
+    def mean_given(self, component: Tensor) -> Tensor:
+        """μ_k."""
+        return self.means[component]
 
     # what the observed entries say
 
-    def given(self, batch: Batch) -> list[Given]:
+    def given(self, batch: Batch) -> Given:
         """Each component, given the observed entries."""
         x, mask = batch.x.flatten(1).to(self.means.dtype), batch.mask.flatten(1)
         patterns, which = mask.unique(dim=0, return_inverse=True)
-        return [
-            _given(x, mask, patterns, which, mean, covariance)
-            for mean, covariance in zip(self.means, self.covariances, strict=True)
-        ]
+        both = patterns.unsqueeze(-1) & patterns.unsqueeze(-2)
+        mean, covariance = self.means.unsqueeze(1), self.covariances.unsqueeze(1)
+        identity = torch.eye(mask.shape[1], dtype=x.dtype, device=x.device)
+        factor = torch.linalg.cholesky(torch.where(both, covariance, identity))  # the rest adds nothing to |Σ_oo|
+        W = torch.cholesky_inverse(factor) * both
+        log_det = 2 * factor.diagonal(dim1=-2, dim2=-1).log().sum(-1)
+        d = torch.where(mask, x - mean, 0.0)
+        white = _times(W, which, d)
+        log_p = -0.5 * ((d * white).sum(-1) + log_det[:, which] + LOG_2PI * mask.to(x.dtype).sum(-1))
+        return Given(log_p, torch.where(mask, x, mean + white @ self.covariances), W, which)
 
     def log_prob_given(self, batch: Batch) -> Tensor:
         """log N(x_o; μ_k, Σ_k), shape (B, K)."""
-        parts = [torch.stack([g.log_p for g in self.given(part)], 1) for part in _pieces(batch)]
-        return torch.cat(parts)
+        return torch.cat([self.given(part).log_p.T for part in self._pieces(batch)])
 
     def conditional_mean(self, batch: Batch) -> Tensor:
         """x with E[x_m|x_o] = Σ_k p(k|x_o) E[x_m|x_o, k] in the gaps, shape (B, *event)."""
-        return torch.cat([self._conditional_mean(part) for part in _pieces(batch)]).view_as(batch.x)
+        return torch.cat([self._mean_given(part) for part in self._pieces(batch)]).view(batch.x.shape)
 
-    def _conditional_mean(self, batch: Batch) -> Tensor:
+    def _mean_given(self, batch: Batch) -> Tensor:
         given = self.given(batch)
-        r = self._responsibilities(given)
-        filled = torch.einsum("bk,kbf->bf", r, torch.stack([g.filled for g in given]))
+        filled = torch.einsum("kb,kbf->bf", self._posterior(given), given.filled)
         return torch.where(batch.mask.flatten(1), batch.x.flatten(1), filled)
 
     def conditional_sample(self, batch: Batch, n: int, noise: Noise) -> Tensor:
@@ -128,57 +164,55 @@ class Gaussians(MixtureOfGaussians):
         k ~ p(k|x_o); then y ~ N(μ_k, Σ_k), and y + ΣW(x − y) has the conditional distribution: it is x where that is
         observed, and elsewhere its mean and covariance are the conditional ones (Doucet, 2010).
         """
-        parts = [self._conditional_sample(part, n, noise) for part in _pieces(batch)]
+        parts = [self._sample_given_rows(part, n, noise) for part in self._pieces(batch, n)]
         return torch.cat(parts, 1).view(n, *batch.x.shape)
 
-    def _conditional_sample(self, batch: Batch, n: int, noise: Noise) -> Tensor:
-        given = self.given(batch)
-        chosen = _draw_components(self._responsibilities(given), n, noise)
-        mask = batch.mask.flatten(1)
-        x = noise.normal((n, *mask.shape), self.means)
-        for k, g in enumerate(given):
-            y = x @ self.scale_trils[k].mT  # without μ: the filled row has it
-            seen = torch.where(mask, y, 0.0)
-            drawn = y - _times(g, seen) @ self.covariances[k]
-            x = torch.where((chosen == k).unsqueeze(-1), g.filled + drawn, x)
-        return torch.where(mask, batch.x.flatten(1).to(x.dtype), x)
+    def _sample_given_rows(self, batch: Batch, n: int, noise: Noise) -> Tensor:
+        given, mask = self.given(batch), batch.mask.flatten(1)
+        chosen = draw_components(self._posterior(given).T, n, noise)
+        epsilon = noise.normal((n, *mask.shape), self.means)
+        x = batch.x.flatten(1).to(epsilon.dtype).expand(epsilon.shape)
+        for k, tril in enumerate(self.scale_trils):
+            y = epsilon @ tril.mT  # without μ: the filled row has it
+            back = _times(given.W[k], given.which, torch.where(mask, y, 0.0)) @ (tril @ tril.mT)
+            x = torch.where((chosen == k).unsqueeze(-1) & ~mask, given.filled[k] + y - back, x)
+        return x
 
     def conditional_covariance(self, batch: Batch) -> Tensor:
-        """Cov[x|x_o], with zeros where an entry is observed, shape (B, F, F); a matrix for each row."""
-        return torch.cat([self._conditional_covariance(part) for part in _pieces(batch)])
+        """Cov[x|x_o], with zeros where an entry is observed, shape (B, F, F): a matrix for each row."""
+        return torch.cat([self._covariance_given_rows(part) for part in self._pieces(batch)])
 
-    def _conditional_covariance(self, batch: Batch) -> Tensor:
+    def _covariance_given_rows(self, batch: Batch) -> Tensor:
         """Σ_k r_k (Σ_k − Σ_k W_k Σ_k + d_k d_kᵀ) with d_k = E[x|x_o, k] − E[x|x_o]."""
-        given, hidden = self.given(batch), ~batch.mask.flatten(1)
-        mean, total = self._conditional_mean(batch), torch.zeros((), dtype=self.means.dtype)
-        for g, r, covariance in zip(given, self._responsibilities(given).unbind(1), self.covariances, strict=True):
-            within, d = (covariance - covariance @ g.W @ covariance)[g.which], g.filled - mean
-            total = total + r.view(-1, 1, 1) * (within + d.unsqueeze(-1) * d.unsqueeze(-2))
+        given, hidden, covariance = self.given(batch), ~batch.mask.flatten(1), self.covariances.unsqueeze(1)
+        within = (covariance - covariance @ given.W @ covariance)[:, given.which]
+        d = given.filled - self._mean_given(batch)
+        total = torch.einsum("kb,kbij->bij", self._posterior(given), within + d.unsqueeze(-1) * d.unsqueeze(-2))
         return torch.where(hidden.unsqueeze(-1) & hidden.unsqueeze(-2), total, 0.0)
 
-    def _responsibilities(self, given: list[Given]) -> Tensor:
-        return (self.log_weights + torch.stack([g.log_p for g in given], 1)).softmax(-1)
+    def _posterior(self, given: Given) -> Tensor:
+        """p(k|x_o), shape (K, B)."""
+        return (self.log_weights.unsqueeze(1) + given.log_p).softmax(0)
+
+    def _pieces(self, batch: Batch, n: int = 1) -> list[Batch]:
+        """The batch, in parts of which every row may have matrices of its own."""
+        rows = rows_at_once(batch.x[0].numel(), self.n_components + n)
+        split = zip(batch.x.split(rows), batch.mask.split(rows), batch.index.split(rows), strict=True)
+        return [Batch(*part) for part in split]
 
     # exact EM
 
     def expect(self, batch: Batch) -> GaussianSums:
-        """The E-step: r = p(k|x_o), the filled rows and their conditional covariance, and the sums over them."""
+        """The E-step: r = p(k|x_o), d = E[x|x_o, k] − μ_k, and Cov[x|x_o, k] = Σ − ΣWΣ; the sums over them."""
         given = self.given(batch)
-        log_joint = self.log_weights + torch.stack([g.log_p for g in given], 1)
-        log_p = log_joint.logsumexp(-1)
-        weights = (log_joint - log_p.unsqueeze(1)).exp().unbind(1)
-        sums = [self._moments(*parts) for parts in zip(given, weights, self.means, self.covariances, strict=True)]
-        first, second = (torch.stack(part) for part in zip(*sums, strict=True))
-        n_rows = torch.tensor(len(log_p), device=log_p.device)
-        return GaussianSums(n_rows, log_p.sum(), torch.stack([r.sum() for r in weights]), first, second)
-
-    @staticmethod
-    def _moments(given: Given, r: Tensor, mean: Tensor, covariance: Tensor) -> tuple[Tensor, Tensor]:
-        """Σ r d and Σ r (d dᵀ + Cov[x|x_o]), where Cov[x|x_o] = Σ − ΣWΣ, which is 0 for observed entries."""
-        d = given.filled - mean
-        weight = r.new_zeros(len(given.W)).index_add(0, given.which, r)  # of each distinct set
-        uncertain = r.sum() * covariance - covariance @ torch.einsum("p,pij->ij", weight, given.W) @ covariance
-        return r @ d, (d.mT * r) @ d + uncertain
+        log_joint = self.log_weights.unsqueeze(1) + given.log_p
+        log_p = log_joint.logsumexp(0)
+        r, d, covariances = (log_joint - log_p).exp(), given.filled - self.means.unsqueeze(1), self.covariances
+        of_sets = r.new_zeros(len(r), given.W.shape[1]).index_add(1, given.which, r)
+        explained = covariances @ torch.einsum("kp,kpij->kij", of_sets, given.W) @ covariances
+        second = (d * r.unsqueeze(-1)).mT @ d + r.sum(1).view(-1, 1, 1) * covariances - explained
+        first, n_rows = torch.einsum("kb,kbf->kf", r, d), torch.tensor(len(log_p), device=r.device)
+        return GaussianSums(n_rows, log_p.sum(), r.sum(1), first, second)
 
     def maximize(self, sums: GaussianSums) -> None:
         """π_k = (Σ r + 1)/(n + K), μ_k = Σ r x̂/Σ r, and Σ_k the mean of what is around it, shrunk."""
@@ -197,40 +231,13 @@ class Gaussians(MixtureOfGaussians):
         return self.log_weights.sum() - 0.5 * self.shrinkage * (trace + log_det)
 
 
-def rows_at_once(n_features: int) -> int:
-    """How many rows may have an F × F matrix of their own at the same time."""
-    return max(1, SOLVE_ELEMENTS // n_features**2)
+def rows_at_once(n_features: int, n_components: int = 1) -> int:
+    """How many rows may have an F × F matrix of their own for each component at the same time."""
+    return max(1, SOLVE_ELEMENTS // (n_components * n_features**2))
 
 
-def _pieces(batch: Batch) -> list[Batch]:
-    rows = rows_at_once(batch.x[0].numel())
-    split = zip(batch.x.split(rows), batch.mask.split(rows), batch.index.split(rows), strict=True)
-    return [Batch(*part) for part in split]
-
-
-def _given(x: Tensor, mask: Tensor, patterns: Tensor, which: Tensor, mean: Tensor, covariance: Tensor) -> Given:
-    both = patterns.unsqueeze(-1) & patterns.unsqueeze(-2)
-    identity = torch.eye(len(mean), dtype=mean.dtype, device=mean.device)
-    factor = torch.linalg.cholesky(
-        torch.where(both, covariance, identity)
-    )  # what isn't observed adds nothing to |Σ_oo|
-    log_det = 2 * factor.diagonal(dim1=-2, dim2=-1).log().sum(-1)
-    given = Given(log_det, x, torch.cholesky_inverse(factor) * both, which)
-    d = torch.where(mask, x - mean, 0.0)
-    white = _times(given, d)
-    log_p = -0.5 * ((d * white).sum(-1) + log_det[which] + LOG_2PI * mask.to(x.dtype).sum(-1))
-    return given._replace(log_p=log_p, filled=torch.where(mask, x, mean + white @ covariance))
-
-
-def _times(given: Given, d: Tensor) -> Tensor:
+def _times(W: Tensor, which: Tensor, d: Tensor) -> Tensor:
     """W d for every row, d of shape (*, B, F)."""
-    if len(given.W) == 1:
-        return d @ given.W[0]
-    return torch.einsum("bij,...bj->...bi", given.W[given.which], d)
-
-
-def _draw_components(r: Tensor, n: int, noise: Noise) -> Tensor:
-    """k ~ r for each of the rows of r (B, K), n times, shape (n, B)."""
-    cumulative = r.cumsum(-1)
-    u = noise.uniform((n, len(r), 1), r) * cumulative[:, -1:]
-    return (u > cumulative).sum(-1).clamp_max(r.shape[1] - 1)
+    if W.shape[-3] == 1:
+        return d @ W.squeeze(-3)
+    return torch.einsum("...bij,...bj->...bi", W[..., which, :, :], d)

@@ -113,6 +113,16 @@ class LinearGaussian(Model):
         z = q.mean.unsqueeze(0)
         return (self.log_joint(batch, z) - q.log_prob(z)).squeeze(0)
 
+    def conditional_mean(self, batch: Batch) -> Tensor:
+        """E[x|x_o] = W E[z|x_o] + μ; observed entries as they are."""
+        mean = self.likelihood(self.posterior(batch).mean.unsqueeze(0)).mean[0]
+        return torch.where(batch.mask, batch.x, mean.to(batch.x.dtype))
+
+    def conditional_sample(self, batch: Batch, n: int, noise: Noise) -> Tensor:
+        """z ~ p(z|x_o), then the missing entries from p(x|z), shape (n, B, *event)."""
+        x = self.likelihood(self.posterior(batch).rsample((n,), noise)).sample(noise)
+        return torch.where(batch.mask, batch.x, x.to(batch.x.dtype))
+
     # exact EM
 
     @torch.no_grad()
