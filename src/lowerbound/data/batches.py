@@ -5,13 +5,14 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import cached_property
 
 import torch
 from torch import Tensor
 
 from lowerbound.core import Batch
 from lowerbound.distributions import Noise
-from lowerbound.parallel import ALONE, Processes
+from lowerbound.parallel import ALONE, WHOLE, Processes, Share
 
 Prepare = Callable[[Tensor, Noise | None], Tensor]
 
@@ -58,8 +59,8 @@ class Rows(ABC):
         """The rows in order, as much at a time as memory is given for: whole batches."""
 
     @abstractmethod
-    def few(self, n: int) -> RowsInMemory:
-        """At most ``n`` of the rows."""
+    def few(self, n: int, order: torch.Generator | None = None) -> RowsInMemory:
+        """At most ``n`` of the rows; by chance, if there is a generator."""
 
     @abstractmethod
     def split(self, fraction: float, order: torch.Generator) -> tuple[Rows, Rows | None]:
@@ -95,6 +96,11 @@ class RowsInMemory(Rows):
         """Of one row as the model reads it."""
         return tuple(self.raw.shape[1:])
 
+    @cached_property
+    def complete(self) -> bool:
+        """Every entry counts; asked once, because the answer waits for the device."""
+        return bool(self.mask.all())
+
     def batches(
         self,
         batch_size: int,
@@ -106,25 +112,30 @@ class RowsInMemory(Rows):
         """Slices of the one tensor, by one permutation if they are shuffled."""
         n = len(self.raw)
         shuffled = None if order is None else torch.randperm(n, generator=order)
-        complete = bool(self.mask.all())
         for first in range(start * batch_size, n, batch_size):
             share = processes.share(min(batch_size, n - first))
             last = min(first + batch_size, n) if share.stop is None else first + share.stop
             rows = slice(first + share.start, last)
             index = torch.arange(rows.start, rows.stop) if shuffled is None else shuffled[rows]
-            if noise is not None:
-                noise.restart(share)
-            raw = self.raw[rows] if shuffled is None else self.raw.index_select(0, index.to(self.raw.device))
-            x = self.prepare(raw.to(self.device), noise)
-            yield Batch(x, self.mask.expand_as(x), index, share, complete)
+            yield self.batch(rows if shuffled is None else index, index, noise, share)
+
+    def batch(self, chosen: Tensor | slice, index: Tensor, noise: Noise | None = None, share: Share = WHOLE) -> Batch:
+        """The rows in the places ``chosen``, called ``index``: our share of a batch."""
+        if noise is not None:
+            noise.restart(share)
+        here = isinstance(chosen, Tensor)
+        raw = self.raw.index_select(0, chosen.to(self.raw.device)) if here else self.raw[chosen]
+        x = self.prepare(raw.to(self.device), noise)
+        return Batch(x, self.mask.expand_as(x), index, share, self.complete)
 
     def parts(self, batch_size: int) -> Iterator[RowsInMemory]:
         """Itself: it has its memory."""
         yield self
 
-    def few(self, n: int) -> RowsInMemory:
-        """The first ``n``."""
-        return self.subset(torch.arange(min(len(self), n)))
+    def few(self, n: int, order: torch.Generator | None = None) -> RowsInMemory:
+        """The first ``n``, of all rows or of a permutation of them."""
+        places = torch.arange(len(self)) if order is None else torch.randperm(len(self), generator=order)
+        return self.subset(places[:n])
 
     def split(self, fraction: float, order: torch.Generator) -> tuple[Rows, Rows | None]:
         """Any row may be held out."""

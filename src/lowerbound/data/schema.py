@@ -26,6 +26,7 @@ from lowerbound.data.likelihoods import (
     grey_levels,
     grey_levels_of,
 )
+from lowerbound.data.sources import Source
 from lowerbound.data.statistics import Extent, Statistics, measure, row_blocks
 from lowerbound.distributions import N_LEVELS, Noise
 
@@ -117,8 +118,11 @@ class Schema:
         channels, height, width = self.event_shape
         return (height, width, channels)
 
-    def store(self, X: np.ndarray, dtype: torch.dtype = torch.float32) -> Tensor:
-        """The user's rows as they are kept for the model, shape (n, *event): bytes, levels or real numbers."""
+    def store(self, X: np.ndarray, dtype: torch.dtype = torch.float32, grey_levels: int | None = None) -> Tensor:
+        """The user's rows as they are kept for the model, shape (n, *event): bytes, levels or real numbers.
+
+        What stands for 1 in grey values is seen from ``X``, unless ``X`` is a part of the data that may be too dark.
+        """
         if X.shape[1:] != self.row_shape:
             raise ValueError(
                 f"rows have shape {X.shape[1:]}, but the model was fitted to rows of shape {self.row_shape}"
@@ -132,12 +136,12 @@ class Schema:
         if self.binarize == "mean":
             return torch.from_numpy((x > self.location).astype(np.uint8))
         if self.binarize:
-            return torch.from_numpy(self._to_grey(x))
+            return torch.from_numpy(self._to_grey(x, grey_levels or grey_levels_of(x)))
         return torch.from_numpy(np.ascontiguousarray(x).astype(np.uint8, copy=False))
 
-    def _to_grey(self, x: np.ndarray) -> np.ndarray:
+    def _to_grey(self, x: np.ndarray, grey_levels: int) -> np.ndarray:
         """Grey values on the scale that the model was fitted on, whether they come as bytes, in [0, 1], or as 0/1."""
-        factor = self.grey_levels / grey_levels_of(x)
+        factor = self.grey_levels / grey_levels
         if factor != 1 or x.dtype != np.uint8:
             return np.ascontiguousarray(x, np.float32) * np.float32(factor)
         return np.ascontiguousarray(x)
@@ -220,7 +224,7 @@ class Schema:
 
 
 def infer_schema(
-    X: np.ndarray,
+    X: np.ndarray | Source,
     *,
     likelihood: str = "auto",
     binarize: str | None = None,
@@ -232,7 +236,7 @@ def infer_schema(
 
     Parameters
     ----------
-    X : ndarray, shape (n, *row)
+    X : ndarray or Source, shape (n, *row)
     likelihood : {"auto", "gaussian", "bernoulli", "categorical", "discretized_logistic"}
     binarize : {None, "sample", "threshold", "mean"}
     standardize : bool or "auto"
@@ -287,7 +291,7 @@ def _event_shape(row_shape: tuple[int, ...], image_shape: tuple[int, ...] | None
 
 
 def _with_statistics(
-    schema: Schema, X: np.ndarray, seen: Statistics, standardize: bool | str, names: list[str] | None
+    schema: Schema, X: np.ndarray | Source, seen: Statistics, standardize: bool | str, names: list[str] | None
 ) -> Schema:
     shape = schema.event_shape
     mean, spread = (schema.to_event(array[None])[0] for array in (seen.mean, seen.spread))
@@ -311,7 +315,7 @@ def _with_statistics(
     return replace(schema, location=zero, unit=one, mean=mean, spread=spread, counted=counted)
 
 
-def _level_counts(schema: Schema, X: np.ndarray) -> np.ndarray:
+def _level_counts(schema: Schema, X: np.ndarray | Source) -> np.ndarray:
     """How often each level occurs, shape (K, *event)."""
     counts = np.zeros((schema.n_levels, *schema.event_shape), np.int64)
     for block in row_blocks(X):

@@ -24,6 +24,8 @@ from lowerbound.core import Model, Objective
 from lowerbound.data.batches import Rows, RowsInMemory
 from lowerbound.data.dataset import check_finite
 from lowerbound.data.schema import Schema, infer_schema
+from lowerbound.data.sources import Source, as_source
+from lowerbound.data.stream import streamed
 from lowerbound.distributions import Noise, make_generator
 from lowerbound.estimators.parameters import Parameter
 from lowerbound.estimators.progress import ProgressWatch
@@ -50,6 +52,7 @@ class DensityEstimator(BaseEstimator):
 
     PARAMETERS: ClassVar[dict[str, Parameter]]
     FITTED: ClassVar[tuple[str, ...]] = ("seed_", "n_features_in_")
+    STREAMS: ClassVar[bool] = False  # a `Source` can be given, whose rows are read when they are needed
 
     random_state: Any
     schema_: Schema
@@ -64,7 +67,7 @@ class DensityEstimator(BaseEstimator):
         """What is saved, by name."""
         return {"model": self.model_}
 
-    def _start(self, X, *, keep_weights: bool = False, reset: bool = True) -> np.ndarray:
+    def _start(self, X, *, keep_weights: bool = False, reset: bool = True) -> Any:
         """Check everything; make the model unless the weights are to be kept."""
         for name, parameter in self.PARAMETERS.items():
             if not self._is_object(name):
@@ -84,7 +87,7 @@ class DensityEstimator(BaseEstimator):
     def _choose_seed(self) -> int:
         return seed_from(self.random_state)
 
-    def _infer_schema(self, X: np.ndarray, names: list[str] | None) -> Schema:
+    def _infer_schema(self, X: Any, names: list[str] | None) -> Schema:
         asked = {
             k: getattr(self, k) for k in ("likelihood", "binarize", "standardize", "image_shape") if hasattr(self, k)
         }
@@ -95,7 +98,14 @@ class DensityEstimator(BaseEstimator):
         is_generator = isinstance(self.random_state, (np.random.RandomState, np.random.Generator))
         return name == "device" or (name == "random_state" and is_generator)
 
-    def _validate(self, X, *, reset: bool = False) -> np.ndarray:
+    def _validate(self, X, *, reset: bool = False) -> Any:
+        """An array, checked; of a source only a few rows, the others when they are read."""
+        X = as_source(X)
+        if isinstance(X, Source):
+            if not self.STREAMS:
+                raise ValueError(f"{type(self).__name__} needs all rows in memory: give an array, or part of them")
+            self._validate(X.spread(2).X, reset=reset)
+            return X
         checks = {"allow_nd": True, "dtype": "numeric", "ensure_all_finite": False}
         X = np.asarray(validate_data(self, X, reset=reset, **checks))
         names = getattr(self, "feature_names_in_", None)
@@ -112,10 +122,19 @@ class DensityEstimator(BaseEstimator):
         except (RuntimeError, AssertionError) as error:
             raise ValueError(f"device={device!r} can't be used on this machine: use 'cpu', or 'auto'") from error
 
-    def _rows(self, X: np.ndarray, dtype: torch.dtype = torch.float32) -> RowsInMemory:
+    def _rows(self, X: Any, dtype: torch.dtype = torch.float32) -> Any:
+        """The rows of an array in memory, or those of a source as they are read."""
         schema, device = self.schema_, self._device()
         mask = torch.from_numpy(schema.counted).to(device)
-        return RowsInMemory(schema.store(X, dtype), lambda raw, noise: schema.prepare(raw, noise, dtype), mask, device)
+
+        def hold(rows: np.ndarray, grey_levels: int | None = None) -> RowsInMemory:
+            raw = schema.store(rows, dtype, grey_levels)
+            return RowsInMemory(raw, lambda raw, noise: schema.prepare(raw, noise, dtype), mask, device)
+
+        if not isinstance(X, Source):
+            return hold(X)
+        grey_levels = schema.grey_levels if X.dtype.name == schema.dtype else None
+        return streamed(X, lambda rows: hold(X.as_array(rows), grey_levels), schema.event_shape, device)
 
     def _noise(self, purpose: str, *, shared: bool = False) -> Noise:
         """Noise that is the same at every call."""
@@ -195,6 +214,7 @@ class GradientEstimator(DensityEstimator):
     """Fits a model by the one training loop."""
 
     FITTED = (*DensityEstimator.FITTED, "n_iter_", "n_fits_", "history_")
+    STREAMS = True
     n_fits_ = 0  # of models that were saved before it was counted
 
     max_epochs: int | str
@@ -288,7 +308,7 @@ class GradientEstimator(DensityEstimator):
     def _check_partial_fit(self) -> None:
         """Raise where a pass over some of the rows makes no sense."""
 
-    def _split(self, X: np.ndarray) -> tuple[Rows, Rows | None]:
+    def _split(self, X: np.ndarray | Source) -> tuple[Rows, Rows | None]:
         """Training rows, and rows held out for early stopping (none if there would be fewer than two of either)."""
         rows = self._rows(X)
         if not self.early_stopping:

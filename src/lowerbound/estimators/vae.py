@@ -242,8 +242,8 @@ class VAE(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Scoring):
     def _begin(self, rows: Rows) -> None:
         """Pseudo-inputs start from rows of the data."""
         if isinstance(self.model_, LatentModel) and isinstance(self.model_.learned_prior, VampPrior):
-            order = torch.randperm(len(rows), generator=make_generator(self.seed_, "pseudo-inputs"))
-            some = next(rows.subset(order[: self.n_prior_components]).batches(len(order), self._noise("pseudo-inputs")))
+            few = rows.few(self.n_prior_components, make_generator(self.seed_, "pseudo-inputs"))
+            some = next(few.batches(len(few), self._noise("pseudo-inputs")))
             self.model_.learned_prior.start_from(some.x.cpu())
 
     def _finish(self, training: Training, rows: Rows):

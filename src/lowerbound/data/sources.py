@@ -1,0 +1,182 @@
+"""Data that stay where they are: rows are read from files a few at a time, whatever the size of the whole.
+
+A `Source` is a shape and a way to read ranges of rows. Everything that can be found row by row, or in one pass, can be
+found of a source in memory that doesn't grow with it.
+"""
+
+from __future__ import annotations
+
+import math
+import mmap
+from abc import ABC, abstractmethod
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from lowerbound.data.dataset import Dataset, check_finite
+from lowerbound.data.files import explained, native
+
+IN_MEMORY = 2**28  # bytes: data that take more as an array are streamed unless told otherwise, on every machine alike
+BLOCK_BYTES = 2**26  # of data that are in memory at once
+
+
+class Source(ABC):
+    """Rows in files.
+
+    Iterating gives all rows as arrays (or frames), a block at a time.
+
+    Attributes
+    ----------
+    name : str
+        What to call the data in messages.
+    shape : tuple of int
+        ``(n, *row)``.
+    dtype : np.dtype
+        The type that ``as_array`` gives.
+    columns : list of str or None
+        Of a table.
+    runs : ndarray of int64 or None
+        Where runs of rows begin that have to be read from their start (row groups), and the end of the last; None
+        where any row can be reached at once.
+    runs_at_once : int
+        How many of them can be read side by side in little memory.
+    """
+
+    columns: list[str] | None = None
+    runs: np.ndarray | None = None
+    runs_at_once: int = 1
+
+    def __init__(self, name: str, shape: tuple[int, ...], dtype: np.dtype) -> None:
+        self.name, self.shape = name, tuple(shape)
+        self.dtype = np.dtype(np.float32) if dtype == np.float16 else np.dtype(dtype).newbyteorder("=")
+
+    @abstractmethod
+    def read(self, ranges: np.ndarray) -> Dataset:
+        """The rows of some ranges, one after another, checked.
+
+        Parameters
+        ----------
+        ranges : ndarray of int64, shape (k, 2)
+            First rows, and those after the last.
+
+        Raises
+        ------
+        DataError
+            If the files can't be read, or hold what data can't be; it says where.
+        """
+
+    def __len__(self) -> int:
+        return self.shape[0]
+
+    @property
+    def ndim(self) -> int:
+        """Dimensions of the whole."""
+        return len(self.shape)
+
+    @property
+    def row_bytes(self) -> int:
+        """What a row takes in memory."""
+        return self.dtype.itemsize * math.prod(self.shape[1:])
+
+    @property
+    def nbytes(self) -> int:
+        """What the whole would take."""
+        return len(self) * self.row_bytes
+
+    @property
+    def rows_in_a_block(self) -> int:
+        """How many rows are read at once."""
+        return max(1, BLOCK_BYTES // max(1, self.row_bytes))
+
+    def blocks(self) -> Iterator[Dataset]:
+        """All rows in order, with their labels, a block at a time."""
+        step = self.rows_in_a_block
+        for first in range(0, len(self), step):
+            yield self.read(np.array([[first, min(first + step, len(self))]]))
+
+    def __iter__(self) -> Iterator[Any]:
+        return (block.X for block in self.blocks())
+
+    def take(self, places: Sequence[int] | np.ndarray) -> Dataset:
+        """Single rows, in the order of ``places``."""
+        places = np.asarray(places, np.int64)
+        return self.read(np.stack([places, places + 1], 1))
+
+    def spread(self, n_rows: int) -> Dataset:
+        """Rows from all over the data, so that data in the order of their classes show them all."""
+        return self.take(np.linspace(0, len(self) - 1, min(len(self), n_rows)).round().astype(np.int64))
+
+    def as_array(self, rows: Any) -> np.ndarray:
+        """Rows that were read as one array, of the same type wherever they come from."""
+        return np.asarray(rows, self.dtype)
+
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__} {self.name}: {len(self):,} rows of shape {self.shape[1:]}, {self.dtype.name}>"
+
+
+class ArrayFile(Source):
+    """The rows of a file that holds nothing else after its header: an ``.npy`` file in C order.
+
+    They are read and not mapped, so that they are in memory only while they are used.
+    """
+
+    def __init__(self, path: Path, name: str, shape: tuple[int, ...], dtype: np.dtype, offset: int) -> None:
+        super().__init__(name, shape, dtype)
+        self.path, self.stored, self.offset = Path(path), dtype, offset
+        self.stride = dtype.itemsize * math.prod(shape[1:])
+
+    def read(self, ranges: np.ndarray) -> Dataset:
+        """Read every range in one go."""
+        X = np.empty((int((ranges[:, 1] - ranges[:, 0]).sum()), *self.shape[1:]), self.stored)
+        memory, filled = X.view(np.uint8).reshape(-1).data if X.size else memoryview(b""), 0
+        with explained(self.name), self.path.open("rb", buffering=0) as file:
+            for first, last in ranges.tolist():
+                file.seek(self.offset + first * self.stride)
+                end = filled + (last - first) * self.stride
+                while filled < end:
+                    count = file.readinto(memory[filled:end])
+                    if not count:
+                        raise EOFError
+                    filled += count
+        X = native(X)
+        check_finite(X, self.name, place_in(ranges))
+        return Dataset(X, None, self.name)
+
+
+class MappedArray(Source):
+    """The rows of a memory map that a user made, or of an ``.npy`` file in Fortran order."""
+
+    def __init__(self, X: np.ndarray, name: str) -> None:
+        super().__init__(name, X.shape, X.dtype)
+        self.X = X
+
+    def read(self, ranges: np.ndarray) -> Dataset:
+        """Copy every range out of the map."""
+        X = native(np.concatenate([self.X[first:last] for first, last in ranges.tolist()]))
+        check_finite(X, self.name, place_in(ranges))
+        return Dataset(X, None, self.name)
+
+
+def as_source(X: Any) -> Any:
+    """A large memory map as a source; anything else as it is."""
+    if not isinstance(X, np.memmap) or X.nbytes <= IN_MEMORY or not X.ndim:
+        return X
+    whole = isinstance(X.base, mmap.mmap) and X.flags.c_contiguous and X.filename is not None
+    if whole:
+        return ArrayFile(Path(X.filename), "X", X.shape, X.dtype, X.offset)  # pyright: ignore[reportArgumentType]
+    return MappedArray(X, "X")
+
+
+def place_in(ranges: np.ndarray):
+    """Words for the place of a value among the rows of some ranges."""
+    starts = np.cumsum(ranges[:, 1] - ranges[:, 0]) - (ranges[:, 1] - ranges[:, 0])
+
+    def place(row: int, *event: int) -> str:
+        which = np.searchsorted(starts, row, "right") - 1
+        words = f"row {ranges[which, 0] + row - starts[which]}"
+        column = event[0] if len(event) == 1 else event
+        return f"{words}, column {column} (counting from 0)" if event else f"{words} (counting from 0)"
+
+    return place
