@@ -12,9 +12,9 @@ if TYPE_CHECKING:
     from lowerbound.data.schema import ConstantFeatureWarning
     from lowerbound.data.storage import SavedFileError
     from lowerbound.estimators.autoencoder import Autoencoder
-    from lowerbound.estimators.base import CollapsedPosteriorWarning
     from lowerbound.estimators.factorized import Factorized
     from lowerbound.estimators.gaussian import Gaussian
+    from lowerbound.estimators.latent import CollapsedPosteriorWarning
     from lowerbound.estimators.mixture import Mixture
     from lowerbound.estimators.pixel_rnn import PixelRNN
     from lowerbound.estimators.ppca import PPCA, FactorAnalysis
@@ -37,7 +37,7 @@ _HOMES = {
     "PixelRNN": "estimators.pixel_rnn",
     "RBM": "estimators.rbm",
     "AnnealingWarning": "estimators.rbm",
-    "CollapsedPosteriorWarning": "estimators.base",
+    "CollapsedPosteriorWarning": "estimators.latent",
     "load": "estimators.saving",
     "Estimate": "evaluate",
     "bits_per_dim": "evaluate",

@@ -1,7 +1,6 @@
 """What every estimator of p(x) shares: checking, the schema, seeds, sampling, scoring, saving.
 
-``DensityEstimator`` is for all of them; ``GradientEstimator`` adds what the one training loop needs, and
-``LatentEstimator`` what a posterior needs.
+``DensityEstimator`` is for all of them; ``GradientEstimator`` adds what the one training loop needs.
 """
 
 from __future__ import annotations
@@ -9,7 +8,6 @@ from __future__ import annotations
 import copy
 import math
 import sys
-import warnings
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, ClassVar
@@ -29,17 +27,11 @@ from lowerbound.data.stream import streamed
 from lowerbound.distributions import Noise, make_generator
 from lowerbound.estimators.parameters import Parameter
 from lowerbound.estimators.progress import ProgressWatch
-from lowerbound.evaluate import Estimate, accounts, exact_log_prob, mean_over_rows
+from lowerbound.evaluate import Estimate, exact_log_prob, mean_over_rows
 from lowerbound.inference import objectives
 from lowerbound.parallel import current
 from lowerbound.tasks import generate
 from lowerbound.train import Settings, Training, Watch, fit
-
-ROWS_TO_JUDGE_COLLAPSE = 2000
-
-
-class CollapsedPosteriorWarning(UserWarning):
-    """Most latent variables say nothing about the data."""
 
 
 class DensityEstimator(BaseEstimator):
@@ -348,48 +340,6 @@ class GradientEstimator(DensityEstimator):
         """Without the optimizer's state, whose generators can't be copied."""
         state = dict(super().__getstate__())  # type: ignore[call-overload]
         return {**state, "_training_state": None} if "_training_state" in state else state
-
-
-class LatentEstimator(GradientEstimator):
-    """Fits a model with latent variables, and its posterior, by the one training loop."""
-
-    FITTED = (*GradientEstimator.FITTED, "latent_dim_", "n_active_units_")
-
-    objective: str = "elbo"
-    gradient: str = "pathwise"
-    n_samples: int
-    kl_weight: float
-    kl_warmup_steps: int
-    free_bits: float
-
-    posterior_: nn.Module
-    latent_dim_: int
-
-    def _modules(self) -> dict[str, nn.Module]:
-        return {"model": self.model_, "posterior": self.posterior_}
-
-    def _posterior(self, n_rows: int) -> nn.Module:
-        return self.posterior_
-
-    def _objective(self) -> Objective:
-        return objectives.make_objective(
-            self.objective, self.gradient, self.n_samples, self.kl_weight, self.kl_warmup_steps, self.free_bits
-        )
-
-    def _finish(self, training: Training, rows: Rows):
-        super()._finish(training, rows)
-        few = rows.few(ROWS_TO_JUDGE_COLLAPSE)
-        self.n_active_units_ = accounts(self.model_, self.posterior_, few, self._noise("collapse")).active_units
-        one_for_all = getattr(self, "inference", None) == "shared"  # where nothing else is possible
-        if not one_for_all and self.n_active_units_ < max(1, 0.1 * self.latent_dim_):
-            warnings.warn(
-                f"the posterior has collapsed: {self.n_active_units_} of {self.latent_dim_} latent variables are "
-                f"active. Set kl_warmup_steps (a tenth of the steps) or free_bits (0.1), train longer, or ask for "
-                f"fewer latent variables",
-                CollapsedPosteriorWarning,
-                stacklevel=3,
-            )
-        return self
 
 
 def seed_from(random_state) -> int:

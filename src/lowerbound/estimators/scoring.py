@@ -12,7 +12,7 @@ from torch import nn
 from lowerbound.core import Model
 from lowerbound.data.batches import Rows
 from lowerbound.distributions import Noise
-from lowerbound.estimators.base import LatentEstimator
+from lowerbound.estimators.latent import LatentEstimator
 from lowerbound.evaluate import Accounts, Estimate, accounts, importance_weighted, mean_over_rows
 
 
