@@ -19,7 +19,7 @@ class Trajectory(Watch):
     def on_start(self, training, data, validation):
         self.start = weights(training)
 
-    def on_step(self, training, totals, n_rows):
+    def on_step(self, training):
         self.weights.append(weights(training))
 
 

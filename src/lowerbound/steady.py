@@ -86,13 +86,13 @@ class Clipping:
         self.parameters, self.longest = list(parameters), longest
         device = self.parameters[0].device
         self.usual = torch.full((), math.nan, device=device)
-        self.skipped = torch.zeros((), device=device)
+        self.norm = self.skipped = torch.zeros((), device=device)
 
     @torch.no_grad()
     def shorten(self) -> Tensor:
         """Scale the gradients where they lie; 1 if this step must not be taken, else 0 (shape ())."""
         gradients = [p.grad for p in self.parameters if p.grad is not None]
-        norm = nn.utils.get_total_norm(gradients).float()
+        self.norm = norm = nn.utils.get_total_norm(gradients).float()
         usual = torch.where(self.usual.isnan(), norm, self.usual)
         absurd = ~(norm <= ABSURD * usual)
         nn.utils.clip_grads_with_norm_(self.parameters, self.longest, norm)

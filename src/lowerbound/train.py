@@ -15,15 +15,23 @@ from lowerbound.core import Batch, Model, Objective, ObjectiveState
 from lowerbound.data.batches import Rows
 from lowerbound.distributions import Noise, make_generator
 from lowerbound.evaluate import EVALUATION_BATCH, evaluating
+from lowerbound.ledger import Ledger
 from lowerbound.parallel import current
 from lowerbound.steady import Average, Clipping
 
 ROW_RATE = 20.0
 LR_WARMUP = 0.05  # part of the steps in which the learning rate of the cosine schedule rises
+MOST_BROKEN = 10  # steps in a row; after so many without a finite loss and gradient there is no hope
+LOOK_STEPS = 50  # steps between two looks at what makes the device, or other processes, wait
+REMEDIES = {
+    "reconstruction": ", or look for extreme values in the data",
+    "KL term": ", or let its weight rise slowly (kl_warmup_steps)",
+    "gradient": ", or shorten it (max_gradient_norm)",
+}
 
 
 class TrainingError(RuntimeError):
-    """The loss is no longer a number; the message says when, and what to do."""
+    """Steps in a row without a finite loss or gradient; the message says since when, which term, and what to do."""
 
 
 @dataclass(frozen=True)
@@ -61,10 +69,12 @@ class Progress:
     """Where a training run is; everything that isn't a tensor or a generator."""
 
     objective: ObjectiveState = field(default_factory=ObjectiveState)
-    epoch: int = 0
+    epoch: int = 0  # finished
+    n_batches: int = 0  # done of the next one
+    n_rows: int = 0  # in them
     seconds: float = 0.0
     best: float = -math.inf  # highest validation bound so far
-    best_epoch: int = 0
+    best_epoch: int = 0  # whose weights are kept: the one of that bound; without a validation the last
     reference: float = -math.inf  # the bound that the next one has to beat by tol
     stale_epochs: int = 0  # epochs since it was beaten
     stopped: bool = False
@@ -77,15 +87,18 @@ class Watch:
     def on_start(self, training: Training, data: Rows, validation: Rows | None) -> None:
         """Before the first step; ``training`` stands where it was left, if it is continued."""
 
-    def on_step(self, training: Training, totals: Tensor, n_rows: int) -> None:
-        """After a step; ``totals`` are sums over the epoch's ``n_rows`` rows in this process of (log p(x|z), KL)."""
+    def on_step(self, training: Training) -> None:
+        """After a step; reading ``training.ledger`` waits for the device, so it should be done seldom."""
 
     def on_epoch(self, training: Training, record: dict) -> None:
         """After an epoch and its validation."""
 
     def should_stop(self) -> bool:
-        """Asked after every epoch."""
+        """Asked after every epoch and step, and in the validation; of several processes only now and then."""
         return False
+
+    def on_stop(self, training: Training) -> None:
+        """When it is left before its end; ``training`` stands where it can be continued."""
 
 
 class BatchLoss(nn.Module):
@@ -132,7 +145,9 @@ class Training:
         self.average = Average(weights, settings.ema) if settings.ema else None
         longest = settings.max_gradient_norm
         self.clipping = Clipping(weights, longest) if longest is not None else None
+        self.ledger = Ledger(self.processes, device)
         self.order = make_generator(seed, "order")
+        self.epoch_order = self.order.get_state()  # as it was when the epoch began: its order can be drawn again
         self.noise = Noise(make_generator(seed, "noise", device))
         self.progress = Progress()
         self.best_weights: dict[str, Tensor] | None = None
@@ -146,40 +161,83 @@ class Training:
             return self.settings.lr * done / LR_WARMUP
         return self.settings.lr * 0.5 * (1 + math.cos(math.pi * (done - LR_WARMUP) / (1 - LR_WARMUP)))
 
-    def step(self, batch: Batch, lr: float) -> Tensor:
-        """One step of the optimizer down the loss; returns the sums of (log p(x|z), KL) over the rows."""
-        loss, totals = self.loss(batch, self.objective, self.noise, self.progress.objective)
-        loss.backward()
-        if self.clipping is not None:
-            self.optimizers[0][0].found_inf = self.clipping.shorten()  # pyright: ignore[reportAttributeAccessIssue]
+    def step(self, batch: Batch, lr: float) -> None:
+        """One step of the optimizer down the loss; it is skipped where that or its gradient is not finite.
+
+        Nothing waits for the device: where ``found_inf`` is 1, AdamW leaves weights, moments and its count alone.
+        """
+        progress = self.progress
+        loss, totals = self.loss(batch, self.objective, self.noise, progress.objective)
+        loss.backward(1 + 0 * loss.detach())  # of a loss that is not finite no gradient is, in any process
+        skip, broken = self._look_at_gradient()
         for optimizer, factor in self.optimizers:
             optimizer.param_groups[0]["lr"] = lr * factor
-            optimizer.step()
+            optimizer.found_inf = skip.float()  # pyright: ignore[reportAttributeAccessIssue]
+            if isinstance(optimizer, torch.optim.AdamW) or not skip:  # SparseAdam waits for the device anyway
+                optimizer.step()
             optimizer.zero_grad()
         if self.average is not None:
-            self.average.update(self.progress.objective.step)
-        self.progress.objective.step += 1
-        return totals
+            self.average.update(progress.objective.step)
+        progress.objective.step += 1
+        progress.n_batches += 1
+        progress.n_rows += batch.share.n_rows or len(batch.x)
+        n_counted = len(batch.x) if batch.share.counts else 0
+        self.ledger.enter(loss.detach(), totals, n_counted, skip=skip, broken=broken)
+
+    def _look_at_gradient(self) -> tuple[Tensor, Tensor]:
+        """Whether to skip the step, and whether because the gradient is not finite; shortens it where that is asked."""
+        gradients = [p.grad for o, _ in self.optimizers for p in o.param_groups[0]["params"] if p.grad is not None]
+        broken = ~torch.stack([gradient.sum() for gradient in gradients]).sum().isfinite()
+        return (broken, broken) if self.clipping is None else (broken | self.clipping.shorten().bool(), broken)
+
+    def check(self, most: int = MOST_BROKEN) -> None:
+        """Raise ``TrainingError`` if the last ``most`` steps all had no finite loss or gradient."""
+        n = int(self.ledger.skipped[1])
+        if n < most:
+            return
+        progress, step = self.progress, self.progress.objective.step
+        term, value = self.ledger.broken_term()
+        kept = f"the weights of epoch {progress.best_epoch}" if progress.best_epoch else "no weights, no epoch was good"
+        raise TrainingError(
+            f"the {term}{value} is not finite since step {step - n + 1} (now step {step}, epoch {progress.epoch + 1}): "
+            f"lower the learning rate (lr={self.settings.lr:g}){REMEDIES[term]}; kept: {kept}"
+        )
+
+    @property
+    def is_settled(self) -> bool:
+        """Whether the first of several processes could write a checkpoint: it holds what the others have added up."""
+        return self.processes.size == 1 or self.progress.objective.step % LOOK_STEPS == 0 or not self.progress.n_batches
+
+    def close_epoch(self, record: dict) -> None:
+        """Enter the epoch into the history, and stand at the start of the next one."""
+        self.progress.history.append(record)
+        self.progress.epoch, self.progress.n_batches, self.progress.n_rows = self.progress.epoch + 1, 0, 0
+        self.epoch_order = self.order.get_state()
 
     def judge(self, bound: float) -> None:
         """Keep the weights if the validation bound is the best so far, and see whether to stop."""
         progress, settings = self.progress, self.settings
         if bound > progress.best:
-            progress.best, progress.best_epoch = bound, progress.epoch
-            self.best_weights = {name: t.clone() for name, t in self.modules.state_dict().items()}
+            progress.best = bound
+            self.keep()
         if bound > progress.reference + settings.tol or progress.objective.step < self.objective.warmup_steps:
             progress.reference, progress.stale_epochs = bound, 0
         else:
             progress.stale_epochs += 1
         progress.stopped = settings.early_stopping and progress.stale_epochs >= settings.n_iter_no_change
 
+    def keep(self) -> None:
+        """Remember the weights of the epoch that ends."""
+        self.progress.best_epoch = self.progress.epoch + 1
+        self.best_weights = {name: t.clone() for name, t in self.modules.state_dict().items()}
+
     def restore_best(self) -> None:
-        """Put the best validation weights back, if there was a validation."""
+        """Put the weights that were kept back, if there are any."""
         if self.best_weights is not None:
             self.modules.load_state_dict(self.best_weights)
 
-    def _steadying(self) -> list[tuple[str, Average | Clipping]]:
-        parts = (("average", self.average), ("clipping", self.clipping))
+    def _parts(self) -> list[tuple[str, Ledger | Average | Clipping]]:
+        parts = (("ledger", self.ledger), ("average", self.average), ("clipping", self.clipping))
         return [(name, part) for name, part in parts if part is not None]
 
     def state(self) -> tuple[dict[str, Tensor], dict]:
@@ -190,10 +248,10 @@ class Training:
             for i, slots in optimizer.state_dict()["state"].items():
                 tensors |= {f"optimizer.{k}.{i}.{name}": torch.as_tensor(value) for name, value in slots.items()}
         tensors |= {
-            "generator.order": self.order.get_state(),
+            "generator.order": self.epoch_order,
             "generator.noise": self.noise.generator.get_state(),
         }
-        for name, part in self._steadying():
+        for name, part in self._parts():
             tensors |= {f"{name}.{k}": v for k, v in part.state().items()}
         return tensors, {
             "settings": asdict(self.settings),
@@ -212,9 +270,9 @@ class Training:
                 plain = isinstance(optimizer, torch.optim.SparseAdam) and value.ndim == 0  # it counts in a Python int
                 slots.setdefault(int(index), {})[name] = value.item() if plain else value
             optimizer.load_state_dict({**optimizer.state_dict(), "state": slots})
-        self.order.set_state(tensors["generator.order"])
+        self.epoch_order = tensors["generator.order"]
         self.noise.generator.set_state(tensors["generator.noise"])
-        for name, part in self._steadying():
+        for name, part in self._parts():
             part.load_state(_with_prefix(tensors, f"{name}."))
         saved = metadata["progress"]
         self.progress = Progress(**{**saved, "objective": ObjectiveState(**saved["objective"])})
@@ -236,37 +294,53 @@ def _with_prefix(tensors: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:
 
 
 def fit(training: Training, data: Rows, validation: Rows | None = None, watch: Watch | None = None) -> None:
-    """Train until ``max_epochs``, or until the validation bound no longer rises.
+    """Train until ``max_epochs``, until the validation bound no longer rises, or until ``watch`` asks to stop.
 
-    Continues wherever ``training`` stands. The training numbers never depend on the validation: it has a
-    generator of its own, the same for every epoch. Several processes are given the same rows, and take their shares.
+    Continues wherever ``training`` stands, be it within an epoch: the order of the epoch is drawn again, and the
+    batches that are done are left out. The training numbers never depend on the validation: it has a generator of
+    its own, the same for every epoch. Several processes are given the same rows, and take their shares.
     """
     watch = watch or Watch()
-    settings, progress, processes = training.settings, training.progress, training.processes
-    n_steps = settings.max_epochs * math.ceil(len(data) / settings.batch_size)
     _check_same_rows(training, data, validation)
     watch.on_start(training, data, validation)
     if training.average is not None:
         training.average.show(False)
+    try:
+        if not _train(training, data, validation, watch):
+            watch.on_stop(training)
+    finally:
+        if training.average is not None:
+            training.average.show(True)
+
+
+def _train(training: Training, data: Rows, validation: Rows | None, watch: Watch) -> bool:
+    """Epoch after epoch; False if ``watch`` asked to stop."""
+    settings, progress, processes = training.settings, training.progress, training.processes
+    n_steps = settings.max_epochs * math.ceil(len(data) / settings.batch_size)
+    started = time.perf_counter() - progress.seconds
     while progress.epoch < settings.max_epochs and not progress.stopped:
-        started = time.perf_counter()
         training.modules.train()
-        totals, n_rows = torch.zeros(2, device=training.device), 0
-        for batch in data.batches(settings.batch_size, training.noise, training.order, processes=processes):
-            totals += training.step(batch, training.learning_rate(n_steps))
-            n_rows += len(batch.x)
-            watch.on_step(training, totals, n_rows)
-        progress.epoch += 1
-        with nullcontext() if training.average is None else training.average.showing():
-            record = _record(training, processes.sum(totals) / len(data), validation)
-        progress.seconds += time.perf_counter() - started
+        training.order.set_state(training.epoch_order)
+        for batch in data.batches(
+            settings.batch_size, training.noise, training.order, progress.n_batches, processes
+        ):  # fmt: skip
+            training.step(batch, training.learning_rate(n_steps))
+            progress.seconds = time.perf_counter() - started
+            if progress.objective.step % LOOK_STEPS == 0:
+                training.check()
+                training.ledger.settle()
+            watch.on_step(training)
+            if training.is_settled and processes.any(watch.should_stop()):
+                return False
+        record = _finish_epoch(training, validation, watch)
+        if record is None:
+            return False
+        progress.seconds = time.perf_counter() - started
         record["seconds"] = round(progress.seconds, 3)
-        progress.history.append(record)
         watch.on_epoch(training, record)
         if processes.any(watch.should_stop()):
-            break
-    if training.average is not None:
-        training.average.show(True)
+            return False
+    return True
 
 
 def _check_same_rows(training: Training, data: Rows, validation: Rows | None) -> None:
@@ -283,26 +357,33 @@ def _check_same_rows(training: Training, data: Rows, validation: Rows | None) ->
         )
 
 
-def _record(training: Training, means: Tensor, validation: Rows | None) -> dict:
-    """The epoch in numbers (nats a row); judges the weights by the validation bound."""
-    progress = training.progress
-    reconstruction, kl = means.tolist()
-    has_bound = not math.isnan(kl)  # a point and draws of a Markov chain have none
-    if not math.isfinite(reconstruction) or (has_bound and not math.isfinite(kl)):
-        raise TrainingError(
-            f"the loss is not finite in epoch {progress.epoch} (reconstruction {reconstruction:g}, KL {kl:g}): "
-            f"lower the learning rate (lr={training.settings.lr:g}), or look for extreme values in the data"
-        )
-    record: dict[str, float | None] = {"epoch": progress.epoch, "step": progress.objective.step}
-    record["elbo"] = reconstruction - kl if has_bound else None
-    record |= {"reconstruction": reconstruction, "kl": kl if has_bound else None, "validation_elbo": None}
-    if validation is not None:
-        record["validation_elbo"], bound = _validate(training, validation)
-        training.judge(bound)
+def _finish_epoch(training: Training, validation: Rows | None, watch: Watch) -> dict | None:
+    """The epoch in numbers (nats a row), the weights judged by it; None where ``watch`` can't wait for them."""
+    training.check(min(MOST_BROKEN, training.progress.n_batches))
+    bounds = None
+    with nullcontext() if training.average is None else training.average.showing():
+        if validation is not None:
+            bounds = _validate(training, validation, watch)
+            if bounds is None:
+                return None
+            training.judge(bounds[1])
+        elif not training.ledger.skipped[1]:
+            training.keep()
+    reconstruction, kl, n_skipped = training.ledger.close()
+    values = {
+        "elbo": reconstruction - kl,  # a point and draws of a Markov chain have none
+        "reconstruction": reconstruction,
+        "kl": kl,
+        "validation_elbo": bounds[0] if bounds else math.nan,
+    }
+    record: dict[str, Any] = {"epoch": training.progress.epoch + 1, "step": training.progress.objective.step}
+    record |= {name: value if math.isfinite(value) else None for name, value in values.items()}
+    record["n_skipped"] = n_skipped
+    training.close_epoch(record)
     return record
 
 
-def _validate(training: Training, validation: Rows) -> tuple[float | None, float]:
+def _validate(training: Training, validation: Rows, watch: Watch) -> tuple[float, float] | None:
     """Mean over rows of the ELBO, and of the bound that is optimized (its KL weighted as at the end)."""
     noise = Noise(make_generator(training.seed, "validation", training.device))
     finished = ObjectiveState(step=max(training.progress.objective.step, training.objective.warmup_steps))
@@ -313,7 +394,9 @@ def _validate(training: Training, validation: Rows) -> tuple[float | None, float
             draw = training.model.draw(batch, posterior, training.objective, noise)
             elbo = draw.log_px.mean(0) - draw.kl.sum(-1)
             totals += batch.share.sum(torch.stack([elbo, -training.objective.loss(draw, finished)], -1))
+            if training.processes.size == 1 and watch.should_stop():
+                return None
     elbo, bound = (training.processes.sum(totals) / len(validation)).tolist()
     if posterior is not training.posterior:  # the loss is of the training posterior, so the bound of this one judges
         bound = elbo
-    return None if math.isnan(elbo) else elbo, bound
+    return elbo, bound

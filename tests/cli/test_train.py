@@ -10,10 +10,11 @@ import torch
 from tests.cli.conftest import TABLE_OPTIONS, TINY
 
 import lowerbound
-from lowerbound.cli import watch
+from lowerbound import checkpoints
+from lowerbound.checkpoints import Checkpoints
 from lowerbound.cli.watch import RunWatch
 
-KEYS = ["epoch", "step", "elbo", "reconstruction", "kl", "validation_elbo", "seconds"]
+KEYS = ["epoch", "step", "elbo", "reconstruction", "kl", "validation_elbo", "n_skipped", "seconds"]
 
 
 def records(run):
@@ -51,6 +52,24 @@ def after(monkeypatch):
 
         monkeypatch.setattr(RunWatch, "on_epoch", then)
         return lambda: monkeypatch.setattr(RunWatch, "on_epoch", on_epoch)
+
+    return arrange
+
+
+@pytest.fixture
+def at_step(monkeypatch):
+    """Let something happen after a certain step."""
+
+    def arrange(step, happens):
+        on_step = RunWatch.on_step
+
+        def then(self, training):
+            on_step(self, training)
+            if training.progress.objective.step == step:
+                happens()
+
+        monkeypatch.setattr(RunWatch, "on_step", then)
+        return lambda: monkeypatch.setattr(RunWatch, "on_step", on_step)
 
     return arrange
 
@@ -247,6 +266,26 @@ def test_a_loss_that_is_no_number_is_a_sentence(cli, table, tmp_path):
     assert not (tmp_path / "run" / "model").exists()
 
 
+def test_the_last_good_model_is_kept(cli, table, tmp_path, after, monkeypatch):
+    run = tmp_path / "run"
+    draw = lowerbound.models.latent.LatentModel.draw
+
+    def spoil():
+        def spoiled(self, batch, posterior, objective, noise):
+            found = draw(self, batch, posterior, objective, noise)
+            found.log_px = found.log_px * float("nan")
+            return found
+
+        monkeypatch.setattr(lowerbound.models.latent.LatentModel, "draw", spoiled)
+
+    after(2, spoil)
+    result = train(cli, table, run, "-q", exit_code=1)
+    assert "not finite since step 13 " in result.stderr
+    assert "the weights of epoch 2" in result.stderr
+    assert lowerbound.load(run).n_iter_ == 2
+    assert [record["n_skipped"] for record in records(run)] == [0, 0]
+
+
 # stopping and continuing
 
 
@@ -277,16 +316,26 @@ def test_interrupted_after_an_epoch_and_resumed_is_bit_identical(cli, table, tmp
     assert resumed["epoch"] == 2
 
 
-def test_cut_off_between_checkpoints_and_resumed_is_bit_identical(cli, table, tmp_path, whole, after, monkeypatch):
+@pytest.mark.parametrize("step", [5, 6, 9])  # 6 a full epoch
+def test_cut_off_after_a_checkpoint_and_resumed_is_bit_identical(
+    cli, table, tmp_path, whole, after, monkeypatch, step
+):  # fmt: skip
     run = tmp_path / "run"
-    monkeypatch.setattr(watch, "CHECKPOINT_SECONDS", 1000)  # so only the first epoch gets one
+
+    def save_once(self, training):
+        if training.progress.objective.step == step and training.progress.n_batches:
+            self.save(training)
+
     again = after(4, power_cut)
-    with pytest.raises(RuntimeError, match="power cut"):
-        train(cli, table, run)
+    with monkeypatch.context() as patched:
+        patched.setattr(Checkpoints, "save_if_due", save_once)
+        with pytest.raises(RuntimeError, match="power cut"):
+            train(cli, table, run)
     assert len(records(run)) == 4
     assert not (run / "model").exists()
     again()
-    assert "continuing after epoch 1" in train(cli, table, run, "--resume").stderr
+    resumed = train(cli, table, run, "--resume").stderr
+    assert f"continuing after {(step - 1) % 6 + 1} batches of epoch {(step - 1) // 6 + 1}" in resumed
     assert [record["epoch"] for record in records(run)] == [1, 2, 3, 4, 5]
     assert same(run, whole)
 
@@ -321,8 +370,13 @@ def test_resuming_with_other_parameters_or_data_is_refused(cli, table, other_tab
     assert "where latent_dim is 3, not 2" in result.stderr
     result = cli("train", other_table, *TABLE_OPTIONS, "-o", run, "--resume", exit_code=1)
     assert "trained on other data (people.csv of shape (90, 3))" in result.stderr
-    (run / "checkpoint" / "last.safetensors").write_bytes(b"damaged")
+    last = run / "checkpoint" / "last.safetensors"
+    whole = last.read_bytes()
+    last.write_bytes(b"damaged")
     assert "last.safetensors is damaged" in cli("train", "-o", run, "--resume", exit_code=1).stderr
+    last.write_bytes(whole)
+    (run / "checkpoint" / "best-2.safetensors").unlink()
+    assert "best-2.safetensors doesn't exist" in cli("train", "-o", run, "--resume", exit_code=1).stderr
 
 
 def test_a_second_interrupt_ends_at_once(cli, table, tmp_path, after):
@@ -337,7 +391,69 @@ def test_a_second_interrupt_ends_at_once(cli, table, tmp_path, after):
     assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
 
 
-def test_termination_stops_after_the_epoch_too(cli, table, tmp_path, after):
+def test_interrupted_within_an_epoch_and_resumed_is_bit_identical(cli, table, tmp_path, whole, at_step):
+    run = tmp_path / "run"
+    again = at_step(9, interrupt)
+    result = train(cli, table, run, exit_code=130)
+    assert "stopped after 3 batches of epoch 2 of 5; to continue:" in result.stderr
+    assert result.stderr.splitlines()[-1] == f"next: lowerbound train -o {run} --resume"
+    assert len(records(run)) == len(lowerbound.load(run).history_) == 1
+    again()
+    assert "continuing after 3 batches of epoch 2" in cli("train", "-o", run, "--resume").stderr
+    assert same(run, whole)
+
+
+def test_interrupted_in_the_first_epoch_there_is_no_model_yet(cli, table, tmp_path, whole, at_step):
+    run = tmp_path / "run"
+    again = at_step(2, interrupt)
+    train(cli, table, run, "-q", exit_code=130)
+    assert not run.joinpath("model").exists()
+    assert records(run) == []
+    again()
+    cli("train", "-o", run, "--resume", "-q")
+    assert same(run, whole)
+
+
+def test_a_model_of_an_interrupted_run_is_not_taken_for_the_finished_one(
+    cli, table, tmp_path, whole, at_step, monkeypatch
+):
+    run = tmp_path / "run"
+    again = at_step(9, interrupt)
+    train(cli, table, run, "-q", exit_code=130)
+    again()
+    with monkeypatch.context() as patched:
+        patched.setattr(lowerbound.VAE, "save", lambda self, path: power_cut())
+        with pytest.raises(RuntimeError, match="power cut"):
+            cli("train", "-o", run, "--resume", "-q")
+    cli("train", "-o", run, "--resume", "-q")
+    assert same(run, whole)
+
+
+def test_cut_off_before_the_first_checkpoint_the_configuration_is_enough(cli, table, tmp_path, whole, at_step):
+    run = tmp_path / "run"
+    again = at_step(2, power_cut)
+    with pytest.raises(RuntimeError, match="power cut"):
+        train(cli, table, run)
+    assert not (run / "checkpoint").exists()
+    again()
+    cli("train", "-o", run, "--resume", "-q")
+    assert same(run, whole)
+
+
+def test_what_was_half_written_is_swept_away(cli, table, tmp_path, whole, after):
+    run = tmp_path / "run"
+    again = after(2, interrupt)
+    train(cli, table, run, "-q", exit_code=130)
+    again()
+    left = [".history.jsonl.abcd_123.jsonl", "checkpoint/.last.safetensors.abcd_123.safetensors"]
+    for name in left:
+        (run / name).write_bytes(b"half")
+    cli("train", "-o", run, "--resume", "-q")
+    assert not any((run / name).exists() for name in left)
+    assert same(run, whole)
+
+
+def test_termination_stops_after_the_step_too(cli, table, tmp_path, after):
     after(2, lambda: os.kill(os.getpid(), signal.SIGTERM))
     train(cli, table, tmp_path / "run", "-q", exit_code=130)
     assert len(lowerbound.load(tmp_path / "run").history_) == 2
@@ -349,14 +465,24 @@ def test_interrupted_in_the_last_epoch_is_finished(cli, table, tmp_path, after, 
     assert same(tmp_path / "run", whole)
 
 
-def test_short_epochs_share_a_checkpoint(cli, table, tmp_path, monkeypatch):
-    written = []
-    save = watch.save_tensors
-    monkeypatch.setattr(watch, "save_tensors", lambda path, *state: written.append(path) or save(path, *state))
-    monkeypatch.setattr(watch, "CHECKPOINT_SECONDS", 1000)
-    train(cli, table, tmp_path / "run", "-q")
-    assert len(written) == 2  # the first and the last epoch
-    assert set(written) == {tmp_path / "run" / "checkpoint" / "last.safetensors"}
+@pytest.mark.parametrize(("seconds", "written_at"), [(1000, [30]), (0, [*range(1, 31), *range(6, 31, 6)])])
+def test_checkpoints_are_as_far_apart_as_asked_for(cli, table, tmp_path, monkeypatch, seconds, written_at):
+    steps = []
+    save = checkpoints.save_tensors
+
+    def spy(path, tensors, metadata):
+        if path.name == "last.safetensors":
+            steps.append(metadata["progress"]["objective"]["step"])
+        save(path, tensors, metadata)
+
+    monkeypatch.setattr(checkpoints, "save_tensors", spy)
+    monkeypatch.setattr(checkpoints, "PART", float("inf"))
+    train(cli, table, tmp_path / "run", "-q", "--checkpoint-seconds", seconds)
+    assert steps == sorted(written_at)
+    names = {path.name for path in (tmp_path / "run" / "checkpoint").iterdir()}
+    best = lowerbound.load(tmp_path / "run").history_
+    best = max(best, key=lambda record: record["validation_elbo"])["epoch"]
+    assert names == {"last.safetensors", f"best-{best}.safetensors"}
 
 
 def test_force_and_resume_exclude_each_other(cli, table, tmp_path):

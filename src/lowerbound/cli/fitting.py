@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import replace
@@ -25,8 +26,9 @@ from lowerbound.train import Training, TrainingError, Watch
 
 
 def fit_run(
-    run: Run, config: Config, arguments: Sequence[str], console: Console, *, resume: bool, verbose: bool
-) -> None:
+    run: Run, config: Config, arguments: Sequence[str], console: Console, *, resume: bool, verbose: bool,
+    checkpoint_seconds: float,
+) -> None:  # fmt: skip
     """Train, fill the folder, and say how it went.
 
     Parameters
@@ -40,13 +42,15 @@ def fit_run(
         Continue from the checkpoint, which is there.
     verbose : bool
         Show the networks and every parameter.
+    checkpoint_seconds : float
+        Between two checkpoints, at least.
     """
-    state = run.load_checkpoint() if resume else None
-    if state is not None and run.has_model and _is_over(state[1]):
-        console.say(
-            f"{run.folder} is finished, after epoch {state[1]['progress']['epoch']}: there is nothing to resume"
-        )
-        return suggest_samples(console, run, lowerbound.load(run.folder))
+    checkpoints = run.checkpoints(checkpoint_seconds)
+    state = checkpoints.load() if resume else None
+    finished = None if state is None else _finished(state[1], run)
+    if finished is not None:
+        console.say(f"{run.folder} is finished, after epoch {finished.n_iter_}: there is nothing to resume")
+        return suggest_samples(console, run, finished)
     config = _pinned(config)
     dataset = config.data.read()
     data = fingerprint(dataset)
@@ -60,20 +64,21 @@ def fit_run(
         if state is None:
             run.begin(config.to_toml(choices), record)
         else:
-            run.begin_again(training.progress.epoch, record, training.progress.history)
-            console.say(f"continuing after epoch {training.progress.epoch}")
+            progress = training.progress
+            run.begin_again(progress.epoch, progress.objective.step, record, progress.history)
+            console.say(f"continuing after {_place(training)}")
         console.say(f"{_split(rows, held_out)}\n{listing(choices)}")
         if verbose:
             console.say(f"{config.to_toml({})}\n{training.modules}")
 
-    watch = RunWatch(run, begin, console)
+    watch = RunWatch(run, checkpoints, begin, console)
     _fit(vae, dataset, watch, state)
-    vae.save(run.model)
-    report(watch, vae)
+    if watch.training.progress.epoch:
+        vae.save(run.model)
+        report(watch, vae)
     if watch.asked_to_stop and not watch.is_done:
-        progress = watch.training.progress
-        console.say(f"stopped after epoch {progress.epoch} of {watch.training.settings.max_epochs}; to continue:")
-        console.suggest("train", "-o", run.folder, "--resume")
+        console.say(f"stopped after {_place(watch.training)} of {watch.training.settings.max_epochs}; to continue:")
+        suggest_resuming(console, run)
         click.get_current_context().exit(INTERRUPTED)
     suggest_samples(console, run, vae)
 
@@ -83,11 +88,12 @@ def _fit(vae: VAE, dataset: Dataset, watch: RunWatch, state: tuple[dict[str, Ten
         with watch.listening():
             vae.fit(dataset.X, watch=watch, resume=state)
     except TrainingError as error:
+        if watch.training.progress.best_epoch:
+            vae.save(watch.run.model)
         raise Failure(str(error)) from error
-    except KeyboardInterrupt:
-        if watch.saved_epoch:
-            watch.console.say(f"interrupted; the checkpoint is of epoch {watch.saved_epoch}")
-            watch.console.suggest("train", "-o", watch.run.folder, "--resume")
+    except (KeyboardInterrupt, OSError):
+        if watch.checkpoints.saved:
+            suggest_resuming(watch.console, watch.run)
         raise
 
 
@@ -103,10 +109,20 @@ def _make(config: Config) -> VAE:
     return getattr(lowerbound, MODELS[config.model])(**config.parameters)
 
 
-def _is_over(checkpoint: dict[str, Any]) -> bool:
-    """No epoch is left to train after it."""
+def _finished(checkpoint: dict[str, Any], run: Run) -> VAE | None:
+    """The model of a run in which no epoch is left to train; one saved before the last epoch isn't meant."""
     progress = checkpoint["progress"]
-    return progress["stopped"] or progress["epoch"] >= checkpoint["settings"]["max_epochs"]
+    is_over = progress["stopped"] or progress["epoch"] >= checkpoint["settings"]["max_epochs"]
+    model = lowerbound.load(run.folder) if is_over and run.has_model else None
+    return model if model is not None and model.n_iter_ == progress["epoch"] else None
+
+
+def _place(training: Training) -> str:
+    """How far training is."""
+    progress = training.progress
+    if not progress.n_batches:
+        return f"epoch {progress.epoch}"
+    return f"{progress.n_batches:,} batches of epoch {progress.epoch + 1}"
 
 
 def _check_same(data: dict[str, Any], run: Run) -> None:
@@ -145,14 +161,19 @@ def _split(rows: Rows, held_out: Rows | None) -> str:
 def report(watch: RunWatch, vae: VAE) -> None:
     """What came of it: the held-out bound, active units, where the model lies."""
     console, progress = watch.console, watch.training.progress
-    if progress.best_epoch:
+    if math.isfinite(progress.best):
         best = progress.history[progress.best_epoch - 1]["validation_elbo"]
         ended = f"{progress.epoch}{', then stopped early' if progress.stopped else ''}"
         console.say(f"held-out ELBO {nats(best)} nats a row in epoch {progress.best_epoch}, the best of {ended}")
     else:
-        last = nats(progress.history[-1]["elbo"])
+        last = nats(progress.history[progress.best_epoch - 1]["elbo"])
         console.say(f"ELBO {last} nats a row in epoch {progress.epoch}, on the training rows: none were held out")
     console.say(f"{vae.n_active_units_} of {vae.latent_dim_} latent variables are active; saved {watch.run.model}")
+
+
+def suggest_resuming(console: Console, run: Run) -> None:
+    """How to continue."""
+    console.suggest("train", "-o", run.folder, "--resume")
 
 
 def suggest_samples(console: Console, run: Run, vae: VAE) -> None:
@@ -172,10 +193,10 @@ class OneBatch(Watch):
         """Remember the rows."""
         self.training, self.rows, self.held_out = training, data, validation
 
-    def on_step(self, training: Training, totals: Tensor, n_rows: int) -> None:
+    def on_step(self, training: Training) -> None:
         """Stop after the first."""
-        self.n_rows = n_rows
-        self.reconstruction, self.kl = (totals / n_rows).tolist()
+        self.n_rows = training.progress.n_rows
+        self.reconstruction, self.kl = training.ledger.means()
         raise _Enough
 
 

@@ -3,7 +3,7 @@
 config.toml        what was asked for, and what "auto" chose
 environment.json   versions, seed, command line, and what the data were
 history.jsonl      one record an epoch
-checkpoint/        where training stands
+checkpoint/        where training stands, and the best weights
 model/             the fitted model, for ``lowerbound.load``
 """
 
@@ -22,8 +22,7 @@ from lowerbound import __version__
 from lowerbound.cli.output import Failure, command_line
 
 if TYPE_CHECKING:
-    from torch import Tensor
-
+    from lowerbound.checkpoints import Checkpoints
     from lowerbound.data.readers import Dataset
 
 REPORTED = ("torch", "numpy", "scikit-learn")
@@ -51,10 +50,16 @@ class Run:
         """One line of JSON an epoch."""
         return self.folder / "history.jsonl"
 
+    def checkpoints(self, *seconds: float) -> Checkpoints:
+        """Where training stands; written at most so often."""
+        from lowerbound.checkpoints import Checkpoints
+
+        return Checkpoints(self.folder / "checkpoint", *seconds)
+
     @property
-    def checkpoint(self) -> Path:
-        """Where training stands."""
-        return self.folder / "checkpoint" / "last.safetensors"
+    def has_checkpoint(self) -> bool:
+        """Training can be continued."""
+        return self.checkpoints().last.exists()
 
     @property
     def model(self) -> Path:
@@ -76,21 +81,26 @@ class Run:
 
     def begin(self, config: str, environment: dict[str, Any]) -> None:
         """Write what is known before training; take an older run's files away."""
-        from lowerbound.data.storage import write_text
+        from lowerbound.data.storage import remove_temporaries, write_text
 
-        self.checkpoint.parent.mkdir(parents=True, exist_ok=True)
-        for old in (self.checkpoint, self.model / "model.json", *self.model.glob("weights-*.safetensors")):
+        self.folder.mkdir(parents=True, exist_ok=True)
+        self.checkpoints().clear()
+        for old in (self.model / "model.json", *self.model.glob("weights-*.safetensors")):
             old.unlink(missing_ok=True)
+        for folder in (self.folder, self.model):
+            remove_temporaries(folder)
         write_text(self.config, config)
         write_text(self.environment, _indented(environment))
         self.write_history([])
 
-    def begin_again(self, epoch: int, environment: dict[str, Any], history: list[dict]) -> None:
+    def begin_again(self, epoch: int, step: int, environment: dict[str, Any], history: list[dict]) -> None:
         """Note that the run is resumed; what was written after the checkpoint is taken back."""
-        from lowerbound.data.storage import write_text
+        from lowerbound.data.storage import remove_temporaries, write_text
 
+        for folder in (self.folder, self.model):
+            remove_temporaries(folder)
         record = self.read_environment()
-        resumed = {"epoch": epoch, **{k: v for k, v in environment.items() if k not in ("seed", "data")}}
+        resumed = {"epoch": epoch, "step": step, **{k: v for k, v in environment.items() if k not in ("seed", "data")}}
         record["resumed"] = [*record.get("resumed", []), resumed]
         write_text(self.environment, _indented(record))
         self.write_history(history)
@@ -115,12 +125,6 @@ class Run:
 
         with errors_about(self.history), self.history.open("a", encoding="utf-8") as file:
             file.write(json.dumps(record) + "\n")
-
-    def load_checkpoint(self) -> tuple[dict[str, Tensor], dict] | None:
-        """Where training stood, if it was written down."""
-        from lowerbound.data.storage import load_tensors
-
-        return load_tensors(self.checkpoint) if self.checkpoint.exists() else None
 
 
 def _indented(record: dict[str, Any]) -> str:

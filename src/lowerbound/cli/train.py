@@ -36,6 +36,10 @@ FREE_ON_RESUME = ("device",)  # what may change when a run is continued
 )
 @data_options
 @click.option("--resume", is_flag=True, help="Continue from the last checkpoint of RUN, if there is one.")
+@click.option(
+    "--checkpoint-seconds", type=click.FloatRange(0), default=5.0, show_default=True, metavar="SECONDS",
+    help="Shortest time between checkpoints: the work that a killed process may lose.",
+)  # fmt: skip
 @force_option
 @click.option("--dry-run", is_flag=True, help="Show what would be trained, and one batch; write nothing.")
 @click.option("-v", "--verbose", is_flag=True, help="Show the networks and every parameter.")
@@ -44,12 +48,13 @@ FREE_ON_RESUME = ("device",)  # what may change when a run is continued
 @click.pass_context
 def train(
     context: click.Context, output: Path | None, model: str | None, file: Path | None, assignments: tuple[str, ...],
-    resume: bool, force: bool, dry_run: bool, verbose: bool, console: Console, **others: Any,
+    resume: bool, checkpoint_seconds: float, force: bool, dry_run: bool, verbose: bool, console: Console,
+    **others: Any,
 ) -> None:  # fmt: skip
     """Fit a model to DATA: a file, a folder of images, or the built-in "digits".
 
-    A parameter's flag counts before -s, that before the file of -c. The first Ctrl-C stops after the epoch and
-    saves; --resume continues.
+    A parameter's flag counts before -s, that before the file of -c. Ctrl-C saves within the epoch and
+    stops; --resume continues, bit by bit as if nothing had been.
 
     \b
       lowerbound train digits -o runs/digits
@@ -73,15 +78,16 @@ def train(
     if resume and force:
         raise click.UsageError("--resume continues a run and --force writes over it: give one of them")
     run = Run(output)
-    if resume and run.checkpoint.exists():
-        config = continued(asked(file or run.config), run)
+    own = run.config if resume and run.config.exists() else None
+    if resume and run.has_checkpoint:
+        config = continued(asked(file or own), run)
     else:
-        config = asked(file)
+        config = asked(file or own)
         run.check_free(force or (resume and not run.has_model))
         resume = False
     from lowerbound.cli.fitting import fit_run
 
-    fit_run(run, config, arguments, console, resume=resume, verbose=verbose)
+    fit_run(run, config, arguments, console, resume=resume, verbose=verbose, checkpoint_seconds=checkpoint_seconds)
 
 
 def continued(asked: Config, run: Run) -> Config:

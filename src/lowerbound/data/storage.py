@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import re
 import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -15,6 +16,7 @@ import safetensors.torch
 from torch import Tensor
 
 FORMAT_VERSION = 1
+TEMPORARY = re.compile(r"\..+(\.\w+)\.[a-z0-9_]{8}\1")  # .name.suffix.????????.suffix
 
 
 class SavedFileError(ValueError):
@@ -39,6 +41,13 @@ def write_atomically(path: Path, write: Callable[[Path], object]) -> None:
             _flush_to_disk(path.parent)
         finally:
             temporary.unlink(missing_ok=True)
+
+
+def remove_temporaries(folder: Path) -> None:
+    """Take away what a process left that was killed while it wrote; nobody else may be writing there."""
+    for path in Path(folder).glob(".*"):
+        if TEMPORARY.fullmatch(path.name):
+            path.unlink(missing_ok=True)
 
 
 @contextmanager

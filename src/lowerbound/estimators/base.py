@@ -31,7 +31,7 @@ from lowerbound.evaluate import Estimate, exact_log_prob, mean_over_rows
 from lowerbound.inference import objectives
 from lowerbound.parallel import current
 from lowerbound.tasks import generate
-from lowerbound.train import Settings, Training, Watch, fit
+from lowerbound.train import Settings, Training, TrainingError, Watch, fit
 
 
 class DensityEstimator(BaseEstimator):
@@ -246,7 +246,7 @@ class GradientEstimator(DensityEstimator):
             If a parameter is out of range, or doesn't fit the data; ``LikelihoodError`` if the likelihood can't
             describe them.
         TrainingError
-            If the loss stops being a number.
+            If too many steps in a row have no finite loss or gradient; the last good weights are kept.
         """
         X = self._start(X, keep_weights=self.warm_start)
         training_rows, validation_rows = self._split(X)
@@ -261,12 +261,20 @@ class GradientEstimator(DensityEstimator):
         bar = ProgressWatch() if self.verbose and not watch and current().is_first else None
         try:
             fit(training, training_rows, validation_rows, watch or bar)
+        except TrainingError:
+            if training.progress.best_epoch:
+                self._end(training, training_rows)
+            raise
         finally:
             if bar is not None:
                 bar.close()
+        return self._end(training, training_rows)
+
+    def _end(self, training: Training, rows: Rows):
+        """With the weights that were kept."""
         training.restore_best()
         self._training_state = None
-        return self._finish(training, training_rows)
+        return self._finish(training, rows)
 
     def partial_fit(self, X, y=None):
         """One pass over ``X``, at a constant learning rate and with nothing held out.

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 import time
-from typing import Any
 
 from lowerbound.train import Training, Watch
 
@@ -45,9 +44,9 @@ class Stopwatch(Watch):
         self.seconds, self.n_steps, self.n_first = seconds, 0, 0
         self.seconds_per_row = math.nan
 
-    def on_step(self, training: Training, totals: Any, n_rows: int) -> None:
+    def on_step(self, training: Training) -> None:
         """Rows since the first step, by the time since then; one step has to do where it takes all the time."""
-        now = time.perf_counter()
+        now, n_rows = time.perf_counter(), training.progress.n_rows
         if self.n_steps == 0:
             self.begun, self.n_first = now, n_rows
         elif n_rows > self.n_first:

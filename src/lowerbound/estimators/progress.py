@@ -7,7 +7,6 @@ import os
 import sys
 import time
 
-from torch import Tensor
 from tqdm import tqdm
 
 from lowerbound.data.batches import Rows
@@ -36,16 +35,16 @@ class ProgressWatch(Watch):
                 bar_format=BAR, ncols=_columns(), leave=False, desc=self._epoch(training.progress.epoch + 1),
             )  # fmt: skip
 
-    def on_step(self, training: Training, totals: Tensor, n_rows: int) -> None:
+    def on_step(self, training: Training) -> None:
         """Move the bar, a few times a second."""
         if self.bar is None or time.monotonic() - self.shown_at < REFRESH_SECONDS:
             return
         self.shown_at = time.monotonic()
-        reconstruction, kl = (totals / n_rows).tolist()
+        reconstruction, kl = training.ledger.means()
         self.bar.set_description_str(self._epoch(training.progress.epoch + 1), refresh=False)
         self.bar.ncols = _columns()
         self.bar.postfix = _sum(reconstruction, kl) + (self.held_out if self.bar.ncols >= WIDE else "")
-        self._move_to(training.progress.epoch * self.n_rows + min(self.n_rows, n_rows * training.processes.size))
+        self._move_to(training.progress.epoch * self.n_rows + training.progress.n_rows)
 
     def on_epoch(self, training: Training, record: dict) -> None:
         """One line, where there is no bar."""

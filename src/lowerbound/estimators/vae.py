@@ -131,7 +131,8 @@ class VAE(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Scoring):
     schema_ : Schema
         What the rows are; ``schema_.likelihood`` is the one in use.
     history_ : list of dict
-        One record an epoch: ``epoch, step, elbo, reconstruction, kl, validation_elbo, seconds``; nats a row.
+        One record an epoch: ``epoch, step, elbo, reconstruction, kl, validation_elbo, n_skipped, seconds``; nats
+        a row. ``n_skipped`` counts steps without a finite loss or gradient, which are skipped.
     n_active_units_ : int
         Latent variables whose posterior mean varies over the data (variance > 0.01).
     acceptance_ : float

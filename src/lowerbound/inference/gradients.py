@@ -109,7 +109,8 @@ def running_mean(of: Callable[[Tensor], Tensor]) -> Baseline:
 
     def baseline(signal: Tensor, state: ObjectiveState, share: Share = WHOLE) -> float:
         before, now = state.baseline, share.mean(of(signal)).item()
-        state.baseline = now if before is None else DECAY * before + (1 - DECAY) * now
+        if math.isfinite(now):  # else the step is skipped
+            state.baseline = now if before is None else DECAY * before + (1 - DECAY) * now
         return 0.0 if before is None else before
 
     return baseline

@@ -1,0 +1,97 @@
+"""Where training stands, on disk: the last state and the best weights, each written whole or not at all.
+
+last.safetensors            everything that is needed to continue, from any step
+best-<epoch>.safetensors    the weights that were kept; ``last`` names the epoch
+
+The best weights are written before the state that names them and removed after another one does, so that a process
+may be killed at any moment.
+"""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+
+from torch import Tensor
+
+from lowerbound.data.storage import load_tensors, remove_temporaries, save_tensors
+from lowerbound.train import Training
+
+SECONDS = 5.0  # of work that a killed process may lose
+PART = 0.02  # of the time, at most, goes into writing
+BEST = "best."
+
+
+class Checkpoints:
+    """A folder of checkpoints of one run.
+
+    Parameters
+    ----------
+    folder : Path
+    seconds : float
+        The shortest time between two checkpoints that nobody asked for.
+    """
+
+    def __init__(self, folder: Path, seconds: float = SECONDS) -> None:
+        self.folder, self.seconds = Path(folder), seconds
+        self.due_at = time.monotonic() + seconds
+        self.saved: tuple[int, int] | None = None  # epochs, and batches of the next one
+        self.saved_best = 0  # the epoch whose weights are there
+
+    @property
+    def last(self) -> Path:
+        """The state."""
+        return self.folder / "last.safetensors"
+
+    def best(self, epoch: int) -> Path:
+        """The weights of an epoch."""
+        return self.folder / f"best-{epoch}.safetensors"
+
+    def save_if_due(self, training: Training) -> None:
+        """Save, unless the last checkpoint is young."""
+        if time.monotonic() >= self.due_at and training.is_settled:
+            self.save(training)
+
+    def save(self, training: Training) -> None:
+        """Write where ``training`` stands, unless that is written."""
+        progress = training.progress
+        if self.saved == (progress.epoch, progress.n_batches):
+            return
+        started = time.monotonic()
+        self.folder.mkdir(parents=True, exist_ok=True)
+        tensors, metadata = training.state()
+        best = {name: tensors.pop(name) for name in list(tensors) if name.startswith(BEST)}
+        named = self.best(progress.best_epoch)
+        if progress.best_epoch != self.saved_best:
+            save_tensors(named, best, {"epoch": progress.best_epoch, "validation_bound": progress.best})
+        save_tensors(self.last, tensors, metadata)
+        for other in self.folder.glob("best-*.safetensors"):
+            if other != named:
+                other.unlink(missing_ok=True)
+        self.saved, self.saved_best = (progress.epoch, progress.n_batches), progress.best_epoch
+        finished = time.monotonic()
+        self.due_at = finished + max(self.seconds, (finished - started) / PART)
+
+    def load(self) -> tuple[dict[str, Tensor], dict] | None:
+        """What ``Training.load_state`` takes; None if nothing was saved.
+
+        Raises
+        ------
+        SavedFileError
+            If a file is damaged, or the best weights are missing.
+        """
+        remove_temporaries(self.folder)
+        if not self.last.exists():
+            return None
+        tensors, metadata = load_tensors(self.last)
+        progress = metadata["progress"]
+        if progress["best_epoch"]:
+            tensors |= load_tensors(self.best(progress["best_epoch"]))[0]
+        self.saved, self.saved_best = (progress["epoch"], progress["n_batches"]), progress["best_epoch"]
+        return tensors, metadata
+
+    def clear(self) -> None:
+        """Take an older run's files away: the state first, for the others mean nothing without it."""
+        self.last.unlink(missing_ok=True)
+        for old in self.folder.glob("best-*.safetensors"):
+            old.unlink(missing_ok=True)
