@@ -369,13 +369,9 @@ def _finish_epoch(training: Training, validation: Rows | None, watch: Watch) -> 
             training.judge(bounds[1])
         elif not training.ledger.skipped[1]:
             training.keep()
-    reconstruction, kl, n_skipped = training.ledger.close()
-    values = {
-        "elbo": reconstruction - kl,  # a point and draws of a Markov chain have none
-        "reconstruction": reconstruction,
-        "kl": kl,
-        "validation_elbo": bounds[0] if bounds else math.nan,
-    }
+    reconstruction, kl, n_skipped = training.ledger.close()  # a point and draws of a Markov chain have no KL, no bound
+    values = {"elbo": reconstruction - kl, "reconstruction": reconstruction, "kl": kl}
+    values["validation_elbo"] = bounds[0] if bounds else math.nan
     record: dict[str, Any] = {"epoch": training.progress.epoch + 1, "step": training.progress.objective.step}
     record |= {name: value if math.isfinite(value) else None for name, value in values.items()}
     record["n_skipped"] = n_skipped
