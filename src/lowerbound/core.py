@@ -9,12 +9,12 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import Literal, Protocol
+from typing import Any, Literal, Protocol
 
 import torch
 from torch import Tensor, nn
 
-from lowerbound.distributions import Likelihood, Noise, StandardNormal, event_sum
+from lowerbound.distributions import Likelihood, Noise, event_sum
 from lowerbound.parallel import WHOLE, Share
 
 
@@ -53,17 +53,21 @@ class Batch:
 
 
 class Prior(Protocol):
-    """p(z): ``log_prob(z)`` is ``(S, B)``, ``rsample(shape, noise)`` is ``(*shape, D)``."""
+    """p(z): ``log_prob(z)`` is ``(S, B)``, ``rsample(shape, noise)`` is ``(*shape, D)``.
+
+    ``kl_from(q)`` is KL(q ‖ p) in groups, ``(B, G)``, or None where it has no closed form.
+    """
 
     def log_prob(self, z: Tensor) -> Tensor: ...  # noqa: D102
     def rsample(self, shape: Sequence[int], noise: Noise) -> Tensor: ...  # noqa: D102
+    def kl_from(self, q: Any, /) -> Tensor | None: ...  # noqa: D102
 
 
 class LatentDistribution(Protocol):
     """q(z|x) for the rows of a batch; ``kl_to_standard_normal`` is closed-form, ``(B, G)``, G groups."""
 
-    mean: Tensor
-
+    @property
+    def mean(self) -> Tensor: ...  # noqa: D102
     @property
     def scale(self) -> Tensor: ...  # noqa: D102
     @property
@@ -110,10 +114,9 @@ class Draw:
 
     @cached_property
     def kl(self) -> Tensor:
-        """KL(q(z|x) ‖ p(z)) in groups, shape (B, G); estimated from the draws, in one group, if p(z) is learned."""
-        if isinstance(self.prior, (StandardNormal, NoLatents)):
-            return self.posterior.kl_to_standard_normal()
-        return (self.log_qz - self.log_pz).mean(0).unsqueeze(-1)
+        """KL(q(z|x) ‖ p(z)) in groups, shape (B, G); the mean over the draws, in one group, without a closed form."""
+        closed_form = self.prior.kl_from(self.posterior)
+        return (self.log_qz - self.log_pz).mean(0).unsqueeze(-1) if closed_form is None else closed_form
 
     @property
     def log_w(self) -> Tensor:
@@ -175,7 +178,11 @@ class Model(nn.Module):
 
     def log_px(self, batch: Batch, z: Tensor) -> Tensor:
         """log p(x|z) of the observed entries, in nats and the user's units, shape (S, B)."""
-        log_px = event_sum(self.likelihood(z).log_prob(batch.x), batch.mask, batch.complete)
+        return self.log_px_under(batch, self.likelihood(z))
+
+    def log_px_under(self, batch: Batch, p: Likelihood) -> Tensor:
+        """log p(x) of the observed entries under p = p(x|z), in nats and the user's units, shape (S, B)."""
+        log_px = event_sum(p.log_prob(batch.x), batch.mask, batch.complete)
         if self.log_unit is None:
             return log_px
         # |dx̃/dx| = 1/unit for every observed entry
@@ -215,6 +222,10 @@ class NoLatents:
         return self.mean.expand(*shape, *self.mean.shape)
 
     def kl_to_standard_normal(self) -> Tensor:
+        """No groups, shape (B, 0)."""
+        return self.mean
+
+    def kl_from(self, q: NoLatents) -> Tensor:
         """No groups, shape (B, 0)."""
         return self.mean
 

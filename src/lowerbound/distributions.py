@@ -12,7 +12,7 @@ import math
 import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 import torch
@@ -233,6 +233,10 @@ class StandardNormal:
     def rsample(self, shape: Sequence[int], noise: Noise) -> Tensor:
         """Draws of shape ``(*shape, D)``."""
         return noise.normal((*shape, self.latent_dim), self.like)
+
+    def kl_from(self, q: Any) -> Tensor:
+        """KL(q ‖ N(0, I)) in q's groups, shape (B, G)."""
+        return q.kl_to_standard_normal()
 
 
 @dataclass

@@ -51,20 +51,30 @@ def assemble(
     ValueError
         If a parameter doesn't fit the data, or a module of the user's returns the wrong shape.
     """
-    views: dict[str, nn.Module] = {"categorical": OneHot(schema.n_levels), "discretized_logistic": Center()}
-    inputs = views.get(schema.likelihood, nn.Identity())
+    inputs = choose_inputs(schema)
     posterior_head = GaussianHead(latent_dim, parameters["covariance"])
-    likelihood_head = _likelihood_head(schema, parameters)
+    likelihood_head = choose_likelihood_head(schema, parameters)
     seen = inputs(torch.zeros(2, *schema.event_shape))
     encoder, decoder = _networks(schema, parameters, seen, posterior_head, likelihood_head, generator)
     _start_at_unit_scale(encoder, latent_dim)
     bias: Tensor = decoder.bias  # type: ignore[assignment]
     with torch.no_grad():
         bias.copy_(schema.output_bias(likelihood_head.n_parameters))
-    log_unit = torch.from_numpy(np.log(schema.unit)).float() if schema.likelihood == "gaussian" else None
     own_encoder = Encoder(inputs, encoder, posterior_head)
     prior = _prior(schema, parameters, latent_dim, own_encoder, generator)
-    return LatentModel(Decoder(decoder, likelihood_head), latent_dim, log_unit, prior), Amortized(own_encoder)
+    model = LatentModel(Decoder(decoder, likelihood_head), latent_dim, log_unit_of(schema), prior)
+    return model, Amortized(own_encoder)
+
+
+def choose_inputs(schema: Schema) -> nn.Module:
+    """What a network sees of x."""
+    views: dict[str, nn.Module] = {"categorical": OneHot(schema.n_levels), "discretized_logistic": Center()}
+    return views.get(schema.likelihood, nn.Identity())
+
+
+def log_unit_of(schema: Schema) -> Tensor | None:
+    """log of the user's units in one unit of x, shape (*event); None where x is discrete."""
+    return torch.from_numpy(np.log(schema.unit)).float() if schema.likelihood == "gaussian" else None
 
 
 def _prior(
@@ -159,7 +169,8 @@ def _start_at_unit_scale(encoder: nn.Module, latent_dim: int) -> None:
         last.weight[latent_dim:] = 0
 
 
-def _likelihood_head(schema: Schema, parameters: dict) -> LikelihoodHead:
+def choose_likelihood_head(schema: Schema, parameters: dict) -> LikelihoodHead:
+    """What the decoder's numbers for an entry mean."""
     scale = parameters["scale"]
     if schema.likelihood in ("bernoulli", "categorical"):
         if scale != "auto":

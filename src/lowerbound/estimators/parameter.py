@@ -27,6 +27,8 @@ class Parameter:
         Where the numbers must lie, ends included (``low`` excluded if ``open_low``).
     many : bool
         It is a tuple of numbers.
+    or_many : bool
+        It may be a tuple of numbers too.
     any_word : bool
         Any other word is allowed too.
     """
@@ -40,6 +42,7 @@ class Parameter:
     high: float = math.inf
     open_low: bool = False
     many: bool = False
+    or_many: bool = False
     any_word: bool = False
 
     def expected(self) -> str:
@@ -49,7 +52,7 @@ class Parameter:
             kind = "a whole number" if self.number is int else "a number"
             bound = f" {'>' if self.open_low else '≥'} {self.low:g}" if self.low > -math.inf else ""
             bound += f" and ≤ {self.high:g}" if self.high < math.inf else ""
-            words.append(("a tuple, each " if self.many else "") + kind + bound)
+            words.append(("a tuple, each " if self.many else "") + kind + bound + (" or several" * self.or_many))
         if self.any_word:
             words.append("a word")
         return " or ".join(words)
@@ -66,7 +69,7 @@ class Parameter:
             return True
         if self.any_word and isinstance(value, str):
             return True
-        if self.many:
+        if self.many or (self.or_many and isinstance(value, (tuple, list))):
             return isinstance(value, (tuple, list)) and all(self._is_number(v) for v in value)
         return self._is_number(value)
 
@@ -88,7 +91,7 @@ class Parameter:
             if word.lower() == str(choice).lower():
                 return choice
         try:
-            if self.many:
+            if self.many or (self.or_many and "," in word):
                 parts = word.strip("()[] ").removesuffix(",").split(",") if word.strip("()[] ") else []
                 value = tuple(self.number(part) for part in parts)  # type: ignore[misc]
             else:

@@ -5,6 +5,8 @@ An estimator checks its values with its table, the command line makes its flags 
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from lowerbound.estimators.parameter import Parameter, suggestion
 
 __all__ = ["VAE_PARAMETERS", "Parameter", "suggestion"]
@@ -12,7 +14,16 @@ __all__ = ["VAE_PARAMETERS", "Parameter", "suggestion"]
 VAE_PARAMETERS: dict[str, Parameter] = {
     p.name: p
     for p in (
-        Parameter("latent_dim", "auto", "latent variables; auto: half the features, from 2 to 32", ("auto",), int, 1),
+        Parameter(
+            "latent_dim",
+            "auto",
+            "latent variables; auto: half the features, from 2 to 32; several numbers: a chain of levels",
+            ("auto",),
+            int,
+            1,
+            or_many=True,
+        ),
+        Parameter("levels", 1, "levels of latent variables; 2 and more: a ladder", (), int, 1),
         Parameter(
             "network", "auto", "kind of network; auto: conv for images of 16×16 and more", ("auto", "mlp", "conv")
         ),
@@ -286,7 +297,10 @@ RBM_PARAMETERS = _table(
 
 
 AUTOENCODER_PARAMETERS = _table(
-    *("latent_dim", "network", "hidden_layer_sizes", "activation", "likelihood", "scale", "min_scale", "standardize"),
+    replace(
+        VAE_PARAMETERS["latent_dim"], help="numbers in a code; auto: half the features, from 2 to 32", or_many=False
+    ),
+    *("network", "hidden_layer_sizes", "activation", "likelihood", "scale", "min_scale", "standardize"),
     *("image_shape", "binarize"),
     Parameter("penalty", None, "sparse codes: by their absolute values, or by their mean activity", (None, "l1", "kl")),
     Parameter("penalty_weight", 0.1, "weight of that penalty", (), float, 0),

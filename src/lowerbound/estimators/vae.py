@@ -12,6 +12,7 @@ from lowerbound.core import Objective
 from lowerbound.data.batches import Rows
 from lowerbound.distributions import make_generator
 from lowerbound.estimators.assemble import assemble, choose_latent_dim, choose_posterior, training_posterior
+from lowerbound.estimators.assemble_levels import assemble_levels
 from lowerbound.estimators.parameters import VAE_PARAMETERS
 from lowerbound.estimators.scoring import Scoring
 from lowerbound.inference.mcmc import Chains, complete_data
@@ -31,8 +32,14 @@ class VAE(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Scoring):
 
     Parameters
     ----------
-    latent_dim : int or "auto"
-        Latent variables D; "auto" takes half the number of features, from 2 to 32.
+    latent_dim : int, "auto" or tuple of int
+        Latent variables D; "auto" takes half the number of features, from 2 to 32. Several numbers make a chain of
+        levels of so many latent variables each, from the data up, inferred from level to level (Burda et al., 2016):
+        the hidden units of ``hidden_layer_sizes`` are halved from level to level.
+    levels : int
+        2 and more make a ladder: levels of ``latent_dim`` latent variables each (at each place, for the grids of
+        images; "auto" takes 8), inferred from the top down along the path that generates (Sønderby et al., 2016). The
+        KL term and ``free_bits`` are then of each level.
     network : {"auto", "mlp", "conv"} or (encoder, decoder)
         "auto" takes convolutions for images of 16×16 and more. A pair of ``torch.nn.Module`` is copied: the
         encoder maps ``(B, *event)`` to features ``(B, h)`` of any width h, the decoder ``(N, D)`` to
@@ -157,15 +164,17 @@ class VAE(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Scoring):
     """
 
     def __init__(
-        self, latent_dim="auto", *, network="auto", hidden_layer_sizes=(200, 200), activation="silu", likelihood="auto",
-        scale="auto", min_scale=0.01, standardize="auto", image_shape=None, covariance="diagonal", prior="normal",
-        n_prior_components=100, binarize=None, inference="amortized", n_refinement_steps=100, objective="elbo",
-        gradient="pathwise", n_samples=1, kl_weight=1.0, kl_warmup_steps=0, free_bits=0.0, trim=0.0, hide=0.0,
+        self, latent_dim="auto", *, levels=1, network="auto", hidden_layer_sizes=(200, 200), activation="silu",
+        likelihood="auto", scale="auto", min_scale=0.01, standardize="auto", image_shape=None, covariance="diagonal",
+        prior="normal", n_prior_components=100, binarize=None, inference="amortized", n_refinement_steps=100,
+        objective="elbo", gradient="pathwise", n_samples=1, kl_weight=1.0, kl_warmup_steps=0, free_bits=0.0,
+        trim=0.0, hide=0.0,
         max_epochs="auto", batch_size="auto", lr=1e-3, lr_schedule="cosine", weight_decay=0.0, ema=0.0,
         max_gradient_norm=None, early_stopping=True, validation_fraction=0.1, n_iter_no_change=20, tol=0.0,
         warm_start=False, random_state=None, device="auto", verbose=0,
     ):  # fmt: skip
         self.latent_dim = latent_dim
+        self.levels = levels
         self.network = network
         self.hidden_layer_sizes = hidden_layer_sizes
         self.activation = activation
@@ -212,9 +221,17 @@ class VAE(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Scoring):
         return super()._is_object(name) or (name == "network" and len(modules) == 2)
 
     def _assemble(self, generator: torch.Generator) -> None:
+        if self._has_levels:
+            self.model_, self.posterior_ = assemble_levels(self.schema_, self.get_params(deep=False), generator)
+            self.latent_dim_ = self.model_.latent_dim
+            return
         self.latent_dim_ = choose_latent_dim(self.schema_, self.latent_dim)
         self.model_, amortized = assemble(self.schema_, self.get_params(deep=False), self.latent_dim_, generator)
         self.posterior_ = choose_posterior(self.inference, self.model_, amortized, self.n_refinement_steps)
+
+    @property
+    def _has_levels(self) -> bool:
+        return self.levels > 1 or isinstance(self.latent_dim, (tuple, list))
 
     def _objective(self) -> Objective:
         if self.inference == "mcem":
@@ -223,29 +240,28 @@ class VAE(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Scoring):
                     "inference='mcem' has no encoder and no bound: leave objective, gradient and n_samples as they are"
                 )
             return complete_data()
-        if self.prior != "normal":
-            self._check_sampled_kl()
+        if self.prior != "normal" or isinstance(self.latent_dim, (tuple, list)):
+            self._check_sampled_kl("several levels" if self.prior == "normal" else f"prior={self.prior!r}")
         return trimmed(super()._objective(), self.trim)
 
-    def _check_sampled_kl(self) -> None:
-        """Raise where the KL to a learned prior, which has no closed form, can't do what is asked."""
+    def _check_sampled_kl(self, what: str) -> None:
+        """Raise where a KL that has no closed form can't do what is asked."""
         if self.free_bits > 0:
-            raise ValueError(
-                f"free_bits needs the KL of each latent variable, which prior={self.prior!r} has not: "
-                f"use kl_warmup_steps, or prior='normal'"
-            )
+            raise ValueError(f"free_bits needs the KL of each latent variable, which {what} can't give: set it to 0")
         if (self.objective, self.gradient) == ("elbo", "score"):
             raise ValueError(
-                f"objective='elbo' with gradient='score' needs the KL in closed form, which prior={self.prior!r} has "
-                f"not: use objective='elbo_sampled'"
+                f"objective='elbo' with gradient='score' needs the KL in closed form, which {what} can't give: "
+                f"use objective='elbo_sampled'"
             )
 
     def _begin(self, rows: Rows) -> None:
         """Pseudo-inputs start from rows of the data."""
         if isinstance(self.model_, LatentModel) and isinstance(self.model_.learned_prior, VampPrior):
-            few = rows.few(self.n_prior_components, make_generator(self.seed_, "pseudo-inputs"))
-            some = next(few.batches(len(few), self._noise("pseudo-inputs")))
-            self.model_.learned_prior.start_from(some.x.cpu())
+            few = rows.few(100 * self.n_prior_components)
+            order = torch.randperm(len(few), generator=make_generator(self.seed_, "pseudo-inputs"))
+            some = few.subset(order[: self.n_prior_components])
+            x = next(some.batches(len(some), self._noise("pseudo-inputs"))).x
+            self.model_.learned_prior.start_from(x.cpu())
 
     def _finish(self, training: Training, rows: Rows):
         if isinstance(training.posterior, Chains):
@@ -260,6 +276,8 @@ class VAE(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Scoring):
             )
 
     def _posterior(self, n_rows: int) -> nn.Module:
+        if self._has_levels:
+            return self.posterior_
         assert isinstance(self.model_, LatentModel)
         posterior = training_posterior(self.inference, self.model_, self.posterior_, n_rows)
         if self.hide and self.inference not in ("amortized", "refined"):

@@ -8,21 +8,22 @@ is a conditional like the decoder.
 from __future__ import annotations
 
 import copy
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from lowerbound.core import LatentDistribution, Model, Prior
 from lowerbound.distributions import Likelihood, StandardNormal
-from lowerbound.nn.heads import GaussianHead, LikelihoodHead
+from lowerbound.nn.heads import LikelihoodHead
 from lowerbound.nn.initialization import linear
 
 
 class Encoder(nn.Module):
     """x → q(z|x): what the network sees of x, the network, the head."""
 
-    def __init__(self, inputs: nn.Module, network: nn.Module, head: GaussianHead) -> None:
+    def __init__(self, inputs: nn.Module, network: nn.Module, head: Callable[[Any], LatentDistribution]) -> None:
         super().__init__()
         self.inputs, self.network, self.head = inputs, network, head
 

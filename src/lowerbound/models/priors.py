@@ -44,6 +44,10 @@ class GaussianMixture:
         epsilon = noise.normal((*shape, self.mean.shape[-1]), self.mean)
         return self.mean[component] + self.log_scale[component].exp() * epsilon
 
+    def kl_from(self, q: LatentDistribution) -> None:
+        """There is no closed form."""
+        return
+
 
 class MixturePrior(nn.Module):
     """K Gaussians whose means, scales and weights are parameters; together they start close to N(0, I).

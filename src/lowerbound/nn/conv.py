@@ -22,10 +22,10 @@ BLOCKS = 1  # residual blocks on every grid: with more, an epoch is slower than 
 SMALLEST_GRID = 64  # grids are halved until they have at most this many places
 
 
-def grids(height: int, width: int) -> list[tuple[int, int]]:
-    """The image's size and those below it, each half of the one before, rounded up."""
+def grids(height: int, width: int, smallest: int = SMALLEST_GRID) -> list[tuple[int, int]]:
+    """The image's size and those below it, each half of the one before, until ``smallest`` places or fewer are left."""
     sizes = [(height, width)]
-    while len(sizes) == 1 or math.prod(sizes[-1]) > SMALLEST_GRID:
+    while len(sizes) == 1 or math.prod(sizes[-1]) > smallest:
         height, width = sizes[-1]
         sizes.append(((height + 1) // 2, (width + 1) // 2))
     return sizes

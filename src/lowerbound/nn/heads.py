@@ -42,8 +42,8 @@ class GaussianHead(nn.Module):
         self.n_features = latent_dim + n_scale
 
     def forward(self, features: Tensor) -> DiagonalGaussian | FullGaussian:
-        """(B, n_features) → q(z|x)."""
-        mean, scale = features.tensor_split([self.latent_dim], dim=1)
+        """(*, B, n_features) → q(z|x); a full covariance for (B, n_features) only."""
+        mean, scale = features.tensor_split([self.latent_dim], dim=-1)
         if self.covariance != "full":
             return DiagonalGaussian(mean, scale.clamp(-LOG_SCALE_LIMIT, LOG_SCALE_LIMIT))
         log_diagonal, below = scale.tensor_split([self.latent_dim], dim=1)

@@ -1,0 +1,352 @@
+"""Several levels of latent variables, z = (z_1, …, z_L): p(z) = Π_l p(z_l | levels above), p(x|z) at the bottom.
+
+Two ways to infer them. A ``Ladder`` goes down one path with p and q at once: q(z|x) = Π_l q(z_l | levels above, x)
+(Sønderby et al., 2016, arXiv:1602.02282; Kingma et al., 2016, arXiv:1606.04934). A ``Chain`` is a Markov chain of
+Gaussians, and q goes up where p goes down: q(z_1|x) q(z_2|z_1) … (Burda et al., 2016, arXiv:1509.00519, section 4.2).
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from itertools import pairwise
+
+import torch
+from torch import Tensor, nn
+
+from lowerbound.core import Batch, Draw, Model, Objective, Posterior
+from lowerbound.distributions import DiagonalGaussian, Likelihood, Noise, StandardNormal
+from lowerbound.nn.heads import LikelihoodHead
+from lowerbound.nn.ladder import Level
+
+
+@dataclass
+class Descent:
+    """One way down a ladder.
+
+    Attributes
+    ----------
+    z : Tensor, shape (*lead, D)
+        The latent variables of all levels, the top one first.
+    h : Tensor, shape (N, width, *grid)
+        The features that it ends with, N = Π lead.
+    prior, posterior : list of DiagonalGaussian
+        Of every level, given the z above; parameters of shape (*lead, D_l).
+    """
+
+    z: Tensor
+    h: Tensor
+    prior: list[DiagonalGaussian]
+    posterior: list[DiagonalGaussian]
+
+    def log_prob(self, levels: Sequence[DiagonalGaussian]) -> Tensor:
+        """Σ_l of the log-density of z_l, shape ``lead``."""
+        parts = self.z.split([level.mean.shape[-1] for level in levels], -1)
+        terms = [level.log_prob(part) for level, part in zip(levels, parts, strict=True)]
+        return torch.stack(terms).sum(0)
+
+    def kl(self) -> Tensor:
+        """KL(q_l ‖ p_l) of every level, given the z above, shape (*lead, L)."""
+        return torch.stack([_kl(q, p) for q, p in zip(self.posterior, self.prior, strict=True)], -1)
+
+
+def _kl(q: DiagonalGaussian, p: DiagonalGaussian) -> Tensor:
+    """Σ_j ½[σ_q²/σ_p² + (μ_q − μ_p)²/σ_p² − 1] − log σ_q/σ_p."""
+    log_ratio = q.log_scale - p.log_scale
+    shift = (q.mean - p.mean) * torch.exp(-p.log_scale)
+    return (0.5 * (torch.expm1(2 * log_ratio) + shift.square()) - log_ratio).sum(-1)
+
+
+class Levels:
+    """p(z), or q(z|x) where there is something to be seen of x: one way down the ladder scores a z and decodes it.
+
+    Parameters
+    ----------
+    ladder : Ladder
+    seen : list of Tensor, optional
+        What the way up says of x, for every level from the top, ``(B, width, *grid)`` each.
+    last : Descent, optional
+        A way that was gone down already; it is not gone again for the same z.
+    """
+
+    def __init__(self, ladder: Ladder, seen: list[Tensor] | None = None, last: Descent | None = None) -> None:
+        self.ladder, self.seen, self.last = ladder, seen, last
+
+    def log_prob(self, z: Tensor) -> Tensor:
+        """Σ_l log p(z_l | above), or of q, shape (S, B)."""
+        way = self._down(z)
+        return way.log_prob(way.prior if self.seen is None else way.posterior)
+
+    def rsample(self, shape: Sequence[int], noise: Noise) -> Tensor:
+        """Draws of shape ``(*shape, D)`` of p, ``(*shape, B, D)`` of q."""
+        rows = () if self.seen is None else (len(self.seen[0]),)
+        self.last = self.ladder.descend((*shape, *rows), self.seen, noise=noise)
+        return self.last.z
+
+    def kl_from(self, q: Levels) -> Tensor:
+        """KL(q ‖ p) of every level, the mean over q's last draws, shape (B, L)."""
+        assert q.last is not None
+        return q.last.kl().mean(0)
+
+    def kl_to_standard_normal(self) -> Tensor:
+        """Refused: the prior of a ladder is its own."""
+        raise TypeError("the posterior of a ladder belongs to the ladder's own prior")
+
+    @cached_property
+    def _at_mean(self) -> Descent:
+        assert self.seen is not None
+        return self.ladder.descend((1, len(self.seen[0])), self.seen)
+
+    @property
+    def mean(self) -> Tensor:
+        """Every level's mean, given the means above, shape (B, D)."""
+        return self._at_mean.z[0]
+
+    @property
+    def scale(self) -> Tensor:
+        """Every level's σ, given the means above, shape (B, D)."""
+        return torch.cat([level.scale for level in self._at_mean.posterior], -1)[0]
+
+    @property
+    def scale_tril(self) -> Tensor:
+        """diag σ, shape (B, D, D)."""
+        return torch.diag_embed(self.scale)
+
+    def detach(self) -> Levels:
+        """Refused: a level's parameters depend on the z above."""
+        raise ValueError(PATHWISE_ONLY)
+
+    def _down(self, z: Tensor) -> Descent:
+        if self.last is None or self.last.z is not z:
+            self.last = self.ladder.descend(tuple(z.shape[:-1]), self.seen, z)
+        return self.last
+
+
+PATHWISE_ONLY = (
+    "several levels of latent variables are fitted by gradient='pathwise': a level's parameters depend on the z above"
+)
+
+
+class Ladder(Model):
+    """Any number of levels, and one path down that p and q share.
+
+    Parameters
+    ----------
+    levels : sequence of Level
+        The top one first.
+    output : Module
+        The features at the bottom → raw parameters ``(N, P, *event)``.
+    head : LikelihoodHead
+    log_unit : Tensor, shape (*event), optional
+        As in ``LatentModel``.
+    """
+
+    def __init__(
+        self, levels: Sequence[Level], output: nn.Module, head: LikelihoodHead, log_unit: Tensor | None = None
+    ) -> None:
+        super().__init__()
+        self.levels, self.output, self.head = nn.ModuleList(levels), output, head
+        self.start = nn.Parameter(torch.zeros(levels[0].features_shape))
+        self.sizes = [math.prod(level.shape) for level in levels]
+        self.latent_dim = sum(self.sizes)
+        self.register_buffer("log_unit", log_unit)
+
+    def prior(self) -> Levels:
+        """p(z) = Π_l p(z_l | levels above)."""
+        return Levels(self)
+
+    def posterior(self, seen: list[Tensor]) -> Levels:
+        """q(z|x) = Π_l q(z_l | levels above, x), from what the way up says of x."""
+        return Levels(self, seen)
+
+    def likelihood(self, z: Tensor) -> Likelihood:
+        """p(x|z) for z of shape (S, B, D)."""
+        return self._decode(self.descend(tuple(z.shape[:-1]), z=z))
+
+    def log_joint(self, batch: Batch, z: Tensor) -> Tensor:
+        """log p(x, z), by one way down, shape (S, B)."""
+        way = self.descend(tuple(z.shape[:-1]), z=z)
+        return self.log_px_under(batch, self._decode(way)) + way.log_prob(way.prior)
+
+    def draw(self, batch: Batch, posterior: Posterior, objective: Objective, noise: Noise) -> Draw:
+        """One way down draws z, scores it under p and q, and decodes it."""
+        if objective.gradient != "pathwise":
+            raise ValueError(PATHWISE_ONLY)
+        q = posterior(batch, noise)
+        assert isinstance(q, Levels)
+        z = q.rsample((objective.samples,), noise)
+        assert q.last is not None
+        log_px = self.log_px_under(batch, self._decode(q.last))
+        return Draw(z, log_px, Levels(self, last=q.last), q, q, batch.share)
+
+    def descend(
+        self, lead: tuple[int, ...], seen: list[Tensor] | None = None, z: Tensor | None = None,
+        noise: Noise | None = None,
+    ) -> Descent:  # fmt: skip
+        """From the top to the bottom.
+
+        Parameters
+        ----------
+        lead : tuple of int
+            (S, B), or (n,) for p alone.
+        seen : list of Tensor, optional
+            What the way up says of x; without it there is no q.
+        z : Tensor, shape (*lead, D), optional
+            The latent variables to be scored; without them each level gives its own: a draw if there is noise, else
+            its mean, from q where there is one.
+        noise : Noise, optional
+        """
+        h = self.start.expand(math.prod(lead), *self.start.shape)
+        given = None if z is None else z.split(self.sizes, -1)
+        parts, priors, posteriors = [], [], []
+        for i, level in enumerate(self.levels):
+            assert isinstance(level, Level)
+            h = level.arrive(h)
+            p = DiagonalGaussian(*(t.reshape(*lead, -1) for t in level.prior_of(h)))
+            q = p if seen is None else _relative(p, *level.step_to_posterior(h, seen[i]))
+            part = given[i] if given is not None else q.mean if noise is None else q.rsample((), noise)
+            h = level.take(h, part.reshape(-1, *level.shape))
+            parts.append(part)
+            priors.append(p)
+            posteriors.append(q)
+        return Descent(torch.cat(parts, -1) if z is None else z, h, priors, posteriors)
+
+    def _decode(self, way: Descent) -> Likelihood:
+        return self.head(self.output(way.h).unflatten(0, way.z.shape[:-1]))
+
+
+def _relative(p: DiagonalGaussian, shift: Tensor, log_ratio: Tensor) -> DiagonalGaussian:
+    """μ_q = μ_p + σ_p Δμ and σ_q = σ_p e^Δ."""
+    shift, log_ratio = (t.reshape(p.mean.shape) for t in (shift, log_ratio))
+    return DiagonalGaussian(p.mean + p.log_scale.exp() * shift, p.log_scale + log_ratio)
+
+
+# Markov chains of Gaussians
+
+Link = Callable[[Tensor], DiagonalGaussian]  # (S, B, D_l) → a Gaussian over the next level, (S, B, D_{l±1})
+
+
+class Chain:
+    """Π of a first Gaussian and of each next one given the one before; z holds the levels from z_1 up.
+
+    Parameters
+    ----------
+    first : StandardNormal or DiagonalGaussian
+        p(z_L), or q(z_1|x).
+    links : sequence of callable
+        From each level to the next.
+    places : sequence of slice
+        Where the levels lie in z, in the order of the chain.
+    """
+
+    def __init__(
+        self, first: StandardNormal | DiagonalGaussian, links: Sequence[Link], places: Sequence[slice]
+    ) -> None:
+        self.first, self.links, self.places = first, links, places
+
+    def log_prob(self, z: Tensor) -> Tensor:
+        """log p(z_L) + Σ log p(z_l|z_{l+1}), or the same of q upwards, shape (S, B)."""
+        parts = [z[..., place] for place in self.places]
+        following = zip(self.links, pairwise(parts), strict=True)
+        return self.first.log_prob(parts[0]) + sum(link(a).log_prob(b) for link, (a, b) in following)
+
+    def rsample(self, shape: Sequence[int], noise: Noise) -> Tensor:
+        """Draws of shape ``(*shape, D)``, or ``(*shape, B, D)``."""
+        parts = [self.first.rsample(shape, noise)]
+        for link in self.links:
+            parts.append(link(parts[-1]).rsample((), noise))
+        return self._in_place(parts)
+
+    def kl_from(self, q: Chain) -> None:
+        """There is no closed form."""
+        return
+
+    def kl_to_standard_normal(self) -> Tensor:
+        """Refused: there is no closed form."""
+        raise TypeError("the KL of a chain of levels has no closed form")
+
+    @cached_property
+    def _at_mean(self) -> list[DiagonalGaussian]:
+        assert isinstance(self.first, DiagonalGaussian)
+        levels = [self.first]
+        for link in self.links:
+            levels.append(link(levels[-1].mean))
+        return levels
+
+    @property
+    def mean(self) -> Tensor:
+        """Every level's mean, given the means below, shape (B, D)."""
+        return self._in_place([level.mean for level in self._at_mean])
+
+    @property
+    def scale(self) -> Tensor:
+        """Every level's σ, given the means below, shape (B, D)."""
+        return self._in_place([level.scale for level in self._at_mean])
+
+    @property
+    def scale_tril(self) -> Tensor:
+        """diag σ, shape (B, D, D)."""
+        return torch.diag_embed(self.scale)
+
+    def detach(self) -> Chain:
+        """Refused: a level's parameters depend on the z below."""
+        raise ValueError("a chain of levels is fitted by gradient='pathwise' or by score-function gradients")
+
+    def _in_place(self, parts: Sequence[Tensor]) -> Tensor:
+        order = sorted(range(len(parts)), key=lambda i: self.places[i].start)
+        return torch.cat([parts[i] for i in order], -1)
+
+
+def places(sizes: Sequence[int]) -> list[slice]:
+    """Where levels of these sizes lie in z, from z_1 up."""
+    ends = [sum(sizes[: i + 1]) for i in range(len(sizes))]
+    return [slice(end - size, end) for size, end in zip(sizes, ends, strict=True)]
+
+
+class ChainPrior(nn.Module):
+    """p(z) = N(z_L; 0, I) Π p(z_l|z_{l+1}), with a network for every step down.
+
+    Parameters
+    ----------
+    links : sequence of Module
+        From z_L to z_{L−1}, …, from z_2 to z_1.
+    sizes : sequence of int
+        D_1, …, D_L.
+    """
+
+    def __init__(self, links: Sequence[nn.Module], sizes: Sequence[int]) -> None:
+        super().__init__()
+        self.links, self.sizes = nn.ModuleList(links), tuple(sizes)
+        self._like: Tensor
+        self.register_buffer("_like", torch.empty(0), persistent=False)
+
+    def forward(self) -> Chain:
+        """p(z)."""
+        top = StandardNormal(self.sizes[-1], self._like)
+        return Chain(top, list(self.links), places(self.sizes)[::-1])
+
+
+class ChainHead(nn.Module):
+    """The features of x → q(z|x) = q(z_1|x) Π q(z_{l+1}|z_l)."""
+
+    def __init__(self, head: nn.Module, links: Sequence[nn.Module], sizes: Sequence[int]) -> None:
+        super().__init__()
+        self.head, self.links, self.sizes = head, nn.ModuleList(links), tuple(sizes)
+
+    def forward(self, features: Tensor) -> Chain:
+        """(B, n) → q(z|x)."""
+        return Chain(self.head(features), list(self.links), places(self.sizes))
+
+
+class Lowest(nn.Module):
+    """A decoder's network that sees z_1 alone."""
+
+    def __init__(self, network: nn.Module, size: int) -> None:
+        super().__init__()
+        self.network, self.size = network, size
+
+    def forward(self, z: Tensor) -> Tensor:
+        """(N, D) → (N, P, *event)."""
+        return self.network(z[:, : self.size])
