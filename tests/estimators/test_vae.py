@@ -135,7 +135,7 @@ def test_log_p_is_in_the_users_units():
         (IRIS, {"image_shape": (3, 3)}, "doesn't fit rows of 4 values"),
         (IRIS, {"likelihood": "normal"}, "likelihood must be 'auto' or 'gaussian'"),
         (IRIS, {"likelihood": "gausian"}, "did you mean 'gaussian'"),
-        (IRIS, {"latent_dim": 0}, "latent_dim must be 'auto' or a whole number ≥ 1, got 0"),
+        (IRIS, {"latent_dim": 0}, "latent_dim must be 'auto' or a whole number ≥ 1 or several, got 0"),
         (IRIS, {"lr": -1.0}, "lr must be a number > 0"),
         (IRIS, {"hidden_layer_sizes": (3, -1)}, "hidden_layer_sizes must be a tuple"),
         (np.full((9, 2), 7.0), {}, "every feature of X is constant"),

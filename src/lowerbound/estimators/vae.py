@@ -276,10 +276,9 @@ class VAE(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Scoring):
             )
 
     def _posterior(self, n_rows: int) -> nn.Module:
-        if self._has_levels:
-            return self.posterior_
-        assert isinstance(self.model_, LatentModel)
-        posterior = training_posterior(self.inference, self.model_, self.posterior_, n_rows)
+        posterior = self.posterior_
+        if isinstance(self.model_, LatentModel):
+            posterior = training_posterior(self.inference, self.model_, self.posterior_, n_rows)
         if self.hide and self.inference not in ("amortized", "refined"):
             raise ValueError(f"hide={self.hide:g} hides entries from an encoder: inference={self.inference!r} has none")
         return Hiding(posterior, self.hide) if self.hide else posterior
