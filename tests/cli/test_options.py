@@ -105,7 +105,7 @@ def test_a_configuration_is_read_as_it_was_written(tmp_path):
     ("words", "message"),
     [
         (["--latent-dimm", "3"], "--latent-dim"),
-        (["--latent-dim", "0"], "latent_dim must be 'auto' or a whole number ≥ 1, got 0"),
+        (["--latent-dim", "0"], "latent_dim must be 'auto' or a whole number ≥ 1 or several, got 0"),
         (["--network", "con"], "(did you mean 'conv'?)"),
         (["--lr", "inf"], "lr must be a number > 0"),
         (["--verbose", "2"], "Got unexpected extra argument"),
