@@ -12,6 +12,7 @@ from lowerbound.distributions import FullGaussian, make_generator
 from lowerbound.inference.posteriors import Amortized
 from lowerbound.models.latent import Decoder, Encoder, LatentModel
 from lowerbound.nn.heads import GaussianHead, NormalHead, Scale
+from lowerbound.nn.inputs import Values
 
 D, F = 2, 3
 SIGMA = 0.6
@@ -44,7 +45,7 @@ def model() -> LatentModel:
 def posterior(covariance: str) -> Amortized:
     """An encoder that is linear, and wrong."""
     head = GaussianHead(D, covariance)
-    return Amortized(Encoder(nn.Identity(), _Affine(F, head.n_features, 20, False), head))
+    return Amortized(Encoder(Values(), _Affine(F, head.n_features, 20, False), head))
 
 
 def parameters(p: LatentModel) -> tuple[Tensor, Tensor]:

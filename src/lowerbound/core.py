@@ -34,6 +34,8 @@ class Batch:
         Which rows these are of the batch that one step is taken with, where several processes train.
     complete : bool
         Whether every entry is known to be observed, so that nobody has to look at the mask.
+    missing : Tensor of bool, shape (B, *event), or None
+        True where an entry that would count was not observed; None where the data have no gaps.
     """
 
     x: Tensor
@@ -41,6 +43,7 @@ class Batch:
     index: Tensor
     share: Share = WHOLE
     complete: bool = False
+    missing: Tensor | None = None
 
     @property
     def seen(self) -> Tensor:
@@ -49,7 +52,8 @@ class Batch:
 
     def hiding(self, hidden: Tensor) -> Batch:
         """The same rows with some entries not observed; ``hidden`` is broadcastable to (B, *event)."""
-        return replace(self, mask=self.mask & ~hidden, complete=False)
+        missing = self.mask & hidden if self.missing is None else self.missing | (self.mask & hidden)
+        return replace(self, mask=self.mask & ~hidden, complete=False, missing=missing)
 
 
 class Prior(Protocol):

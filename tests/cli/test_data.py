@@ -49,7 +49,7 @@ def test_very_wide_tables_are_cut_short(cli, tmp_path):
     assert len(json.loads(cli("data", "check", path, "--json").stdout)["columns"]) == 60
 
 
-@pytest.mark.parametrize(("value", "message"), [("", "missing value"), ("tall", "is text, not a number")])
+@pytest.mark.parametrize(("value", "message"), [("inf", "infinite value"), ("tall", "is text, not a number")])
 def test_what_cannot_be_used_is_a_sentence(cli, tmp_path, value, message):
     path = tmp_path / "bad.csv"
     path.write_text(f"a,b\n1,2\n3,{value}\n5,6\n")
@@ -57,6 +57,16 @@ def test_what_cannot_be_used_is_a_sentence(cli, tmp_path, value, message):
     assert result.stderr.startswith("error: bad.csv")
     assert message in result.stderr
     assert not result.stdout
+
+
+def test_missing_values_are_counted(cli, tmp_path):
+    path = tmp_path / "gaps.csv"
+    path.write_text("a,b,c\n1,2,\n3,,\n5,6,\n")
+    record = json.loads(cli("data", "check", path, "--json").stdout)
+    assert (record["missing"], record["constant"]) == (4, ["c"])
+    assert [column["missing"] for column in record["columns"]] == [0, 1, 3]
+    assert (record["columns"][1]["mean"], record["columns"][1]["distinct"]) == (4, 2)
+    assert "4 (44.4%)" in cli("data", "check", path).stdout
 
 
 def test_the_built_in_digits(cli):

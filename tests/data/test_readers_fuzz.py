@@ -179,7 +179,7 @@ def check(dataset: Dataset) -> None:
     assert arrays
     for array in arrays:
         assert array.dtype.kind in "biuf"
-        assert np.isfinite(array).all()
+        assert not np.isinf(array).any()
     if dataset.labels is not None:
         assert dataset.labels.shape == (len(dataset.X),)
         assert all(isinstance(label, str | float | int | bool) for label in dataset.labels.tolist())

@@ -148,8 +148,8 @@ def test_what_cannot_be_described_is_refused(X, parameters, message):
 
 def test_values_that_are_not_numbers_are_named_with_their_place():
     frame = pd.DataFrame(IRIS, columns=list("abcd"))
-    frame.loc[7, "c"] = np.nan
-    with pytest.raises(ValueError, match=r"missing value \(NaN\).*row 7, column 'c'"):
+    frame.loc[7, "c"] = np.inf
+    with pytest.raises(ValueError, match=r"infinite value.*row 7, column 'c'"):
         small().fit(frame)
     infinite = IRIS.copy()
     infinite[3, 1] = np.inf

@@ -41,23 +41,25 @@ def describe(dataset: Dataset) -> dict[str, Any]:
     """Everything that ``data check`` shows."""
     import numpy as np
 
+    from lowerbound.data.gaps import mask_gaps
     from lowerbound.data.likelihoods import choose_likelihood
 
     columns = getattr(dataset.X, "columns", None)
-    X = np.asarray(dataset.X)
+    X = mask_gaps(np.asarray(dataset.X))
     flat = X.reshape(len(X), -1)
     low, high = flat.min(0), flat.max(0)
+    is_constant = np.ma.filled(low == high, True)  # a column without any value is, too
     record = {
         "source": dataset.source,
         "rows": len(X),
         "shape": list(X.shape[1:]),
         "dtype": X.dtype.name,
-        "missing": 0,  # the readers refuse missing values
+        "missing": int(np.ma.getmaskarray(X).sum()),
         "minimum": low.min().item(),
         "maximum": high.max().item(),
         "likelihood": choose_likelihood(X, None),
         "labels": None if dataset.labels is None else _describe_labels(dataset.labels),
-        "constant": [int(i) if columns is None else str(columns[i]) for i in np.flatnonzero(low == high)],
+        "constant": [int(i) if columns is None else str(columns[i]) for i in np.flatnonzero(is_constant)],
     }
     if columns is not None:
         record["columns"] = [_describe_column(str(name), np.asarray(dataset.X[name])) for name in columns]
@@ -71,9 +73,14 @@ def _describe_labels(labels: np.ndarray) -> dict[str, int]:
 
 
 def _describe_column(name: str, values: np.ndarray) -> dict[str, Any]:
+
+    dtype, n_rows, values = values.dtype.name, len(values), values[values == values]
+    if not len(values):
+        return {"name": name, "dtype": dtype, "missing": n_rows, "distinct": 0}
     return {
         "name": name,
-        "dtype": values.dtype.name,
+        "dtype": dtype,
+        "missing": n_rows - len(values),
         "minimum": values.min().item(),
         "mean": values.mean().item(),
         "maximum": values.max().item(),
@@ -89,12 +96,18 @@ def _text(record: dict[str, Any]) -> str:
         "rows": f"{record['rows']:,}",
         "shape of a row": f"{shape}, {record['dtype']}",
         "range": f"{short(record['minimum'])} to {short(record['maximum'])}",
-        "missing": record["missing"],
+        "missing": _missing(record),
         "constant": _constant(record),
         "labels": "none" if record["labels"] is None else _labels(record["labels"]),
         "likelihood": f'{record["likelihood"]} (what "auto" chooses)',
     }
     return "\n\n".join([table(rows), *([_columns(record["columns"])] if "columns" in record else [])])
+
+
+def _missing(record: dict[str, Any]) -> str:
+    """How many entries were not observed, and which part of all that is."""
+    n_entries = record["rows"] * math.prod(record["shape"])
+    return f"{record['missing']:,} ({record['missing'] / n_entries:.1%})" if record["missing"] else "none"
 
 
 def _constant(record: dict[str, Any]) -> str:
@@ -117,10 +130,10 @@ def _labels(counts: dict[str, int]) -> str:
 def _columns(columns: list[dict[str, Any]]) -> str:
     """One line a column."""
     numbers = ("minimum", "mean", "maximum", "standard_deviation")
-    lines = [["column", "type", "minimum", "mean", "maximum", "sd", "distinct"]]
+    lines = [["column", "type", "minimum", "mean", "maximum", "sd", "distinct", "missing"]]
     for column in columns[:MOST_COLUMNS]:
-        values = [short(float(column[name])) for name in numbers]
-        lines.append([column["name"], column["dtype"], *values, f"{column['distinct']:,}"])
+        values = [short(float(column[name])) if name in column else "" for name in numbers]
+        lines.append([column["name"], column["dtype"], *values, f"{column['distinct']:,}", f"{column['missing']:,}"])
     widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
     aligned = [
         "  ".join(_pad(word, width, i < 2) for i, (word, width) in enumerate(zip(line, widths, strict=True)))

@@ -164,7 +164,8 @@ def _binarized(X: Any, model: DensityEstimator) -> Any:
     if schema.binarize != "sample":
         return X
     drawn = np.random.default_rng(BINARIZATION_SEED).random(X.shape, np.float32) * schema.grey_levels < X
-    return (drawn * schema.grey_levels).astype(schema.dtype)
+    rows = (drawn * schema.grey_levels).astype(schema.dtype)
+    return np.where(np.isnan(X), np.nan, rows) if np.asarray(X).dtype.kind == "f" and np.isnan(X).any() else rows
 
 
 def _warn_if_trained_on(dataset: Dataset, runs: list[str]) -> None:

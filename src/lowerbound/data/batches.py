@@ -81,12 +81,15 @@ class RowsInMemory(Rows):
     mask : Tensor of bool, shape (*event)
         Entries counted in the density (constant features aren't).
     device : torch.device
+    observed : Tensor of bool, shape (N, *event), optional
+        False where there is a gap; None if there is none.
     """
 
     raw: Tensor
     prepare: Prepare
     mask: Tensor
     device: torch.device
+    observed: Tensor | None = None
 
     def __len__(self) -> int:
         return len(self.raw)
@@ -126,7 +129,10 @@ class RowsInMemory(Rows):
         here = isinstance(chosen, Tensor)
         raw = self.raw.index_select(0, chosen.to(self.raw.device)) if here else self.raw[chosen]
         x = self.prepare(raw.to(self.device), noise)
-        return Batch(x, self.mask.expand_as(x), index, share, self.complete)
+        if self.observed is None:
+            return Batch(x, self.mask.expand_as(x), index, share, self.complete)
+        observed = self.observed[chosen].to(self.device)
+        return Batch(x, observed & self.mask, index, share, False, ~observed & self.mask)
 
     def parts(self, batch_size: int) -> Iterator[RowsInMemory]:
         """Itself: it has its memory."""
@@ -147,4 +153,5 @@ class RowsInMemory(Rows):
 
     def subset(self, index: Tensor) -> RowsInMemory:
         """The rows with the given places, in that order."""
-        return RowsInMemory(self.raw[index], self.prepare, self.mask, self.device)
+        observed = None if self.observed is None else self.observed[index]
+        return RowsInMemory(self.raw[index], self.prepare, self.mask, self.device, observed)

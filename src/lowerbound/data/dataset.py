@@ -33,7 +33,7 @@ class Dataset:
     ----------
     X : np.ndarray | pd.DataFrame
         The data, shape ``(n, *event)``: an array for arrays and images, a frame of numeric and boolean
-        columns for tables. At least two rows; no missing and no infinite values.
+        columns for tables. At least two rows; NaN where a value is missing; no infinite values.
     labels : np.ndarray | None
         One label for each row, shape ``(n,)``: a column, an array or the subfolders; never part of ``X``.
     source : str
@@ -63,8 +63,8 @@ def check_shape(shape: Sequence[int], name: str) -> None:
         raise DataError(f"{name} has shape {tuple(shape)}: its rows hold no values.")
 
 
-def check_finite(x: np.ndarray, name: str, place: Callable[..., str] | None = None) -> None:
-    """Refuse missing and infinite values, looking at a contiguous array in chunks.
+def check_finite(x: np.ndarray, name: str, place: Callable[..., str] | None = None, *, allow_nan: bool = True) -> None:
+    """Refuse infinite values, looking at a contiguous array in chunks; NaN is a missing value, allowed or not.
 
     Parameters
     ----------
@@ -74,27 +74,26 @@ def check_finite(x: np.ndarray, name: str, place: Callable[..., str] | None = No
         What to call the data in the message.
     place : Callable[..., str] | None
         Turns the index of a value into words, such as ``line 7, column 'age'``.
+    allow_nan : bool
+        Values may be missing.
     """
     if x.dtype.kind != "f":
         return
-    bad, _ = _count(x, lambda chunk: ~np.isfinite(chunk))
+    bad, first = _count(x, np.isinf if allow_nan else lambda chunk: ~np.isfinite(chunk))
     if not bad:
         return
-    missing, first = _count(x, np.isnan)
-    if not missing:
-        missing, first = _count(x, np.isinf)
-        what, remedy = "infinite value", "replace the values or drop the rows"
-    else:
+    what, remedy = "infinite value", "replace the values or drop the rows"
+    if not allow_nan and (missing := _count(x, np.isnan))[0]:
+        bad, first = missing
         what, remedy = "missing value (NaN)", "missing values are not supported here: drop or fill them"
-    where = (place or _in_array)(*first)
-    raise DataError(f"{name} has {counted(missing, what)}, the first at {where}; {remedy}.")
+    raise DataError(f"{name} has {counted(bad, what)}, the first at {(place or _in_array)(*first)}; {remedy}.")
 
 
 def check_labels(labels: np.ndarray, rows: int, name: str) -> np.ndarray:
     """Refuse labels that are not one for each row; give text as ``str``."""
     if labels.shape != (rows,):
         raise DataError(f"{name} has shape {labels.shape}, but labels need one value for each of the {rows} rows.")
-    check_finite(labels, name)
+    check_finite(labels, name, allow_nan=False)
     try:
         return labels.astype(str) if labels.dtype.kind in "SU" else labels
     except ValueError as error:

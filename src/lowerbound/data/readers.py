@@ -94,8 +94,8 @@ def read(
     Raises
     ------
     DataError
-        If the data cannot be read, or are not numbers, or some are missing or infinite, or there are fewer
-        than two rows; it says what is wrong, where, and what to do.
+        If the data cannot be read, or are not numbers, or some are infinite, or there are fewer than two rows; it
+        says what is wrong, where, and what to do.
     """
     path = Path(source)
     name = path.name or str(path)

@@ -16,6 +16,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from lowerbound.data.gaps import gaps_of
 from lowerbound.data.likelihoods import (
     LikelihoodError,
     check_binary,
@@ -63,11 +64,13 @@ class Schema:
     location, unit : ndarray of float64
         Real values enter the model as (x − location)/unit; where they are cut at the mean, as 1 above location.
     mean, spread : ndarray of float64
-        Mean and standard deviation of the features, in the model's units.
+        Mean and standard deviation of the features, in the model's units; a mean is NaN where nothing was observed.
     counted : ndarray of bool
-        False for constant features, which are kept out of the density.
+        False for features that are constant or were never observed, which are kept out of the density.
     frequencies : ndarray of float64, shape (K, *event)
         How often each level of a categorical feature occurs; empty otherwise.
+    gaps : bool
+        Some entries were missing.
     """
 
     likelihood: str
@@ -84,6 +87,7 @@ class Schema:
     spread: np.ndarray
     counted: np.ndarray
     frequencies: np.ndarray
+    gaps: bool = False
 
     ARRAYS = ("location", "unit", "mean", "spread", "counted", "frequencies")
 
@@ -128,7 +132,7 @@ class Schema:
                 f"rows have shape {X.shape[1:]}, but the model was fitted to rows of shape {self.row_shape}"
             )
         self.check(X)
-        x = self.to_event(X)
+        x = self.to_event(np.ma.getdata(X))
         if self.likelihood == "gaussian":
             return torch.from_numpy((x - self.location) / self.unit).to(dtype)
         if self.likelihood == "categorical":
@@ -138,6 +142,11 @@ class Schema:
         if self.binarize:
             return torch.from_numpy(self._to_grey(x, grey_levels or grey_levels_of(x)))
         return torch.from_numpy(np.ascontiguousarray(x).astype(np.uint8, copy=False))
+
+    def observed(self, X: np.ndarray) -> Tensor | None:
+        """Which entries aren't missing, shape (n, *event); None if none is."""
+        gaps = gaps_of(X)
+        return None if gaps is None else torch.from_numpy(np.ascontiguousarray(self.to_event(~gaps)))
 
     def _to_grey(self, x: np.ndarray, grey_levels: int) -> np.ndarray:
         """Grey values on the scale that the model was fitted on, whether they come as bytes, in [0, 1], or as 0/1."""
@@ -171,6 +180,8 @@ class Schema:
         if self.likelihood == "gaussian":
             values = np.where(self.counted, values, self.mean) * self.unit + self.location  # what is constant stays so
         dtype = np.dtype(self.dtype)
+        if self.is_discrete and not self.counted.all():  # never observed
+            values = np.where(self.counted, values, np.nan if expected or dtype.kind == "f" else 0)
         real = dtype if dtype.kind == "f" else np.dtype(np.float64)
         if expected and self.likelihood != "categorical":
             return self.to_rows(values).astype(real)
@@ -205,7 +216,7 @@ class Schema:
             bias[0] = torch.from_numpy(self.mean).clamp(PROBABILITY_LIMIT, 1 - PROBABILITY_LIMIT).logit()
         else:
             bias[0] = torch.from_numpy(self.mean)
-        return bias.float()
+        return bias.nan_to_num().float()
 
     def metadata(self) -> dict:
         """What JSON can hold."""
@@ -267,7 +278,7 @@ def infer_schema(
         likelihood=chosen, row_shape=X.shape[1:], event_shape=event_shape, channels_last=channels_last,
         dtype=X.dtype.name, binarize=binarize, grey_levels=grey_levels(X.dtype, seen.extent.highest),
         n_levels=count_levels(seen.extent, chosen), location=empty, unit=empty, mean=empty, spread=empty,
-        counted=np.ones(event_shape, bool), frequencies=empty,
+        counted=np.ones(event_shape, bool), frequencies=empty, gaps=bool((seen.count < seen.n_rows).any()),
     )  # fmt: skip
     schema.check_extent(seen.extent, X.dtype)
     return _with_statistics(schema, X, seen, standardize, names)
@@ -294,9 +305,10 @@ def _with_statistics(
     schema: Schema, X: np.ndarray | Source, seen: Statistics, standardize: bool | str, names: list[str] | None
 ) -> Schema:
     shape = schema.event_shape
-    mean, spread = (schema.to_event(array[None])[0] for array in (seen.mean, seen.spread))
+    mean, spread, count = (schema.to_event(array[None])[0] for array in (seen.mean, seen.spread, seen.count))
+    mean, schema = np.where(count > 0, mean, np.nan), replace(schema, counted=count > 0)
     if schema.likelihood == "categorical":
-        frequencies = _level_counts(schema, X) / seen.n_rows
+        frequencies = _level_counts(schema, X) / np.maximum(count, 1)
         return replace(schema, frequencies=frequencies, mean=mean, spread=np.ones(shape))
     if schema.binarize == "mean":
         above = measure(Statistics.of, (schema.to_event(block) > mean for block in row_blocks(X)))
@@ -309,9 +321,10 @@ def _with_statistics(
     counted = spread > 1e-12 * np.maximum(np.abs(mean), 1e-300)
     _warn_constant(schema, counted, names)
     spread = np.where(counted, spread, 1.0)
-    if standardize:
-        return replace(schema, location=mean, unit=spread, mean=np.zeros(shape), spread=np.ones(shape), counted=counted)
     zero, one = np.zeros(shape), np.ones(shape)
+    if standardize:
+        location, mean = np.nan_to_num(mean), mean - np.nan_to_num(mean)
+        return replace(schema, location=location, unit=spread, mean=mean, spread=one, counted=counted)
     return replace(schema, location=zero, unit=one, mean=mean, spread=spread, counted=counted)
 
 

@@ -13,6 +13,7 @@ from typing import Any, TypeVar
 
 import numpy as np
 
+from lowerbound.data.gaps import nan_in_gaps
 from lowerbound.data.sources import Source
 
 BLOCK_VALUES = 2**22  # looked at together: a comparison of an array in memory needs little more
@@ -121,10 +122,13 @@ def measure(of: Callable[[np.ndarray], Seen], blocks: Iterable[np.ndarray]) -> S
 
 
 def row_blocks(X: np.ndarray | Source) -> Iterator[np.ndarray]:
-    """An array cut along its rows, as views; a source as it is read."""
+    """An array cut along its rows, as views; a source as it is read.
+
+    Where there are gaps, blocks are copies that have NaN there.
+    """
     if isinstance(X, Source):
         for rows in X:
             yield from row_blocks(X.as_array(rows))
         return
     step = max(1, BLOCK_VALUES // max(1, math.prod(X.shape[1:])))
-    yield from (X[i : i + step] for i in range(0, len(X), step))
+    yield from (nan_in_gaps(X[i : i + step]) for i in range(0, len(X), step))

@@ -25,7 +25,7 @@ from lowerbound.nn.heads import (
     NormalHead,
     Scale,
 )
-from lowerbound.nn.inputs import Center, OneHot
+from lowerbound.nn.inputs import Center, OneHot, Values
 from lowerbound.nn.mlp import MLPDecoder, MLPEncoder
 
 CONV_MIN_SIDE = 16
@@ -63,13 +63,13 @@ def assemble(
     own_encoder = Encoder(inputs, encoder, posterior_head)
     prior = _prior(schema, parameters, latent_dim, own_encoder, generator)
     model = LatentModel(Decoder(decoder, likelihood_head), latent_dim, log_unit_of(schema), prior)
-    return model, Amortized(own_encoder)
+    return model, Amortized(own_encoder, standard=prior is None)
 
 
 def choose_inputs(schema: Schema) -> nn.Module:
     """What a network sees of x."""
     views: dict[str, nn.Module] = {"categorical": OneHot(schema.n_levels), "discretized_logistic": Center()}
-    return views.get(schema.likelihood, nn.Identity())
+    return views.get(schema.likelihood, Values())
 
 
 def log_unit_of(schema: Schema) -> Tensor | None:
@@ -145,19 +145,21 @@ def _networks(
         likelihood_head.n_parameters,
     )
     latent_dim = posterior_head.latent_dim
+    has_gaps = schema.gaps or bool(parameters.get("hide"))
+    n_gaps = math.prod(schema.event_shape) if has_gaps else 0
     if not isinstance(network, str):
         encoder, decoder = network
-        own_encoder = OwnEncoder(encoder, seen, n_features, generator)
+        own_encoder = OwnEncoder(encoder, seen, n_features, generator, n_gaps)
         return own_encoder, OwnDecoder(decoder, latent_dim, schema.event_shape, n_parameters)
     if choose_network(schema, network) == "conv":
         channels, height, width = schema.event_shape
         return (
-            ConvEncoder((seen.shape[1], height, width), n_features, generator=generator),
+            ConvEncoder((seen.shape[1], height, width), n_features, generator=generator, n_gaps=channels * has_gaps),
             ConvDecoder(latent_dim, (channels, height, width), n_parameters, generator=generator),
         )
     hidden: Sequence[int] = tuple(parameters["hidden_layer_sizes"])
     return (
-        MLPEncoder(seen.shape[1:], n_features, hidden, parameters["activation"], generator),
+        MLPEncoder(seen.shape[1:], n_features, hidden, parameters["activation"], generator, n_gaps),
         MLPDecoder(latent_dim, schema.event_shape, n_parameters, hidden[::-1], parameters["activation"], generator),
     )
 

@@ -58,6 +58,7 @@ class Autoencoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, GradientEst
     """
 
     PARAMETERS = AUTOENCODER_PARAMETERS
+    GAPS = "nowhere"
     FITTED = (*GradientEstimator.FITTED, "latent_dim_")
     SPARSITY = 0.05
 

@@ -10,7 +10,7 @@ import math
 import sys
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Literal
 
 import numpy as np
 import torch
@@ -21,6 +21,7 @@ from torch import Tensor, nn
 from lowerbound.core import Model, Objective
 from lowerbound.data.batches import Rows, RowsInMemory
 from lowerbound.data.dataset import check_finite
+from lowerbound.data.gaps import mask_gaps, without_na
 from lowerbound.data.schema import Schema, infer_schema
 from lowerbound.data.sources import Source, as_source
 from lowerbound.data.stream import streamed
@@ -39,12 +40,14 @@ class DensityEstimator(BaseEstimator):
 
     A subclass lists its parameters in ``PARAMETERS``, makes its modules from ``schema_`` in ``_assemble``, fits them
     in ``fit``, and scores rows in ``score_samples`` and ``log_likelihood``. What must come back after ``load`` is in
-    the modules, or named in ``FITTED``.
+    the modules, or named in ``FITTED``. Entries that are NaN, None or NA, or masked in a ``numpy.ma.MaskedArray``, were
+    not observed: they are in no statistic and in no density. ``GAPS`` says where a subclass can do without values.
     """
 
     PARAMETERS: ClassVar[dict[str, Parameter]]
     FITTED: ClassVar[tuple[str, ...]] = ("seed_", "n_features_in_")
     STREAMS: ClassVar[bool] = False  # a `Source` can be given, whose rows are read when they are needed
+    GAPS: ClassVar[Literal["anywhere", "somewhere", "nowhere"]] = "anywhere"
 
     random_state: Any
     schema_: Schema
@@ -70,6 +73,8 @@ class DensityEstimator(BaseEstimator):
         self.n_fits_ = 0
         if len(X) < 2:
             raise ValueError(f"X has 1 sample (n_samples = {len(X)}): a density needs at least 2 rows")
+        if isinstance(X, np.ma.MaskedArray) and not X.count():
+            raise ValueError("every value of X is missing: there is nothing to fit")
         self.seed_ = self._choose_seed()
         names = getattr(self, "feature_names_in_", None)
         self.schema_ = self._infer_schema(X, None if names is None else list(names))
@@ -91,19 +96,31 @@ class DensityEstimator(BaseEstimator):
         return name == "device" or (name == "random_state" and is_generator)
 
     def _validate(self, X, *, reset: bool = False) -> Any:
-        """An array, checked; of a source only a few rows, the others when they are read."""
+        """An array, checked, masked where it has gaps; of a source only a few rows, the others when they are read."""
         X = as_source(X)
         if isinstance(X, Source):
             if not self.STREAMS:
                 raise ValueError(f"{type(self).__name__} needs all rows in memory: give an array, or part of them")
             self._validate(X.spread(2).X, reset=reset)
             return X
+        mask = np.ma.getmaskarray(X) if isinstance(X, np.ma.MaskedArray) else None
         checks = {"allow_nd": True, "dtype": "numeric", "ensure_all_finite": False}
-        X = np.asarray(validate_data(self, X, reset=reset, **checks))
+        X = np.asarray(validate_data(self, without_na(X), reset=reset, **checks))
         names = getattr(self, "feature_names_in_", None)
         place = None if names is None else lambda row, column: f"row {row}, column {str(names[column])!r}"
-        check_finite(X, "X", place)
-        return X.astype(np.float32) if X.dtype == np.float16 else X
+        check_finite(X, "X", place, allow_nan=self.GAPS != "nowhere")
+        return self._mask_gaps(X.astype(np.float32) if X.dtype == np.float16 else X, mask)
+
+    def _mask_gaps(self, X: np.ndarray, mask: np.ndarray | None = None) -> np.ndarray:
+        X = mask_gaps(X, mask)
+        if self.GAPS == "nowhere" and isinstance(X, np.ma.MaskedArray):
+            raise ValueError(f"{type(self).__name__} needs complete data, and X has missing values: drop or fill them")
+        return X
+
+    def __sklearn_tags__(self):
+        tags = super().__sklearn_tags__()
+        tags.input_tags.allow_nan = self.GAPS == "anywhere"
+        return tags
 
     def _device(self) -> torch.device:
         device = getattr(self, "device", "cpu")
@@ -120,13 +137,15 @@ class DensityEstimator(BaseEstimator):
         mask = torch.from_numpy(schema.counted).to(device)
 
         def hold(rows: np.ndarray, grey_levels: int | None = None) -> RowsInMemory:
-            raw = schema.store(rows, dtype, grey_levels)
-            return RowsInMemory(raw, lambda raw, noise: schema.prepare(raw, noise, dtype), mask, device)
+            raw, observed = schema.store(rows, dtype, grey_levels), schema.observed(rows)
+            return RowsInMemory(raw, lambda raw, noise: schema.prepare(raw, noise, dtype), mask, device, observed)
 
         if not isinstance(X, Source):
             return hold(X)
         grey_levels = schema.grey_levels if X.dtype.name == schema.dtype else None
-        return streamed(X, lambda rows: hold(X.as_array(rows), grey_levels), schema.event_shape, device)
+        return streamed(
+            X, lambda rows: hold(self._mask_gaps(X.as_array(rows)), grey_levels), schema.event_shape, device
+        )
 
     def _noise(self, purpose: str, *, shared: bool = False) -> Noise:
         """Noise that is the same at every call."""

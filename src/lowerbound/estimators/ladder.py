@@ -16,6 +16,7 @@ from typing import Any
 
 import numpy as np
 
+from lowerbound.data.gaps import mask_gaps
 from lowerbound.data.schema import Schema, infer_schema
 from lowerbound.estimators.autoencoder import Autoencoder
 from lowerbound.estimators.base import GradientEstimator
@@ -219,6 +220,7 @@ def split(
     if n_held_out < 2 or len(X) - n_held_out < 8:
         raise ValueError(f"{len(X)} rows are too few to fit models to some and to score them on others: 10 are needed")
     order = np.random.default_rng([seed, 0]).permutation(len(X))
+    X = mask_gaps(X)
     return case_of(X[order[n_held_out:]], X[order[:n_held_out]][:most_scored], binarize=binarize, seed=seed)
 
 

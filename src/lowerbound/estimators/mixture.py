@@ -95,6 +95,7 @@ class Mixture(ExactEstimator):
     """
 
     PARAMETERS = MIXTURE_PARAMETERS
+    GAPS = "somewhere"
 
     model_: Any
     FITTED = (*ExactEstimator.FITTED, "n_iter_", "converged_", "objective_")
@@ -160,6 +161,15 @@ class Mixture(ExactEstimator):
         return torch.cat(parts).cpu().numpy()
 
     def _infer_schema(self, X: np.ndarray, names: list[str] | None) -> Schema:
+        schema = self._choose_schema(X, names)
+        if schema.gaps and schema.likelihood == "gaussian":
+            raise ValueError(
+                "Mixture fits Gaussians to complete rows only, and X has missing values (NaN): drop or fill them, or "
+                "use PPCA, FactorAnalysis or VAE, which fit what is observed; a fitted mixture scores rows with gaps"
+            )
+        return schema
+
+    def _choose_schema(self, X: np.ndarray, names: list[str] | None) -> Schema:
         if self.likelihood == "auto" and choose_likelihood(X, self.binarize) == "discretized_logistic":
             raise LikelihoodError(
                 "Mixture has Gaussian and Bernoulli components, and neither gives the probability of 8-bit levels: use "

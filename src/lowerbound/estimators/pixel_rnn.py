@@ -105,6 +105,7 @@ class PixelRNN(GradientEstimator, ExactEstimator):
     """
 
     PARAMETERS = PIXEL_RNN_PARAMETERS
+    GAPS = "somewhere"  # at the end of a row
 
     model_: Any
 

@@ -25,7 +25,10 @@ from lowerbound.tasks import generate
 
 
 class LinearEstimator(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ExactEstimator):
-    """What ``PPCA`` and ``FactorAnalysis`` share: z ~ N(0, I), x = Wz + μ + ε."""
+    """What ``PPCA`` and ``FactorAnalysis`` share: z ~ N(0, I), x = Wz + μ + ε.
+
+    Rows with gaps are fitted by exact EM over what is observed, and scored by the exact density of that.
+    """
 
     NOISE: Literal["shared", "feature"]
     FITTED = (*ExactEstimator.FITTED, "latent_dim_", "n_iter_", "converged_")
@@ -58,9 +61,13 @@ class LinearEstimator(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ExactEs
         """
         X = self._start(X)
         counted = torch.from_numpy(self.schema_.counted).flatten()
-        rows = self._rows(X, torch.float64).raw.flatten(1)[:, counted]
+        data = self._rows(X, torch.float64)
+        rows = data.raw.flatten(1)[:, counted]
         part = self._model((rows.shape[1],), self._min_scale(counted))  # constant features stay out of it
-        ascent = self._maximize(part, rows)
+        if data.observed is None:
+            ascent = self._maximize(part, rows)
+        else:
+            ascent = self._maximize_observed(part, rows, data.observed.flatten(1)[:, counted])
         part.rotate()
         self._adopt(part, counted)
         self.n_iter_, self.converged_ = ascent.n_iter, ascent.converged
@@ -72,6 +79,14 @@ class LinearEstimator(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ExactEs
     def _maximize(self, model: LinearGaussian, rows: Tensor) -> em.Ascent:
         """Fit ``model`` to the rows (n, F)."""
         raise NotImplementedError
+
+    def _maximize_observed(self, model: LinearGaussian, rows: Tensor, mask: Tensor) -> em.Ascent:
+        """Exact EM over the observed entries, from the maximum for the rows with their gaps filled by the means."""
+        filled = torch.where(mask, rows, (rows * mask).sum(0) / mask.sum(0))
+        model.maximum_likelihood(spectrum(filled))
+        index = torch.arange(len(rows))
+        parts = [Batch(*part) for part in zip(*(t.split(EVALUATION_BATCH) for t in (filled, mask, index)), strict=True)]
+        return em.fit(model, lambda: parts, self.tol, self.max_iter)
 
     def _ascend(self, model: LinearGaussian, rows: Tensor, axes: Spectrum) -> em.Ascent:
         """Exact EM, over the sigma points where they are fewer than the rows."""

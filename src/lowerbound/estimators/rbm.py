@@ -127,6 +127,7 @@ class RBM(ExactEstimator):
     """
 
     PARAMETERS = RBM_PARAMETERS
+    GAPS = "nowhere"
     FITTED = (*ExactEstimator.FITTED, "n_iter_", "history_", "log_z_", "log_z_standard_error_", "log_z_ess_")
 
     model_: Any

@@ -12,21 +12,47 @@ from torch import Tensor, nn
 from torch.nn.utils import skip_init
 
 from lowerbound.core import Batch, Draw, LatentDistribution, Objective, ObjectiveState
-from lowerbound.distributions import DiagonalGaussian, Noise, make_generator
+from lowerbound.distributions import DiagonalGaussian, FullGaussian, Noise, make_generator
 
 DrawFrom = Callable[..., Draw]  # ``Model.draw``: (batch, posterior, objective, noise) → Draw
 
 
 class Amortized(nn.Module):
-    """q(z|x) from an encoder that all rows share (Kingma & Welling, 2014, section 2.1)."""
+    """q(z|x) from an encoder that all rows share (Kingma & Welling, 2014, section 2.1).
 
-    def __init__(self, encoder: nn.Module) -> None:
+    Where the data have gaps, the encoder is also told which entries are missing (Mattei & Frellsen, 2019,
+    arXiv:1812.02633, section 3.1), and the posterior of a row of which nothing is known is the prior, where that is
+    N(0, I).
+
+    Parameters
+    ----------
+    encoder : Module
+        ``(x, mask, missing)`` → q(z|x); zeros are read where the mask is False.
+    standard : bool
+        The prior is N(0, I) and the posterior one Gaussian.
+    """
+
+    def __init__(self, encoder: nn.Module, *, standard: bool = True) -> None:
         super().__init__()
-        self.encoder = encoder
+        self.encoder, self.standard = encoder, standard
 
     def forward(self, batch: Batch, noise: Noise | None = None) -> LatentDistribution:
         """The encoder reads the entries of ``batch.x`` that are observed, and zeros elsewhere."""
-        return self.encoder(batch.seen)
+        q = self.encoder(batch.x, None if batch.complete else batch.mask, batch.missing)
+        if batch.missing is None or not self.standard:
+            return q
+        return prior_where(~batch.mask.flatten(1).any(1), q)
+
+
+def prior_where(unknown: Tensor, q: LatentDistribution) -> LatentDistribution:
+    """q(z|x), and N(0, I) for the rows where ``unknown`` (B,) is True."""
+    unknown = unknown.unsqueeze(-1)
+    mean = torch.where(unknown, 0.0, q.mean)
+    if isinstance(q, FullGaussian):
+        identity = torch.eye(mean.shape[1], dtype=mean.dtype, device=mean.device)
+        return FullGaussian(mean, torch.where(unknown.unsqueeze(-1), identity, q.scale_tril))
+    assert isinstance(q, DiagonalGaussian)
+    return DiagonalGaussian(mean, torch.where(unknown, 0.0, q.log_scale))
 
 
 class Hiding(nn.Module):

@@ -108,6 +108,6 @@ class Autoregressive(ExplicitModel):
         missing = to_grid(~mask & self.counted).flatten(1)
         if (to_grid(mask).flatten(1) & (missing.cumsum(1) > 0)).any():
             raise ValueError(
-                "an entry is observed after one that is missing: the chain rule reads features in order (images row by "
-                "row from the top), so only the last ones of a row can be left out"
+                "an entry is observed after one that is missing (NaN): the chain rule reads features in order (images "
+                "row by row from the top), so only the last ones of a row can be left out"
             )

@@ -13,11 +13,12 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.nn.utils import skip_init
 
 from lowerbound.core import LatentDistribution, Model, Prior
 from lowerbound.distributions import Likelihood, StandardNormal
 from lowerbound.nn.heads import LikelihoodHead
-from lowerbound.nn.initialization import linear
+from lowerbound.nn.initialization import branch, linear
 
 
 class Encoder(nn.Module):
@@ -27,9 +28,11 @@ class Encoder(nn.Module):
         super().__init__()
         self.inputs, self.network, self.head = inputs, network, head
 
-    def forward(self, x: Tensor) -> LatentDistribution:
-        """(B, *event) → q(z|x)."""
-        return self.head(self.network(self.inputs(x)))
+    def forward(self, x: Tensor, mask: Tensor | None = None, missing: Tensor | None = None) -> LatentDistribution:
+        """(B, *event) → q(z|x); zeros are read where ``mask`` is False, and ``missing`` by a branch of its own."""
+        seen = self.inputs(x, mask)
+        without_branch = missing is None or getattr(self.network, "gaps", None) is None
+        return self.head(self.network(seen) if without_branch else self.network(seen, missing))
 
 
 class Decoder(nn.Module):
@@ -80,10 +83,13 @@ class LatentModel(Model):
 class OwnEncoder(nn.Module):
     """A user's module with a linear layer that maps its features to what the head needs.
 
-    The module is copied; it takes ``(B, *event)`` and returns features ``(B, h)`` of any width.
+    The module is copied; it takes ``(B, *event)`` and returns features ``(B, h)`` of any width. With ``n_gaps``, what
+    is missing, that many indicators a row, reaches the features by a branch without bias.
     """
 
-    def __init__(self, module: nn.Module, example: Tensor, n_features_out: int, generator: torch.Generator) -> None:
+    def __init__(
+        self, module: nn.Module, example: Tensor, n_features_out: int, generator: torch.Generator, n_gaps: int = 0
+    ) -> None:
         super().__init__()
         self.module = copy.deepcopy(module)
         with torch.no_grad():
@@ -94,11 +100,15 @@ class OwnEncoder(nn.Module):
                 f"the encoder must return features of shape (batch, ...), one row for each of its input's; "
                 f"for input of shape {tuple(example.shape)} it returned {shape}"
             )
+        self.gaps = branch(skip_init(nn.Linear, n_gaps, n_features_out, bias=False)) if n_gaps else None
         self.layer = linear(features[0].numel(), n_features_out, generator)
 
-    def forward(self, x: Tensor) -> Tensor:
+    def forward(self, x: Tensor, missing: Tensor | None = None) -> Tensor:
         """(B, *event) → (B, n_features_out)."""
-        return self.layer(self.module(x).flatten(1))
+        features = self.layer(self.module(x).flatten(1))
+        if missing is None or self.gaps is None:
+            return features
+        return features + self.gaps(missing.flatten(1).to(x.dtype))
 
 
 class OwnDecoder(nn.Module):

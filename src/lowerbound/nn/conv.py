@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils import skip_init
 
-from lowerbound.nn.initialization import initialize_
+from lowerbound.nn.initialization import branch, initialize_
 
 CHANNELS = (32, 64)  # of the grids below the image's, downwards; the last one repeats
 BLOCKS = 1  # residual blocks on every grid: with more, an epoch is slower than it is better
@@ -79,6 +79,8 @@ class ConvEncoder(nn.Module):
         Channels on every grid, from half the image's size downwards; the last one repeats.
     generator : torch.Generator, optional
         The weights come from it; by default from a new one, seeded as PyTorch seeds it.
+    n_gaps : int
+        Channels of what is missing, which reaches the first grid by a branch without bias.
     """
 
     def __init__(
@@ -87,6 +89,7 @@ class ConvEncoder(nn.Module):
         n_features_out: int,
         channels: Sequence[int] = CHANNELS,
         generator: torch.Generator | None = None,
+        n_gaps: int = 0,
     ) -> None:
         super().__init__()
         n_channels, height, width = event_shape
@@ -97,10 +100,16 @@ class ConvEncoder(nn.Module):
             layers += [nn.SiLU(), convolution(n_in, n_out, 3, stride=2), *blocks(n_out)]
         top = skip_init(nn.Linear, n[-1] * math.prod(sizes[-1]), n_features_out)
         self.layers = drawn(nn.Sequential(*layers, nn.SiLU(), nn.Flatten(), top), generator)
+        self.gaps = None
+        if n_gaps:
+            self.gaps = branch(skip_init(nn.Conv2d, n_gaps, n[0], 5, stride=2, padding=2, bias=False))
 
-    def forward(self, x: Tensor) -> Tensor:
+    def forward(self, x: Tensor, missing: Tensor | None = None) -> Tensor:
         """Down to the smallest grid, then all of it to features."""
-        return self.layers(x.contiguous(memory_format=torch.channels_last))
+        x = x.contiguous(memory_format=torch.channels_last)
+        if missing is None or self.gaps is None:
+            return self.layers(x)
+        return self.layers[1:](self.layers[0](x) + self.gaps(missing.to(x.dtype)))
 
 
 class ConvDecoder(nn.Module):

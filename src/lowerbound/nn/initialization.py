@@ -22,6 +22,12 @@ def initialize_(module: nn.Module, generator: torch.Generator) -> None:
                 nn.init.zeros_(layer.bias)
 
 
+def branch(layer: nn.Module) -> nn.Module:
+    """A linear or convolutional layer without bias that starts at zero: it changes nothing until it has learned."""
+    nn.init.zeros_(layer.weight)  # type: ignore[arg-type]
+    return layer
+
+
 def linear(n_in: int, n_out: int, generator: torch.Generator) -> nn.Linear:
     """A linear layer drawn from ``generator``."""
     layer = skip_init(nn.Linear, n_in, n_out)

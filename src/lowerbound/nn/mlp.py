@@ -8,8 +8,9 @@ from itertools import pairwise
 
 import torch
 from torch import Tensor, nn
+from torch.nn.utils import skip_init
 
-from lowerbound.nn.initialization import linear
+from lowerbound.nn.initialization import branch, linear
 
 ACTIVATIONS: dict[str, type[nn.Module]] = {
     "relu": nn.ReLU,
@@ -30,7 +31,10 @@ def mlp(sizes: Sequence[int], activation: str, generator: torch.Generator) -> nn
 
 
 class MLPEncoder(nn.Module):
-    """(B, *event) → (B, n_features_out)."""
+    """(B, *event) → (B, n_features_out).
+
+    With ``n_gaps``, what is missing, that many indicators a row, reaches the first layer by a branch without bias.
+    """
 
     def __init__(
         self,
@@ -39,13 +43,19 @@ class MLPEncoder(nn.Module):
         hidden_layer_sizes: Sequence[int],
         activation: str,
         generator: torch.Generator,
+        n_gaps: int = 0,
     ) -> None:
         super().__init__()
-        self.layers = mlp([math.prod(event_shape), *hidden_layer_sizes, n_features_out], activation, generator)
+        sizes = [math.prod(event_shape), *hidden_layer_sizes, n_features_out]
+        self.gaps = branch(skip_init(nn.Linear, n_gaps, sizes[1], bias=False)) if n_gaps else None
+        self.layers = mlp(sizes, activation, generator)
 
-    def forward(self, x: Tensor) -> Tensor:
+    def forward(self, x: Tensor, missing: Tensor | None = None) -> Tensor:
         """``x`` flattened through the layers."""
-        return self.layers(x.flatten(1))
+        if missing is None or self.gaps is None:
+            return self.layers(x.flatten(1))
+        first = self.layers[0](x.flatten(1)) + self.gaps(missing.flatten(1).to(x.dtype))
+        return self.layers[1:](first)
 
 
 class MLPDecoder(nn.Module):

@@ -37,16 +37,16 @@ def pixel_range(schema: Schema, *parts: np.ndarray) -> tuple[float, float]:
     if schema.likelihood != "gaussian":
         return 0.0, 255.0 if schema.likelihood == "discretized_logistic" else 1.0
     values = np.concatenate([part.ravel() for part in parts])
-    if values.min() >= 0 and values.max() <= 1:
+    if np.nanmin(values) >= 0 and np.nanmax(values) <= 1:
         return 0.0, 1.0
-    low, high = np.quantile(values, [0.005, 0.995])
+    low, high = np.nanquantile(values, [0.005, 0.995])
     return float(low), float(high)
 
 
 def to_pixels(images: np.ndarray, low: float, high: float) -> np.ndarray:
     """Values to bytes, ``low`` black and ``high`` white."""
     share = (np.asarray(images, np.float64) - low) / max(high - low, 1e-12)
-    return np.rint(255 * np.clip(share, 0, 1)).astype(np.uint8)
+    return np.rint(255 * np.nan_to_num(np.clip(share, 0, 1), nan=0.5)).astype(np.uint8)  # grey where nothing was seen
 
 
 def as_images(schema: Schema, rows: np.ndarray) -> np.ndarray:
