@@ -62,7 +62,7 @@ def train(
       lowerbound train faces.npz --key x_train -o runs/faces --dry-run
       lowerbound train -o runs/faces --resume
     """
-    data = {"source": others["data"], **{name: others[name] for name in ("key", "drop", "label")}}
+    data = {"source": others["data"], **{name: others[name] for name in ("key", "drop", "label", "stream")}}
 
     def asked(path: Path | None) -> Config:
         return resolve(data, given_flags(context), assignments, path, model)
