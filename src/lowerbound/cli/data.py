@@ -103,11 +103,12 @@ def _describe_source(source: Source) -> dict[str, Any]:
         "maximum": seen.extent.highest.item(),
         "likelihood": choose(seen.extent, source.dtype, None),
         "labels": dict(sorted(labels.items())) or None,
-        "constant": [names[i] for i in np.flatnonzero(low == high)],
+        "constant": [names[i] for i in np.flatnonzero(~(low < high))],  # or without any value
     }
     if source.columns is not None:
         numbers = zip(("minimum", "mean", "maximum", "standard_deviation"), (low, mean, high, spread), strict=True)
         values = {name: array.tolist() for name, array in numbers}
+        values["missing"] = (len(source) - seen.count).tolist()
         record["columns"] = [
             {"name": name, "dtype": source.dtype.name, **{k: v[i] for k, v in values.items()}, "distinct": None}
             for i, name in enumerate(source.columns)
