@@ -5,6 +5,9 @@ from __future__ import annotations
 import os
 import signal
 import sys
+import threading
+import time
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -13,12 +16,13 @@ import torch
 from torch import Tensor
 
 from lowerbound import VAE, parallel
-from lowerbound.data.storage import save_tensors
+from lowerbound.cli import main
+from lowerbound.data.storage import load_tensors, save_tensors
 from lowerbound.estimators.autoencoder import Autoencoder
 from lowerbound.estimators.base import GradientEstimator
 from lowerbound.estimators.pixel_rnn import PixelRNN
 from lowerbound.inference.objectives import elbo
-from lowerbound.train import Settings, Training, Watch, fit
+from lowerbound.train import LOOK_STEPS, Settings, Training, Watch, fit
 from tests import linear_gaussian as toy
 
 TABLE = np.random.default_rng(0).normal(size=(40, 5)) @ np.random.default_rng(1).normal(size=(5, 5))
@@ -100,6 +104,39 @@ def early_stopping() -> dict[str, Tensor]:
     return outcome(run)
 
 
+class Stop(Watch):
+    """After so many steps, or as soon after as it can."""
+
+    def __init__(self, step: int) -> None:
+        self.step, self.now = step, 0
+
+    def on_step(self, training: Training) -> None:
+        self.now = training.progress.objective.step
+
+    def should_stop(self) -> bool:
+        return self.now >= self.step
+
+
+LONG = {"max_epochs": 16, "early_stopping": False}  # 64 steps
+
+
+def first_part() -> Training:
+    """The first half or so of a run, left within an epoch."""
+    run = training(**LONG)
+    fit(run, toy.rows(toy.numbers(49, toy.F, seed=7)), toy.rows(toy.numbers(21, toy.F, seed=8)), Stop(LOOK_STEPS - 1))
+    assert 0 < run.progress.n_batches < 4
+    return run
+
+
+def rest(state: tuple[dict[str, Tensor], dict] | None) -> dict[str, Tensor]:
+    """What follows on the state of a run; the whole run if there is none."""
+    run = training(**LONG)
+    if state is not None:
+        run.load_state(*state)
+    fit(run, toy.rows(toy.numbers(49, toy.F, seed=7)), toy.rows(toy.numbers(21, toy.F, seed=8)))
+    return outcome(run)
+
+
 def unseeded() -> dict[str, Tensor]:
     """Nobody said which seed: that of the first process is everyone's."""
     vae = VAE(2, **{**SMALL, "random_state": None, "max_epochs": 1}).fit(TABLE)
@@ -127,18 +164,37 @@ def death() -> None:
     fit(training(max_epochs=10**6), toy.rows(toy.numbers(49, toy.F, seed=7)), None, Die())
 
 
+def doomed_command(run: Path, words: list[str]) -> None:
+    """The command line, of which the last process dies as soon as there is a checkpoint, but not a second time."""
+
+    def die_once_it_is_saved() -> None:
+        while not (run / "checkpoint" / "last.safetensors").exists():
+            time.sleep(0.01)
+        os.kill(os.getpid(), signal.SIGKILL)
+
+    if os.environ["RANK"] == "1" and os.environ["TORCHELASTIC_RESTART_COUNT"] == "0":
+        threading.Thread(target=die_once_it_is_saved, daemon=True).start()
+    main(words)
+
+
 def everything() -> dict[str, Tensor]:
     """What has to be the same, however many processes there are."""
-    cases = {"gradients": gradients, "whole run": whole_run, "early stopping": early_stopping}
+    long_run = partial(rest, None)
+    cases = {"gradients": gradients, "whole": whole_run, "early stopping": early_stopping, "long": long_run}
     return {f"{name}/{key}": value for name, case in cases.items() for key, value in case().items()}
 
 
 if __name__ == "__main__":
     case, path = sys.argv[1], Path(sys.argv[2])
+    if case == "doomed command":
+        doomed_command(path, sys.argv[3:])
     with parallel.join() as processes:
         assert processes.size > 1
         if case == "death":
             death()
         refuse_what_one_process_alone_can_do()
-        result = everything() | unseeded()
-        save_tensors(path.with_suffix(f".{processes.rank}"), result, {})
+        first = first_part().state()
+        save_tensors(path.with_suffix(f".{processes.rank}.state"), *first)
+        starts = {"own": first, "alone": load_tensors(path.with_suffix(".alone"))}
+        rests = {f"rest of {k}/{name}": value for k, state in starts.items() for name, value in rest(state).items()}
+        save_tensors(path.with_suffix(f".{processes.rank}"), everything() | rests | unseeded(), {})

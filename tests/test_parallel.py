@@ -2,18 +2,25 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import socket
 import subprocess
 import sys
+import time
+import tomllib
+from concurrent.futures import ThreadPoolExecutor
 from itertools import chain
 from pathlib import Path
 
 import pytest
 import torch
+from click.testing import CliRunner
 
-from lowerbound.data.storage import load_tensors
+from lowerbound import parallel
+from lowerbound.cli import main
+from lowerbound.data.storage import load_tensors, save_tensors
 from lowerbound.distributions import Noise, make_generator
 from lowerbound.parallel import ALONE, Processes
 from tests import linear_gaussian as toy
@@ -42,15 +49,24 @@ def alone():
 
 
 @pytest.fixture(scope="module", params=[2, 4])
-def together(request, tmp_path_factory):
-    """What each of several processes came to."""
+def launched(request, tmp_path_factory):
     path = tmp_path_factory.mktemp("ranks") / "result"
+    save_tensors(path.with_suffix(".alone"), *ranks.first_part().state())
     done = torchrun(request.param, "tests.ranks", "everything", path)
     assert done.returncode == 0, done.stderr
-    return [load_tensors(path.with_suffix(f".{rank}"))[0] for rank in range(request.param)]
+    results = [load_tensors(path.with_suffix(f".{rank}"))[0] for rank in range(request.param)]
+    return results, [load_tensors(path.with_suffix(f".{rank}.state")) for rank in range(request.param)]
 
 
-@pytest.mark.parametrize("case", [f"gradients/{name}" for name in ranks.ESTIMATORS] + ["whole run", "early stopping"])
+@pytest.fixture(scope="module")
+def together(launched):
+    """What each of several processes came to."""
+    return launched[0]
+
+
+@pytest.mark.parametrize(
+    "case", [f"gradients/{name}" for name in ranks.ESTIMATORS] + ["whole", "early stopping", "long"]
+)
 def test_several_processes_come_to_what_one_comes_to(alone, together, case):
     """To rounding; and all of them to the same bits."""
     names = [name for name in alone if name.startswith(f"{case}.") or name.startswith(f"{case}/")]
@@ -58,6 +74,21 @@ def test_several_processes_come_to_what_one_comes_to(alone, together, case):
     for name in names:
         torch.testing.assert_close(together[0][name], alone[name], rtol=2e-5, atol=2e-6, equal_nan=True)
         assert all(torch.equal(other[name].nan_to_num(), together[0][name].nan_to_num()) for other in together)
+
+
+def test_continuing_within_an_epoch_is_bit_exact_with_as_many_processes(together):
+    for here in together:
+        assert torch.equal(here["rest of own/weights"], here["long/weights"])
+        torch.testing.assert_close(here["rest of own/history"], here["long/history"])
+
+
+def test_a_run_continues_with_another_number_of_processes(alone, launched):
+    """To rounding: one process what several began, and several what one began."""
+    together, states = launched
+    fewer = ranks.rest(states[0])
+    for name in ("weights", "history"):
+        torch.testing.assert_close(fewer[name], alone[f"long/{name}"], rtol=1e-5, atol=1e-6)
+        torch.testing.assert_close(together[0][f"rest of alone/{name}"], alone[f"long/{name}"], rtol=1e-5, atol=1e-6)
 
 
 def test_without_a_seed_all_take_that_of_the_first(together):
@@ -78,6 +109,62 @@ def test_a_process_that_dies_ends_the_others_with_an_error(tmp_path):
     assert processes[1].returncode == -signal.SIGKILL
     assert processes[0].returncode == 1
     assert "LostProcessError: process 0 lost another process of this training" in errors[0]
+
+
+def test_what_the_dead_left_in_the_store_is_not_read():
+    """Processes that are started again meet in the same store, one sooner than the other."""
+    store = torch.distributed.HashStore()
+
+    def met(rank: int) -> bytes | None:
+        time.sleep(0.2 * rank)
+        mine = parallel._of_these(store, rank, 2)
+        mine.set(f"here {rank}", f"round {turn}")
+        return mine.get(f"here {1 - rank}")
+
+    for turn in range(3):
+        with ThreadPoolExecutor(2) as pool:
+            assert list(pool.map(met, range(2))) == [f"round {turn}".encode()] * 2
+
+
+SMALL_RUN = ("--hidden-layer-sizes", "16", "--latent-dim", "3", "--random-state", "0", "--max-epochs", "40")
+
+
+def test_a_command_that_torchrun_starts_again_continues(tmp_path):
+    """Processes of 64 rows each take the steps of one with 128."""
+    words = ("train", "digits", *SMALL_RUN, "--no-early-stopping", "-q")
+    run, alone = tmp_path / "run", tmp_path / "alone"
+    several = (*words, "-o", run, "--batch-size-per-device", 64, "--resume", "--checkpoint-seconds", 0)
+    done = torchrun(2, "tests.ranks", "doomed command", run, *several, options=("--max-restarts=1",))
+    assert done.returncode == 0, done.stderr
+    [resumed] = json.loads((run / "environment.json").read_text())["resumed"]
+    assert 0 < resumed["step"] < 40 * 14
+    assert tomllib.loads((run / "config.toml").read_text())["batch_size"] == 128
+    main([*map(str, words), "-o", str(alone), "--batch-size", "128"], standalone_mode=False)
+    histories = [
+        [json.loads(line) for line in (folder / "history.jsonl").read_text().splitlines()] for folder in (run, alone)
+    ]
+    assert [record["epoch"] for record in histories[0]] == list(range(1, 41))
+    for ours, expected in zip(*histories, strict=True):
+        assert ours["elbo"] == pytest.approx(expected["elbo"], rel=1e-3)
+
+
+@pytest.mark.parametrize("words", [["evaluate", "run", "digits"], ["train", "digits", "--dry-run"]])
+def test_what_one_process_does_is_refused_once(monkeypatch, words):
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    said = []
+    for rank in ("0", "1"):
+        monkeypatch.setenv("RANK", rank)
+        result = CliRunner().invoke(main, words)
+        assert result.exit_code == 2
+        said.append(result.output)
+    assert "works in one process: start it without torchrun" in said[0]
+    assert said[1] == ""
+
+
+def test_one_batch_size_is_enough():
+    result = CliRunner().invoke(main, ["train", "digits", "--batch-size", "8", "--batch-size-per-device", "4"])
+    assert result.exit_code == 2
+    assert "--batch-size counts the rows of all processes together" in result.output
 
 
 def free_port() -> int:

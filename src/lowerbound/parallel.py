@@ -4,14 +4,20 @@
 Where a program is one process alone, nothing here does anything.
 """
 
+# torch.distributed has more public names than it lists
+# pyright: reportPrivateImportUsage=false
+
 from __future__ import annotations
 
+import hashlib
 import os
+import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
 from inspect import signature
+from uuid import uuid4
 
 import torch
 import torch.distributed as dist
@@ -81,7 +87,7 @@ class Processes:
         length = self._tensor([len(content) if self.is_first else 0])
         dist.broadcast(length, 0)
         message = torch.empty(int(length.item()), dtype=torch.uint8, device=length.device)
-        if self.is_first:
+        if self.is_first and content:
             message.copy_(torch.frombuffer(bytearray(content), dtype=torch.uint8))
         dist.broadcast(message, 0)
         return message.cpu().numpy().tobytes()
@@ -161,9 +167,9 @@ def current() -> Processes:
     return ALONE
 
 
-def are_several() -> bool:
-    """Whether ``torchrun`` (or what sets the same variables) started this process as one of several."""
-    return "RANK" in os.environ and int(os.environ.get("WORLD_SIZE", "1")) > 1
+def n_started() -> int:
+    """How many processes ``torchrun`` (or what sets the same variables) started, of which this is one."""
+    return int(os.environ.get("WORLD_SIZE", "1")) if "RANK" in os.environ else 1
 
 
 @contextmanager
@@ -187,7 +193,7 @@ def join() -> Iterator[Processes]:
             if processes.is_first:
                 vae.save("model")
     """
-    if not are_several() or dist.is_initialized():
+    if n_started() == 1 or dist.is_initialized():
         yield current()
         return
     with _loss_noticed():
@@ -199,9 +205,33 @@ def join() -> Iterator[Processes]:
 
 
 def _initialize() -> None:
+    backend = _take_device()
+    store, rank, size = next(dist.rendezvous("env://", timeout=TIMEOUT))
+    dist.init_process_group(backend, store=_of_these(store, rank, size), rank=rank, world_size=size, timeout=TIMEOUT)
+
+
+def _of_these(store: dist.Store, rank: int, size: int) -> dist.Store:
+    """The part of the store that only these processes write to.
+
+    ``torchrun`` keeps one store when it starts processes again, and what the dead have left there would be taken for
+    the addresses of the living. So each process writes a number of its own, and what it has read of all of them; once
+    all have read the same, that is a name which was never used before.
+    """
+    store.set(f"number of {rank}", uuid4().hex)
+    deadline = time.monotonic() + TIMEOUT.total_seconds()
+    while time.monotonic() < deadline:
+        name = hashlib.sha256(b"".join(store.get(f"number of {other}") for other in range(size))).hexdigest()
+        store.set(f"read by {rank}", name)
+        if all(store.get(f"read by {other}").decode() == name for other in range(size)):
+            return dist.PrefixStore(name, store)
+        time.sleep(0.05)
+    raise LostProcessError(f"process {rank} waited in vain for the other {size - 1}")
+
+
+def _take_device() -> str:
+    """The GPU of this process, if the machine has any; the way to the other processes."""
     if not torch.cuda.is_available():
-        dist.init_process_group("gloo", timeout=TIMEOUT)
-        return
+        return "gloo"
     local_rank, n_devices = int(os.environ.get("LOCAL_RANK", "0")), torch.cuda.device_count()
     if local_rank >= n_devices:
         raise ValueError(
@@ -209,7 +239,7 @@ def _initialize() -> None:
             f"start torchrun with --nproc-per-node={n_devices}, or hide the GPUs with CUDA_VISIBLE_DEVICES="
         )
     torch.cuda.set_device(local_rank)
-    dist.init_process_group("cpu:gloo,cuda:nccl", timeout=TIMEOUT)
+    return "cpu:gloo,cuda:nccl"
 
 
 @contextmanager

@@ -15,6 +15,7 @@ from lowerbound.cli.compare import compare
 from lowerbound.cli.data import data
 from lowerbound.cli.evaluate import evaluate
 from lowerbound.cli.output import INTERRUPTED, Failure, write_error
+from lowerbound.cli.together import refuse_several
 from lowerbound.cli.train import train
 from lowerbound.cli.use import encode, generate, reconstruct
 
@@ -43,6 +44,15 @@ class Program(click.Group):
                 if "memory" not in str(error).lower():
                     raise
                 raise Failure(_sentence(MemoryError())) from error
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        """Only training is for several processes: the others would say the same several times."""
+        name, command, rest = super().resolve_command(ctx, args)
+        if name != "train":
+            refuse_several(f"lowerbound {name}")
+        return name, command, rest
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         """In the order in which they are used."""

@@ -1,12 +1,12 @@
 """From flags, assignments and a file to one resolved configuration: flag > ``-s`` > file > default.
 
-The file is TOML: the model, its parameters by name, and a table ``[data]`` with ``source``, ``key``, ``drop``,
-``label`` and ``stream``. A run's ``config.toml`` is such a file; what "auto" stood for is in its table ``[chosen]``,
-which isn't read.
+The file is TOML: the model, its parameters by name, and a table ``[data]`` with ``source``, ``key``, ``drop`` and
+``label``. A run's ``config.toml`` is such a file; what "auto" stood for is in its table ``[chosen]``, which isn't read.
 """
 
 from __future__ import annotations
 
+import json
 import tomllib
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field, fields
@@ -49,6 +49,20 @@ class Config:
         record = {"model": self.model, **self.parameters, "data": asdict(self.data), "chosen": chosen or None}
         return tomli_w.dumps(_without_none(record))
 
+    def to_json(self) -> str:
+        """All of it, for another process."""
+        return json.dumps(asdict(self))
+
+    @classmethod
+    def from_json(cls, text: str) -> Config:
+        """The inverse of ``to_json``."""
+        record = json.loads(text, object_hook=_with_tuples)
+        return cls(**{**record, "data": DataOptions(**record["data"])})
+
+
+def _with_tuples(record: dict[str, Any]) -> dict[str, Any]:
+    return {name: tuple(value) if isinstance(value, list) else value for name, value in record.items()}
+
 
 def _without_none(record: Mapping[str, Any]) -> dict[str, Any]:
     return {k: _without_none(v) if isinstance(v, Mapping) else v for k, v in record.items() if v is not None}
@@ -73,7 +87,7 @@ def resolve(
         The model, if it was named.
     """
     file = {} if path is None else read_file(path)
-    said = {name: value for name, value in data.items() if value not in (None, (), "")}
+    said = {name: value for name, value in data.items() if value}
     options = {**file.pop("data", {}), **said}
     chosen = model or file.pop("model", "vae")
     asked = {**file, **dict(map(_assignment, assignments)), **flags}
@@ -130,8 +144,6 @@ def _checked_data(data: Any, path: Path) -> dict[str, Any]:
         raise Failure(f"{path}: data must be a table: [data], then source = …")
     for name, value in data.items():
         _check_known(name, list(DATA_KEYS), f"{path}: [data] has no key")
-        if name == "stream" and isinstance(value, bool):
-            continue
         words = value if name == "drop" and isinstance(value, list) else [value]
         if not all(isinstance(word, str) for word in words):
             raise Failure(f"{path}: [data] {name} must be text, got {value!r}")

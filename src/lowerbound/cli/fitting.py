@@ -16,10 +16,10 @@ import lowerbound
 from lowerbound.cli.config import MODELS, Config
 from lowerbound.cli.output import INTERRUPTED, Console, Failure, listing, nats, table
 from lowerbound.cli.run import Run, environment, fingerprint
+from lowerbound.cli.together import tell
 from lowerbound.cli.watch import RunWatch
 from lowerbound.data.batches import Rows
 from lowerbound.data.readers import Dataset
-from lowerbound.data.sources import Source
 from lowerbound.estimators.assemble import choose_network
 from lowerbound.estimators.base import seed_from
 from lowerbound.estimators.vae import VAE
@@ -50,17 +50,17 @@ def fit_run(
     state = checkpoints.load() if resume else None
     finished = None if state is None else _finished(state[1], run)
     if finished is not None:
+        tell(None)
         console.say(f"{run.folder} is finished, after epoch {finished.n_iter_}: there is nothing to resume")
         return suggest_samples(console, run, finished)
     config = _pinned(config)
+    tell(config, state)
     dataset = config.data.read()
-    if isinstance(dataset.X, Source):
-        config = replace(config, data=replace(config.data, stream=True))
     data = fingerprint(dataset)
     console.say(describe(dataset))
     if state is not None:
         _check_same(data, run)
-    vae = _make(config)
+    vae = make(config)
 
     def begin(training: Training, rows: Rows, held_out: Rows | None) -> None:
         record, choices = environment(arguments, training.seed, data), chosen(vae, training)
@@ -108,7 +108,8 @@ def _pinned(config: Config) -> Config:
     return replace(config, data=data, parameters={**config.parameters, "random_state": seed})
 
 
-def _make(config: Config) -> VAE:
+def make(config: Config) -> VAE:
+    """The estimator that is asked for, not fitted."""
     return getattr(lowerbound, MODELS[config.model])(**config.parameters)
 
 
@@ -207,7 +208,7 @@ def try_one_batch(config: Config, console: Console, *, verbose: bool) -> None:
     """Say what would be trained and let one batch through the loss; nothing is written."""
     config = _pinned(config)
     dataset = config.data.read()
-    vae, watch = _make(config), OneBatch()
+    vae, watch = make(config), OneBatch()
     with suppress(_Enough):
         vae.fit(dataset.X, watch=watch)
     choices = chosen(vae, watch.training)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -19,6 +20,7 @@ from lowerbound.cli.options import (
 )
 from lowerbound.cli.output import Console, Failure
 from lowerbound.cli.run import Run
+from lowerbound.cli.together import meeting, n_processes, refuse_several, take_part
 
 FREE_ON_RESUME = ("device",)  # what may change when a run is continued
 
@@ -40,6 +42,10 @@ FREE_ON_RESUME = ("device",)  # what may change when a run is continued
     "--checkpoint-seconds", type=click.FloatRange(0), default=5.0, show_default=True, metavar="SECONDS",
     help="Shortest time between checkpoints: the work that a killed process may lose.",
 )  # fmt: skip
+@click.option(
+    "--batch-size-per-device", type=click.IntRange(1), metavar="INT",
+    help="Rows in a step for each process; --batch-size counts those of all together.",
+)  # fmt: skip
 @force_option
 @click.option("--dry-run", is_flag=True, help="Show what would be trained, and one batch; write nothing.")
 @click.option("-v", "--verbose", is_flag=True, help="Show the networks and every parameter.")
@@ -48,8 +54,8 @@ FREE_ON_RESUME = ("device",)  # what may change when a run is continued
 @click.pass_context
 def train(
     context: click.Context, output: Path | None, model: str | None, file: Path | None, assignments: tuple[str, ...],
-    resume: bool, checkpoint_seconds: float, force: bool, dry_run: bool, verbose: bool, console: Console,
-    **others: Any,
+    resume: bool, checkpoint_seconds: float, batch_size_per_device: int | None, force: bool, dry_run: bool,
+    verbose: bool, console: Console, **others: Any,
 ) -> None:  # fmt: skip
     """Fit a model to DATA: a file, a folder of images, or the built-in "digits".
 
@@ -62,13 +68,20 @@ def train(
       lowerbound train faces.npz --key x_train -o runs/faces --dry-run
       lowerbound train -o runs/faces --resume
     """
-    data = {"source": others["data"], **{name: others[name] for name in ("key", "drop", "label", "stream")}}
+    data = {"source": others["data"], **{name: others[name] for name in ("key", "drop", "label")}}
+
+    flags = given_flags(context)
+    if batch_size_per_device is not None:
+        if "batch_size" in flags:
+            raise click.UsageError("--batch-size counts the rows of all processes together: give one of them")
+        flags["batch_size"] = batch_size_per_device * n_processes()
 
     def asked(path: Path | None) -> Config:
-        return resolve(data, given_flags(context), assignments, path, model)
+        return resolve(data, flags, assignments, path, model)
 
     arguments = context.find_root().obj
     if dry_run:
+        refuse_several("--dry-run")
         from lowerbound.cli.fitting import try_one_batch
 
         try_one_batch(asked(file), console, verbose=verbose)
@@ -77,17 +90,25 @@ def train(
         raise click.UsageError("where shall the run be? Give a folder with -o")
     if resume and force:
         raise click.UsageError("--resume continues a run and --force writes over it: give one of them")
-    run = Run(output)
+    with meeting() as is_first:
+        if not is_first:
+            return take_part()
+        run = Run(output)
+        config, resume = _begun(run, asked, file, resume=resume, force=force)
+        from lowerbound.cli.fitting import fit_run
+
+        fit_run(run, config, arguments, console, resume=resume, verbose=verbose, checkpoint_seconds=checkpoint_seconds)
+
+
+def _begun(
+    run: Run, asked: Callable[[Path | None], Config], file: Path | None, *, resume: bool, force: bool
+) -> tuple[Config, bool]:
+    """What to train, and whether there is a checkpoint to continue from."""
     own = run.config if resume and run.config.exists() else None
     if resume and run.has_checkpoint:
-        config = continued(asked(file or own), run)
-    else:
-        config = asked(file or own)
-        run.check_free(force or (resume and not run.has_model))
-        resume = False
-    from lowerbound.cli.fitting import fit_run
-
-    fit_run(run, config, arguments, console, resume=resume, verbose=verbose, checkpoint_seconds=checkpoint_seconds)
+        return continued(asked(file or own), run), True
+    run.check_free(force or (resume and not run.has_model))
+    return asked(file or own), False
 
 
 def continued(asked: Config, run: Run) -> Config:

@@ -66,10 +66,21 @@ def write_text(path: Path, text: str) -> None:
 
 def save_tensors(path: Path, tensors: dict[str, Tensor], metadata: dict) -> None:
     """One safetensors file that carries its JSON metadata in the header."""
-    plain = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
-    header = {"lowerbound": json.dumps(metadata, allow_nan=True)}
-    content = safetensors.torch.save(plain, header)
+    content = to_bytes(tensors, metadata)
     write_atomically(path, lambda temporary: temporary.write_bytes(content))
+
+
+def to_bytes(tensors: dict[str, Tensor], metadata: dict) -> bytes:
+    """What ``save_tensors`` writes."""
+    plain = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
+    return safetensors.torch.save(plain, {"lowerbound": json.dumps(metadata, allow_nan=True)})
+
+
+def from_bytes(content: bytes) -> tuple[dict[str, Tensor], dict]:
+    """The inverse of ``to_bytes``."""
+    length = int.from_bytes(content[:8], "little")
+    header = json.loads(content[8 : 8 + length])
+    return safetensors.torch.load(content), json.loads(header["__metadata__"]["lowerbound"])
 
 
 def load_tensors(path: Path) -> tuple[dict[str, Tensor], dict]:

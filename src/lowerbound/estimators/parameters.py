@@ -119,7 +119,9 @@ VAE_PARAMETERS: dict[str, Parameter] = {
             int,
             1,
         ),
-        Parameter("batch_size", "auto", "rows in a step; auto: from 16 to 128", ("auto",), int, 1),
+        Parameter(
+            "batch_size", "auto", "rows in a step, of all processes together; auto: from 16 to 128", ("auto",), int, 1
+        ),
         Parameter("lr", 1e-3, "highest learning rate of Adam", (), float, 0, open_low=True),
         Parameter(
             "lr_schedule",
