@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from lowerbound import diagnostics
     from lowerbound.data.likelihoods import LikelihoodError
-    from lowerbound.data.readers import DataError, Dataset, read
+    from lowerbound.data.readers import DataError, Dataset, read, stream
     from lowerbound.data.schema import ConstantFeatureWarning
     from lowerbound.data.storage import SavedFileError
     from lowerbound.estimators.autoencoder import Autoencoder
@@ -42,6 +42,7 @@ _HOMES = {
     "Estimate": "evaluate",
     "bits_per_dim": "evaluate",
     "read": "data.readers",
+    "stream": "data.readers",
     "Dataset": "data.readers",
     "DataError": "data.readers",
     "LikelihoodError": "data.likelihoods",
@@ -73,6 +74,7 @@ __all__ = [
     "diagnostics",
     "load",
     "read",
+    "stream",
 ]  # fmt: skip
 
 

@@ -7,7 +7,7 @@ standard error of a mean over rows already holds the Monte-Carlo part when each 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from typing import Literal
@@ -17,6 +17,7 @@ from torch import Tensor, nn
 
 from lowerbound.core import Draw, Model, Objective, ObjectiveState, Posterior
 from lowerbound.data.batches import Rows
+from lowerbound.data.statistics import Statistics
 from lowerbound.distributions import Noise
 
 ACTIVE_VARIANCE = 0.01  # a unit whose posterior mean varies by more is active (Burda et al., 2016)
@@ -68,6 +69,31 @@ def mean_over_rows(
     return Estimate(rows.mean().item(), error, kind, len(rows), n_importance, ess)
 
 
+def pooled(estimates: Sequence[Estimate]) -> Estimate:
+    """The mean over all rows, from the means over parts of them."""
+    if len(estimates) == 1:
+        return estimates[0]
+    n = sum(part.n_rows for part in estimates)
+    mean, ess = (sum(part.n_rows / n * value(part) for part in estimates) for value in (_value, _ess))
+    # Σ(x − m)² = Σ_parts s² n (n − 1) + n (m_part − m)², with the standard error s of a part's mean
+    squares = (
+        (part.standard_error**2 * part.n_rows * (part.n_rows - 1) if part.n_rows > 1 else 0.0)
+        + part.n_rows * (part.value - mean) ** 2
+        for part in estimates
+    )
+    error = math.sqrt(sum(squares) / (n - 1) / n)
+    first = estimates[0]
+    return Estimate(mean, error, first.kind, n, first.n_importance, None if first.ess is None else ess)
+
+
+def _value(estimate: Estimate) -> float:
+    return estimate.value
+
+
+def _ess(estimate: Estimate) -> float:
+    return estimate.ess or 0.0
+
+
 def bits_per_dim(nats: float, n_dimensions: int) -> float:
     """The code length −log₂ p(x) for each dimension, from log p(x) in nats."""
     return -nats / (math.log(2) * n_dimensions)
@@ -108,6 +134,42 @@ class Accounts:
     def active_units(self) -> int:
         """Latent dimensions whose posterior mean varies over rows by more than 0.01 (variance)."""
         return int((self.mean.var(0) > ACTIVE_VARIANCE).sum()) if len(self.mean) > 1 else 0
+
+
+@dataclass(frozen=True)
+class Summary:
+    """The lower bound's parts as means over rows, in nats.
+
+    Attributes
+    ----------
+    elbo : Estimate
+    reconstruction : float
+    kl : Tensor, shape (G,)
+    active_units : int
+        Latent dimensions whose posterior mean varies over rows by more than 0.01 (variance).
+    """
+
+    elbo: Estimate
+    reconstruction: float
+    kl: Tensor
+    active_units: int
+
+
+def summarize(parts: Iterable[Accounts]) -> Summary:
+    """Means over the rows of all parts, of which one is held at a time."""
+    elbo, n, reconstruction, kl = [], 0, 0.0, torch.zeros(())
+    codes: Statistics | None = None
+    for part in parts:
+        weight = len(part.elbo) / (n + len(part.elbo))
+        n += len(part.elbo)
+        elbo.append(mean_over_rows(part.elbo, "lower"))
+        reconstruction += weight * (part.reconstruction.mean().item() - reconstruction)
+        kl = kl + weight * (part.kl.mean(0) - kl)
+        seen = Statistics.of(part.mean.numpy())
+        codes = seen if codes is None else codes + seen
+    assert codes is not None
+    varies = codes.m2 / max(1, n - 1) > ACTIVE_VARIANCE
+    return Summary(pooled(elbo), reconstruction, kl, int(varies.sum()))
 
 
 def accounts(model: Model, posterior: Posterior, data: Rows, noise: Noise, n_samples: int = 1) -> Accounts:

@@ -45,7 +45,10 @@ def test_rows_that_do_not_fit_the_file_are_refused(cli, table_run, digits_run, t
     result = cli("generate", table_run, "-o", tmp_path / "new.png", exit_code=1)
     assert result.stderr == "error: rows of a table make no picture: give a name that ends in .csv or .npy\n"
     assert "images don't go into a table" in cli("generate", digits_run, "-o", tmp_path / "a.csv", exit_code=1).stderr
-    assert "must end in .png, .npy or .csv" in cli("generate", digits_run, "-o", tmp_path / "a.jpg", exit_code=2).stderr
+    assert (
+        "must end in .png, .npy, .csv or .parquet"
+        in cli("generate", digits_run, "-o", tmp_path / "a.jpg", exit_code=2).stderr
+    )
     assert list(tmp_path.iterdir()) == []
 
 
@@ -129,7 +132,7 @@ def test_a_file_stays_as_it_was_when_writing_fails(cli, digits_run, tmp_path, mo
 
     path = tmp_path / "new.npy"
     path.write_text("mine")
-    monkeypatch.setattr(np, "save", full)
+    monkeypatch.setattr(np.lib.format, "write_array_header_1_0", full)
     result = cli("generate", digits_run, "-o", path, "--force", exit_code=1)
     assert result.stderr == f"error: can't read or write {path}: No space left on device\n"
     assert path.read_text() == "mine"

@@ -237,8 +237,19 @@ def test_an_estimator_of_a_source_scores_as_that_of_the_array():
     source = Counting(X)
     assert np.array_equal(vae.transform(source), vae.transform(X))
     assert np.array_equal(vae.score_samples(source, 5), vae.score_samples(X, 5))
-    assert vae.log_likelihood(source, 10) == vae.log_likelihood(X, 10)
+    streamed, whole = vae.log_likelihood(source, 10), vae.log_likelihood(X, 10)
+    assert streamed.value == pytest.approx(whole.value, rel=1e-12)
+    assert streamed.standard_error == pytest.approx(whole.standard_error, rel=1e-12)
     np.testing.assert_allclose(vae.schema_.unit, X.std(0, dtype=np.float64), rtol=1e-12)
+
+
+def test_gaps_are_gaps_in_a_source_too():
+    X = data()
+    X[np.random.default_rng(0).random(X.shape) < 0.1] = np.nan
+    vae = VAE(**SMALL).fit(Counting(X))
+    assert np.array_equal(vae.score_samples(Counting(X), 5), vae.score_samples(X, 5))
+    np.testing.assert_allclose(vae.schema_.location, np.nanmean(X, 0, dtype=np.float64), rtol=1e-12)
+    assert vae.schema_.gaps
 
 
 def test_the_same_seed_gives_the_same_fit():

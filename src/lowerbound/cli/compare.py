@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from lowerbound.cli.options import DataOptions, console_options, data_options, force_option
-from lowerbound.cli.output import Console, new_file, plus_minus, short
+from lowerbound.cli.output import Console, Failure, new_file, plus_minus, short
 from lowerbound.estimators.parameters import suggestion
 
 if TYPE_CHECKING:
@@ -60,7 +60,8 @@ def _models(context: click.Context, parameter: click.Parameter, value: str) -> t
 @force_option
 @console_options
 def compare(
-    data: str, key: str | None, drop: tuple[str, ...], label: str | None, models: tuple[str, ...], budget: float,
+    data: str, key: str | None, drop: tuple[str, ...], label: str | None, stream: bool | None,
+    models: tuple[str, ...], budget: float,
     binarize: str | None, random_state: int, output: Path | None, force: bool, console: Console,
 ) -> None:  # fmt: skip
     """Fit the ladder of models to most rows of DATA and score all on the same others.
@@ -80,7 +81,9 @@ def compare(
 
     from lowerbound.estimators.ladder import climb, split
 
-    dataset = DataOptions(data, key, drop, label).read()
+    if stream:
+        raise Failure("models are compared on data in memory: leave out --stream")
+    dataset = DataOptions(data, key, drop, label, stream=False).read()
     columns = list(map(str, getattr(dataset.X, "columns", [])))
     case = split(np.asarray(dataset.X), binarize=binarize, seed=random_state)
     columns = columns or [f"x{i}" for i in range(len(case.test[0].ravel()))]

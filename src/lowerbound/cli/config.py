@@ -1,7 +1,8 @@
 """From flags, assignments and a file to one resolved configuration: flag > ``-s`` > file > default.
 
-The file is TOML: the model, its parameters by name, and a table ``[data]`` with ``source``, ``key``, ``drop`` and
-``label``. A run's ``config.toml`` is such a file; what "auto" stood for is in its table ``[chosen]``, which isn't read.
+The file is TOML: the model, its parameters by name, and a table ``[data]`` with ``source``, ``key``, ``drop``,
+``label`` and ``stream``. A run's ``config.toml`` is such a file; what "auto" stood for is in its table ``[chosen]``,
+which isn't read.
 """
 
 from __future__ import annotations
@@ -87,7 +88,7 @@ def resolve(
         The model, if it was named.
     """
     file = {} if path is None else read_file(path)
-    said = {name: value for name, value in data.items() if value}
+    said = {name: value for name, value in data.items() if value not in (None, (), "")}
     options = {**file.pop("data", {}), **said}
     chosen = model or file.pop("model", "vae")
     asked = {**file, **dict(map(_assignment, assignments)), **flags}
@@ -144,6 +145,8 @@ def _checked_data(data: Any, path: Path) -> dict[str, Any]:
         raise Failure(f"{path}: data must be a table: [data], then source = …")
     for name, value in data.items():
         _check_known(name, list(DATA_KEYS), f"{path}: [data] has no key")
+        if name == "stream" and isinstance(value, bool):
+            continue
         words = value if name == "drop" and isinstance(value, list) else [value]
         if not all(isinstance(word, str) for word in words):
             raise Failure(f"{path}: [data] {name} must be text, got {value!r}")

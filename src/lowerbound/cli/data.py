@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,6 +16,7 @@ if TYPE_CHECKING:
     import numpy as np
 
     from lowerbound.data.readers import Dataset
+    from lowerbound.data.sources import Source
 
 MOST_COLUMNS = 40  # shown; JSON has them all
 MOST_LABELS = 12
@@ -29,9 +31,11 @@ def data() -> None:
 @data_argument
 @data_options
 @console_options
-def check(data: str, key: str | None, drop: tuple[str, ...], label: str | None, console: Console) -> None:
+def check(
+    data: str, key: str | None, drop: tuple[str, ...], label: str | None, stream: bool | None, console: Console
+) -> None:
     """Show what is understood of DATA, and the likelihood that "auto" would choose."""
-    options = DataOptions(data, key, drop, label)
+    options = DataOptions(data, key, drop, label, stream)
     record = describe(options.read())
     console.result(record, _text(record))
     console.suggest("train", *options.words(), "-o", f"runs/{Path(data).name.split('.')[0]}")
@@ -43,7 +47,10 @@ def describe(dataset: Dataset) -> dict[str, Any]:
 
     from lowerbound.data.gaps import mask_gaps
     from lowerbound.data.likelihoods import choose_likelihood
+    from lowerbound.data.sources import Source
 
+    if isinstance(dataset.X, Source):
+        return _describe_source(dataset.X)
     columns = getattr(dataset.X, "columns", None)
     X = mask_gaps(np.asarray(dataset.X))
     flat = X.reshape(len(X), -1)
@@ -63,6 +70,49 @@ def describe(dataset: Dataset) -> dict[str, Any]:
     }
     if columns is not None:
         record["columns"] = [_describe_column(str(name), np.asarray(dataset.X[name])) for name in columns]
+    return record
+
+
+def _describe_source(source: Source) -> dict[str, Any]:
+    """The same in one pass, without the number of distinct values."""
+    from collections import Counter
+
+    import numpy as np
+
+    from lowerbound.data.likelihoods import choose
+    from lowerbound.data.statistics import Statistics, measure, row_blocks
+
+    labels: Counter[str] = Counter()
+
+    def arrays() -> Iterator[np.ndarray]:
+        for block in source.blocks():
+            if block.labels is not None:
+                labels.update(map(str, block.labels.tolist()))
+            yield from row_blocks(source.as_array(block.X))
+
+    seen = measure(Statistics.of, arrays())
+    low, high, mean, spread = (a.ravel() for a in (seen.extent.low, seen.extent.high, seen.mean, seen.spread))
+    names = source.columns or list(range(low.size))
+    record = {
+        "source": source.name,
+        "rows": len(source),
+        "shape": list(source.shape[1:]),
+        "dtype": source.dtype.name,
+        "missing": int((len(source) - seen.count).sum()),
+        "minimum": seen.extent.lowest.item(),
+        "maximum": seen.extent.highest.item(),
+        "likelihood": choose(seen.extent, source.dtype, None),
+        "labels": dict(sorted(labels.items())) or None,
+        "constant": [names[i] for i in np.flatnonzero(~(low < high))],  # or without any value
+    }
+    if source.columns is not None:
+        numbers = zip(("minimum", "mean", "maximum", "standard_deviation"), (low, mean, high, spread), strict=True)
+        values = {name: array.tolist() for name, array in numbers}
+        values["missing"] = (len(source) - seen.count).tolist()
+        record["columns"] = [
+            {"name": name, "dtype": source.dtype.name, **{k: v[i] for k, v in values.items()}, "distinct": None}
+            for i, name in enumerate(source.columns)
+        ]
     return record
 
 
@@ -133,7 +183,8 @@ def _columns(columns: list[dict[str, Any]]) -> str:
     lines = [["column", "type", "minimum", "mean", "maximum", "sd", "distinct", "missing"]]
     for column in columns[:MOST_COLUMNS]:
         values = [short(float(column[name])) if name in column else "" for name in numbers]
-        lines.append([column["name"], column["dtype"], *values, f"{column['distinct']:,}", f"{column['missing']:,}"])
+        distinct = "" if column["distinct"] is None else f"{column['distinct']:,}"
+        lines.append([column["name"], column["dtype"], *values, distinct, f"{column['missing']:,}"])
     widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
     aligned = [
         "  ".join(_pad(word, width, i < 2) for i, (word, width) in enumerate(zip(line, widths, strict=True)))

@@ -34,7 +34,8 @@ BINARIZATION_SEED = 0  # two models are compared on the same zeros and ones
 )  # fmt: skip
 @console_options
 def evaluate(
-    paths: tuple[str, ...], key: str | None, drop: tuple[str, ...], label: str | None, n_importance: int,
+    paths: tuple[str, ...], key: str | None, drop: tuple[str, ...], label: str | None, stream: bool | None,
+    n_importance: int,
     console: Console,
 ) -> None:  # fmt: skip
     """Score DATA under the model in RUN: lower bound, log p(x), and what the latent variables hold.
@@ -49,7 +50,7 @@ def evaluate(
         raise click.UsageError("the two runs are the same")
     from lowerbound.cli.use import load
 
-    options = DataOptions(source, key, drop, label)
+    options = DataOptions(source, key, drop, label, stream)
     models = {run: load(Path(run)) for run in runs}
     dataset = options.read()
     _warn_if_trained_on(dataset, runs)
@@ -71,7 +72,7 @@ def account(model: DensityEstimator, dataset: Dataset, n_importance: int, consol
 
     X = rows_of(dataset, model)
     bound = _account_of_bound(model, X) if isinstance(model, VAE) else {}
-    log_p, _ = score_rows(model, X, n_importance, console)
+    log_p = score(model, X, n_importance, console)
     record = {"n": len(X), "log_likelihood": log_p.to_dict(), **bound}
     if model.schema_.is_discrete:
         record["bits_per_dim"] = bits_per_dim(log_p.value, model.schema_.n_dimensions)
@@ -80,18 +81,26 @@ def account(model: DensityEstimator, dataset: Dataset, n_importance: int, consol
 
 def _account_of_bound(vae: VAE, X: Any) -> dict[str, Any]:
     """The lower bound and its parts."""
-    from lowerbound.evaluate import mean_over_rows
-
-    parts = vae.accounts(X, ELBO_SAMPLES)
-    kl = parts.kl.mean(0).tolist()
+    summary = vae.summary(X, ELBO_SAMPLES)
+    kl = summary.kl.tolist()
     record = {
-        "elbo": mean_over_rows(parts.elbo, "lower").to_dict(),
-        "reconstruction": parts.reconstruction.mean().item(),
+        "elbo": summary.elbo.to_dict(),
+        "reconstruction": summary.reconstruction,
         "kl": sum(kl),
-        "active_units": parts.active_units,
+        "active_units": summary.active_units,
         "kl_per_dimension": kl[: vae.latent_dim_],
     }
     return {**record, "total_correlation": kl[-1]} if len(kl) > vae.latent_dim_ else record
+
+
+def score(model: DensityEstimator, X: Any, n_importance: int, console: Console) -> Estimate:
+    """The mean of log p(x) over rows; exact where the model knows it."""
+    from lowerbound.estimators.vae import VAE
+
+    if not isinstance(model, VAE):
+        return model.log_likelihood(X)
+    with _progress(len(X), n_importance, console) as progress:
+        return model.log_likelihood(X, n_importance, progress)
 
 
 def score_rows(
@@ -160,9 +169,13 @@ def _binarized(X: Any, model: DensityEstimator) -> Any:
     """Grey values drawn as 0 or 1 once, so that both models see the same; a frame stays one."""
     import numpy as np
 
+    from lowerbound.data.sources import Source
+
     schema = model.schema_
     if schema.binarize != "sample":
         return X
+    if isinstance(X, Source):
+        raise Failure("two models of binarized data are compared on data in memory: give fewer rows, or --no-stream")
     drawn = np.random.default_rng(BINARIZATION_SEED).random(X.shape, np.float32) * schema.grey_levels < X
     rows = (drawn * schema.grey_levels).astype(schema.dtype)
     return np.where(np.isnan(X), np.nan, rows) if np.asarray(X).dtype.kind == "f" and np.isnan(X).any() else rows

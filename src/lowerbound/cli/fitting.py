@@ -20,6 +20,7 @@ from lowerbound.cli.together import tell
 from lowerbound.cli.watch import RunWatch
 from lowerbound.data.batches import Rows
 from lowerbound.data.readers import Dataset
+from lowerbound.data.sources import Source
 from lowerbound.estimators.assemble import choose_network
 from lowerbound.estimators.base import seed_from
 from lowerbound.estimators.vae import VAE
@@ -56,6 +57,8 @@ def fit_run(
     config = _pinned(config)
     tell(config, state)
     dataset = config.data.read()
+    if isinstance(dataset.X, Source):
+        config = replace(config, data=replace(config.data, stream=True))
     data = fingerprint(dataset)
     console.say(describe(dataset))
     if state is not None:

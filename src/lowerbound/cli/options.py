@@ -34,28 +34,37 @@ class DataOptions:
         Columns of a table to leave out.
     label : str or None
         The column, or the array, with a label for each row.
+    stream : bool or None
+        Read rows when they are used; None does so if they take much memory.
     """
 
     source: str
     key: str | None = None
     drop: tuple[str, ...] = ()
     label: str | None = None
+    stream: bool | None = None
 
     def read(self) -> Dataset:
         """The data; raises ``DataError``."""
         from lowerbound.data.readers import read
 
-        return read(self.source, key=self.key, drop=self.drop, label=self.label)
+        return read(self.source, key=self.key, drop=self.drop, label=self.label, stream=self.stream)
 
     def words(self) -> list[str]:
         """As they stand on the command line."""
         named = [("--key", self.key), *(("--drop", column) for column in self.drop), ("--label", self.label)]
-        return [self.source, *(word for flag, value in named if value is not None for word in (flag, value))]
+        words = [word for flag, value in named if value is not None for word in (flag, value)]
+        return [self.source, *words, *({None: (), True: ("--stream",), False: ("--no-stream",)}[self.stream])]
 
 
 def data_options(command: Callable) -> Callable:
-    """``--key``, ``--drop`` and ``--label``."""
+    """``--key``, ``--drop``, ``--label`` and ``--stream``."""
     for option in (
+        click.option(
+            "--stream/--no-stream",
+            default=None,
+            help="Read rows when they are used, or load them all.  [stream what takes more than 256 MiB]",
+        ),
         click.option("--label", metavar="NAME", help="Column, or array of an .npz, with a label for each row."),
         click.option("--drop", metavar="COLUMN", multiple=True, help="Leave this column out; can be repeated."),
         click.option("--key", metavar="NAME", help="Array of an .npz file."),

@@ -24,9 +24,11 @@ from lowerbound.cli.output import Failure, command_line
 if TYPE_CHECKING:
     from lowerbound.checkpoints import Checkpoints
     from lowerbound.data.readers import Dataset
+    from lowerbound.data.sources import Source
 
 REPORTED = ("torch", "numpy", "scikit-learn")
 ROWS_AT_ONCE = 4096
+PLACES = 64  # in data that are streamed, from which rows are hashed
 
 
 @dataclass(frozen=True)
@@ -147,6 +149,10 @@ def fingerprint(dataset: Dataset) -> dict[str, Any]:
     """What tells these data from others: shape, type and a hash of the values."""
     import numpy as np
 
+    from lowerbound.data.sources import Source
+
+    if isinstance(dataset.X, Source):
+        return _fingerprint_of_source(dataset.X)
     digest = hashlib.sha256()
     columns = getattr(dataset.X, "columns", None)
     X = np.asarray(dataset.X)
@@ -154,3 +160,16 @@ def fingerprint(dataset: Dataset) -> dict[str, Any]:
         digest.update(X[first : first + ROWS_AT_ONCE].tobytes())
     record = {"name": dataset.source, "shape": list(X.shape), "dtype": X.dtype.name, "sha256": digest.hexdigest()}
     return record if columns is None else {**record, "columns": list(map(str, columns))}
+
+
+def _fingerprint_of_source(source: Source) -> dict[str, Any]:
+    """Of data that are streamed, the hash is of a few thousand rows from all over."""
+    import numpy as np
+
+    length = -(-min(len(source), ROWS_AT_ONCE) // PLACES)
+    firsts = np.linspace(0, len(source) - length, PLACES).astype(np.int64)
+    rows = source.as_array(source.read(np.stack([firsts, firsts + length], 1)).X)
+    digest = hashlib.sha256(rows.tobytes()).hexdigest()
+    record = {"name": source.name, "shape": list(source.shape), "dtype": source.dtype.name, "sha256": digest}
+    record["hashed_rows"] = len(rows)
+    return record if source.columns is None else {**record, "columns": source.columns}

@@ -68,7 +68,7 @@ def train(
       lowerbound train faces.npz --key x_train -o runs/faces --dry-run
       lowerbound train -o runs/faces --resume
     """
-    data = {"source": others["data"], **{name: others[name] for name in ("key", "drop", "label")}}
+    data = {"source": others["data"], **{name: others[name] for name in ("key", "drop", "label", "stream")}}
 
     flags = given_flags(context)
     if batch_size_per_device is not None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -23,7 +24,8 @@ if TYPE_CHECKING:
     from lowerbound.data.readers import Dataset
     from lowerbound.estimators.base import DensityEstimator
 
-ENDINGS = (".png", ".npy", ".csv")
+ENDINGS = (".png", ".npy", ".csv", ".parquet")
+MAPPED = 20_000  # points in a map of data that are streamed
 SHOWN = 20  # rows in a picture of reconstructions
 SHOWN_IN_A_LINE = 10
 
@@ -37,12 +39,12 @@ class OutputFile(click.ParamType):
         """The path, if its ending is known."""
         path = Path(value)
         if path.suffix.lower() not in ENDINGS:
-            self.fail(f"{value} must end in .png, .npy or .csv, which says what is written", param, ctx)
+            self.fail(f"{value} must end in .png, .npy, .csv or .parquet, which says what is written", param, ctx)
         return path
 
 
 output_option = click.option(
-    "-o", "--output", metavar="FILE", required=True, type=OutputFile(), help="A .png, .npy or .csv file."
+    "-o", "--output", metavar="FILE", required=True, type=OutputFile(), help="A .png, .npy, .csv or .parquet file."
 )
 
 
@@ -58,12 +60,17 @@ def generate(
     run: Path, n_rows: int, output: Path, mean: bool, random_state: int | None, force: bool, console: Console
 ) -> None:
     """Draw new rows from the model in RUN: z from the prior, then x given z."""
+    from lowerbound.data.writing import write_parts
+
     new_file(output, force)
     model = load(run)
     _check_rows_fit(model, output)
     rows = model.sample(n_rows, draw=not mean, random_state=random_state)
-    write_rows(output, model, rows)
-    done(console, output, rows)
+    if output.suffix.lower() == ".png":
+        _draw(output, model, rows)
+    else:
+        write_parts(output, [(rows, {})], _names(model), len(rows))
+    done(console, output, rows.shape)
     console.suggest("evaluate", run, "DATA")
 
 
@@ -78,24 +85,29 @@ def generate(
 @force_option
 @console_options
 def reconstruct(
-    run: Path, data: str, output: Path, key: str | None, drop: tuple[str, ...], label: str | None, n_rows: int,
+    run: Path, data: str, output: Path, key: str | None, drop: tuple[str, ...], label: str | None,
+    stream: bool | None, n_rows: int,
     force: bool, console: Console,
 ) -> None:  # fmt: skip
     """Give every row of DATA as RUN sees it: E[x|z] at its posterior mean z.
 
     A .png shows originals above their reconstructions.
     """
+    from lowerbound.data.writing import write_parts
+
     new_file(output, force)
     model = load(run, "reconstruct")
     _check_rows_fit(model, output)
-    options = DataOptions(data, key, drop, label)
-    X = rows_of(options.read(), model)
+    options = DataOptions(data, key, drop, label, stream)
+    dataset = options.read()
     if output.suffix.lower() == ".png":
-        places = spread_over(len(X), n_rows)
-        X = X.iloc[places] if hasattr(X, "iloc") else X[places]
-    rows = model.reconstruct(X)
-    write_rows(output, model, rows, original=X)
-    done(console, output, rows)
+        X = rows_of(spread(dataset, n_rows), model)
+        shape = (rows := model.reconstruct(X)).shape
+        _draw(output, model, rows, original=X)
+    else:
+        parts = ((model.reconstruct(X), {}) for X, _ in blocks_of(dataset, model))
+        shape = write_parts(output, parts, _names(model), len(dataset.X))
+    done(console, output, shape)
     console.suggest("encode", run, *options.words(), "-o", run / ("map.png" if model.latent_dim_ > 1 else "codes.csv"))
 
 
@@ -107,26 +119,32 @@ def reconstruct(
 @force_option
 @console_options
 def encode(
-    run: Path, data: str, output: Path, key: str | None, drop: tuple[str, ...], label: str | None, force: bool,
+    run: Path, data: str, output: Path, key: str | None, drop: tuple[str, ...], label: str | None,
+    stream: bool | None, force: bool,
     console: Console,
 ) -> None:  # fmt: skip
     """Give the code of every row of DATA: the mean of its posterior q(z|x).
 
     A .png is a map of two latent variables (those with the largest KL, if there are more), colored by label.
     """
+    from lowerbound.data.sources import Source
+    from lowerbound.data.writing import write_parts
+
     new_file(output, force)
     model = load(run, "transform")
-    options = DataOptions(data, key, drop, label)
+    options = DataOptions(data, key, drop, label, stream)
     dataset = options.read()
-    X = rows_of(dataset, model)
-    codes = model.transform(X)
     if output.suffix.lower() == ".png":
+        dataset = spread(dataset, MAPPED) if isinstance(dataset.X, Source) else dataset
+        X = rows_of(dataset, model)
+        shape = (codes := model.transform(X)).shape
         _write_map(output, model, X, codes, dataset.labels)
     else:
-        names = list(model.get_feature_names_out())
-        labels = None if dataset.labels is None else {label or "label": dataset.labels}
-        write_table(output, codes, names, labels)
-    done(console, output, codes)
+        named = label or "label"
+        blocks = blocks_of(dataset, model)
+        parts = ((model.transform(X), {} if labels is None else {named: labels}) for X, labels in blocks)
+        shape = write_parts(output, parts, list(model.get_feature_names_out()), len(dataset.X))
+    done(console, output, shape)
     console.suggest("evaluate", run, *options.words())
 
 
@@ -150,6 +168,8 @@ def rows_of(dataset: Dataset, model: DensityEstimator) -> Any:
     """
     import numpy as np
 
+    from lowerbound.data.sources import Source
+
     known = getattr(model, "feature_names_in_", None)
     columns = getattr(dataset.X, "columns", None)
     if known is None or columns is None:
@@ -158,7 +178,7 @@ def rows_of(dataset: Dataset, model: DensityEstimator) -> Any:
             raise Failure(
                 f"{dataset.source} has rows of shape {dataset.X.shape[1:]}, but the model was fitted to {shape}"
             )
-        return np.asarray(dataset.X)
+        return dataset.X if isinstance(dataset.X, Source) else np.asarray(dataset.X)
     missing = [str(name) for name in known if name not in columns]
     if missing:
         raise Failure(f"{dataset.source} has no column {missing[0]!r}, which the model was fitted to")
@@ -166,14 +186,34 @@ def rows_of(dataset: Dataset, model: DensityEstimator) -> Any:
     if extra:
         flags = " ".join(f"--drop {name}" for name in extra[:3])
         raise Failure(f"{dataset.source} has the column {extra[0]!r}, which the model was not fitted to: add {flags}")
-    return dataset.X[list(known)]
+    return dataset.X.select(list(known)) if isinstance(dataset.X, Source) else dataset.X[list(known)]
 
 
-def spread_over(n_rows: int, n_wanted: int) -> np.ndarray:
-    """Places of rows from all over the data, so that data in the order of their classes show them all."""
+def blocks_of(dataset: Dataset, model: DensityEstimator) -> Iterator[tuple[Any, np.ndarray | None]]:
+    """The rows and their labels: all at once, or of a source as they are read."""
+    from lowerbound.data.sources import Source
+
+    X = rows_of(dataset, model)
+    if not isinstance(X, Source):
+        yield X, dataset.labels
+        return
+    for block in X.blocks():
+        yield block.X, block.labels
+
+
+def spread(dataset: Dataset, n_rows: int) -> Dataset:
+    """Rows from all over the data, so that data in the order of their classes show them all."""
     import numpy as np
 
-    return np.linspace(0, n_rows - 1, min(n_rows, n_wanted)).round().astype(int)
+    from lowerbound.data.readers import Dataset
+    from lowerbound.data.sources import Source
+
+    X, labels = dataset.X, dataset.labels
+    if isinstance(X, Source):
+        return X.spread(n_rows)
+    places = np.linspace(0, len(X) - 1, min(len(X), n_rows)).round().astype(int)
+    chosen: Any = X.iloc[places] if hasattr(X, "iloc") else X[places]  # type: ignore[attr-defined]
+    return Dataset(chosen, None if labels is None else labels[places], dataset.source)
 
 
 def _check_rows_fit(model: Any, path: Path) -> None:
@@ -185,17 +225,21 @@ def _check_rows_fit(model: Any, path: Path) -> None:
     ending, schema = path.suffix.lower(), model.schema_
     if ending == ".png":
         as_images(schema, np.zeros((1, *schema.row_shape)))
-    if ending == ".csv" and len(schema.row_shape) > 1:
+    if ending in (".csv", ".parquet") and len(schema.row_shape) > 1:
         raise Failure(f"{path}: images don't go into a table: give a name that ends in .png or .npy")
 
 
-def write_rows(path: Path, model: Any, rows: np.ndarray, original: np.ndarray | None = None) -> None:
-    """Rows as the model gives them, by the ending of the file."""
+def _names(model: Any) -> list[str]:
+    """Of the columns of rows."""
+    import math
+
+    return list(getattr(model, "feature_names_in_", [f"x{i}" for i in range(math.prod(model.schema_.row_shape))]))
+
+
+def _draw(path: Path, model: Any, rows: np.ndarray, original: np.ndarray | None = None) -> None:
+    """Rows as pictures, below the originals if there are any."""
     import numpy as np
 
-    if path.suffix.lower() != ".png":
-        names = list(getattr(model, "feature_names_in_", [f"x{i}" for i in range(rows[0].size)]))
-        return write_table(path, rows, names)
     from lowerbound.tasks.pictures import above_one_another, as_images, pixel_range, save_grid, to_pixels
 
     schema = model.schema_
@@ -208,19 +252,6 @@ def write_rows(path: Path, model: Any, rows: np.ndarray, original: np.ndarray | 
     columns = min(len(images), SHOWN_IN_A_LINE)
     pairs = above_one_another(to_pixels(upper, low, grey), to_pixels(images, low, high), columns)
     save_grid(pairs, path, columns, group=2)
-
-
-def write_table(path: Path, rows: np.ndarray, names: list[str], labels: dict[str, np.ndarray] | None = None) -> None:
-    """An array in an .npy file, or a table with names in a .csv."""
-    import numpy as np
-    import pandas as pd
-
-    from lowerbound.data.storage import write_atomically
-
-    if path.suffix.lower() == ".npy":
-        return write_atomically(path, lambda temporary: np.save(temporary, rows))
-    frame = pd.DataFrame(rows, columns=names).assign(**(labels or {}))
-    write_atomically(path, lambda temporary: frame.to_csv(temporary, index=False, float_format="%.9g"))
 
 
 def _write_map(path: Path, model: Any, X: np.ndarray, codes: np.ndarray, labels: np.ndarray | None) -> None:
@@ -237,9 +268,9 @@ def _write_map(path: Path, model: Any, X: np.ndarray, codes: np.ndarray, labels:
     save_map(latent_map(codes[:, shown], labels, names), path)
 
 
-def done(console: Console, path: Path, rows: np.ndarray) -> None:
+def done(console: Console, path: Path, shape: tuple[int, ...]) -> None:
     """Say what was written."""
     if console.as_json:
-        console.result({"output": str(path), "shape": list(rows.shape)}, "")
+        console.result({"output": str(path), "shape": list(shape)}, "")
     else:
-        console.say(f"wrote {path} ({len(rows):,} rows)")
+        console.say(f"wrote {path} ({shape[0]:,} rows)")

@@ -20,6 +20,7 @@ from lowerbound.data.dataset import (
     listed,
 )
 from lowerbound.data.files import NPY, check_promise, content, explained, fill, first_bytes, native
+from lowerbound.data.sources import ArrayFile, MappedArray, is_streamed
 
 _HEADER_BYTES = 1 << 14
 _NUMBERS = {"b1", "i1", "i2", "i4", "i8", "u1", "u2", "u4", "u8", "f2", "f4", "f8"}
@@ -113,7 +114,7 @@ def _check_readable(header: Header, name: str) -> np.dtype:
     return header.dtype
 
 
-def read_npy(path: Path, name: str) -> Dataset:
+def read_npy(path: Path, name: str, *, stream: bool | None = None) -> Dataset:
     """Read an `.npy` file as a read-only memory map: rows are loaded when they are used.
 
     Parameters
@@ -122,11 +123,13 @@ def read_npy(path: Path, name: str) -> Dataset:
         The file.
     name : str
         What to call it in messages.
+    stream : bool | None
+        Don't look at the whole, but read rows when they are used; None does so if they take much memory.
 
     Returns
     -------
     Dataset
-        The array, shape ``(n, *event)``.
+        The array, shape ``(n, *event)``, or a source of its rows.
     """
     header = parse_header(first_bytes(path, name, _HEADER_BYTES), name)
     dtype = _check_numbers(header, name)
@@ -135,9 +138,13 @@ def read_npy(path: Path, name: str) -> Dataset:
     if promised != size:
         wrong = "is cut short" if promised > size else "is damaged"
         raise DataError(f"{name} {wrong}: its header promises {promised:,} bytes and it has {size:,}.")
+    if header.order == "C" and is_streamed(source := ArrayFile(path, name, header.shape, dtype, header.offset), stream):
+        return Dataset(source, None, name)
     with explained(name):
         mapped = np.memmap(path, dtype, "r", header.offset, header.shape, header.order)  # pyright: ignore
-        x = native(mapped)
+    if is_streamed(source := MappedArray(mapped, name), stream):
+        return Dataset(source, None, name)
+    x = native(mapped)
     check_finite(x, name)
     return Dataset(x, None, name)
 

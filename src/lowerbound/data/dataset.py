@@ -13,6 +13,8 @@ import numpy as np
 if TYPE_CHECKING:
     import pandas as pd
 
+    from lowerbound.data.sources import Source
+
 _CHUNK = 1 << 20  # values looked at together: a file larger than memory is checked in constant memory
 _MAX_DIMENSIONS = 32
 _LISTED = 20  # names shown before "and 7 more"
@@ -31,7 +33,7 @@ class Dataset:
 
     Attributes
     ----------
-    X : np.ndarray | pd.DataFrame
+    X : np.ndarray | pd.DataFrame | Source
         The data, shape ``(n, *event)``: an array for arrays and images, a frame of numeric and boolean
         columns for tables. At least two rows; NaN where a value is missing; no infinite values.
     labels : np.ndarray | None
@@ -40,7 +42,7 @@ class Dataset:
         What to call the data in messages, such as ``faces.npz[x_train]``.
     """
 
-    X: np.ndarray | pd.DataFrame
+    X: np.ndarray | pd.DataFrame | Source
     labels: np.ndarray | None
     source: str
 
@@ -86,7 +88,7 @@ def check_finite(x: np.ndarray, name: str, place: Callable[..., str] | None = No
     if not allow_nan and (missing := _count(x, np.isnan))[0]:
         bad, first = missing
         what, remedy = "missing value (NaN)", "missing values are not supported here: drop or fill them"
-    raise DataError(f"{name} has {counted(bad, what)}, the first at {(place or _in_array)(*first)}; {remedy}.")
+    raise DataError(f"{name} has {counted(bad, what)}, the first at {(place or in_array)(*first)}; {remedy}.")
 
 
 def check_labels(labels: np.ndarray, rows: int, name: str) -> np.ndarray:
@@ -114,7 +116,7 @@ def _count(x: np.ndarray, test: Callable[[np.ndarray], np.ndarray]) -> tuple[int
     return count, tuple(int(i) for i in np.unravel_index(min(first, x.size - 1), x.shape))
 
 
-def _in_array(row: int, *event: int) -> str:
+def in_array(row: int, *event: int) -> str:
     """Say where a value lies in an array."""
     if not event:
         return f"row {row} (counting from 0)"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -13,6 +13,7 @@ import numpy as np
 
 from lowerbound.data.dataset import DataError, Dataset, check_rows
 from lowerbound.data.files import JPEG, PNG, content, explained
+from lowerbound.data.sources import Source, is_streamed
 
 if TYPE_CHECKING:
     from PIL.ImageFile import ImageFile
@@ -34,7 +35,7 @@ _UPRIGHT = {
 _PNG_DEPTH = 24  # the byte of a PNG image that gives the bits of a channel
 
 
-def read_images(folder: Path, name: str) -> Dataset:
+def read_images(folder: Path, name: str, *, stream: bool | None = None) -> Dataset:
     """Read a folder of images of one size, in the order of their names.
 
     Images lie in the folder itself, or in one subfolder for each class, whose names become the labels. If any
@@ -47,23 +48,48 @@ def read_images(folder: Path, name: str) -> Dataset:
         The folder.
     name : str
         What to call it in messages.
+    stream : bool | None
+        Decode images when they are used; None does so if they take much memory.
 
     Returns
     -------
     Dataset
-        8-bit images, shape ``(n, height, width)``, or ``(n, height, width, 3)`` in color.
+        8-bit images, shape ``(n, height, width)``, or ``(n, height, width, 3)`` in color; or a source of them.
     """
     paths = _find(folder, name)
     check_rows(len(paths), name)
-    names = [f"{name}/{path.relative_to(folder).as_posix()}" for path in paths]
-    height, width, color = _agree(paths, names)
-    with explained(name):
-        x = np.empty((len(paths), height, width, 3) if color else (len(paths), height, width), np.uint8)
-    for row, path, called in zip(x, paths, names, strict=True):
-        with _opened(path, called) as image:
-            row[:] = _pixels(image, color, called)
-    classes = [path.parent.name for path in paths]
-    return Dataset(x, None if paths[0].parent == folder else np.array(classes), name)
+    images = ImageFolder(folder, paths, name)
+    if is_streamed(images, stream):
+        return Dataset(images, None, name)
+    for path in paths:
+        with _opened(path, images.called(path)) as image:
+            image.verify()  # the checksums of a PNG image, which decoding leaves alone
+    return images.read(np.array([[0, len(paths)]]))
+
+
+class ImageFolder(Source):
+    """Images that are decoded when they are used; only their names are held."""
+
+    def __init__(self, folder: Path, paths: list[Path], name: str) -> None:
+        self.folder, self.paths, self.name = folder, paths, name
+        self.has_classes = paths[0].parent != folder
+        height, width, self.color = _agree(paths, self.called)
+        shape = (height, width, 3) if self.color else (height, width)
+        super().__init__(name, (len(paths), *shape), np.dtype(np.uint8))
+
+    def called(self, path: Path) -> str:
+        """An image in messages."""
+        return f"{self.name}/{path.relative_to(self.folder).as_posix()}"
+
+    def read(self, ranges: np.ndarray) -> Dataset:
+        """Decode the images, labeled by their folders."""
+        paths = [path for first, last in ranges.tolist() for path in self.paths[first:last]]
+        with explained(self.name):
+            X = np.empty((len(paths), *self.shape[1:]), np.uint8)
+        for row, path in zip(X, paths, strict=True):
+            with _opened(path, self.called(path)) as image:
+                row[:] = _pixels(image, self.color, self.called(path))
+        return Dataset(X, np.array([path.parent.name for path in paths]) if self.has_classes else None, self.name)
 
 
 def _find(folder: Path, name: str) -> list[Path]:
@@ -103,18 +129,17 @@ def _check_layout(inner: list[Path], files: list[Path], folder: Path, name: str)
             raise DataError(f"{where} is not a PNG or JPEG image; convert it or move it away.")
 
 
-def _agree(paths: list[Path], names: list[str]) -> tuple[int, int, bool]:
+def _agree(paths: list[Path], called: Callable[[Path], str]) -> tuple[int, int, bool]:
     """Find the height and width all images share, and whether any has color, without decoding them."""
     first, has_color = (0, 0), False
-    for path, name in zip(paths, names, strict=True):
-        with _opened(path, name) as image:
+    for path in paths:
+        with _opened(path, called(path)) as image:
             size = image.size[::-1] if _orientation(image) >= 5 else image.size
             has_color = has_color or _has_color(image)
-            image.verify()  # the checksums of a PNG image, which decoding leaves alone
         first = first if any(first) else size
         if size != first:
             raise DataError(
-                f"{name} is {size[0]} × {size[1]} pixels but {names[0]} is {first[0]} × {first[1]}; "
+                f"{called(path)} is {size[0]} × {size[1]} pixels but {called(paths[0])} is {first[0]} × {first[1]}; "
                 "crop or resize the images to one size."
             )
     return first[1], first[0], has_color

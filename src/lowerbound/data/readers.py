@@ -35,7 +35,8 @@ from lowerbound.data.files import (
 )
 from lowerbound.data.idx import read_idx
 from lowerbound.data.images import read_images
-from lowerbound.data.tables import read_parquet
+from lowerbound.data.parquet import parquet_files, read_parquet
+from lowerbound.data.sources import Source
 
 __all__ = ["DataError", "Dataset", "read"]
 
@@ -47,20 +48,23 @@ class _Format(NamedTuple):
 
 
 _FORMATS = {
-    ".npy": _Format(read_npy, NPY),
+    ".npy": _Format(read_npy, NPY, ("stream",)),
     ".npz": _Format(read_npz, ZIP, ("key", "label")),
     ".csv": _Format(read_csv, TEXT, ("drop", "label")),
     ".csv.gz": _Format(read_csv, GZIP, ("drop", "label")),
-    ".parquet": _Format(read_parquet, PARQUET, ("drop", "label")),
+    ".parquet": _Format(read_parquet, PARQUET, ("drop", "label", "stream")),
     "-ubyte": _Format(read_idx, IDX),
     "-ubyte.gz": _Format(read_idx, GZIP),
 }
-_READABLE = ", ".join(_FORMATS) + " and folders of PNG or JPEG images"
+_TABLES = _Format(read_parquet, "", ("drop", "label", "stream"))
+_IMAGES = _Format(read_images, "", ("stream",))
+_READABLE = ", ".join(_FORMATS) + " and folders of .parquet files, or of PNG or JPEG images"
 _MOST_NAMES = 10_000  # looked through for one that comes close
 _MISUSED = {
     "key": "key names an array of an .npz file",
     "drop": "drop names columns of a table",
     "label": "label names a column of a table or an array of an .npz file",
+    "stream": "rows can be streamed from .npy and .parquet files and from folders",
 }
 
 
@@ -70,26 +74,31 @@ def read(
     key: str | None = None,
     drop: Sequence[str] = (),
     label: str | None = None,
+    stream: bool | None = None,
 ) -> Dataset:
-    """Read a data file, a folder of images, or the built-in ``digits``.
+    """Read a data file, a folder of images or of Parquet files, or the built-in ``digits``.
 
     Parameters
     ----------
     source : str | os.PathLike[str]
         A file ending in ``.npy``, ``.npz``, ``.csv``, ``.csv.gz``, ``.parquet``, ``-ubyte`` or ``-ubyte.gz``
-        (IDX); a folder of images; or ``digits``, scikit-learn's 1,797 images of 8 × 8 pixels, if no file has
-        that name.
+        (IDX); a folder of images or of ``.parquet`` files; or ``digits``, scikit-learn's 1,797 images of 8 × 8
+        pixels, if no file has that name.
     key : str | None
         The array of an `.npz` file.
     drop : Sequence[str]
         Columns of a table to leave out.
     label : str | None
         The column of a table, or the array of an `.npz` file, that holds a label for each row.
+    stream : bool | None
+        Read rows when they are used, so that memory doesn't grow with the data: `.npy`, `.parquet` and folders. None
+        does so where an array of the data would take more than 256 MiB (``sources.IN_MEMORY``).
 
     Returns
     -------
     Dataset
-        The data and their labels. The arrays of `.npy` files are read-only memory maps.
+        The data and their labels. The arrays of `.npy` files are read-only memory maps; data that are streamed are a
+        ``Source``, whose blocks have the labels.
 
     Raises
     ------
@@ -103,10 +112,34 @@ def read(
     columns = (drop,) if isinstance(drop, str) else tuple(drop)
     given = {"key": key, "drop": columns or None, "label": label}
     options = {option: value for option, value in given.items() if value is not None}
+    if stream or (stream is not None and "stream" in chosen.options):
+        options["stream"] = stream
     for option in options:
         if option not in chosen.options:
             raise DataError(f"{name} cannot be read with {option}: {_MISUSED[option]}; leave it out.")
     return chosen.reader(path, name, **options)
+
+
+def stream(source: str | os.PathLike[str], *, drop: Sequence[str] = (), label: str | None = None) -> Source:
+    """Rows of a file or a folder that are read when they are used: ``VAE().fit(stream("rows.npy"))``.
+
+    Iterating gives all rows in order, a block at a time.
+
+    Parameters
+    ----------
+    source : str | os.PathLike[str]
+        An ``.npy`` or ``.parquet`` file, or a folder of ``.parquet`` files or of images.
+    drop, label : Sequence[str], str | None
+        Columns of a table that are no features; the label comes with the ``blocks`` of the source.
+
+    Raises
+    ------
+    DataError
+        If the file can't be read in parts, or is not what its name promises. Values are checked when they are read.
+    """
+    X = read(source, drop=drop, label=label, stream=True).X
+    assert isinstance(X, Source)
+    return X
 
 
 def _choose(path: Path, name: str, source: str) -> _Format:
@@ -123,7 +156,8 @@ def _choose(path: Path, name: str, source: str) -> _Format:
     if is_folder:
         if chosen:
             raise DataError(f"{name} is a folder, though it is named like {chosen.content}; give a file in it.")
-        return _Format(read_images, "")
+        with explained(name):
+            return _TABLES if parquet_files(path) else _IMAGES
     if not is_file:
         raise DataError(f"{name} is neither a file nor a folder; copy its data to a file first.")
     if not chosen:

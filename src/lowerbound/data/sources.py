@@ -9,17 +9,18 @@ from __future__ import annotations
 import math
 import mmap
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from lowerbound.data.dataset import Dataset, check_finite
+from lowerbound.data.dataset import Dataset, check_finite, in_array
 from lowerbound.data.files import explained, native
 
 IN_MEMORY = 2**28  # bytes: data that take more as an array are streamed unless told otherwise, on every machine alike
 BLOCK_BYTES = 2**26  # of data that are in memory at once
+BLOCK_ROWS = 2**15  # that are worked on at once: what is computed of a row may take more memory than the row
 
 
 class Source(ABC):
@@ -92,7 +93,7 @@ class Source(ABC):
 
     def blocks(self) -> Iterator[Dataset]:
         """All rows in order, with their labels, a block at a time."""
-        step = self.rows_in_a_block
+        step = min(self.rows_in_a_block, BLOCK_ROWS)
         for first in range(0, len(self), step):
             yield self.read(np.array([[first, min(first + step, len(self))]]))
 
@@ -107,6 +108,10 @@ class Source(ABC):
     def spread(self, n_rows: int) -> Dataset:
         """Rows from all over the data, so that data in the order of their classes show them all."""
         return self.take(np.linspace(0, len(self) - 1, min(len(self), n_rows)).round().astype(np.int64))
+
+    def select(self, columns: Sequence[str]) -> Source:
+        """The same rows, with their columns in another order."""
+        raise TypeError(f"{self.name} has no columns that could be named")
 
     def as_array(self, rows: Any) -> np.ndarray:
         """Rows that were read as one array, of the same type wherever they come from."""
@@ -169,14 +174,19 @@ def as_source(X: Any) -> Any:
     return MappedArray(X, "X")
 
 
-def place_in(ranges: np.ndarray):
+def is_streamed(source: Source, asked: bool | None) -> bool:
+    """Whether rows are read when they are used: as it was asked for, else if they take much memory."""
+    return source.nbytes > IN_MEMORY if asked is None else asked
+
+
+def rows_in(ranges: np.ndarray, row: int) -> int:
+    """Which row of the source is the one in place ``row`` among those of some ranges."""
+    lengths = ranges[:, 1] - ranges[:, 0]
+    starts = np.cumsum(lengths) - lengths
+    which = np.searchsorted(starts, row, "right") - 1
+    return int(ranges[which, 0] + row - starts[which])
+
+
+def place_in(ranges: np.ndarray) -> Callable[..., str]:
     """Words for the place of a value among the rows of some ranges."""
-    starts = np.cumsum(ranges[:, 1] - ranges[:, 0]) - (ranges[:, 1] - ranges[:, 0])
-
-    def place(row: int, *event: int) -> str:
-        which = np.searchsorted(starts, row, "right") - 1
-        words = f"row {ranges[which, 0] + row - starts[which]}"
-        column = event[0] if len(event) == 1 else event
-        return f"{words}, column {column} (counting from 0)" if event else f"{words} (counting from 0)"
-
-    return place
+    return lambda row, *event: in_array(rows_in(ranges, row), *event)

@@ -1,10 +1,9 @@
-"""Tables with named columns: what they share, and `.parquet` files."""
+"""Tables with named columns: what they share."""
 
 from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -15,53 +14,15 @@ from lowerbound.data.dataset import (
     check_finite,
     check_labels,
     check_name,
-    check_rows,
     counted,
     listed,
 )
-from lowerbound.data.files import explained
 
 if TYPE_CHECKING:
     import pandas as pd
     import pyarrow as pa
 
 Place = Callable[[int], str]  # turns the number of a row into words
-
-
-def read_parquet(path: Path, name: str, *, drop: Sequence[str] = (), label: str | None = None) -> Dataset:
-    """Read a `.parquet` file; only the columns that are used are loaded.
-
-    Parameters
-    ----------
-    path : Path
-        The file.
-    name : str
-        What to call it in messages.
-    drop : Sequence[str]
-        Columns to leave out.
-    label : str | None
-        The column that is the label.
-
-    Returns
-    -------
-    Dataset
-        A frame of numeric and boolean columns.
-    """
-    import pyarrow as pa
-    import pyarrow.parquet as pq
-
-    with explained(name, pa.ArrowException), pq.ParquetFile(path) as file:
-        schema = file.schema_arrow
-        columns = [column for column in schema.names if not column.startswith("__index_level_")]
-        features = select(columns, drop, label, name)
-        check_rows(file.metadata.num_rows, name)
-        wanted = features if label is None else [*features, label]
-        for column in wanted:
-            _check_type(schema.field(column).type, column, column == label, name)
-        table = file.read(columns=wanted)
-        table.validate(full=True)  # text that is not UTF-8 would fail later, when it is looked at
-        frame = table.to_pandas(ignore_metadata=True)
-    return to_dataset(frame, name, features, label, lambda row: f"row {row} (counting from 0)")
 
 
 def select(columns: Sequence[str], drop: Sequence[str], label: str | None, name: str) -> list[str]:
@@ -164,7 +125,7 @@ def _labels(column: pd.Series, name: str, place: Place) -> np.ndarray:
     return check_labels(labels, len(column), f"{name}, column '{column.name}',")
 
 
-def _check_type(kind: pa.DataType, column: str, is_label: bool, name: str) -> None:
+def check_type(kind: pa.DataType, column: str, is_label: bool, name: str) -> None:
     """Refuse the columns of a `.parquet` file that are neither numbers nor text."""
     from pyarrow import types
 

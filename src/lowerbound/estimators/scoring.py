@@ -3,17 +3,28 @@
 from __future__ import annotations
 
 import copy
+from collections.abc import Iterator
 
 import numpy as np
 import torch
 from sklearn.utils.validation import check_is_fitted
-from torch import nn
+from torch import Tensor, nn
 
 from lowerbound.core import Model
 from lowerbound.data.batches import Rows
 from lowerbound.distributions import Noise
 from lowerbound.estimators.latent import LatentEstimator
-from lowerbound.evaluate import Accounts, Estimate, accounts, importance_weighted, mean_over_rows
+from lowerbound.evaluate import (
+    EVALUATION_BATCH,
+    Accounts,
+    Estimate,
+    Summary,
+    accounts,
+    importance_weighted,
+    mean_over_rows,
+    pooled,
+    summarize,
+)
 
 
 class Scoring(LatentEstimator):
@@ -56,20 +67,33 @@ class Scoring(LatentEstimator):
         Estimate
             A lower bound in expectation; the standard error over rows holds the Monte-Carlo part.
         """
-        log_p, ess = self.log_likelihood_rows(X, n_importance, progress)
-        return mean_over_rows(torch.from_numpy(log_p), "lower", n_importance, float(ess.mean()))
+        parts = self._log_likelihood_parts(X, n_importance, progress)
+        return pooled([mean_over_rows(log_p, "lower", n_importance, float(ess.mean())) for log_p, ess in parts])
 
     def log_likelihood_rows(
         self, X, n_importance: int = 5000, progress=lambda n: None
     ) -> tuple[np.ndarray, np.ndarray]:
         """What ``log_likelihood`` is the mean of: log p(x) and the effective sample size of every row, (n,) each."""
+        parts = self._log_likelihood_parts(X, n_importance, progress)
+        log_p, ess = (torch.cat(part).numpy() for part in zip(*parts, strict=True))
+        return log_p, ess
+
+    def _log_likelihood_parts(self, X, n_importance: int, progress) -> Iterator[tuple[Tensor, Tensor]]:
+        """log p(x) and the effective sample size of every row, as much at a time as memory is given for."""
         check_is_fitted(self)
         rows, noise = self._rows(self._validate(X)), self._noise("log_likelihood")
-        log_p, ess = importance_weighted(self.model_, self.posterior_, rows, noise, n_importance, progress)
-        return log_p.numpy(), ess.numpy()
+        for part in rows.parts(EVALUATION_BATCH):
+            yield importance_weighted(self.model_, self.posterior_, part, noise, n_importance, progress)
 
     def accounts(self, X, n_samples: int = 1) -> Accounts:
         """The lower bound's parts for every row, with independent noise: reconstruction, KL, posterior means."""
         check_is_fitted(self)
         rows = self._rows(self._validate(X))
         return accounts(self.model_, self.posterior_, rows, self._noise("accounts"), n_samples)
+
+    def summary(self, X, n_samples: int = 1) -> Summary:
+        """The means over rows of ``accounts``, in memory that doesn't grow with the rows of a source."""
+        check_is_fitted(self)
+        rows, noise = self._rows(self._validate(X)), self._noise("accounts")
+        parts = rows.parts(EVALUATION_BATCH)
+        return summarize(accounts(self.model_, self.posterior_, part, noise, n_samples) for part in parts)

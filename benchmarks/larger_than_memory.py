@@ -1,0 +1,178 @@
+"""Memory and speed on data larger than memory, and whether sorted data are learned from.
+
+    python benchmarks/larger_than_memory.py make FOLDER        # 20 GB of .npy and 10 million rows of Parquet
+    python benchmarks/larger_than_memory.py memory FOLDER      # peak memory of train, evaluate, encode, reconstruct
+    python benchmarks/larger_than_memory.py speed FOLDER       # epochs from a file, against those from memory
+    python benchmarks/larger_than_memory.py sorted --data mnist.npz
+
+Each but the first adds its part to ``benchmarks/results/larger-than-memory.json``. Memory is the highest resident set
+that the operating system saw of the process (ru_maxrss), shared libraries and mapped files included.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import shutil
+import statistics
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+from density import git, machine
+
+import lowerbound
+from lowerbound import VAE
+from lowerbound.data import sources
+from lowerbound.data.storage import write_text
+
+RESULTS = Path(__file__).parent / "results" / "larger-than-memory.json"
+COLUMNS, FACTORS = {"npy": 256, "parquet": 20, "speed": 784}, 8
+BLOCK = 2**16  # rows made at once
+CHEAP = ("--hidden-layer-sizes", "16", "--latent-dim", "4", "--batch-size", "2000", "--max-epochs", "1")
+SPEED = {"hidden_layer_sizes": (200, 200), "activation": "tanh", "latent_dim": 50, "batch_size": 100, "lr": 1e-3}
+LEARNED = SPEED | {"binarize": "sample", "max_epochs": 10, "random_state": 0}
+
+
+def blocks(n_rows: int, n_columns: int, dtype: str) -> Iterator[np.ndarray]:
+    """Rows with 8 factors in them and noise in every entry; blocks differ in level and scale, which drift."""
+    rng = np.random.default_rng(0)
+    loadings = rng.standard_normal((FACTORS, n_columns))
+    x = np.tanh(rng.standard_normal((BLOCK, FACTORS)) @ loadings) + 0.1 * rng.standard_normal((BLOCK, n_columns))
+    x = x.astype(dtype)
+    for first in range(0, n_rows, BLOCK):
+        scale = rng.uniform(0.9, 1.1, n_columns).astype(dtype)
+        yield (x * scale + np.asarray(first / n_rows, dtype))[: n_rows - first]
+
+
+def make_npy(path: Path, n_bytes: float, n_columns: int, dtype: str) -> None:
+    n_rows = int(n_bytes / (n_columns * np.dtype(dtype).itemsize))
+    with path.open("wb") as file:
+        header = {"descr": np.dtype(dtype).str, "fortran_order": False, "shape": (n_rows, n_columns)}
+        np.lib.format.write_array_header_1_0(file, header)
+        for block in blocks(n_rows, n_columns, dtype):
+            block.tofile(file)
+
+
+def make_parquet(path: Path, n_rows: int) -> None:
+    """With row groups as large as pyarrow makes them."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    names = [f"x{i}" for i in range(COLUMNS["parquet"])]
+    with pq.ParquetWriter(path, pa.schema([(name, pa.float64()) for name in names])) as writer:
+        held: list[np.ndarray] = []
+        for block in blocks(n_rows, len(names), "f8"):
+            held.append(block)
+            if len(held) == 16:  # 2²⁰ rows
+                writer.write_table(pa.table(list(np.concatenate(held).T), names))
+                held = []
+        if held:
+            writer.write_table(pa.table(list(np.concatenate(held).T), names))
+
+
+def make(folder: Path, gigabytes: float, rows: int) -> None:
+    folder.mkdir(parents=True, exist_ok=True)
+    make_npy(folder / "rows.npy", gigabytes * 1e9, COLUMNS["npy"], "f8")
+    make_parquet(folder / "table.parquet", rows)
+    make_npy(folder / "speed.npy", 1e9, COLUMNS["speed"], "f4")
+
+
+def command(*words: str | Path) -> dict:
+    """Run a command of the program; its time and its highest memory."""
+    started = time.perf_counter()
+    process = subprocess.Popen([sys.executable, "-m", "lowerbound", *map(str, words)], stderr=subprocess.PIPE)
+    assert process.stderr is not None
+    said = process.stderr.read().decode()
+    _, status, usage = os.wait4(process.pid, 0)
+    if status:
+        sys.exit(said)
+    seconds = round(time.perf_counter() - started, 1)
+    record = {"command": words[0], "peak_megabytes": round(usage.ru_maxrss / 1024), "seconds": seconds}
+    print(json.dumps(record), flush=True)
+    return record
+
+
+def memory(folder: Path) -> dict:
+    record = {}
+    for name in ("table.parquet", "rows.npy"):
+        data, run = folder / name, folder / f"{name}.run"
+        record[name] = {
+            "bytes": data.stat().st_size,
+            "runs": [
+                command("train", data, "-o", run, *CHEAP, "--force"),
+                command("evaluate", run, data, "--n-importance", "1"),
+                command("encode", run, data, "-o", folder / "codes.npy", "--force"),
+                command("encode", run, data, "-o", folder / "codes.csv", "--force"),
+                *([command("reconstruct", run, data, "-o", folder / "x.parquet", "--force")] * (name[0] == "t")),
+            ],
+        }
+        shutil.rmtree(run)
+    for made in ("codes.npy", "codes.csv", "x.parquet"):
+        (folder / made).unlink()
+    return record
+
+
+def epoch_seconds(X, epochs: int) -> float:
+    vae = VAE(**SPEED, max_epochs=epochs, early_stopping=False, random_state=0).fit(X)
+    seconds = [record["seconds"] for record in vae.history_]
+    return statistics.median(np.diff([0, *seconds]))
+
+
+def speed(folder: Path) -> dict:
+    """Epochs in turn from memory and from the file, whose pages are in the cache after the first look."""
+    path = folder / "speed.npy"
+    X = np.load(path)
+    ratios = []
+    for _ in range(3):
+        from_memory, from_file = epoch_seconds(X, 1), epoch_seconds(lowerbound.stream(path), 1)
+        ratios.append(from_memory / from_file)
+        print(f"{len(X) / from_memory:,.0f} rows/s from memory, {len(X) / from_file:,.0f} from the file", flush=True)
+    return {"ratio": round(statistics.median(ratios), 3), "ratios": [round(r, 3) for r in ratios], "rows": len(X)}
+
+
+def learn(X, test: np.ndarray) -> float:
+    return float(VAE(**LEARNED).fit(X).accounts(test).elbo.mean())
+
+
+def sorted_data(path: Path, folder: Path) -> dict:
+    """MNIST sorted by digit; a window holds a 32nd of it, as if it were 2 GB."""
+    with np.load(path) as arrays:
+        order = np.argsort(arrays["y_train"], kind="stable")
+        train, test = arrays["x_train"][order].reshape(len(order), -1), arrays["x_test"].reshape(10_000, -1)
+    np.save(folder / "sorted.npy", train)
+    sources.BLOCK_BYTES = train.nbytes // 32
+    return {"in memory": learn(train, test), "streamed": learn(lowerbound.stream(folder / "sorted.npy"), test)}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("what", choices=["make", "memory", "speed", "sorted"])
+    parser.add_argument("folder", type=Path, nargs="?", default=Path("large"))
+    parser.add_argument("--gigabytes", type=float, default=20.0)
+    parser.add_argument("--rows", type=int, default=10_000_000)
+    parser.add_argument("--data", type=Path, help="mnist.npz with x_train, y_train and x_test")
+    parser.add_argument("--output", type=Path, default=RESULTS)
+    arguments = parser.parse_args()
+    folder = arguments.folder
+    if arguments.what == "make":
+        return make(folder, arguments.gigabytes, arguments.rows)
+    folder.mkdir(parents=True, exist_ok=True)
+    if arguments.what == "sorted":
+        found = sorted_data(arguments.data, folder)
+    else:
+        found = memory(folder) if arguments.what == "memory" else speed(folder)
+    before = json.loads(arguments.output.read_text()) if arguments.output.exists() else {}
+    commit = git("rev-parse", "HEAD") + (" (modified)" if git("status", "--porcelain", "-uno", "src") else "")
+    part = {"commit": commit, "machine": machine(), "found": found}
+    print(json.dumps(part, indent=1))
+    arguments.output.parent.mkdir(parents=True, exist_ok=True)
+    write_text(arguments.output, json.dumps({**before, arguments.what: part}, indent=1) + "\n")
+
+
+if __name__ == "__main__":
+    main()

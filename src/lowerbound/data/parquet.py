@@ -1,0 +1,252 @@
+"""Parquet: one file or a folder of them, in memory or row group by row group."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from itertools import pairwise
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from lowerbound.data.dataset import DataError, Dataset, check_rows
+from lowerbound.data.files import PARQUET, check_content, explained
+from lowerbound.data.sources import Source, is_streamed, rows_in
+from lowerbound.data.tables import check_type, select, to_dataset
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+_AT_ONCE = 16  # row groups that are read side by side, if there is memory for so many
+_MEMORY = 2**29  # bytes for reading them
+_COLUMN_MEMORY = 9 * 2**18  # bytes that reading a column of a row group takes at most: its pages of 1 MiB, and buffers
+_BUFFER = 2**16
+_ROWS_AT_ONCE = 2**12
+
+
+def read_parquet(
+    path: Path, name: str, *, drop: Sequence[str] = (), label: str | None = None, stream: bool | None = None
+) -> Dataset:
+    """Read a `.parquet` file, or a folder of them in the order of their names; only columns that are used are loaded.
+
+    Parameters
+    ----------
+    path : Path
+        The file or the folder.
+    name : str
+        What to call it in messages.
+    drop : Sequence[str]
+        Columns to leave out.
+    label : str | None
+        The column that is the label.
+    stream : bool | None
+        Read rows when they are used; None does so if they take much memory.
+
+    Returns
+    -------
+    Dataset
+        A frame of numeric and boolean columns, or a source of such frames.
+    """
+    table = ParquetTable(path, name, drop, label)
+    return Dataset(table, None, name) if is_streamed(table, stream) else table.read_all()
+
+
+def parquet_files(folder: Path) -> list[Path]:
+    """Those of a folder, in the order of their names, without what was hidden by a dot or an underscore."""
+    return sorted(path for path in folder.iterdir() if _is_parquet(path))
+
+
+def _is_parquet(path: Path) -> bool:
+    return path.suffix.lower() == ".parquet" and path.name[0] not in "._" and path.is_file()
+
+
+class ParquetTable(Source):
+    """The rows of Parquet files, whose row groups are read from their start."""
+
+    def __init__(self, path: Path, name: str, drop: Sequence[str] = (), label: str | None = None) -> None:
+        import pyarrow as pa
+
+        self.path, self.label = path, label
+        self.files = [path] if path.is_file() else parquet_files(path)
+        self.groups: list[tuple[int, int]] = []  # of each run: which file, which of its row groups
+        sizes: list[int] = []
+        dtypes, memory = set(), 0
+        for i, file in enumerate(self.files):
+            called = self._called(i, name)
+            check_content(file, PARQUET, called)
+            with explained(called, pa.ArrowException), _opened(file) as opened:
+                if i == 0:
+                    self.columns, self.arrow_schema = self._choose(opened.schema_arrow, name, drop)
+                self._check_same(opened.schema_arrow, called)
+                about = opened.metadata
+                for group in range(about.num_row_groups):
+                    rows = about.row_group(group)
+                    self.groups.append((i, group))
+                    sizes.append(rows.num_rows)
+                    dtypes |= self._dtypes(rows)
+                    memory = max(memory, self._memory(rows))
+        check_rows(sum(sizes), name)
+        super().__init__(name, (sum(sizes), len(self.columns or ())), np.result_type(*dtypes))
+        self.runs = np.append(0, np.cumsum(sizes))
+        self.runs_at_once = max(1, min(_AT_ONCE, _MEMORY // max(1, memory)))
+        self.cursors: dict[int, _Cursor] = {}
+
+    def _choose(self, schema: pa.Schema, name: str, drop: Sequence[str]) -> tuple[list[str], pa.Schema]:
+        """The columns that are data, and the types of those that are read."""
+        import pyarrow as pa
+
+        present = [column for column in schema.names if not column.startswith("__index_level_")]
+        features = select(present, drop, self.label, name)
+        wanted = features if self.label is None else [*features, self.label]
+        for column in wanted:
+            check_type(schema.field(column).type, column, column == self.label, name)
+        return features, pa.schema([schema.field(column) for column in wanted])
+
+    def _check_same(self, schema: pa.Schema, called: str) -> None:
+        """Refuse a file whose columns are others than those of the first."""
+        for field in self.arrow_schema:
+            there = schema.field(field.name).type if field.name in schema.names else None
+            if there != field.type:
+                found = "has no such column" if there is None else f"has {there}"
+                raise DataError(
+                    f"{called}: column '{field.name}' is {field.type} in {self.files[0].name}, but this file {found}; "
+                    "give all files the same columns."
+                )
+
+    def _dtypes(self, rows: Any) -> set[np.dtype]:
+        """The types of a row group's columns as pandas gives them: whole numbers with gaps become float64."""
+        features = {field.name: field.type for field in self.arrow_schema if field.name != self.label}
+        found = set()
+        for i in range(rows.num_columns):
+            column = rows.column(i)
+            kind = features.get(column.path_in_schema)
+            if kind is not None:
+                dtype = _numpy_type(kind)
+                counts = column.statistics if dtype.kind in "biu" else None
+                has_gaps = dtype.kind in "biu" and (counts is None or not counts.has_null_count or counts.null_count)
+                found.add(np.dtype(np.float64) if has_gaps else dtype)
+        return found
+
+    def _memory(self, rows: Any) -> int:
+        """Bytes that reading a row group takes, a part of its rows at a time."""
+        wanted = set(self.arrow_schema.names)
+        columns = [rows.column(i) for i in range(rows.num_columns)]
+        sizes = [column.total_uncompressed_size for column in columns if column.path_in_schema in wanted]
+        return sum(min(_COLUMN_MEMORY, 2 * size + _BUFFER) for size in sizes)
+
+    def _called(self, file: int, name: str) -> str:
+        return name if self.path.is_file() else f"{name}/{self.files[file].name}"
+
+    def read(self, ranges: np.ndarray) -> Dataset:
+        """Go on in the row groups that are being read, where that is possible."""
+        import pyarrow as pa
+
+        batches = [batch for first, last in ranges.tolist() for batch in self._batches(first, last)]
+        return self._dataset(pa.Table.from_batches(batches, self.arrow_schema), ranges)
+
+    def read_all(self) -> Dataset:
+        """All rows at once."""
+        import pyarrow as pa
+
+        tables = []
+        for i, file in enumerate(self.files):
+            with explained(self._called(i, self.name), pa.ArrowException), _opened(file) as opened:
+                tables.append(opened.read(columns=self.arrow_schema.names).select(self.arrow_schema.names))
+        return self._dataset(pa.concat_tables(tables), np.array([[0, len(self)]]))
+
+    def select(self, columns: Sequence[str]) -> ParquetTable:
+        """The same rows, with their columns in another order."""
+        import copy
+
+        other = copy.copy(self)
+        other.columns, other.cursors = list(columns), {}
+        return other
+
+    def _dataset(self, table: pa.Table, ranges: np.ndarray) -> Dataset:
+        import pyarrow as pa
+
+        with explained(self.name, pa.ArrowException):
+            table.validate(full=True)  # text that is not UTF-8 would fail later, when it is looked at
+            frame = table.to_pandas(ignore_metadata=True)
+        return to_dataset(frame, self.name, list(self.columns or ()), self.label, lambda row: self._place(ranges, row))
+
+    def _place(self, ranges: np.ndarray, row: int) -> str:
+        """Words for a row among those of some ranges."""
+        assert self.runs is not None
+        row = rows_in(ranges, row)
+        file = self.groups[int(np.searchsorted(self.runs, row, "right")) - 1][0]
+        first = min(start for start, (i, _) in zip(self.runs.tolist(), self.groups, strict=False) if i == file)
+        where = "" if self.path.is_file() else f"{self.files[file].name}, "
+        return f"{where}row {row - first} (counting from 0)"
+
+    def _batches(self, first: int, last: int) -> Iterator[pa.RecordBatch]:
+        """The rows from ``first`` to before ``last``, whatever row groups they are in."""
+        assert self.runs is not None
+        touched = np.searchsorted(self.runs, [first, last - 1], "right") - 1
+        bounds = [first, *self.runs[touched[0] + 1 : touched[1] + 1].tolist(), last]
+        for run, (start, stop) in enumerate(pairwise(bounds), int(touched[0])):
+            yield from self._cursor(run, start).take(start, stop)
+            if stop == self.runs[run + 1]:
+                self.cursors.pop(run)
+
+    def _cursor(self, run: int, first: int) -> _Cursor:
+        """One that stands at ``first`` or before it; the one that was used longest ago makes room."""
+        assert self.runs is not None
+        cursor = self.cursors.pop(run, None)
+        if cursor is None or cursor.position > first:
+            file, group = self.groups[run]
+            with_names = self.arrow_schema.names
+            cursor = _Cursor(self.files[file], group, with_names, int(self.runs[run]), self._called(file, self.name))
+        while len(self.cursors) >= self.runs_at_once:
+            self.cursors.pop(next(iter(self.cursors)))
+        self.cursors[run] = cursor
+        return cursor
+
+
+class _Cursor:
+    """Where a row group is being read."""
+
+    def __init__(self, path: Path, group: int, columns: list[str], first: int, name: str) -> None:
+        import pyarrow as pa
+
+        self.name, self.position, self.columns = name, first, columns
+        self.left: pa.RecordBatch | None = None
+        with explained(name, pa.ArrowException):
+            self.file = _opened(path)
+            self.batches = self.file.iter_batches(_ROWS_AT_ONCE, [group], columns, use_threads=False)
+
+    def take(self, first: int, last: int) -> Iterator[pa.RecordBatch]:
+        """The rows from ``first`` to before ``last``; those before are passed over."""
+        while self.position < last:
+            left = self._next() if self.left is None else self.left
+            start = min(len(left), max(0, first - self.position))
+            stop = min(len(left), last - self.position)
+            if start < stop:
+                yield left.slice(start, stop - start)
+            self.position += stop
+            self.left = left.slice(stop) if stop < len(left) else None
+
+    def _next(self) -> pa.RecordBatch:
+        import pyarrow as pa
+
+        with explained(self.name, pa.ArrowException):
+            batch = next(self.batches, None)
+        if batch is None:
+            raise DataError(f"{self.name} is cut short: a row group ends before its rows do; copy it again.")
+        return batch.select(self.columns)
+
+
+def _opened(path: Path) -> pq.ParquetFile:
+    """A file that is read piece by piece."""
+    import pyarrow.parquet as pq
+
+    return pq.ParquetFile(path, pre_buffer=False, buffer_size=_BUFFER)
+
+
+def _numpy_type(kind: pa.DataType) -> np.dtype:
+    """What pandas makes of a column without gaps; numbers as text or decimals become float64."""
+    from pyarrow import types
+
+    plain = types.is_boolean(kind) or types.is_integer(kind) or types.is_floating(kind)
+    return np.dtype(kind.to_pandas_dtype()) if plain else np.dtype(np.float64)

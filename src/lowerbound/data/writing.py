@@ -1,0 +1,84 @@
+"""Results that are written while they are computed, to a file that is never half-written."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from itertools import chain
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from lowerbound.data.storage import write_atomically
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+Part = tuple[np.ndarray, dict[str, np.ndarray]]  # rows (n, *row), and further columns by name (n,)
+
+ENDINGS = (".npy", ".csv", ".parquet")
+
+
+def write_parts(path: Path, parts: Iterable[Part], names: list[str], n_rows: int) -> tuple[int, ...]:
+    """Write parts of a table, or of an array, one after another as they come.
+
+    Parameters
+    ----------
+    path : Path
+        Ends in ``.npy``, which takes rows of any shape and no further columns, ``.csv`` or ``.parquet``.
+    parts : iterable
+    names : list of str
+        Of the columns of a table.
+    n_rows : int
+        Of all parts together.
+
+    Returns
+    -------
+    tuple of int
+        The shape of what was written, without further columns.
+    """
+    incoming = iter(parts)
+    first = next(incoming)
+    shape = (n_rows, *first[0].shape[1:])
+    parts = chain([first], incoming)
+    ending = path.suffix.lower()
+    if ending == ".npy":
+        write_atomically(path, lambda temporary: _write_npy(temporary, (rows for rows, _ in parts), shape))
+    elif ending == ".csv":
+        write_atomically(path, lambda temporary: _write_csv(temporary, _frames(parts, names)))
+    else:
+        write_atomically(path, lambda temporary: _write_parquet(temporary, _frames(parts, names)))
+    return shape
+
+
+def _frames(parts: Iterable[Part], names: list[str]) -> Iterator[pd.DataFrame]:
+    import pandas as pd
+
+    for rows, more in parts:
+        yield pd.DataFrame(rows, columns=names).assign(**more)
+
+
+def _write_npy(path: Path, parts: Iterator[np.ndarray], shape: tuple[int, ...]) -> None:
+    first = next(parts)
+    with path.open("wb") as file:
+        header = {"descr": np.lib.format.dtype_to_descr(first.dtype), "fortran_order": False, "shape": shape}
+        np.lib.format.write_array_header_1_0(file, header)
+        for rows in chain([first], parts):
+            file.write(np.ascontiguousarray(rows, first.dtype).data)
+
+
+def _write_csv(path: Path, frames: Iterator[pd.DataFrame]) -> None:
+    with path.open("w", encoding="utf-8", newline="") as file:
+        for i, frame in enumerate(frames):
+            frame.to_csv(file, index=False, header=i == 0, float_format="%.9g")
+
+
+def _write_parquet(path: Path, frames: Iterator[pd.DataFrame]) -> None:
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    first = pa.Table.from_pandas(next(frames), preserve_index=False)
+    with pq.ParquetWriter(path, first.schema) as writer:
+        writer.write_table(first)
+        for frame in frames:
+            writer.write_table(pa.Table.from_pandas(frame, first.schema, preserve_index=False))

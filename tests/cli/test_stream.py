@@ -1,0 +1,114 @@
+"""The commands on data that are streamed."""
+
+import json
+
+import numpy as np
+import pandas as pd
+import pytest
+
+import lowerbound
+from lowerbound.data import sources
+
+N = 600
+TINY = ("--hidden-layer-sizes", 8, "--latent-dim", 2, "--max-epochs", 2, "--batch-size", 50, "--random-state", 0, "-q")
+
+
+@pytest.fixture(autouse=True)
+def small_blocks(monkeypatch):
+    monkeypatch.setattr(sources, "BLOCK_BYTES", 8 * 4 * 100)
+
+
+@pytest.fixture
+def frame():
+    rng = np.random.default_rng(0)
+    X = rng.standard_normal((N, 2)) @ rng.standard_normal((2, 4)) + 0.1 * rng.standard_normal((N, 4))
+    return pd.DataFrame(X, columns=list("abcd")).assign(kind=rng.choice(["x", "y"], N))
+
+
+@pytest.fixture
+def table(tmp_path, frame):
+    folder = tmp_path / "parts"
+    folder.mkdir()
+    for i in range(3):
+        frame[200 * i : 200 * (i + 1)].to_parquet(folder / f"{i}.parquet", row_group_size=70)
+    return folder
+
+
+@pytest.fixture
+def run(cli, table, tmp_path):
+    cli("train", table, "--label", "kind", "--stream", "-o", tmp_path / "run", *TINY)
+    return tmp_path / "run"
+
+
+def in_memory(path):
+    return lowerbound.read(path, label="kind", stream=False)
+
+
+def test_codes_and_reconstructions_are_those_of_the_whole(cli, run, table, tmp_path):
+    model, whole = lowerbound.load(run), in_memory(table)
+    words = (table, "--label", "kind", "--stream")
+    for ending in ("csv", "parquet", "npy"):
+        cli("encode", run, *words, "-o", tmp_path / f"codes.{ending}")
+    codes = model.transform(whole.X)
+    table_of_codes = pd.read_parquet(tmp_path / "codes.parquet")
+    assert np.array_equal(np.load(tmp_path / "codes.npy"), codes)
+    assert np.array_equal(table_of_codes[["vae0", "vae1"]].to_numpy(), codes)
+    assert pd.read_csv(tmp_path / "codes.csv")["kind"].tolist() == whole.labels.tolist()
+    cli("reconstruct", run, *words, "-o", tmp_path / "back.parquet")
+    back = pd.read_parquet(tmp_path / "back.parquet")
+    assert list(back.columns) == list("abcd")
+    np.testing.assert_allclose(back.to_numpy(), model.reconstruct(whole.X), rtol=1e-4, atol=1e-6)
+    cli("encode", run, *words, "-o", tmp_path / "map.png")
+    assert (tmp_path / "map.png").stat().st_size > 1000
+
+
+def test_the_evaluation_is_that_of_the_whole(cli, run, table):
+    words = ("evaluate", run, table, "--label", "kind", "--n-importance", 20, "--json", "-q")
+    streamed, whole = (json.loads(cli(*words, flag).stdout) for flag in ("--stream", "--no-stream"))
+    assert streamed["n"] == whole["n"] == N
+    for name in ("log_likelihood", "elbo"):
+        assert streamed[name].pop("kind") == whole[name].pop("kind") == "lower"
+        assert streamed[name] == pytest.approx(whole[name], rel=1e-6)
+    for name in ("reconstruction", "kl", "active_units", "kl_per_dimension"):
+        assert streamed[name] == pytest.approx(whole[name], rel=1e-6)
+
+
+def test_a_run_remembers_that_it_streams(cli, run, table, tmp_path):
+    assert "stream = true" in (run / "config.toml").read_text()
+    record = json.loads((run / "environment.json").read_text())["data"]
+    assert record["hashed_rows"] == 640  # ten from each of 64 places
+    assert record["columns"] == list("abcd")
+    result = cli("evaluate", run, table, "--label", "kind", "--stream", "--n-importance", 1)
+    assert "was trained on these rows" in result.stderr
+
+
+def test_the_same_seed_gives_the_same_run(cli, run, table, tmp_path):
+    cli("train", table, "--label", "kind", "--stream", "-o", tmp_path / "again", *TINY)
+    first, second = (pd.read_json(r / "history.jsonl", lines=True) for r in (run, tmp_path / "again"))
+    pd.testing.assert_frame_equal(first.drop(columns="seconds"), second.drop(columns="seconds"))
+
+
+def test_data_are_described_in_one_pass(cli, table, frame):
+    words = ("data", "check", table, "--label", "kind", "--json", "-q")
+    streamed, whole = (json.loads(cli(*words, flag).stdout) for flag in ("--stream", "--no-stream"))
+    for column in whole["columns"]:
+        column["distinct"] = None
+    assert streamed.pop("columns") == [pytest.approx(column) for column in whole.pop("columns")]
+    assert streamed == whole
+    assert "0.0" not in cli("data", "check", table, "--label", "kind", "--stream").stdout.split("missing")[1][:9]
+
+
+def test_images_are_streamed(cli, tmp_path, images):
+    with np.load(images) as arrays:
+        X = arrays["x"]
+    np.save(tmp_path / "x.npy", X)
+    run = tmp_path / "run"
+    cli("train", tmp_path / "x.npy", "--stream", "-o", run, *TINY, "--network", "mlp")
+    cli("reconstruct", run, tmp_path / "x.npy", "--stream", "-o", tmp_path / "pairs.png")
+    cli("reconstruct", run, tmp_path / "x.npy", "--stream", "-o", tmp_path / "x2.npy")
+    assert np.load(tmp_path / "x2.npy").shape == X.shape
+
+
+def test_models_are_compared_in_memory(cli, table):
+    refused = cli("compare", table, "--label", "kind", "--stream", exit_code=1).stderr
+    assert "compared on data in memory" in refused
