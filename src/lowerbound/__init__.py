@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from lowerbound.estimators.autoencoder import Autoencoder
     from lowerbound.estimators.factorized import Factorized
     from lowerbound.estimators.gaussian import Gaussian
+    from lowerbound.estimators.imputer import VAEImputer
     from lowerbound.estimators.latent import CollapsedPosteriorWarning
     from lowerbound.estimators.mixture import Mixture
     from lowerbound.estimators.pixel_rnn import PixelRNN
@@ -28,6 +29,7 @@ __version__ = "0.1.0"
 
 _HOMES = {
     "VAE": "estimators.vae",
+    "VAEImputer": "estimators.imputer",
     "Autoencoder": "estimators.autoencoder",
     "Factorized": "estimators.factorized",
     "Gaussian": "estimators.gaussian",
@@ -70,6 +72,7 @@ __all__ = [
     "PixelRNN",
     "SavedFileError",
     "TrainingError",
+    "VAEImputer",
     "bits_per_dim",
     "diagnostics",
     "load",

@@ -245,6 +245,15 @@ GAUSSIAN_PARAMETERS = _table(
     "random_state",
 )
 
+IMPUTER_PARAMETERS = _table(
+    Parameter("n_importance", 1000, "importance samples for each row", (), int, 1),
+    Parameter("n_imputations", 20, "completed tables", (), int, 1),
+    Parameter("add_indicator", False, "append a column for each that had gaps", (True, False)),
+    Parameter("keep_empty_features", False, "fill columns without any value with 0", (True, False)),
+    "random_state",
+    Parameter("verbose", 0, "1: errors on hidden cells, and the blend", (), int, 0),
+)
+
 PIXEL_RNN_PARAMETERS = _table(
     Parameter("hidden_size", 64, "hidden units of each recurrent layer", (), int, 1),
     Parameter(

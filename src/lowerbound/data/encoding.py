@@ -1,0 +1,167 @@
+"""Tables with gaps as one matrix of standardized numbers, and back.
+
+A number becomes (x − mean)/sd of what was observed, a category an indicator of each level, standardized as well, and
+a date its days. Then means and squared errors make sense in every column: of an indicator the mean is a probability.
+"""
+
+from __future__ import annotations
+
+import warnings
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+MAX_LEVELS = 50  # of a category; rarer ones share one indicator, so that no column takes all the memory
+OTHER = "(other levels)"
+DAY = 86_400e9  # nanoseconds
+
+
+@dataclass(frozen=True)
+class Column:
+    """One column of the table and its place in the matrix.
+
+    Attributes
+    ----------
+    kind : {"number", "level", "date"}
+    dtype : numpy or pandas dtype
+    levels : list
+        Those with an indicator, most frequent first.
+    places : slice
+        Columns of the matrix.
+    mean, spread : ndarray
+        Of these, before they were standardized; a spread of 0 stands as 1.
+    importance : ndarray
+        Weights of squared errors in these, which add up to 1: of a category its share of the variance.
+    """
+
+    kind: str
+    dtype: Any
+    levels: list
+    places: slice
+    mean: np.ndarray
+    spread: np.ndarray
+    importance: np.ndarray
+
+    def decode(self, z: np.ndarray) -> np.ndarray:
+        """Expectations (n, width) in the column's own values; of a category the most probable level."""
+        values = z * self.spread + self.mean
+        if self.kind == "level":
+            return np.asarray(self.levels, object)[values[:, : len(self.levels)].argmax(1)]
+        if self.kind == "date":
+            return np.rint(values[:, 0] * DAY).astype("int64").view("datetime64[ns]")
+        integer = pd.api.types.is_integer_dtype(self.dtype)
+        return np.rint(values[:, 0]) if integer else values[:, 0]
+
+
+class TableCode:
+    """How a table is coded; made from the rows of ``fit``.
+
+    Parameters
+    ----------
+    X : ndarray or DataFrame
+        Columns that have no value at all are in the matrix as zeros.
+    """
+
+    def __init__(self, X: Any) -> None:
+        self.columns: list[Column] = []
+        first = 0
+        for values in columns_of(X):
+            column = _describe(values, first)
+            self.columns.append(column)
+            first = column.places.stop
+        self.width = first
+
+    @property
+    def importance(self) -> np.ndarray:
+        """Of each column of the matrix, shape (width,)."""
+        return np.concatenate([column.importance for column in self.columns])
+
+    @property
+    def owner(self) -> np.ndarray:
+        """Which column of the table each column of the matrix belongs to, shape (width,)."""
+        return np.repeat(np.arange(len(self.columns)), [len(column.mean) for column in self.columns])
+
+    @property
+    def has_levels(self) -> bool:
+        """Some columns are categories."""
+        return any(column.kind == "level" for column in self.columns)
+
+    def encode(self, X: Any) -> np.ndarray:
+        """The matrix (n, width), NaN where nothing was observed or the level was never seen."""
+        parts = [_encode(column, values) for column, values in zip(self.columns, columns_of(X), strict=True)]
+        return np.concatenate(parts, axis=1)
+
+    def probabilities(self, Z: np.ndarray, column: Column) -> np.ndarray:
+        """Expectations of indicators as probabilities, (*, levels)."""
+        p = Z[..., column.places] * column.spread + column.mean
+        p = np.clip(p[..., : len(column.levels)], 1e-6, None)
+        return p / p.sum(-1, keepdims=True)
+
+
+def missing(X: Any) -> np.ndarray:
+    """True where the table has no value, shape (n, columns)."""
+    return X.isna().to_numpy() if isinstance(X, pd.DataFrame) else pd.isna(X)
+
+
+def column_numbers(values: Any) -> np.ndarray:
+    """A column's numbers, shape (n,); NaN in one of anything else."""
+    return _numbers(values, "number")[:, 0] if _kind(values) == "number" else np.full(len(values), np.nan)
+
+
+def columns_of(X: Any) -> list[Any]:
+    """Series of a DataFrame, or columns of an array."""
+    return [X.iloc[:, j] for j in range(X.shape[1])] if isinstance(X, pd.DataFrame) else list(np.asarray(X).T)
+
+
+def _describe(values: Any, first: int) -> Column:
+    kind, levels = _kind(values), []
+    if kind == "level":
+        levels = list(pd.Series(values).value_counts().index)
+        rare = len(levels) > MAX_LEVELS
+        levels = levels[: MAX_LEVELS - 1] if rare else levels
+        raw = _indicators(values, levels, rare)
+    else:
+        raw = _numbers(values, kind)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", RuntimeWarning)  # a column without any value
+        mean, spread = np.nan_to_num(np.nanmean(raw, 0)), np.nan_to_num(np.nanstd(raw, 0))
+    share = spread**2 / (spread**2).sum() if (spread > 0).any() else np.full(len(spread), 1 / max(1, len(spread)))
+    scale = np.where(spread > 1e-12 * np.abs(mean), spread, 1.0)
+    return Column(kind, values.dtype, levels, slice(first, first + raw.shape[1]), mean, scale, share)
+
+
+def _kind(values: Any) -> str:
+    dtype = values.dtype
+    if pd.api.types.is_datetime64_any_dtype(dtype):
+        return "date"
+    return "number" if pd.api.types.is_numeric_dtype(dtype) and not pd.api.types.is_bool_dtype(dtype) else "level"
+
+
+def _encode(column: Column, values: Any) -> np.ndarray:
+    if column.kind == "level":
+        raw = _indicators(values, column.levels, len(column.mean) > len(column.levels))
+    else:
+        raw = _numbers(values, column.kind)
+    return (raw - column.mean) / column.spread
+
+
+def _numbers(values: Any, kind: str) -> np.ndarray:
+    if kind == "date":
+        days = np.asarray(values, "datetime64[ns]").astype("int64") / DAY
+        return np.where(pd.isna(values), np.nan, days)[:, None]
+    if isinstance(values, pd.Series):
+        return values.to_numpy(np.float64, na_value=np.nan)[:, None]
+    return np.asarray(values, np.float64)[:, None]
+
+
+def _indicators(values: Any, levels: list, rare: bool) -> np.ndarray:
+    """1 for the level there is, 0 for the others; NaN in a row without one, or, if none is rare, with a strange one."""
+    place = pd.Index(levels, dtype=object).get_indexer(pd.Index(np.asarray(values, object), dtype=object))
+    gaps = np.asarray(pd.isna(values))
+    width = len(levels) + rare
+    place = np.where((place < 0) & ~gaps & rare, len(levels), np.where(gaps, -1, place))
+    raw = (place[:, None] == np.arange(width)).astype(np.float64)
+    raw[place < 0] = np.nan
+    return raw

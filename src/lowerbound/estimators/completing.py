@@ -1,0 +1,119 @@
+"""Fitted estimators as fillers of gaps, and the network among the imputer's candidates."""
+
+from __future__ import annotations
+
+import copy
+import math
+from typing import Any
+
+import numpy as np
+import torch
+
+from lowerbound.distributions import Noise, make_generator
+from lowerbound.estimators.base import DensityEstimator, ExactEstimator
+from lowerbound.estimators.referee import Candidate, Network, Trial
+from lowerbound.estimators.vae import VAE
+from lowerbound.tasks import impute
+from lowerbound.train import Training, Watch
+
+STEPS = 3000
+CHECKS = 8  # of the error on hidden cells, to choose the epoch
+CHECK_IMPORTANCE = 50
+FEWEST_ROWS = 200  # for a network
+
+
+class EstimatorFiller:
+    """A fitted estimator's p(x_m|x_o), exact where it knows it, else by importance sampling.
+
+    ``ess`` is the mean effective number of samples of the rows with gaps at the last use, or None.
+    """
+
+    def __init__(self, estimator: DensityEstimator, n_importance: int) -> None:
+        self.estimator, self.n_importance = estimator, n_importance
+        self.ess: float | None = None
+
+    def mean(self, Z: Any) -> np.ndarray:
+        """E[x_m|x_o] in the gaps; a row's result doesn't depend on the others."""
+        model, posterior, rows = self._parts(Z)
+        noise = self.estimator._noise("impute", shared=True)
+        filled = impute.expected(model, posterior, rows, noise, self.n_importance)
+        self._note(filled.ess)
+        return self.estimator.schema_.restore(filled.x, expected=True)
+
+    def draws(self, Z: Any, n: int, seed: int) -> np.ndarray:
+        """Draws from p(x_m|x_o) in the gaps, shape (n, N, *row)."""
+        model, posterior, rows = self._parts(Z)
+        noise = Noise(make_generator(seed, "impute", rows.device))
+        filled = impute.drawn(model, posterior, rows, noise, n, self.n_importance)
+        self._note(filled.ess)
+        return np.stack([self.estimator.schema_.restore(x, expected=False) for x in filled.x])
+
+    def _parts(self, X: Any) -> tuple:
+        estimator = self.estimator
+        exact = isinstance(estimator, ExactEstimator)
+        model = copy.deepcopy(estimator.model_).double() if exact else estimator.model_
+        rows = estimator._rows(estimator._validate(X), torch.float64 if exact else torch.float32)
+        return model, getattr(estimator, "posterior_", None), rows
+
+    def _note(self, ess: torch.Tensor | None) -> None:
+        self.ess = None if ess is None else float(ess.mean())
+
+
+def recommended(n_rows: int, n_columns: int) -> dict[str, Any]:
+    """Parameters of a VAE that is to fill gaps (MIWAE's, in small: Mattei & Frellsen, 2019, section 4.3)."""
+    batch_size = min(128, max(16, 2 ** round(math.log2(max(1, n_rows) / 16))))
+    return {
+        "latent_dim": min(10, max(2, n_columns // 2)), "hidden_layer_sizes": (128, 128), "scale": "decoder",
+        "min_scale": 0.05, "objective": "iwae", "n_samples": 10, "early_stopping": False, "batch_size": batch_size,
+        "max_epochs": max(8, math.ceil(STEPS / math.ceil(n_rows / batch_size))),
+    }  # fmt: skip
+
+
+def network_candidate(n_importance: int) -> Network:
+    """A VAE trained with the importance-weighted bound, for as many epochs as are best on the hidden cells."""
+
+    def candidate(trial: Trial) -> Candidate | None:
+        if len(trial.Z) < FEWEST_ROWS:
+            return None
+        parameters = recommended(*trial.Z.shape) | {"likelihood": "gaussian", "random_state": trial.seed}
+        watch = _BestEpoch(trial, VAE(**parameters), parameters["max_epochs"])
+        watch.vae.fit(trial.rest, watch=watch)
+
+        def refit(Z: np.ndarray) -> EstimatorFiller:
+            return EstimatorFiller(VAE(**parameters).fit(Z, watch=_StopAt(watch.epoch)), n_importance)
+
+        return Candidate("network", refit, watch.predicted, watch.error)
+
+    return candidate
+
+
+class _BestEpoch(Watch):
+    """Fills the hidden cells every now and then, and remembers when that went best."""
+
+    def __init__(self, trial: Trial, vae: VAE, max_epochs: int) -> None:
+        self.trial, self.vae = trial, vae
+        self.every = max(1, max_epochs // CHECKS)
+        self.error, self.epoch, self.predicted = math.inf, max_epochs, np.zeros(0)
+
+    def on_epoch(self, training: Training, record: dict) -> None:
+        """Judge, if it is time."""
+        if training.progress.epoch % self.every:
+            return
+        predicted, error = self.trial.predict(EstimatorFiller(self.vae, CHECK_IMPORTANCE))
+        if error < self.error:
+            self.error, self.epoch, self.predicted = error, training.progress.epoch, predicted
+
+
+class _StopAt(Watch):
+    """Ends after so many epochs."""
+
+    def __init__(self, epoch: int) -> None:
+        self.epoch, self.done = epoch, 0
+
+    def on_epoch(self, training: Training, record: dict) -> None:
+        """One more."""
+        self.done = training.progress.epoch
+
+    def should_stop(self) -> bool:
+        """At the last one."""
+        return self.done >= self.epoch

@@ -1,0 +1,180 @@
+"""What may fill the gaps of a coded table: Gaussians, mixtures of them, and networks; and blends of these.
+
+All work on the matrix of ``TableCode``: rows of standardized numbers with NaN in the gaps.
+"""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+import torch
+from scipy.optimize import nnls
+from sklearn.cluster import KMeans
+
+from lowerbound.core import Batch
+from lowerbound.distributions import Noise, make_generator
+from lowerbound.inference import em
+from lowerbound.models.gaussian import MixtureOfGaussians, rows_at_once
+from lowerbound.models.ppca import LinearGaussian, spectrum
+
+MAX_FULL = 64  # columns of the matrix for which a full covariance is affordable
+FACTORS = 32  # latent variables that stand for it where it is not
+FIT_ELEMENTS = 3e8  # rows times columns³ in a step of EM; of more rows, a sample is fitted
+
+
+class Filler(Protocol):
+    """Gives the missing entries of Z (n, P), which are NaN; its observed ones come back as they are."""
+
+    def mean(self, Z: np.ndarray) -> np.ndarray: ...  # noqa: D102
+    def draws(self, Z: np.ndarray, n: int, seed: int) -> np.ndarray: ...  # noqa: D102
+
+
+@dataclass
+class ExactFiller:
+    """A model that knows its conditionals."""
+
+    model: MixtureOfGaussians | LinearGaussian
+
+    def mean(self, Z: np.ndarray) -> np.ndarray:
+        """E[z_m|z_o] in the gaps, shape (n, P)."""
+        with torch.no_grad():
+            return torch.cat([self.model.conditional_mean(batch) for batch in batches(Z)]).numpy()
+
+    def draws(self, Z: np.ndarray, n: int, seed: int) -> np.ndarray:
+        """Draws from p(z_m|z_o) in the gaps, shape (n, N, P)."""
+        noise = Noise(make_generator(seed, "impute"))
+        with torch.no_grad():
+            return torch.cat([self.model.conditional_sample(batch, n, noise) for batch in batches(Z)], 1).numpy()
+
+
+@dataclass
+class Blend:
+    """p(z_m|z_o) = Σ_c w_c p_c(z_m|z_o): the mean is the weighted mean, a draw is one filler's."""
+
+    fillers: list[Filler]
+    weights: np.ndarray
+
+    def mean(self, Z: np.ndarray) -> np.ndarray:
+        """Σ_c w_c E_c[z_m|z_o] in the gaps, shape (n, P)."""
+        total = sum(w * filler.mean(Z) for w, filler in zip(self.weights, self.fillers, strict=True))
+        return np.where(np.isnan(Z), total, Z)
+
+    def draws(self, Z: np.ndarray, n: int, seed: int) -> np.ndarray:
+        """For every draw of every row a filler by weight, and its draw, shape (n, N, P)."""
+        if len(self.fillers) == 1:
+            return self.fillers[0].draws(Z, n, seed)
+        chosen = stream(seed, "blend").choice(len(self.fillers), (n, len(Z)), p=self.weights)
+        x = np.broadcast_to(Z, (n, *Z.shape)).copy()
+        for c, filler in enumerate(self.fillers):
+            x = np.where((chosen == c)[..., None], filler.draws(Z, n, seed + c), x)
+        return x
+
+
+def stream(seed: int, purpose: str) -> np.random.Generator:
+    """Random numbers of their own for each purpose: a user's ``default_rng(seed)`` may have made the very gaps."""
+    return np.random.default_rng([seed, zlib.crc32(purpose.encode())])
+
+
+def batches(Z: np.ndarray) -> Iterator[Batch]:
+    """The rows, as many at a time as may have a matrix of their own."""
+    size = min(rows_at_once(Z.shape[1]), 20_000)
+    for first in range(0, len(Z), size):
+        yield batch_of(Z[first : first + size], first)
+
+
+def batch_of(Z: np.ndarray, first: int = 0) -> Batch:
+    """All rows at once."""
+    observed = torch.from_numpy(~np.isnan(Z))
+    return Batch(torch.from_numpy(np.nan_to_num(Z)), observed, torch.arange(first, first + len(Z)))
+
+
+def fit_gaussian(Z: np.ndarray, seed: int, *, tol: float = 1e-4, max_iter: int = 300) -> ExactFiller:
+    """The full covariance by EM, or, of many columns, what ``FACTORS`` latent variables can say of it."""
+    Z = _some_rows(Z, seed)
+    P = Z.shape[1]
+    if P > MAX_FULL:
+        return _fit_factors(Z, seed)
+    identity = torch.eye(P, dtype=torch.float64)
+    model = MixtureOfGaussians(1, (P,))
+    model.start(torch.zeros(1, P, dtype=torch.float64), identity, identity)
+    em.fit(model, lambda: batches(Z), tol, max_iter)
+    return ExactFiller(model)
+
+
+def _fit_factors(Z: np.ndarray, seed: int) -> ExactFiller:
+    n, P = Z.shape
+    D = max(1, min(FACTORS, P // 2, n // 4))
+    model = LinearGaussian((P,), D, "feature", torch.full((P,), 0.1, dtype=torch.float64))
+    model.start(spectrum(torch.from_numpy(np.nan_to_num(Z))), make_generator(seed, "em"))
+    em.fit(model, lambda: _batches_of(Z, 2000), 1e-3, 50)
+    return ExactFiller(model.requires_grad_(False))
+
+
+def _batches_of(Z: np.ndarray, size: int) -> Iterator[Batch]:
+    return (batch_of(Z[i : i + size], i) for i in range(0, len(Z), size))
+
+
+def fit_mixture(
+    Z: np.ndarray, gaussian: ExactFiller, n_components: int, shrinkage: float, seed: int,
+    start: MixtureOfGaussians | None = None,
+) -> ExactFiller:  # fmt: skip
+    """K Gaussians, each shrunk towards the one of all rows, narrowed to the K-th part of its volume.
+
+    Begins with the groups that k-means finds in the rows as the Gaussian fills them, or where ``start`` is.
+    """
+    assert isinstance(gaussian.model, MixtureOfGaussians)
+    Z = _some_rows(Z, seed)
+    P, covariance = Z.shape[1], gaussian.model.covariances[0]
+    model = MixtureOfGaussians(n_components, (P,), shrinkage=shrinkage)
+    if start is None:
+        filled = gaussian.mean(Z)
+        means = (
+            KMeans(
+                n_components,
+                n_init=1,  # type: ignore[arg-type]
+                max_iter=20,
+                random_state=seed % 2**32,
+            )
+            .fit(filled)
+            .cluster_centers_
+        )
+        model.start(torch.from_numpy(means), 0.5 * covariance, covariance * n_components ** (-2 / P))
+    else:
+        model.load_state_dict(start.state_dict())
+        model.average.copy_(covariance * n_components ** (-2 / P))
+    em.fit(model, lambda: batches(Z), 3e-3, 30)
+    return ExactFiller(model)
+
+
+def _some_rows(Z: np.ndarray, seed: int) -> np.ndarray:
+    """A sample of the rows where there are more than EM can afford."""
+    most = int(max(2000, FIT_ELEMENTS / Z.shape[1] ** 3))
+    if len(Z) <= most:
+        return Z
+    return Z[np.sort(stream(seed, "rows").permutation(len(Z))[:most])]
+
+
+def stack(predicted: np.ndarray, target: np.ndarray, importance: np.ndarray) -> np.ndarray:
+    """Weights w ≥ 0 with Σ w = 1 and the least Σ importance (target − Σ_c w_c predicted_c)² (Breiman, 1996).
+
+    Parameters
+    ----------
+    predicted : ndarray, shape (C, cells)
+    target, importance : ndarray, shape (cells,)
+
+    Returns
+    -------
+    ndarray, shape (C,)
+        Those below 0.05 are left out.
+    """
+    root = np.sqrt(importance / importance.sum())
+    deviation = (predicted - target) * root  # with Σ w = 1 the error is Σ_c w_c deviation_c
+    heavy = 1e3 * np.sqrt((deviation**2).sum(1).max() + 1e-12)
+    A = np.vstack([deviation.T, np.full(len(predicted), heavy)])
+    w, _ = nnls(A, np.append(np.zeros(deviation.shape[1]), heavy))
+    w = np.where(w / w.sum() < 0.05, 0.0, w)
+    return w / w.sum()

@@ -1,0 +1,340 @@
+"""The imputer: scikit-learn's conventions, and how good the filling is."""
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from sklearn.base import clone
+from sklearn.datasets import load_iris, load_wine
+from tests import contract
+
+from lowerbound import PPCA, Factorized, Gaussian, Mixture, VAEImputer
+from lowerbound.data.encoding import MAX_LEVELS, TableCode
+from lowerbound.estimators import referee
+from lowerbound.estimators.fillers import Blend, ExactFiller, fit_gaussian, fit_mixture, stack
+from lowerbound.estimators.parameters import IMPUTER_PARAMETERS
+
+IRIS, WINE = load_iris().data, load_wine().data
+EXACT = ("gaussian", "mixture")
+
+
+def with_gaps(X: np.ndarray, share: float = 0.3, seed: int = 0) -> np.ndarray:
+    return np.where(np.random.default_rng(seed).random(X.shape) < share, np.nan, X)
+
+
+def rings(n: int = 300, seed: int = 0) -> np.ndarray:
+    """Points near a circle: uncorrelated, and far from independent."""
+    rng = np.random.default_rng(seed)
+    angle = rng.uniform(0, 2 * np.pi, n)
+    return np.c_[np.cos(angle), np.sin(angle), np.cos(2 * angle)] + rng.normal(0, 0.05, (n, 3))
+
+
+def table(n: int = 120) -> pd.DataFrame:
+    rng = np.random.default_rng(0)
+    size = rng.normal(size=n)
+    frame = pd.DataFrame(
+        {
+            "length": (10 + size).astype(np.float32),
+            "count": pd.array(rng.poisson(np.exp(1 + 0.4 * size)), dtype="Int64"),
+            "color": pd.Categorical(np.where(size > 0, "red", "blue"), categories=["blue", "red", "never"]),
+            "word": np.where(size > 0.5, "large", "small"),
+            "flag": pd.array(size > -0.5, dtype="boolean"),
+            "day": pd.Timestamp("2024-01-01") + pd.to_timedelta((30 * size).round(), unit="D"),
+        }
+    )
+    return frame.mask(rng.random(frame.shape) < 0.2)
+
+
+# conventions
+
+
+@pytest.mark.parametrize(("estimator", "check"), contract.checks(VAEImputer(models=EXACT)))
+@pytest.mark.touches_global_random_state
+def test_scikit_learn_conventions(estimator, check):
+    check(clone(estimator))
+
+
+def test_the_parameter_table_is_the_signature():
+    signature = {k: v for k, v in VAEImputer().get_params().items() if k not in ("estimator", "models")}
+    assert signature == {name: p.default for name, p in IMPUTER_PARAMETERS.items()}
+
+
+@pytest.mark.parametrize("dtype", [np.float64, np.float32])
+def test_observed_values_come_back_bit_for_bit_and_no_gap_is_left(dtype):
+    X = with_gaps(IRIS).astype(dtype)
+    filled = VAEImputer(models=EXACT, random_state=0).fit_transform(X)
+    assert filled.dtype == dtype
+    assert np.array_equal(filled[~np.isnan(X)], X[~np.isnan(X)])
+    assert np.isfinite(filled).all()
+    assert np.isnan(X).any()  # the caller's array is left alone
+
+
+def test_rows_that_were_not_fitted_can_be_filled_alone_as_among_others():
+    imputer = VAEImputer(models=EXACT, random_state=0).fit(with_gaps(IRIS[::2]))
+    new = with_gaps(IRIS[1::2], 0.5, seed=3)
+    filled = imputer.transform(new)
+    np.testing.assert_allclose(imputer.transform(new[7:8]), filled[7:8], rtol=1e-9)
+    np.testing.assert_allclose(imputer.transform(new[::-1])[::-1], filled, rtol=1e-9)
+    assert np.array_equal(imputer.transform(IRIS), IRIS)
+
+
+def test_frames_keep_their_types_names_and_index():
+    frame = table().set_index(np.arange(500, 620))
+    imputer = VAEImputer(models=EXACT, random_state=0).set_output(transform="pandas")
+    filled = imputer.fit_transform(frame)
+    assert isinstance(filled, pd.DataFrame)
+    assert filled.dtypes.equals(frame.dtypes)
+    assert list(filled.columns) == list(frame.columns)
+    assert (filled.index == frame.index).all()
+    assert not filled.isna().any().any()
+    for name in frame:
+        seen = frame[name].notna()
+        assert filled.loc[seen, name].equals(frame.loc[seen, name])
+    assert "never" not in set(filled["color"])
+    assert isinstance(VAEImputer(models=EXACT).fit_transform(frame), np.ndarray)
+    for drawn in imputer.sample_imputations(frame, 2):
+        assert drawn.dtypes.equals(frame.dtypes)
+        assert not drawn.isna().any().any()
+    low, high = imputer.impute_interval(frame)
+    gaps = frame["length"].isna()
+    assert (low["length"] < high["length"])[gaps].all()
+    assert (low["length"] == frame["length"])[~gaps].all()
+    assert low["word"].isna().all()
+
+
+def test_a_category_that_others_tell_is_told():
+    frame = table(400)
+    truth = frame.copy()
+    hidden = truth["length"].notna() & truth["word"].notna() & (np.arange(400) % 2 == 0)
+    frame.loc[hidden, "word"] = np.nan
+    filled = VAEImputer(models=EXACT, random_state=0).set_output(transform="pandas").fit_transform(frame)
+    right = (filled["word"] == truth["word"])[hidden].mean()
+    assert right > 0.75
+    assert right > truth["word"][hidden].value_counts(normalize=True).max() + 0.05  # than the mode
+
+
+def test_indicators_say_where_gaps_were():
+    X = with_gaps(IRIS)
+    X[:, 1] = IRIS[:, 1]
+    imputer = VAEImputer(models=EXACT, add_indicator=True).fit(X)
+    out = imputer.transform(X)
+    assert out.shape == (150, 7)
+    np.testing.assert_array_equal(out[:, 4:], np.isnan(X[:, [0, 2, 3]]))
+    assert list(imputer.get_feature_names_out()[4:]) == [
+        "missingindicator_x0",
+        "missingindicator_x2",
+        "missingindicator_x3",
+    ]
+    frame = pd.DataFrame(X, columns=list("abcd"))
+    out = VAEImputer(models=EXACT, add_indicator=True).set_output(transform="pandas").fit_transform(frame)
+    assert list(out.columns) == [*"abcd", "missingindicator_a", "missingindicator_c", "missingindicator_d"]
+
+
+def test_the_same_seed_gives_the_same_result():
+    X = with_gaps(IRIS)
+    one, two = (VAEImputer(models=EXACT, random_state=3).fit(X) for _ in range(2))
+    np.testing.assert_array_equal(one.transform(X), two.transform(X))
+    np.testing.assert_array_equal(one.sample_imputations(X, 2), two.sample_imputations(X, 2))
+    assert not np.array_equal(one.sample_imputations(X, 1), one.sample_imputations(X, 1, random_state=4))
+
+
+# what is strange
+
+
+def test_a_column_without_any_value_is_left_out_or_zero():
+    X = with_gaps(IRIS)
+    X[:, 2] = np.nan
+    with pytest.warns(UserWarning, match=r"left out 1 column\(s\) without any value: 2"):
+        imputer = VAEImputer(models=EXACT).fit(X)
+    assert imputer.transform(X).shape == (150, 3)
+    assert list(imputer.get_feature_names_out()) == ["x0", "x1", "x3"]
+    filled = VAEImputer(models=EXACT, keep_empty_features=True).fit_transform(X)
+    assert (filled[:, 2] == 0).all()
+
+
+def test_a_row_without_any_value_gets_the_means():
+    X = IRIS.copy()
+    X[0] = np.nan
+    imputer = VAEImputer(models=("gaussian",), random_state=0).fit(X)
+    np.testing.assert_allclose(imputer.transform(X)[0], IRIS[1:].mean(0), rtol=1e-3)
+    drawn = np.stack(imputer.sample_imputations(X[:1], 4000))[:, 0]
+    np.testing.assert_allclose(np.cov(drawn.T), np.cov(IRIS[1:].T), atol=0.2)
+
+
+def test_constant_columns_new_levels_and_many_levels():
+    frame = table()
+    frame["same"] = 3.5
+    frame.loc[4, "same"] = np.nan
+    frame["name"] = [f"name {i}" for i in range(len(frame))]
+    imputer = VAEImputer(models=EXACT, random_state=0).set_output(transform="pandas").fit(frame)
+    assert imputer.transform(frame)["same"].eq(3.5).all()
+    assert imputer._code.width <= MAX_LEVELS + 12
+    new = frame.head(3).assign(word="an unseen word", name=None)
+    out = imputer.transform(new)
+    assert (out["word"] == "an unseen word").all()
+    assert set(out["name"]) <= set(frame["name"])
+
+
+def test_wide_tables_are_filled_by_factors():
+    rng = np.random.default_rng(0)
+    X = rng.normal(size=(100, 3)) @ rng.normal(size=(3, 120)) + 0.3 * rng.normal(size=(100, 120))
+    gaps = with_gaps(X, 0.2)
+    filled = VAEImputer(models=EXACT, random_state=0).fit_transform(gaps)
+    hidden = np.isnan(gaps)
+    assert np.mean((filled - X)[hidden] ** 2) < 0.1 * X.var()
+
+
+def test_wrong_input_is_an_error_that_says_so():
+    with pytest.raises(ValueError, match="n_importance must be a whole number ≥ 1"):
+        VAEImputer(n_importance=0).fit(IRIS)
+    with pytest.raises(ValueError, match="models are 'gaussian', 'mixture' and 'network', got 'forest'"):
+        VAEImputer(models=("forest",)).fit(IRIS)
+    with pytest.raises(TypeError, match="estimator must be one of lowerbound's"):
+        VAEImputer(estimator=3).fit(IRIS)
+    with pytest.raises(ValueError, match="infinity"):
+        VAEImputer().fit(table().assign(length=np.inf))
+    fitted = VAEImputer(models=EXACT).fit(IRIS)
+    with pytest.raises(ValueError, match="level must lie between 0 and 1"):
+        fitted.impute_interval(IRIS, level=90)
+    with pytest.raises(ValueError, match="m must be at least 1"):
+        fitted.sample_imputations(IRIS, 0)
+
+
+# how good it is
+
+
+def test_on_gaussian_data_it_is_the_gaussian_and_elsewhere_far_better():
+    rng = np.random.default_rng(0)
+    straight = rng.multivariate_normal(np.zeros(4), 0.6 + 0.4 * np.eye(4), 400)
+    for X, better in ((straight, 1.03), (rings(), 0.8)):
+        gaps = with_gaps(X, 0.4)
+        hidden = np.isnan(gaps)
+        blend, gaussian = (
+            np.mean((VAEImputer(models=models, random_state=0).fit_transform(gaps) - X)[hidden] ** 2)
+            for models in (EXACT, ("gaussian",))
+        )
+        assert blend < better * gaussian
+
+
+def test_intervals_cover_what_they_claim():
+    rng = np.random.default_rng(1)
+    x = rng.normal(size=(800, 1))
+    X = np.hstack([x, x**2 + 0.5 * rng.normal(size=(800, 1)), x + rng.normal(size=(800, 1))])
+    gaps = with_gaps(X)
+    hidden = np.isnan(gaps)
+    imputer = VAEImputer(models=EXACT, random_state=0).fit(gaps)
+    for level in (0.5, 0.9):
+        low, high = imputer.impute_interval(gaps, level)
+        assert ((low <= X) & (high >= X))[hidden].mean() == pytest.approx(level, abs=0.06)
+        assert np.array_equal(low[~hidden], X[~hidden])
+
+
+def test_draws_have_the_mean_that_transform_gives():
+    gaps = with_gaps(IRIS)[:20]
+    imputer = VAEImputer(models=EXACT, random_state=0).fit(with_gaps(IRIS))
+    draws = np.stack(imputer.sample_imputations(gaps, 2000))
+    error = draws.std(0) / 2000**0.5
+    assert (np.abs(draws.mean(0) - imputer.transform(gaps)) <= 4.5 * error + 1e-12).all()
+
+
+def test_the_report_says_what_earned_its_weight(capsys):
+    gaps = with_gaps(rings())
+    imputer = VAEImputer(models=EXACT, random_state=0, verbose=1).fit(gaps)
+    names = [record["name"] for record in imputer.report_]
+    assert names[0] == "gaussian"
+    assert sum(record["weight"] for record in imputer.report_) == pytest.approx(1)
+    assert imputer.report_[0]["weight"] < 0.1
+    assert "blend: " in capsys.readouterr().err
+    few = VAEImputer(random_state=0).fit(gaps[:30])
+    assert [(r["name"], r["weight"]) for r in few.report_] == [("gaussian", 1)]
+
+
+@pytest.mark.parametrize("estimator", [PPCA(2), Gaussian(), Mixture(3, random_state=0), Factorized()])
+def test_fitted_estimators_fill_gaps_and_are_left_as_they_are(estimator):
+    estimator.fit(IRIS)
+    gaps = with_gaps(IRIS)
+    imputer = VAEImputer(estimator=estimator, random_state=0).fit(gaps)
+    before = estimator.score(IRIS)
+    filled = imputer.transform(gaps)
+    hidden = np.isnan(gaps)
+    assert np.array_equal(filled[~hidden], IRIS[~hidden])
+    error, plain = (
+        np.mean(((F - IRIS) / IRIS.std(0))[hidden] ** 2) for F in (filled, IRIS.mean(0) * np.ones_like(IRIS))
+    )
+    assert error < plain * (1.001 if isinstance(estimator, Factorized) else 0.5)
+    assert estimator.score(IRIS) == before
+    assert np.stack(imputer.sample_imputations(gaps, 3)).shape == (3, 150, 4)
+
+
+def test_the_exact_conditional_of_a_fitted_gaussian():
+    estimator = Gaussian().fit(IRIS)
+    gaps = IRIS[:5].copy()
+    gaps[:, 2] = np.nan
+    mean, cov, o = estimator.mean_, estimator.covariance_, [0, 1, 3]
+    expected = mean[2] + (IRIS[:5, o] - mean[o]) @ np.linalg.solve(cov[np.ix_(o, o)], cov[o, 2])
+    np.testing.assert_allclose(VAEImputer(estimator=estimator).fit(gaps).transform(gaps)[:, 2], expected, rtol=1e-9)
+
+
+# its parts
+
+
+def test_stacking_finds_the_weights_of_a_known_blend():
+    rng = np.random.default_rng(0)
+    predicted = rng.normal(size=(3, 5000))
+    target = 0.7 * predicted[0] + 0.3 * predicted[2] + 0.1 * rng.normal(size=5000)
+    np.testing.assert_allclose(stack(predicted, target, np.ones(5000)), [0.7, 0, 0.3], atol=0.02)
+    importance = np.r_[np.ones(2500), np.full(2500, 1e-9)]  # where only the first half counts
+    target[2500:] = predicted[1, 2500:]
+    np.testing.assert_allclose(stack(predicted, target, importance), [0.7, 0, 0.3], atol=0.02)
+
+
+def test_a_trial_hides_a_tenth_of_what_is_observed_and_whole_cells():
+    Z = with_gaps(np.random.default_rng(0).normal(size=(500, 6)))
+    owner = np.array([0, 1, 1, 1, 2, 3])
+    Z[:, 2:4] = np.where(np.isnan(Z[:, 1:2]), np.nan, 1.0)
+    Z[3:, 5] = np.nan
+    trial = referee.Trial(Z, owner, np.ones(6), 0)
+    assert not trial.hidden[np.isnan(Z)].any()
+    assert (trial.hidden[:, 1:2] == trial.hidden[:, 2:4]).all()
+    assert trial.hidden[:, :5].mean() == pytest.approx(0.07, abs=0.02)
+    assert (~np.isnan(trial.rest)).sum(0).min() >= 2
+
+
+def test_a_blend_is_the_mixture_of_its_parts():
+    Z = with_gaps((IRIS - IRIS.mean(0)) / IRIS.std(0))
+    gaussian = fit_gaussian(Z, 0)
+    mixture = fit_mixture(Z, gaussian, 3, 4.0, 0)
+    blend = Blend([gaussian, mixture], np.array([0.25, 0.75]))
+    np.testing.assert_allclose(blend.mean(Z), 0.25 * gaussian.mean(Z) + 0.75 * mixture.mean(Z))
+    draws = blend.draws(Z, 3000, 0)
+    error = draws.std(0) / 3000**0.5
+    assert (np.abs(draws.mean(0) - blend.mean(Z)) <= 4.7 * error + 1e-12).all()
+    assert np.array_equal(draws[0][~np.isnan(Z)], Z[~np.isnan(Z)])
+
+
+def test_codes_of_tables_go_there_and_back():
+    frame = table().dropna().reset_index(drop=True)
+    code = TableCode(frame)
+    Z = code.encode(frame)
+    assert Z.shape == (len(frame), code.width)
+    assert code.importance.shape == code.owner.shape == (code.width,)
+    np.testing.assert_allclose(np.bincount(code.owner, code.importance), 1)
+    for j, (name, column) in enumerate(zip(frame, code.columns, strict=True)):
+        decoded = column.decode(Z[:, column.places])
+        if column.kind == "number":
+            np.testing.assert_allclose(decoded, frame[name].astype(float), rtol=1e-6)
+        else:
+            assert (decoded == frame.iloc[:, j].to_numpy()).all()
+    assert np.isnan(code.encode(frame.assign(word="strange"))[:, code.columns[3].places]).all()
+
+
+def test_exact_fillers_give_the_model_s_conditional_mean():
+    Z = with_gaps((IRIS - IRIS.mean(0)) / IRIS.std(0))
+    filler = fit_gaussian(Z, 0)
+    assert isinstance(filler, ExactFiller)
+    o, m = [0, 1, 3], [2]
+    covariance, mean = filler.model.covariances[0].numpy(), filler.model.means[0].numpy()  # type: ignore[union-attr]
+    row = np.array([[0.3, -0.2, np.nan, 1.0]])
+    expected = mean[m] + covariance[np.ix_(m, o)] @ np.linalg.solve(covariance[np.ix_(o, o)], row[0, o] - mean[o])
+    np.testing.assert_allclose(filler.mean(row)[0, 2], expected[0], rtol=1e-9)
+    assert torch.is_tensor(filler.model.log_weights)  # type: ignore[union-attr]
