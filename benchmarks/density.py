@@ -4,7 +4,8 @@
     python benchmarks/density.py conv --data mnist.npz
 
 Every minibatch is binarized afresh; the test rows are scored on one binarization by importance sampling. Writes
-``benchmarks/results/density-<recipe>.json`` with the command, commit, machine, history and figures.
+``benchmarks/results/density-<recipe>.json`` with the command, commit, machine, history and figures. A run that was
+killed goes on where it was, if it is started again with the same arguments.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ from __future__ import annotations
 import argparse
 import json
 import platform
+import shutil
 import subprocess
 import sys
 import time
@@ -72,8 +74,9 @@ def main() -> None:
 
     vae = VAE(**parameters, binarize="sample", early_stopping=False, random_state=arguments.seed, verbose=1)
     commit = git("rev-parse", "HEAD") + (" (modified)" if git("status", "--porcelain", "-uno", "src") else "")
-    started = time.perf_counter()
-    vae.fit(train)
+    output = arguments.output or Path(__file__).parent / "results" / f"density-{arguments.recipe}.json"
+    checkpoint = output.parent / f".{output.stem}-{arguments.seed}-{parameters['max_epochs']}"
+    vae.fit(train, checkpoint=checkpoint)
     fitted = time.perf_counter()
     test_elbo = mean_over_rows(vae.accounts(test).elbo, "lower")
     scored = test[: recipe["test_rows"]]
@@ -86,7 +89,7 @@ def main() -> None:
         "parameters": parameters,
         "n_weights": sum(p.numel() for m in (vae.model_, vae.posterior_) for p in m.parameters()),
         "epochs": vae.n_iter_,
-        "fit_seconds": round(fitted - started, 1),
+        "fit_seconds": round(vae.history_[-1]["seconds"], 1),
         "evaluation_seconds": round(time.perf_counter() - fitted, 1),
         "test_elbo": test_elbo.to_dict(),
         "test_nll": {
@@ -99,9 +102,9 @@ def main() -> None:
         "history": [{k: r[k] for k in ("epoch", "elbo", "reconstruction", "kl", "seconds")} for r in vae.history_],
     }
     print(json.dumps({k: v for k, v in record.items() if k != "history"}, indent=1))
-    output = arguments.output or Path(__file__).parent / "results" / f"density-{arguments.recipe}.json"
     output.parent.mkdir(parents=True, exist_ok=True)
     write_text(output, json.dumps(record, indent=1) + "\n")
+    shutil.rmtree(checkpoint)
 
 
 if __name__ == "__main__":

@@ -15,7 +15,7 @@ from pathlib import Path
 from torch import Tensor
 
 from lowerbound.data.storage import load_tensors, remove_temporaries, save_tensors
-from lowerbound.train import Training
+from lowerbound.train import Training, Watch
 
 SECONDS = 5.0  # of work that a killed process may lose
 PART = 0.02  # of the time, at most, goes into writing
@@ -90,8 +90,53 @@ class Checkpoints:
         self.saved, self.saved_best = (progress["epoch"], progress["n_batches"]), progress["best_epoch"]
         return tensors, metadata
 
+    def load_for(self, training: Training) -> tuple[dict[str, Tensor], dict] | None:
+        """What was saved, if it is of the same run.
+
+        Raises
+        ------
+        ValueError
+            If it is of another.
+        """
+        state = self.load()
+        if state is None:
+            return None
+        own = training.state()
+        differing = [name for name, value in own[1]["settings"].items() if state[1]["settings"].get(name) != value]
+        differing += ["random_state"] if state[1]["seed"] != training.seed else []
+        shapes = ({k: t.shape for k, t in s[0].items() if k.startswith("weights.")} for s in (own, state))
+        differing += [] if next(shapes) == next(shapes) else ["the network, or the data"]
+        if differing:
+            raise ValueError(
+                f"{self.folder} holds a checkpoint of a run that differs in {', '.join(differing)}: "
+                f"leave everything as it was, or give another folder"
+            )
+        return state
+
     def clear(self) -> None:
         """Take an older run's files away: the state first, for the others mean nothing without it."""
         self.last.unlink(missing_ok=True)
         for old in self.folder.glob("best-*.safetensors"):
             old.unlink(missing_ok=True)
+
+
+class Saving(Watch):
+    """Writes checkpoints while it trains: now and then, at the end, and where training is left."""
+
+    def __init__(self, checkpoints: Checkpoints) -> None:
+        self.checkpoints = checkpoints
+
+    def on_step(self, training: Training) -> None:
+        """Save, unless the last checkpoint is young."""
+        self.checkpoints.save_if_due(training)
+
+    def on_epoch(self, training: Training, record: dict) -> None:
+        """Save, unless the last checkpoint is young and not the last of all."""
+        if training.is_done:
+            self.checkpoints.save(training)
+        else:
+            self.checkpoints.save_if_due(training)
+
+    def on_stop(self, training: Training) -> None:
+        """Save, as far as training is."""
+        self.checkpoints.save(training)

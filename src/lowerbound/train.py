@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import time
 from contextlib import nullcontext
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict
 from typing import Any
 
 import torch
@@ -17,6 +17,7 @@ from lowerbound.distributions import Noise, make_generator
 from lowerbound.evaluate import EVALUATION_BATCH, evaluating
 from lowerbound.ledger import Ledger
 from lowerbound.parallel import current
+from lowerbound.settings import Progress, Settings
 from lowerbound.steady import Average, Clipping
 
 ROW_RATE = 20.0
@@ -32,53 +33,6 @@ REMEDIES = {
 
 class TrainingError(RuntimeError):
     """Steps in a row without a finite loss or gradient; the message says since when, which term, and what to do."""
-
-
-@dataclass(frozen=True)
-class Settings:
-    """How to train; units are epochs unless said otherwise.
-
-    Attributes
-    ----------
-    batch_size : int
-        Rows a step, of all processes together.
-    lr_schedule : {"cosine", "constant"}
-        "cosine" rises over the first 5 % of the steps and falls to zero at the last of ``max_epochs``.
-    n_iter_no_change : int
-        Stop after so many epochs without a validation bound better by ``tol`` nats a row.
-    ema : float
-        Decay of the moving average of the weights that is validated and kept; 0 keeps the weights themselves.
-    max_gradient_norm : float, optional
-        Longer gradients are shortened to it, and absurd ones skipped.
-    """
-
-    max_epochs: int
-    batch_size: int
-    lr: float
-    weight_decay: float = 0.0
-    lr_schedule: str = "cosine"
-    early_stopping: bool = True
-    n_iter_no_change: int = 20
-    tol: float = 0.0
-    ema: float = 0.0
-    max_gradient_norm: float | None = None
-
-
-@dataclass
-class Progress:
-    """Where a training run is; everything that isn't a tensor or a generator."""
-
-    objective: ObjectiveState = field(default_factory=ObjectiveState)
-    epoch: int = 0  # finished
-    n_batches: int = 0  # done of the next one
-    n_rows: int = 0  # in them
-    seconds: float = 0.0
-    best: float = -math.inf  # highest validation bound so far
-    best_epoch: int = 0  # whose weights are kept: the one of that bound; without a validation the last
-    reference: float = -math.inf  # the bound that the next one has to beat by tol
-    stale_epochs: int = 0  # epochs since it was beaten
-    stopped: bool = False
-    history: list[dict] = field(default_factory=list)
 
 
 class Watch:
@@ -99,6 +53,37 @@ class Watch:
 
     def on_stop(self, training: Training) -> None:
         """When it is left before its end; ``training`` stands where it can be continued."""
+
+
+class Together(Watch):
+    """Several watches."""
+
+    def __init__(self, *watches: Watch) -> None:
+        self.watches = watches
+
+    def on_start(self, training: Training, data: Rows, validation: Rows | None) -> None:
+        """Tell all."""
+        for watch in self.watches:
+            watch.on_start(training, data, validation)
+
+    def on_step(self, training: Training) -> None:
+        """Tell all."""
+        for watch in self.watches:
+            watch.on_step(training)
+
+    def on_epoch(self, training: Training, record: dict) -> None:
+        """Tell all."""
+        for watch in self.watches:
+            watch.on_epoch(training, record)
+
+    def should_stop(self) -> bool:
+        """If one of them asks for it."""
+        return any(watch.should_stop() for watch in self.watches)
+
+    def on_stop(self, training: Training) -> None:
+        """Tell all."""
+        for watch in self.watches:
+            watch.on_stop(training)
 
 
 class BatchLoss(nn.Module):
@@ -202,6 +187,11 @@ class Training:
             f"the {term}{value} is not finite since step {step - n + 1} (now step {step}, epoch {progress.epoch + 1}): "
             f"lower the learning rate (lr={self.settings.lr:g}){REMEDIES[term]}; kept: {kept}"
         )
+
+    @property
+    def is_done(self) -> bool:
+        """There is no epoch left to train."""
+        return self.progress.stopped or self.progress.epoch >= self.settings.max_epochs
 
     @property
     def is_settled(self) -> bool:
@@ -318,7 +308,7 @@ def _train(training: Training, data: Rows, validation: Rows | None, watch: Watch
     settings, progress, processes = training.settings, training.progress, training.processes
     n_steps = settings.max_epochs * math.ceil(len(data) / settings.batch_size)
     started = time.perf_counter() - progress.seconds
-    while progress.epoch < settings.max_epochs and not progress.stopped:
+    while not training.is_done:
         training.modules.train()
         training.order.set_state(training.epoch_order)
         for batch in data.batches(

@@ -82,7 +82,7 @@ def fit_run(
     if watch.training.progress.epoch:
         vae.save(run.model)
         report(watch, vae)
-    if watch.asked_to_stop and not watch.is_done:
+    if watch.asked_to_stop and not watch.training.is_done:
         console.say(f"stopped after {_place(watch.training)} of {watch.training.settings.max_epochs}; to continue:")
         suggest_resuming(console, run)
         click.get_current_context().exit(INTERRUPTED)

@@ -7,17 +7,17 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from lowerbound.checkpoints import Checkpoints
+from lowerbound.checkpoints import Checkpoints, Saving
 from lowerbound.cli.output import Console
 from lowerbound.cli.run import Run
 from lowerbound.data.batches import Rows
 from lowerbound.estimators.progress import ProgressWatch
-from lowerbound.train import Training, Watch
+from lowerbound.train import Together, Training, Watch
 
 Begin = Callable[[Training, Rows, Rows | None], None]
 
 
-class RunWatch(Watch):
+class RunWatch(Together):
     """Fills the folder of a run while it trains.
 
     Parameters
@@ -27,53 +27,36 @@ class RunWatch(Watch):
     begin : callable
         Told before the first step what is going to be trained, on which rows.
     console : Console
+    log : Watch, optional
+        Told everything too.
     """
 
     training: Training
 
-    def __init__(self, run: Run, checkpoints: Checkpoints, begin: Begin, console: Console) -> None:
+    def __init__(
+        self, run: Run, checkpoints: Checkpoints, begin: Begin, console: Console, log: Watch | None = None
+    ) -> None:
         self.run, self.checkpoints, self.begin, self.console = run, checkpoints, begin, console
         self.progress = None if console.quiet else ProgressWatch()
         self.asked_to_stop = False
+        super().__init__(*(watch for watch in (self.progress, log, Saving(checkpoints)) if watch is not None))
 
     def on_start(self, training: Training, data: Rows, validation: Rows | None) -> None:
         """Write what is known."""
         self.training = training
         self.begin(training, data, validation)
-        if self.progress is not None:
-            self.progress.on_start(training, data, validation)
-
-    def on_step(self, training: Training) -> None:
-        """Move the bar; write a checkpoint, unless the last one is young."""
-        if self.progress is not None:
-            self.progress.on_step(training)
-        self.checkpoints.save_if_due(training)
+        super().on_start(training, data, validation)
 
     def on_epoch(self, training: Training, record: dict[str, Any]) -> None:
-        """Append to the history; write a checkpoint, unless the last one is young."""
+        """Append to the history, before a checkpoint may be written."""
         self.run.append_history(record)
-        if self.progress is not None:
-            self.progress.on_epoch(training, record)
         if self.console.as_json:
             self.console.emit(record)
-        if self.is_done:
-            self.checkpoints.save(training)
-        else:
-            self.checkpoints.save_if_due(training)
+        super().on_epoch(training, record)
 
     def should_stop(self) -> bool:
         """After the first Ctrl-C."""
         return self.asked_to_stop
-
-    def on_stop(self, training: Training) -> None:
-        """Write a checkpoint that is as far as training is."""
-        self.checkpoints.save(training)
-
-    @property
-    def is_done(self) -> bool:
-        """There is no epoch left to train."""
-        progress = self.training.progress
-        return progress.stopped or progress.epoch >= self.training.settings.max_epochs
 
     @contextmanager
     def listening(self) -> Iterator[None]:

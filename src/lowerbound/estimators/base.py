@@ -18,6 +18,7 @@ from sklearn.base import BaseEstimator
 from sklearn.utils.validation import check_is_fitted, validate_data
 from torch import Tensor, nn
 
+from lowerbound.checkpoints import Checkpoints, Saving
 from lowerbound.core import Model, Objective
 from lowerbound.data.batches import Rows, RowsInMemory
 from lowerbound.data.dataset import check_finite
@@ -32,7 +33,7 @@ from lowerbound.evaluate import Estimate, exact_log_prob, mean_over_rows
 from lowerbound.inference import objectives
 from lowerbound.parallel import current
 from lowerbound.tasks import generate
-from lowerbound.train import Settings, Training, TrainingError, Watch, fit
+from lowerbound.train import Settings, Together, Training, TrainingError, Watch, fit
 
 
 class DensityEstimator(BaseEstimator):
@@ -243,13 +244,19 @@ class GradientEstimator(DensityEstimator):
         """What is minimized: −log p(x) where there are no latent variables."""
         return objectives.elbo()
 
-    def fit(self, X, y=None, *, watch: Watch | None = None, resume: tuple[dict[str, Tensor], dict] | None = None):
+    def fit(
+        self, X, y=None, *, checkpoint: str | Path | None = None, watch: Watch | None = None,
+        resume: tuple[dict[str, Tensor], dict] | None = None,
+    ):  # fmt: skip
         """Fit to the rows of ``X``.
 
         Parameters
         ----------
         X : array-like, shape (n, *row)
         y : ignored
+        checkpoint : path, optional
+            A folder that is told now and then where training stands. If it says so already, training goes on from
+            there, as if it had never been stopped; the data, the parameters and the seed must be the same.
         watch : Watch, optional
             Told after every step and epoch; may ask to stop.
         resume : tuple, optional
@@ -273,13 +280,19 @@ class GradientEstimator(DensityEstimator):
             self._begin(training_rows)
         training = self._training(len(training_rows))
         self.n_fits_ += 1
+        checkpoints = None if checkpoint is None else Checkpoints(Path(checkpoint))
+        if checkpoints is not None:
+            resume = checkpoints.load_for(training)
         if resume is not None:
             training.load_state(*resume)
         if self.verbose >= 2:
             print(self._choices(training.settings), file=sys.stderr)
-        bar = ProgressWatch() if self.verbose and not watch and current().is_first else None
+        first = current().is_first
+        bar = ProgressWatch() if self.verbose and not watch and first else None
+        saving = Saving(checkpoints) if checkpoints and first else None
         try:
-            fit(training, training_rows, validation_rows, watch or bar)
+            watches = Together(*(each for each in (watch, bar, saving) if each))
+            fit(training, training_rows, validation_rows, watches)
         except TrainingError:
             if training.progress.best_epoch:
                 self._end(training, training_rows)
