@@ -79,7 +79,7 @@ def make(folder: Path, gigabytes: float, rows: int) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     make_npy(folder / "rows.npy", gigabytes * 1e9, COLUMNS["npy"], "f8")
     make_parquet(folder / "table.parquet", rows)
-    make_npy(folder / "speed.npy", 1e9, COLUMNS["speed"], "f4")
+    make_npy(folder / "speed.npy", 4e8, COLUMNS["speed"], "f4")
 
 
 def command(*words: str | Path) -> dict:

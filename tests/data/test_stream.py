@@ -1,5 +1,7 @@
 """Rows of a source: the same rows as in memory, well shuffled, continued anywhere, in memory that doesn't grow."""
 
+import copy
+
 import numpy as np
 import pytest
 import torch
@@ -12,6 +14,7 @@ from lowerbound.data.sources import ArrayFile, MappedArray, Source, as_source
 from lowerbound.data.stream import streamed
 from lowerbound.distributions import Noise, make_generator
 from lowerbound.parallel import Processes
+from lowerbound.train import Watch
 
 CPU = torch.device("cpu")
 N = 1000
@@ -255,6 +258,33 @@ def test_gaps_are_gaps_in_a_source_too():
 def test_the_same_seed_gives_the_same_fit():
     first, second = (VAE(**SMALL).fit(Counting(data())).model_.state_dict() for _ in range(2))
     assert all(torch.equal(first[name], second[name]) for name in first)
+
+
+class StopAt(Watch):
+    def __init__(self, step):
+        self.step = step
+
+    def on_start(self, training, data, validation):
+        self.training = training
+
+    def should_stop(self):
+        return self.training.progress.objective.step >= self.step
+
+    def on_stop(self, training):  # the best weights are put back afterwards
+        self.state = copy.deepcopy(training.state())
+
+
+@pytest.mark.parametrize("step", [1, 7, 18, 25, 40])
+def test_a_fit_that_is_stopped_anywhere_goes_on_to_the_same_weights(step):
+    watch = StopAt(step)
+    VAE(**SMALL).fit(Counting(data()), watch=watch)
+    state = watch.state
+    assert state[1]["progress"]["objective"]["step"] == step
+    resumed = VAE(**SMALL).fit(Counting(data()), resume=state)
+    whole = VAE(**SMALL).fit(Counting(data()))
+    for here, there in ((resumed.model_, whole.model_), (resumed.posterior_, whole.posterior_)):
+        first, second = here.state_dict(), there.state_dict()
+        assert all(torch.equal(first[name], second[name]) for name in first)
 
 
 def test_a_map_larger_than_memory_is_fitted_as_it_is(tmp_path, monkeypatch):

@@ -31,6 +31,7 @@ from lowerbound.data.sources import Source
 from lowerbound.data.statistics import Extent, Statistics, measure, row_blocks
 from lowerbound.distributions import N_LEVELS, Noise
 
+CACHED = 2**16  # values that are standardized at once
 PROBABILITY_LIMIT = 1e-3  # output biases are logits of pixel means clipped to [.001, .999]
 
 
@@ -134,7 +135,7 @@ class Schema:
         self.check(X)
         x = self.to_event(np.ma.getdata(X))
         if self.likelihood == "gaussian":
-            return torch.from_numpy((x - self.location) / self.unit).to(dtype)
+            return self._standardized(x, dtype)
         if self.likelihood == "categorical":
             return torch.from_numpy(x.astype(np.int16 if self.n_levels > N_LEVELS else np.uint8))
         if self.binarize == "mean":
@@ -142,6 +143,14 @@ class Schema:
         if self.binarize:
             return torch.from_numpy(self._to_grey(x, grey_levels or grey_levels_of(x)))
         return torch.from_numpy(np.ascontiguousarray(x).astype(np.uint8, copy=False))
+
+    def _standardized(self, x: np.ndarray, dtype: torch.dtype) -> Tensor:
+        """(x − location)/unit, computed in float64 a few rows at a time: temporary arrays stay in the cache."""
+        raw = torch.empty(x.shape, dtype=dtype)
+        step = max(1, CACHED // max(1, math.prod(x.shape[1:])))
+        for first in range(0, len(x), step):
+            raw[first : first + step] = torch.from_numpy((x[first : first + step] - self.location) / self.unit)
+        return raw
 
     def observed(self, X: np.ndarray) -> Tensor | None:
         """Which entries aren't missing, shape (n, *event); None if none is."""
