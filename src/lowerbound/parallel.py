@@ -9,6 +9,7 @@ Where a program is one process alone, nothing here does anything.
 
 from __future__ import annotations
 
+import gc
 import hashlib
 import os
 import time
@@ -201,6 +202,7 @@ def join() -> Iterator[Processes]:
         try:
             yield current()
         finally:
+            gc.collect()  # replicas of modules hold the group's threads, which must not outlive the interpreter
             dist.destroy_process_group()
 
 
