@@ -3,6 +3,7 @@
 import json
 import os
 import signal
+import sys
 import tomllib
 
 import pytest
@@ -487,3 +488,26 @@ def test_checkpoints_are_as_far_apart_as_asked_for(cli, table, tmp_path, monkeyp
 
 def test_force_and_resume_exclude_each_other(cli, table, tmp_path):
     assert "give one of them" in train(cli, table, tmp_path / "run", "--force", "--resume", exit_code=2).stderr
+
+
+def test_tensorboard_has_the_history(cli, table, tmp_path, at_step):
+    accumulator = pytest.importorskip("tensorboard.backend.event_processing.event_accumulator")
+    run = tmp_path / "run"
+    again = at_step(9, interrupt)
+    train(cli, table, run, "--log", "tensorboard", "-q", exit_code=130)
+    again()
+    cli("train", "-o", run, "--resume", "--log", "tensorboard", "-q")
+    events = accumulator.EventAccumulator(str(run / "tensorboard")).Reload()
+    found = {(tag, e.step): e.value for tag in events.Tags()["scalars"] for e in events.Scalars(tag)}
+    assert len(records(run)) == 5
+    for record in records(run):
+        assert found["training/elbo", record["step"]] == pytest.approx(record["elbo"])
+        assert found["validation/elbo", record["step"]] == pytest.approx(record["validation_elbo"])
+        assert found["progress/rows_per_second", record["step"]] > 0
+
+
+def test_without_the_package_the_command_to_install_it(cli, table, tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "torch.utils.tensorboard", None)
+    result = train(cli, table, tmp_path / "run", "--log", "tensorboard", exit_code=1)
+    assert "pip install 'lowerbound[tensorboard]'" in result.stderr
+    assert not (tmp_path / "run").exists()

@@ -17,6 +17,7 @@ from lowerbound.cli.config import MODELS, Config
 from lowerbound.cli.output import INTERRUPTED, Console, Failure, listing, nats, table
 from lowerbound.cli.run import Run, environment, fingerprint
 from lowerbound.cli.together import tell
+from lowerbound.cli.tensorboard import TensorBoardWatch
 from lowerbound.cli.watch import RunWatch
 from lowerbound.data.batches import Rows
 from lowerbound.data.readers import Dataset
@@ -29,7 +30,7 @@ from lowerbound.train import Training, TrainingError, Watch
 
 def fit_run(
     run: Run, config: Config, arguments: Sequence[str], console: Console, *, resume: bool, verbose: bool,
-    checkpoint_seconds: float,
+    checkpoint_seconds: float, log: str | None = None,
 ) -> None:  # fmt: skip
     """Train, fill the folder, and say how it went.
 
@@ -46,7 +47,10 @@ def fit_run(
         Show the networks and every parameter.
     checkpoint_seconds : float
         Between two checkpoints, at least.
+    log : {"tensorboard"}, optional
+        Where the history goes too.
     """
+    board = TensorBoardWatch(run.folder / "tensorboard") if log else None
     checkpoints = run.checkpoints(checkpoint_seconds)
     state = checkpoints.load() if resume else None
     finished = None if state is None else _finished(state[1], run)
@@ -77,7 +81,7 @@ def fit_run(
         if verbose:
             console.say(f"{config.to_toml({})}\n{training.modules}")
 
-    watch = RunWatch(run, checkpoints, begin, console)
+    watch = RunWatch(run, checkpoints, begin, console, board)
     _fit(vae, dataset, watch, state)
     if watch.training.progress.epoch:
         vae.save(run.model)

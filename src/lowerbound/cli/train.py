@@ -42,6 +42,7 @@ FREE_ON_RESUME = ("device",)  # what may change when a run is continued
     "--checkpoint-seconds", type=click.FloatRange(0), default=5.0, show_default=True, metavar="SECONDS",
     help="Shortest time between checkpoints: the work that a killed process may lose.",
 )  # fmt: skip
+@click.option("--log", type=click.Choice(["tensorboard"]), help="Write the history for TensorBoard too.")
 @click.option(
     "--batch-size-per-device", type=click.IntRange(1), metavar="INT",
     help="Rows in a step for each process; --batch-size counts those of all together.",
@@ -54,8 +55,8 @@ FREE_ON_RESUME = ("device",)  # what may change when a run is continued
 @click.pass_context
 def train(
     context: click.Context, output: Path | None, model: str | None, file: Path | None, assignments: tuple[str, ...],
-    resume: bool, checkpoint_seconds: float, batch_size_per_device: int | None, force: bool, dry_run: bool,
-    verbose: bool, console: Console, **others: Any,
+    resume: bool, checkpoint_seconds: float, log: str | None, batch_size_per_device: int | None, force: bool,
+    dry_run: bool, verbose: bool, console: Console, **others: Any,
 ) -> None:  # fmt: skip
     """Fit a model to DATA: a file, a folder of images, or the built-in "digits".
 
@@ -97,7 +98,10 @@ def train(
         config, resume = _begun(run, asked, file, resume=resume, force=force)
         from lowerbound.cli.fitting import fit_run
 
-        fit_run(run, config, arguments, console, resume=resume, verbose=verbose, checkpoint_seconds=checkpoint_seconds)
+        fit_run(
+            run, config, arguments, console, resume=resume, verbose=verbose, checkpoint_seconds=checkpoint_seconds,
+            log=log,
+        )  # fmt: skip
 
 
 def _begun(

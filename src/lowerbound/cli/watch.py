@@ -10,9 +10,10 @@ from typing import Any
 from lowerbound.checkpoints import Checkpoints, Saving
 from lowerbound.cli.output import Console
 from lowerbound.cli.run import Run
+from lowerbound.cli.tensorboard import TensorBoardWatch
 from lowerbound.data.batches import Rows
 from lowerbound.estimators.progress import ProgressWatch
-from lowerbound.train import Together, Training, Watch
+from lowerbound.train import Together, Training
 
 Begin = Callable[[Training, Rows, Rows | None], None]
 
@@ -27,18 +28,17 @@ class RunWatch(Together):
     begin : callable
         Told before the first step what is going to be trained, on which rows.
     console : Console
-    log : Watch, optional
-        Told everything too.
+    log : TensorBoardWatch, optional
     """
 
     training: Training
 
     def __init__(
-        self, run: Run, checkpoints: Checkpoints, begin: Begin, console: Console, log: Watch | None = None
+        self, run: Run, checkpoints: Checkpoints, begin: Begin, console: Console, log: TensorBoardWatch | None = None
     ) -> None:
         self.run, self.checkpoints, self.begin, self.console = run, checkpoints, begin, console
         self.progress = None if console.quiet else ProgressWatch()
-        self.asked_to_stop = False
+        self.asked_to_stop, self.log = False, log
         super().__init__(*(watch for watch in (self.progress, log, Saving(checkpoints)) if watch is not None))
 
     def on_start(self, training: Training, data: Rows, validation: Rows | None) -> None:
@@ -73,5 +73,6 @@ class RunWatch(Together):
         finally:
             for number, handler in before.items():
                 signal.signal(number, handler)
-            if self.progress is not None:
-                self.progress.close()
+            for watch in (self.progress, self.log):
+                if watch is not None:
+                    watch.close()

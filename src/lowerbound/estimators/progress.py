@@ -19,7 +19,7 @@ BAR = "{desc} {percentage:3.0f}%|{bar}| {remaining} left{postfix}"
 
 
 class ProgressWatch(Watch):
-    """Shows ELBO, reconstruction and KL (nats a row), and the time left until ``max_epochs``."""
+    """Shows ELBO, reconstruction and KL (nats a row), rows a second, and the time left until ``max_epochs``."""
 
     def __init__(self) -> None:
         self.terminal = sys.stderr.isatty()
@@ -29,9 +29,10 @@ class ProgressWatch(Watch):
     def on_start(self, training: Training, data: Rows, validation: Rows | None) -> None:
         """Draw the bar, on a terminal."""
         self.n_rows, self.max_epochs = len(data), training.settings.max_epochs
+        self.begun, self.before = time.monotonic(), self._done(training)
         if self.terminal:
             self.bar = tqdm(
-                total=self.n_rows * self.max_epochs, initial=self.n_rows * training.progress.epoch, file=sys.stderr,
+                total=self.n_rows * self.max_epochs, initial=self.before, file=sys.stderr,
                 bar_format=BAR, ncols=_columns(), leave=False, desc=self._epoch(training.progress.epoch + 1),
             )  # fmt: skip
 
@@ -43,8 +44,9 @@ class ProgressWatch(Watch):
         reconstruction, kl = training.ledger.means()
         self.bar.set_description_str(self._epoch(training.progress.epoch + 1), refresh=False)
         self.bar.ncols = _columns()
-        self.bar.postfix = _sum(reconstruction, kl) + (self.held_out if self.bar.ncols >= WIDE else "")
-        self._move_to(training.progress.epoch * self.n_rows + training.progress.n_rows)
+        more = f"  {self._rate(training)}{self.held_out}" if self.bar.ncols >= WIDE else ""
+        self.bar.postfix = _sum(reconstruction, kl) + more
+        self._move_to(self._done(training))
 
     def on_epoch(self, training: Training, record: dict) -> None:
         """One line, where there is no bar."""
@@ -54,13 +56,21 @@ class ProgressWatch(Watch):
             self._move_to(record["epoch"] * self.n_rows)
         elif not self.terminal:
             shown = _sum(record["reconstruction"], record["kl"])
-            line = f"{self._epoch(record['epoch'])}  {shown}{self.held_out}  {record['seconds']:.1f} s"
+            line = f"{self._epoch(record['epoch'])}  {shown}{self.held_out}  {self._rate(training)}  {record['seconds']:.1f} s"
             print(line, file=sys.stderr, flush=True)
 
     def close(self) -> None:
         """Leave the terminal as it was."""
         if self.bar is not None:
             self.bar.close()
+
+    def _done(self, training: Training) -> int:
+        """Rows, of those of all epochs."""
+        return training.progress.epoch * self.n_rows + training.progress.n_rows
+
+    def _rate(self, training: Training) -> str:
+        """Since the start, with everything that is done beside training."""
+        return f"{(self._done(training) - self.before) / (time.monotonic() - self.begun):,.0f} rows/s"
 
     def _epoch(self, epoch: int) -> str:
         return f"epoch {epoch:>{len(str(self.max_epochs))}}/{self.max_epochs}"
