@@ -16,8 +16,8 @@ import lowerbound
 from lowerbound.cli.config import MODELS, Config
 from lowerbound.cli.output import INTERRUPTED, Console, Failure, listing, nats, table
 from lowerbound.cli.run import Run, environment, fingerprint
-from lowerbound.cli.together import tell
 from lowerbound.cli.tensorboard import TensorBoardWatch
+from lowerbound.cli.together import tell
 from lowerbound.cli.watch import RunWatch
 from lowerbound.data.batches import Rows
 from lowerbound.data.readers import Dataset

@@ -56,7 +56,8 @@ class ProgressWatch(Watch):
             self._move_to(record["epoch"] * self.n_rows)
         elif not self.terminal:
             shown = _sum(record["reconstruction"], record["kl"])
-            line = f"{self._epoch(record['epoch'])}  {shown}{self.held_out}  {self._rate(training)}  {record['seconds']:.1f} s"
+            shown += f"{self.held_out}  {self._rate(training)}"
+            line = f"{self._epoch(record['epoch'])}  {shown}  {record['seconds']:.1f} s"
             print(line, file=sys.stderr, flush=True)
 
     def close(self) -> None:
