@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from functools import cached_property
 from typing import Any, Literal, Protocol
 
 import torch
@@ -54,6 +53,18 @@ class Batch:
         """The same rows with some entries not observed; ``hidden`` is broadcastable to (B, *event)."""
         missing = self.mask & hidden if self.missing is None else self.missing | (self.mask & hidden)
         return replace(self, mask=self.mask & ~hidden, complete=False, missing=missing)
+
+
+class once:
+    """A property that is computed once, when it is first asked for; ``cached_property`` has a lock, no graph can."""
+
+    def __init__(self, compute: Callable[[Any], Tensor]) -> None:
+        self.compute, self.__doc__ = compute, compute.__doc__
+
+    def __get__(self, owner: Any, kind: type | None = None) -> Tensor:
+        value = self.compute(owner)
+        setattr(owner, self.compute.__name__, value)
+        return value
 
 
 class Prior(Protocol):
@@ -106,17 +117,17 @@ class Draw:
     density: LatentDistribution  # the posterior that scores z: the same, or one whose parameters are held fixed
     share: Share = WHOLE  # of the batch; ``share.mean`` is the mean over all its rows
 
-    @cached_property
+    @once
     def log_pz(self) -> Tensor:
         """log p(z), shape (S, B)."""
         return self.prior.log_prob(self.z)
 
-    @cached_property
+    @once
     def log_qz(self) -> Tensor:
         """log q(z|x), shape (S, B)."""
         return self.density.log_prob(self.z)
 
-    @cached_property
+    @once
     def kl(self) -> Tensor:
         """KL(q(z|x) ‖ p(z)) in groups, shape (B, G); the mean over the draws, in one group, without a closed form."""
         closed_form = self.prior.kl_from(self.posterior)

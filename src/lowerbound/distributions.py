@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import math
 import zlib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -62,17 +62,18 @@ class Noise:
 
     def normal(self, shape: Sequence[int], like: Tensor) -> Tensor:
         """Standard normal numbers of shape ``(S, B, ...)``, with the dtype and device of ``like``."""
-        return self._fill(torch.randn, shape, like)
+        return self.draw(torch.randn, shape, like)
 
     def uniform(self, shape: Sequence[int], like: Tensor) -> Tensor:
         """Uniform numbers in [0, 1) of shape ``(S, B, ...)``, with the dtype and device of ``like``."""
-        return self._fill(torch.rand, shape, like)
+        return self.draw(torch.rand, shape, like)
 
-    def _fill(self, draw, shape: Sequence[int], like: Tensor) -> Tensor:
+    def draw(self, how: Callable[..., Tensor], shape: Sequence[int], like: Tensor) -> Tensor:
+        """Numbers by ``torch.rand`` or ``torch.randn``."""
         share = self._share
         n_rows = 1 if self.shared else share.n_rows or shape[1]
         drawn = (shape[0], n_rows, *shape[2:])
-        numbers = draw(drawn, generator=self.generator, dtype=like.dtype, device=self.generator.device)
+        numbers = how(drawn, generator=self.generator, dtype=like.dtype, device=self.generator.device)
         if not self.shared:
             numbers = numbers[:, share.start : share.stop]
         return numbers.to(like.device).expand(tuple(shape))

@@ -24,6 +24,8 @@ class Settings:
         Decay of the moving average of the weights that is validated and kept; 0 keeps the weights themselves.
     max_gradient_norm : float, optional
         Longer gradients are shortened to it, and absurd ones skipped.
+    compile : bool
+        Make one compiled graph of a step: the first takes half a minute, the others less time than without.
     """
 
     max_epochs: int
@@ -36,6 +38,7 @@ class Settings:
     tol: float = 0.0
     ema: float = 0.0
     max_gradient_norm: float | None = None
+    compile: bool = False
 
 
 @dataclass

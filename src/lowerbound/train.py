@@ -19,6 +19,7 @@ from lowerbound.ledger import Ledger
 from lowerbound.parallel import current
 from lowerbound.settings import Progress, Settings
 from lowerbound.steady import Average, Clipping
+from lowerbound.steps import BatchLoss, CompiledStep
 
 ROW_RATE = 20.0
 LR_WARMUP = 0.05  # part of the steps in which the learning rate of the cosine schedule rises
@@ -86,20 +87,6 @@ class Together(Watch):
             watch.on_stop(training)
 
 
-class BatchLoss(nn.Module):
-    """The loss of a batch as the forward pass of one module, so that processes can replicate it."""
-
-    def __init__(self, model: Model, posterior: nn.Module) -> None:
-        super().__init__()
-        self.model, self.posterior = model, posterior
-
-    def forward(self, batch: Batch, objective: Objective, noise: Noise, state: ObjectiveState) -> tuple[Tensor, Tensor]:
-        """The mean loss of the batch (this process's part of it), and the sums of (log p(x|z), KL) over the rows."""
-        draw = self.model.draw(batch, self.posterior, objective, noise)
-        loss = batch.share.objective(objective.loss(draw, state))
-        return loss, batch.share.sum(torch.stack([draw.log_px.detach().mean(0), draw.kl.detach().sum(-1)], -1))
-
-
 class Training:
     """A model, its posterior, an objective, and the whole state of fitting them.
 
@@ -131,6 +118,10 @@ class Training:
         longest = settings.max_gradient_norm
         self.clipping = Clipping(weights, longest) if longest is not None else None
         self.ledger = Ledger(self.processes, device)
+        if settings.compile and (self.processes.size > 1 or self.clipping is not None or len(self.optimizers) > 1):
+            raise ValueError("compile=True goes with one process, one network for all rows, and no max_gradient_norm")
+        adamw = self.optimizers[0][0]
+        self.compiled = CompiledStep(self.loss, objective, adamw) if settings.compile else None
         self.order = make_generator(seed, "order")
         self.epoch_order = self.order.get_state()  # as it was when the epoch began: its order can be drawn again
         self.noise = Noise(make_generator(seed, "noise", device))
@@ -152,7 +143,20 @@ class Training:
         Nothing waits for the device: where ``found_inf`` is 1, AdamW leaves weights, moments and its count alone.
         """
         progress = self.progress
-        loss, totals = self.loss(batch, self.objective, self.noise, progress.objective)
+        if self.compiled is not None and len(batch.x) == self.settings.batch_size:
+            loss, totals, skip, broken = self.compiled(batch, self.noise, progress.objective, lr)
+        else:
+            loss, totals, skip, broken = self._eager_step(batch, lr)
+        if self.average is not None:
+            self.average.update(progress.objective.step)
+        progress.objective.step += 1
+        progress.n_batches += 1
+        progress.n_rows += batch.share.n_rows or len(batch.x)
+        n_counted = len(batch.x) if batch.share.counts else 0
+        self.ledger.enter(loss.detach(), totals, n_counted, skip=skip, broken=broken)
+
+    def _eager_step(self, batch: Batch, lr: float) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        loss, totals = self.loss(batch, self.objective, self.noise, self.progress.objective)
         loss.backward(1 + 0 * loss.detach())  # of a loss that is not finite no gradient is, in any process
         skip, broken = self._look_at_gradient()
         for optimizer, factor in self.optimizers:
@@ -161,13 +165,7 @@ class Training:
             if isinstance(optimizer, torch.optim.AdamW) or not skip:  # SparseAdam waits for the device anyway
                 optimizer.step()
             optimizer.zero_grad()
-        if self.average is not None:
-            self.average.update(progress.objective.step)
-        progress.objective.step += 1
-        progress.n_batches += 1
-        progress.n_rows += batch.share.n_rows or len(batch.x)
-        n_counted = len(batch.x) if batch.share.counts else 0
-        self.ledger.enter(loss.detach(), totals, n_counted, skip=skip, broken=broken)
+        return loss, totals, skip, broken
 
     def _look_at_gradient(self) -> tuple[Tensor, Tensor]:
         """Whether to skip the step, and whether because the gradient is not finite; shortens it where that is asked."""

@@ -130,6 +130,9 @@ VAE_PARAMETERS: dict[str, Parameter] = {
             ("cosine", "constant"),
         ),
         Parameter("weight_decay", 0.0, "decoupled weight decay", (), float, 0),
+        Parameter(
+            "compile", False, "make one compiled graph of a training step: slow start, faster steps", (True, False)
+        ),
         Parameter("ema", 0.0, "decay of the moving average of weights that is kept; 0: none", (), float, 0, 0.99999),
         Parameter(
             "max_gradient_norm",
