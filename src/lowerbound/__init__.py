@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from lowerbound.estimators.saving import load
     from lowerbound.estimators.vae import VAE
     from lowerbound.evaluate import Estimate, bits_per_dim
+    from lowerbound.evidence import UnreliableEstimateWarning
     from lowerbound.train import TrainingError
 
 __version__ = "0.1.0"
@@ -40,6 +41,7 @@ _HOMES = {
     "RBM": "estimators.rbm",
     "AnnealingWarning": "estimators.rbm",
     "CollapsedPosteriorWarning": "estimators.latent",
+    "UnreliableEstimateWarning": "evidence",
     "load": "estimators.saving",
     "Estimate": "evaluate",
     "bits_per_dim": "evaluate",
@@ -72,6 +74,7 @@ __all__ = [
     "PixelRNN",
     "SavedFileError",
     "TrainingError",
+    "UnreliableEstimateWarning",
     "VAEImputer",
     "bits_per_dim",
     "diagnostics",

@@ -327,8 +327,8 @@ def _fit(model: Any, X: np.ndarray, watch: Watch) -> None:
 
 
 def _score(model: Any, case: Case) -> Estimate:
-    more = {"n_importance": case.n_importance} if isinstance(model, VAE) else {}
-    log_p = model.log_likelihood(case.test, **more)
+    vae = isinstance(model, VAE)
+    log_p = model.log_likelihood(case.test, case.n_importance) if vae else model.log_likelihood(case.test)
     if not math.isfinite(log_p.value):
         raise ArithmeticError(f"log p(x) of the rows held out is {log_p.value:g}")
     return log_p

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import warnings
 from collections.abc import Iterator
 
 import numpy as np
@@ -24,6 +25,15 @@ from lowerbound.evaluate import (
     mean_over_rows,
     pooled,
     summarize,
+)
+from lowerbound.evidence import (
+    Annealing,
+    Sandwich,
+    UnreliableEstimateWarning,
+    expected_bias,
+    log_likelihood_rows,
+    sandwich,
+    warning_about,
 )
 
 
@@ -59,31 +69,81 @@ class Scoring(LatentEstimator):
         """Mean log p(x) in nats a row, by ``n_importance`` samples (a lower bound) with noise of each row's own."""
         return float(self.log_likelihood_rows(X, n_importance)[0].mean())
 
-    def log_likelihood(self, X, n_importance: int = 5000, progress=lambda n: None) -> Estimate:
-        """Mean log p(x) over rows by importance sampling from q (Burda et al., 2016), with independent noise.
+    def log_likelihood(
+        self, X, n_importance: int = 5000, progress=lambda n: None, *, method: str = "importance",
+        n_temperatures: int = 500, n_chains: int = 8, n_leapfrog: int = 5,
+    ) -> Estimate:  # fmt: skip
+        """Mean log p(x) over rows, with noise of each row's own: a lower bound in expectation, whatever the method.
+
+        Parameters
+        ----------
+        X : array-like, shape (n, *row)
+        n_importance : int
+            K, samples for each row.
+        progress : callable
+            Told how many rows more are done.
+        method : {"importance", "naive", "ais"}
+            K samples of q(z|x) (Burda et al., 2016); K samples of the prior, which only few latent variables allow; or
+            annealed importance sampling from q(z|x) with Hamiltonian chains (Neal, 2001; Wu et al., 2017), dear and
+            the most reliable.
+        n_temperatures, n_chains, n_leapfrog : int
+            Of annealing: steps from q(z|x) to p(z|x), chains for each row, leapfrog steps in each step.
 
         Returns
         -------
         Estimate
-            A lower bound in expectation; the standard error over rows holds the Monte-Carlo part.
+            Its standard error over rows holds the Monte-Carlo part; ``ess`` is the mean effective number of samples, or
+            of chains. ``UnreliableEstimateWarning`` where that says that the estimate is not to be trusted.
         """
-        parts = self._log_likelihood_parts(X, n_importance, progress)
-        return pooled([mean_over_rows(log_p, "lower", n_importance, float(ess.mean())) for log_p, ess in parts])
+        how, n_samples = Annealing(n_temperatures, n_chains, n_leapfrog), n_chains if method == "ais" else n_importance
+        parts, biases = [], []
+        for log_p, ess in self._log_likelihood_parts(X, n_importance, progress, method, how):
+            parts.append(mean_over_rows(log_p, "lower", n_samples, float(ess.mean())))
+            biases.append(len(ess) * expected_bias(ess, n_samples))
+        found = pooled(parts)
+        message = warning_about(found, sum(biases) / found.n_rows, method)
+        if message:
+            warnings.warn(message, UnreliableEstimateWarning, stacklevel=2)
+        return found
 
     def log_likelihood_rows(
-        self, X, n_importance: int = 5000, progress=lambda n: None
-    ) -> tuple[np.ndarray, np.ndarray]:
-        """What ``log_likelihood`` is the mean of: log p(x) and the effective sample size of every row, (n,) each."""
-        parts = self._log_likelihood_parts(X, n_importance, progress)
+        self, X, n_importance: int = 5000, progress=lambda n: None, *, method: str = "importance",
+        n_temperatures: int = 500, n_chains: int = 8, n_leapfrog: int = 5, first_row: int = 0,
+    ) -> tuple[np.ndarray, np.ndarray]:  # fmt: skip
+        """What ``log_likelihood`` is the mean of: log p(x) and the effective sample size of every row, (n,) each.
+
+        ``first_row`` is the place of the first row in the whole of the data, where they are scored in parts.
+        """
+        how = Annealing(n_temperatures, n_chains, n_leapfrog)
+        parts = self._log_likelihood_parts(X, n_importance, progress, method, how, first_row)
         log_p, ess = (torch.cat(part).numpy() for part in zip(*parts, strict=True))
         return log_p, ess
 
-    def _log_likelihood_parts(self, X, n_importance: int, progress) -> Iterator[tuple[Tensor, Tensor]]:
+    def _log_likelihood_parts(
+        self, X, n_importance: int, progress, method: str, how: Annealing, first_row: int = 0
+    ) -> Iterator[tuple[Tensor, Tensor]]:
         """log p(x) and the effective sample size of every row, as much at a time as memory is given for."""
         check_is_fitted(self)
-        rows, noise = self._rows(self._validate(X)), self._noise("log_likelihood")
+        rows = self._rows(self._validate(X))
+        noise = self._noise(f"log_likelihood from {first_row}" if first_row else "log_likelihood")
         for part in rows.parts(EVALUATION_BATCH):
-            yield importance_weighted(self.model_, self.posterior_, part, noise, n_importance, progress)
+            yield log_likelihood_rows(self.model_, self.posterior_, part, noise, method, n_importance, how, progress)
+
+    def sandwich(
+        self, n_rows: int = 100, *, n_temperatures: int = 500, n_chains: int = 8, n_leapfrog: int = 5,
+        random_state: int | None = None, progress=lambda n: None,
+    ) -> Sandwich:  # fmt: skip
+        """log p(x) from below and above, on rows drawn from the model: how far annealing can be trusted here.
+
+        Bidirectional Monte Carlo (Grosse et al., 2015). The gap bounds, in expectation, the error of
+        ``log_likelihood(method="ais")`` with the same temperatures and chains on such rows.
+        """
+        check_is_fitted(self)
+        if n_rows < 2:
+            raise ValueError(f"n_rows must be at least 2, got {n_rows}")
+        how, noise = Annealing(n_temperatures, n_chains, n_leapfrog), self._fresh_noise(random_state, "sandwich")
+        mask = torch.from_numpy(self.schema_.counted).to(self._device())
+        return sandwich(self.model_, self.posterior_, n_rows, mask, noise, how, progress)
 
     def accounts(self, X, n_samples: int = 1) -> Accounts:
         """The lower bound's parts for every row, with independent noise: reconstruction, KL, posterior means."""
