@@ -16,6 +16,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from lowerbound.data.coding import decode
+from lowerbound.data.columns import ColumnSchema, from_record
 from lowerbound.data.gaps import gaps_of
 from lowerbound.data.likelihoods import (
     LikelihoodError,
@@ -72,6 +74,8 @@ class Schema:
         How often each level of a categorical feature occurs; empty otherwise.
     gaps : bool
         Some entries were missing.
+    columns : tuple of ColumnSchema or None
+        Of a table whose columns are of several kinds; x is then what ``columns.encode`` makes of it.
     """
 
     likelihood: str
@@ -89,6 +93,7 @@ class Schema:
     counted: np.ndarray
     frequencies: np.ndarray
     gaps: bool = False
+    columns: tuple[ColumnSchema, ...] | None = None
 
     ARRAYS = ("location", "unit", "mean", "spread", "counted", "frequencies")
 
@@ -100,6 +105,8 @@ class Schema:
     @property
     def is_discrete(self) -> bool:
         """log p(x) is a log-probability, so that it can be read in bits."""
+        if self.columns is not None:
+            return all(column.has_levels or column.kind == "count" for column in self.columns)
         return self.likelihood != "gaussian"
 
     @property
@@ -134,6 +141,8 @@ class Schema:
             )
         self.check(X)
         x = self.to_event(np.ma.getdata(X))
+        if self.columns is not None:
+            return torch.from_numpy(x).to(dtype)
         if self.likelihood == "gaussian":
             return self._standardized(x, dtype)
         if self.likelihood == "categorical":
@@ -175,7 +184,7 @@ class Schema:
             return (noise.uniform((1, *x.shape), x)[0] * self.grey_levels < x).to(dtype)
         return x
 
-    def restore(self, x: Tensor, *, expected: bool) -> np.ndarray:
+    def restore(self, x: Tensor, *, expected: bool) -> Any:
         """x from the model, (n, *event), in the user's units and shape.
 
         Parameters
@@ -186,6 +195,8 @@ class Schema:
             were binarized come back as probabilities or as 0 and 1.
         """
         values = x.detach().cpu().double().numpy()
+        if self.columns is not None:
+            return decode(values, self.columns, expected=expected)
         if self.likelihood == "gaussian":
             values = np.where(self.counted, values, self.mean) * self.unit + self.location  # what is constant stays so
         dtype = np.dtype(self.dtype)
@@ -201,12 +212,12 @@ class Schema:
 
     def check(self, X: np.ndarray) -> None:
         """Raise ``LikelihoodError`` if the likelihood can't describe ``X``."""
-        if self.likelihood != "gaussian" and self.binarize != "mean" and X.size:
+        if self.likelihood not in ("gaussian", "columns") and self.binarize != "mean" and X.size:
             self.check_extent(measure(Extent.of, row_blocks(X)), X.dtype)
 
     def check_extent(self, extent: Extent, dtype: np.dtype) -> None:
         """Raise ``LikelihoodError`` if the likelihood can't describe data of this extent."""
-        if self.likelihood == "gaussian" or self.binarize == "mean":
+        if self.likelihood in ("gaussian", "columns") or self.binarize == "mean":
             return
         if self.binarize:
             check_grey(extent, dtype)
@@ -240,7 +251,20 @@ class Schema:
         """The inverse of ``metadata`` and ``arrays``."""
         shapes = {k: tuple(metadata[k]) for k in ("row_shape", "event_shape")}
         fields: dict[str, Any] = {**metadata, **shapes, **{name: arrays[name].numpy() for name in cls.ARRAYS}}
+        if fields.get("columns") is not None:
+            fields["columns"] = tuple(map(from_record, fields["columns"]))
         return cls(**fields)
+
+    @classmethod
+    def of_columns(cls, columns: tuple[ColumnSchema, ...], X: np.ndarray) -> Schema:
+        """That of a table of several kinds, encoded; columns without any value are kept out of the density."""
+        n, zero, one = len(columns), np.zeros(len(columns)), np.ones(len(columns))
+        counted = np.array([column.levels != (None,) for column in columns])
+        return cls(
+            likelihood="columns", row_shape=(n,), event_shape=(n,), channels_last=False, dtype=X.dtype.name,
+            binarize=None, grey_levels=1, n_levels=0, location=zero, unit=one, mean=zero.copy(), spread=one.copy(),
+            counted=counted, frequencies=np.zeros(0), gaps=gaps_of(X) is not None, columns=columns,
+        )  # fmt: skip
 
 
 def infer_schema(

@@ -11,10 +11,12 @@ from torch import Tensor, nn
 
 from lowerbound.data.schema import Schema
 from lowerbound.distributions import N_LEVELS, DiscretizedLogistic
+from lowerbound.estimators.assemble_columns import column_inputs, columns_head
 from lowerbound.inference.mcmc import Chains
 from lowerbound.inference.posteriors import Amortized, MeanField, Prior, Refined, Shared
 from lowerbound.models.latent import Decoder, Encoder, LatentModel, OwnDecoder, OwnEncoder
 from lowerbound.models.priors import MixturePrior, VampPrior
+from lowerbound.nn.columns import ColumnsHead
 from lowerbound.nn.conv import ConvDecoder, ConvEncoder
 from lowerbound.nn.heads import (
     BernoulliHead,
@@ -59,7 +61,7 @@ def assemble(
     _start_at_unit_scale(encoder, latent_dim)
     bias: Tensor = decoder.bias  # type: ignore[assignment]
     with torch.no_grad():
-        bias.copy_(schema.output_bias(likelihood_head.n_parameters))
+        bias.copy_(output_bias(schema, likelihood_head))
     own_encoder = Encoder(inputs, encoder, posterior_head)
     prior = _prior(schema, parameters, latent_dim, own_encoder, generator)
     model = LatentModel(Decoder(decoder, likelihood_head), latent_dim, log_unit_of(schema), prior)
@@ -68,8 +70,20 @@ def assemble(
 
 def choose_inputs(schema: Schema) -> nn.Module:
     """What a network sees of x."""
+    if schema.columns is not None:
+        return column_inputs(schema.columns)
     views: dict[str, nn.Module] = {"categorical": OneHot(schema.n_levels), "discretized_logistic": Center()}
     return views.get(schema.likelihood, Values())
+
+
+def output_shape(schema: Schema, head: LikelihoodHead) -> tuple[int, ...]:
+    """Of the decoder's numbers, of which there are ``head.n_parameters`` arrays."""
+    return schema.event_shape if head.parameter_shape is None else head.parameter_shape
+
+
+def output_bias(schema: Schema, head: LikelihoodHead) -> Tensor:
+    """Where they start: at what the features are like without regard to each other."""
+    return head.start[None] if isinstance(head, ColumnsHead) else schema.output_bias(head.n_parameters)
 
 
 def log_unit_of(schema: Schema) -> Tensor | None:
@@ -86,8 +100,8 @@ def _prior(
         return None
     if kind == "mixture":
         return MixturePrior(n_components, latent_dim, generator)
-    if schema.likelihood == "categorical" or parameters["covariance"] == "full":
-        what = "covariance='full'" if parameters["covariance"] == "full" else "likelihood='categorical'"
+    if schema.likelihood in ("categorical", "columns") or parameters["covariance"] == "full":
+        what = "covariance='full'" if parameters["covariance"] == "full" else "levels of categories"
         raise ValueError(f"prior='vamp' can't be used with {what}: use prior='mixture'")
     highest = {"bernoulli": 1.0, "discretized_logistic": N_LEVELS - 1.0}.get(schema.likelihood)
     return VampPrior(encoder.forward, (n_components, *schema.event_shape), generator, highest)
@@ -144,13 +158,13 @@ def _networks(
         posterior_head.n_features,
         likelihood_head.n_parameters,
     )
-    latent_dim = posterior_head.latent_dim
+    latent_dim, shape = posterior_head.latent_dim, output_shape(schema, likelihood_head)
     has_gaps = schema.gaps or bool(parameters.get("hide"))
     n_gaps = math.prod(schema.event_shape) if has_gaps else 0
     if not isinstance(network, str):
         encoder, decoder = network
         own_encoder = OwnEncoder(encoder, seen, n_features, generator, n_gaps)
-        return own_encoder, OwnDecoder(decoder, latent_dim, schema.event_shape, n_parameters)
+        return own_encoder, OwnDecoder(decoder, latent_dim, shape, n_parameters)
     if choose_network(schema, network) == "conv":
         channels, height, width = schema.event_shape
         return (
@@ -160,7 +174,7 @@ def _networks(
     hidden: Sequence[int] = tuple(parameters["hidden_layer_sizes"])
     return (
         MLPEncoder(seen.shape[1:], n_features, hidden, parameters["activation"], generator, n_gaps),
-        MLPDecoder(latent_dim, schema.event_shape, n_parameters, hidden[::-1], parameters["activation"], generator),
+        MLPDecoder(latent_dim, shape, n_parameters, hidden[::-1], parameters["activation"], generator),
     )
 
 
@@ -174,6 +188,8 @@ def _start_at_unit_scale(encoder: nn.Module, latent_dim: int) -> None:
 def choose_likelihood_head(schema: Schema, parameters: dict) -> LikelihoodHead:
     """What the decoder's numbers for an entry mean."""
     scale = parameters["scale"]
+    if schema.columns is not None:
+        return columns_head(schema.columns, scale, parameters["min_scale"])
     if schema.likelihood in ("bernoulli", "categorical"):
         if scale != "auto":
             raise ValueError(f"likelihood={schema.likelihood!r} has no scale; leave scale='auto'")

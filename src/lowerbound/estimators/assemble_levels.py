@@ -14,6 +14,8 @@ from lowerbound.estimators.assemble import (
     choose_likelihood_head,
     choose_network,
     log_unit_of,
+    output_bias,
+    output_shape,
 )
 from lowerbound.inference.posteriors import Amortized
 from lowerbound.models.hierarchical import ChainHead, ChainPrior, Ladder, Lowest
@@ -63,11 +65,11 @@ def _ladder(
     n_latent = LATENT_CHANNELS if is_image and asked == "auto" else choose_latent_dim(schema, asked)
     width = CHANNELS[0] if is_image else (*parameters["hidden_layer_sizes"], 200)[0]
     up, levels, output = ladder(
-        seen_shape, schema.event_shape, head.n_parameters, parameters["levels"], n_latent, width, generator,
+        seen_shape, output_shape(schema, head), head.n_parameters, parameters["levels"], n_latent, width, generator,
         is_image=is_image,
     )  # fmt: skip
     with torch.no_grad():
-        output.bias.copy_(schema.output_bias(head.n_parameters))
+        output.bias.copy_(output_bias(schema, head))
     model = Ladder(levels, output, head, log_unit_of(schema))
     return model, Amortized(Encoder(inputs, up, model.posterior), standard=False)
 
@@ -87,9 +89,9 @@ def _chain(schema: Schema, parameters: dict, generator: torch.Generator) -> tupl
     first = GaussianHead(sizes[0], "diagonal")
     seen = inputs(torch.zeros(1, *schema.event_shape))
     encoder = MLPEncoder(seen.shape[1:], first.n_features, hidden, activation, generator)
-    decoder = MLPDecoder(sizes[0], schema.event_shape, head.n_parameters, hidden[::-1], activation, generator)
+    decoder = MLPDecoder(sizes[0], output_shape(schema, head), head.n_parameters, hidden[::-1], activation, generator)
     with torch.no_grad():
-        decoder.bias.copy_(schema.output_bias(head.n_parameters))
+        decoder.bias.copy_(output_bias(schema, head))
     steps = list(enumerate(pairwise(sizes), 1))
     up = [link(below, above, level, up=True) for level, (below, above) in steps]
     down = [link(above, below, level, up=False) for level, (below, above) in steps[::-1]]

@@ -44,6 +44,13 @@ VAE_PARAMETERS: dict[str, Parameter] = {
             ("auto", "gaussian", "bernoulli", "categorical", "discretized_logistic"),
         ),
         Parameter(
+            "columns",
+            None,
+            "columns of several kinds: auto, or a JSON file that says of what kind they are; text columns need no flag",
+            (None, "auto"),
+            any_word=True,
+        ),
+        Parameter(
             "scale",
             "auto",
             "σ of p(x|z): 1, a number in your units, learned (one, or one a feature), or from the decoder",

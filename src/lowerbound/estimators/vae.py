@@ -13,6 +13,7 @@ from lowerbound.data.batches import Rows
 from lowerbound.distributions import make_generator
 from lowerbound.estimators.assemble import assemble, choose_latent_dim, choose_posterior, training_posterior
 from lowerbound.estimators.assemble_levels import assemble_levels
+from lowerbound.estimators.mixed_columns import MixedColumns
 from lowerbound.estimators.parameters import VAE_PARAMETERS
 from lowerbound.estimators.scoring import Scoring
 from lowerbound.inference.mcmc import Chains, complete_data
@@ -24,7 +25,7 @@ from lowerbound.tasks import generate, represent
 from lowerbound.train import Training
 
 
-class VAE(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Scoring):
+class VAE(ClassNamePrefixFeaturesOutMixin, TransformerMixin, MixedColumns, Scoring):
     r"""Variational autoencoder: p(x) = ∫ p(x|z) N(z; 0, I) dz, with p(x|z) and q(z|x) networks.
 
     Fits arrays of any number of dimensions: tables ``(n, features)``, images ``(n, H, W)`` or ``(n, H, W, C)``, and
@@ -51,6 +52,11 @@ class VAE(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Scoring):
         Of the MLP.
     likelihood : {"auto", "gaussian", "bernoulli", "categorical", "discretized_logistic"}
         p(x|z). "auto": Bernoulli for 0/1 data, discretized logistic over 256 levels for uint8, else Gaussian.
+    columns : {None, "auto"}, mapping, sequence or str
+        How a table of several kinds is described: each column by a density or by probabilities of its own
+        (``ColumnSchema``). None does so for DataFrames with text, categories or dates, "auto" for every table. A
+        mapping from names to kinds (or to fields of the schema), a sequence of schemas, or the name of a JSON file
+        with either, says what isn't to be inferred. σ is then a network of z unless ``scale="feature"``.
     scale : {"auto", "unit", "shared", "feature", "decoder"} or float
         σ of p(x|z). "unit" is 1 in the units that the model works in (a standard deviation where features are
         standardized); a number is in the user's units (levels, for the discretized logistic); the others are
@@ -168,8 +174,9 @@ class VAE(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Scoring):
 
     def __init__(
         self, latent_dim="auto", *, levels=1, network="auto", hidden_layer_sizes=(200, 200), activation="silu",
-        likelihood="auto", scale="auto", min_scale=0.01, standardize="auto", image_shape=None, covariance="diagonal",
-        prior="normal", n_prior_components=100, binarize=None, inference="amortized", n_refinement_steps=100,
+        likelihood="auto", columns=None, scale="auto", min_scale=0.01, standardize="auto",
+        image_shape=None, covariance="diagonal", prior="normal", n_prior_components=100, binarize=None,
+        inference="amortized", n_refinement_steps=100,
         objective="elbo", gradient="pathwise", n_samples=1, kl_weight=1.0, kl_warmup_steps=0, free_bits=0.0,
         trim=0.0, hide=0.0,
         max_epochs="auto", batch_size="auto", lr=1e-3, lr_schedule="cosine", weight_decay=0.0, ema=0.0,
@@ -182,6 +189,7 @@ class VAE(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Scoring):
         self.hidden_layer_sizes = hidden_layer_sizes
         self.activation = activation
         self.likelihood = likelihood
+        self.columns = columns
         self.scale = scale
         self.min_scale = min_scale
         self.standardize = standardize

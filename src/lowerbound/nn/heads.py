@@ -58,6 +58,7 @@ class LikelihoodHead(nn.Module):
     """Raw parameters ``(S, B, P, *event)`` to p(x|z)."""
 
     n_parameters: int
+    parameter_shape: tuple[int, ...] | None = None  # in place of the event's, where entries have unequal numbers
 
     def forward(self, raw: Tensor) -> Likelihood:
         """(S, B, P, *event) → p(x|z)."""

@@ -1,0 +1,120 @@
+"""The way between a frame whose columns are of several kinds and the model's numbers."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from lowerbound.data.columns import DAY, ColumnSchema, days, plain
+from lowerbound.data.dataset import DataError, listed
+from lowerbound.mixed import MASS
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+
+class UnseenLevelWarning(UserWarning):
+    """New rows have levels that the model was not fitted to; they count as not observed."""
+
+
+def encode(frame: pd.DataFrame, columns: Sequence[ColumnSchema]) -> np.ndarray:
+    """A frame as the model's numbers, shape (n, F), NaN where nothing is known.
+
+    Levels that no row of the fit had count as not observed, and are warned of.
+    """
+    coded = np.full((len(frame), len(columns)), np.nan)
+    unseen = {}
+    for j, column in enumerate(columns):
+        coded[:, j], n_unseen = _encode(frame.iloc[:, j], column)
+        if n_unseen:
+            unseen[column.name] = n_unseen
+    if unseen:
+        each = listed([f"{name} ({count:,})" for name, count in unseen.items()])
+        warnings.warn(
+            f"values that the model has not seen count as not observed: {each}", UnseenLevelWarning, stacklevel=3
+        )
+    return coded
+
+
+def _encode(values: Any, column: ColumnSchema) -> tuple[np.ndarray, int]:
+    import pandas as pd
+
+    missing = values.isna().to_numpy()
+    if column.has_levels:
+        place = {level: i for i, level in enumerate(column.levels)}
+        which, distinct = pd.factorize(values)  # −1 where a value is missing
+        coded = np.array([*(place.get(plain(level), np.nan) for level in distinct), np.nan])[which]
+        return coded, int((np.isnan(coded) & ~missing).sum())
+    v = np.full(len(values), np.nan)
+    if column.kind == "date":
+        v[~missing] = days(values[~missing])
+    else:
+        parsed: Any = pd.to_numeric(values.astype(object), errors="coerce")
+        numbers = parsed.to_numpy(np.float64)
+        if (np.isnan(numbers) & ~missing).any():
+            row = int(np.flatnonzero(np.isnan(numbers) & ~missing)[0])
+            raise DataError(
+                f"column {column.name!r}, row {row}: {str(values.iloc[row])[:40]!r} is no number, and the model was "
+                f"fitted to numbers; replace it, or leave it empty."
+            )
+        v = numbers
+    outside = (v + column.shift <= 0) if column.log else np.zeros(len(v), bool)
+    is_mass = v == column.mass if column.mass is not None else np.zeros(len(v), bool)
+    v = np.where(outside & ~is_mass, np.nan, v)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        g = np.log(v + column.shift) if column.log else v
+    x = np.where(is_mass, MASS, (g - column.location) / column.unit)
+    return x, int((np.isnan(x) & ~missing).sum())
+
+
+def decode(x: np.ndarray, columns: Sequence[ColumnSchema], *, expected: bool) -> pd.DataFrame:
+    """The model's numbers (n, F) as a frame with the user's columns, types and levels.
+
+    Parameters
+    ----------
+    x : ndarray, shape (n, F)
+    columns : sequence of ColumnSchema
+    expected : bool
+        x holds means: numbers are not rounded, and levels that are numbers may lie between two.
+    """
+    import pandas as pd
+
+    series = {column.name: _decode(x[:, j], column, expected) for j, column in enumerate(columns)}
+    return pd.DataFrame(series)
+
+
+def _decode(x: np.ndarray, column: ColumnSchema, expected: bool) -> Any:
+    import pandas as pd
+
+    if column.has_levels:
+        if column.are_numbers and expected:
+            return pd.Series(np.interp(x, np.arange(len(column.levels)), np.array(column.levels, np.float64)))
+        levels = np.array([*column.levels, None], dtype=object)[:-1]
+        chosen = pd.Series(levels[x.round().astype(np.int64)], dtype=object)
+        return _as_user(chosen, column)
+    is_mass = x == MASS
+    g = np.where(is_mass, 0.0, x) * column.unit + column.location
+    v = np.exp(np.minimum(g, 700)) - column.shift if column.log else g
+    v = np.where(is_mass, column.mass if column.mass is not None else 0.0, v)
+    v = np.clip(v, column.low, column.high)
+    if column.kind == "date":
+        stamps = pd.Series(np.rint(v * DAY).astype(np.int64).astype("datetime64[ns]"))
+        stamps = stamps.dt.round("D") if column.decimals == 0 else stamps.dt.round("s")
+        return stamps.dt.tz_localize("UTC").astype(column.dtype) if "," in column.dtype else stamps.astype(column.dtype)
+    if expected:
+        return pd.Series(v)
+    return _as_user(pd.Series(v if column.decimals is None else np.round(v, column.decimals)), column)
+
+
+def _as_user(values: pd.Series, column: ColumnSchema) -> Any:
+    """In the user's type; as it is where that can't hold what is missing."""
+    import pandas as pd
+
+    if column.levels == (None,):
+        return pd.Series(np.full(len(values), np.nan))
+    if column.dtype == "category":
+        return values.astype(pd.CategoricalDtype(list(column.levels), ordered=column.kind == "ordinal"))
+    return values.astype(column.dtype)

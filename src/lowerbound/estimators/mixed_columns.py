@@ -1,0 +1,93 @@
+"""Estimators that take tables whose columns are of several kinds."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from sklearn.utils.validation import validate_data
+
+from lowerbound.data.coding import encode
+from lowerbound.data.columns import ColumnSchema, infer_columns
+from lowerbound.data.gaps import gaps_of, mask_gaps, nan_in_gaps
+from lowerbound.data.schema import Schema
+from lowerbound.data.sources import Source
+from lowerbound.estimators.base import DensityEstimator
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+
+class MixedColumns(DensityEstimator):
+    """A frame with text, categories or dates, or any table for which ``columns`` says so, is encoded by its columns."""
+
+    columns: Any
+
+    def _validate(self, X, *, reset: bool = False) -> Any:
+        """An array, masked where it has gaps; of a table of several kinds the places of levels and scaled numbers."""
+        is_kept = not reset or (getattr(self, "warm_start", False) and hasattr(self, "model_"))
+        if is_kept:
+            columns = self.schema_.columns
+        else:
+            columns = self._infer_columns(X)
+            self._inferred = columns
+        if columns is None:
+            return super()._validate(X, reset=reset)
+        frame = _as_frame(X)
+        named: Any = frame if hasattr(X, "columns") else X
+        validate_data(self, named, reset=reset, skip_check_array=True)
+        if frame.shape[1] != len(columns):
+            raise ValueError(f"X has {frame.shape[1]} columns, but the model was fitted to {len(columns)}")
+        return mask_gaps(encode(frame, columns))
+
+    def _infer_columns(self, X: Any) -> tuple[ColumnSchema, ...] | None:
+        """What the columns are, if they are of several kinds."""
+        if isinstance(X, Source) or (self.columns is None and not _has_text(X)):
+            return None
+        if self.likelihood != "auto" or self.binarize is not None:  # type: ignore[attr-defined]
+            raise ValueError("a table of several kinds has a likelihood for each column: leave likelihood and binarize")
+        return infer_columns(_as_frame(X), None if self.columns == "auto" else self.columns)
+
+    def _infer_schema(self, X: Any, names: list[str] | None) -> Schema:
+        if self._inferred is None:
+            return super()._infer_schema(X, names)
+        return Schema.of_columns(self._inferred, X)
+
+    def _is_object(self, name: str) -> bool:
+        is_described = name == "columns" and isinstance(self.columns, (Mapping, Sequence))
+        return super()._is_object(name) or (is_described and not isinstance(self.columns, str))
+
+    @property
+    def columns_(self) -> tuple[ColumnSchema, ...] | None:
+        """What each column is, where they are of several kinds."""
+        return self.schema_.columns
+
+
+def _has_text(X: Any) -> bool:
+    """It is a frame with a column that is neither numbers nor truth values."""
+    if not (hasattr(X, "dtypes") and hasattr(X, "columns")):
+        return False
+    return any(_is_text(X.iloc[:, j]) for j in range(X.shape[1]))
+
+
+def _is_text(column: pd.Series) -> bool:
+    import pandas as pd
+
+    if pd.api.types.is_numeric_dtype(column.dtype):
+        return False
+    if column.dtype.kind != "O" or isinstance(column.dtype, pd.CategoricalDtype):
+        return True
+    inferred = pd.api.types.infer_dtype(column, skipna=True)  # of objects
+    return inferred not in ("integer", "floating", "mixed-integer-float", "boolean", "decimal", "empty")
+
+
+def _as_frame(X: Any) -> pd.DataFrame:
+    import pandas as pd
+
+    if hasattr(X, "dtypes") and hasattr(X, "columns"):
+        return X
+    X = np.asarray(X) if gaps_of(X) is None else nan_in_gaps(X)
+    if X.ndim != 2:
+        raise ValueError(f"columns are for tables (rows, columns), and X has shape {X.shape}")
+    return pd.DataFrame(X, columns=[f"x{j}" for j in range(X.shape[1])])

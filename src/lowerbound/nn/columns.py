@@ -1,0 +1,187 @@
+"""Networks and mixed columns: what an encoder sees of them, and how a decoder's numbers become their distribution."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+
+from lowerbound.mixed import MASS, Columns, Levels, Reals, Scaling, WholeNumbers
+from lowerbound.nn.heads import LikelihoodHead, Scale
+
+
+class ColumnInputs(nn.Module):
+    """(B, F) → (B, E): numbers as they are, levels as indicators, zeros where nothing was observed.
+
+    A first linear layer after it is an embedding of the levels.
+
+    Parameters
+    ----------
+    numbers : sequence of int
+        Places of columns of numbers; a point mass among them is an indicator beside a zero.
+    levels : sequence of int
+        Places of columns of levels.
+    n_shown : sequence of int
+        Indicators of each; the last one of a column stands for all its rare levels.
+    """
+
+    def __init__(self, numbers: Sequence[int], levels: Sequence[int], n_shown: Sequence[int]) -> None:
+        super().__init__()
+        self.numbers: Tensor
+        self.levels: Tensor
+        self.last: Tensor
+        self.start: Tensor
+        shown = torch.tensor(n_shown, dtype=torch.int64)
+        self.register_buffer("numbers", torch.tensor(numbers, dtype=torch.int64), persistent=False)
+        self.register_buffer("levels", torch.tensor(levels, dtype=torch.int64), persistent=False)
+        self.register_buffer("last", shown - 1, persistent=False)
+        self.register_buffer("start", shown.cumsum(0) - shown, persistent=False)
+        self.n_indicators = int(shown.sum())
+
+    def forward(self, x: Tensor, mask: Tensor | None = None) -> Tensor:
+        """Numbers, indicators of their point masses, indicators of levels."""
+        mask = torch.ones_like(x, dtype=torch.bool) if mask is None else mask
+        numbers, known = x[:, self.numbers], mask[:, self.numbers]
+        is_mass = known & (numbers == MASS)
+        place = torch.minimum(x[:, self.levels].long(), self.last) + self.start
+        indicators = x.new_zeros(len(x), self.n_indicators)
+        indicators.scatter_(1, place, mask[:, self.levels].to(x.dtype))
+        return torch.cat([torch.where(known & ~is_mass, numbers, 0.0), is_mass.to(x.dtype), indicators], 1)
+
+
+class LevelBlock(nn.Module):
+    """Columns with about as many levels, whose logits are padded with −∞.
+
+    Parameters
+    ----------
+    places : sequence of int
+        Of the columns in x.
+    first : sequence of int
+        Where their logits begin among the decoder's numbers.
+    n_common, n_rare : sequence of int
+    values : Tensor, shape (n, K)
+        See `lowerbound.mixed.Levels`.
+    """
+
+    def __init__(
+        self, places: Sequence[int], first: Sequence[int], n_common: Sequence[int], n_rare: Sequence[int],
+        values: Tensor,
+    ) -> None:  # fmt: skip
+        super().__init__()
+        self.places: Tensor
+        self.index: Tensor
+        self.pad: Tensor
+        self.n_common: Tensor
+        self.n_rare: Tensor
+        self.values: Tensor
+        n_logits = torch.tensor([c + (r > 0) for c, r in zip(n_common, n_rare, strict=True)])
+        k = torch.arange(int(n_logits.max()))
+        self.register_buffer("places", torch.tensor(places), persistent=False)
+        self.register_buffer("pad", k >= n_logits[:, None], persistent=False)
+        index = torch.tensor(first)[:, None] + torch.minimum(k, n_logits[:, None] - 1)
+        self.register_buffer("index", index, persistent=False)
+        self.register_buffer("n_common", torch.tensor(n_common), persistent=False)
+        self.register_buffer("n_rare", torch.tensor(n_rare), persistent=False)
+        self.register_buffer("values", values, persistent=False)
+
+    def forward(self, raw: Tensor) -> Levels:
+        """(S, B, P) → the levels' probabilities."""
+        logits = raw[..., self.index].masked_fill(self.pad, -torch.inf)
+        return Levels(logits, self.n_common, self.n_rare, self.values)
+
+
+class NumberBlock(nn.Module):
+    """Columns of numbers of one kind: a location and a scale each, from the decoder.
+
+    Parameters
+    ----------
+    places : sequence of int
+        Of the columns in x.
+    first : int
+        Where their n locations begin among the decoder's numbers; n scales follow, and n logits of point masses.
+    scaling : Scaling
+    scale : Scale
+    """
+
+    def __init__(self, places: Sequence[int], first: int, scaling: Scaling, scale: Scale) -> None:
+        super().__init__()
+        self.places: Tensor
+        self.location: Tensor
+        self.unit: Tensor
+        self.log: Tensor
+        self.shift: Tensor
+        self.first, self.scale = first, scale
+        self.register_buffer("places", torch.tensor(places), persistent=False)
+        for name in ("location", "unit", "log", "shift"):
+            self.register_buffer(name, getattr(scaling, name), persistent=False)
+
+    @property
+    def scaling(self) -> Scaling:
+        """How numbers of the user's become entries of x."""
+        return Scaling(self.location, self.unit, self.log, self.shift)
+
+    def part(self, raw: Tensor, i: int) -> Tensor:
+        """The i-th parameter of every column, (S, B, n)."""
+        n = len(self.places)
+        return raw[..., self.first + i * n : self.first + (i + 1) * n]
+
+    def scale_of(self, raw: Tensor) -> Tensor:
+        """σ or s of every column, (S, B, n)."""
+        scale = self.scale(self.part(raw, 1) if self.scale.kind == "decoder" else None)
+        return scale.expand_as(self.part(raw, 0))
+
+
+class WholeBlock(NumberBlock):
+    """Whole numbers; ``lowest`` (n,) is the lowest that there can be."""
+
+    def __init__(self, places: Sequence[int], first: int, scaling: Scaling, scale: Scale, lowest: Tensor) -> None:
+        super().__init__(places, first, scaling, scale)
+        self.lowest: Tensor
+        self.register_buffer("lowest", lowest, persistent=False)
+
+    def forward(self, raw: Tensor) -> WholeNumbers:
+        """(S, B, P) → the numbers' probabilities."""
+        return WholeNumbers(self.part(raw, 0), self.scale_of(raw), self.scaling, self.lowest)
+
+
+class RealBlock(NumberBlock):
+    """Real numbers; ``mass`` (n,) is a point mass, NaN where there is none. With heavy tails ν > 2 is learned."""
+
+    def __init__(
+        self, places: Sequence[int], first: int, scaling: Scaling, scale: Scale, mass: Tensor, *, heavy: bool
+    ) -> None:
+        super().__init__(places, first, scaling, scale)
+        self.mass: Tensor
+        self.register_buffer("mass", mass, persistent=False)
+        self.raw_df = nn.Parameter(torch.full((len(places),), 3.0)) if heavy else None
+
+    def forward(self, raw: Tensor) -> Reals:
+        """(S, B, P) → densities."""
+        df = None if self.raw_df is None else 2 + nn.functional.softplus(self.raw_df)
+        logit = self.part(raw, 2).masked_fill(self.mass.isnan(), -torch.inf)
+        return Reals(self.part(raw, 0), self.scale_of(raw), df, logit, self.mass.nan_to_num(), self.scaling)
+
+
+class ColumnsHead(LikelihoodHead):
+    """A flat vector of P numbers for every row, split over its columns.
+
+    Parameters
+    ----------
+    blocks : sequence of Module
+        Each turns the vector into the distribution of its ``places``.
+    start : Tensor, shape (P,)
+        Where the vector begins.
+    """
+
+    n_parameters = 1
+
+    def __init__(self, blocks: Sequence[nn.Module], start: Tensor) -> None:
+        super().__init__()
+        self.blocks, self.start = nn.ModuleList(blocks), start
+        self.parameter_shape = (len(start),)
+
+    def forward(self, raw: Tensor) -> Columns:
+        """(S, B, 1, P) → p(x|z)."""
+        vector = raw.squeeze(2)
+        return Columns([(block.places, block(vector)) for block in self.blocks])  # type: ignore[misc]

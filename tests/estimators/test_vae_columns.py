@@ -1,0 +1,164 @@
+"""The VAE on tables whose columns are of several kinds."""
+
+import json
+import tracemalloc
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from lowerbound import VAE, load
+from lowerbound.data.coding import UnseenLevelWarning
+
+pytestmark = pytest.mark.filterwarnings("ignore:the posterior has collapsed")  # brief fits
+
+rng = np.random.default_rng(0)
+N = 300
+OLD = rng.random(N) < 0.5
+TABLE = pd.DataFrame(
+    {
+        "age": np.where(OLD, rng.normal(70, 5, N), rng.normal(25, 5, N)),
+        "gain": np.where(rng.random(N) < 0.7, 0.0, np.exp(rng.normal(5, 1, N))),
+        "visits": rng.negative_binomial(np.where(OLD, 20, 2), 0.1),
+        "job": np.where(OLD, "retired", rng.choice(["clerk", "cook"], N)),
+        "active": ~OLD,
+        "since": pd.Timestamp("2020-01-01") + pd.to_timedelta(rng.integers(0, 900, N), "D"),
+    }
+)
+PLACES = {name: i for i, name in enumerate(TABLE)}
+
+
+def small(**parameters) -> VAE:
+    return VAE(**{"latent_dim": 2, "hidden_layer_sizes": (16,), "max_epochs": 20, "random_state": 0, **parameters})
+
+
+@pytest.fixture(scope="module")
+def vae() -> VAE:
+    return small(max_epochs=100, lr=5e-3).fit(TABLE)
+
+
+def test_draws_are_like_the_table(vae):
+    drawn = vae.sample(500)
+    assert drawn.dtypes.equals(TABLE.dtypes)
+    assert list(drawn) == list(TABLE)
+    assert set(drawn["job"]) <= set(TABLE["job"])
+    assert drawn["age"].between(TABLE["age"].min(), TABLE["age"].max()).all()
+    assert (drawn["gain"] == 0).mean() == pytest.approx(0.7, abs=0.15)
+    assert (drawn["job"] == "retired").mean() == pytest.approx(0.5, abs=0.2)
+    old = drawn["age"] > 50
+    assert (drawn["job"] == "retired")[old].mean() > 0.7 > 0.3 > (drawn["job"] == "retired")[~old].mean()
+
+
+def test_reconstructions_have_means_of_numbers_and_modes_of_levels(vae):
+    back = vae.reconstruct(TABLE)
+    assert list(back) == list(TABLE)
+    assert ((back["age"] > 50) == OLD).mean() > 0.9
+    assert set(back["job"]) <= set(TABLE["job"])
+    assert back["active"].dtype == bool
+
+
+def test_log_p_is_in_the_users_units(vae):
+    """Every real column in thousandths: the same density, each row log 1000 lower for every column of numbers."""
+    other = TABLE.assign(age=1000 * TABLE["age"])
+    shifted = small(max_epochs=100, lr=5e-3).fit(other).score_samples(other)
+    np.testing.assert_allclose(shifted, vae.score_samples(TABLE) - np.log(1000), atol=2e-3)
+
+
+def test_log_p_of_gaps_sums_over_what_could_be_there(vae):
+    row = TABLE.head(1)
+    each = pd.concat([row.assign(job=job) for job in ("clerk", "cook", "retired")])
+    some = vae.score_samples(each, n_importance=4000)
+    unknown = vae.score_samples(row.assign(job=np.nan), n_importance=4000)
+    assert np.logaddexp.reduce(some) == pytest.approx(unknown[0], abs=0.1)
+
+
+def test_nothing_known_is_the_prior(vae):
+    nothing = TABLE.head(2).astype(object).mask(np.ones((2, len(TABLE.columns)), bool))
+    np.testing.assert_array_equal(vae.transform(nothing), 0)
+    np.testing.assert_allclose(vae.score_samples(nothing), 0, atol=1e-12)
+
+
+def test_rows_are_scored_alone_as_among_others(vae):
+    scores = vae.score_samples(TABLE)
+    np.testing.assert_allclose(vae.score_samples(TABLE[::-1])[::-1], scores, rtol=0, atol=1e-9)
+    np.testing.assert_allclose(vae.score_samples(TABLE[7:8]), scores[7:8], rtol=0, atol=1e-9)
+
+
+def test_unseen_levels_count_as_not_observed(vae):
+    new = TABLE.head(3).assign(job=["pilot", "clerk", "cook"])
+    with pytest.warns(UnseenLevelWarning, match=r"job \(1\)"):
+        scores = vae.score_samples(new)
+    np.testing.assert_array_equal(scores, vae.score_samples(new.assign(job=[np.nan, "clerk", "cook"])))
+
+
+def test_it_is_saved_and_loaded(vae, tmp_path):
+    vae.save(tmp_path)
+    loaded = load(tmp_path)
+    assert loaded.columns_ == vae.columns_
+    np.testing.assert_array_equal(loaded.score_samples(TABLE), vae.score_samples(TABLE))
+    pd.testing.assert_frame_equal(loaded.sample(20), vae.sample(20))
+    record = json.loads((tmp_path / "model.json").read_text())
+    assert [column["name"] for column in record["schema"]["columns"]] == list(TABLE)
+
+
+def test_tables_with_gaps_in_every_column():
+    gappy = TABLE.astype({"active": object}).mask(rng.random(TABLE.shape) < 0.3)
+    vae = small(max_epochs=3).fit(gappy)
+    assert np.isfinite(vae.score_samples(gappy)).all()
+    assert vae.sample(3)["since"].dtype == TABLE["since"].dtype
+
+
+@pytest.mark.parametrize("parameters", [{"levels": 2}, {"latent_dim": (3, 2)}, {"scale": "feature"}, {"hide": 0.5}])
+def test_other_models_take_them_too(parameters):
+    vae = small(max_epochs=2, **parameters).fit(TABLE)
+    assert np.isfinite(vae.score_samples(TABLE[:20], n_importance=4)).all()
+    assert vae.sample(3).dtypes.equals(TABLE.dtypes)
+
+
+def test_numbers_are_described_by_kinds_only_if_that_is_asked_for():
+    numbers = TABLE[["age", "visits"]]
+    assert small(max_epochs=1).fit(numbers).columns_ is None
+    assert [c.kind for c in small(max_epochs=1, columns="auto").fit(numbers).columns_] == ["continuous", "count"]
+    asked = small(max_epochs=1, columns={"visits": "continuous"}).fit(numbers)
+    assert [c.kind for c in asked.columns_] == ["continuous", "continuous"]
+    assert asked.schema_.is_discrete is False
+    array = small(max_epochs=1, columns="auto").fit(numbers.to_numpy())
+    assert np.isfinite(array.score_samples(numbers.to_numpy())).all()
+
+
+def test_what_does_not_go_together_is_a_sentence():
+    with pytest.raises(ValueError, match="has a likelihood for each column"):
+        small(likelihood="gaussian").fit(TABLE)
+    with pytest.raises(ValueError, match="scale=2 has no meaning"):
+        small(scale=2).fit(TABLE)
+    with pytest.raises(ValueError, match="are for tables"):
+        small(columns="auto").fit(rng.random((20, 8, 8)))
+
+
+def test_ten_thousand_levels_take_little_memory():
+    names = np.array([f"n{i}" for i in range(10_000)])
+    frame = pd.DataFrame({"name": np.concatenate([names, rng.choice(names[:50], 5000)]), "x": rng.normal(size=15_000)})
+    tracemalloc.start()
+    vae = small(max_epochs=1, batch_size=500).fit(frame)
+    assert tracemalloc.get_traced_memory()[1] < 200e6
+    tracemalloc.stop()
+    n_numbers = sum(p.numel() for p in [*vae.model_.parameters(), *vae.posterior_.parameters()])
+    assert n_numbers < 20_000
+    assert len(set(vae.sample(300)["name"])) > 50
+
+
+def test_more_columns_than_rows():
+    wide = pd.DataFrame({f"c{i}": rng.choice(list("abc"), 200) if i % 2 else rng.normal(size=200) for i in range(500)})
+    vae = small(max_epochs=2).fit(wide)
+    assert vae.sample(2).shape == (2, 500)
+    assert np.isfinite(vae.score_samples(wide[:5])).all()
+
+
+def test_columns_of_one_value_and_of_none():
+    odd = TABLE.assign(always="yes", seven=7.0, never=np.nan)
+    vae = small(max_epochs=2).fit(odd)
+    drawn = vae.sample(3)
+    assert set(drawn["always"]) == {"yes"}
+    assert set(drawn["seven"]) == {7.0}
+    assert drawn["never"].isna().all()
+    assert np.isfinite(vae.score_samples(odd)).all()
