@@ -338,3 +338,19 @@ def test_exact_fillers_give_the_model_s_conditional_mean():
     expected = mean[m] + covariance[np.ix_(m, o)] @ np.linalg.solve(covariance[np.ix_(o, o)], row[0, o] - mean[o])
     np.testing.assert_allclose(filler.mean(row)[0, 2], expected[0], rtol=1e-9)
     assert torch.is_tensor(filler.model.log_weights)  # type: ignore[union-attr]
+
+
+def test_images_are_filled_by_a_model_of_images():
+    rng = np.random.default_rng(0)
+    images = rng.normal(size=(60, 3, 1, 1)) @ rng.normal(size=(1, 4)) + rng.normal(0, 0.1, (60, 3, 1, 4))
+    images = images.reshape(60, 3, 4)
+    model = PPCA(3, standardize=False).fit(images)
+    gaps = with_gaps(images)
+    imputer = VAEImputer(estimator=model, random_state=0).fit(gaps)
+    filled, (low, high) = imputer.transform(gaps), imputer.impute_interval(gaps)
+    assert filled.shape == low.shape == high.shape == images.shape
+    assert np.array_equal(filled[~np.isnan(gaps)], images[~np.isnan(gaps)])
+    assert np.mean((filled - images)[np.isnan(gaps)] ** 2) < 0.2 * images.var()
+    assert imputer.sample_imputations(gaps, 2)[0].shape == images.shape
+    with pytest.raises(ValueError, match="rows have shape"):
+        imputer.transform(images[:, :, :2])

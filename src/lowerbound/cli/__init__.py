@@ -14,6 +14,7 @@ from lowerbound import __version__
 from lowerbound.cli.compare import compare
 from lowerbound.cli.data import data
 from lowerbound.cli.evaluate import evaluate
+from lowerbound.cli.impute import impute
 from lowerbound.cli.output import INTERRUPTED, Failure, write_error
 from lowerbound.cli.together import refuse_several
 from lowerbound.cli.train import train
@@ -102,5 +103,5 @@ def main() -> None:
             stream.reconfigure(errors="replace")  # a terminal without σ shows a question mark  # type: ignore[union-attr]
 
 
-for command in (data, train, generate, reconstruct, encode, evaluate, compare):
+for command in (data, train, generate, reconstruct, encode, impute, evaluate, compare):
     main.add_command(command)

@@ -18,10 +18,11 @@ import click
 
 from lowerbound.cli.options import FLAGS, DataOptions
 from lowerbound.cli.output import Failure
-from lowerbound.estimators.parameters import suggestion
+from lowerbound.estimators.parameters import IMPUTER_TRAINING, suggestion
 
 DATA_KEYS = tuple(each.name for each in fields(DataOptions))
-MODELS = {"vae": "VAE"}  # the name on the command line, and in the library
+MODELS = {"vae": "VAE", "imputer": "VAE"}  # the name on the command line, and in the library
+RECOMMENDED = {"vae": {}, "imputer": IMPUTER_TRAINING}  # what a model's parameters are where nothing is said
 
 
 @dataclass(frozen=True)
@@ -96,7 +97,7 @@ def resolve(
     if "source" not in options:
         raise click.UsageError("which data? Name a file, a folder of images, or digits")
     defaults = {name: parameter.default for name, parameter in FLAGS.items()}
-    return Config(chosen, DataOptions(**options), defaults | asked, asked)
+    return Config(chosen, DataOptions(**options), defaults | RECOMMENDED[chosen] | asked, asked)
 
 
 def _assignment(text: str) -> tuple[str, Any]:

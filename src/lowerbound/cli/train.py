@@ -28,7 +28,7 @@ FREE_ON_RESUME = ("device",)  # what may change when a run is continued
 @click.command(cls=ParametersApart, short_help="Fit a model to data.")
 @click.argument("data", metavar="[DATA]", required=False)
 @click.option("-o", "--output", metavar="RUN", type=click.Path(path_type=Path), help="Folder for the run.")
-@click.option("--model", type=click.Choice(list(MODELS)), help="Kind of model; there is one so far.")
+@click.option("--model", type=click.Choice(list(MODELS)), help="Kind of training: imputer is what filling gaps wants.")
 @click.option(
     "-c", "--config", "file", metavar="FILE", type=click.Path(path_type=Path, exists=True, dir_okay=False),
     help="Read parameters (and data) from a TOML file, such as the config.toml of a run.",

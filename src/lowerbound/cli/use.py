@@ -53,25 +53,64 @@ output_option = click.option(
 @click.option("-n", "n_rows", type=click.IntRange(1), default=64, show_default=True, help="How many.")
 @output_option
 @click.option("--mean", is_flag=True, help="Give the mean E[x|z] instead of a draw from p(x|z).")
+@click.option(
+    "--given", metavar="COLUMN=VALUE", multiple=True, help="Draw the other columns given this one; can be repeated."
+)
 @click.option("--random-state", type=click.IntRange(0), help="Seed; the run's own if not given.")
 @force_option
 @console_options
 def generate(
-    run: Path, n_rows: int, output: Path, mean: bool, random_state: int | None, force: bool, console: Console
-) -> None:
-    """Draw new rows from the model in RUN: z from the prior, then x given z."""
+    run: Path, n_rows: int, output: Path, mean: bool, given: tuple[str, ...], random_state: int | None, force: bool,
+    console: Console,
+) -> None:  # fmt: skip
+    """Draw new rows from the model in RUN: z from the prior, then x given z.
+
+    With --given, z is drawn given the values of these columns, by importance sampling.
+    """
     from lowerbound.data.writing import write_parts
 
     new_file(output, force)
     model = load(run)
     _check_rows_fit(model, output)
-    rows = model.sample(n_rows, draw=not mean, random_state=random_state)
+    if given:
+        rows = _sample_given(model, given, n_rows, mean=mean, random_state=random_state)
+    else:
+        rows = model.sample(n_rows, draw=not mean, random_state=random_state)
     if output.suffix.lower() == ".png":
         _draw(output, model, rows)
     else:
         write_parts(output, [(rows, {})], _names(model), len(rows))
     done(console, output, rows.shape)
     console.suggest("evaluate", run, "DATA")
+
+
+def _sample_given(
+    model: Any, given: tuple[str, ...], n_rows: int, *, mean: bool, random_state: int | None
+) -> np.ndarray:
+    """Rows with gaps everywhere but in the columns that are given, filled."""
+    import numpy as np
+    import pandas as pd
+
+    from lowerbound import VAEImputer
+
+    if mean:
+        raise click.UsageError("--given draws rows; leave --mean out")
+    names = _names(model)
+    row: dict[str, Any] = dict.fromkeys(names, np.nan)
+    for word in given:
+        name, equals, value = word.partition("=")
+        if not equals:
+            raise click.UsageError(f"--given is COLUMN=VALUE, got {word!r}")
+        if name not in row:
+            raise Failure(f"the model has no column {name!r}: its columns are {', '.join(names[:10])}")
+        try:
+            row[name] = float(value)
+        except ValueError as error:
+            raise Failure(f"--given {word}: the column needs a number") from error
+    table = pd.DataFrame(row, index=range(n_rows), columns=names)
+    X = table if hasattr(model, "feature_names_in_") else table.to_numpy().reshape(n_rows, *model.schema_.row_shape)
+    drawn = VAEImputer(model).fit(X).sample_imputations(X, 1, random_state=random_state)[0]
+    return np.asarray(drawn)
 
 
 @click.command(short_help="Give data as a model sees them.")

@@ -52,6 +52,8 @@ class EstimatorFiller:
         estimator = self.estimator
         exact = isinstance(estimator, ExactEstimator)
         model = copy.deepcopy(estimator.model_).double() if exact else estimator.model_
+        if isinstance(X, np.ndarray):
+            X = X.reshape(len(X), *estimator.schema_.row_shape)
         rows = estimator._rows(estimator._validate(X), torch.float64 if exact else torch.float32)
         return model, getattr(estimator, "posterior_", None), rows
 

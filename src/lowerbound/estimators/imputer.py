@@ -116,6 +116,7 @@ class VAEImputer(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):
             If a parameter is out of range, or X has infinite values.
         """
         self._check_parameters()
+        self._row_shape: tuple[int, ...] = ()
         X = self._check(X, reset=True)
         self.seed_ = seed_from(self.random_state)
         gaps = missing(X)
@@ -185,7 +186,7 @@ class VAEImputer(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):
         table = _some_columns(X, self._kept)
         draws = self._filler.draws(self._given(table), m, seed)
         if self.estimator is not None:
-            return [_with_gaps_from(table, drawn) for drawn in draws]
+            return [self._shaped(_with_gaps_from(table, drawn)) for drawn in draws]
         return [self._fill(table, Z, seed + i) for i, Z in enumerate(draws)]
 
     def impute_interval(self, X, level: float = 0.9, random_state=None) -> tuple[Any, Any]:
@@ -217,7 +218,7 @@ class VAEImputer(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):
         low, high = (np.where(gaps, end, np.where(np.isnan(end), np.nan, observed)) for end in ends)
         if isinstance(table, pd.DataFrame):
             return tuple(pd.DataFrame(end, index=table.index, columns=table.columns) for end in (low, high))  # type: ignore[return-value]
-        return low, high
+        return self._shaped(low), self._shaped(high)
 
     # tables and matrices
 
@@ -237,7 +238,7 @@ class VAEImputer(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):
         """Draws for the gaps as numbers, shape (DRAWS, n, columns); NaN in the columns of categories."""
         draws = self._filler.draws(self._given(table), DRAWS, seed)
         if self.estimator is not None:
-            return np.stack([np.stack([column_numbers(v) for v in columns_of(drawn)], 1) for drawn in draws])
+            return np.stack([_as_numbers(drawn, len(table)) for drawn in draws])
         out = np.full((*draws.shape[:2], len(self._code.columns)), np.nan)
         for j, column in enumerate(self._code.columns):
             if column.kind == "number":
@@ -270,7 +271,7 @@ class VAEImputer(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):
     def _output(self, filled: Any, gaps: np.ndarray) -> Any:
         as_frame = _get_output_config("transform", self)["dense"] != "default" and isinstance(filled, pd.DataFrame)
         if self.indicator_ is None:
-            return filled if as_frame else np.asarray(filled)
+            return filled if as_frame else self._shaped(np.asarray(filled))
         marks = self.indicator_.transform(gaps_as_nan(gaps))
         if as_frame:
             names = self.get_feature_names_out()[filled.shape[1] :]
@@ -304,8 +305,19 @@ class VAEImputer(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):
             if np.isinf(numbers).any():
                 raise ValueError("Input X contains infinity: there is no way to fill next to it")
             return X
-        checked = validate_data(self, X, reset=reset, dtype="numeric", ensure_all_finite="allow-nan")  # type: ignore[arg-type]
-        return X if isinstance(X, pd.DataFrame) else checked
+        own = self.estimator is not None  # which may be fitted to images
+        checks: Any = {"dtype": "numeric", "ensure_all_finite": "allow-nan", "allow_nd": own}
+        checked: Any = validate_data(self, X, reset=reset, **checks)  # type: ignore[arg-type]
+        if reset:
+            self._row_shape = checked.shape[1:]
+        elif checked.shape[1:] != self._row_shape:
+            raise ValueError(f"rows have shape {checked.shape[1:]}, but the imputer was fitted to {self._row_shape}")
+        return X if isinstance(X, pd.DataFrame) else checked.reshape(len(checked), -1)
+
+    def _shaped(self, rows: Any) -> Any:
+        """Flattened rows in the shape that the user's have."""
+        shape = getattr(self, "_row_shape", ())
+        return rows.reshape(len(rows), *shape) if len(shape) > 1 else rows
 
     def _warn_empty(self, gaps: np.ndarray) -> None:
         empty = np.flatnonzero(gaps.all(0))
@@ -323,6 +335,13 @@ class VAEImputer(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):
 def gaps_as_nan(gaps: np.ndarray) -> np.ndarray:
     """What ``MissingIndicator`` reads: NaN where there is a gap."""
     return np.where(gaps, np.nan, 0.0)
+
+
+def _as_numbers(rows: Any, n: int) -> np.ndarray:
+    """Rows of any shape as a matrix of numbers, NaN in columns of anything else."""
+    if isinstance(rows, np.ndarray) and rows.dtype.kind in "fiub":
+        return rows.reshape(n, -1).astype(np.float64)
+    return np.stack([column_numbers(values) for values in columns_of(rows)], 1)
 
 
 def _with_gaps_from(table: Any, filled: Any) -> Any:

@@ -255,6 +255,13 @@ GAUSSIAN_PARAMETERS = _table(
     "random_state",
 )
 
+IMPUTER_TRAINING: dict[str, object] = {  # of a VAE that is to fill gaps (MIWAE: Mattei & Frellsen, 2019, section 4)
+    "objective": "iwae",
+    "n_samples": 10,
+    "hidden_layer_sizes": (128, 128),
+    "hide": 0.5,  # so that it knows gaps where the training rows have none
+}
+
 IMPUTER_PARAMETERS = _table(
     Parameter("n_importance", 1000, "importance samples for each row", (), int, 1),
     Parameter("n_imputations", 20, "completed tables", (), int, 1),

@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 
 from lowerbound.estimators.fillers import (
+    FIT_ELEMENTS,
     MAX_FULL,
     Blend,
     ExactFiller,
@@ -30,6 +31,7 @@ FEWEST_ROWS = 50  # with fewer there is nothing to judge by, and the Gaussian is
 ROWS_A_COMPONENT = 20
 COMPONENTS = (4, 16, 48)
 SHRINKAGES = (0.25, 1.5)  # imaginary rows of each component for each column
+MOST_WORK = 5e8  # components times rows times columns³ in a step of EM
 WORSE = 1.02  # a ladder of components ends where the error is so many times the least
 
 
@@ -132,7 +134,7 @@ def _ladder(trial: Trial, gaussian: ExactFiller, shrinkage: float) -> Iterator[C
     """Mixtures of more and more Gaussians, until the error rises."""
     least = np.inf
     for K in COMPONENTS:
-        if len(trial.Z) < K * ROWS_A_COMPONENT:
+        if len(trial.Z) < K * ROWS_A_COMPONENT or K * _work(trial.Z) > MOST_WORK:
             return
         filler = fit_mixture(trial.rest, gaussian, K, shrinkage, trial.seed)
 
@@ -144,3 +146,8 @@ def _ladder(trial: Trial, gaussian: ExactFiller, shrinkage: float) -> Iterator[C
         if candidate.error > WORSE * least:
             return
         least = min(least, candidate.error)
+
+
+def _work(Z: np.ndarray) -> float:
+    """Rows that EM is given, times what a covariance of all columns costs each."""
+    return min(len(Z) * Z.shape[1] ** 3, FIT_ELEMENTS)

@@ -1,0 +1,114 @@
+"""Filling gaps on the command line."""
+
+import json
+
+import numpy as np
+import pandas as pd
+import pytest
+from tests.cli.conftest import TABLE_OPTIONS
+
+
+@pytest.fixture
+def gappy(table, tmp_path):
+    """The table of people with gaps in height and weight."""
+    frame = pd.read_csv(table)
+    rng = np.random.default_rng(7)
+    for name in ("height", "weight"):
+        frame.loc[rng.random(len(frame)) < 0.3, name] = np.nan
+    path = tmp_path / "gappy.csv"
+    frame.to_csv(path, index=False)
+    return path
+
+
+@pytest.mark.parametrize("ending", [".csv", ".parquet"])
+def test_a_filled_table_has_all_columns_and_what_was_observed(cli, table_run, gappy, tmp_path, ending):
+    path = tmp_path / f"filled{ending}"
+    result = cli("impute", table_run, gappy, *TABLE_OPTIONS, "-o", path, "--n-importance", 50)
+    before = pd.read_csv(gappy)
+    after = pd.read_csv(path) if ending == ".csv" else pd.read_parquet(path)
+    assert list(after.columns) == list(before.columns)
+    assert not after.isna().any().any()
+    for name in before:
+        seen = before[name].notna()
+        assert (after.loc[seen, name] == before.loc[seen, name]).all()
+    assert "90 rows" in result.stderr
+    assert "effective importance samples a row" in result.stderr
+
+
+def test_several_imputations_lie_below_one_another(cli, table_run, gappy, tmp_path):
+    words = ("impute", table_run, gappy, *TABLE_OPTIONS, "--n-importance", 50, "-q", "--force")
+    cli(*words, "-o", tmp_path / "five.csv", "--imputations", 5)
+    after, gaps = pd.read_csv(tmp_path / "five.csv"), pd.read_csv(gappy)["height"].isna()
+    assert list(after["imputation"]) == np.repeat([1, 2, 3, 4, 5], 90).tolist()
+    heights = after["height"].to_numpy().reshape(5, 90)
+    assert (heights[:, gaps].std(0) > 0).all()
+    assert (heights[:, ~gaps] == heights[0, ~gaps]).all()
+    cli(*words, "-o", tmp_path / "again.csv", "--imputations", 5)
+    assert (tmp_path / "again.csv").read_text() == (tmp_path / "five.csv").read_text()
+
+
+def test_intervals_stand_beside_the_columns_with_gaps(cli, table_run, gappy, tmp_path):
+    cli("impute", table_run, gappy, *TABLE_OPTIONS, "--n-importance", 50, "-o", tmp_path / "f.csv", "--intervals", "-q")
+    after, before = pd.read_csv(tmp_path / "f.csv"), pd.read_csv(gappy)
+    assert list(after.columns[-4:]) == ["height_low", "height_high", "weight_low", "weight_high"]
+    gaps = before["height"].isna()
+    assert (after["height_low"] < after["height_high"])[gaps].all()
+    assert np.allclose(after["height_low"][~gaps], before["height"][~gaps])
+
+
+def test_a_check_says_how_good_the_filling_is(cli, table_run, gappy):
+    result = cli("impute", table_run, gappy, *TABLE_OPTIONS, "--check", "--n-importance", 50)
+    lines = result.stdout.splitlines()
+    assert lines[0].split() == ["column", "cells", "error", "in", "90", "%"]
+    assert {line.split()[0] for line in lines[1:4]} == {"height", "weight", "age"}
+    assert "a full Gaussian fitted to the same cells" in result.stderr
+    record = json.loads(
+        cli("impute", table_run, gappy, *TABLE_OPTIONS, "--check", "--n-importance", 50, "--json").stdout
+    )
+    height = record["columns"][0]
+    assert (height["name"], height["kind"]) == ("height", "number")
+    assert height["n_cells"] > 0
+    assert 0 <= height["coverage"] <= 1
+    assert record["gaussian_error"] < 1  # weight tells height
+    assert f"{height['error']:.3f}" == lines[1].split()[2]
+
+
+def test_images_are_filled_as_arrays(cli, digits_run, tmp_path):
+    from sklearn.datasets import load_digits
+
+    X = load_digits().images[:5] / 16
+    gaps = np.where(np.random.default_rng(0).random(X.shape) < 0.2, np.nan, X * 255).round()
+    np.save(tmp_path / "gaps.npy", gaps)
+    result = cli("impute", digits_run, tmp_path / "gaps.npy", "-o", tmp_path / "f.npy", "--n-importance", 20)
+    filled = np.load(tmp_path / "f.npy")
+    assert filled.shape == X.shape
+    assert np.array_equal(filled[~np.isnan(gaps)], gaps[~np.isnan(gaps)])
+    assert not np.isnan(filled).any()
+    assert "5 rows" in result.stderr
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        ((), "Give a file with -o, or ask for --check"),
+        (("-o", "a.csv", "--imputations", 2, "--intervals"), "give one of them"),
+        (("-o", "a.npy", "--intervals"), "need columns with names"),
+        (("-o", "a.txt"), "must end in .csv, .parquet or .npy"),
+        (("-o", "a.csv", "--stream"), "leave --stream out"),
+    ],
+)
+def test_what_does_not_go_together_is_refused(cli, table_run, gappy, words, message):
+    assert message in cli("impute", table_run, gappy, *TABLE_OPTIONS, *words, exit_code=2).stderr
+
+
+def test_rows_are_drawn_given_some_columns(cli, table_run, tmp_path):
+    words = ("generate", table_run, "-n", 40, "-q", "--force")
+    cli(*words, "-o", tmp_path / "tall.csv", "--given", "height=190", "--given", "age=40")
+    tall = pd.read_csv(tmp_path / "tall.csv")
+    assert (tall["height"] == 190).all()
+    assert (tall["age"] == 40).all()
+    assert tall["weight"].std() > 0
+    result = cli(*words, "-o", tmp_path / "a.csv", "--given", "size=1", exit_code=1)
+    assert "no column 'size'" in result.stderr
+    assert "--given is COLUMN=VALUE" in cli(*words, "-o", tmp_path / "a.csv", "--given", "age", exit_code=2).stderr
+    assert "needs a number" in cli(*words, "-o", tmp_path / "a.csv", "--given", "age=old", exit_code=1).stderr
