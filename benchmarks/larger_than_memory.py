@@ -35,7 +35,7 @@ COLUMNS, FACTORS = {"npy": 256, "parquet": 20, "speed": 784}, 8
 BLOCK = 2**16  # rows made at once
 CHEAP = ("--hidden-layer-sizes", "16", "--latent-dim", "4", "--batch-size", "2000", "--max-epochs", "1")
 SPEED = {"hidden_layer_sizes": (200, 200), "activation": "tanh", "latent_dim": 50, "batch_size": 100, "lr": 1e-3}
-LEARNED = SPEED | {"binarize": "sample", "max_epochs": 10, "random_state": 0}
+LEARNED = SPEED | {"binarize": "sample", "max_epochs": 5, "random_state": 0}
 
 
 def blocks(n_rows: int, n_columns: int, dtype: str) -> Iterator[np.ndarray]:
