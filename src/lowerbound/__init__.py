@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from lowerbound.estimators.imputer import VAEImputer
     from lowerbound.estimators.latent import CollapsedPosteriorWarning
     from lowerbound.estimators.mixture import Mixture
+    from lowerbound.estimators.outliers import VAEOutlierDetector
     from lowerbound.estimators.pixel_rnn import PixelRNN
     from lowerbound.estimators.ppca import PPCA, FactorAnalysis
     from lowerbound.estimators.rbm import RBM, AnnealingWarning
@@ -38,6 +39,7 @@ _HOMES = {
     "PPCA": "estimators.ppca",
     "FactorAnalysis": "estimators.ppca",
     "PixelRNN": "estimators.pixel_rnn",
+    "VAEOutlierDetector": "estimators.outliers",
     "RBM": "estimators.rbm",
     "AnnealingWarning": "estimators.rbm",
     "CollapsedPosteriorWarning": "estimators.latent",
@@ -76,6 +78,7 @@ __all__ = [
     "TrainingError",
     "UnreliableEstimateWarning",
     "VAEImputer",
+    "VAEOutlierDetector",
     "bits_per_dim",
     "diagnostics",
     "load",

@@ -180,7 +180,7 @@ def test_trimming_leaves_the_worst_rows_out(share):
     whole = make_objective()
     d = draw(whole)
     rows, kept = whole.loss(d, STATE), trimmed(whole, share).loss(d, STATE)
-    worst = rows.argsort()[-math.floor(share * len(rows)) :]
+    worst = rows.argsort()[-math.ceil(share * len(rows)) :]
     assert (kept[worst] == 0).all()
     others = torch.ones(len(rows), dtype=torch.bool)
     others[worst] = False

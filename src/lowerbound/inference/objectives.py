@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import replace
 from typing import Literal
@@ -155,8 +156,8 @@ def trimmed(objective: Objective, share: float) -> Objective:
 
     def loss(draw: Draw, state: ObjectiveState) -> Tensor:
         rows = objective.loss(draw, state)
-        kept = rows.detach() <= torch.quantile(rows.detach(), 1 - share)
-        return torch.where(kept, rows, 0.0)
+        n_kept = max(1, math.floor((1 - share) * len(rows)))
+        return torch.where(rows <= rows.detach().kthvalue(n_kept).values, rows, 0.0)
 
     return replace(objective, loss=loss) if share else objective
 

@@ -80,9 +80,10 @@ class Hiding(nn.Module):
         """q(z|x) of what is left of each row, (B, D)."""
         if not self.training or noise is None:
             return self.posterior(batch, noise)
-        row = noise.uniform((1, len(batch.x), *(1,) * (batch.x.ndim - 1)), batch.x)[0]  # (B, 1, …)
-        share = self.most * (row - self.WHOLE).clamp_min(0) / (1 - self.WHOLE)
-        return self.posterior(batch.hiding(noise.uniform((1, *batch.x.shape), batch.x)[0] < share), noise)
+        n_rows, n_entries = len(batch.x), batch.x[0].numel()
+        uniform = noise.uniform((1, n_rows, 1 + n_entries), batch.x)[0]
+        share = self.most * (uniform[:, :1] - self.WHOLE).clamp_min(0) / (1 - self.WHOLE)  # (B, 1)
+        return self.posterior(batch.hiding((uniform[:, 1:] < share).view_as(batch.x)), noise)
 
 
 class Shared(nn.Module):

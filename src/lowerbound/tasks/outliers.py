@@ -12,15 +12,18 @@ What each score is blind to:
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
-from lowerbound.core import Batch, Model
-from lowerbound.data.batches import Rows
-from lowerbound.distributions import Noise, make_generator
+from lowerbound.core import Batch, Draw, Model
+from lowerbound.data.batches import Rows, RowsInMemory
+from lowerbound.distributions import Noise, event_sum, make_generator
 from lowerbound.evaluate import EVALUATION_BATCH, PASS_ELEMENTS, accounts, evaluating
 from lowerbound.inference.posteriors import Refined
+from lowerbound.tasks import impute
 
 PATCH = 4  # pixels on a side that are hidden together: one alone is given away by its neighbors
 
@@ -40,26 +43,32 @@ def parts_of(event_shape: tuple[int, ...], n_parts: int) -> Tensor:
     return torch.stack([part == i for i in range(min(n, n_parts))])
 
 
-def codes_of_the_rest(
-    model: Model, posterior: nn.Module, batch: Batch, n_samples: int, noise: Noise
-) -> tuple[Tensor, Tensor]:
-    """Draws z from q(z|x) of what ``batch`` shows, (S, B, D), and log weights (S, B) that make them draws of p(z|x).
+def by_entry(log_p: Tensor, batch: Batch, model: Model) -> Tensor:
+    """−log p of every entry in the user's units, NaN where it is missing or doesn't count, (B, *event)."""
+    nats = -log_p if model.log_unit is None else model.log_unit - log_p
+    return torch.where(batch.mask, nats, torch.nan)
 
-    The weights p(x, z)/q(z|x) are normalized, so that a mean under p(z|x) is a sum (Mattei & Frellsen, 2019,
-    arXiv:1812.02633, eq. 12).
-    """
-    q = posterior(batch, noise)
-    z = q.rsample((n_samples,), noise)
-    return z, torch.log_softmax(model.log_joint(batch, z) - q.log_prob(z), 0)
+
+def bound(model: Model, posterior: nn.Module, data: Rows, noise: Noise, n_samples: int = 4) -> tuple[Tensor, Tensor]:
+    """The parts of −ELBO: KL(q(z|x) ‖ p(z)) of every row, (N,), and −E_q log p(x_j|z) of its entries, (N, *event)."""
+    kl, rebuilt = [], []
+    with evaluating(model, posterior):
+        for batch in data.batches(_rows_in_a_pass(data, n_samples), noise):
+            q = posterior(batch, noise)
+            z = q.rsample((n_samples,), noise)
+            log_p = model.likelihood(z).log_prob(batch.x)
+            kl.append(Draw(z, event_sum(log_p, batch.mask), model.prior(), q, q).kl.sum(-1))
+            rebuilt.append(by_entry(log_p.mean(0), batch, model))
+    return torch.cat(kl).cpu(), torch.cat(rebuilt).cpu()
 
 
 def surprise(
-    model: Model, posterior: nn.Module, data: Rows, noise: Noise, n_parts: int = 8, n_samples: int = 8
+    model: Model, posterior: nn.Module, data: Rows, noise: Noise, n_parts: int = 4, n_samples: int = 4
 ) -> Tensor:
     """−log p(x_j | x_-P) of every entry j, where P is the part of the row that j is hidden with; (N, *event).
 
-    p(x_j | x_-P) = ∫ p(x_j|z) p(z|x_-P) dz by importance sampling from q(z|x_-P). What is hidden from the encoder
-    can't be coded away. In nats and the model's units; 0 where an entry is missing.
+    p(x_j | x_-P) = ∫ p(x_j|z) p(z|x_-P) dz by self-normalized importance sampling from q(z|x_-P) (Mattei & Frellsen,
+    2019, arXiv:1812.02633, eq. 12). What is hidden from the encoder can't be coded away.
 
     Parameters
     ----------
@@ -69,19 +78,35 @@ def surprise(
         Draws of z.
     """
     parts = parts_of(data.event_shape, n_parts).to(data.device)
-    n_rows = max(1, min(EVALUATION_BATCH, PASS_ELEMENTS // (n_samples * math.prod(data.event_shape))))
     rows = []
     with evaluating(model, posterior):
-        for batch in data.batches(n_rows, noise):
-            nats = torch.zeros_like(batch.x)
+        for batch in data.batches(_rows_in_a_pass(data, n_samples), noise):
+            log_p = torch.zeros_like(batch.x)
             for part in parts:
                 noise.restart()
-                z, log_weight = codes_of_the_rest(model, posterior, batch.hiding(part), n_samples, noise)
-                log_p = model.likelihood(z).log_prob(batch.x)  # (S, B, *event)
-                log_weight = log_weight.reshape(*log_weight.shape, *(1,) * part.ndim)
-                nats = torch.where(part & batch.mask, -(log_weight + log_p).logsumexp(0), nats)
-            rows.append(nats)
+                log_p = torch.where(part, _log_p_given(batch.hiding(part), model, posterior, noise, n_samples), log_p)
+            rows.append(by_entry(log_p, batch, model))
     return torch.cat(rows).cpu()
+
+
+def _log_p_given(rest: Batch, model: Model, posterior: nn.Module, noise: Noise, n_samples: int) -> Tensor:
+    """log Σ_s w_s p(x_j|z_s) of every entry, with w_s ∝ p(rest, z_s)/q(z_s|rest), (B, *event)."""
+    q = posterior(rest, noise)
+    z = q.rsample((n_samples,), noise)
+    log_p = model.likelihood(z).log_prob(rest.x)
+    log_w = event_sum(log_p, rest.mask) + model.prior().log_prob(z) - q.log_prob(z)
+    log_w = torch.log_softmax(log_w, 0)
+    return (log_w.reshape(*log_w.shape, *(1,) * (rest.x.ndim - 1)) + log_p).logsumexp(0)
+
+
+def draws_of_entry(
+    model: Model, posterior: nn.Module, data: Rows, noise: Noise, rows: np.ndarray, entry: int, n_draws: int
+) -> Tensor:
+    """Draws of x_j given the rest of its row, for some rows of a table; the other entries stay, (n_draws · n, F)."""
+    assert isinstance(data, RowsInMemory)
+    counted = data.mask & (torch.arange(data.mask.numel(), device=data.device) != entry)
+    without = replace(data.subset(torch.from_numpy(rows)), mask=counted)
+    return impute.drawn(model, posterior, without, noise, n_draws, n_importance=2 * n_draws).x.flatten(0, 1).cpu()
 
 
 def regret(
@@ -94,3 +119,7 @@ def regret(
     refined = Refined(posterior, model.draw, n_steps)
     before, after = (accounts(model, q, data, noise, n_samples).elbo for q in (posterior, refined))
     return after - before
+
+
+def _rows_in_a_pass(data: Rows, n_samples: int) -> int:
+    return max(1, min(EVALUATION_BATCH, PASS_ELEMENTS // (n_samples * math.prod(data.event_shape))))

@@ -1,0 +1,370 @@
+"""The outlier detector: a few autoencoders, what is unusual about a row in nats, and the reasons."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import torch
+from sklearn.base import BaseEstimator, OutlierMixin, clone
+from sklearn.utils.validation import _num_samples, check_is_fitted
+
+from lowerbound.distributions import make_generator
+from lowerbound.estimators.base import seed_from
+from lowerbound.estimators.latent import CollapsedPosteriorWarning
+from lowerbound.estimators.parameter import Parameter
+from lowerbound.estimators.unusual import chunks, few, median_of_known, scores_of, take
+from lowerbound.estimators.vae import VAE
+from lowerbound.tasks import outliers
+
+SCORES = ("kl", "reconstruction", "elbo", "log_p", "surprise", "regret", "combined")
+COMBINED = ("kl", "reconstruction", "surprise")
+SMALLEST_SPREAD = 0.1  # nats: below, a score says the same of all rows
+BY_ENTRY = ("reconstruction", "surprise")
+N_DRAWS = 200  # of a value given the rest of its row, from each autoencoder
+RANGE = (0.05, 0.95)  # quantiles between which a value is expected
+ROWS_TO_KNOW_ENTRIES = 2_000  # training rows that tell what is typical of each entry
+ROWS_TO_RANK = 1_000  # training rows whose likelihood regret is known
+
+PARAMETERS = {
+    p.name: p
+    for p in (
+        Parameter("criterion", "auto", "what makes a row an outlier", ("auto", *SCORES)),
+        Parameter("contamination", "auto", "part of the rows called outliers", ("auto",), float, 0, 0.5, open_low=True),
+        Parameter("novelty", False, "the training rows are clean", (True, False)),
+        Parameter("trim", 0.1, "part of each batch that isn't learned, unless novelty", (), float, 0, 0.5),
+        Parameter("n_estimators", "auto", "autoencoders", ("auto",), int, 1),
+        Parameter("n_steps", "auto", "steps of training of each", ("auto",), int, 1),
+        Parameter("calibration_fraction", 0.0, "part of the rows held out for p-values", (), float, 0, 0.9),
+    )
+}
+
+
+class VAEOutlierDetector(OutlierMixin, BaseEstimator):
+    r"""Finds, ranks and explains outliers by variational autoencoders.
+
+    Rows may be tables, with missing values, or images; they may hold outliers when they are fitted (``novelty=False``)
+    or be known to be clean (``novelty=True``).
+
+    Parameters
+    ----------
+    estimator : VAE, optional
+        A fitted ``VAE``, used as it is, or one to be fitted. By default, for tables, small ones that are hard to
+        mislead: a part of each row is hidden from the encoder in training, the rows of highest loss are not learned,
+        and σ of p(x|z) comes from the decoder in one of three and is one for each feature in the others.
+    criterion : {"auto", "kl", "reconstruction", "elbo", "log_p", "surprise", "regret", "combined"}
+        What makes a row an outlier, in nats. "kl": KL(q(z|x) ‖ p(z)). "reconstruction": −E_q log p(x|z). "elbo": −ELBO,
+        their sum. "log_p": −log p(x), by importance sampling. "surprise": Σ_j −log p(x_j | x_-j), each entry given what
+        is left when a part of the row is hidden. "regret": how much better a q of the row's own is (Xiao et al., 2020,
+        arXiv:2003.02977). "combined": KL, reconstruction and surprise, each in units of its interquartile range among
+        the training rows. "auto": combined for tables, regret for images.
+    contamination : "auto" or float
+        Part of the training rows that ``predict`` calls outliers; "auto" draws the line at Tukey's upper fence of what
+        is unusual among them, Q₃ + 1.5 (Q₃ − Q₁).
+    novelty : bool
+        The training rows are clean, and all of them are learned.
+    trim : float
+        Part of each batch, its rows of highest loss, that is not learned unless ``novelty``.
+    n_estimators : int or "auto"
+        Autoencoders of different seeds over which scores are averaged; "auto": 3 for tables, 1 for images.
+    n_steps : int or "auto"
+        Steps of training of each default autoencoder; "auto": 300 for tables, 2,000 for images.
+    calibration_fraction : float
+        Part of the rows that ``fit`` holds out for ``p_values``; ``calibrate`` takes others.
+    random_state : int, RandomState or None
+        With the same seed, the same result. Nothing global is touched.
+    device : str
+        "auto" takes a GPU if there is one.
+
+    Attributes
+    ----------
+    estimators_ : list of VAE
+    offset_ : float
+        ``decision_function`` is ``score_samples`` less this.
+    center_, spread_ : dict of float
+        Median and interquartile range of the parts of "combined" among the training rows, in nats.
+    training_scores_ : ndarray, shape (n,)
+        ``score_samples`` of the training rows, ascending: the most unusual first.
+    calibration_scores_ : ndarray, shape (m,)
+        Of held-out rows, ascending.
+    criterion_ : str
+        What "auto" stood for.
+    n_features_in_ : int
+    feature_names_in_ : ndarray of str
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from lowerbound import VAEOutlierDetector
+    >>> X = np.random.default_rng(0).normal(size=(200, 3))
+    >>> X[7] = [6, -6, 6]
+    >>> int(VAEOutlierDetector(random_state=0).fit(X).score_samples(X).argmin())
+    7
+    """
+
+    def __init__(
+        self, estimator=None, *, criterion="auto", contamination="auto", novelty=False, trim=0.1, n_estimators="auto",
+        n_steps="auto", calibration_fraction=0.0, random_state=None, device="auto",
+    ):  # fmt: skip
+        self.estimator = estimator
+        self.criterion = criterion
+        self.contamination = contamination
+        self.novelty = novelty
+        self.trim = trim
+        self.n_estimators = n_estimators
+        self.n_steps = n_steps
+        self.calibration_fraction = calibration_fraction
+        self.random_state = random_state
+        self.device = device
+
+    def fit(self, X, y=None):
+        """Fit the autoencoders, unless ``estimator`` is fitted, and see how unusual the rows are.
+
+        Parameters
+        ----------
+        X : array-like, shape (n, *row)
+        y : ignored
+
+        Returns
+        -------
+        self
+
+        Raises
+        ------
+        ValueError
+            If a parameter is out of range, or the rows can't be described.
+        """
+        for name, parameter in PARAMETERS.items():
+            parameter.check(getattr(self, name))
+        seed = seed_from(self.random_state)
+        X, held_out = self._split(X, seed)
+        self.estimators_ = self._fitted(X, seed)
+        first = self.estimators_[0]
+        for name in ("n_features_in_", "feature_names_in_"):
+            if hasattr(first, name):
+                setattr(self, name, getattr(first, name))
+        self.criterion_ = (
+            ("regret" if first.schema_.is_image else "combined") if self.criterion == "auto" else self.criterion
+        )
+        self.typical_ = self._typical(few(X, ROWS_TO_KNOW_ENTRIES, seed))
+        known = few(X, ROWS_TO_RANK, seed) if self.criterion_ == "regret" else X
+        parts = self._parts(known)
+        low, middle, high = parts.quantile([0.25, 0.5, 0.75]).to_numpy()
+        self.center_ = dict(zip(parts, middle.tolist(), strict=True))
+        self.spread_ = dict(zip(parts, np.maximum(high - low, SMALLEST_SPREAD).tolist(), strict=True))
+        scores = -self._total(parts)
+        self.training_scores_ = np.sort(scores)
+        self.offset_ = self._offset(scores)
+        if held_out is not None:
+            self.calibrate(held_out)
+        return self
+
+    def fit_predict(self, X, y=None, **kwargs) -> np.ndarray:
+        """Fit, and −1 for the outliers among the same rows, 1 for the others, shape (n,)."""
+        return self.fit(X).predict(X)
+
+    def score_samples(self, X) -> np.ndarray:
+        """How usual each row is, shape (n,); higher is more normal. The negative of the score that was asked for.
+
+        Two calls give the same numbers, and a row's doesn't depend on the others.
+        """
+        check_is_fitted(self)
+        return -self._total(self._parts(X))
+
+    def decision_function(self, X) -> np.ndarray:
+        """``score_samples`` less ``offset_``, shape (n,): negative for outliers."""
+        return self.score_samples(X) - self.offset_
+
+    def predict(self, X) -> np.ndarray:
+        """−1 for outliers, 1 for the others, shape (n,)."""
+        return np.where(self.decision_function(X) < 0, -1, 1)
+
+    def scores(self, X, names: Sequence[str] | None = None) -> pd.DataFrame:
+        """Every score of every row, in nats ("combined" in interquartile ranges); higher is more unusual.
+
+        Parameters
+        ----------
+        X : array-like, shape (n, *row)
+        names : sequence of str, optional
+            Which; all but "regret" if None, which climbs each row's own bound and takes a hundred times as long.
+
+        Returns
+        -------
+        DataFrame, shape (n, len(names))
+        """
+        check_is_fitted(self)
+        if names is None:
+            names = [name for name in SCORES if name != "regret" and (name != "combined" or self.criterion_ == name)]
+        for name in names:
+            if name not in SCORES:
+                raise ValueError(f"there is no score {name!r}: take some of {', '.join(SCORES)}")
+        if "combined" in names and self.criterion_ != "combined":
+            raise ValueError(
+                f"fitted with criterion={self.criterion_!r}, nothing can be combined: use criterion='combined'"
+            )
+        wanted = list(dict.fromkeys(part for name in names for part in (COMBINED if name == "combined" else (name,))))
+        parts = pd.concat([self._average(rows, wanted) for rows in chunks(X)], ignore_index=True)
+        if "combined" in names:
+            parts["combined"] = self._combined(parts)
+        return pd.DataFrame(parts[list(names)])
+
+    def quantile(self, X) -> np.ndarray:
+        """Part of the training rows that are more usual than each row, from 0 to 1, shape (n,)."""
+        return 1 - np.searchsorted(self.training_scores_, self.score_samples(X), "right") / len(self.training_scores_)
+
+    def calibrate(self, X):
+        """Keep the scores of normal rows that were not fitted, for ``p_values``.
+
+        Parameters
+        ----------
+        X : array-like, shape (m, *row)
+
+        Returns
+        -------
+        self
+        """
+        self.calibration_scores_ = np.sort(self.score_samples(X))
+        return self
+
+    def p_values(self, X) -> np.ndarray:
+        """How probable it is that a normal row is as unusual as each of these, shape (n,).
+
+        (1 + #{calibration rows at least as unusual})/(m + 1): a normal row has p ≤ α with a probability of at most α,
+        whatever the model (Vovk et al., 2005; Bates et al., 2023, arXiv:2104.08279). Where the calibration rows hold
+        outliers, it is too large.
+        """
+        check_is_fitted(self)
+        if not hasattr(self, "calibration_scores_"):
+            raise ValueError(
+                "p-values need normal rows that were not fitted: call calibrate with some, or set calibration_fraction"
+            )
+        as_unusual = np.searchsorted(self.calibration_scores_, self.score_samples(X), "right")
+        return (1 + as_unusual) / (1 + len(self.calibration_scores_))
+
+    def explain(self, X, n_features: int = 3):
+        """Why each row is unusual: the features that surprise most, what they are and what they should be.
+
+        Parameters
+        ----------
+        X : array-like, shape (n, *row)
+        n_features : int
+            Features named for each row of a table.
+
+        Returns
+        -------
+        DataFrame or ndarray
+            For tables, ``n_features`` rows for each row of ``X``, the most surprising first: ``row`` (its place in
+            ``X``), ``feature``, ``surprise`` (nats above what is typical of the feature, given what else the row
+            says), ``value``, and in the user's units what is expected of it given all other features: ``expected``
+            (mean), ``low`` and ``high`` (between which nine of ten values lie). For images a heat map of surprise,
+            nats a pixel above what is typical of it, (n, H, W).
+        """
+        check_is_fitted(self)
+        members = [scores_of(member, X, ("surprise",))["surprise"] for member in self.estimators_]
+        excess = np.nan_to_num(np.mean(members, axis=0) - self.typical_["surprise"])
+        schema = self.estimators_[0].schema_
+        if schema.is_image:
+            return excess.reshape(len(excess), *schema.event_shape).sum(1)
+        top = np.argsort(-excess, axis=1)[:, :n_features]
+        expectations = self._expectations(X, top)
+        names = np.asarray(getattr(self, "feature_names_in_", [f"x{j}" for j in range(excess.shape[1])]), dtype=object)
+        columns = {
+            "row": np.repeat(np.arange(len(top)), top.shape[1]),
+            "feature": names[top.ravel()],
+            "surprise": np.take_along_axis(excess, top, 1).ravel(),
+            "value": np.take_along_axis(np.asarray(X, dtype=float), top, 1).ravel(),
+        }
+        return pd.DataFrame(columns | dict(zip(("expected", "low", "high"), expectations, strict=True)))
+
+    # inside
+
+    def _expectations(self, X, places: np.ndarray) -> list[np.ndarray]:
+        """Mean and range of x_j given the rest of its row, for the features j in ``places`` (n, k); (n·k,) each."""
+        found = np.full((3, *places.shape), np.nan)
+        prepared = [member._exactly(X) for member in self.estimators_]
+        for j in np.unique(places):
+            rows, ranks = np.nonzero(places == j)
+            draws = [
+                member.schema_.restore(outliers.draws_of_entry(*model, rows, j, N_DRAWS), expected=False)[:, j]
+                for member, model in zip(self.estimators_, prepared, strict=True)
+            ]
+            pooled = np.concatenate([d.reshape(N_DRAWS, len(rows)) for d in draws])
+            found[:, rows, ranks] = pooled.mean(0), *np.quantile(pooled, RANGE, axis=0)
+        return list(found.reshape(3, -1))
+
+    def _split(self, X, seed: int) -> tuple[Any, Any]:
+        """Rows to fit, and rows held out for calibration, if any."""
+        n = _num_samples(X)
+        n_held_out = round(self.calibration_fraction * n)
+        if n_held_out == 0:
+            return X, None
+        order = torch.randperm(n, generator=make_generator(seed, "calibration")).numpy()
+        return take(X, np.sort(order[n_held_out:])), take(X, np.sort(order[:n_held_out]))
+
+    def _fitted(self, X, seed: int) -> list[VAE]:
+        if self.estimator is not None and hasattr(self.estimator, "model_"):
+            return [self.estimator]
+        is_image = len((X if hasattr(X, "shape") else np.asarray(X)).shape) > 2
+        n = (1 if is_image else 3) if self.n_estimators == "auto" else int(self.n_estimators)
+        templates = [self.estimator] if self.estimator is not None else self._templates(_num_samples(X), is_image)
+        members: list[VAE] = [clone(templates[i % len(templates)]) for i in range(n)]  # type: ignore[assignment]
+        with warnings.catch_warnings():
+            if self.estimator is None:  # a short training may leave the codes unused; the surprise remains
+                warnings.simplefilter("ignore", CollapsedPosteriorWarning)
+            for member, state in zip(members, np.random.SeedSequence(seed).generate_state(n).tolist(), strict=True):
+                member.set_params(random_state=state).fit(X)
+        return members
+
+    def _templates(self, n_rows: int, is_image: bool) -> list[VAE]:
+        """Autoencoders for rows whose outliers are not to be learned."""
+        n_steps = (2000 if is_image else 300) if self.n_steps == "auto" else self.n_steps
+        batch_size = min(128, max(16, n_rows // 4))
+        common = {
+            "batch_size": batch_size, "max_epochs": max(1, round(int(n_steps) * batch_size / n_rows)),
+            "trim": 0.0 if self.novelty else self.trim, "lr": 5e-3, "early_stopping": False, "device": self.device,
+        }  # fmt: skip
+        if is_image:
+            return [VAE(**common)]
+        common |= {"hidden_layer_sizes": (128, 128), "hide": 0.5, "min_scale": 0.05}
+        return [VAE(**common), VAE(**common, scale="decoder"), VAE(**common)]
+
+    def _parts(self, X) -> pd.DataFrame:
+        """What the score in use is made of."""
+        return self.scores(X, COMBINED if self.criterion_ == "combined" else (self.criterion_,))
+
+    def _average(self, X, names: Sequence[str]) -> pd.DataFrame:
+        """Mean over the autoencoders of some scores; an entry that is missing counts as typical."""
+        members = [scores_of(member, X, names) for member in self.estimators_]
+        means = {name: np.mean([scores[name] for scores in members], axis=0) for name in members[0]}
+        for name, typical in self.typical_.items():
+            if name in means:
+                means[name] = np.where(np.isnan(means[name]), typical, means[name]).sum(1)
+        if "elbo" in names:
+            means["elbo"] = means["kl"] + means["reconstruction"]
+        return pd.DataFrame({name: means[name] for name in names})
+
+    def _typical(self, X) -> dict[str, np.ndarray]:
+        """Median over rows of the reconstruction and the surprise of each entry, in nats, (F,) each."""
+        members = [scores_of(member, X, BY_ENTRY) for member in self.estimators_]
+        return {name: median_of_known(np.mean([scores[name] for scores in members], axis=0)) for name in BY_ENTRY}
+
+    def _combined(self, parts: pd.DataFrame) -> pd.Series:
+        total = sum((parts[k] - self.center_[k]) / self.spread_[k] for k in COMBINED)
+        return total  # type: ignore[return-value]
+
+    def _total(self, parts: pd.DataFrame) -> np.ndarray:
+        return (self._combined(parts) if self.criterion_ == "combined" else parts[self.criterion_]).to_numpy()
+
+    def _offset(self, scores: np.ndarray) -> float:
+        if self.contamination != "auto":
+            return float(np.percentile(scores, 100 * float(self.contamination)))
+        low, high = np.quantile(scores, [0.25, 0.75])
+        return float(low - 1.5 * (high - low))
+
+    def __sklearn_tags__(self):
+        tags = super().__sklearn_tags__()
+        tags.input_tags.allow_nan = VAE().__sklearn_tags__().input_tags.allow_nan
+        return tags
