@@ -132,6 +132,14 @@ def test_what_is_usual_follows_gradients_that_stay_long():
     assert taken[-1]
 
 
+def test_a_first_gradient_of_zero_forbids_no_other():
+    parameter = torch.nn.Parameter(torch.zeros(1))
+    clipping = Clipping([parameter], 1.0)
+    for norm, skip in ((0.0, 0), (2.0, 0), (3.0, 0), (1e3, 1)):
+        parameter.grad = torch.tensor([norm])
+        assert clipping.shorten() == skip
+
+
 def test_an_estimator_averages_over_its_fits():
     X = np.random.default_rng(0).normal(size=(64, 3))
     settings = {"hidden_layer_sizes": (8,), "max_epochs": 3, "random_state": 0, "early_stopping": False}

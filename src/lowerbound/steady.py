@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
@@ -85,19 +84,18 @@ class Clipping:
     def __init__(self, parameters: Sequence[nn.Parameter], longest: float) -> None:
         self.parameters, self.longest = list(parameters), longest
         device = self.parameters[0].device
-        self.usual = torch.full((), math.nan, device=device)
-        self.norm = self.skipped = torch.zeros((), device=device)
+        self.usual, self.norm, self.skipped = (torch.zeros((), device=device) for _ in range(3))
 
     @torch.no_grad()
     def shorten(self) -> Tensor:
         """Scale the gradients where they lie; 1 if this step must not be taken, else 0 (shape ())."""
         gradients = [p.grad for p in self.parameters if p.grad is not None]
         self.norm = norm = nn.utils.get_total_norm(gradients).float()
-        usual = torch.where(self.usual.isnan(), norm, self.usual)
+        usual = torch.where(self.usual > 0, self.usual, norm)  # one of 0 would forbid all others
         absurd = ~(norm <= ABSURD * usual)
         nn.utils.clip_grads_with_norm_(self.parameters, self.longest, norm)
         seen = torch.where(norm.isfinite(), norm.minimum(ABSURD * usual), usual)
-        self.usual = torch.where(usual.isfinite(), USUAL_DECAY * usual + (1 - USUAL_DECAY) * seen, math.nan)
+        self.usual = torch.where(usual.isfinite(), USUAL_DECAY * usual + (1 - USUAL_DECAY) * seen, 0.0)
         self.skipped += absurd
         return absurd.float()
 

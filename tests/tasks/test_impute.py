@@ -127,7 +127,10 @@ def test_what_streams_by_in_passes_is_what_one_pass_gives(monkeypatch):
     torch.testing.assert_close(parts.ess, whole.ess)
 
 
-def test_a_row_is_filled_alone_as_among_others():
+@pytest.mark.parametrize("elements", [2**21, N * toy.F * 9])  # in one pass, and nine samples of all rows at a time
+def test_a_row_is_filled_alone_as_among_others(elements, monkeypatch):
+    monkeypatch.setattr(impute, "PASS_ELEMENTS", elements)
+    monkeypatch.setattr(impute, "EVALUATION_BATCH", N)
     x, observed = toy_rows()
     together = impute.expected(toy.model(), wide, WithGaps(x, observed), noise_of(shared=True), 50).x
     alone = impute.expected(toy.model(), wide, WithGaps(x[5:6], observed[5:6]), noise_of(shared=True), 50).x

@@ -77,6 +77,8 @@ class StreamedRows(Rows):
             deal = torch.arange(size) if seeds is None else _deal(size, batch_size, seeds[i])
             skipped = max(0, start * batch_size - first)
             hands = list(_hands(deal, batch_size, skipped, processes))
+            if not hands:  # the epoch was cut short after its last batch
+                return
             wanted = np.unique(torch.cat([places for _, places in hands]).numpy())
             ranges, index = sequence.find(first + wanted)
             rows = self.hold(self.source.read(ranges).X)

@@ -96,8 +96,12 @@ class _Pass(NamedTuple):
     log_w: Tensor
 
 
-def _passes(model: Model, q: LatentDistribution, batch: Batch, noise: Noise, n: int) -> Iterator[_Pass]:
-    size = max(1, min(n, PASS_ELEMENTS // max(1, batch.x.numel())))
+def _passes(
+    model: Model, q: LatentDistribution, batch: Batch, noise: Noise, n: int, n_draws: int = 1
+) -> Iterator[_Pass]:
+    """As many samples at a time as a full batch allows: noise comes in the same pieces for a row among few others."""
+    entries = max(1, batch.x[0].numel())
+    size = max(1, min(n, PASS_ELEMENTS // (_rows_at_once(entries, n_draws) * entries)))
     for first in range(0, n, size):
         z = q.rsample((min(size, n - first),), noise)
         p = model.likelihood(z)
@@ -141,7 +145,7 @@ def _drawn(
     model: Model, q: LatentDistribution, batch: Batch, noise: Noise, n_draws: int, n_importance: int
 ) -> tuple[Tensor, Tensor]:
     weights, kept = _Weights(len(batch.x), batch.x.device), q.mean.expand(n_draws, *q.mean.shape)
-    for z, _, log_w in _passes(model, q, batch, noise, n_importance):
+    for z, _, log_w in _passes(model, q, batch, noise, n_importance, n_draws):
         part = weights.add(log_w)
         candidates = z.gather(0, _by_weight(log_w, n_draws, noise).unsqueeze(-1).expand(-1, -1, z.shape[-1]))
         replace = noise.uniform((n_draws, len(part)), part) < part
@@ -173,8 +177,11 @@ def _over_event(weight: Tensor, ndim: int) -> Tensor:
 
 
 def _batches(data: Rows, noise: Noise, n_draws: int = 1) -> Iterator[Batch]:
-    entries = max(1, math.prod(data.event_shape)) * n_draws
-    return data.batches(max(1, min(EVALUATION_BATCH, PASS_ELEMENTS // entries)), noise)
+    return data.batches(_rows_at_once(max(1, math.prod(data.event_shape)), n_draws), noise)
+
+
+def _rows_at_once(entries: int, n_draws: int) -> int:
+    return max(1, min(EVALUATION_BATCH, PASS_ELEMENTS // (entries * n_draws)))
 
 
 def _modules(model: Model, posterior: object) -> list[torch.nn.Module]:
