@@ -40,7 +40,7 @@ NUMBERS = {"banknote": 4, "breast": 30, "concrete": 9, "wine_red": 12}  # column
 MIXED = {"credit_g": None, "heart_c": None, "insurance": None, "adult_train": 2000}  # rows that are used
 N_DRAWS = 20
 LEVEL = 0.9
-FOREST = {"n_estimators": 50, "min_samples_leaf": 5, "max_features": 1 / 3, "n_jobs": 1}
+FOREST = {"n_estimators": 50, "min_samples_leaf": 5, "n_jobs": 1}
 ROUNDS = 5
 
 

@@ -9,7 +9,7 @@ from sklearn.datasets import load_iris, load_wine
 from tests import contract
 
 from lowerbound import PPCA, Factorized, Gaussian, Mixture, VAEImputer
-from lowerbound.data.encoding import MAX_LEVELS, TableCode
+from lowerbound.data.encoding import MAX_LEVELS, Raw, TableCode
 from lowerbound.estimators import referee
 from lowerbound.estimators.fillers import Blend, ExactFiller, fit_gaussian, fit_mixture, stack
 from lowerbound.estimators.parameters import IMPUTER_PARAMETERS
@@ -293,7 +293,7 @@ def test_a_trial_hides_a_tenth_of_what_is_observed_and_whole_cells():
     owner = np.array([0, 1, 1, 1, 2, 3])
     Z[:, 2:4] = np.where(np.isnan(Z[:, 1:2]), np.nan, 1.0)
     Z[3:, 5] = np.nan
-    trial = referee.Trial(Z, owner, np.ones(6), 0)
+    trial = referee.Trial(Z, owner, np.ones(6), 0, Raw(np.full(6, -1), np.zeros(6), np.ones(6)))
     assert not trial.hidden[np.isnan(Z)].any()
     assert (trial.hidden[:, 1:2] == trial.hidden[:, 2:4]).all()
     assert trial.hidden[:, :5].mean() == pytest.approx(0.07, abs=0.02)

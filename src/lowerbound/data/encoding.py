@@ -55,6 +55,23 @@ class Column:
         return np.rint(values[:, 0]) if integer else values[:, 0]
 
 
+@dataclass
+class Raw:
+    """How indicators were standardized, and to which category each column of the matrix belongs (−1: a number)."""
+
+    blocks: np.ndarray
+    mean: np.ndarray
+    spread: np.ndarray
+
+    def raw(self, Z: np.ndarray) -> np.ndarray:
+        """Numbers as they are, indicators as 0 and 1."""
+        return np.where(self.blocks < 0, Z, np.rint(Z * self.spread + self.mean))
+
+    def standardized(self, raw: np.ndarray) -> np.ndarray:
+        """The inverse."""
+        return np.where(self.blocks < 0, raw, (raw - self.mean) / self.spread)
+
+
 class TableCode:
     """How a table is coded; made from the rows of ``fit``.
 
@@ -84,9 +101,14 @@ class TableCode:
         return np.repeat(np.arange(len(self.columns)), [len(column.mean) for column in self.columns])
 
     @property
-    def has_levels(self) -> bool:
-        """Some columns are categories."""
-        return any(column.kind == "level" for column in self.columns)
+    def raw(self) -> Raw:
+        """Which columns of the matrix are indicators, and how they were standardized."""
+        is_level = np.repeat([c.kind == "level" for c in self.columns], [len(c.mean) for c in self.columns])
+        places = np.unique(self.owner[is_level], return_inverse=True)[1]
+        blocks = np.full(self.width, -1)
+        blocks[is_level] = places
+        mean, spread = (np.concatenate([getattr(c, name) for c in self.columns]) for name in ("mean", "spread"))
+        return Raw(blocks, mean, spread)
 
     def encode(self, X: Any) -> np.ndarray:
         """The matrix (n, width), NaN where nothing was observed or the level was never seen."""

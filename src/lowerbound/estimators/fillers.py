@@ -16,9 +16,11 @@ from scipy.optimize import nnls
 from sklearn.cluster import KMeans
 
 from lowerbound.core import Batch
+from lowerbound.data.encoding import Raw
 from lowerbound.distributions import Noise, make_generator
 from lowerbound.inference import em
 from lowerbound.models.gaussian import MixtureOfGaussians, rows_at_once
+from lowerbound.models.location import LocationModel
 from lowerbound.models.ppca import LinearGaussian, spectrum
 
 MAX_FULL = 64  # columns of the matrix for which a full covariance is affordable
@@ -37,18 +39,27 @@ class Filler(Protocol):
 class ExactFiller:
     """A model that knows its conditionals."""
 
-    model: MixtureOfGaussians | LinearGaussian
+    model: MixtureOfGaussians | LinearGaussian | LocationModel
+    code: Raw | None = None  # where the model reads indicators as they are, not standardized
 
     def mean(self, Z: np.ndarray) -> np.ndarray:
         """E[z_m|z_o] in the gaps, shape (n, P)."""
         with torch.no_grad():
-            return torch.cat([self.model.conditional_mean(batch) for batch in batches(Z)]).numpy()
+            filled = torch.cat([self.model.conditional_mean(batch) for batch in batches(self._raw(Z))]).numpy()
+        return self._back(filled, Z)
 
     def draws(self, Z: np.ndarray, n: int, seed: int) -> np.ndarray:
         """Draws from p(z_m|z_o) in the gaps, shape (n, N, P)."""
         noise = Noise(make_generator(seed, "impute"))
         with torch.no_grad():
-            return torch.cat([self.model.conditional_sample(batch, n, noise) for batch in batches(Z)], 1).numpy()
+            parts = [self.model.conditional_sample(batch, n, noise) for batch in batches(self._raw(Z))]
+        return self._back(torch.cat(parts, 1).numpy(), Z)
+
+    def _raw(self, Z: np.ndarray) -> np.ndarray:
+        return Z if self.code is None else self.code.raw(Z)
+
+    def _back(self, filled: np.ndarray, Z: np.ndarray) -> np.ndarray:
+        return filled if self.code is None else np.where(np.isnan(Z), self.code.standardized(filled), Z)
 
 
 @dataclass
@@ -148,6 +159,31 @@ def fit_mixture(
         model.average.copy_(covariance * n_components ** (-2 / P))
     em.fit(model, lambda: batches(Z), 3e-3, 30)
     return ExactFiller(model)
+
+
+def fit_location(
+    Z: np.ndarray, code: Raw, gaussian: Filler, n_components: int, shrinkage: float, seed: int,
+    start: LocationModel | None = None,
+) -> ExactFiller:  # fmt: skip
+    """K components of Gaussian numbers and independent categories, from the groups that k-means finds."""
+    Z = _some_rows(Z, seed)
+    here, filled = code.blocks < 0, gaussian.mean(Z)
+    frequencies = torch.from_numpy(np.where(here, 1.0, code.mean))
+    model = LocationModel(n_components, torch.from_numpy(code.blocks), frequencies, shrinkage)
+    numbers = filled[:, here]
+    covariance = torch.from_numpy(np.atleast_2d(np.cov(numbers.T)) + 1e-3 * np.eye(here.sum()))
+    narrow = covariance * n_components ** (-2 / max(1, here.sum()))
+    if start is None:
+        means = KMeans(n_components, n_init=1, max_iter=20, random_state=seed % 2**32).fit(filled).cluster_centers_  # type: ignore[arg-type]
+        model.numbers.start(torch.from_numpy(means[:, here]), 0.5 * covariance, narrow)
+        theta = torch.from_numpy((means * code.spread + code.mean)[:, ~here]).clamp_min(0.02)
+        total = theta.new_zeros(len(theta), model.n_blocks).index_add(1, model.blocks, theta)
+        model.log_theta.copy_((theta / total[:, model.blocks]).log())
+    else:
+        model.load_state_dict(start.state_dict())
+        model.numbers.average.copy_(narrow)
+    em.fit(model, lambda: batches(code.raw(Z)), 3e-3, 40)
+    return ExactFiller(model, code)
 
 
 def _some_rows(Z: np.ndarray, seed: int) -> np.ndarray:

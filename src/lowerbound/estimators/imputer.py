@@ -26,11 +26,11 @@ DRAWN_ENTRIES = 2**24  # that are held at a time
 class VAEImputer(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):
     r"""Fill the gaps of a table with what its other entries say of them: E[x_m|x_o], draws, and intervals.
 
-    By default several models compete: a Gaussian with full covariance (exact EM), mixtures of 4 to 48 of them, and a
-    variational autoencoder trained with the importance-weighted bound (MIWAE). A tenth of the observed cells is hidden
-    from them; the blend with the least squared error there is fitted again to all observed cells. So where the table
-    is nearly Gaussian the result is the Gaussian's, and ``report_`` says so. Or a model of your own fills the gaps:
-    ``VAEImputer(estimator=vae)``.
+    By default several models compete: a Gaussian with full covariance (exact EM), mixtures of 4 to 48 of them (in
+    tables with categories these are independent given the component), and a variational autoencoder trained with the
+    importance-weighted bound (MIWAE). A tenth of the observed cells is hidden from them; the blend with the least
+    squared error there is fitted again to all observed cells. So where the table is nearly Gaussian the result is the
+    Gaussian's, and ``report_`` says so. Or a model of your own fills the gaps: ``VAEImputer(estimator=vae)``.
 
     Takes arrays of numbers, and DataFrames with columns of numbers, categories, words, booleans and dates. NaN, None
     and NA are gaps. Rows need not have been in ``fit``, nor gaps be where they were there. Observed values come back
@@ -134,7 +134,7 @@ class VAEImputer(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):
             return self
         network = network_candidate(self.n_importance) if "network" in self.models else None
         self._filler, self.report_ = choose(
-            self._code.encode(table), self._code.owner, self._code.importance, self.seed_, network,
+            self._code.encode(table), self._code.owner, self._code.importance, self._code.raw, self.seed_, network,
             mixtures="mixture" in self.models, verbose=self.verbose,
         )  # fmt: skip
         return self

@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 
+from lowerbound.data.encoding import Raw
 from lowerbound.estimators.fillers import (
     FIT_ELEMENTS,
     MAX_FULL,
@@ -21,6 +22,7 @@ from lowerbound.estimators.fillers import (
     ExactFiller,
     Filler,
     fit_gaussian,
+    fit_location,
     fit_mixture,
     stack,
     stream,
@@ -62,12 +64,15 @@ class Trial:
         Which column of the table each column of Z belongs to: they are hidden together.
     importance : ndarray, shape (P,)
     seed : int
+    raw : Raw
+        Which columns are indicators.
     """
 
     Z: np.ndarray
     owner: np.ndarray
     importance: np.ndarray
     seed: int
+    raw: Raw
     hidden: np.ndarray = field(init=False)  # (n, P)
 
     def __post_init__(self) -> None:
@@ -97,11 +102,11 @@ Network = Callable[[Trial], Candidate | None]
 
 
 def choose(
-    Z: np.ndarray, owner: np.ndarray, importance: np.ndarray, seed: int, network: Network | None, *,
+    Z: np.ndarray, owner: np.ndarray, importance: np.ndarray, raw: Raw, seed: int, network: Network | None, *,
     mixtures: bool = True, verbose: int = 0,
 ) -> tuple[Blend, list[dict[str, Any]]]:  # fmt: skip
     """The blend of the candidates that earn weight, fitted to all of Z; and a record of each candidate."""
-    trial = Trial(Z, owner, importance, seed)
+    trial = Trial(Z, owner, importance, seed, raw)
     if len(Z) < FEWEST_ROWS or not trial.hidden.any():
         return Blend([fit_gaussian(Z, seed)], np.ones(1)), [{"name": "gaussian", "error": None, "weight": 1.0}]
     judged: list[Candidate] = []
@@ -122,7 +127,10 @@ def choose(
 def _candidates(trial: Trial, network: Network | None, mixtures: bool) -> Iterator[Candidate]:
     gaussian = fit_gaussian(trial.rest, trial.seed)
     yield Candidate("gaussian", lambda Z: fit_gaussian(Z, trial.seed), *trial.predict(gaussian))
-    if mixtures and trial.Z.shape[1] <= MAX_FULL:
+    is_number = trial.raw.blocks < 0
+    if mixtures and not is_number.all() and 0 < is_number.sum() <= MAX_FULL:
+        yield from _locations(trial, gaussian)
+    elif mixtures and is_number.all() and trial.Z.shape[1] <= MAX_FULL:
         for shrinkage in SHRINKAGES:
             yield from _ladder(trial, gaussian, shrinkage * trial.Z.shape[1])
     candidate = None if network is None else network(trial)
@@ -146,6 +154,23 @@ def _ladder(trial: Trial, gaussian: ExactFiller, shrinkage: float) -> Iterator[C
         if candidate.error > WORSE * least:
             return
         least = min(least, candidate.error)
+
+
+def _locations(trial: Trial, gaussian: ExactFiller) -> Iterator[Candidate]:
+    """Components of Gaussian numbers and independent categories."""
+    n_numbers = int((trial.raw.blocks < 0).sum())
+    for shrinkage in SHRINKAGES:
+        for K in COMPONENTS:
+            if len(trial.Z) < K * ROWS_A_COMPONENT or K * _work(trial.Z[:, trial.raw.blocks < 0]) > MOST_WORK:
+                break
+            alpha = shrinkage * n_numbers
+            filler = fit_location(trial.rest, trial.raw, gaussian, K, alpha, trial.seed)
+
+            def refit(Z: np.ndarray, filler: ExactFiller = filler, K: int = K, alpha: float = alpha) -> ExactFiller:
+                whole = fit_gaussian(Z, trial.seed)
+                return fit_location(Z, trial.raw, whole, K, alpha, trial.seed, start=filler.model)  # type: ignore[arg-type]
+
+            yield Candidate(f"location model of {K} (shrinkage {alpha:g})", refit, *trial.predict(filler))
 
 
 def _work(Z: np.ndarray) -> float:

@@ -168,9 +168,13 @@ class MixtureOfGaussians(Mixture):
         return torch.cat(parts, 1).view(n, *batch.x.shape)
 
     def _sample_given_rows(self, batch: Batch, n: int, noise: Noise) -> Tensor:
-        given, mask = self.given(batch), batch.mask.flatten(1)
-        chosen = draw_components(self._posterior(given).T, n, noise)
-        epsilon = noise.normal((n, *mask.shape), self.means)
+        given = self.given(batch)
+        return self.sample_from(given, batch, draw_components(self._posterior(given).T, n, noise), noise)
+
+    def sample_from(self, given: Given, batch: Batch, chosen: Tensor, noise: Noise) -> Tensor:
+        """Draws in the gaps from the components ``chosen`` (n, B), shape (n, B, F)."""
+        mask = batch.mask.flatten(1)
+        epsilon = noise.normal((*chosen.shape, mask.shape[1]), self.means)
         x = batch.x.flatten(1).to(epsilon.dtype).expand(epsilon.shape)
         for k, tril in enumerate(self.scale_trils):
             y = epsilon @ tril.mT  # without μ: the filled row has it
@@ -207,7 +211,11 @@ class MixtureOfGaussians(Mixture):
         given = self.given(batch)
         log_joint = self.log_weights.unsqueeze(1) + given.log_p
         log_p = log_joint.logsumexp(0)
-        r, d, covariances = (log_joint - log_p).exp(), given.filled - self.means.unsqueeze(1), self.covariances
+        return self.sums(given, (log_joint - log_p).exp(), log_p)
+
+    def sums(self, given: Given, r: Tensor, log_p: Tensor) -> GaussianSums:
+        """What ``maximize`` needs, for responsibilities r (K, B) and log p (B,) of the rows."""
+        d, covariances = given.filled - self.means.unsqueeze(1), self.covariances
         of_sets = r.new_zeros(len(r), given.W.shape[1]).index_add(1, given.which, r)
         explained = covariances @ torch.einsum("kp,kpij->kij", of_sets, given.W) @ covariances
         second = (d * r.unsqueeze(-1)).mT @ d + r.sum(1).view(-1, 1, 1) * covariances - explained

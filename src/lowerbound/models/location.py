@@ -1,0 +1,139 @@
+"""Numbers and categories together: the location model, one discrete latent variable for both.
+
+p(x) = Σ_k π_k N(x_numbers; μ_k, Σ_k) Π_j θ_kj(x_j): given the component, numbers are Gaussian, and categories are
+independent of them and of each other (Olkin & Tate, 1961; with latent components: Lawrence & Krzanowski, 1996).
+"""
+
+from __future__ import annotations
+
+import math
+from typing import NamedTuple
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from lowerbound.core import Batch, ExplicitModel
+from lowerbound.distributions import Noise
+from lowerbound.models.adapters import draw_components
+from lowerbound.models.gaussian import GaussianSums, MixtureOfGaussians, rows_at_once
+
+
+class LocationSums(NamedTuple):
+    """Sums over rows that EM needs: those of the numbers, and ``levels`` Σ r 1[x_j = level], (K, I)."""
+
+    n_rows: Tensor
+    log_p: Tensor
+    weight: Tensor
+    first: Tensor
+    second: Tensor
+    levels: Tensor
+
+
+class LocationModel(ExplicitModel):
+    """A mixture whose rows are numbers and indicators of levels side by side, in one vector.
+
+    EM climbs the likelihood times the prior of ``MixtureOfGaussians``, and of one imaginary row for each component and
+    category, distributed as all rows are.
+
+    Parameters
+    ----------
+    n_components : int
+        K.
+    blocks : Tensor of int64, shape (P,)
+        −1 for a number; for indicators the number of their category, from 0, in order.
+    frequencies : Tensor, shape (P,)
+        How often each level occurs; anything for numbers.
+    shrinkage : float
+        Of the covariances.
+    """
+
+    log_unit = None
+
+    def __init__(self, n_components: int, blocks: Tensor, frequencies: Tensor, shrinkage: float) -> None:
+        super().__init__()
+        self.n_components = n_components
+        self.blocks, self.is_number = blocks[blocks >= 0], blocks < 0
+        self.n_blocks = int(self.blocks.max()) + 1
+        self.frequencies = frequencies[~self.is_number].clamp_min(1e-6)
+        self.numbers = MixtureOfGaussians(n_components, (int(self.is_number.sum()),), shrinkage=shrinkage)
+        self.log_theta: Tensor
+        self.register_buffer("log_theta", self.frequencies.log().repeat(n_components, 1))
+
+    def _parts(self, batch: Batch) -> tuple[Batch, Tensor]:
+        """The numbers, and the indicators with zeros where nothing was observed."""
+        here = self.is_number
+        numbers = Batch(batch.x[:, here], batch.mask[:, here], batch.index)
+        return numbers, torch.where(batch.mask[:, ~here], batch.x[:, ~here], 0.0)
+
+    def _log_joint(self, log_p_numbers: Tensor, indicators: Tensor) -> Tensor:
+        """log π_k + log p(x_o|k), shape (K, B)."""
+        return self.numbers.log_weights.unsqueeze(1) + log_p_numbers + self.log_theta @ indicators.T
+
+    def log_prob(self, batch: Batch) -> Tensor:
+        """log p of the observed entries, shape (B,)."""
+        numbers, indicators = self._parts(batch)
+        return self._log_joint(self.numbers.given(numbers).log_p, indicators).logsumexp(0)
+
+    def conditional_mean(self, batch: Batch) -> Tensor:
+        """Expectations in the gaps, which for indicators are probabilities, shape (B, P)."""
+        return torch.cat([self._conditional_mean(part) for part in self._pieces(batch)])
+
+    def _conditional_mean(self, batch: Batch) -> Tensor:
+        numbers, indicators = self._parts(batch)
+        given = self.numbers.given(numbers)
+        r = self._log_joint(given.log_p, indicators).softmax(0)
+        mean = torch.empty_like(batch.x)
+        mean[:, self.is_number] = torch.einsum("kb,kbf->bf", r, given.filled)
+        mean[:, ~self.is_number] = r.T @ self.log_theta.exp()
+        return torch.where(batch.mask, batch.x, mean)
+
+    def conditional_sample(self, batch: Batch, n: int, noise: Noise) -> Tensor:
+        """k ~ p(k|x_o), then numbers and levels given k, shape (n, B, P)."""
+        return torch.cat([self._conditional_sample(part, n, noise) for part in self._pieces(batch, n)], 1)
+
+    def _conditional_sample(self, batch: Batch, n: int, noise: Noise) -> Tensor:
+        numbers, indicators = self._parts(batch)
+        given = self.numbers.given(numbers)
+        chosen = draw_components(self._log_joint(given.log_p, indicators).softmax(0).T, n, noise)
+        x = batch.x.new_empty((n, *batch.x.shape))
+        x[..., self.is_number] = self.numbers.sample_from(given, numbers, chosen, noise)
+        x[..., ~self.is_number] = self._levels(chosen, noise)
+        return torch.where(batch.mask, batch.x, x)
+
+    def _levels(self, chosen: Tensor, noise: Noise) -> Tensor:
+        """Indicators of a level of each category, shape (n, B, I)."""
+        parts = []
+        for j in range(self.n_blocks):
+            theta = self.log_theta[:, self.blocks == j].exp()
+            level = draw_components(theta[chosen.flatten()], 1, noise)[0]
+            parts.append(F.one_hot(level, theta.shape[1]).view(*chosen.shape, -1))
+        return torch.cat(parts, -1).to(self.log_theta.dtype)
+
+    def _pieces(self, batch: Batch, n: int = 1) -> list[Batch]:
+        rows = rows_at_once(math.ceil(batch.x.shape[1] ** 0.5), self.n_components * n)
+        rows = min(rows, rows_at_once(max(1, int(self.is_number.sum())), self.n_components + n))
+        split = zip(batch.x.split(rows), batch.mask.split(rows), batch.index.split(rows), strict=True)
+        return [Batch(*part) for part in split]
+
+    # exact EM
+
+    def expect(self, batch: Batch) -> LocationSums:
+        """The E-step."""
+        numbers, indicators = self._parts(batch)
+        given = self.numbers.given(numbers)
+        log_joint = self._log_joint(given.log_p, indicators)
+        log_p = log_joint.logsumexp(0)
+        r = (log_joint - log_p).exp()
+        return LocationSums(*self.numbers.sums(given, r, log_p), r @ indicators)
+
+    def maximize(self, sums: LocationSums) -> None:
+        """The M-step of the numbers, and θ_kj = (Σ r 1[x_j] + frequency)/(Σ r over rows with x_j + 1)."""
+        self.numbers.maximize(GaussianSums(*sums[:5]))
+        counts = sums.levels + self.frequencies
+        seen = counts.new_zeros(len(counts), self.n_blocks).index_add(1, self.blocks, counts)
+        self.log_theta.copy_((counts / seen[:, self.blocks]).log())
+
+    def log_prior(self) -> Tensor:
+        """Of the Gaussians, and Σ_kj frequency log θ, up to a constant."""
+        return self.numbers.log_prior() + (self.frequencies * self.log_theta).sum()
