@@ -52,7 +52,7 @@ def test_very_wide_tables_are_cut_short(cli, tmp_path):
 @pytest.mark.parametrize(("value", "message"), [("inf", "infinite value"), ("tall", "is text, not a number")])
 def test_what_cannot_be_used_is_a_sentence(cli, tmp_path, value, message):
     path = tmp_path / "bad.csv"
-    path.write_text(f"a,b\n1,2\n3,{value}\n5,6\n")
+    path.write_text("a,b\n" + "1,2\n" * 20 + f"3,{value}\n5,6\n")
     result = cli("data", "check", path, exit_code=1)
     assert result.stderr.startswith("error: bad.csv")
     assert message in result.stderr

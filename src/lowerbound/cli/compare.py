@@ -83,7 +83,7 @@ def compare(
 
     if stream:
         raise Failure("models are compared on data in memory: leave out --stream")
-    dataset = DataOptions(data, key, drop, label, stream=False).read()
+    dataset = DataOptions(data, key, drop, label, stream=False).read(mixed=False)
     columns = list(map(str, getattr(dataset.X, "columns", [])))
     case = split(np.asarray(dataset.X), binarize=binarize, seed=random_state)
     columns = columns or [f"x{i}" for i in range(len(case.test[0].ravel()))]

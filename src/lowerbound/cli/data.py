@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -52,6 +53,8 @@ def describe(dataset: Dataset) -> dict[str, Any]:
     if isinstance(dataset.X, Source):
         return _describe_source(dataset.X)
     columns = getattr(dataset.X, "columns", None)
+    if columns is not None and np.asarray(dataset.X[:1]).dtype.kind not in "biuf":
+        return _describe_mixed(dataset)
     X = mask_gaps(np.asarray(dataset.X))
     flat = X.reshape(len(X), -1)
     low, high = flat.min(0), flat.max(0)
@@ -71,6 +74,44 @@ def describe(dataset: Dataset) -> dict[str, Any]:
     if columns is not None:
         record["columns"] = [_describe_column(str(name), np.asarray(dataset.X[name])) for name in columns]
     return record
+
+
+def _describe_mixed(dataset: Dataset) -> dict[str, Any]:
+    """A table whose columns are of several kinds."""
+    from lowerbound.data.columns import infer_columns
+
+    X: Any = dataset.X
+    schemas = infer_columns(X)
+    return {
+        "source": dataset.source,
+        "rows": len(X),
+        "shape": [len(schemas)],
+        "missing": int(X.isna().to_numpy().sum()),
+        "likelihood": "columns",
+        "labels": None if dataset.labels is None else _describe_labels(dataset.labels),
+        "constant": [schema.name for schema in schemas if X[schema.name].nunique() < 2],
+        "columns": [
+            {**asdict(schema), "description": schema.describe(), "missing": int(X[schema.name].isna().sum()),
+             "distinct": int(X[schema.name].nunique())}
+            for schema in schemas
+        ],
+    }  # fmt: skip
+
+
+def _text_of_mixed(record: dict[str, Any]) -> str:
+    rows = {
+        "data": record["source"],
+        "rows": f"{record['rows']:,}",
+        "missing": _missing(record),
+        "constant": _constant(record),
+        "labels": "none" if record["labels"] is None else _labels(record["labels"]),
+        "likelihood": "one for each column",
+    }
+    lines = [["column", "type", "kind", "distinct", "missing"]]
+    for column in record["columns"]:
+        numbers = [f"{column[name]:,}" for name in ("distinct", "missing")]
+        lines.append([column["name"], column["dtype"], column["description"], *numbers])
+    return f"{table(rows)}\n\n{_aligned(lines, 3)}"
 
 
 def _describe_source(source: Source) -> dict[str, Any]:
@@ -140,6 +181,8 @@ def _describe_column(name: str, values: np.ndarray) -> dict[str, Any]:
 
 
 def _text(record: dict[str, Any]) -> str:
+    if record["likelihood"] == "columns":
+        return _text_of_mixed(record)
     shape = " × ".join(map(str, record["shape"])) or "one value"
     rows = {
         "data": record["source"],
@@ -185,13 +228,18 @@ def _columns(columns: list[dict[str, Any]]) -> str:
         values = [short(float(column[name])) if name in column else "" for name in numbers]
         distinct = "" if column["distinct"] is None else f"{column['distinct']:,}"
         lines.append([column["name"], column["dtype"], *values, distinct, f"{column['missing']:,}"])
-    widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
-    aligned = [
-        "  ".join(_pad(word, width, i < 2) for i, (word, width) in enumerate(zip(line, widths, strict=True)))
-        for line in lines
-    ]
     hidden = len(columns) - MOST_COLUMNS
-    return "\n".join([*aligned, *([f"… and {hidden} more (--json shows all)"] if hidden > 0 else [])])
+    return "\n".join([_aligned(lines, 2), *([f"… and {hidden} more (--json shows all)"] if hidden > 0 else [])])
+
+
+def _aligned(lines: list[list[str]], n_left: int) -> str:
+    """Lines of words in columns, the first ``n_left`` of them to the left."""
+    widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
+    aligned = (
+        "  ".join(_pad(word, width, i < n_left) for i, (word, width) in enumerate(zip(line, widths, strict=True)))
+        for line in lines
+    )
+    return "\n".join(aligned)
 
 
 def _pad(word: str, width: int, left: bool) -> str:

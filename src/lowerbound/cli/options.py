@@ -44,11 +44,11 @@ class DataOptions:
     label: str | None = None
     stream: bool | None = None
 
-    def read(self) -> Dataset:
-        """The data; raises ``DataError``."""
+    def read(self, *, mixed: bool = True) -> Dataset:
+        """The data, whose columns may be text and dates if ``mixed``; raises ``DataError``."""
         from lowerbound.data.readers import read
 
-        return read(self.source, key=self.key, drop=self.drop, label=self.label, stream=self.stream)
+        return read(self.source, key=self.key, drop=self.drop, label=self.label, stream=self.stream, mixed=mixed)
 
     def words(self) -> list[str]:
         """As they stand on the command line."""

@@ -156,8 +156,14 @@ def fingerprint(dataset: Dataset) -> dict[str, Any]:
     digest = hashlib.sha256()
     columns = getattr(dataset.X, "columns", None)
     X = np.asarray(dataset.X)
-    for first in range(0, len(X), ROWS_AT_ONCE):
-        digest.update(X[first : first + ROWS_AT_ONCE].tobytes())
+    if X.dtype.kind == "O":  # text, whose bytes are addresses
+        import pandas as pd
+        from pandas.util import hash_pandas_object
+
+        digest.update(hash_pandas_object(pd.DataFrame(X).astype(str), index=False).to_numpy().tobytes())
+    else:
+        for first in range(0, len(X), ROWS_AT_ONCE):
+            digest.update(X[first : first + ROWS_AT_ONCE].tobytes())
     record = {"name": dataset.source, "shape": list(X.shape), "dtype": X.dtype.name, "sha256": digest.hexdigest()}
     return record if columns is None else {**record, "columns": list(map(str, columns))}
 

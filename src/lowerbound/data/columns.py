@@ -135,6 +135,7 @@ def _told(asked: Any) -> dict[str, dict]:
             asked = json.loads(Path(asked).read_text(encoding="utf-8"))
         except (OSError, ValueError) as error:
             raise DataError(f"{asked} is no JSON file that describes columns ({error}).") from error
+        asked = asked.get("columns", asked) if isinstance(asked, dict) else asked  # as ``data check --json`` says it
     if asked is None:
         return {}
     if not isinstance(asked, Mapping):
@@ -143,7 +144,7 @@ def _told(asked: Any) -> dict[str, dict]:
     told = {}
     for name, what in asked.items():
         record = {"kind": what} if isinstance(what, str) else asdict(what) if isinstance(what, ColumnSchema) else what
-        wrong = [key for key in record if key not in known]
+        wrong = [key for key in record if key not in (*known, "description", "missing", "distinct")]
         if wrong:
             raise ValueError(f"column {name!r} has no {wrong[0]!r}: it has {', '.join(sorted(known))}")
         if "kind" in record and record["kind"] not in KINDS:

@@ -20,7 +20,9 @@ from lowerbound.data.tables import select, to_dataset
 _LONGEST_LINE = 1 << 26
 
 
-def read_csv(path: Path, name: str, *, drop: Sequence[str] = (), label: str | None = None) -> Dataset:
+def read_csv(
+    path: Path, name: str, *, drop: Sequence[str] = (), label: str | None = None, mixed: bool = False
+) -> Dataset:
     """Read a `.csv` file, plain or compressed with gzip, whose first line names the columns.
 
     Values are separated by commas, semicolons or tabs, whichever the first line has most of. A column without
@@ -36,6 +38,8 @@ def read_csv(path: Path, name: str, *, drop: Sequence[str] = (), label: str | No
         Columns to leave out.
     label : str | None
         The column that is the label.
+    mixed : bool
+        Columns may be text and dates.
 
     Returns
     -------
@@ -52,7 +56,7 @@ def read_csv(path: Path, name: str, *, drop: Sequence[str] = (), label: str | No
         frame = pd.read_csv(file, sep=separator, names=columns, header=0, index_col=False, low_memory=False)
     if len(frame) != rows:
         raise DataError(f"{name} has quotes that can be read in two ways; save it again without them.")
-    return to_dataset(frame, name, features, label, lambda row: f"line {_line_of(path, name, row)}")
+    return to_dataset(frame, name, features, label, lambda row: f"line {_line_of(path, name, row)}", mixed)
 
 
 def _check_structure(path: Path, name: str) -> tuple[list[str], int]:

@@ -26,8 +26,9 @@ _ROWS_AT_ONCE = 2**12
 
 
 def read_parquet(
-    path: Path, name: str, *, drop: Sequence[str] = (), label: str | None = None, stream: bool | None = None
-) -> Dataset:
+    path: Path, name: str, *, drop: Sequence[str] = (), label: str | None = None, stream: bool | None = None,
+    mixed: bool = False,
+) -> Dataset:  # fmt: skip
     """Read a `.parquet` file, or a folder of them in the order of their names; only columns that are used are loaded.
 
     Parameters
@@ -42,14 +43,17 @@ def read_parquet(
         The column that is the label.
     stream : bool | None
         Read rows when they are used; None does so if they take much memory.
+    mixed : bool
+        Columns may be text, categories and dates; these are not streamed.
 
     Returns
     -------
     Dataset
         A frame of numeric and boolean columns, or a source of such frames.
     """
-    table = ParquetTable(path, name, drop, label)
-    return Dataset(table, None, name) if is_streamed(table, stream) else table.read_all()
+    table = ParquetTable(path, name, drop, label, mixed=mixed)
+    is_here = not is_streamed(table, stream) or (table.has_others and not stream)
+    return table.read_all() if is_here else Dataset(table, None, name)
 
 
 def parquet_files(folder: Path) -> list[Path]:
@@ -64,10 +68,12 @@ def _is_parquet(path: Path) -> bool:
 class ParquetTable(Source):
     """The rows of Parquet files, whose row groups are read from their start."""
 
-    def __init__(self, path: Path, name: str, drop: Sequence[str] = (), label: str | None = None) -> None:
+    def __init__(
+        self, path: Path, name: str, drop: Sequence[str] = (), label: str | None = None, *, mixed: bool = False
+    ) -> None:
         import pyarrow as pa
 
-        self.path, self.label = path, label
+        self.path, self.label, self.mixed = path, label, mixed
         self.files = [path] if path.is_file() else parquet_files(path)
         self.groups: list[tuple[int, int]] = []  # of each run: which file, which of its row groups
         sizes: list[int] = []
@@ -100,8 +106,17 @@ class ParquetTable(Source):
         features = select(present, drop, self.label, name)
         wanted = features if self.label is None else [*features, self.label]
         for column in wanted:
-            check_type(schema.field(column).type, column, column == self.label, name)
+            check_type(schema.field(column).type, column, column == self.label or self.mixed, name)
         return features, pa.schema([schema.field(column) for column in wanted])
+
+    @property
+    def has_others(self) -> bool:
+        """There are features of text, categories or dates, and they may be."""
+        from pyarrow import types
+
+        features = (field.type for field in self.arrow_schema if field.name != self.label)
+        plain = (types.is_boolean, types.is_integer, types.is_floating, types.is_decimal, types.is_null)
+        return self.mixed and not all(any(test(kind) for test in plain) for kind in features)
 
     def _check_same(self, schema: pa.Schema, called: str) -> None:
         """Refuse a file whose columns are others than those of the first."""
@@ -168,8 +183,10 @@ class ParquetTable(Source):
 
         with explained(self.name, pa.ArrowException):
             table.validate(full=True)  # text that is not UTF-8 would fail later, when it is looked at
-            frame = table.to_pandas(ignore_metadata=True)
-        return to_dataset(frame, self.name, list(self.columns or ()), self.label, lambda row: self._place(ranges, row))
+            frame = table.to_pandas(ignore_metadata=True, date_as_object=False)
+        return to_dataset(
+            frame, self.name, list(self.columns or ()), self.label, lambda row: self._place(ranges, row), self.mixed
+        )
 
     def _place(self, ranges: np.ndarray, row: int) -> str:
         """Words for a row among those of some ranges."""

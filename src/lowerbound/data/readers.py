@@ -75,6 +75,7 @@ def read(
     drop: Sequence[str] = (),
     label: str | None = None,
     stream: bool | None = None,
+    mixed: bool = False,
 ) -> Dataset:
     """Read a data file, a folder of images or of Parquet files, or the built-in ``digits``.
 
@@ -93,6 +94,8 @@ def read(
     stream : bool | None
         Read rows when they are used, so that memory doesn't grow with the data: `.npy`, `.parquet` and folders. None
         does so where an array of the data would take more than 256 MiB (``sources.IN_MEMORY``).
+    mixed : bool
+        Columns of a table may be text, categories and dates; they are then all in memory.
 
     Returns
     -------
@@ -117,6 +120,8 @@ def read(
     for option in options:
         if option not in chosen.options:
             raise DataError(f"{name} cannot be read with {option}: {_MISUSED[option]}; leave it out.")
+    if mixed and chosen.reader in (read_csv, read_parquet):
+        options["mixed"] = True
     return chosen.reader(path, name, **options)
 
 

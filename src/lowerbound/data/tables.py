@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -21,6 +22,8 @@ from lowerbound.data.dataset import (
 if TYPE_CHECKING:
     import pandas as pd
     import pyarrow as pa
+
+STRAY = 0.9  # part of a column's values that are numbers, above which text among them is a mistake
 
 Place = Callable[[int], str]  # turns the number of a row into words
 
@@ -55,7 +58,9 @@ def select(columns: Sequence[str], drop: Sequence[str], label: str | None, name:
     return features
 
 
-def to_dataset(frame: pd.DataFrame, name: str, features: list[str], label: str | None, place: Place) -> Dataset:
+def to_dataset(
+    frame: pd.DataFrame, name: str, features: list[str], label: str | None, place: Place, mixed: bool = False
+) -> Dataset:
     """Turn a table into numbers and labels, refusing text and infinite values.
 
     Parameters
@@ -68,6 +73,8 @@ def to_dataset(frame: pd.DataFrame, name: str, features: list[str], label: str |
         The columns that are data, and the column that is the label.
     place : Callable[[int], str]
         Turns the number of a row into words, such as ``line 7``.
+    mixed : bool
+        Text and dates stay, unless a column has few among numbers.
 
     Returns
     -------
@@ -76,18 +83,37 @@ def to_dataset(frame: pd.DataFrame, name: str, features: list[str], label: str |
     """
     import pandas as pd
 
-    x = pd.DataFrame({column: _numbers(values) for column, values in frame[features].items()})
-    _check_text(frame, x, name, place)
+    others = {c: other for c in features if mixed and (other := _text_or_dates(frame[c])) is not None}
+    x = pd.DataFrame({c: others[c] if c in others else _numbers(frame[c]) for c in features})
+    _check_text(frame, x.drop(columns=list(others)), name, place)
     _check_finite(x, name, place)
     return Dataset(x, None if label is None else _labels(frame.pop(label), name, place), name)
 
 
-def _numbers(column: pd.Series) -> pd.Series:
+def _numbers(column: Any) -> pd.Series:
     """Give the numbers of a column, with NaN in the place of text."""
     import pandas as pd
 
     is_number = column.dtype.kind in "biuf"
     return column if is_number else pd.Series(pd.to_numeric(column.astype(object), errors="coerce"))
+
+
+def _text_or_dates(column: Any) -> Any:
+    """The column, if it is text, categories or dates: hardly any of its values are numbers."""
+    import pandas as pd
+
+    if column.dtype.kind in "biuf" or not column.notna().any():
+        return None
+    if column.dtype.kind == "M" or isinstance(column.dtype, (pd.CategoricalDtype, pd.DatetimeTZDtype)):
+        return column
+    share = _numbers(column).notna().sum() / column.notna().sum()
+    if share > STRAY:
+        return None
+    first = str(column.dropna().iloc[0])
+    if re.match(r"\d{4}-\d\d-\d\d", first):
+        dates = pd.to_datetime(column, errors="coerce", format="ISO8601")
+        return column if (dates.isna() & column.notna()).any() else dates
+    return column
 
 
 def _check_text(frame: pd.DataFrame, numbers: pd.DataFrame, name: str, place: Place) -> None:
@@ -125,14 +151,14 @@ def _labels(column: pd.Series, name: str, place: Place) -> np.ndarray:
     return check_labels(labels, len(column), f"{name}, column '{column.name}',")
 
 
-def check_type(kind: pa.DataType, column: str, is_label: bool, name: str) -> None:
-    """Refuse the columns of a `.parquet` file that are neither numbers nor text."""
+def check_type(kind: pa.DataType, column: str, may_be_date: bool, name: str) -> None:
+    """Refuse the columns of a `.parquet` file that are neither numbers nor text, nor dates where these may be."""
     from pyarrow import types
 
     kind = kind.value_type if types.is_dictionary(kind) else kind
     plain = (types.is_boolean, types.is_integer, types.is_floating, types.is_decimal, types.is_null)
     text = (types.is_string, types.is_large_string, types.is_string_view)
-    if any(test(kind) for test in (*plain, *text)) or (is_label and types.is_temporal(kind)):
+    if any(test(kind) for test in (*plain, *text)) or (may_be_date and types.is_temporal(kind)):
         return
     what = "dates or times" if types.is_temporal(kind) else "values"
     raise DataError(f"{name}, column '{column}' holds {what} of type {kind}; drop it or turn it into numbers.")

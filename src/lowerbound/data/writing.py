@@ -39,6 +39,8 @@ def write_parts(path: Path, parts: Iterable[Part], names: list[str], n_rows: int
     """
     incoming = iter(parts)
     first = next(incoming)
+    if path.suffix.lower() == ".npy" and hasattr(first[0], "columns"):
+        raise ValueError(f"{path}: columns of several kinds make no array: give a name that ends in .csv or .parquet")
     shape = (n_rows, *first[0].shape[1:])
     parts = chain([first], incoming)
     ending = path.suffix.lower()
