@@ -65,4 +65,4 @@ def test_a_little_text_among_numbers_is_a_mistake(cli, tmp_path):
 
 
 def test_the_ladder_of_models_wants_numbers(cli, people):
-    assert "drop the column" in cli("compare", people, exit_code=1).stderr
+    assert "into numbers" in cli("compare", people, exit_code=1).stderr

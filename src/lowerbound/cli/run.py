@@ -157,10 +157,8 @@ def fingerprint(dataset: Dataset) -> dict[str, Any]:
     columns = getattr(dataset.X, "columns", None)
     X = np.asarray(dataset.X)
     if X.dtype.kind == "O":  # text, whose bytes are addresses
-        import pandas as pd
-        from pandas.util import hash_pandas_object
-
-        digest.update(hash_pandas_object(pd.DataFrame(X).astype(str), index=False).to_numpy().tobytes())
+        for row in X.astype(str):
+            digest.update("\0".join(row).encode())
     else:
         for first in range(0, len(X), ROWS_AT_ONCE):
             digest.update(X[first : first + ROWS_AT_ONCE].tobytes())
