@@ -9,7 +9,7 @@ from torch import Tensor
 from torch.distributions import Normal
 
 from lowerbound.core import Draw, ObjectiveState
-from lowerbound.distributions import DiagonalGaussian, Noise, make_generator
+from lowerbound.distributions import DiagonalGaussian, Noise, StandardNormal, make_generator
 from lowerbound.inference.objectives import make_objective
 from tests import linear_gaussian as toy
 from tests.conftest import whole_batch
@@ -158,7 +158,7 @@ def toy_gradients(n: int, dimensions: int = 20, **options) -> Tensor:
     z = q.rsample((objective.samples,), noise)
     z = z.detach() if objective.gradient == "score" else z
     log_px = DiagonalGaussian(x, unit.log_scale).log_prob(z)
-    draw = Draw(z, log_px, unit, q, q.detach() if objective.gradient == "fixed_density" else q)
+    draw = Draw(z, log_px, StandardNormal(dimensions, x), q, q.detach() if objective.gradient == "fixed_density" else q)
     return torch.autograd.grad(objective.loss(draw, ObjectiveState()).sum(), b)[0]
 
 

@@ -385,11 +385,12 @@ def test_a_second_interrupt_ends_at_once(cli, table, tmp_path, after):
         interrupt()
         interrupt()
 
+    before = signal.getsignal(signal.SIGINT)
     after(2, twice)
     result = train(cli, table, tmp_path / "run", exit_code=130)
     assert result.stderr.splitlines()[-1] == "interrupted"
     assert not (tmp_path / "run" / "model").exists()
-    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+    assert signal.getsignal(signal.SIGINT) is before
 
 
 def test_interrupted_within_an_epoch_and_resumed_is_bit_identical(cli, table, tmp_path, whole, at_step):
