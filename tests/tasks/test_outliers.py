@@ -2,6 +2,7 @@
 
 import math
 
+import numpy as np
 import pytest
 import torch
 from tests import linear_gaussian as toy
@@ -10,7 +11,7 @@ from torch.distributions import Normal
 
 from lowerbound.distributions import Noise, make_generator
 from lowerbound.inference.posteriors import Prior
-from lowerbound.tasks.outliers import PATCH, bound, parts_of, regret, surprise
+from lowerbound.tasks.outliers import PATCH, bound, draws_of_entry, parts_of, regret, surprise
 
 X = toy.numbers(5, toy.F, seed=3)
 
@@ -45,6 +46,28 @@ def test_a_missing_entry_surprises_nobody_and_is_no_evidence():
     nats = surprise(toy.model(), Prior(toy.D), rows, noise(shared=True), n_samples=20)
     assert nats[:, 0].isnan().all()
     torch.testing.assert_close(nats[0], nats[1], equal_nan=True)
+
+
+class Told(Prior):
+    """The prior as a proposal, which keeps what it was told to be missing."""
+
+    def forward(self, batch, noise=None):
+        self.missing = batch.missing
+        return super().forward(batch, noise)
+
+
+def test_an_entry_is_drawn_given_the_others_and_the_encoder_is_told_that_it_is_hidden():
+    rows, told = np.array([0, 3]), Told(toy.D)
+    runs = [draws_of_entry(toy.model(), told, toy.rows(X), noise(seed), rows, 1, 500) for seed in range(16)]
+    assert torch.equal(told.missing, torch.tensor([[False, True, False]] * 2))
+    draws = torch.stack(runs).unflatten(1, (500, 2))
+    assert torch.equal(draws[..., [0, 2]], X[rows][:, [0, 2]].expand(16, 500, 2, 2))
+    p = toy.marginal(toy.model())
+    precision = p.precision_matrix.detach()
+    mean = X[:, 1] - (precision[1] * (X - p.mean)).sum(-1).detach() / precision[1, 1]
+    for values, target in ((draws[..., 1], mean[rows]), ((draws[..., 1] - mean[rows]).square(), 1 / precision[1, 1])):
+        means = values.mean(1)
+        assert ((means.mean(0) - target).abs() < 4.5 * means.std(0) / 4).all()
 
 
 @pytest.mark.parametrize("n_parts", [1, 2, 3])

@@ -104,8 +104,10 @@ def draws_of_entry(
 ) -> Tensor:
     """Draws of x_j given the rest of its row, for some rows of a table; the other entries stay, (n_draws · n, F)."""
     assert isinstance(data, RowsInMemory)
-    counted = data.mask & (torch.arange(data.mask.numel(), device=data.device) != entry)
-    without = replace(data.subset(torch.from_numpy(rows)), mask=counted)
+    some = data.subset(torch.from_numpy(rows))
+    observed = torch.ones(some.raw.shape, dtype=torch.bool) if some.observed is None else some.observed.clone()
+    observed[:, entry] = False  # the encoder is told, as in ``Batch.hiding``
+    without = replace(some, observed=observed)
     return impute.drawn(model, posterior, without, noise, n_draws, n_importance=2 * n_draws).x.flatten(0, 1).cpu()
 
 
