@@ -32,8 +32,8 @@ def test_summaries(bounds):
         * torch.nn.functional.normalize(torch.randn(1000, 3, generator=generator) - 0.0, dim=0)
         * np.sqrt(999)
     )
-    whole = Accounts(ROWS, kl, codes)
-    parts = [Accounts(ROWS[a:b], kl[a:b], codes[a:b]) for a, b in pairwise(bounds)]
+    whole = Accounts(ROWS, kl, codes, 2 * ROWS)
+    parts = [Accounts(ROWS[a:b], kl[a:b], codes[a:b], 2 * ROWS[a:b]) for a, b in pairwise(bounds)]
     found = summarize(parts)
     assert found.elbo.value == pytest.approx(whole.elbo.mean().item(), rel=1e-13)
     assert found.reconstruction == pytest.approx(ROWS.mean().item(), rel=1e-13)

@@ -21,6 +21,7 @@ from lowerbound.data.statistics import Statistics
 from lowerbound.distributions import Noise
 
 ACTIVE_VARIANCE = 0.01  # a unit whose posterior mean varies by more is active (Burda et al., 2016)
+CELL_BITS = 8  # of a latent variable's grid, with cells of 2⁻⁸
 PASS_ELEMENTS = 2**21  # entries of x that one pass of the decoder may produce: bounds memory, whatever S is
 EVALUATION_BATCH = 500
 
@@ -124,6 +125,7 @@ class Accounts:
     reconstruction: Tensor  # (N,) E_q log p(x|z)
     kl: Tensor  # (N, G) KL in groups
     mean: Tensor  # (N, D) posterior means
+    log_pz: Tensor  # (N,) E_q log p(z)
 
     @property
     def elbo(self) -> Tensor:
@@ -147,29 +149,66 @@ class Summary:
     kl : Tensor, shape (G,)
     active_units : int
         Latent dimensions whose posterior mean varies over rows by more than 0.01 (variance).
+    log_pz : float
+        E_q log p(z).
+    latent_dim : int
+        D.
     """
 
     elbo: Estimate
     reconstruction: float
     kl: Tensor
     active_units: int
+    log_pz: float
+    latent_dim: int
+
+    @property
+    def bits(self) -> Bits:
+        """The bound as a message."""
+        z = -self.log_pz / math.log(2) + self.latent_dim * CELL_BITS
+        x = -self.reconstruction / math.log(2)
+        kl = self.kl.sum().item() / math.log(2)
+        return Bits(z, x, z - kl, x + kl)
+
+
+@dataclass(frozen=True)
+class Bits:
+    """What it takes to send a row by bits-back coding, in bits (Hinton & van Camp, 1993; Frey & Hinton, 1997).
+
+    Attributes
+    ----------
+    z : float
+        To send z ~ q(z|x) by p(z), on a grid with cells of 1/256.
+    x : float
+        To send x by p(x|z).
+    back : float
+        Got back, because the choice of z carries bits of another message, by q(z|x) on the same grid.
+    total : float
+        z + x − back = −ELBO in bits, whatever the grid.
+    """
+
+    z: float
+    x: float
+    back: float
+    total: float
 
 
 def summarize(parts: Iterable[Accounts]) -> Summary:
     """Means over the rows of all parts, of which one is held at a time."""
-    elbo, n, reconstruction, kl = [], 0, 0.0, torch.zeros(())
+    elbo, n, reconstruction, log_pz, kl = [], 0, 0.0, 0.0, torch.zeros(())
     codes: Statistics | None = None
     for part in parts:
         weight = len(part.elbo) / (n + len(part.elbo))
         n += len(part.elbo)
         elbo.append(mean_over_rows(part.elbo, "lower"))
         reconstruction += weight * (part.reconstruction.mean().item() - reconstruction)
+        log_pz += weight * (part.log_pz.mean().item() - log_pz)
         kl = kl + weight * (part.kl.mean(0) - kl)
         seen = Statistics.of(part.mean.numpy())
         codes = seen if codes is None else codes + seen
     assert codes is not None
     varies = codes.m2 / max(1, n - 1) > ACTIVE_VARIANCE
-    return Summary(pooled(elbo), reconstruction, kl, int(varies.sum()))
+    return Summary(pooled(elbo), reconstruction, kl, int(varies.sum()), log_pz, varies.size)
 
 
 def accounts(model: Model, posterior: Posterior, data: Rows, noise: Noise, n_samples: int = 1) -> Accounts:
@@ -179,9 +218,9 @@ def accounts(model: Model, posterior: Posterior, data: Rows, noise: Noise, n_sam
     with evaluating(model, posterior):  # type: ignore[arg-type]
         for batch in data.batches(_rows_in_a_pass(data, n_samples), noise):
             draw = model.draw(batch, posterior, objective, noise)
-            parts.append((draw.log_px.double().mean(0), draw.kl.double(), draw.posterior.mean))
-    reconstruction, kl, mean = (torch.cat(part).cpu() for part in zip(*parts, strict=True))
-    return Accounts(reconstruction, kl, mean)
+            log_px, log_pz = (log_p.double().mean(0) for log_p in (draw.log_px, draw.log_pz))
+            parts.append((log_px, draw.kl.double(), draw.posterior.mean, log_pz))
+    return Accounts(*(torch.cat(part).cpu() for part in zip(*parts, strict=True)))
 
 
 def importance_weighted(

@@ -9,6 +9,7 @@ import pytest
 from tests.cli.conftest import TABLE_OPTIONS, TINY
 
 import lowerbound
+from lowerbound.cli.output import INTERRUPTED
 
 FEW = ("--n-importance", 20)
 
@@ -124,3 +125,59 @@ def test_what_cannot_be_compared_is_refused(cli, digits_run, table_run, images, 
     cli("train", tmp_path / "constant.csv", "-o", tmp_path / "run", "--max-epochs", 1, *TINY, "-q")
     result = cli("evaluate", table_run, tmp_path / "run", tmp_path / "constant.csv", *FEW, exit_code=1)
     assert "different constant columns" in result.stderr
+
+
+def test_every_method_and_the_closer_looks(cli, table_run, other_table):
+    words = (table_run, other_table, *TABLE_OPTIONS, "--n-chains", 4, "--n-temperatures", 20)
+    by = {method: evaluated(cli, *words, "--method", method) for method in ("importance", "naive", "ais")}
+    assert {r["log_likelihood"]["method"] for r in by.values()} == set(by)
+    assert by["ais"]["log_likelihood"]["n_importance"] == 4
+    record = evaluated(cli, *words, "--sandwich", 10, "--gap", 5)
+    assert record["sandwich"]["lower"]["n_rows"] == 10
+    parts = {name: record["gap"][name]["mean"] for name in ("total", "approximation", "amortization")}
+    assert parts["total"] == pytest.approx(parts["approximation"] + parts["amortization"])
+    text = cli("evaluate", *words, *FEW, "--sandwich", 10, "--gap", 5, "--method", "ais").stdout
+    assert "4 annealed chains" in text
+    assert "= approximation" in text
+    assert "≤ log p(x) ≤" in text
+
+
+def test_the_bound_as_a_message(cli, digits_run, images):
+    record = evaluated(cli, digits_run, images, "--key", "x")
+    bits = record["bits"]
+    assert bits["total"] == pytest.approx(-record["elbo"]["mean"] / math.log(2))
+    assert bits["total"] == pytest.approx(bits["z"] + bits["x"] - bits["back"])
+    assert record["mutual_information"]["mean"] <= math.log(40)
+
+
+def test_an_interrupted_estimate_goes_on_where_it_was(cli, table_run, other_table, monkeypatch):
+    from lowerbound.cli import scoring
+    from lowerbound.estimators.vae import VAE
+
+    monkeypatch.setattr(scoring, "ROWS_IN_A_PART", {"importance": 7})
+    words = (table_run, other_table, *TABLE_OPTIONS)
+    whole = evaluated(cli, *words)
+    scored, honest = [], VAE.log_likelihood_rows
+
+    def interrupted(self, X, *args, first_row=0, **options):
+        scored.append(first_row)
+        if len(scored) == 3:
+            raise KeyboardInterrupt
+        return honest(self, X, *args, first_row=first_row, **options)
+
+    monkeypatch.setattr(VAE, "log_likelihood_rows", interrupted)
+    cli("evaluate", *words, *FEW, exit_code=INTERRUPTED)
+    [partial] = table_run.glob("evaluation-*.npz")
+    result = cli("evaluate", *words, *FEW, "--json")
+    assert scored[3] == 14
+    assert json.loads(result.stdout)["log_likelihood"] == whole["log_likelihood"]
+    assert not partial.exists()
+
+
+def test_a_learned_prior_has_one_kl_and_levels_one_each(cli, table, other_table, tmp_path):
+    for name, words in (("vamp", ("--prior", "vamp")), ("levels", ("--levels", 2))):
+        cli("train", table, *TABLE_OPTIONS, "-o", tmp_path / name, "--max-epochs", 2, *TINY, *words, "-q")
+        record = evaluated(cli, tmp_path / name, other_table, *TABLE_OPTIONS)
+        assert "kl_per_dimension" not in record
+        assert ("kl_per_level" in record) == (name == "levels")
+        assert "active" in cli("evaluate", tmp_path / name, other_table, *TABLE_OPTIONS, *FEW).stdout

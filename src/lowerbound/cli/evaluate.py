@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import sys
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -12,14 +9,12 @@ import click
 
 from lowerbound.cli.options import DataOptions, console_options, data_options
 from lowerbound.cli.output import Console, Failure, nats, plus_minus, short, table, write_error
+from lowerbound.cli.scoring import Method, score, score_rows
 
 if TYPE_CHECKING:
-    import numpy as np
-
     from lowerbound.data.readers import Dataset
     from lowerbound.estimators.base import DensityEstimator
     from lowerbound.estimators.vae import VAE
-    from lowerbound.evaluate import Estimate
 
 ELBO_SAMPLES = 16
 BINARIZATION_SEED = 0  # two models are compared on the same zeros and ones
@@ -30,18 +25,38 @@ BINARIZATION_SEED = 0  # two models are compared on the same zeros and ones
 @data_options
 @click.option(
     "--n-importance", metavar="K", type=click.IntRange(1), default=5000, show_default=True,
-    help="Importance samples a row for log p(x).",
+    help="Samples a row for log p(x).",
+)  # fmt: skip
+@click.option(
+    "--method", type=click.Choice(["importance", "naive", "ais"]), default="importance", show_default=True,
+    help="Estimate log p(x) by samples of q(z|x), by samples of the prior, or by annealing from q(z|x).",
+)  # fmt: skip
+@click.option(
+    "--n-temperatures", metavar="T", type=click.IntRange(1), default=500, show_default=True, help="Of annealing."
+)
+@click.option(
+    "--n-chains", metavar="C", type=click.IntRange(1), default=8, show_default=True,
+    help="Chains of annealing for each row.",
+)  # fmt: skip
+@click.option(
+    "--sandwich", metavar="N", type=click.IntRange(2), default=None,
+    help="Bound log p(x) from both sides, on N rows drawn from the model: how far annealing can be trusted.",
+)  # fmt: skip
+@click.option(
+    "--gap", metavar="N", type=click.IntRange(2), default=None,
+    help="Split log p(x) − ELBO on the first N rows: what a Gaussian can't express, what the encoder misses.",
 )  # fmt: skip
 @console_options
 def evaluate(
     paths: tuple[str, ...], key: str | None, drop: tuple[str, ...], label: str | None, stream: bool | None,
-    n_importance: int,
+    n_importance: int, method: str, n_temperatures: int, n_chains: int, sandwich: int | None, gap: int | None,
     console: Console,
 ) -> None:  # fmt: skip
     """Score DATA under the model in RUN: lower bound, log p(x), and what the latent variables hold.
 
     With two RUNs, the difference of their log p(x) on the same rows. All numbers are means over rows in nats, ±
-    one standard error. Importance sampling bounds log p(x) from below, the closer the larger K.
+    one standard error. Every method bounds log p(x) from below, the closer the larger K, or T and C. A long estimate
+    that is interrupted goes on from where it was when the same command is given again.
     """
     *runs, source = paths
     if not 1 <= len(runs) <= 2:
@@ -54,17 +69,21 @@ def evaluate(
     models = {run: load(Path(run)) for run in runs}
     dataset = options.read()
     _warn_if_trained_on(dataset, runs)
+    how = Method(method, n_importance, n_temperatures, n_chains)
     if len(runs) == 1:
-        record = account(models[runs[0]], dataset, n_importance, console)
+        record = account(models[runs[0]], dataset, how, console, Path(runs[0]))
+        record |= _closer_look(models[runs[0]], dataset, how, sandwich, gap)
         console.result(record, _text(record, options))
         ending = "png" if models[runs[0]].schema_.is_image else "csv"
         return console.suggest("generate", runs[0], "-o", Path(runs[0]) / f"samples.{ending}")
-    record = compare(models, dataset, n_importance, console)
+    record = compare(models, dataset, how, console)
     console.result(record, _text_of_two(record, options))
     console.suggest("evaluate", record["better"] or runs[0], *options.words())
 
 
-def account(model: DensityEstimator, dataset: Dataset, n_importance: int, console: Console) -> dict[str, Any]:
+def account(
+    model: DensityEstimator, dataset: Dataset, method: Method, console: Console, run: Path | None = None
+) -> dict[str, Any]:
     """Everything that ``evaluate RUN DATA`` reports."""
     from lowerbound.cli.use import rows_of
     from lowerbound.estimators.vae import VAE
@@ -72,8 +91,9 @@ def account(model: DensityEstimator, dataset: Dataset, n_importance: int, consol
 
     X = rows_of(dataset, model)
     bound = _account_of_bound(model, X) if isinstance(model, VAE) else {}
-    log_p = score(model, X, n_importance, console)
-    record = {"n": len(X), "log_likelihood": log_p.to_dict(), **bound}
+    log_p = score(model, X, method, console, run)
+    by = {"method": method.method} if bound else {}
+    record = {"n": len(X), "log_likelihood": {**log_p.to_dict(), **by}, **bound}
     if model.schema_.is_discrete:
         record["bits_per_dim"] = bits_per_dim(log_p.value, model.schema_.n_dimensions)
     return record
@@ -82,46 +102,47 @@ def account(model: DensityEstimator, dataset: Dataset, n_importance: int, consol
 def _account_of_bound(vae: VAE, X: Any) -> dict[str, Any]:
     """The lower bound and its parts."""
     summary = vae.summary(X, ELBO_SAMPLES)
-    kl = summary.kl.tolist()
+    kl, information = summary.kl.tolist(), vae.mutual_information(X)
+    of_each = len(kl) >= vae.latent_dim_  # a learned prior has one KL for all, levels one each
     record = {
         "elbo": summary.elbo.to_dict(),
         "reconstruction": summary.reconstruction,
         "kl": sum(kl),
+        "latent_dim": vae.latent_dim_,
         "active_units": summary.active_units,
-        "kl_per_dimension": kl[: vae.latent_dim_],
+        "kl_per_dimension": kl[: vae.latent_dim_] if of_each else None,
+        "kl_per_level": None if of_each or len(kl) == 1 else kl,
+        "mutual_information": None if information is None else information.to_dict(),
+        "bits": vars(summary.bits) if vae.schema_.is_discrete else None,
+        "total_correlation": kl[-1] if len(kl) > vae.latent_dim_ else None,
     }
-    return {**record, "total_correlation": kl[-1]} if len(kl) > vae.latent_dim_ else record
+    return {name: value for name, value in record.items() if value is not None}
 
 
-def score(model: DensityEstimator, X: Any, n_importance: int, console: Console) -> Estimate:
-    """The mean of log p(x) over rows; exact where the model knows it."""
-    from lowerbound.estimators.vae import VAE
-
-    if not isinstance(model, VAE):
-        return model.log_likelihood(X)
-    with _progress(len(X), n_importance, console) as progress:
-        return model.log_likelihood(X, n_importance, progress)
-
-
-def score_rows(
-    model: DensityEstimator, X: Any, n_importance: int, console: Console, name: str = ""
-) -> tuple[Estimate, np.ndarray]:
-    """log p(x): its mean over rows, and that of every row; exact where the model knows it."""
-    import torch
-
-    from lowerbound.estimators.vae import VAE
-    from lowerbound.evaluate import mean_over_rows
-
-    if not isinstance(model, VAE):
-        return model.log_likelihood(X), getattr(model, "log_likelihood_rows", model.score_samples)(X)
-    with _progress(len(X), n_importance, console, name) as progress:
-        rows, ess = model.log_likelihood_rows(X, n_importance, progress)
-    return mean_over_rows(torch.from_numpy(rows), "lower", n_importance, float(ess.mean())), rows
-
-
-def compare(
-    models: dict[str, DensityEstimator], dataset: Dataset, n_importance: int, console: Console
+def _closer_look(
+    model: DensityEstimator, dataset: Dataset, method: Method, sandwich: int | None, gap: int | None
 ) -> dict[str, Any]:
+    """What takes longer, and only if it was asked for."""
+    from lowerbound.cli.use import rows_of
+    from lowerbound.estimators.vae import VAE
+
+    if (sandwich or gap) and not isinstance(model, VAE):
+        raise Failure(f"--sandwich and --gap are for a VAE: {type(model).__name__} knows its log p(x)")
+    record: dict[str, Any] = {}
+    if sandwich and isinstance(model, VAE):
+        found = model.sandwich(sandwich, n_temperatures=method.n_temperatures, n_chains=method.n_chains)
+        record["sandwich"] = {name: part.to_dict() for name, part in vars(found).items()}
+    if gap and isinstance(model, VAE):
+        rows = rows_of(dataset, model)
+        try:
+            parts = model.gap(rows.iloc[:gap] if hasattr(rows, "iloc") else rows[:gap])
+        except ValueError as error:
+            raise Failure(str(error)) from error
+        record["gap"] = {name: part.to_dict() for name, part in vars(parts).items()}
+    return record
+
+
+def compare(models: dict[str, DensityEstimator], dataset: Dataset, method: Method, console: Console) -> dict[str, Any]:
     """The paired difference of two models: log p(x) of the same rows under both."""
     import torch
 
@@ -131,7 +152,7 @@ def compare(
     first, second = models
     _check_comparable(*models.values())
     (mean_of_a, rows_of_a), (mean_of_b, rows_of_b) = (
-        score_rows(model, _binarized(rows_of(dataset, model), model), n_importance, console, run)
+        score_rows(model, _binarized(rows_of(dataset, model), model), method, console, run, Path(run))
         for run, model in models.items()
     )
     difference = mean_over_rows(torch.from_numpy(rows_of_a - rows_of_b), "estimate")
@@ -194,21 +215,6 @@ def _warn_if_trained_on(dataset: Dataset, runs: list[str]) -> None:
             write_error(f"warning: {run} was trained on these rows, so the numbers flatter it")
 
 
-@contextmanager
-def _progress(n_rows: int, n_importance: int, console: Console, name: str = "") -> Iterator[Callable[[float], Any]]:
-    """A bar on a terminal; a line elsewhere."""
-    from tqdm import tqdm
-
-    what = f"{name}: log p(x)" if name else "log p(x)"
-    if console.quiet or not sys.stderr.isatty():
-        console.say(f"{what} of {n_rows:,} rows, {n_importance:,} importance samples each")
-        yield lambda n: None
-        return
-    bar = "{desc} {percentage:3.0f}%|{bar}| {remaining} left"
-    with tqdm(total=n_rows, desc=what, bar_format=bar, dynamic_ncols=True, leave=False, file=sys.stderr) as shown:
-        yield shown.update
-
-
 def _text(record: dict[str, Any], options: DataOptions) -> str:
     log_p = record["log_likelihood"]
     rows = {"data": f"{options.source}, {record['n']:,} rows"}
@@ -217,19 +223,41 @@ def _text(record: dict[str, Any], options: DataOptions) -> str:
         rows["bits/dim"] = short(record["bits_per_dim"])
     if "elbo" in record:
         rows |= _text_of_bound(record)
+    rows |= _text_of_closer_look(record)
     return f"{table(rows)}\n(means over rows, in nats, ± one standard error)"
 
 
 def _text_of_bound(record: dict[str, Any]) -> dict[str, str]:
-    kl = sorted(record["kl_per_dimension"], reverse=True)
+    active = f"({record['active_units']} of {record['latent_dim']} latent variables are active)"
     rows = {
         "ELBO": _estimate(record["elbo"]),
         "reconstruction": nats(record["reconstruction"]),
-        "KL": f"{nats(record['kl'])}  ({record['active_units']} of {len(kl)} latent variables are active)",
-        "KL, sorted": " ".join(f"{part:.2f}" for part in kl),
+        "KL": f"{nats(record['kl'])}  {active}",
     }
+    if "kl_per_dimension" in record:
+        rows["KL, sorted"] = " ".join(f"{part:.2f}" for part in sorted(record["kl_per_dimension"], reverse=True))
+    if "kl_per_level" in record:
+        rows["KL, top down"] = " ".join(f"{part:.2f}" for part in record["kl_per_level"])
     if "total_correlation" in record:
         rows["correlation"] = f"{nats(record['total_correlation'])} of the KL is total correlation"
+    if "mutual_information" in record:
+        rows["I(x; z)"] = f"≥ {_estimate(record['mutual_information'])}"
+    if "bits" in record:
+        bits = {name: short(value) for name, value in record["bits"].items()}
+        rows["in bits"] = f"z {bits['z']} + x given z {bits['x']} − got back {bits['back']} = {bits['total']}"
+    return rows
+
+
+def _text_of_closer_look(record: dict[str, Any]) -> dict[str, str]:
+    rows = {}
+    if "gap" in record:
+        parts = {name: _estimate(part) for name, part in record["gap"].items()}
+        rows["gap"] = (
+            f"{parts['total']} = approximation {parts['approximation']} + amortization {parts['amortization']}"
+        )
+    if "sandwich" in record:
+        parts = {name: _estimate(part) for name, part in record["sandwich"].items()}
+        rows["sandwich"] = f"{parts['lower']} ≤ log p(x) ≤ {parts['upper']} on rows drawn from the model"
     return rows
 
 
@@ -237,7 +265,9 @@ def _how(log_likelihood: dict[str, Any]) -> str:
     """How log p(x) was found."""
     if "n_importance" not in log_likelihood:
         return "exact"
-    return f"{log_likelihood['n_importance']:,} importance samples, {log_likelihood['ess']:.0f} effective"
+    what = {"importance": "importance samples", "naive": "draws of the prior", "ais": "annealed chains"}
+    kind = what[log_likelihood.get("method", "importance")]
+    return f"{log_likelihood['n_importance']:,} {kind}, {log_likelihood['ess']:.0f} effective"
 
 
 def _estimate(record: dict[str, Any]) -> str:

@@ -300,9 +300,11 @@ def _write_map(path: Path, model: Any, X: np.ndarray, codes: np.ndarray, labels:
         raise Failure("a map needs two latent variables and the model has one: give a name that ends in .csv or .npy")
     shown, notes = [0, 1], ["", ""]
     if hasattr(model, "accounts"):
-        kl = model.accounts(X).kl[:, : model.latent_dim_].mean(0).numpy()
-        shown = sorted(kl.argsort()[-2:].tolist())
-        notes = [f"  (KL {kl[i]:.2f} nats)" for i in shown]
+        parts = model.accounts(X)
+        of_each = parts.kl.shape[1] >= model.latent_dim_  # a learned prior and levels have no KL of each variable
+        said = (parts.kl.mean(0) if of_each else parts.mean.var(0)).numpy()[: model.latent_dim_]
+        shown = sorted(said.argsort()[-2:].tolist())
+        notes = [f"  (KL {said[i]:.2f} nats)" if of_each else "" for i in shown]
     names = [f"latent variable {i}{note}" for i, note in zip(shown, notes, strict=True)]
     save_map(latent_map(codes[:, shown], labels, names), path)
 

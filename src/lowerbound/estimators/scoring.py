@@ -11,6 +11,7 @@ import torch
 from sklearn.utils.validation import check_is_fitted
 from torch import Tensor, nn
 
+from lowerbound.accounting import Gap, mutual_information, split_gap
 from lowerbound.core import Model
 from lowerbound.data.batches import Rows
 from lowerbound.distributions import Noise
@@ -157,3 +158,21 @@ class Scoring(LatentEstimator):
         rows, noise = self._rows(self._validate(X)), self._noise("accounts")
         parts = rows.parts(EVALUATION_BATCH)
         return summarize(accounts(self.model_, self.posterior_, part, noise, n_samples) for part in parts)
+
+    def mutual_information(self, X, n_rows: int = 2000) -> Estimate | None:
+        """I(x; z) under q, in nats, from at most ``n_rows`` rows, of whose number its logarithm is the ceiling.
+
+        None where q(z|x) has a full covariance or several levels.
+        """
+        check_is_fitted(self)
+        few = self._rows(self._validate(X)).few(n_rows)
+        return mutual_information(self.posterior_, few, self._noise("mutual information"))
+
+    def gap(self, X, n_steps: int = 300, n_samples: int = 64, n_importance: int = 2000) -> Gap:
+        """log p(x) − ELBO, split into what a Gaussian can't express and what the encoder misses (Cremer et al., 2018).
+
+        Each row's q is refined by ``n_steps``: take some hundred rows. For an encoder with a diagonal covariance.
+        """
+        check_is_fitted(self)
+        rows, noise = self._rows(self._validate(X)), self._noise("gap")
+        return split_gap(self.model_, self.posterior_, rows, noise, n_steps, n_samples, n_importance)

@@ -1,0 +1,182 @@
+"""log p(x) of many rows, by any method: with its progress shown, and continued where it was interrupted."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from lowerbound.cli.output import Console
+
+if TYPE_CHECKING:
+    import numpy as np
+
+    from lowerbound.estimators.base import DensityEstimator
+    from lowerbound.estimators.vae import VAE
+    from lowerbound.evaluate import Estimate
+
+ROWS_IN_A_PART = {"importance": 500, "naive": 500, "ais": 50}
+SAVE_SECONDS = 10.0  # between two writings of what is done so far
+
+
+@dataclass(frozen=True)
+class Method:
+    """How log p(x) is estimated where a model doesn't know it."""
+
+    method: str = "importance"
+    n_importance: int = 5000
+    n_temperatures: int = 500
+    n_chains: int = 8
+
+    @property
+    def n_samples(self) -> int:
+        """Samples, or chains, for each row."""
+        return self.n_chains if self.method == "ais" else self.n_importance
+
+    def __str__(self) -> str:
+        if self.method == "ais":
+            return f"{self.n_chains:,} chains over {self.n_temperatures:,} temperatures"
+        return f"{self.n_importance:,} {'importance samples' if self.method == 'importance' else 'draws of the prior'}"
+
+
+class Partial:
+    """What is done of a long estimate, in a file of the run; it is gone when all is done.
+
+    Parameters
+    ----------
+    folder : Path or None
+        The run; without one nothing is kept.
+    what : dict
+        Everything that the numbers depend on.
+    """
+
+    def __init__(self, folder: Path | None, what: dict[str, Any]) -> None:
+        digest = hashlib.sha256(json.dumps(what, sort_keys=True).encode()).hexdigest()
+        self.path = folder / f"evaluation-{digest[:16]}.npz" if folder is not None and folder.is_dir() else None
+        self.save_after = time.monotonic() + SAVE_SECONDS
+
+    def read(self) -> list[tuple[np.ndarray, np.ndarray]]:
+        """log p(x) and effective sample sizes of the rows that are done."""
+        import numpy as np
+
+        if self.path is None or not self.path.exists():
+            return []
+        with np.load(self.path) as saved:
+            return [(saved["log_p"], saved["ess"])]
+
+    def write(self, parts: list[tuple[np.ndarray, np.ndarray]], *, now: bool = False) -> None:
+        """Keep them, unless that was done a moment ago."""
+        import numpy as np
+
+        from lowerbound.data.storage import write_atomically
+
+        if self.path is None or not parts or (not now and time.monotonic() < self.save_after):
+            return
+        log_p, ess = (np.concatenate(part) for part in zip(*parts, strict=True))
+        write_atomically(self.path, lambda path: np.savez(path, log_p=log_p, ess=ess))
+        self.save_after = time.monotonic() + SAVE_SECONDS
+
+    def remove(self) -> None:
+        """All is done."""
+        if self.path is not None:
+            self.path.unlink(missing_ok=True)
+
+
+def score_rows(
+    model: DensityEstimator, X: Any, method: Method, console: Console, name: str = "", run: Path | None = None
+) -> tuple[Estimate, np.ndarray]:
+    """log p(x): its mean over rows, and that of every row; exact where the model knows it."""
+    from lowerbound.estimators.vae import VAE
+
+    if not isinstance(model, VAE):
+        return model.log_likelihood(X), getattr(model, "log_likelihood_rows", model.score_samples)(X)
+    import numpy as np
+    import torch
+
+    from lowerbound.evaluate import mean_over_rows
+    from lowerbound.evidence import expected_bias, warning_about
+
+    partial = Partial(run, {"method": asdict(method), "data": _digest(X), "model": _digest_of_model(run)})
+    log_p, ess = _in_parts(model, X, method, partial, console, name)
+    partial.remove()
+    effective = torch.from_numpy(ess)
+    found = mean_over_rows(torch.from_numpy(log_p), "lower", method.n_samples, float(np.mean(ess)))
+    message = warning_about(found, expected_bias(effective, method.n_samples), method.method)
+    if message:
+        console.say(f"warning: {message}")
+    return found, log_p
+
+
+def score(model: DensityEstimator, X: Any, method: Method, console: Console, run: Path | None = None) -> Estimate:
+    """The mean of log p(x) over rows; exact where the model knows it."""
+    from lowerbound.data.sources import Source
+    from lowerbound.estimators.vae import VAE
+
+    if not isinstance(model, VAE):
+        return model.log_likelihood(X)
+    if not isinstance(X, Source):
+        return score_rows(model, X, method, console, run=run)[0]
+    with _progress(len(X), 0, method, console, "") as progress:
+        return model.log_likelihood(X, progress=progress, **asdict(method))
+
+
+def _in_parts(
+    model: VAE, X: Any, method: Method, partial: Partial, console: Console, name: str
+) -> tuple[np.ndarray, np.ndarray]:
+    import numpy as np
+
+    parts = partial.read()
+    done = sum(len(part) for part, _ in parts)
+    if done:
+        console.say(f"continuing after {done:,} of {len(X):,} rows ({partial.path})")
+    with _progress(len(X), done, method, console, name) as progress:
+        try:
+            for first in range(done, len(X), ROWS_IN_A_PART[method.method]):
+                rows = slice(first, first + ROWS_IN_A_PART[method.method])
+                some = X.iloc[rows] if hasattr(X, "iloc") else X[rows]
+                parts.append(model.log_likelihood_rows(some, progress=progress, first_row=first, **asdict(method)))
+                partial.write(parts)
+        except KeyboardInterrupt:
+            partial.write(parts, now=True)
+            raise
+    log_p, ess = (np.concatenate(part) for part in zip(*parts, strict=True))
+    return log_p, ess
+
+
+def _digest(X: Any) -> str:
+    import numpy as np
+    from pandas.util import hash_pandas_object
+
+    if hasattr(X, "iloc"):
+        rows = hash_pandas_object(X, index=False)  # pyright: ignore[reportCallIssue]
+        return hashlib.sha256(rows.to_numpy().tobytes()).hexdigest()
+    return hashlib.sha256(np.ascontiguousarray(X).tobytes()).hexdigest()
+
+
+def _digest_of_model(run: Path | None) -> str:
+    """``model.json`` names its weights by what they hold."""
+    found = [path for path in (run / "model.json", run / "model" / "model.json") if path.exists()] if run else []
+    return hashlib.sha256(found[0].read_bytes()).hexdigest() if found else ""
+
+
+@contextmanager
+def _progress(n_rows: int, done: int, method: Method, console: Console, name: str) -> Iterator[Callable[[float], Any]]:
+    """A bar on a terminal; a line elsewhere."""
+    from tqdm import tqdm
+
+    what = f"{name}: log p(x)" if name else "log p(x)"
+    if console.quiet or not sys.stderr.isatty():
+        console.say(f"{what} of {n_rows:,} rows, {method} each")
+        yield lambda n: None
+        return
+    bar = "{desc} {percentage:3.0f}%|{bar}| {remaining} left"
+    with tqdm(
+        total=n_rows, initial=done, desc=what, bar_format=bar, dynamic_ncols=True, leave=False, file=sys.stderr
+    ) as shown:
+        yield shown.update
