@@ -1,11 +1,13 @@
-"""Test log p(x) of the VAE on dynamically binarized MNIST, by recipe.
+"""Test log p(x) of the VAE by recipe: the TOML files in ``benchmarks/recipes``.
 
-    python benchmarks/density.py mlp  --data mnist.npz
-    python benchmarks/density.py conv --data mnist.npz
+    python benchmarks/density.py mlp --data FOLDER
+    python benchmarks/density.py ladder --data FOLDER --minutes 60
 
-Every minibatch is binarized afresh; the test rows are scored on one binarization by importance sampling. Writes
-``benchmarks/results/density-<recipe>.json`` with the command, commit, machine, history and figures. A run that was
-killed goes on where it was, if it is started again with the same arguments.
+FOLDER holds the recipe's data: mnist.npz and fashion_mnist.npz with x_train and x_test, freyfaces.npz with one array. Test
+rows are scored on one binarization, where there is one, by importance sampling. Writes
+``benchmarks/results/density-<recipe>.json`` with the command, commit, machine, history and figures. What was stopped,
+by ``--minutes`` or otherwise, goes on where it was if it is started again with the same arguments; its result is that of the
+epochs there were, and says so.
 """
 
 from __future__ import annotations
@@ -17,7 +19,9 @@ import shutil
 import subprocess
 import sys
 import time
+import tomllib
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -25,24 +29,24 @@ import torch
 import lowerbound
 from lowerbound import VAE
 from lowerbound.data.storage import write_text
-from lowerbound.evaluate import mean_over_rows
+from lowerbound.estimators.progress import ProgressWatch
+from lowerbound.evaluate import bits_per_dim
 
-# K importance samples on the first so many test rows (None: all of them)
-RECIPES = {
-    "mlp": {
-        "parameters": {
-            "latent_dim": 50, "network": "mlp", "hidden_layer_sizes": (200, 200), "activation": "tanh",
-            "max_epochs": 100, "batch_size": 100, "lr": 2e-3,
-        },
-        "n_importance": 5000,
-        "test_rows": None,
-    },
-    "conv": {
-        "parameters": {"network": "conv", "max_epochs": 30, "lr": 2e-3},
-        "n_importance": 1000,
-        "test_rows": 1000,
-    },
-}  # fmt: skip
+HERE = Path(__file__).parent
+RECIPES = sorted(path.stem for path in (HERE / "recipes").glob("*.toml"))
+ELBO_SAMPLES = 1
+FREY_TEST_ROWS = 300
+
+
+class Until(ProgressWatch):
+    """Shows the progress, and asks to stop when the time is over."""
+
+    def __init__(self, minutes: float | None) -> None:
+        super().__init__()
+        self.end = None if minutes is None else time.monotonic() + 60 * minutes
+
+    def should_stop(self) -> bool:
+        return self.end is not None and time.monotonic() > self.end
 
 
 def git(*arguments: str) -> str:
@@ -59,52 +63,77 @@ def machine() -> dict:
     }  # fmt: skip
 
 
+def read_recipe(name: str) -> dict[str, Any]:
+    recipe = tomllib.loads((HERE / "recipes" / f"{name}.toml").read_text(encoding="utf-8"))
+    lists = {k: tuple(v) for k, v in recipe["parameters"].items() if isinstance(v, list)}
+    return {**recipe, "parameters": recipe["parameters"] | lists}
+
+
+def read_data(folder: Path, name: str) -> tuple[np.ndarray, np.ndarray]:
+    """Rows to train on, and rows to test."""
+    with np.load(folder / f"{name}.npz") as arrays:
+        if "x_train" in arrays:
+            return arrays["x_train"], arrays["x_test"]
+        (rows,) = (arrays[key] for key in arrays.files)
+        return rows[:-FREY_TEST_ROWS], rows[-FREY_TEST_ROWS:]
+
+
+def choose_rows(test: np.ndarray, n: int, choice: str) -> tuple[np.ndarray, str]:
+    """The rows whose log p(x) is estimated, and in words which; 0 is all."""
+    if not n or n >= len(test):
+        return test, f"all {len(test):,}"
+    if choice == "first":
+        return test[:n], f"the first {n:,}"
+    return test[np.sort(np.random.default_rng(0).choice(len(test), n, replace=False))], f"{n:,} fixed at random"
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("recipe", choices=RECIPES)
-    parser.add_argument("--data", type=Path, required=True, help="mnist.npz with x_train and x_test")
+    parser.add_argument("--data", type=Path, required=True, help="folder with the data")
     parser.add_argument("--output", type=Path)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--epochs", type=int, help="instead of the recipe's")
+    parser.add_argument("--minutes", type=float, help="stop fitting after so long, and score what there is by then")
     arguments = parser.parse_args()
-    recipe = RECIPES[arguments.recipe]
+    recipe = read_recipe(arguments.recipe)
     parameters = recipe["parameters"] | ({"max_epochs": arguments.epochs} if arguments.epochs else {})
-    with np.load(arguments.data) as arrays:
-        train, test = arrays["x_train"], arrays["x_test"]
+    train, test = read_data(arguments.data, recipe["data"])
 
-    vae = VAE(**parameters, binarize="sample", early_stopping=False, random_state=arguments.seed, verbose=1)
+    vae = VAE(**parameters, early_stopping=False, random_state=arguments.seed)
     commit = git("rev-parse", "HEAD") + (" (modified)" if git("status", "--porcelain", "-uno", "src") else "")
-    output = arguments.output or Path(__file__).parent / "results" / f"density-{arguments.recipe}.json"
+    output = arguments.output or HERE / "results" / f"density-{arguments.recipe}.json"
     checkpoint = output.parent / f".{output.stem}-{arguments.seed}-{parameters['max_epochs']}"
-    vae.fit(train, checkpoint=checkpoint)
+    vae.fit(train, checkpoint=checkpoint, watch=Until(arguments.minutes))
     fitted = time.perf_counter()
-    test_elbo = mean_over_rows(vae.accounts(test).elbo, "lower")
-    scored = test[: recipe["test_rows"]]
-    log_p = vae.log_likelihood(scored, recipe["n_importance"])
+    summary = vae.summary(test, ELBO_SAMPLES)
+    evaluation = recipe["evaluation"]
+    scored, which = choose_rows(test, evaluation["test_rows"], evaluation.get("choice", "random"))
+    log_p = vae.log_likelihood(scored, evaluation["n_importance"])
     record = {
-        "command": " ".join(["python", *sys.argv]).replace(str(arguments.data), "mnist.npz"),
+        "command": " ".join(["python", *sys.argv]).replace(str(arguments.data), "FOLDER"),
         "commit": commit,
         "machine": machine(),
         "recipe": arguments.recipe,
+        "data": recipe["data"],
         "parameters": parameters,
         "n_weights": sum(p.numel() for m in (vae.model_, vae.posterior_) for p in m.parameters()),
         "epochs": vae.n_iter_,
         "fit_seconds": round(vae.history_[-1]["seconds"], 1),
         "evaluation_seconds": round(time.perf_counter() - fitted, 1),
-        "test_elbo": test_elbo.to_dict(),
-        "test_nll": {
-            **log_p.to_dict(),
-            "mean": -log_p.value,
-            "kind": "upper",
-            "rows": f"the first {len(scored)}",
-        },
-        "active_units": vae.accounts(test).active_units,
+        "test_elbo": summary.elbo.to_dict(),
+        "test_nll": {**log_p.to_dict(), "mean": -log_p.value, "kind": "upper", "rows": which},
+        "test_kl": summary.kl.tolist(),
+        "active_units": summary.active_units,
         "history": [{k: r[k] for k in ("epoch", "elbo", "reconstruction", "kl", "seconds")} for r in vae.history_],
     }
+    if not parameters.get("binarize"):
+        record["bits_per_dim"] = bits_per_dim(log_p.value, vae.schema_.n_dimensions)
     print(json.dumps({k: v for k, v in record.items() if k != "history"}, indent=1))
     output.parent.mkdir(parents=True, exist_ok=True)
     write_text(output, json.dumps(record, indent=1) + "\n")
-    shutil.rmtree(checkpoint)
+    if vae.n_iter_ == parameters["max_epochs"]:
+        shutil.rmtree(checkpoint)
 
 
 if __name__ == "__main__":
