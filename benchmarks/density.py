@@ -3,11 +3,11 @@
     python benchmarks/density.py mlp --data FOLDER
     python benchmarks/density.py ladder --data FOLDER --minutes 60
 
-FOLDER holds the recipe's data: mnist.npz and fashion_mnist.npz with x_train and x_test, freyfaces.npz with one array. Test
-rows are scored on one binarization, where there is one, by importance sampling. Writes
+FOLDER holds the recipe's data: mnist.npz and fashion_mnist.npz with x_train and x_test, freyfaces.npz with one array.
+Test rows are scored on one binarization, where there is one, by importance sampling. Writes
 ``benchmarks/results/density-<recipe>.json`` with the command, commit, machine, history and figures. What was stopped,
-by ``--minutes`` or otherwise, goes on where it was if it is started again with the same arguments; its result is that of the
-epochs there were, and says so.
+by ``--minutes`` or otherwise, goes on where it was if it is started again with the same arguments; its result is that
+of the epochs there were, and says so.
 """
 
 from __future__ import annotations

@@ -18,7 +18,6 @@ from density import HERE, git, machine, read_data, read_recipe
 
 from lowerbound import VAE
 from lowerbound.data.storage import write_text
-from lowerbound.evaluate import Estimate
 
 ROWS, SANDWICH_ROWS = 100, 40
 ANNEALING = {"n_temperatures": 500, "n_chains": 8}
@@ -34,20 +33,30 @@ def main() -> None:
     vae = VAE(**parameters, early_stopping=False, random_state=0).fit(train)
     rows = test[np.random.default_rng(0).choice(len(test), ROWS, replace=False)]
     X = (np.random.default_rng(1).random(rows.shape) * 255 < rows) * np.uint8(255)
-    found: dict[str, dict] = {}
-
-    def measure(name: str, seconds: float, estimate: Estimate) -> None:
-        found[name] = {**estimate.to_dict(), "seconds": round(seconds, 1)}
-        print(name, found[name], flush=True)
-
-    def timed(name: str, estimate) -> None:
+    ways = {
+        "elbo": lambda: {"elbo": vae.summary(X, 64).elbo},
+        "naive": lambda: {"naive": vae.log_likelihood(X, 5000, method="naive")},
+        "importance": lambda: {"importance": vae.log_likelihood(X, 5000)},
+        "sandwich": lambda: vars(vae.sandwich(SANDWICH_ROWS, **ANNEALING)),
+        "ais": lambda: {"ais": vae.log_likelihood(X, method="ais", **ANNEALING)},
+    }
+    measured = []
+    for name, estimate in ways.items():
         started = time.perf_counter()
-        measure(name, 0.0, estimate()) if name == "elbo" else measure_after(name, started, estimate())
-
-    def measure_after(name: str, started: float, estimate: Estimate) -> None:
-        measure(name, time.perf_counter() - started, estimate)
-
-    timed("elbo", lambda: vae.summary(X, 64).elbo)
+        found = estimate()
+        seconds = round(time.perf_counter() - started, 1)
+        measured += [{"way": name, "of": part, "seconds": seconds, **e.to_dict()} for part, e in found.items()]
+        print(measured[-1], flush=True)
+    record = {
+        "command": f"python benchmarks/evidence.py --data FOLDER --epochs {arguments.epochs}",
+        "commit": git("rev-parse", "HEAD"),
+        "machine": machine(),
+        "parameters": parameters,
+        "annealing": ANNEALING,
+        "fit_seconds": round(vae.history_[-1]["seconds"], 1),
+        "measured": measured,
+    }
+    write_text(HERE / "results" / "evidence.json", json.dumps(record, indent=1) + "\n")
 
 
 if __name__ == "__main__":
