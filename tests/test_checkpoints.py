@@ -6,6 +6,7 @@ import torch
 
 from lowerbound import VAE
 from lowerbound.checkpoints import Checkpoints
+from lowerbound.data.locks import LOCK, FolderInUseError
 from lowerbound.data.storage import SavedFileError
 from lowerbound.train import Watch
 
@@ -56,6 +57,17 @@ def test_another_run_is_refused(tmp_path, other, named):
     vae().fit(X, checkpoint=tmp_path)
     with pytest.raises(ValueError, match=f"holds a checkpoint of a run that differs in {named}"):
         vae(**other).fit(X, checkpoint=tmp_path)
+
+
+def test_one_fit_at_a_time_writes_to_a_folder(tmp_path):
+    class Rival(Watch):
+        def on_step(self, training):
+            vae().fit(X, checkpoint=tmp_path / "run")
+
+    with pytest.raises(FolderInUseError, match="run is in use: another process trains there"):
+        vae().fit(X, checkpoint=tmp_path / "run", watch=Rival())
+    vae().fit(X, checkpoint=tmp_path / "run")  # the lock has gone with the fit that had it
+    assert not (tmp_path / "run" / LOCK).exists()
 
 
 def test_only_the_best_is_kept_beside_the_last(tmp_path, often):

@@ -487,6 +487,16 @@ def test_checkpoints_are_as_far_apart_as_asked_for(cli, table, tmp_path, monkeyp
     assert names == {"last.safetensors", f"best-{best}.safetensors"}
 
 
+@pytest.mark.parametrize("how", ["--resume", "--force"])
+def test_one_process_at_a_time_trains_a_run(cli, table, tmp_path, whole, at_step, how):
+    run, refused = tmp_path / "run", []
+    again = at_step(8, lambda: refused.append(train(cli, table, run, how, exit_code=1).stderr))
+    train(cli, table, run, "-q")
+    again()
+    assert refused == [f"error: {run} is in use: another process trains there; wait for it, or stop it\n"]
+    assert same(run, whole)
+
+
 def test_force_and_resume_exclude_each_other(cli, table, tmp_path):
     assert "give one of them" in train(cli, table, tmp_path / "run", "--force", "--resume", exit_code=2).stderr
 

@@ -13,6 +13,7 @@ import hashlib
 import json
 import platform
 from collections.abc import Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
@@ -73,11 +74,19 @@ class Run:
         """A fitted model is there."""
         return (self.model / "model.json").exists()
 
-    def check_free(self, force: bool) -> None:
-        """Refuse a folder that holds something, unless it may be written over."""
+    def locked(self) -> AbstractContextManager[None]:
+        """So that one process at a time trains here."""
+        from lowerbound.data.locks import locked
+
         if self.folder.exists() and not self.folder.is_dir():
             raise Failure(f"{self.folder} is a file; a run is a folder")
-        if not force and self.folder.exists() and any(self.folder.iterdir()):
+        return locked(self.folder)
+
+    def check_free(self, force: bool) -> None:
+        """Refuse a folder that holds something, unless it may be written over."""
+        from lowerbound.data.locks import LOCK
+
+        if not force and any(path.name != LOCK for path in self.folder.iterdir()):
             continued = ", or continue it with --resume" if self.config.exists() else ""
             raise Failure(f"{self.folder} exists: choose another folder, or write over it with --force{continued}")
 

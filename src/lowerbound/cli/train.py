@@ -95,13 +95,14 @@ def train(
         if not is_first:
             return take_part()
         run = Run(output)
-        config, resume = _begun(run, asked, file, resume=resume, force=force)
-        from lowerbound.cli.fitting import fit_run
+        with run.locked():
+            config, resume = _begun(run, asked, file, resume=resume, force=force)
+            from lowerbound.cli.fitting import fit_run
 
-        fit_run(
-            run, config, arguments, console, resume=resume, verbose=verbose, checkpoint_seconds=checkpoint_seconds,
-            log=log,
-        )  # fmt: skip
+            fit_run(
+                run, config, arguments, console, resume=resume, verbose=verbose, log=log,
+                checkpoint_seconds=checkpoint_seconds,
+            )  # fmt: skip
 
 
 def _begun(

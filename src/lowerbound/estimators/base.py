@@ -8,6 +8,7 @@ from __future__ import annotations
 import copy
 import math
 import sys
+from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, ClassVar, Literal
@@ -23,6 +24,7 @@ from lowerbound.core import Model, Objective
 from lowerbound.data.batches import Rows, RowsInMemory
 from lowerbound.data.dataset import check_finite
 from lowerbound.data.gaps import mask_gaps, without_na
+from lowerbound.data.locks import locked
 from lowerbound.data.schema import Schema, infer_schema
 from lowerbound.data.sources import Source, as_source
 from lowerbound.data.stream import streamed
@@ -273,6 +275,8 @@ class GradientEstimator(DensityEstimator):
             describe them.
         TrainingError
             If too many steps in a row have no finite loss or gradient; the last good weights are kept.
+        FolderInUseError
+            If another process trains with the same ``checkpoint``.
         """
         X = self._start(X, keep_weights=self.warm_start)
         training_rows, validation_rows = self._split(X)
@@ -281,25 +285,26 @@ class GradientEstimator(DensityEstimator):
         training = self._training(len(training_rows))
         self.n_fits_ += 1
         checkpoints = None if checkpoint is None else Checkpoints(Path(checkpoint))
-        if checkpoints is not None:
-            resume = checkpoints.load_for(training)
-        if resume is not None:
-            training.load_state(*resume)
-        if self.verbose >= 2:
-            print(self._choices(training.settings), file=sys.stderr)
         first = current().is_first
-        bar = ProgressWatch() if self.verbose and not watch and first else None
-        saving = Saving(checkpoints) if checkpoints and first else None
-        try:
-            watches = Together(*(each for each in (watch, bar, saving) if each))
-            fit(training, training_rows, validation_rows, watches)
-        except TrainingError:
-            if training.progress.best_epoch:
-                self._end(training, training_rows)
-            raise
-        finally:
-            if bar is not None:
-                bar.close()
+        with locked(checkpoints.folder) if checkpoints and first else nullcontext():
+            if checkpoints is not None:
+                resume = checkpoints.load_for(training)
+            if resume is not None:
+                training.load_state(*resume)
+            if self.verbose >= 2:
+                print(self._choices(training.settings), file=sys.stderr)
+            bar = ProgressWatch() if self.verbose and not watch and first else None
+            saving = Saving(checkpoints) if checkpoints and first else None
+            try:
+                watches = Together(*(each for each in (watch, bar, saving) if each))
+                fit(training, training_rows, validation_rows, watches)
+            except TrainingError:
+                if training.progress.best_epoch:
+                    self._end(training, training_rows)
+                raise
+            finally:
+                if bar is not None:
+                    bar.close()
         return self._end(training, training_rows)
 
     def _end(self, training: Training, rows: Rows):
