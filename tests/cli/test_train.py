@@ -254,7 +254,7 @@ def test_force_takes_the_old_model_and_checkpoint_away(cli, table, tmp_path):
 
 
 def test_nothing_is_written_when_the_data_or_the_parameters_are_wrong(cli, table, tmp_path):
-    for words in (["nothing.csv"], [table], [table, *TABLE_OPTIONS, "--network", "conv"]):
+    for words in (["nothing.csv"], [table, "--drop", "nothing"], [table, *TABLE_OPTIONS, "--network", "conv"]):
         cli("train", *words, "-o", tmp_path / "run", exit_code=1)
     assert not (tmp_path / "run").exists()
 
