@@ -84,9 +84,7 @@ def generate(
     console.suggest("evaluate", run, "DATA")
 
 
-def _sample_given(
-    model: Any, given: tuple[str, ...], n_rows: int, *, mean: bool, random_state: int | None
-) -> np.ndarray:
+def _sample_given(model: Any, given: tuple[str, ...], n_rows: int, *, mean: bool, random_state: int | None) -> Any:
     """Rows with gaps everywhere but in the columns that are given, filled."""
     import numpy as np
     import pandas as pd
@@ -103,14 +101,26 @@ def _sample_given(
             raise click.UsageError(f"--given is COLUMN=VALUE, got {word!r}")
         if name not in row:
             raise Failure(f"the model has no column {name!r}: its columns are {', '.join(names[:10])}")
-        try:
-            row[name] = float(value)
-        except ValueError as error:
-            raise Failure(f"--given {word}: the column needs a number") from error
+        row[name] = _value(model, name, value)
     table = pd.DataFrame(row, index=range(n_rows), columns=names)
     X = table if hasattr(model, "feature_names_in_") else table.to_numpy().reshape(n_rows, *model.schema_.row_shape)
-    drawn = VAEImputer(model).fit(X).sample_imputations(X, 1, random_state=random_state)[0]
-    return np.asarray(drawn)
+    seed = getattr(model, "seed_", None) if random_state is None else random_state
+    drawn = VAEImputer(model, random_state=seed).fit(X).sample_imputations(X, 1)[0]
+    return drawn if getattr(model, "columns_", None) else np.asarray(drawn)
+
+
+def _value(model: Any, name: str, word: str) -> Any:
+    """What a word on the command line says of a column: one of its levels, or a number."""
+    columns = {column.name: column for column in getattr(model, "columns_", None) or ()}
+    if name in columns and columns[name].has_levels:
+        levels = {str(level): level for level in columns[name].levels}
+        if word not in levels:
+            raise Failure(f"--given {name}={word}: the column has the levels {', '.join(list(levels)[:10])}")
+        return levels[word]
+    try:
+        return float(word)
+    except ValueError as error:
+        raise Failure(f"--given {name}={word}: the column needs a number") from error
 
 
 @click.command(short_help="Give data as a model sees them.")

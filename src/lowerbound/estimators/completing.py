@@ -32,7 +32,7 @@ class EstimatorFiller:
         self.estimator, self.n_importance = estimator, n_importance
         self.ess: float | None = None
 
-    def mean(self, Z: Any) -> np.ndarray:
+    def mean(self, Z: Any) -> Any:
         """E[x_m|x_o] in the gaps; a row's result doesn't depend on the others."""
         model, posterior, rows = self._parts(Z)
         noise = self.estimator._noise("impute", shared=True)
@@ -40,13 +40,13 @@ class EstimatorFiller:
         self._note(filled.ess)
         return self.estimator.schema_.restore(filled.x, expected=True)
 
-    def draws(self, Z: Any, n: int, seed: int) -> np.ndarray:
-        """Draws from p(x_m|x_o) in the gaps, shape (n, N, *row)."""
+    def draws(self, Z: Any, n: int, seed: int) -> Any:
+        """Draws from p(x_m|x_o) in the gaps: n arrays (N, *row), or frames."""
         model, posterior, rows = self._parts(Z)
         noise = Noise(make_generator(seed, "impute", rows.device))
         filled = impute.drawn(model, posterior, rows, noise, n, self.n_importance)
         self._note(filled.ess)
-        return np.stack([self.estimator.schema_.restore(x, expected=False) for x in filled.x])
+        return [self.estimator.schema_.restore(x, expected=False) for x in filled.x]
 
     def _parts(self, X: Any) -> tuple:
         estimator = self.estimator

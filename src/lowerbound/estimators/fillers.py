@@ -81,7 +81,7 @@ class Blend:
         chosen = stream(seed, "blend").choice(len(self.fillers), (n, len(Z)), p=self.weights)
         x = np.broadcast_to(Z, (n, *Z.shape)).copy()
         for c, filler in enumerate(self.fillers):
-            x = np.where((chosen == c)[..., None], filler.draws(Z, n, seed + c), x)
+            x = np.where((chosen == c)[..., None], np.stack(list(filler.draws(Z, n, seed + c))), x)
         return x
 
 

@@ -370,5 +370,7 @@ def _rows_of(X: Any, first: int, last: int) -> Any:
 def _with_values(column: pd.Series, rows: np.ndarray, values: np.ndarray) -> pd.Series:
     """A copy of the column with values in some rows, of the same type."""
     filled = column.copy()
+    if pd.api.types.is_integer_dtype(column.dtype):
+        values = np.rint(np.asarray(values, float))
     filled.iloc[rows] = pd.Series(values).astype(column.dtype).to_numpy() if column.dtype.kind != "O" else values
     return filled

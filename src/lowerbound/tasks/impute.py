@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import NamedTuple, Protocol, runtime_checkable
 
 import torch
@@ -22,6 +23,7 @@ from lowerbound.core import Batch, LatentDistribution, Model, Posterior
 from lowerbound.data.batches import Rows
 from lowerbound.distributions import Categorical, Likelihood, Noise, event_sum
 from lowerbound.evaluate import EVALUATION_BATCH, PASS_ELEMENTS, evaluating
+from lowerbound.mixed import Columns, Levels, Reals, WholeNumbers
 
 
 @runtime_checkable
@@ -132,13 +134,15 @@ class _Weights:
 def _expected(
     model: Model, q: LatentDistribution, batch: Batch, noise: Noise, n_importance: int
 ) -> tuple[Tensor, Tensor]:
-    weights, mean, p = _Weights(len(batch.x), batch.x.device), torch.zeros(()), None
+    weights, p = _Weights(len(batch.x), batch.x.device), None
+    means: list[Tensor] = []
     for _, p, log_w in _passes(model, q, batch, noise, n_importance):
-        part = weights.add(log_w)
-        values = _values(p)
-        w = _over_event(log_w.softmax(0), values.ndim).to(values.dtype)
-        mean = mean + _over_event(part, values.ndim - 1).to(values.dtype) * ((w * values).sum(0) - mean)
-    return torch.where(batch.mask, batch.x, _best(p, mean).to(batch.x.dtype)), weights.ess
+        share, w = weights.add(log_w), log_w.softmax(0)
+        new = [(_over_event(w, v.ndim).to(v.dtype) * v).sum(0) for v in _values(p)]
+        olds = means or [torch.zeros_like(m) for m in new]
+        means = [o + _over_event(share, m.ndim).to(m.dtype) * (m - o) for o, m in zip(olds, new, strict=True)]
+    assert p is not None
+    return torch.where(batch.mask, batch.x, _best(p, means).to(batch.x.dtype)), weights.ess
 
 
 def _drawn(
@@ -148,8 +152,8 @@ def _drawn(
     for z, _, log_w in _passes(model, q, batch, noise, n_importance, n_draws):
         part = weights.add(log_w)
         candidates = z.gather(0, _by_weight(log_w, n_draws, noise).unsqueeze(-1).expand(-1, -1, z.shape[-1]))
-        replace = noise.uniform((n_draws, len(part)), part) < part
-        kept = torch.where(replace.unsqueeze(-1), candidates, kept)
+        taken = noise.uniform((n_draws, len(part)), part) < part
+        kept = torch.where(taken.unsqueeze(-1), candidates, kept)
     x = model.likelihood(kept).sample(noise)
     return torch.where(batch.mask, batch.x, x.to(batch.x.dtype)), weights.ess
 
@@ -161,14 +165,26 @@ def _by_weight(log_w: Tensor, n: int, noise: Noise) -> Tensor:
     return torch.searchsorted(cumulative, u.T.contiguous(), right=True).clamp_max(len(log_w) - 1).T
 
 
-def _values(p: Likelihood) -> Tensor:
-    """What can be averaged over z: E[x|z], or the probabilities of levels, (S, B, *event, K)."""
-    return p.logits.softmax(-1) if isinstance(p, Categorical) else p.mean
+def _values(p: Likelihood) -> list[Tensor]:
+    """What can be averaged over z, (S, B, …) each: expectations of numbers v, and probabilities of levels."""
+    if isinstance(p, Columns):
+        return [value for _, part in p.parts for value in _values(part)]
+    if isinstance(p, (Categorical, Levels)):
+        return [p.logits.softmax(-1)]
+    return [p.scaling.restore(p.mean) if isinstance(p, (WholeNumbers, Reals)) else p.mean]
 
 
-def _best(p: Likelihood | None, mean: Tensor) -> Tensor:
-    """The average as a row: levels have no mean, so the most probable one."""
-    return mean.argmax(-1) if isinstance(p, Categorical) else mean
+def _best(p: Likelihood, means: list[Tensor]) -> Tensor:
+    """The averages as rows, shape (B, *event): levels have no mean, so the most probable one."""
+    if isinstance(p, Columns):
+        parts = [_best(part, [mean]) for (_, part), mean in zip(p.parts, means, strict=True)]
+        return torch.cat(parts, -1)[..., torch.cat([place for place, _ in p.parts]).argsort()]
+    (mean,) = means
+    if isinstance(p, Categorical):
+        return mean.argmax(-1)
+    if isinstance(p, Levels):
+        return replace(p, logits=mean.log().unsqueeze(0)).mean[0]
+    return p.scaling.standardize(mean) if isinstance(p, (WholeNumbers, Reals)) else mean
 
 
 def _over_event(weight: Tensor, ndim: int) -> Tensor:
