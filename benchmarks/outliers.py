@@ -145,7 +145,7 @@ def overall(found: dict, setting: str) -> str:
     ours = found.get((setting, OURS), {})
     lines = ["| detector | AUROC | AUPR | ours wins, AUROC | AUPR | seeds |", "| --- | --- | --- | --- | --- | --- |"]
     for (s, method), runs in found.items():
-        if s != setting or len(runs) < len(ours):
+        if s != setting or set(runs) != set(ours):
             continue
         cells = []
         for metric in ("auroc", "aupr"):
@@ -167,7 +167,7 @@ def wins_of(ours: dict, runs: dict, metric: str) -> str:
 
 
 def each(found: dict) -> str:
-    shown = [m for m in METHODS if len(found.get(("contaminated", m), {})) == len(found[("contaminated", OURS)])]
+    shown = [m for m in METHODS if set(found.get(("contaminated", m), {})) == set(found[("contaminated", OURS)])]
     lines = [f"| set | {' | '.join(shown)} |", f"| --- |{' --- |' * len(shown)}"]
     for name in sorted(found[("contaminated", OURS)]):
         cells = []

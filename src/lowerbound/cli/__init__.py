@@ -15,6 +15,7 @@ from lowerbound.cli.compare import compare
 from lowerbound.cli.data import data
 from lowerbound.cli.evaluate import evaluate
 from lowerbound.cli.impute import impute
+from lowerbound.cli.outliers import outliers
 from lowerbound.cli.output import INTERRUPTED, Failure, write_error
 from lowerbound.cli.together import refuse_several
 from lowerbound.cli.train import train
@@ -103,5 +104,5 @@ def main() -> None:
             stream.reconfigure(errors="replace")  # a terminal without σ shows a question mark  # type: ignore[union-attr]
 
 
-for command in (data, train, generate, reconstruct, encode, impute, evaluate, compare):
+for command in (data, train, generate, reconstruct, encode, impute, outliers, evaluate, compare):
     main.add_command(command)

@@ -71,7 +71,7 @@ class VAEOutlierDetector(OutlierMixin, BaseEstimator):
     n_estimators : int or "auto"
         Autoencoders of different seeds over which scores are averaged; "auto": 3 for tables, 1 for images.
     n_steps : int or "auto"
-        Steps of training of each default autoencoder; "auto": 300 for tables, 2,000 for images.
+        Steps of training of each default autoencoder; "auto": 400 for tables, 2,000 for images.
     calibration_fraction : float
         Part of the rows that ``fit`` holds out for ``p_values``; ``calibrate`` takes others.
     random_state : int, RandomState or None
@@ -320,7 +320,7 @@ class VAEOutlierDetector(OutlierMixin, BaseEstimator):
 
     def _templates(self, n_rows: int, is_image: bool) -> list[VAE]:
         """Autoencoders for rows whose outliers are not to be learned."""
-        n_steps = (2000 if is_image else 300) if self.n_steps == "auto" else self.n_steps
+        n_steps = (2000 if is_image else 400) if self.n_steps == "auto" else self.n_steps
         batch_size = min(128, max(16, n_rows // 4))
         common = {
             "batch_size": batch_size, "max_epochs": max(1, round(int(n_steps) * batch_size / n_rows)),
@@ -328,7 +328,7 @@ class VAEOutlierDetector(OutlierMixin, BaseEstimator):
         }  # fmt: skip
         if is_image:
             return [VAE(**common)]
-        common |= {"hidden_layer_sizes": (128, 128), "hide": 0.5, "min_scale": 0.05}
+        common |= {"hidden_layer_sizes": (64, 64), "hide": 0.5, "min_scale": 0.05}
         return [VAE(**common), VAE(**common, scale="decoder"), VAE(**common)]
 
     def _parts(self, X) -> pd.DataFrame:

@@ -1,0 +1,183 @@
+"""``outliers``: rows by how unusual they are, and why."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from lowerbound.cli.options import (
+    DataOptions,
+    console_options,
+    data_argument,
+    data_options,
+    force_option,
+    run_argument,
+)
+from lowerbound.cli.output import Console, Failure, new_file, short
+from lowerbound.cli.use import load, rows_of
+
+if TYPE_CHECKING:
+    import numpy as np
+    import pandas as pd
+
+    from lowerbound.estimators.outliers import VAEOutlierDetector
+
+CRITERIA = ("auto", "kl", "reconstruction", "elbo", "log_p", "surprise", "regret", "combined")
+NOTABLE = 1.0  # nats above what is typical of a feature, from which it is named as a reason
+SHOWN = 48  # images on a contact sheet
+
+
+@click.command(short_help="Rank rows by how unusual they are, and say why.")
+@run_argument
+@data_argument
+@click.option("-o", "--output", metavar="FILE", required=True, type=click.Path(path_type=Path), help="A .csv file.")
+@click.option("--explain", is_flag=True, help="Add a sentence a row: which values surprise, and what is expected.")
+@click.option(
+    "--plot", is_flag=True, help="Also a .png of that name: scores; of images the most unusual, with heat maps."
+)
+@click.option(
+    "--criterion", type=click.Choice(CRITERIA), default="auto", show_default=True,
+    help="Score; auto: combined for tables, regret for images.",
+)  # fmt: skip
+@click.option("--reference", metavar="DATA", help="Usual rows to compare with; the run's training data if not given.")
+@data_options
+@force_option
+@console_options
+def outliers(
+    run: Path, data: str, output: Path, explain: bool, plot: bool, criterion: str, reference: str | None,
+    key: str | None, drop: tuple[str, ...], label: str | None, stream: bool | None, force: bool, console: Console,
+) -> None:  # fmt: skip
+    """Rank the rows of DATA by how unusual they are for the model in RUN, the most unusual first.
+
+    Of each: its place in DATA (from 0), its score (higher is more unusual), and the part of the training rows that
+    are more usual. A model that is to find outliers in the data it is trained on had better not learn them: train it
+    with --trim 0.1 --hide 0.5 --no-early-stopping.
+    """
+    import numpy as np
+
+    from lowerbound import VAEOutlierDetector
+    from lowerbound.data.storage import write_atomically
+
+    if output.suffix.lower() != ".csv":
+        raise Failure(f"{output} must end in .csv")
+    for path in [output, *([output.with_suffix(".png")] if plot else [])]:
+        new_file(path, force)
+    model = load(run, "accounts")
+    options = DataOptions(data, key, drop, label, stream=False)
+    dataset = options.read()
+    X = rows_of(dataset, model)
+    usual = rows_of(_reference(run, reference, options, console).read(), model)
+    detector = VAEOutlierDetector(model, criterion=criterion, random_state=0).fit(usual)
+    table = detector.scores(X).assign(score=-detector.score_samples(X), quantile=detector.quantile(X))
+    order = np.argsort(-table["score"].to_numpy(), kind="stable")
+    ranked = table.iloc[order][["score", "quantile", *(name for name in table if name not in ("score", "quantile"))]]
+    ranked.insert(0, "row", order)
+    if dataset.labels is not None:
+        ranked.insert(1, label or "label", np.asarray(dataset.labels)[order])
+    if explain:
+        ranked["explanation"] = sentences(detector, X, order)
+    write_atomically(output, lambda temporary: ranked.to_csv(temporary, index=False, float_format="%.6g"))
+    if plot:
+        _plot(detector, X, order, ranked, output.with_suffix(".png"))
+    _report(console, ranked, detector, output, explain)
+
+
+def _reference(run: Path, reference: str | None, options: DataOptions, console: Console) -> DataOptions:
+    """Where the usual rows are: what was asked for, else what the run was trained on, else the rows themselves."""
+    import tomllib
+
+    if reference is not None:
+        return DataOptions(reference, options.key, options.drop, options.label, stream=False)
+    try:
+        record = tomllib.loads((run / "config.toml").read_text(encoding="utf-8"))["data"]
+    except (OSError, KeyError, ValueError):
+        record = {}
+    source = record.get("source", "")
+    if source != "digits" and not (source and Path(source).exists()):
+        console.say("the training data of the run are not there: quantiles are among the rows of DATA themselves")
+        return options
+    known = {name: record.get(name) for name in ("key", "label")}
+    return DataOptions(source, drop=tuple(record.get("drop", ())), stream=False, **known)
+
+
+def sentences(detector: VAEOutlierDetector, X: Any, order: np.ndarray) -> list[str]:
+    """Why each row is unusual, in words; of images the place that surprises most."""
+    import numpy as np
+
+    reasons = detector.explain(X)
+    if isinstance(reasons, np.ndarray):
+        places = np.argmax(reasons.reshape(len(reasons), -1), axis=1)
+        names = [f"most surprising at line {p // reasons.shape[2]}, column {p % reasons.shape[2]}" for p in places]
+        return [names[i] for i in order]
+    by_row = {row: _sentence(part) for row, part in reasons.groupby("row")}
+    return [by_row[i] for i in order]
+
+
+def _sentence(reasons: pd.DataFrame) -> str:
+    named = reasons[reasons["surprise"] >= NOTABLE]
+    if named.empty:
+        return "no single value stands out"
+    return "; ".join(
+        f"{r['feature']} is {_word(r['value'])} where {_word(r['expected'])} ({_word(r['low'])} to {_word(r['high'])}) "
+        f"is expected"
+        for r in named.to_dict("records")  # type: ignore[call-overload]
+    )
+
+
+def _word(value: Any) -> str:
+    return short(float(value)) if isinstance(value, (int, float)) else str(value)
+
+
+def _plot(detector: VAEOutlierDetector, X: Any, order: np.ndarray, ranked: pd.DataFrame, path: Path) -> None:
+    import numpy as np
+
+    from lowerbound.tasks.pictures import above_one_another, as_images, pixel_range, save_grid, save_map, to_pixels
+
+    schema = detector.estimators_[0].schema_
+    if not schema.is_image:
+        return save_map(_histogram(detector, ranked), path)
+    worst = X[order[:SHOWN]]
+    images = as_images(schema, worst)
+    heat = np.asarray(detector.explain(worst))
+    pictures = to_pixels(images, *pixel_range(schema, images))
+    maps = to_pixels(heat, 0.0, float(heat.max()))
+    maps = maps if pictures.ndim == 3 else maps[..., None].repeat(3, -1)
+    columns = min(len(images), 12)
+    save_grid(above_one_another(pictures, maps, columns), path, columns, group=2)
+
+
+def _histogram(detector: VAEOutlierDetector, ranked: pd.DataFrame) -> Any:
+    """The scores of these rows above those of the training rows, and the line that ``predict`` draws."""
+    import numpy as np
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(7, 4), dpi=120, layout="constrained")
+    axes = figure.add_subplot()
+    scores, usual = ranked["score"].to_numpy(), -detector.training_scores_
+    edges = np.histogram_bin_edges(np.concatenate([scores, usual]), 60).tolist()
+    axes.hist(usual, edges, density=True, color="#c0c0c0", label="training rows")
+    axes.hist(scores, edges, density=True, histtype="step", color="#3b6ea8", label="rows of DATA")
+    axes.axvline(-detector.offset_, color="#b0413e", linewidth=1, label="called outliers beyond")
+    axes.set(xlabel=f"score ({detector.criterion_}; higher is more unusual)", ylabel="density")
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.legend(frameon=False)
+    return figure
+
+
+def _report(console: Console, ranked: pd.DataFrame, detector: VAEOutlierDetector, path: Path, explained: bool) -> None:
+    """How many are beyond the line, and the first few."""
+    beyond = int((ranked["score"].to_numpy() > -detector.offset_).sum())
+    top = ranked.head(5)
+    record = {"output": str(path), "rows": len(ranked), "outliers": beyond, "first": top["row"].tolist()}
+    lines = [f"{beyond:,} of {len(ranked):,} rows lie beyond the fence of the training rows' scores; first:"]
+    for r in top.to_dict("records"):
+        reason = f": {r['explanation']}" if explained else ""
+        lines.append(
+            f"  row {r['row']}, score {short(r['score'])}, above {r['quantile']:.1%} of the training rows{reason}"
+        )
+    if console.as_json:
+        return console.result(record, "")
+    console.result(record, "\n".join(lines))
+    console.say(f"wrote {path} ({len(ranked):,} rows)")
