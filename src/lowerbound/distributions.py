@@ -221,6 +221,33 @@ class DiscretizedLogistic:
 
 
 @dataclass
+class DiscretizedLogisticMixture:
+    """Independent entries with levels 0, …, 255: Σ_k π_k of discretized logistics (Salimans et al., 2017, eq. 2).
+
+    ``components`` has parameters of shape ``(S, B, K, *event)``, and so has ``log_weight`` = log π.
+    """
+
+    components: DiscretizedLogistic
+    log_weight: Tensor
+
+    @property
+    def mean(self) -> Tensor:
+        """E[x|z] in levels."""
+        return (self.log_weight.exp() * self.components.mean).sum(2)
+
+    def log_prob(self, x: Tensor) -> Tensor:
+        """log Σ_k π_k P_k(x); x is (B, *event)."""
+        return (self.log_weight + self.components.log_prob(x.unsqueeze(1))).logsumexp(2)
+
+    def sample(self, noise: Noise) -> Tensor:
+        """A component for each entry (Gumbel, 1954), and a level of it."""
+        u = noise.uniform(self.log_weight.shape, self.log_weight)
+        gumbel = -torch.log(-torch.log1p(-u.clamp_min(torch.finfo(u.dtype).eps / 4)))
+        chosen = (self.log_weight + gumbel).argmax(2, keepdim=True)
+        return self.components.sample(noise).gather(2, chosen).squeeze(2)
+
+
+@dataclass
 class StandardNormal:
     """The prior p(z) = N(0, I) over ``latent_dim`` numbers; ``like`` gives dtype and device."""
 

@@ -22,6 +22,7 @@ from lowerbound.nn.heads import (
     BernoulliHead,
     CategoricalHead,
     DiscretizedLogisticHead,
+    DiscretizedLogisticMixtureHead,
     GaussianHead,
     LikelihoodHead,
     NormalHead,
@@ -187,7 +188,12 @@ def _start_at_unit_scale(encoder: nn.Module, latent_dim: int) -> None:
 
 def choose_likelihood_head(schema: Schema, parameters: dict) -> LikelihoodHead:
     """What the decoder's numbers for an entry mean."""
-    scale = parameters["scale"]
+    scale, n_logistics = parameters["scale"], parameters.get("n_logistics", 1)
+    if n_logistics > 1 and (schema.likelihood != "discretized_logistic" or scale not in ("auto", "decoder")):
+        raise ValueError(
+            f"n_logistics={n_logistics} is for bytes with a scale from the decoder (likelihood='discretized_logistic', "
+            f"scale='auto'); here likelihood={schema.likelihood!r} and scale={scale!r}"
+        )
     if schema.columns is not None:
         return columns_head(schema.columns, scale, parameters["min_scale"])
     if schema.likelihood in ("bernoulli", "categorical"):
@@ -196,7 +202,10 @@ def choose_likelihood_head(schema: Schema, parameters: dict) -> LikelihoodHead:
         return BernoulliHead() if schema.likelihood == "bernoulli" else CategoricalHead(schema.n_levels)
     if schema.likelihood == "gaussian":
         return NormalHead(_normal_scale(schema, "feature" if scale == "auto" else scale, parameters["min_scale"]))
-    return DiscretizedLogisticHead(_logistic_scale(schema, "decoder" if scale == "auto" else scale))
+    scale_of_logistic = _logistic_scale(schema, "decoder" if scale == "auto" else scale)
+    if n_logistics > 1:
+        return DiscretizedLogisticMixtureHead(scale_of_logistic, torch.from_numpy(schema.spread).float(), n_logistics)
+    return DiscretizedLogisticHead(scale_of_logistic)
 
 
 def _normal_scale(schema: Schema, scale: str | float, min_scale: float) -> Scale:

@@ -69,6 +69,7 @@ VAE_PARAMETERS: dict[str, Parameter] = {
             1,
             open_low=True,
         ),
+        Parameter("n_logistics", 1, "discretized logistics mixed for each byte", (), int, 1),
         Parameter("standardize", "auto", "standardize real-valued features", ("auto", True, False)),
         Parameter(
             "image_shape",

@@ -65,6 +65,8 @@ class VAE(ClassNamePrefixFeaturesOutMixin, TransformerMixin, MixedColumns, Scori
     min_scale : float
         Lower bound of a learned σ of the Gaussian, as a part of the feature's standard deviation; without one, two
         equal columns would send the density to infinity.
+    n_logistics : int
+        Discretized logistics that are mixed for each byte.
     standardize : bool or "auto"
         Standardize real-valued features inside; log p(x) stays in the user's units. "auto" is True.
     image_shape : tuple of int, optional
@@ -174,7 +176,7 @@ class VAE(ClassNamePrefixFeaturesOutMixin, TransformerMixin, MixedColumns, Scori
 
     def __init__(
         self, latent_dim="auto", *, levels=1, network="auto", hidden_layer_sizes=(200, 200), activation="silu",
-        likelihood="auto", columns=None, scale="auto", min_scale=0.01, standardize="auto",
+        likelihood="auto", columns=None, scale="auto", min_scale=0.01, n_logistics=1, standardize="auto",
         image_shape=None, covariance="diagonal", prior="normal", n_prior_components=100, binarize=None,
         inference="amortized", n_refinement_steps=100,
         objective="elbo", gradient="pathwise", n_samples=1, kl_weight=1.0, kl_warmup_steps=0, free_bits=0.0,
@@ -192,6 +194,7 @@ class VAE(ClassNamePrefixFeaturesOutMixin, TransformerMixin, MixedColumns, Scori
         self.columns = columns
         self.scale = scale
         self.min_scale = min_scale
+        self.n_logistics = n_logistics
         self.standardize = standardize
         self.image_shape = image_shape
         self.covariance = covariance

@@ -15,6 +15,7 @@ from lowerbound.distributions import (
     Categorical,
     DiagonalGaussian,
     DiscretizedLogistic,
+    DiscretizedLogisticMixture,
     FullGaussian,
     Likelihood,
     Normal,
@@ -158,3 +159,32 @@ class DiscretizedLogisticHead(LocationScaleHead):
     """256 levels for every entry."""
 
     family = DiscretizedLogistic
+
+
+class DiscretizedLogisticMixtureHead(LikelihoodHead):
+    """256 levels for every entry, from K logistics: their locations, scales and logits, P = 3K.
+
+    Parameters
+    ----------
+    scale : Scale
+        Of each component, given by the decoder.
+    spread : Tensor, shape (*event)
+        At first the components lie side by side over so much on both sides of the first parameter, which is filled
+        with the mean of the data.
+    n_components : int
+        K.
+    """
+
+    def __init__(self, scale: Scale, spread: Tensor, n_components: int) -> None:
+        super().__init__()
+        self.scale, self.n_parameters = scale, 3 * n_components
+        self.offset: Tensor
+        places = torch.linspace(-1, 1, n_components).view(-1, *[1] * spread.ndim)
+        self.register_buffer("offset", places * spread)
+
+    def forward(self, raw: Tensor) -> DiscretizedLogisticMixture:
+        """(S, B, 3K, *event) → p(x|z)."""
+        location, scale, logits = raw.chunk(3, 2)
+        center, others = location[:, :, :1], location[:, :, 1:]
+        location = center + self.offset + torch.cat([torch.zeros_like(center), others], 2)
+        return DiscretizedLogisticMixture(DiscretizedLogistic(location, self.scale(scale)), logits.log_softmax(2))
