@@ -1,4 +1,4 @@
-"""Writes the tables of docs/results.md, between its markers, from the JSON in benchmarks/results.
+"""Writes the tables of docs/results.md and docs/missing-values.md, between their markers, from benchmarks/results.
 
 python benchmarks/report.py
 """
@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import re
+import statistics
 import tomllib
 from collections.abc import Callable
 from pathlib import Path
@@ -105,22 +106,65 @@ def _number(record: dict | float | None) -> str:
     return f"{record['value'] if isinstance(record, dict) else record:.3g}"
 
 
+def imputation() -> str:
+    """Mean squared error; in brackets the paired difference from the first method, over the masks that both have."""
+    return _by_table("numbers", ("error",), 3)
+
+
+def imputation_mixed() -> str:
+    return _by_table("mixed", ("rmse", "wrong"), 3)
+
+
+def imputation_draws() -> str:
+    return _by_table("draws", ("crps", "coverage"), 3)
+
+
+def _by_table(part: str, keys: tuple[str, ...], digits: int) -> str:
+    results = [r for r in read("imputation")["results"] if r["part"] == part]
+    tables, methods = (list(dict.fromkeys(r[name] for r in results)) for name in ("table", "method"))
+    found = {(r["table"], r["method"], r["mask"]): r for r in results}
+    masks = sorted({r["mask"] for r in results})
+    rows = []
+    for method in methods:
+        cells = []
+        for name in tables:
+            own = [found[name, method, mask] for mask in masks if (name, method, mask) in found]
+            means = "/".join(f"{sum(r[key] for r in own) / len(own):.{digits}f}" for key in keys) if own else ""
+            both = [m for m in masks if (name, method, m) in found and (name, methods[0], m) in found]
+            differences = [found[name, method, m][keys[0]] - found[name, methods[0], m][keys[0]] for m in both]
+            cells.append(f"{means} ({len(own)}{_paired(differences, digits)})" if own else "")
+        rows.append([method, *cells])
+    return table(f"method | {' | '.join(tables)}", rows)
+
+
+def _paired(differences: list[float], digits: int) -> str:
+    if len(differences) < 2 or not any(differences):
+        return ""
+    error = statistics.stdev(differences) / len(differences) ** 0.5
+    return f"; {statistics.mean(differences):+.{digits}f} ± {error:.{digits}f}".replace("-", "−")
+
+
 TABLES: dict[str, Callable[[], str]] = {
     "density": density,
     "evidence": evidence,
     "ladder": ladder,
     "inference": inference,
     "gradients": gradients,
+    "imputation": imputation,
+    "imputation-mixed": imputation_mixed,
+    "imputation-draws": imputation_draws,
 }
 
 
 def main() -> None:
-    path = ROOT / "docs/results.md"
-    text = path.read_text(encoding="utf-8")
-    for name, make in TABLES.items():
-        block = f"<!-- {name} -->\n{make()}\n<!-- end -->"
-        text = re.sub(rf"<!-- {name} -->.*?<!-- end -->", lambda _, block=block: block, text, flags=re.DOTALL)
-    path.write_text(text, encoding="utf-8")
+    for document in ("results", "missing-values"):
+        path = ROOT / f"docs/{document}.md"
+        text = path.read_text(encoding="utf-8")
+        for name, make in TABLES.items():
+            if f"<!-- {name} -->" in text:
+                block = f"<!-- {name} -->\n{make()}\n<!-- end -->"
+                text = re.sub(rf"<!-- {name} -->.*?<!-- end -->", lambda _, block=block: block, text, flags=re.DOTALL)
+        path.write_text(text, encoding="utf-8")
 
 
 if __name__ == "__main__":
