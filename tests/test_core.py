@@ -5,6 +5,7 @@ from dataclasses import replace
 import pytest
 import torch
 
+from lowerbound.core import Batch
 from lowerbound.data.batches import RowsInMemory
 from lowerbound.distributions import event_sum
 from tests import linear_gaussian as toy
@@ -35,3 +36,12 @@ def test_the_mask_of_an_incomplete_batch_counts():
     mask = torch.tensor([[True, False, True], [False, False, True]])
     assert event_sum(torch.tensor([[1.0, 2.0, 4.0]]), mask).tolist() == [5.0, 4.0]
     assert event_sum(torch.tensor([[1.0, 2.0, 4.0]]), mask, complete=True).tolist() == [7.0]
+
+
+def test_what_is_hidden_twice_is_missing_once_and_for_all():
+    first, second = torch.tensor([True, False, False]), torch.tensor([False, True, True])
+    mask = torch.tensor([[True, True, True], [True, False, True]])
+    batch = Batch(torch.zeros(2, 3), mask, torch.arange(2)).hiding(first).hiding(second)
+    assert torch.equal(batch.mask, torch.zeros(2, 3, dtype=torch.bool))
+    assert batch.missing is not None
+    assert torch.equal(batch.missing, mask)  # what didn't count before is not missing

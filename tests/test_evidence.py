@@ -8,11 +8,10 @@ from sklearn.datasets import load_iris
 
 from lowerbound import VAE
 from lowerbound.distributions import Noise, make_generator
-from lowerbound.evaluate import Estimate, importance_weighted
+from lowerbound.evaluate import Estimate, LogMean, importance_weighted
 from lowerbound.evidence import (
     Annealing,
     Bridge,
-    LogMean,
     UnreliableEstimateWarning,
     _backward,
     _forward,

@@ -223,6 +223,33 @@ def accounts(model: Model, posterior: Posterior, data: Rows, noise: Noise, n_sam
     return Accounts(*(torch.cat(part).cpu() for part in zip(*parts, strict=True)))
 
 
+class LogMean:
+    """log (1/K) Σ_k w_k of every row, added up a few samples at a time, in float64."""
+
+    def __init__(self, n_rows: int, device: torch.device) -> None:
+        self.n = 0
+        self.log_sum = torch.full((n_rows,), -math.inf, dtype=torch.float64, device=device)
+        self.log_sum_of_squares = self.log_sum.clone()
+
+    def add(self, log_w: Tensor) -> Tensor:
+        """Count more log weights (S, B) in; their part of the sum of all up to now, (B,)."""
+        log_w = log_w.double()
+        self.n += len(log_w)
+        new = log_w.logsumexp(0)
+        self.log_sum = torch.logaddexp(self.log_sum, new)
+        self.log_sum_of_squares = torch.logaddexp(self.log_sum_of_squares, (2 * log_w).logsumexp(0))
+        return (new - self.log_sum).exp()
+
+    @property
+    def ess(self) -> Tensor:
+        """(Σ w)²/Σ w², (B,)."""
+        return (2 * self.log_sum - self.log_sum_of_squares).exp()
+
+    def result(self) -> tuple[Tensor, Tensor]:
+        """log (1/K) Σ w and (Σ w)²/Σ w², shape (B,) each."""
+        return (self.log_sum - math.log(self.n)).cpu(), self.ess.cpu()
+
+
 def importance_weighted(
     model: Model, posterior: Posterior, data: Rows, noise: Noise, n_importance: int, progress=lambda n: None
 ) -> tuple[Tensor, Tensor]:
@@ -249,21 +276,17 @@ def importance_weighted(
         raise ValueError(f"n_importance must be at least 1, got {n_importance}")
     n_rows = min(EVALUATION_BATCH, _rows_in_a_pass(data, 1))
     chunk = max(1, min(n_importance, _rows_in_a_pass(data, n_rows)))
-    log_p, ess = [], []
+    parts = []
     with evaluating(model, posterior):  # type: ignore[arg-type]
         for batch in data.batches(n_rows, noise):
-            q = posterior(batch, noise)
-            log_sum = torch.full((len(batch.x),), -math.inf, dtype=torch.float64, device=batch.x.device)
-            log_sum_of_squares = log_sum.clone()
+            q, total = posterior(batch, noise), LogMean(len(batch.x), batch.x.device)
             for first in range(0, n_importance, chunk):
                 objective = Objective(_no_loss, min(chunk, n_importance - first))
-                log_w = model.draw(batch, lambda *_, q=q: q, objective, noise).log_w.double()
-                log_sum = torch.logaddexp(log_sum, log_w.logsumexp(0))
-                log_sum_of_squares = torch.logaddexp(log_sum_of_squares, (2 * log_w).logsumexp(0))
-                progress(len(batch.x) * len(log_w) / n_importance)
-            log_p.append(log_sum - math.log(n_importance))
-            ess.append((2 * log_sum - log_sum_of_squares).exp())
-    return torch.cat(log_p).cpu(), torch.cat(ess).cpu()
+                total.add(model.draw(batch, lambda *_, q=q: q, objective, noise).log_w)
+                progress(len(batch.x) * objective.samples / n_importance)
+            parts.append(total.result())
+    log_p, ess = zip(*parts, strict=True)
+    return torch.cat(log_p), torch.cat(ess)
 
 
 def exact_log_prob(model: Model, data: Rows, noise: Noise) -> Tensor:

@@ -20,6 +20,7 @@ from lowerbound.evaluate import (
     EVALUATION_BATCH,
     PASS_ELEMENTS,
     Estimate,
+    LogMean,
     evaluating,
     importance_weighted,
     mean_over_rows,
@@ -43,26 +44,6 @@ class UnreliableEstimateWarning(UserWarning):
 def expected_bias(ess: Tensor, n_samples: int) -> float:
     """How far log (1/K) Σ w lies below log E[w], in nats: Var(w̄)/2 to second order, with Var(w̄) = 1/ESS − 1/K."""
     return (0.5 * (1 / ess - 1 / n_samples)).mean().item()
-
-
-class LogMean:
-    """log (1/K) Σ_k w_k of every row, added up a few samples at a time, in float64."""
-
-    def __init__(self, n_rows: int, device: torch.device) -> None:
-        self.n = 0
-        self.log_sum = torch.full((n_rows,), -math.inf, dtype=torch.float64, device=device)
-        self.log_sum_of_squares = self.log_sum.clone()
-
-    def add(self, log_w: Tensor) -> None:
-        """More log weights, shape (S, B)."""
-        log_w = log_w.double()
-        self.n += len(log_w)
-        self.log_sum = torch.logaddexp(self.log_sum, log_w.logsumexp(0))
-        self.log_sum_of_squares = torch.logaddexp(self.log_sum_of_squares, (2 * log_w).logsumexp(0))
-
-    def result(self) -> tuple[Tensor, Tensor]:
-        """log (1/K) Σ w and (Σ w)²/Σ w², shape (B,) each."""
-        return (self.log_sum - math.log(self.n)).cpu(), (2 * self.log_sum - self.log_sum_of_squares).exp().cpu()
 
 
 def log_likelihood_rows(

@@ -127,6 +127,19 @@ def test_what_streams_by_in_passes_is_what_one_pass_gives(monkeypatch):
     torch.testing.assert_close(parts.ess, whole.ess)
 
 
+def test_each_sample_is_drawn_by_its_weight_though_it_streams_by_alone(monkeypatch):
+    n = 4000  # the same row, with the same five samples
+    monkeypatch.setattr(impute, "PASS_ELEMENTS", n * toy.F)
+    monkeypatch.setattr(impute, "EVALUATION_BATCH", n)
+    x, observed = (values[2:3].expand(n, -1) for values in toy_rows())
+    draws = toy.numbers(5, 1, toy.D, seed=8).expand(5, n, -1)
+    proposal = lambda batch, noise: Table(wide(batch), draws)  # noqa: E731
+    mean = impute.expected(toy.model(), proposal, WithGaps(x, observed), noise_of(), 5)  # type: ignore[arg-type]
+    assert 1.2 < mean.ess[0] < 4  # type: ignore[index]
+    drawn = impute.drawn(toy.model(), proposal, WithGaps(x, observed), noise_of(), 1, 5).x[0]  # type: ignore[arg-type]
+    assert ((drawn.mean(0) - mean.x[0]).abs() <= 4.5 * drawn.std(0) / n**0.5 + 1e-9).all()
+
+
 @pytest.mark.parametrize("elements", [2**21, N * toy.F * 9])  # in one pass, and nine samples of all rows at a time
 def test_a_row_is_filled_alone_as_among_others(elements, monkeypatch):
     monkeypatch.setattr(impute, "PASS_ELEMENTS", elements)

@@ -110,3 +110,13 @@ def test_the_parts_of_the_bound_are_the_exact_ones():
     encoded = q(whole_batch(X))
     exact = toy.exact_elbo(model, encoded.mean, encoded.scale_tril, X).detach()
     assert ((elbo.mean(0) - exact).abs() < 5 * elbo.std(0) / math.sqrt(8)).all()
+
+
+def test_nats_of_entries_are_in_the_units_of_the_user():
+    model, scaled = toy.model(), toy.model()
+    scaled.log_unit = torch.tensor([0.5, -1.0, 2.0], dtype=torch.float64)
+    for score in (
+        lambda p: bound(p, Prior(toy.D), toy.rows(X), noise())[1],
+        lambda p: surprise(p, Prior(toy.D), toy.rows(X), noise()),
+    ):
+        torch.testing.assert_close(score(scaled) - score(model), scaled.log_unit.expand_as(X))

@@ -22,7 +22,7 @@ from torch import Tensor
 from lowerbound.core import Batch, LatentDistribution, Model, Posterior
 from lowerbound.data.batches import Rows
 from lowerbound.distributions import Categorical, Likelihood, Noise, event_sum
-from lowerbound.evaluate import EVALUATION_BATCH, PASS_ELEMENTS, evaluating
+from lowerbound.evaluate import EVALUATION_BATCH, PASS_ELEMENTS, LogMean, evaluating
 from lowerbound.mixed import Columns, Levels, Reals, WholeNumbers
 
 
@@ -111,30 +111,10 @@ def _passes(
         yield _Pass(z, p, (log_px + model.prior().log_prob(z) - q.log_prob(z)).double())
 
 
-class _Weights:
-    """Sums of weights so far, as logarithms, (B,) each."""
-
-    def __init__(self, n_rows: int, device: torch.device) -> None:
-        self.log_sum = torch.full((n_rows,), -math.inf, dtype=torch.float64, device=device)
-        self.log_squares = self.log_sum.clone()
-
-    def add(self, log_w: Tensor) -> Tensor:
-        """Count more weights (S, B) in; their part of the sum of all up to now, (B,)."""
-        new = log_w.logsumexp(0)
-        self.log_sum = torch.logaddexp(self.log_sum, new)
-        self.log_squares = torch.logaddexp(self.log_squares, (2 * log_w).logsumexp(0))
-        return (new - self.log_sum).exp()
-
-    @property
-    def ess(self) -> Tensor:
-        """(Σ w)²/Σ w², (B,)."""
-        return (2 * self.log_sum - self.log_squares).exp()
-
-
 def _expected(
     model: Model, q: LatentDistribution, batch: Batch, noise: Noise, n_importance: int
 ) -> tuple[Tensor, Tensor]:
-    weights, p = _Weights(len(batch.x), batch.x.device), None
+    weights, p = LogMean(len(batch.x), batch.x.device), None
     means: list[Tensor] = []
     for _, p, log_w in _passes(model, q, batch, noise, n_importance):
         share, w = weights.add(log_w), log_w.softmax(0)
@@ -148,7 +128,7 @@ def _expected(
 def _drawn(
     model: Model, q: LatentDistribution, batch: Batch, noise: Noise, n_draws: int, n_importance: int
 ) -> tuple[Tensor, Tensor]:
-    weights, kept = _Weights(len(batch.x), batch.x.device), q.mean.expand(n_draws, *q.mean.shape)
+    weights, kept = LogMean(len(batch.x), batch.x.device), q.mean.expand(n_draws, *q.mean.shape)
     for z, _, log_w in _passes(model, q, batch, noise, n_importance, n_draws):
         part = weights.add(log_w)
         candidates = z.gather(0, _by_weight(log_w, n_draws, noise).unsqueeze(-1).expand(-1, -1, z.shape[-1]))
