@@ -75,7 +75,7 @@ def test_only_the_best_is_kept_beside_the_last(tmp_path, often):
     best = max(model.history_, key=lambda record: record["validation_elbo"])["epoch"]
     assert {path.name for path in tmp_path.iterdir()} == {"last.safetensors", f"best-{best}.safetensors"}
     (tmp_path / f"best-{best}.safetensors").unlink()
-    with pytest.raises(SavedFileError, match="doesn't exist"):
+    with pytest.raises(SavedFileError, match="doesn't exist: copy it back if you can; else remove"):
         vae(max_epochs=6).fit(X, checkpoint=tmp_path)
 
 

@@ -76,6 +76,31 @@ def test_continuing_from_a_checkpoint_is_bit_exact(tmp_path, stop):
     assert [{k: v for k, v in r.items() if k != "seconds"} for r in rest.progress.history] == without_time
 
 
+def test_a_checkpoint_of_another_kind_of_device_continues_with_other_noise():
+    part, rest, again = training(), training(), training()
+    fit(part, data(), watch=StopAfter(2))
+    tensors, metadata = part.state()
+    tensors["generator.noise"] = torch.zeros(16, dtype=torch.uint8)  # what a GPU's generator gives
+    for each in (rest, again):
+        with pytest.warns(UserWarning, match="another kind of device"):
+            each.load_state({name: tensor.clone() for name, tensor in tensors.items()}, metadata)
+        fit(each, data())
+    assert torch.equal(weights(rest), weights(again))
+    whole = training()
+    fit(whole, data())
+    assert not torch.equal(weights(whole), weights(rest))
+
+
+@pytest.mark.parametrize("lost", ["ledger.skipped", "weights.model.decoder.network.weight", "generator.order"])
+def test_a_checkpoint_of_another_version_is_refused_in_a_sentence(lost):
+    part = training()
+    fit(part, data(), watch=StopAfter(2))
+    tensors, metadata = part.state()
+    assert lost in tensors, sorted(tensors)
+    with pytest.raises(ValueError, match="of another network or another version"):
+        training().load_state({name: tensor for name, tensor in tensors.items() if name != lost}, metadata)
+
+
 class StopAt(Watch):
     """Asks to stop after so many steps; in the validation, if asked for."""
 

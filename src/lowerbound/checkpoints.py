@@ -14,7 +14,7 @@ from pathlib import Path
 
 from torch import Tensor
 
-from lowerbound.data.storage import load_tensors, remove_temporaries, save_tensors
+from lowerbound.data.storage import SavedFileError, load_tensors, remove_temporaries, save_tensors
 from lowerbound.train import Training, Watch
 
 SECONDS = 5.0  # of work that a killed process may lose
@@ -83,10 +83,15 @@ class Checkpoints:
         remove_temporaries(self.folder)
         if not self.last.exists():
             return None
-        tensors, metadata = load_tensors(self.last)
-        progress = metadata["progress"]
-        if progress["best_epoch"]:
-            tensors |= load_tensors(self.best(progress["best_epoch"]))[0]
+        try:
+            tensors, metadata = load_tensors(self.last)
+            progress = metadata["progress"]
+            if progress["best_epoch"]:
+                tensors |= load_tensors(self.best(progress["best_epoch"]))[0]
+        except SavedFileError as error:
+            raise SavedFileError(
+                f"{error}: copy it back if you can; else remove {self.folder} to start anew"
+            ) from error
         self.saved, self.saved_best = (progress["epoch"], progress["n_batches"]), progress["best_epoch"]
         return tensors, metadata
 

@@ -9,6 +9,7 @@ vector of ``D`` numbers a row: its ``log_prob`` is already summed, shape ``(S, B
 from __future__ import annotations
 
 import math
+import warnings
 import zlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -29,6 +30,18 @@ def make_generator(seed: int, purpose: str, device: torch.device | str = "cpu") 
     """A generator of its own for each purpose ("weights", "order", "noise", …), all from one seed."""
     state = np.random.SeedSequence([seed, zlib.crc32(purpose.encode())]).generate_state(1, np.uint64)
     return torch.Generator(device).manual_seed(int(state[0]) >> 1)
+
+
+def continued(generator: torch.Generator, state: Tensor, seed: int, purpose: str) -> torch.Generator:
+    """The generator at a saved state; with a warning a new one, if the state is of another kind of device.
+
+    What CPUs and GPUs draw, and their states, have nothing in common.
+    """
+    if len(state) == len(generator.get_state()):
+        generator.set_state(state)
+        return generator
+    warnings.warn("the checkpoint is of another kind of device: the noise from here on is another", stacklevel=2)
+    return make_generator(seed, purpose, generator.device)
 
 
 @dataclass

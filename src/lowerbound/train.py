@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from lowerbound.core import Batch, Model, Objective, ObjectiveState
 from lowerbound.data.batches import Rows
-from lowerbound.distributions import Noise, make_generator
+from lowerbound.distributions import Noise, continued, make_generator
 from lowerbound.evaluate import EVALUATION_BATCH, evaluating
 from lowerbound.ledger import Ledger
 from lowerbound.parallel import current
@@ -248,7 +248,16 @@ class Training:
         }
 
     def load_state(self, tensors: dict[str, Tensor], metadata: dict) -> None:
-        """Continue from what ``state`` gave."""
+        """Continue from what ``state`` gave; ``ValueError`` if that was of another model or version."""
+        try:
+            self._load(tensors, metadata)
+        except (KeyError, TypeError, RuntimeError) as error:
+            raise ValueError(
+                "the checkpoint is of another network or another version of lowerbound: continue it with that, "
+                "or train anew in another folder"
+            ) from error
+
+    def _load(self, tensors: dict[str, Tensor], metadata: dict) -> None:
         self.modules.load_state_dict(_with_prefix(tensors, "weights."))
         self.best_weights = _with_prefix(tensors, "best.") or None
         for k, (optimizer, _) in enumerate(self.optimizers):
@@ -259,11 +268,12 @@ class Training:
                 slots.setdefault(int(index), {})[name] = value.item() if plain else value
             optimizer.load_state_dict({**optimizer.state_dict(), "state": slots})
         self.epoch_order = tensors["generator.order"]
-        self.noise.generator.set_state(tensors["generator.noise"])
         for name, part in self._parts():
             part.load_state(_with_prefix(tensors, f"{name}."))
         saved = metadata["progress"]
         self.progress = Progress(**{**saved, "objective": ObjectiveState(**saved["objective"])})
+        purpose = f"noise from step {self.progress.objective.step}"
+        self.noise = Noise(continued(self.noise.generator, tensors["generator.noise"], self.seed, purpose))
 
 
 def _optimizers(modules: nn.Module, settings: Settings) -> list[tuple[torch.optim.Optimizer, float]]:
