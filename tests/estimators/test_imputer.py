@@ -11,7 +11,7 @@ from tests import contract
 from lowerbound import PPCA, Factorized, Gaussian, Mixture, VAEImputer
 from lowerbound.data.encoding import MAX_LEVELS, Raw, TableCode
 from lowerbound.estimators import referee
-from lowerbound.estimators.fillers import Blend, ExactFiller, fit_gaussian, fit_mixture, stack
+from lowerbound.estimators.fillers import Blend, ExactFiller, cautious, fit_gaussian, fit_mixture, stack
 from lowerbound.estimators.parameters import IMPUTER_PARAMETERS
 
 IRIS, WINE = load_iris().data, load_wine().data
@@ -243,7 +243,7 @@ def test_the_report_says_what_earned_its_weight(capsys):
     names = [record["name"] for record in imputer.report_]
     assert names[0] == "gaussian"
     assert sum(record["weight"] for record in imputer.report_) == pytest.approx(1)
-    assert imputer.report_[0]["weight"] < 0.1
+    assert imputer.report_[0]["weight"] < 0.3
     assert "blend: " in capsys.readouterr().err
     few = VAEImputer(random_state=0).fit(gaps[:30])
     assert [(r["name"], r["weight"]) for r in few.report_] == [("gaussian", 1)]
@@ -286,6 +286,19 @@ def test_stacking_finds_the_weights_of_a_known_blend():
     importance = np.r_[np.ones(2500), np.full(2500, 1e-9)]  # where only the first half counts
     target[2500:] = predicted[1, 2500:]
     np.testing.assert_allclose(stack(predicted, target, importance), [0.7, 0, 0.3], atol=0.02)
+
+
+def test_a_gain_that_may_be_chance_is_left_to_the_first():
+    rng = np.random.default_rng(0)
+    target, w = rng.normal(size=400), np.array([0.0, 1.0])
+    alike = np.stack([target + rng.normal(size=400), target + rng.normal(size=400)])
+    better = np.stack([target + 2 * rng.normal(size=400), target + 0.1 * rng.normal(size=400)])
+    assert cautious(w, np.stack([better[1], better[0]]), target, np.ones(400)).tolist() == [1, 0]
+    assert cautious(w, better, target, np.ones(400))[1] > 0.9
+    gains = (alike[0] - target) ** 2 - (alike[1] - target) ** 2
+    back = (gains.std() / 20 / abs(gains.mean())) ** 2
+    expected = min(1, back) if gains.mean() > 0 else 1
+    assert cautious(w, alike, target, np.ones(400))[0] == pytest.approx(expected, abs=0.05)
 
 
 def test_a_trial_hides_a_tenth_of_what_is_observed_and_whole_cells():

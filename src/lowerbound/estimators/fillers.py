@@ -214,3 +214,23 @@ def stack(predicted: np.ndarray, target: np.ndarray, importance: np.ndarray) -> 
     w, _ = nnls(A, np.append(np.zeros(deviation.shape[1]), heavy))
     w = np.where(w / w.sum() < 0.05, 0.0, w)
     return w / w.sum()
+
+
+def cautious(w: np.ndarray, predicted: np.ndarray, target: np.ndarray, importance: np.ndarray) -> np.ndarray:
+    """Weights drawn back to the first candidate as far as the gain over it may be chance.
+
+    With a gain g in the squared error, whose standard error over cells is s, the first gets min(1, (s/g)²) of the
+    weight (shrinkage after James & Stein, 1961): all of it if the gain is no more than its standard error.
+
+    Parameters
+    ----------
+    w : ndarray, shape (C,)
+    predicted : ndarray, shape (C, cells)
+    target, importance : ndarray, shape (cells,)
+    """
+    gains = importance * ((predicted[0] - target) ** 2 - (w @ predicted - target) ** 2)
+    gain, error = gains.mean(), gains.std() / len(gains) ** 0.5
+    back = min(1.0, (error / gain) ** 2) if gain > 0 else 1.0
+    drawn = (1 - back) * w + back * np.eye(len(w))[0]
+    drawn = np.where(drawn < 0.05, 0.0, drawn)
+    return drawn / drawn.sum()

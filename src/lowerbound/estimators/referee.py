@@ -21,6 +21,7 @@ from lowerbound.estimators.fillers import (
     Blend,
     ExactFiller,
     Filler,
+    cautious,
     fit_gaussian,
     fit_location,
     fit_mixture,
@@ -114,7 +115,8 @@ def choose(
         judged.append(candidate)
         if verbose:
             print(f"{candidate.name}: squared error {candidate.error:.4f} on hidden cells", file=sys.stderr)
-    weights = stack(np.stack([c.predicted for c in judged]), Z[trial.hidden], trial.weights)
+    predicted = np.stack([c.predicted for c in judged])
+    weights = cautious(stack(predicted, Z[trial.hidden], trial.weights), predicted, Z[trial.hidden], trial.weights)
     for candidate, weight in zip(judged, weights, strict=True):
         candidate.weight = float(weight)
     kept = [c for c in judged if c.weight > 0]
