@@ -102,3 +102,11 @@ def test_em_never_falls_and_finds_what_made_the_rows(noise):
     assert location.log_prob(whole_batch(new)).mean().item() == pytest.approx(
         truth.log_prob(whole_batch(new)).mean().item(), abs=0.05
     )
+
+
+def test_levels_of_one_component_are_counts_and_one_imaginary_row():
+    location, batch, levels = model(1), with_gaps(rows(30)), torch.tensor([1, 2, 3, 5, 6])
+    location.maximize(location.expect(batch))
+    ones = torch.where(batch.mask, batch.x, 0.0)[:, levels].sum(0)
+    theta = (ones + location.frequencies) / (batch.mask[:, levels].sum(0) + 1)
+    torch.testing.assert_close(location.log_theta[0].exp(), theta)
