@@ -7,7 +7,8 @@ FOLDER holds files ``NAME.npz`` with ``X`` (n, d) and ``y`` (1 for outliers), as
 github.com/Minqi824/ADBench (Han et al., 2022, arXiv:2206.09426). A set of more than 5,000 rows is cut to 5,000,
 stratified. Two settings: "contaminated" fits all rows and scores the same rows, y unseen; "clean" fits half of the
 normal rows and scores all others. Nothing is tuned to a set. What has been computed is kept in the JSON of results, so
-that a run that was cut short goes on; ``--report`` prints the tables of what is there.
+that a run that was cut short goes on; ``--report`` prints the tables of what is there and
+puts them into docs/outliers.md.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ import argparse
 import json
 import math
 import platform
+import re
 import subprocess
 import time
 import warnings
@@ -185,13 +187,19 @@ def main() -> None:
     parser.add_argument("--settings", nargs="+", default=list(SETTINGS), choices=SETTINGS)
     parser.add_argument("--seeds", type=int, default=5)
     parser.add_argument("--output", type=Path, default=Path(__file__).parent / "results" / "outliers.json")
-    parser.add_argument("--report", action="store_true", help="print the tables of the results there are")
+    parser.add_argument("--report", action="store_true", help="tables of the results there are")
     arguments = parser.parse_args()
     warnings.simplefilter("ignore")
     if not arguments.report:
         measure(arguments.data, arguments.methods, arguments.settings, arguments.seeds, arguments.output)
-    for name, text in tables(json.loads(arguments.output.read_text())).items():
-        print(f"\n## {name}\n\n{text}")
+    page = Path(__file__).parents[1] / "docs" / "outliers.md"
+    text = page.read_text(encoding="utf-8")
+    for name, table in tables(json.loads(arguments.output.read_text())).items():
+        print(f"\n## {name}\n\n{table}")
+        block = f"<!-- {name} -->\n{table}\n<!-- end -->"
+        text = re.sub(rf"<!-- {name} -->.*?<!-- end -->", lambda _, block=block: block, text, flags=re.DOTALL)
+    if arguments.report:
+        page.write_text(text, encoding="utf-8")
 
 
 if __name__ == "__main__":

@@ -95,6 +95,13 @@ def test_an_autoencoder_of_ones_own_is_fitted_several_times():
     assert not hasattr(template, "model_")
 
 
+@pytest.mark.parametrize("n_steps", [2, 3, 12])
+def test_many_rows_take_no_more_steps(n_steps):
+    detector = VAEOutlierDetector(n_steps=n_steps, n_estimators=1, random_state=0).fit(X)  # 400 rows, 100 at a time
+    assert detector.estimators_[0].history_[-1]["step"] == n_steps
+    assert len(detector.training_scores_) == len(X)
+
+
 @pytest.mark.parametrize("part", [0.05, 0.2])
 def test_contamination_is_the_part_of_the_training_rows_called_outliers(part):
     detector = VAEOutlierDetector(contamination=part, n_estimators=1, n_steps=20, random_state=0)

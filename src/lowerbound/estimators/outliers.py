@@ -311,6 +311,8 @@ class VAEOutlierDetector(OutlierMixin, BaseEstimator):
         n = (1 if is_image else 3) if self.n_estimators == "auto" else int(self.n_estimators)
         templates = [self.estimator] if self.estimator is not None else self._templates(_num_samples(X), is_image)
         members: list[VAE] = [clone(templates[i % len(templates)]) for i in range(n)]  # type: ignore[assignment]
+        if self.estimator is None:  # an epoch of more rows would have more steps
+            X = few(X, max(2, self._n_steps(is_image) * int(templates[0].batch_size)), seed)
         with warnings.catch_warnings():
             if self.estimator is None:  # a short training may leave the codes unused; the surprise remains
                 warnings.simplefilter("ignore", CollapsedPosteriorWarning)
@@ -318,12 +320,14 @@ class VAEOutlierDetector(OutlierMixin, BaseEstimator):
                 member.set_params(random_state=state).fit(X)
         return members
 
+    def _n_steps(self, is_image: bool) -> int:
+        return (2000 if is_image else 400) if self.n_steps == "auto" else int(self.n_steps)
+
     def _templates(self, n_rows: int, is_image: bool) -> list[VAE]:
         """Autoencoders for rows whose outliers are not to be learned."""
-        n_steps = (2000 if is_image else 400) if self.n_steps == "auto" else self.n_steps
         batch_size = min(128, max(16, n_rows // 4))
         common = {
-            "batch_size": batch_size, "max_epochs": max(1, round(int(n_steps) * batch_size / n_rows)),
+            "batch_size": batch_size, "max_epochs": max(1, round(self._n_steps(is_image) * batch_size / n_rows)),
             "trim": 0.0 if self.novelty else self.trim, "lr": 5e-3, "early_stopping": False, "device": self.device,
         }  # fmt: skip
         if is_image:
