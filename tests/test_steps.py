@@ -10,7 +10,7 @@ from lowerbound.data.batches import RowsInMemory
 from lowerbound.data.storage import load_tensors, save_tensors
 from lowerbound.distributions import Noise, make_generator
 from lowerbound.inference.objectives import elbo
-from lowerbound.steps import Recorder
+from lowerbound.steps import AdamW, Recorder
 from lowerbound.train import Settings, Training, fit
 from tests import linear_gaussian as toy
 
@@ -66,7 +66,7 @@ def test_a_row_that_is_not_finite_costs_its_step_alone():
         fit(run, rows)
     torch.testing.assert_close(weights(runs[1]), weights(runs[0]), rtol=1e-5, atol=1e-7)
     assert weights(runs[1]).isfinite().all()
-    for moments in zip(*(run.optimizers[0][0].state.values() for run in runs), strict=True):
+    for moments in zip(*(run.adamw.state.values() for run in runs), strict=True):
         assert moments[0]["step"] == moments[1]["step"] == 3 * 4 - 3
 
 
@@ -83,6 +83,31 @@ def test_continuing_is_bit_exact(tmp_path):
     fit(rest, data())
     assert torch.equal(weights(rest), weights(whole_constant))
     assert not torch.equal(weights(rest), weights(whole))
+
+
+def test_adamw_is_that_of_torch_and_continues_from_its_state():
+    noise = Noise(make_generator(0, "weights"))
+    start = [noise.normal((2, k), torch.zeros(1)) for k in range(1, 13)]
+    mine, theirs, rest = ([torch.nn.Parameter(t.clone()) for t in start] for _ in range(3))
+    of_mine = AdamW(mine, 0.1, 0.2)
+    of_theirs = torch.optim.AdamW(theirs, lr=0.1, weight_decay=0.2)
+    for step in range(4):
+        for pair in zip(mine, theirs, strict=True):
+            pair[0].grad = noise.normal(pair[0].shape, pair[0])
+            pair[1].grad = pair[0].grad.clone()
+        of_mine.move(0.1, torch.tensor(float(step == 2)))
+        assert all(weight.grad is None for weight in mine)
+        if step != 2:  # which is to be skipped
+            of_theirs.step()
+        if step == 1:
+            of_rest = AdamW(rest, 0.1, 0.2)
+            slots = {k: of_mine.state_dict()["state"][k] for k in sorted(range(12), key=str)}  # as a file has them
+            of_rest.load_state_dict({"state": slots})
+            for weight, loaded in zip(mine, rest, strict=True):
+                assert torch.equal(of_rest.state[loaded]["exp_avg_sq"], of_mine.state[weight]["exp_avg_sq"])
+    assert of_mine.count == 3
+    assert of_rest.count == 2
+    torch.testing.assert_close(mine, theirs)
 
 
 def test_what_is_asked_for_is_written_down_and_the_generator_left_alone():

@@ -1,8 +1,10 @@
-"""One training step: the loss of a batch; and loss, gradient and AdamW as one compiled graph.
+"""One training step: the loss of a batch, AdamW; and loss, gradient and AdamW as one compiled graph.
 
 A graph can't draw from a generator that is passed in. So the numbers that one step asks for are written down once,
 and from then on drawn before the graph runs: the same numbers in the same order as without it.
 """
+
+# pyright: reportPrivateImportUsage=false
 
 from __future__ import annotations
 
@@ -33,6 +35,55 @@ class BatchLoss(nn.Module):
         draw = self.model.draw(batch, self.posterior, objective, noise)
         loss = batch.share.objective(objective.loss(draw, state))
         return loss, batch.share.sum(torch.stack([draw.log_px.detach().mean(0), draw.kl.detach().sum(-1)], -1))
+
+
+class AdamW(torch.optim.AdamW):
+    """torch's fused AdamW, without what that looks up anew before every step.
+
+    One count of the steps serves all weights; ``state_dict`` is that of any AdamW.
+
+    Parameters
+    ----------
+    weights : sequence of Parameter
+        All on one device, of one type.
+    lr, weight_decay : float
+    """
+
+    def __init__(self, weights: Sequence[nn.Parameter], lr: float, weight_decay: float) -> None:
+        super().__init__(weights, lr=lr, weight_decay=weight_decay, fused=True)
+        self.weights = list(weights)
+        self.count = torch.zeros((), device=self.weights[0].device)
+        for weight in self.weights:
+            slots = {name: torch.zeros_like(weight) for name in ("exp_avg", "exp_avg_sq")}
+            self.state[weight] = {"step": self.count, **slots}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Continue from what ``state_dict`` gave; the tensors stay where they are."""
+        for i, weight in enumerate(self.weights):
+            for name, value in self.state[weight].items():
+                value.copy_(state_dict["state"][i][name])
+
+    def moments(self, weights: Sequence[Tensor]) -> tuple[list[Tensor], list[Tensor]]:
+        """Running means of the gradient and of its square."""
+        slots = [self.state[weight] for weight in weights]
+        return [own["exp_avg"] for own in slots], [own["exp_avg_sq"] for own in slots]
+
+    @torch.no_grad()
+    def move(self, lr: float, skip: Tensor) -> None:
+        """Take the step, unless ``skip`` is 1; and forget the gradients."""
+        weights: list[Tensor] = [weight for weight in self.weights if weight.grad is not None]
+        gradients = [weight.grad for weight in weights if weight.grad is not None]
+        self.count += 1
+        group = self.param_groups[0]
+        beta1, beta2 = group["betas"]
+        torch._fused_adamw_(
+            weights, gradients, *self.moments(weights), [], [self.count] * len(weights), lr=lr, beta1=beta1,
+            beta2=beta2, weight_decay=group["weight_decay"], eps=group["eps"], amsgrad=False, maximize=False,
+            grad_scale=None, found_inf=skip,
+        )  # fmt: skip
+        self.count -= skip
+        for weight in weights:
+            weight.grad = None
 
 
 class Recorder(Noise):
@@ -72,8 +123,12 @@ class CompiledStep:
         Keeps the moments, as it would without this, so that steps of both kinds may follow each other.
     """
 
-    def __init__(self, loss: nn.Module, objective: Objective, optimizer: torch.optim.Optimizer) -> None:
+    def __init__(self, loss: nn.Module, objective: Objective, optimizer: AdamW) -> None:
         self.loss, self.objective, self.optimizer = loss, objective, optimizer
+        self.weights: dict[str, Tensor] = dict(loss.named_parameters())
+        self.moments = optimizer.moments(list(self.weights.values()))
+        group = optimizer.param_groups[0]
+        self.betas = torch.tensor(group["betas"], dtype=torch.float64, device=optimizer.count.device)
         self.requests: list[Request] | None = None
         self.graph = torch.compile(self._step, fullgraph=True, **APART)
 
@@ -83,11 +138,10 @@ class CompiledStep:
         """Take the step; loss, totals, whether it was skipped, and whether because something was not finite."""
         if self.requests is None:
             self.requests = self._record(batch, noise, state)
-        weights: dict[str, Tensor] = dict(self.loss.named_parameters())
-        slots = [self._slots(weight) for weight in weights.values()]
         numbers = [noise.draw(*request) for request in self.requests]
         with torch.no_grad():
-            loss, totals, broken = self.graph(weights, slots, batch, numbers, state, self._scalars(lr))
+            loss, totals, broken = self.graph(self.weights, self.moments, batch, numbers, state, self._scalars(lr))
+            self.optimizer.count += ~broken
         return loss, totals, broken, broken
 
     def _record(self, batch: Batch, noise: Noise, state: ObjectiveState) -> list[Request]:
@@ -96,17 +150,9 @@ class CompiledStep:
             self.loss(batch, self.objective, recorder, state)
         return recorder.requests
 
-    def _slots(self, weight: Tensor) -> dict[str, Tensor]:
-        """The moments of the gradient of a weight, and how often it was moved."""
-        slots = self.optimizer.state[weight]
-        if not slots:
-            slots["step"] = torch.zeros(())
-            slots["exp_avg"], slots["exp_avg_sq"] = torch.zeros_like(weight), torch.zeros_like(weight)
-        return slots
-
     def _step(
-        self, weights: dict[str, Tensor], slots: list[dict[str, Tensor]], batch: Batch, numbers: list[Tensor],
-        state: ObjectiveState, scalars: Tensor,
+        self, weights: dict[str, Tensor], moments: tuple[list[Tensor], list[Tensor]], batch: Batch,
+        numbers: list[Tensor], state: ObjectiveState, scalars: Tensor,
     ) -> tuple[Tensor, Tensor, Tensor]:  # fmt: skip
         def loss(weights: dict[str, Tensor]) -> tuple[Tensor, tuple[Tensor, Tensor]]:
             arguments = (batch, self.objective, Drawn(iter(numbers)), state)
@@ -115,20 +161,19 @@ class CompiledStep:
 
         gradients, (value, totals) = torch.func.grad(loss, has_aux=True)(weights)
         good = torch.stack([value, *(gradient.sum() for gradient in gradients.values())]).sum().isfinite()
-        for weight, gradient, own in zip(weights.values(), gradients.values(), slots, strict=True):
-            self._adamw(weight, gradient, good, scalars.to(weight.dtype), **own)
+        for weight, gradient, *own in zip(weights.values(), gradients.values(), *moments, strict=True):
+            self._adamw(weight, gradient, good, scalars.to(weight.dtype), *own)
         return value, totals, ~good
 
     def _scalars(self, lr: float) -> Tensor:
         """η/(1 − β₁ᵗ), 1/√(1 − β₂ᵗ) and 1 − ηλ of the next step, once and for all weights."""
-        group = self.optimizer.param_groups[0]
-        (beta1, beta2), t = group["betas"], self._slots(group["params"][0])["step"].double() + 1
-        return torch.stack([lr / (1 - beta1**t), (1 - beta2**t).rsqrt(), 1 - 0 * t - lr * group["weight_decay"]])
+        beta1, beta2 = (1 - self.betas ** (self.optimizer.count + 1)).unbind()
+        kept = 1 - lr * self.optimizer.param_groups[0]["weight_decay"]
+        return torch.stack([lr / beta1, beta2.rsqrt(), torch.full_like(beta1, kept)])
 
     def _adamw(
-        self, weight: Tensor, gradient: Tensor, good: Tensor, scalars: Tensor, step: Tensor, exp_avg: Tensor,
-        exp_avg_sq: Tensor,
-    ) -> None:  # fmt: skip
+        self, weight: Tensor, gradient: Tensor, good: Tensor, scalars: Tensor, exp_avg: Tensor, exp_avg_sq: Tensor
+    ) -> None:
         """θ ← (1 − ηλ)θ − η m̂/(√v̂ + ε) (Loshchilov & Hutter, 2019, arXiv:1711.05101, algorithm 2)."""
         group = self.optimizer.param_groups[0]
         (beta1, beta2), eps = group["betas"], group["eps"]
@@ -136,5 +181,5 @@ class CompiledStep:
         m = torch.lerp(exp_avg, gradient, 1 - beta1)
         v = beta2 * exp_avg_sq + (1 - beta2) * gradient.square()
         moved = kept * weight - rate * m / (v.sqrt() * correction + eps)
-        for old, new in ((exp_avg, m), (exp_avg_sq, v), (weight, moved), (step, step + 1)):
+        for old, new in ((exp_avg, m), (exp_avg_sq, v), (weight, moved)):
             old.copy_(torch.where(good, new, old))

@@ -19,7 +19,7 @@ from lowerbound.ledger import Ledger
 from lowerbound.parallel import current
 from lowerbound.settings import Progress, Settings
 from lowerbound.steady import Average, Clipping
-from lowerbound.steps import BatchLoss, CompiledStep
+from lowerbound.steps import AdamW, BatchLoss, CompiledStep
 
 ROW_RATE = 20.0
 LR_WARMUP = 0.05  # part of the steps in which the learning rate of the cosine schedule rises
@@ -105,7 +105,8 @@ class Training:
         self.model, self.posterior, self.objective, self.settings = model, posterior, objective, settings
         self.seed, self.device = seed, device
         self.modules = nn.ModuleDict({"model": model, "posterior": posterior}).to(device)
-        self.optimizers = _optimizers(self.modules, settings)
+        self.adamw, self.row_adam = _optimizers(self.modules, settings)
+        self.optimizers = [self.adamw] if self.row_adam is None else [self.adamw, self.row_adam]
         self.processes = current()
         if self.processes.size > 1 and hasattr(posterior, "new_rows"):
             raise ValueError(
@@ -113,15 +114,13 @@ class Training:
                 f"train it without torchrun, or use inference='amortized'"
             )
         self.loss = self.processes.replicate(BatchLoss(model, posterior))
-        weights = self.optimizers[0][0].param_groups[0]["params"]
-        self.average = Average(weights, settings.ema) if settings.ema else None
+        self.average = Average(self.adamw.weights, settings.ema) if settings.ema else None
         longest = settings.max_gradient_norm
-        self.clipping = Clipping(weights, longest) if longest is not None else None
+        self.clipping = Clipping(self.adamw.weights, longest) if longest is not None else None
         self.ledger = Ledger(self.processes, device)
         if settings.compile and (self.processes.size > 1 or self.clipping is not None or len(self.optimizers) > 1):
             raise ValueError("compile=True goes with one process, one network for all rows, and no max_gradient_norm")
-        adamw = self.optimizers[0][0]
-        self.compiled = CompiledStep(self.loss, objective, adamw) if settings.compile else None
+        self.compiled = CompiledStep(self.loss, objective, self.adamw) if settings.compile else None
         self.order = make_generator(seed, "order")
         self.epoch_order = self.order.get_state()  # as it was when the epoch began: its order can be drawn again
         self.noise = Noise(make_generator(seed, "noise", device))
@@ -159,18 +158,19 @@ class Training:
         loss, totals = self.loss(batch, self.objective, self.noise, self.progress.objective)
         loss.backward(1 + 0 * loss.detach())  # of a loss that is not finite no gradient is, in any process
         skip, broken = self._look_at_gradient()
-        for optimizer, factor in self.optimizers:
-            optimizer.param_groups[0]["lr"] = lr * factor
-            optimizer.found_inf = skip.float()  # pyright: ignore[reportAttributeAccessIssue]
-            if isinstance(optimizer, torch.optim.AdamW) or not skip:  # SparseAdam waits for the device anyway
-                optimizer.step()
-            optimizer.zero_grad()
+        self.adamw.move(lr, skip.float())
+        if self.row_adam is not None:
+            self.row_adam.param_groups[0]["lr"] = lr * ROW_RATE
+            if not skip:  # it waits for the device anyway
+                self.row_adam.step()
+            self.row_adam.zero_grad()
         return loss, totals, skip, broken
 
     def _look_at_gradient(self) -> tuple[Tensor, Tensor]:
         """Whether to skip the step, and whether because the gradient is not finite; shortens it where that is asked."""
-        gradients = [p.grad for o, _ in self.optimizers for p in o.param_groups[0]["params"] if p.grad is not None]
-        broken = ~torch.stack([gradient.sum() for gradient in gradients]).sum().isfinite()
+        gradients = [p.grad for o in self.optimizers for p in o.param_groups[0]["params"] if p.grad is not None]
+        total = torch.stack([gradient.sum() for gradient in gradients]).sum()
+        broken = total - total != 0  # ∞ − ∞ and NaN − NaN are NaN
         return (broken, broken) if self.clipping is None else (broken | self.clipping.shorten().bool(), broken)
 
     def check(self, most: int = MOST_BROKEN) -> None:
@@ -232,9 +232,11 @@ class Training:
         """Everything a checkpoint holds: tensors, and what JSON can hold."""
         tensors = {f"weights.{k}": v for k, v in self.modules.state_dict().items()}
         tensors |= {f"best.{k}": v for k, v in (self.best_weights or {}).items()}
-        for k, (optimizer, _) in enumerate(self.optimizers):
+        for k, optimizer in enumerate(self.optimizers):
             for i, slots in optimizer.state_dict()["state"].items():
-                tensors |= {f"optimizer.{k}.{i}.{name}": torch.as_tensor(value) for name, value in slots.items()}
+                tensors |= {
+                    f"optimizer.{k}.{i}.{name}": torch.as_tensor(value).clone() for name, value in slots.items()
+                }
         tensors |= {
             "generator.order": self.epoch_order,
             "generator.noise": self.noise.generator.get_state(),
@@ -260,7 +262,7 @@ class Training:
     def _load(self, tensors: dict[str, Tensor], metadata: dict) -> None:
         self.modules.load_state_dict(_with_prefix(tensors, "weights."))
         self.best_weights = _with_prefix(tensors, "best.") or None
-        for k, (optimizer, _) in enumerate(self.optimizers):
+        for k, optimizer in enumerate(self.optimizers):
             slots: dict[int, dict[str, Any]] = {}
             for key, value in _with_prefix(tensors, f"optimizer.{k}.").items():
                 index, name = key.split(".", 1)
@@ -276,15 +278,15 @@ class Training:
         self.noise = Noise(continued(self.noise.generator, tensors["generator.noise"], self.seed, purpose))
 
 
-def _optimizers(modules: nn.Module, settings: Settings) -> list[tuple[torch.optim.Optimizer, float]]:
+def _optimizers(modules: nn.Module, settings: Settings) -> tuple[AdamW, torch.optim.SparseAdam | None]:
     """AdamW for the networks, and where rows have numbers of their own, an Adam that moves only those of the batch.
 
     A row's own numbers are met once an epoch, so their learning rate is ``ROW_RATE`` times as high.
     """
     rows = [table.weight for table in modules.modules() if isinstance(table, nn.Embedding) and table.sparse]
     others = [p for p in modules.parameters() if all(p is not row for row in rows)]
-    adamw = torch.optim.AdamW(others, lr=settings.lr, weight_decay=settings.weight_decay, fused=True)
-    return [(adamw, 1.0), *([(torch.optim.SparseAdam(rows, lr=settings.lr), ROW_RATE)] if rows else [])]
+    row_adam = torch.optim.SparseAdam(rows, lr=settings.lr) if rows else None
+    return AdamW(others, settings.lr, settings.weight_decay), row_adam
 
 
 def _with_prefix(tensors: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:
