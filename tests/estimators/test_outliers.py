@@ -159,6 +159,23 @@ def test_reasons_are_in_the_users_units():
     np.testing.assert_allclose(reasons["value"], values)
 
 
+def test_gaps_and_columns_of_several_kinds():
+    rng = np.random.default_rng(0)
+    a, level = rng.normal(size=300), rng.choice(list("xyz"), 300)
+    frame = pd.DataFrame({"a": a, "level": pd.Categorical(level), "b": 2 * a + 0.1 * rng.normal(size=300)})
+    frame.loc[4, "b"] = -9 * np.sign(a[4])
+    frame.loc[10:40, "a"] = np.nan
+    detector = VAEOutlierDetector(n_steps=300, random_state=0).fit(frame)
+    scores = detector.score_samples(frame)
+    assert np.isfinite(scores).all()
+    assert scores.argmin() == 4
+    reasons = detector.explain(frame.iloc[[4, 20]])
+    assert set(reasons.loc[reasons["row"] == 0, "feature"].iloc[:2]) == {"a", "b"}
+    levels = reasons[reasons["feature"] == "level"]
+    assert set(levels["expected"]) <= set("xyz")
+    assert levels["low"].isna().all()
+
+
 def test_images_get_a_map_and_are_scored_by_regret():
     digits = load_digits().images.astype(np.uint8)[:200]
     detector = VAEOutlierDetector(n_steps=100, random_state=0).fit(digits)

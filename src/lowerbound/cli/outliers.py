@@ -120,10 +120,14 @@ def _sentence(reasons: pd.DataFrame) -> str:
     if named.empty:
         return "no single value stands out"
     return "; ".join(
-        f"{r['feature']} is {_word(r['value'])} where {_word(r['expected'])} ({_word(r['low'])} to {_word(r['high'])}) "
-        f"is expected"
+        f"{r['feature']} is {_word(r['value'])} where {_word(r['expected'])}{_range(r['low'], r['high'])} is expected"
         for r in named.to_dict("records")  # type: ignore[call-overload]
     )
+
+
+def _range(low: Any, high: Any) -> str:
+    """Between which values nine of ten lie; levels have no range."""
+    return "" if low != low else f" ({_word(low)} to {_word(high)})"
 
 
 def _word(value: Any) -> str:

@@ -259,7 +259,8 @@ class VAEOutlierDetector(OutlierMixin, BaseEstimator):
             For tables, ``n_features`` rows for each row of ``X``, the most surprising first: ``row`` (its place in
             ``X``), ``feature``, ``surprise`` (nats above what is typical of the feature, given what else the row
             says), ``value``, and in the user's units what is expected of it given all other features: ``expected``
-            (mean), ``low`` and ``high`` (between which nine of ten values lie). For images a heat map of surprise,
+            (mean, or the most probable level), ``low`` and ``high`` (between which nine of ten values lie; levels have
+            none). For images a heat map of surprise,
             nats a pixel above what is typical of it, (n, H, W).
         """
         check_is_fitted(self)
@@ -275,24 +276,27 @@ class VAEOutlierDetector(OutlierMixin, BaseEstimator):
             "row": np.repeat(np.arange(len(top)), top.shape[1]),
             "feature": names[top.ravel()],
             "surprise": np.take_along_axis(excess, top, 1).ravel(),
-            "value": np.take_along_axis(np.asarray(X, dtype=float), top, 1).ravel(),
+            "value": np.take_along_axis(np.asarray(X, dtype=object), top, 1).ravel(),
         }
-        return pd.DataFrame(columns | dict(zip(("expected", "low", "high"), expectations, strict=True)))
+        return pd.DataFrame(columns | dict(zip(("expected", "low", "high"), expectations, strict=True))).infer_objects()
 
     # inside
 
     def _expectations(self, X, places: np.ndarray) -> list[np.ndarray]:
         """Mean and range of x_j given the rest of its row, for the features j in ``places`` (n, k); (n·k,) each."""
-        found = np.full((3, *places.shape), np.nan)
+        found = np.full((3, *places.shape), np.nan, dtype=object)
         prepared = [member._exactly(X) for member in self.estimators_]
         for j in np.unique(places):
             rows, ranks = np.nonzero(places == j)
             draws = [
-                member.schema_.restore(outliers.draws_of_entry(*model, rows, j, N_DRAWS), expected=False)[:, j]
+                pd.DataFrame(member.schema_.restore(outliers.draws_of_entry(*model, rows, j, N_DRAWS), expected=False))
                 for member, model in zip(self.estimators_, prepared, strict=True)
             ]
-            pooled = np.concatenate([d.reshape(N_DRAWS, len(rows)) for d in draws])
-            found[:, rows, ranks] = pooled.mean(0), *np.quantile(pooled, RANGE, axis=0)
+            pooled = pd.DataFrame(np.concatenate([d.iloc[:, j].to_numpy().reshape(N_DRAWS, len(rows)) for d in draws]))
+            if all(dtype.kind in "biuf" for dtype in pooled.dtypes):
+                found[:, rows, ranks] = pooled.mean(), *(pooled.quantile(q) for q in RANGE)
+            else:  # levels have no mean and no range
+                found[0, rows, ranks] = pooled.mode().iloc[0]
         return list(found.reshape(3, -1))
 
     def _split(self, X, seed: int) -> tuple[Any, Any]:
@@ -327,7 +331,8 @@ class VAEOutlierDetector(OutlierMixin, BaseEstimator):
         """Autoencoders for rows whose outliers are not to be learned."""
         batch_size = min(128, max(16, n_rows // 4))
         common = {
-            "batch_size": batch_size, "max_epochs": max(1, round(self._n_steps(is_image) * batch_size / n_rows)),
+            "batch_size": batch_size,
+            "max_epochs": max(1, round(self._n_steps(is_image) * batch_size / max(1, n_rows))),
             "trim": 0.0 if self.novelty else self.trim, "lr": 5e-3, "early_stopping": False, "device": self.device,
         }  # fmt: skip
         if is_image:
