@@ -8,7 +8,8 @@ from sklearn.exceptions import ConvergenceWarning
 from sklearn.mixture import GaussianMixture
 from tests import contract
 
-from lowerbound import Factorized, LikelihoodError, Mixture
+from lowerbound import Factorized, Gaussian, LikelihoodError, Mixture
+from lowerbound.data.schema import ConstantFeatureWarning
 from lowerbound.estimators.parameters import MIXTURE_PARAMETERS
 
 IRIS = load_iris().data
@@ -88,6 +89,50 @@ def test_one_full_gaussian_is_the_maximum_likelihood():
 def test_more_components_describe_held_out_flowers_better():
     one, three = (Mixture(k, random_state=0).fit(IRIS[::2]).score(IRIS[1::2]) for k in (1, 3))
     assert three > one > Factorized().fit(IRIS[::2]).score(IRIS[1::2])
+
+
+# Gaussians over gaps
+
+GAPPY = np.where(np.random.default_rng(1).random(IRIS.shape) < 0.3, np.nan, IRIS)
+
+
+def test_one_component_over_gaps_is_the_gaussian():
+    one = Mixture(1, tol=1e-12, max_iter=5000, reg_covar=1 / 150, random_state=0).fit(GAPPY)
+    gaussian = Gaussian(shrinkage=1, tol=1e-12, max_iter=5000).fit(GAPPY)
+    np.testing.assert_allclose(one.score_samples(GAPPY), gaussian.score_samples(GAPPY), atol=1e-5)
+    np.testing.assert_allclose(one.score_samples(IRIS), gaussian.score_samples(IRIS), atol=1e-5)
+
+
+@pytest.mark.parametrize("covariance", ["full", "tied", "diag", "spherical"])
+def test_what_em_climbed_over_gaps_is_the_likelihood_in_the_users_units(covariance, capsys):
+    mixture = Mixture(3, covariance=covariance, reg_covar=1e-9, tol=1e-4, random_state=0, verbose=1).fit(GAPPY)
+    log_prior = mixture.model_.log_weights.sum().item() / 150  # all there is of it but for reg_covar
+    assert mixture.objective_ == pytest.approx(mixture.score(GAPPY) + log_prior, abs=1e-3)
+    climb = [float(line.split()[3]) for line in capsys.readouterr().err.splitlines()]
+    assert len(climb) == mixture.n_iter_ + 1
+    assert np.diff(climb).min() >= -1e-4  # as it is printed
+    finer = Mixture(3, covariance=covariance, reg_covar=1e-9, tol=1e-4, random_state=0).fit(1000 * GAPPY + 5)
+    shift = (~np.isnan(GAPPY)).sum(1) * np.log(1000)
+    np.testing.assert_allclose(finer.score_samples(1000 * GAPPY + 5), mixture.score_samples(GAPPY) - shift, atol=1e-6)
+    contract.assert_same_seed_same_result(Mixture(2, covariance=covariance), GAPPY)
+
+
+def test_one_hidden_cell_hardly_changes_the_fit():
+    rows = IRIS.copy()
+    rows[3, 1] = np.nan
+    almost = Mixture(3, tol=1e-6, max_iter=2000, random_state=0).fit(rows)
+    complete = Mixture(3, tol=1e-6, max_iter=2000, random_state=0).fit(IRIS)
+    assert almost.score(IRIS) == pytest.approx(complete.score(IRIS), abs=0.05)
+
+
+def test_a_column_without_values_and_a_singular_covariance(tmp_path):
+    rows = np.column_stack([GAPPY, np.full(150, np.nan), GAPPY[:, 0]])
+    with pytest.warns(ConstantFeatureWarning):
+        mixture = Mixture(2, random_state=0).fit(rows)
+    contract.assert_kept(mixture, rows, tmp_path / "model")
+    assert np.isnan(mixture.sample(2)[:, 4]).all()
+    with pytest.warns(ConstantFeatureWarning), pytest.raises(ValueError, match="singular: raise reg_covar"):
+        Mixture(2, reg_covar=0, random_state=0).fit(rows)
 
 
 # Bernoullis

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import math
 import sys
 import warnings
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 import numpy as np
 import torch
+from sklearn.cluster import KMeans
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.mixture import GaussianMixture
 from sklearn.utils.validation import check_is_fitted
@@ -17,14 +20,14 @@ from lowerbound.core import Batch
 from lowerbound.data.batches import RowsInMemory
 from lowerbound.data.likelihoods import LikelihoodError, choose_likelihood
 from lowerbound.data.schema import Schema
-from lowerbound.distributions import make_generator
+from lowerbound.distributions import Noise, make_generator
 from lowerbound.estimators.base import ExactEstimator
 from lowerbound.estimators.parameters import MIXTURE_PARAMETERS
 from lowerbound.evaluate import EVALUATION_BATCH, evaluating
 from lowerbound.inference import em
 from lowerbound.models.adapters import MixtureOfBernoullis, MixtureOfDiagonalGaussians
 from lowerbound.models.factorized import IndependentBernoulli
-from lowerbound.models.gaussian import MixtureOfGaussians
+from lowerbound.models.gaussian import MixtureOfGaussians, rows_at_once
 
 PASS_ELEMENTS = 2**22  # of x and of the responsibilities that are held together
 PATIENCE = 10  # EM steps in a row without a gain, where the likelihood is noisy
@@ -35,8 +38,9 @@ class Mixture(ExactEstimator):
 
     Takes tables ``(n, features)``, images ``(n, H, W)`` or ``(n, H, W, C)``, and DataFrames of numbers. log p(x) is in
     nats, for one row, in the user's units, and exact. Gaussians are fitted by scikit-learn's ``GaussianMixture`` (from
-    k-means, on standardized features); Bernoullis by exact EM from components that start between the average row
-    and a random one.
+    k-means, on standardized features); if there are gaps, by exact EM for what is observed (Ghahramani & Jordan, 1994),
+    from k-means on rows that one Gaussian has filled. Bernoullis are fitted by exact EM, with or without gaps, from
+    components that start between the average row and a random one.
 
     Parameters
     ----------
@@ -52,7 +56,9 @@ class Mixture(ExactEstimator):
     image_shape : tuple of int, optional
         (H, W) or (H, W, C), for images given as flat rows.
     reg_covar : float
-        Added to the variances of the standardized features; keeps Gaussians from closing in on single rows.
+        Added to the variances of the standardized features; keeps Gaussians from closing in on single rows. If there
+        are gaps, the part of n that each component gets as imaginary rows of independent features, and each π_k gets
+        one imaginary row: EM climbs the likelihood times this prior.
     smoothing : float
         Imaginary rows α, distributed like all rows together, that each Bernoulli component gets: what one never saw is
         improbable in it, not impossible. EM climbs the likelihood times this prior.
@@ -67,7 +73,7 @@ class Mixture(ExactEstimator):
     device : str
         Where Bernoullis are fitted and everything is scored; "auto" takes a GPU if there is one.
     verbose : int
-        1 prints a line for each EM step on stderr (for Bernoullis).
+        1 prints a line for each EM step on stderr (for Bernoullis, and Gaussians if there are gaps).
 
     Attributes
     ----------
@@ -95,8 +101,6 @@ class Mixture(ExactEstimator):
     """
 
     PARAMETERS = MIXTURE_PARAMETERS
-    GAPS = "somewhere"
-
     model_: Any
     FITTED = (*ExactEstimator.FITTED, "n_iter_", "converged_", "objective_")
 
@@ -161,15 +165,6 @@ class Mixture(ExactEstimator):
         return torch.cat(parts).cpu().numpy()
 
     def _infer_schema(self, X: np.ndarray, names: list[str] | None) -> Schema:
-        schema = self._choose_schema(X, names)
-        if schema.gaps and schema.likelihood == "gaussian":
-            raise ValueError(
-                "Mixture fits Gaussians to complete rows only, and X has missing values (NaN): drop or fill them, or "
-                "use PPCA, FactorAnalysis or VAE, which fit what is observed; a fitted mixture scores rows with gaps"
-            )
-        return schema
-
-    def _choose_schema(self, X: np.ndarray, names: list[str] | None) -> Schema:
         if self.likelihood == "auto" and choose_likelihood(X, self.binarize) == "discretized_logistic":
             raise LikelihoodError(
                 "Mixture has Gaussian and Bernoulli components, and neither gives the probability of 8-bit levels: use "
@@ -186,45 +181,74 @@ class Mixture(ExactEstimator):
             kind = MixtureOfGaussians if self.covariance in ("full", "tied") else MixtureOfDiagonalGaussians
             self.model_ = kind(K, schema.event_shape, torch.from_numpy(np.log(schema.unit)))
 
-    # scikit-learn's
+    # Gaussians
 
     def _fit_gaussians(self, rows: RowsInMemory) -> None:
         """On the features that aren't constant; these stay apart, as the schema says."""
         counted = torch.from_numpy(self.schema_.counted).flatten()
-        seed = np.random.SeedSequence(self.seed_).generate_state(1)[0]
+        if self.schema_.gaps:
+            return self._fit_over_gaps(rows, counted.to(self._device()))
         fitted = GaussianMixture(
             self.n_components, covariance_type=self.covariance, tol=self.tol, reg_covar=self.reg_covar,
-            max_iter=self.max_iter, n_init=self.n_init, random_state=int(seed),
+            max_iter=self.max_iter, n_init=self.n_init, random_state=self._seed_of_start(0),
         ).fit(rows.raw.flatten(1)[:, counted].numpy())  # fmt: skip
         self.model_.adopt(fitted, counted)
         self.model_.to(self._device())
-        self._finish(fitted.lower_bound_ - self._log_units(), fitted.n_iter_, fitted.converged_)
+        self._finish(fitted.lower_bound_ - self._log_units(rows), fitted.n_iter_, fitted.converged_)
 
-    def _log_units(self) -> float:
-        """Σ log s over the features that count: from nats of standardized rows to nats in the user's units."""
-        return float(np.log(self.schema_.unit)[self.schema_.counted].sum())
+    def _fit_over_gaps(self, rows: RowsInMemory, counted: Tensor) -> None:
+        """EM for the observed entries, from groups of the rows as the Gaussian of all of them fills them."""
 
-    # ours
+        def batches(noise: Noise | None = None) -> Iterator[Batch]:
+            for batch in rows.batches(rows_at_once(len(counted), self.n_components)):
+                yield Batch(batch.x.flatten(1)[:, counted], batch.mask.flatten(1)[:, counted], batch.index)
+
+        def mixture(K: int) -> MixtureOfGaussians:
+            shape, shrinkage = (int(counted.sum()),), self.reg_covar * len(rows)
+            return MixtureOfGaussians(K, shape, None, shrinkage, self.covariance).to(self._device())
+
+        def begin(start: int) -> None:
+            seed = self._seed_of_start(start)
+            groups = KMeans(self.n_components, n_init=1, random_state=seed).fit(filled)  # type: ignore[arg-type]
+            model.log_weights.fill_(-math.log(self.n_components))
+            model.start(torch.from_numpy(groups.cluster_centers_).to(one.means), one.covariances[0], one.average)
+
+        one, model = mixture(1), mixture(self.n_components)
+        try:
+            em.fit(one, batches, self.tol, self.max_iter)
+            filled = torch.cat([one.conditional_mean(batch) for batch in batches()]).cpu().numpy()
+            best = self._climb(model, begin, batches)
+        except torch.linalg.LinAlgError as error:  # type: ignore[attr-defined]
+            raise ValueError(
+                f"the covariance of a component is singular: raise reg_covar (it is {self.reg_covar:g}), or have fewer "
+                f"components than {self.n_components}, or covariance='diag'"
+            ) from error
+        self.model_.to(self._device()).extend(model, counted)
+        self._finish(best.objective[-1] - self._log_units(rows), best.n_iter, best.converged)
+
+    def _seed_of_start(self, start: int) -> int:
+        return int(np.random.SeedSequence(self.seed_).generate_state(start + 1)[start])
+
+    def _log_units(self, rows: RowsInMemory) -> float:
+        """Of an average row's observed entries: from nats of standardized rows to nats in the user's units."""
+        observed = 1.0 if rows.observed is None else rows.observed.double().mean(0).cpu().numpy()
+        return float((np.log(self.schema_.unit) * observed)[self.schema_.counted].sum())
+
+    # Bernoullis
 
     def _fit_bernoullis(self, rows: RowsInMemory) -> None:
-        """The best of ``n_init`` starts; redrawn rows need patience, since their likelihood is noisy."""
+        """Redrawn rows need patience, since their likelihood is noisy."""
         size = max(1, PASS_ELEMENTS // (self.n_components + self.model_.logits.shape[1]))
         patience = PATIENCE if self.binarize == "sample" else 1
         self.model_.to(self._device())
         average = self._average(rows, size)
-        runs: list[tuple[em.Ascent, dict[str, Tensor]]] = []
-        for start in range(self.n_init):
-            noise = self._noise(f"fit {start}")
-            self.model_.start(average, self._seeds(rows, start))
-            batches = lambda noise=noise: rows.batches(size, noise)  # noqa: E731
-            ascent = em.fit(self.model_, batches, self.tol, self.max_iter, patience, self._watch)
-            runs.append((ascent, {name: tensor.clone() for name, tensor in self.model_.state_dict().items()}))
-        best, parameters = max(runs, key=lambda run: run[0].objective[-1])
-        self.model_.load_state_dict(parameters)
+        best = self._climb(
+            self.model_,
+            lambda start: self.model_.start(average, self._seeds(rows, start)),
+            lambda noise: rows.batches(size, noise),
+            patience,
+        )
         self._finish(best.objective[-1], best.n_iter, best.converged)
-        if not best.converged:
-            message = f"after max_iter={self.max_iter} steps EM still gained tol={self.tol:g} nats a row or more"
-            warnings.warn(message, ConvergenceWarning, stacklevel=3)
 
     def _average(self, rows: RowsInMemory, size: int) -> Tensor:
         """How often each feature is 1, smoothed, shape (F,)."""
@@ -238,6 +262,25 @@ class Mixture(ExactEstimator):
         order = torch.randperm(len(rows), generator=make_generator(self.seed_, f"start {start}"))
         chosen = rows.subset(order[: self.n_components])
         return next(iter(chosen.batches(self.n_components, self._noise("seeds"))))
+
+    # both
+
+    def _climb(
+        self, model: Any, begin: Callable[[int], None], batches: Callable[[Noise], Iterable[Batch]], patience: int = 1
+    ) -> em.Ascent:
+        """EM from ``n_init`` starts; the model has the parameters of the one that ended highest."""
+        runs: list[tuple[em.Ascent, dict[str, Tensor]]] = []
+        for start in range(self.n_init):
+            noise = self._noise(f"fit {start}")
+            begin(start)
+            ascent = em.fit(model, lambda noise=noise: batches(noise), self.tol, self.max_iter, patience, self._watch)
+            runs.append((ascent, {name: tensor.clone() for name, tensor in model.state_dict().items()}))
+        best, parameters = max(runs, key=lambda run: run[0].objective[-1])
+        model.load_state_dict(parameters)
+        if not best.converged:
+            message = f"after max_iter={self.max_iter} steps EM still gained tol={self.tol:g} nats a row or more"
+            warnings.warn(message, ConvergenceWarning, stacklevel=4)
+        return best
 
     def _watch(self, n_iter: int, objective: float) -> None:
         if self.verbose:

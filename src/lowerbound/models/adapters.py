@@ -21,6 +21,8 @@ from lowerbound.distributions import Noise, Normal, event_sum
 if TYPE_CHECKING:
     from sklearn.mixture import GaussianMixture
 
+    from lowerbound.models.gaussian import MixtureOfGaussians
+
 
 class Mixture(ExplicitModel):
     """p(x) = Σ_k π_k p(x|k); a subclass supplies log p(x|k) and how to draw from it.
@@ -190,6 +192,13 @@ class MixtureOfDiagonalGaussians(Mixture):
         self.means[:, counted] = torch.from_numpy(fitted.means_)
         scales = torch.from_numpy(fitted.covariances_).sqrt()  # (K, F), or (K,) if spherical
         self.scales[:, counted] = scales if scales.ndim == 2 else scales[:, None]
+
+    @torch.no_grad()
+    def extend(self, part: MixtureOfGaussians, counted: Tensor) -> None:
+        """Take over a mixture with diagonal covariances of the features where ``counted`` (F,) is True."""
+        self.log_weights.copy_(part.log_weights)
+        self.means[:, counted] = part.means
+        self.scales[:, counted] = part.scale_trils.diagonal(dim1=-2, dim2=-1)
 
     def log_prob_given(self, batch: Batch) -> Tensor:
         """Σ_j log N(x_j; μ_kj, σ_kj²), shape (B, K)."""

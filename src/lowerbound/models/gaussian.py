@@ -72,13 +72,16 @@ class MixtureOfGaussians(Mixture):
         log of the user's units in one unit of x.
     shrinkage : float
         α, at least 0.
+    form : {"full", "tied", "diag", "spherical"}
+        What Σ_k may be: any, the same for all components, diagonal, or a multiple of the identity.
     """
 
     def __init__(
-        self, n_components: int, event_shape: Sequence[int], log_unit: Tensor | None = None, shrinkage: float = 1.0
-    ) -> None:
+        self, n_components: int, event_shape: Sequence[int], log_unit: Tensor | None = None, shrinkage: float = 1.0,
+        form: str = "full",
+    ) -> None:  # fmt: skip
         super().__init__(n_components, event_shape, log_unit)
-        self.shrinkage = shrinkage
+        self.shrinkage, self.form = shrinkage, form
         n_features = math.prod(event_shape)
         self.means: Tensor
         self.scale_trils: Tensor
@@ -96,7 +99,10 @@ class MixtureOfGaussians(Mixture):
     def start(self, means: Tensor, covariance: Tensor, average: Tensor) -> None:
         """Means (K, F) of each component, one covariance (F, F) for all, and the one that they shrink towards."""
         self.means.copy_(means)
-        self.scale_trils.copy_(torch.linalg.cholesky(covariance).expand_as(self.scale_trils))
+        weight = covariance.new_ones(self.n_components, 1)
+        self.scale_trils.copy_(
+            torch.linalg.cholesky(self._most_probable(covariance.expand_as(self.scale_trils), weight))
+        )
         self.average.copy_(average)
 
     @torch.no_grad()
@@ -227,10 +233,22 @@ class MixtureOfGaussians(Mixture):
         weight = sums.weight.clamp_min(torch.finfo(sums.weight.dtype).tiny).view(-1, 1)
         shift = sums.first / weight
         around = sums.second - weight.unsqueeze(-1) * shift.unsqueeze(-1) * shift.unsqueeze(-2)
-        covariances = (around + self.shrinkage * self.average) / (weight.unsqueeze(-1) + self.shrinkage)
+        covariances = self._most_probable(around + self.shrinkage * self.average, weight + self.shrinkage)
         self.means += shift
         self.scale_trils.copy_(torch.linalg.cholesky((covariances + covariances.mT) / 2))
         self.log_weights.copy_(((sums.weight + 1) / (sums.n_rows + self.n_components)).log())
+
+    def _most_probable(self, around: Tensor, weight: Tensor) -> Tensor:
+        """Σ_k = S_k/w_k, or the best of its form, for sums S (K, F, F) and weights w (K, 1)."""
+        if self.form == "tied":
+            return (around.sum(0) / weight.sum()).expand_as(around)
+        covariances = around / weight.unsqueeze(-1)
+        if self.form == "full":
+            return covariances
+        variances = covariances.diagonal(dim1=-2, dim2=-1)
+        if self.form == "spherical":
+            variances = variances.mean(-1, keepdim=True).expand_as(variances)
+        return variances.diag_embed()
 
     def log_prior(self) -> Tensor:
         """Σ_k −½ α [tr(average Σ_k⁻¹) + log |Σ_k|] + log π_k, up to a constant."""
