@@ -89,6 +89,17 @@ def test_probabilities_of_whole_numbers_sum_to_one(log, scale):
     assert p.log_prob(units.standardize(v[:, None])).exp().sum().item() + above == pytest.approx(1, abs=1e-9)
 
 
+@pytest.mark.parametrize("log", [False, True])
+def test_large_whole_numbers_have_their_probability_in_float32_too(log):
+    v = torch.arange(99_990, 100_010, dtype=torch.float64)[:, None]
+    units = scaling(9.0 if log else 1e5, 3.0 if log else 2e4, log=log, shift=1.0 if log else 0.0)
+    exact = WholeNumbers(torch.zeros(1, 1, 1).double(), torch.ones(1, 1, 1).double(), units, tensor(-math.inf))
+    narrow = Scaling(units.location.float(), units.unit.float(), units.log, units.shift.float())
+    rounded = WholeNumbers(torch.zeros(1, 1, 1), torch.ones(1, 1, 1), narrow, tensor(-math.inf).float())
+    x = units.standardize(v)
+    torch.testing.assert_close(rounded.log_prob(x.float()).double(), exact.log_prob(x), rtol=0, atol=1e-4)
+
+
 def test_whole_numbers_agree_with_scipy_and_are_drawn_so():
     at = torch.full((1, DRAWS, 1), 0.3, dtype=torch.float64)
     p = WholeNumbers(at, 2 * at, scaling(), tensor(-math.inf))

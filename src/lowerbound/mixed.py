@@ -49,6 +49,11 @@ class Scaling:
         g = x * self.unit + self.location
         return torch.where(self.log, g.clamp_max(LARGEST_EXPONENT).exp() - self.shift, g)
 
+    def bin_width(self, v: Tensor) -> Tensor:
+        """x of v + ½ less x of v − ½, without the difference of two close numbers."""
+        of_log = torch.log1p(1 / (v + self.shift - 0.5).clamp_min(1e-30))
+        return torch.where(self.log, of_log, 1.0) / self.unit
+
     def log_jacobian(self, x: Tensor) -> Tensor:
         """log dx/dv = log g'(v) − log unit."""
         return torch.where(self.log, -(x * self.unit + self.location), 0.0) - self.unit.log()
@@ -134,7 +139,7 @@ class WholeNumbers:
         low, high = (self.scaling.standardize(v + half) for half in (-0.5, 0.5))
         is_lowest = v <= self.lowest
         b, a = (high - self.location) / self.scale, (low - self.location) / self.scale
-        width = ((high - low) / self.scale).clamp_min(1e-12)
+        width = (self.scaling.bin_width(v) / self.scale).clamp_min(1e-12)
         inside = F.logsigmoid(-a) + torch.log(-torch.expm1(-width))
         log_p = F.logsigmoid(b) + torch.where(is_lowest, 0.0, inside)
         return torch.where(v < self.lowest, -torch.inf, log_p)

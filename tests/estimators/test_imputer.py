@@ -237,6 +237,16 @@ def test_draws_have_the_mean_that_transform_gives():
     assert (np.abs(draws.mean(0) - imputer.transform(gaps)) <= 4.5 * error + 1e-12).all()
 
 
+def test_a_rare_level_is_drawn_as_often_as_it_occurs():
+    rng, n = np.random.default_rng(5), 3000
+    frame = pd.DataFrame({"x": rng.normal(size=n), "level": np.where(rng.random(n) < 0.05, "rare", "common")})
+    share = (frame["level"][1000:] == "rare").mean()
+    frame.loc[:999, "level"] = None
+    imputer = VAEImputer(models=("gaussian",), random_state=0).fit(frame)
+    drawn = np.mean([(t["level"][:1000] == "rare").mean() for t in imputer.sample_imputations(frame, 10)])
+    assert abs(drawn - share) < 4 * np.sqrt(0.05 * 0.95 * (1 / 10_000 + 1 / 2000))
+
+
 def test_the_report_says_what_earned_its_weight(capsys):
     gaps = with_gaps(rings())
     imputer = VAEImputer(models=EXACT, random_state=0, verbose=1).fit(gaps)

@@ -94,9 +94,15 @@ def account(
     log_p = score(model, X, method, console, run)
     by = {"method": method.method} if bound else {}
     record = {"n": len(X), "log_likelihood": {**log_p.to_dict(), **by}, **bound}
-    if model.schema_.is_discrete:
+    if model.schema_.is_discrete and not _has_gaps(X):  # log p(x) of some of the dimensions is not one of all
         record["bits_per_dim"] = bits_per_dim(log_p.value, model.schema_.n_dimensions)
     return record
+
+
+def _has_gaps(X: Any) -> bool:
+    import pandas as pd
+
+    return not hasattr(X, "blocks") and bool(pd.isna(X).to_numpy().any() if hasattr(X, "iloc") else pd.isna(X).any())
 
 
 def _account_of_bound(vae: VAE, X: Any) -> dict[str, Any]:

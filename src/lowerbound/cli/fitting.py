@@ -133,7 +133,8 @@ def _place(training: Training) -> str:
     progress = training.progress
     if not progress.n_batches:
         return f"epoch {progress.epoch}"
-    return f"{progress.n_batches:,} batches of epoch {progress.epoch + 1}"
+    batches = "1 batch" if progress.n_batches == 1 else f"{progress.n_batches:,} batches"
+    return f"{batches} of epoch {progress.epoch + 1}"
 
 
 def _check_same(data: dict[str, Any], run: Run) -> None:

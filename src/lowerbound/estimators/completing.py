@@ -25,7 +25,7 @@ FEWEST_ROWS = 200  # for a network
 class EstimatorFiller:
     """A fitted estimator's p(x_m|x_o), exact where it knows it, else by importance sampling.
 
-    ``ess`` is the mean effective number of samples of the rows with gaps at the last use, or None.
+    ``ess`` is the mean effective number of samples of the rows at the last use, or None.
     """
 
     def __init__(self, estimator: DensityEstimator, n_importance: int) -> None:

@@ -184,10 +184,12 @@ class VAEImputer(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):
         seed = self.seed_ if random_state is None else seed_from(random_state)
         X = self._check(X)
         table = _some_columns(X, self._kept)
-        draws = self._filler.draws(self._given(table), m, seed)
+        given = self._given(table)
+        draws = self._filler.draws(given, m, seed)
         if self.estimator is not None:
             return [self._shaped(_with_gaps_from(table, drawn)) for drawn in draws]
-        return [self._fill(table, Z, seed + i) for i, Z in enumerate(draws)]
+        expected = self._filler.mean(given)
+        return [self._fill(table, Z, expected, seed + i) for i, Z in enumerate(draws)]
 
     def impute_interval(self, X, level: float = 0.9, random_state=None) -> tuple[Any, Any]:
         """A central interval for each missing number: its (1 − level)/2 and (1 + level)/2 quantiles.
@@ -245,16 +247,16 @@ class VAEImputer(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):
                 out[..., j] = draws[..., column.places.start] * column.spread[0] + column.mean[0]
         return out
 
-    def _fill(self, table: Any, Z: np.ndarray, seed: int | None = None) -> Any:
-        """A copy of the table with the gaps filled from the matrix; levels are drawn if there is a seed."""
+    def _fill(self, table: Any, Z: np.ndarray, expected: np.ndarray | None = None, seed: int = 0) -> Any:
+        """A copy of the table with the gaps filled from the matrix; levels are drawn if Z is, from what is expected."""
         gaps = missing(table)
         filled = table.copy()
         for j, column in enumerate(self._code.columns):
             rows = np.flatnonzero(gaps[:, j])
             if not len(rows) or (column.kind == "level" and not column.levels):
                 continue  # nothing to fill, or nothing is known of it
-            if column.kind == "level" and seed is not None:
-                values = self._draw_levels(Z[rows], column, stream(seed, f"levels {j}"))
+            if column.kind == "level" and expected is not None:
+                values = self._draw_levels(Z[rows], expected[rows], column, stream(seed, f"levels {j}"))
             else:
                 values = column.decode(Z[rows, column.places])
             if isinstance(filled, pd.DataFrame):
@@ -263,8 +265,12 @@ class VAEImputer(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):
                 filled[rows, j] = values
         return filled
 
-    def _draw_levels(self, Z: np.ndarray, column: Any, rng: np.random.Generator) -> np.ndarray:
-        cumulative = self._code.probabilities(Z, column).cumsum(1)
+    def _draw_levels(self, Z: np.ndarray, expected: np.ndarray, column: Any, rng: np.random.Generator) -> np.ndarray:
+        """The levels that a location model drew; elsewhere, as normal numbers are no levels, by their probabilities."""
+        indicators = Z[:, column.places] * column.spread + column.mean
+        is_level = np.isclose(indicators, indicators.round(), atol=1e-6).all(1, keepdims=True)
+        p = np.where(is_level, self._code.probabilities(Z, column), self._code.probabilities(expected, column))
+        cumulative = p.cumsum(1)
         place = (rng.random((len(Z), 1)) > cumulative).sum(1).clip(max=len(column.levels) - 1)
         return np.asarray(column.levels, object)[place]
 
