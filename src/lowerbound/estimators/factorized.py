@@ -11,14 +11,23 @@ from torch import Tensor
 
 from lowerbound.data.likelihoods import choose_likelihood
 from lowerbound.data.schema import Schema, infer_schema
+from lowerbound.estimators.assemble_columns import columns_head
 from lowerbound.estimators.base import ExactEstimator
+from lowerbound.estimators.mixed_columns import MixedColumns
 from lowerbound.estimators.parameters import FACTORIZED_PARAMETERS
 from lowerbound.evaluate import EVALUATION_BATCH
 from lowerbound.inference import em
-from lowerbound.models.factorized import IndependentBernoulli, IndependentCategorical, IndependentNormal
+from lowerbound.models.factorized import (
+    IndependentBernoulli,
+    IndependentCategorical,
+    IndependentColumns,
+    IndependentNormal,
+)
+
+MIN_SCALE = 1e-3  # of a column of numbers, as a part of its standard deviation
 
 
-class Factorized(ExactEstimator):
+class Factorized(MixedColumns, ExactEstimator):
     """Independent features: p(x) = Π_j p_j(x_j), the maximum of the likelihood in one pass.
 
     The first rung: what a model of dependence has to beat. Takes tables ``(n, features)``, images ``(n, H, W)`` or
@@ -29,6 +38,9 @@ class Factorized(ExactEstimator):
     likelihood : {"auto", "gaussian", "bernoulli", "categorical"}
         p of each feature: a normal density, the probability of a 1, or a histogram of the levels 0, 1, 2, …; bytes
         (uint8) have 256 levels. "auto": Bernoulli for 0/1 data, a histogram for bytes, else Gaussian.
+    columns : {None, "auto"}, mapping, sequence or str
+        How a table of several kinds is described, as in ``VAE``: None does so for DataFrames with text, categories or
+        dates. log p(x) is then comparable with that of a VAE of the same columns.
     binarize : {None, "sample", "threshold"}
         Grey values (uint8, or real in [0, 1]) become 0 or 1: the grey value is the probability of a 1, or is cut at ½.
         With "sample" the fit is to the expectation over all binarizations, not to one of them.
@@ -36,13 +48,13 @@ class Factorized(ExactEstimator):
         (H, W) or (H, W, C), for images given as flat rows.
     smoothing : float
         Imaginary observations α of every level of every feature: (n_k + α)/(n + αK). A level not seen in ``fit`` is
-        improbable, not impossible. Not used by the Gaussian.
+        improbable, not impossible. Not used by the Gaussian; ½ in tables of several kinds.
     random_state : int, RandomState or None
         For ``sample``, and for the binarization that is scored.
 
     Attributes
     ----------
-    model_ : IndependentNormal, IndependentBernoulli or IndependentCategorical
+    model_ : IndependentNormal, IndependentBernoulli, IndependentCategorical or IndependentColumns
     schema_ : Schema
         What the rows are; ``schema_.likelihood`` is the one in use.
     n_features_in_ : int
@@ -61,8 +73,11 @@ class Factorized(ExactEstimator):
 
     model_: Any
 
-    def __init__(self, *, likelihood="auto", binarize=None, image_shape=None, smoothing=0.1, random_state=None):
+    def __init__(
+        self, *, likelihood="auto", columns=None, binarize=None, image_shape=None, smoothing=0.1, random_state=None
+    ):
         self.likelihood = likelihood
+        self.columns = columns
         self.binarize = binarize
         self.image_shape = image_shape
         self.smoothing = smoothing
@@ -86,6 +101,9 @@ class Factorized(ExactEstimator):
             If a parameter is out of range; ``LikelihoodError`` if the likelihood can't describe the data.
         """
         rows = self._rows(self._start(X), torch.float64)
+        if self.schema_.columns is not None:
+            self.model_.climb(lambda: rows.batches(EVALUATION_BATCH))
+            return self
         if self.binarize == "sample":
             rows.prepare = self._expected
         self.model_.maximize(em.total(self.model_.statistics, rows.batches(EVALUATION_BATCH)))
@@ -96,6 +114,8 @@ class Factorized(ExactEstimator):
         return raw.double() / self.schema_.grey_levels
 
     def _infer_schema(self, X: np.ndarray, names: list[str] | None) -> Schema:
+        if self._inferred is not None:
+            return super()._infer_schema(X, names)
         as_bytes = X.dtype == np.uint8 and (
             self.likelihood == "categorical"
             or (self.likelihood == "auto" and choose_likelihood(X, self.binarize) != "bernoulli")
@@ -107,7 +127,9 @@ class Factorized(ExactEstimator):
 
     def _assemble(self, generator: torch.Generator) -> None:
         schema = self.schema_
-        if schema.likelihood == "gaussian":
+        if schema.columns is not None:
+            self.model_ = IndependentColumns(columns_head(schema.columns, "decoder", MIN_SCALE))
+        elif schema.likelihood == "gaussian":
             self.model_ = IndependentNormal(schema.event_shape, torch.from_numpy(np.log(schema.unit)))
         elif schema.likelihood == "bernoulli":
             self.model_ = IndependentBernoulli(schema.event_shape, self.smoothing)

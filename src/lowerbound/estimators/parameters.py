@@ -181,6 +181,7 @@ FACTORIZED_PARAMETERS = _table(
         "p of each feature; auto: by type and values of the data, bytes as 256 levels",
         ("auto", "gaussian", "bernoulli", "categorical"),
     ),
+    "columns",
     Parameter(
         "binarize",
         None,

@@ -7,14 +7,16 @@ Each of the three knows the sums over rows that its maximum-likelihood fit needs
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import NamedTuple
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from lowerbound.core import Batch, ExplicitModel
 from lowerbound.distributions import Bernoulli, Noise, Normal, event_sum, make_generator
+from lowerbound.mixed import Columns
+from lowerbound.nn.columns import ColumnsHead, LevelBlock
 
 
 class Moments(NamedTuple):
@@ -173,3 +175,57 @@ class IndependentCategorical(Independent):
         u = noise.uniform((n, len(cumulative)), cumulative).T.contiguous() * cumulative[:, -1:]
         levels = torch.searchsorted(cumulative, u, right=True).clamp_max(self.n_levels - 1)
         return levels.T.reshape(n, *event_shape).to(cumulative.dtype)
+
+
+class IndependentColumns(Independent):
+    """p(x) = Π_j p_j(x_j) with a density of its own kind for each column: what a decoder says, said of every row alike.
+
+    Parameters
+    ----------
+    head : ColumnsHead
+        Turns a vector of numbers into the columns' distributions.
+    """
+
+    def __init__(self, head: ColumnsHead) -> None:
+        super().__init__()
+        self.head, self.log_unit = head, None
+        self.raw = nn.Parameter(head.start.view(1, 1, 1, -1).clone())
+        self.moves = torch.ones_like(self.raw)
+        for block in head.blocks:
+            if isinstance(block, LevelBlock):  # begins at smoothed frequencies, and stays: no level is impossible
+                self.moves[..., block.index] = 0
+        self.double()
+
+    def _p(self, n: int) -> Columns:
+        return self.head(self.raw.expand(1, n, 1, -1))
+
+    def climb(self, batches: Callable[[], Iterable[Batch]], max_iter: int = 200) -> None:
+        """The maximum of the likelihood of the observed entries, by L-BFGS; levels keep their smoothed frequencies."""
+        optimizer = torch.optim.LBFGS(
+            self.parameters(), max_iter=max_iter, tolerance_grad=1e-9, tolerance_change=1e-13,
+            line_search_fn="strong_wolfe",
+        )  # fmt: skip
+
+        def loss() -> Tensor:
+            optimizer.zero_grad()
+            total, n = self.raw.new_zeros(()), 0
+            for batch in batches():
+                part = -self.log_prob(batch).sum()
+                part.backward()
+                total, n = total + part.detach(), n + len(batch.x)
+            for parameter in self.parameters():
+                parameter.grad = torch.zeros_like(parameter) if parameter.grad is None else parameter.grad / n
+            assert self.raw.grad is not None
+            self.raw.grad *= self.moves.to(self.raw)
+            return total / n
+
+        optimizer.step(loss)  # type: ignore[arg-type]
+
+    def log_prob(self, batch: Batch) -> Tensor:
+        """Σ_j log p_j(x_j), shape (B,)."""
+        return event_sum(self._p(len(batch.x)).log_prob(batch.x[None]), batch.mask)[0]
+
+    def sample(self, n: int, noise: Noise, *, draw: bool = True) -> Tensor:
+        """Draws, or the mean of numbers and the mode of levels n times, shape (n, F)."""
+        p = self._p(n)
+        return (p.sample(noise) if draw else p.mean)[0]

@@ -1,0 +1,74 @@
+"""Independent columns of several kinds, each against its own maximum likelihood by scipy or by hand."""
+
+import numpy as np
+import pandas as pd
+import pytest
+from scipy import stats
+
+from lowerbound import Factorized, load
+
+N = 400
+rng = np.random.default_rng(0)
+FRAME = pd.DataFrame(
+    {
+        "text": rng.choice(["a", "b", "c"], N, p=[0.5, 0.3, 0.2]),
+        "normal": rng.normal(3, 2, N),
+        "heavy": 5 + 10 * rng.standard_t(4, N),
+        "whole": rng.poisson(30, N) * 7,
+        "mass": np.where(rng.random(N) < 0.4, 0, rng.normal(5, 1, N)),
+        "positive": rng.lognormal(2, 1, N),
+        "date": pd.date_range("2020", periods=N),
+    }
+)
+FRAME.loc[::5, ["normal", "text"]] = None
+
+
+@pytest.fixture(scope="module")
+def model() -> Factorized:
+    return Factorized(random_state=0).fit(FRAME)
+
+
+def column(model: Factorized, name: str) -> np.ndarray:
+    """Scores of its observed entries alone."""
+    alone = FRAME.copy()
+    for other in FRAME.columns.drop(name):
+        alone[other] = alone[other].where(pd.Series(False, index=alone.index))
+    return model.score_samples(alone)[FRAME[name].notna()]
+
+
+def test_every_column_has_its_own_maximum_of_the_likelihood(model):
+    normal, positive = FRAME.normal.dropna(), FRAME.positive
+    np.testing.assert_allclose(column(model, "normal"), stats.norm(*stats.norm.fit(normal)).logpdf(normal), atol=1e-4)
+    logs = np.log(positive)
+    expected = stats.norm(*stats.norm.fit(logs)).logpdf(logs) - logs
+    np.testing.assert_allclose(column(model, "positive"), expected, atol=1e-4)
+    days = np.arange(N)
+    np.testing.assert_allclose(column(model, "date"), stats.norm(*stats.norm.fit(days)).logpdf(days), atol=1e-4)
+    share, rest = (FRAME["mass"] == 0).mean(), FRAME["mass"][FRAME["mass"] != 0]
+    expected = np.where(
+        FRAME["mass"] == 0, np.log(share), np.log1p(-share) + stats.norm(*stats.norm.fit(rest)).logpdf(FRAME["mass"])
+    )
+    np.testing.assert_allclose(column(model, "mass"), expected, atol=1e-4)
+    best = stats.t.logpdf(FRAME.heavy, *stats.t.fit(FRAME.heavy)).mean()
+    assert column(model, "heavy").mean() == pytest.approx(best, abs=1e-4)
+    frequency = (FRAME.text.value_counts() + 0.5) / (FRAME.text.notna().sum() + 1.5)
+    np.testing.assert_allclose(column(model, "text"), np.log(frequency[FRAME.text.dropna()]), atol=1e-5)
+
+
+def test_whole_numbers_have_the_best_logistic_bins(model):
+    def bins(location: float, scale: float) -> float:
+        p = stats.logistic(location, scale)
+        return np.log(p.cdf(FRAME.whole + 0.5) - p.cdf(FRAME.whole - 0.5)).mean()
+
+    best = max(bins(m, s) for m in np.linspace(200, 220, 41) for s in np.linspace(15, 30, 61))
+    assert best - 1e-4 < column(model, "whole").mean() < best + 1e-3  # the grid is that coarse
+
+
+def test_log_p_is_the_sum_of_the_columns_and_is_kept(model, tmp_path):
+    total = sum(column(model, name).sum() for name in FRAME)
+    assert model.score_samples(FRAME).sum() == pytest.approx(total, rel=1e-9)
+    drawn = model.sample(5)
+    assert list(drawn.columns) == list(FRAME.columns)
+    assert set(drawn.text) <= {"a", "b", "c"}
+    model.save(tmp_path / "model")
+    np.testing.assert_array_equal(load(tmp_path / "model").score_samples(FRAME), model.score_samples(FRAME))
