@@ -130,7 +130,11 @@ class CompiledStep:
         group = optimizer.param_groups[0]
         self.betas = torch.tensor(group["betas"], dtype=torch.float64, device=optimizer.count.device)
         self.requests: list[Request] | None = None
-        self.graph = torch.compile(self._step, fullgraph=True, **APART)
+        mode = "reduce-overhead" if optimizer.count.is_cuda else None  # CUDA graphs: one launch for all kernels
+        if mode is not None:
+            for tensor in (*self.weights.values(), *self.moments[0], *self.moments[1]):
+                torch._dynamo.mark_static_address(tensor)  # such a graph writes to no others of its arguments
+        self.graph = torch.compile(self._step, fullgraph=True, mode=mode, **APART)
 
     def __call__(
         self, batch: Batch, noise: Noise, state: ObjectiveState, lr: float

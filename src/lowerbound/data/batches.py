@@ -99,6 +99,16 @@ class RowsInMemory(Rows):
         """Of one row as the model reads it."""
         return tuple(self.raw.shape[1:])
 
+    @property
+    def resident(self) -> Tensor:
+        """The raw rows, on the GPU that they go to if they fill less than half of what is free there."""
+        return self._on_gpu if self.device.type == "cuda" else self.raw
+
+    @cached_property
+    def _on_gpu(self) -> Tensor:
+        free, _ = torch.cuda.mem_get_info(self.device)
+        return self.raw.to(self.device) if self.raw.nbytes < free / 2 else self.raw
+
     @cached_property
     def complete(self) -> bool:
         """Every entry counts; asked once, because the answer waits for the device."""
@@ -115,23 +125,22 @@ class RowsInMemory(Rows):
         """Slices of the one tensor, by one permutation if they are shuffled."""
         n = len(self.raw)
         shuffled = None if order is None else torch.randperm(n, generator=order)
+        places = None if shuffled is None else shuffled.to(self.resident.device)
         for first in range(start * batch_size, n, batch_size):
             share = processes.share(min(batch_size, n - first))
             last = min(first + batch_size, n) if share.stop is None else first + share.stop
             rows = slice(first + share.start, last)
             index = torch.arange(rows.start, rows.stop) if shuffled is None else shuffled[rows]
-            yield self.batch(rows if shuffled is None else index, index, noise, share)
+            yield self.batch(rows if places is None else places[rows], index, noise, share)
 
     def batch(self, chosen: Tensor | slice, index: Tensor, noise: Noise | None = None, share: Share = WHOLE) -> Batch:
         """The rows in the places ``chosen``, called ``index``: our share of a batch."""
         if noise is not None:
             noise.restart(share)
-        here = isinstance(chosen, Tensor)
-        raw = self.raw.index_select(0, chosen.to(self.raw.device)) if here else self.raw[chosen]
-        x = self.prepare(raw.to(self.device), noise)
+        x = self.prepare(_at(chosen, self.resident).to(self.device), noise)
         if self.observed is None:
             return Batch(x, self.mask.expand_as(x), index, share, self.complete)
-        observed = self.observed[chosen].to(self.device)
+        observed = _at(chosen, self.observed).to(self.device)
         return Batch(x, observed & self.mask, index, share, False, ~observed & self.mask)
 
     def parts(self, batch_size: int) -> Iterator[RowsInMemory]:
@@ -155,3 +164,7 @@ class RowsInMemory(Rows):
         """The rows with the given places, in that order."""
         observed = None if self.observed is None else self.observed[index]
         return RowsInMemory(self.raw[index], self.prepare, self.mask, self.device, observed)
+
+
+def _at(chosen: Tensor | slice, rows: Tensor) -> Tensor:
+    return rows.index_select(0, chosen.to(rows.device)) if isinstance(chosen, Tensor) else rows[chosen]
