@@ -145,6 +145,7 @@ def test_draws_of_the_prior_have_its_moments():
     assert ((drawn.mean(0) - mean).abs() < 4 * drawn.std(0) / math.sqrt(20_000)).all()
 
 
+@pytest.mark.filterwarnings("ignore::lowerbound.UnreliableEstimateWarning")  # twenty samples, a brief fit
 @pytest.mark.parametrize("parameters", PICTURES)
 def test_everything_else_works_on_levels(tmp_path, parameters):
     vae = VAE(**parameters).fit(BIG)

@@ -145,7 +145,7 @@ def test_pseudo_inputs_start_from_rows_of_the_data():
         ({"prior": "vamp", "covariance": "full"}, "can't be used with covariance='full'"),
         (
             {"prior": "vamp", "likelihood": "categorical", "scale": "auto"},
-            "can't be used with likelihood='categorical'",
+            "can't be used with levels of categories",
         ),
         ({"prior": "flow"}, "prior must be 'normal' or 'mixture' or 'vamp'"),
     ],
