@@ -112,3 +112,16 @@ def test_rows_are_drawn_given_some_columns(cli, table_run, tmp_path):
     assert "no column 'size'" in result.stderr
     assert "--given is COLUMN=VALUE" in cli(*words, "-o", tmp_path / "a.csv", "--given", "age", exit_code=2).stderr
     assert "needs a number" in cli(*words, "-o", tmp_path / "a.csv", "--given", "age=old", exit_code=1).stderr
+
+
+def test_observed_cells_stay_as_they_are_written_and_others_are_of_their_kind(cli, tmp_path):
+    path, filled = tmp_path / "raw.csv", tmp_path / "filled.csv"
+    rows = [f"{i % 7},00{i % 9},{i % 3 == 0},2020-01-{1 + i % 28:02d},{i / 4:.2f}" for i in range(60)]
+    path.write_text("\n".join(["whole,zip,truth,day,real", *rows, ",,,,1.50"]) + "\n")
+    cli("train", str(path), "-o", str(tmp_path / "run"), "--max-epochs", "1", "-q")
+    cli("impute", str(tmp_path / "run"), str(path), "-o", str(filled), "--n-importance", "20")
+    *same, last = filled.read_text().splitlines()[1:]
+    assert same == rows
+    whole, code, truth, day, real = last.split(",")
+    assert whole.isdigit() and code.isdigit() and truth in ("True", "False")
+    assert len(day) == len("2020-01-01") and real == "1.50"

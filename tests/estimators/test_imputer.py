@@ -377,3 +377,11 @@ def test_images_are_filled_by_a_model_of_images():
     assert imputer.sample_imputations(gaps, 2)[0].shape == images.shape
     with pytest.raises(ValueError, match="rows have shape"):
         imputer.transform(images[:, :, :2])
+
+
+def test_a_level_that_the_new_rows_type_lacks_can_be_filled():
+    levels = pd.Series(["a", "b"] * 20, dtype="category")
+    imputer = VAEImputer(models=("gaussian",), random_state=0).set_output(transform="pandas")
+    imputer.fit(pd.DataFrame({"level": levels, "x": np.tile([0.0, 1.0], 20)}))
+    rows = pd.DataFrame({"level": pd.Series(["c", None], dtype="category"), "x": [0.0, 1.0]})
+    assert imputer.transform(rows)["level"].tolist() == ["c", "b"]

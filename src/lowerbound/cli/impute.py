@@ -123,13 +123,14 @@ def _write(
     if len(X.shape) > 2:
         raise Failure(f"{path}: images don't go into a table: give a name that ends in .npy")
     whole = _whole_table(options, X)
+    text = _text(options, whole) if path.suffix.lower() == ".csv" else None
     names = [name for name in whole if not hasattr(X, "columns") or name in set(X.columns)]
     if n_imputations is None:
-        table = _placed(whole, names, imputer.transform(X))
+        table = _placed(whole, text, names, imputer.transform(X))
         table = _with_ends(table, whole, names, imputer.impute_interval(X)) if intervals else table
     else:
         drawn = imputer.sample_imputations(X, n_imputations)
-        tables = [_placed(whole, names, np.asarray(one)) for one in drawn]
+        tables = [_placed(whole, text, names, np.asarray(one)) for one in drawn]
         table = pd.concat([one.assign(imputation=i + 1) for i, one in enumerate(tables)], ignore_index=True)
     if path.suffix.lower() == ".csv":
         write_atomically(path, lambda temporary: table.to_csv(temporary, index=False))
@@ -139,28 +140,45 @@ def _write(
 
 
 def _whole_table(options: DataOptions, X: Any) -> pd.DataFrame:
-    """The table as it is in its file, with the columns that the model doesn't know."""
+    """The table as it is in its file, with the columns that the model doesn't know; dates as the model reads them."""
     import pandas as pd
 
     ending = Path(options.source).suffix.lower()
-    if hasattr(X, "columns") and ending == ".csv":
-        frame = pd.read_csv(options.source)
+    if hasattr(X, "columns") and ending == ".csv":  # nullable: gaps don't turn whole numbers and truth values to others
+        frame = pd.read_csv(options.source, dtype_backend="numpy_nullable", float_precision="round_trip")
     elif hasattr(X, "columns") and ending == ".parquet":
         frame = pd.read_parquet(options.source)
     else:
         frame = None
-    if frame is not None and len(frame) == len(X) and set(X.columns) <= set(frame.columns):
-        return frame
-    return X.copy() if hasattr(X, "columns") else pd.DataFrame(X, columns=[f"x{i}" for i in range(X.shape[1])])
+    if frame is None or len(frame) != len(X) or not set(X.columns) <= set(frame.columns):
+        return X.copy() if hasattr(X, "columns") else pd.DataFrame(X, columns=[f"x{i}" for i in range(X.shape[1])])
+    dates = X.select_dtypes("datetime").dtypes
+    return frame.assign(**{name: pd.to_datetime(frame[name]).astype(dates[name]) for name in dates.index})
 
 
-def _placed(whole: pd.DataFrame, names: list[str], filled: np.ndarray) -> pd.DataFrame:
-    """The whole table with the filled entries where it has gaps."""
+def _text(options: DataOptions, whole: pd.DataFrame) -> pd.DataFrame | None:
+    """The cells of a .csv as they are written there, None of other files."""
     import pandas as pd
 
-    filled_frame = pd.DataFrame(filled, columns=names, index=whole.index)
-    parts = {name: whole[name].where(whole[name].notna(), filled_frame[name]) for name in names}
-    return whole.assign(**{name: part.infer_objects() for name, part in parts.items()})
+    if Path(options.source).suffix.lower() != ".csv":
+        return None
+    text = pd.read_csv(options.source, dtype=str)
+    return text if len(text) == len(whole) and list(text) == list(whole) else None
+
+
+def _placed(whole: pd.DataFrame, text: pd.DataFrame | None, names: list[str], filled: Any) -> pd.DataFrame:
+    """The whole table with the filled entries where it has gaps; what was written stays as it was written."""
+    import numpy as np
+    import pandas as pd
+
+    from lowerbound.estimators.imputer import with_values
+
+    parts = {}
+    for name, values in zip(names, np.asarray(filled, object).T, strict=True):
+        rows = np.flatnonzero(whole[name].isna() & ~pd.isna(values))
+        part = with_values(whole[name], rows, values[rows])
+        parts[name] = part if text is None else text[name].where(text[name].notna() | part.isna(), part.astype(str))
+    return (whole if text is None else text).assign(**parts)
 
 
 def _with_ends(table: pd.DataFrame, whole: pd.DataFrame, names: list[str], ends: Any) -> pd.DataFrame:

@@ -87,8 +87,9 @@ def _gaussian_error(X: Any, gaps: Any, hidden: np.ndarray, seed: int) -> float |
     filled = np.stack(
         [column_numbers(v) for v in columns_of(gaussian.set_output(transform="pandas").fit_transform(gaps))], 1
     )
-    squares = ((filled - numbers) / np.where(np.nanstd(numbers, 0) > 0, np.nanstd(numbers, 0), 1)) ** 2
-    of_columns = [
-        squares[rows, j].mean() for j, rows in enumerate(hidden.T) if rows.any() and not np.isnan(numbers[:, j]).all()
-    ]
+    of_columns = []
+    for j, rows in enumerate(hidden.T):
+        if rows.any() and not np.isnan(numbers[:, j]).all():
+            spread = np.nanstd(numbers[:, j]) or 1.0
+            of_columns.append((((filled - numbers)[rows, j] / spread) ** 2).mean())
     return float(np.sqrt(np.mean(of_columns))) if of_columns else None

@@ -260,7 +260,7 @@ class VAEImputer(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):
             else:
                 values = column.decode(Z[rows, column.places])
             if isinstance(filled, pd.DataFrame):
-                filled.isetitem(j, _with_values(filled.iloc[:, j], rows, values))
+                filled.isetitem(j, with_values(filled.iloc[:, j], rows, values))
             else:
                 filled[rows, j] = values
         return filled
@@ -359,7 +359,7 @@ def _with_gaps_from(table: Any, filled: Any) -> Any:
     for j, values in enumerate(columns_of(filled)):
         rows = np.flatnonzero(gaps[:, j])
         if len(rows):
-            out.isetitem(j, _with_values(out.iloc[:, j], rows, np.asarray(values)[rows]))
+            out.isetitem(j, with_values(out.iloc[:, j], rows, np.asarray(values)[rows]))
     return out
 
 
@@ -373,10 +373,26 @@ def _rows_of(X: Any, first: int, last: int) -> Any:
     return X.iloc[first:last] if isinstance(X, pd.DataFrame) else X[first:last]
 
 
-def _with_values(column: pd.Series, rows: np.ndarray, values: np.ndarray) -> pd.Series:
-    """A copy of the column with values in some rows, of the same type."""
-    filled = column.copy()
-    if pd.api.types.is_integer_dtype(column.dtype):
-        values = np.rint(np.asarray(values, float))
-    filled.iloc[rows] = pd.Series(values).astype(column.dtype).to_numpy() if column.dtype.kind != "O" else values
+def with_values(column: pd.Series, rows: np.ndarray, values: Any) -> pd.Series:
+    """A copy of the column with values in some rows, of the same type: whole numbers, truth values and days stay such.
+
+    A level that the column's type doesn't know is added to it.
+    """
+    filled, dtype, values = column.copy(), column.dtype, np.asarray(values)
+    if isinstance(dtype, pd.CategoricalDtype):
+        strange = pd.Index(pd.unique(values[~pd.isna(values)])).difference(dtype.categories, sort=False)
+        filled = filled.cat.add_categories(strange)
+    elif pd.api.types.is_integer_dtype(dtype):
+        values = pd.array(np.rint(values.astype(float)), dtype=dtype)
+    elif pd.api.types.is_bool_dtype(dtype):
+        values = pd.array(values.astype(float) >= 0.5, dtype=dtype)
+    elif pd.api.types.is_datetime64_any_dtype(dtype):
+        values = pd.Series(pd.to_datetime(values)).astype(dtype)
+        whole_days = (column.dropna().dt.normalize() == column.dropna()).all()
+        values = (values.dt.round("D") if whole_days else values).to_numpy()
+    elif pd.api.types.is_string_dtype(dtype) and dtype != object:
+        values = pd.array([str(value) for value in values], dtype=dtype)
+    elif dtype != object:
+        values = pd.array(values.astype(float), dtype=dtype)
+    filled.iloc[rows] = values
     return filled
