@@ -123,5 +123,8 @@ def test_observed_cells_stay_as_they_are_written_and_others_are_of_their_kind(cl
     *same, last = filled.read_text().splitlines()[1:]
     assert same == rows
     whole, code, truth, day, real = last.split(",")
-    assert whole.isdigit() and code.isdigit() and truth in ("True", "False")
-    assert len(day) == len("2020-01-01") and real == "1.50"
+    assert whole.isdigit()
+    assert code.isdigit()
+    assert truth in ("True", "False")
+    assert len(day) == len("2020-01-01")
+    assert real == "1.50"

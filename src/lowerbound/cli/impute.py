@@ -19,7 +19,6 @@ from lowerbound.cli.output import Console, Failure, new_file, short
 from lowerbound.cli.use import load, rows_of
 
 if TYPE_CHECKING:
-    import numpy as np
     import pandas as pd
 
     from lowerbound.estimators.checking import ColumnCheck
@@ -145,7 +144,7 @@ def _whole_table(options: DataOptions, X: Any) -> pd.DataFrame:
 
     ending = Path(options.source).suffix.lower()
     if hasattr(X, "columns") and ending == ".csv":  # nullable: gaps don't turn whole numbers and truth values to others
-        frame = pd.read_csv(options.source, dtype_backend="numpy_nullable", float_precision="round_trip")
+        frame = pd.read_csv(options.source, dtype_backend="numpy_nullable")
     elif hasattr(X, "columns") and ending == ".parquet":
         frame = pd.read_parquet(options.source)
     else:

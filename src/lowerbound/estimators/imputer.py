@@ -390,9 +390,9 @@ def with_values(column: pd.Series, rows: np.ndarray, values: Any) -> pd.Series:
         values = pd.Series(pd.to_datetime(values)).astype(dtype)
         whole_days = (column.dropna().dt.normalize() == column.dropna()).all()
         values = (values.dt.round("D") if whole_days else values).to_numpy()
-    elif pd.api.types.is_string_dtype(dtype) and dtype != object:
+    elif isinstance(dtype, pd.StringDtype):
         values = pd.array([str(value) for value in values], dtype=dtype)
-    elif dtype != object:
+    elif dtype.kind != "O":
         values = pd.array(values.astype(float), dtype=dtype)
     filled.iloc[rows] = values
     return filled
