@@ -66,10 +66,10 @@ def test_the_evaluation_is_that_of_the_whole(cli, run, table):
     words = ("evaluate", run, table, "--label", "kind", "--n-importance", 20, "--json", "-q")
     streamed, whole = (json.loads(cli(*words, flag).stdout) for flag in ("--stream", "--no-stream"))
     assert streamed["n"] == whole["n"] == N
-    for name in ("log_likelihood", "elbo"):
+    for name, tolerance in (("log_likelihood", 2e-3), ("elbo", 1e-6)):  # of log p the noise is another
         assert streamed[name].pop("kind") == whole[name].pop("kind") == "lower"
         assert streamed[name].pop("method", None) == whole[name].pop("method", None)
-        assert streamed[name] == pytest.approx(whole[name], rel=1e-6)
+        assert streamed[name] == pytest.approx(whole[name], rel=tolerance)
     for name in ("reconstruction", "kl", "active_units", "kl_per_dimension"):
         assert streamed[name] == pytest.approx(whole[name], rel=1e-6)
 
