@@ -175,7 +175,7 @@ def _placed(whole: pd.DataFrame, text: pd.DataFrame | None, names: list[str], fi
     parts = {}
     for name, values in zip(names, np.asarray(filled, object).T, strict=True):
         rows = np.flatnonzero(whole[name].isna() & ~pd.isna(values))
-        part = with_values(whole[name], rows, values[rows])
+        part = with_values(whole[name], rows, values[rows])  # pyright: ignore[reportArgumentType]
         parts[name] = part if text is None else text[name].where(text[name].notna() | part.isna(), part.astype(str))
     return (whole if text is None else text).assign(**parts)
 
