@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import numpy as np
 import torch
-from sklearn.base import ClassNamePrefixFeaturesOutMixin, TransformerMixin
-from sklearn.utils.validation import check_is_fitted
 from torch import nn
 
 from lowerbound.core import Objective
@@ -15,17 +12,16 @@ from lowerbound.estimators.assemble import assemble, choose_latent_dim, choose_p
 from lowerbound.estimators.assemble_levels import assemble_levels
 from lowerbound.estimators.mixed_columns import MixedColumns
 from lowerbound.estimators.parameters import VAE_PARAMETERS
-from lowerbound.estimators.scoring import Scoring
+from lowerbound.estimators.representing import Representing
 from lowerbound.inference.mcmc import Chains, complete_data
 from lowerbound.inference.objectives import trimmed
 from lowerbound.inference.posteriors import Hiding
 from lowerbound.models.latent import LatentModel
 from lowerbound.models.priors import VampPrior
-from lowerbound.tasks import generate, represent
 from lowerbound.train import Training
 
 
-class VAE(ClassNamePrefixFeaturesOutMixin, TransformerMixin, MixedColumns, Scoring):
+class VAE(MixedColumns, Representing):
     r"""Variational autoencoder: p(x) = ∫ p(x|z) N(z; 0, I) dz, with p(x|z) and q(z|x) networks.
 
     Fits arrays of any number of dimensions: tables ``(n, features)``, images ``(n, H, W)`` or ``(n, H, W, C)``, and
@@ -297,100 +293,3 @@ class VAE(ClassNamePrefixFeaturesOutMixin, TransformerMixin, MixedColumns, Scori
         if self.hide and self.inference not in ("amortized", "refined"):
             raise ValueError(f"hide={self.hide:g} hides entries from an encoder: inference={self.inference!r} has none")
         return Hiding(posterior, self.hide) if self.hide else posterior
-
-    @property
-    def _n_features_out(self) -> int:
-        return self.latent_dim_
-
-    # representing
-
-    def transform(self, X) -> np.ndarray:
-        """Posterior means, shape (n, D); deterministic."""
-        return self.encode(X)[0]
-
-    def encode(self, X, draw: bool = False, n_draws: int = 1, random_state=None):
-        """q(z|x) of every row.
-
-        Parameters
-        ----------
-        X : array-like, shape (n, *row)
-        draw : bool
-            Return draws of z, shape (n, D), or (n, n_draws, D) if ``n_draws`` > 1.
-        n_draws : int
-        random_state : int, optional
-            For the draws; the estimator's if None.
-
-        Returns
-        -------
-        mean : ndarray, shape (n, D)
-        scale : ndarray, shape (n, D), or the Cholesky factor (n, D, D) of a full covariance
-        """
-        _, posterior, rows, noise = self._exactly(X)
-        if draw:
-            own_noise = self._fresh_noise(random_state, "encode")
-            codes = represent.draw_codes(posterior, rows, own_noise, n_draws).cpu().numpy()
-            return codes[:, 0] if n_draws == 1 else codes
-        mean, scale = represent.encode(posterior, rows, noise, full=self.covariance == "full")
-        return mean.cpu().numpy(), scale.cpu().numpy()
-
-    # generating
-
-    def inverse_transform(self, Z) -> np.ndarray:
-        """E[x|z] for codes ``Z`` (n, D), in the user's units and shape (categories: the most probable level)."""
-        return self.decode(Z)
-
-    def decode(self, Z, draw: bool = False, n_draws: int = 1, random_state=None) -> np.ndarray:
-        """x for every code.
-
-        Parameters
-        ----------
-        Z : array-like, shape (n, D) or (D,)
-        draw : bool
-            Draws from p(x|z) instead of its mean E[x|z].
-        n_draws : int
-            Several different x for one z.
-        random_state : int, optional
-            For the draws; the estimator's if None.
-
-        Returns
-        -------
-        ndarray, shape (n, *row), or (n, n_draws, *row) if ``n_draws`` > 1
-        """
-        check_is_fitted(self)
-        Z = np.asarray(Z, np.float64)
-        if Z.shape[-1:] != (self.latent_dim_,) or Z.ndim > 2:
-            raise ValueError(f"codes have shape (n, {self.latent_dim_}), got {Z.shape}")
-        z = torch.from_numpy(np.atleast_2d(Z)).float().to(self._device())
-        noise = self._fresh_noise(random_state, "decode") if draw else None
-        x = generate.decode(self.model_, z.repeat_interleave(n_draws, 0), noise)
-        rows = self.schema_.restore(x, expected=not draw)
-        return rows if n_draws == 1 else rows.reshape(-1, n_draws, *rows.shape[1:])
-
-    def reconstruct(self, X) -> np.ndarray:
-        """E[x|z] at the posterior mean z of every row."""
-        return self.decode(self.transform(X))
-
-    def traverse(self, start, dimension: int, values) -> np.ndarray:
-        """E[x|z] as one latent variable takes each of ``values`` and the others stay.
-
-        Parameters
-        ----------
-        start : array-like
-            One row of data (*row), or one code (D,).
-        dimension : int
-            From 0 to D − 1.
-        values : array-like, shape (m,)
-
-        Returns
-        -------
-        ndarray, shape (m, *row)
-        """
-        check_is_fitted(self)
-        if not 0 <= dimension < self.latent_dim_:
-            raise ValueError(f"dimension must be from 0 to {self.latent_dim_ - 1}, got {dimension}")
-        start = np.asarray(start)
-        is_code = start.shape == (self.latent_dim_,) and start.shape != self.schema_.row_shape
-        code = start if is_code else self.transform(start.reshape(1, *self.schema_.row_shape))[0]
-        codes = np.repeat(code[None].astype(np.float64), len(values), 0)
-        codes[:, dimension] = values
-        return self.decode(codes)
