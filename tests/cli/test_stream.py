@@ -1,13 +1,16 @@
 """The commands on data that are streamed."""
 
 import json
+import sys
 
 import numpy as np
 import pandas as pd
 import pytest
 
 import lowerbound
-from lowerbound.data import sources
+from lowerbound import VAEOutlierDetector
+from lowerbound.data import ranking, sources
+from lowerbound.estimators import unusual
 
 N = 600
 TINY = ("--hidden-layer-sizes", 8, "--latent-dim", 2, "--max-epochs", 2, "--batch-size", 50, "--random-state", 0, "-q")
@@ -113,3 +116,37 @@ def test_images_are_streamed(cli, tmp_path, images):
 def test_models_are_compared_in_memory(cli, table):
     refused = cli("compare", table, "--label", "kind", "--stream", exit_code=1).stderr
     assert "compared on data in memory" in refused
+
+
+@pytest.mark.parametrize("more", [(), ("--explain", "--plot"), ("--criterion", "log_p")])
+def test_outliers_are_ranked_as_those_of_the_whole(cli, run, table, tmp_path, monkeypatch, more):
+    for name, size in (("ROWS_AT_ONCE", 70), ("ROWS_TO_KNOW_ENTRIES", 300)):
+        for module in (unusual, VAEOutlierDetector.__module__):
+            monkeypatch.setattr(sys.modules[getattr(module, "__name__", module)], name, size, raising=False)
+    monkeypatch.setattr(ranking, "RUN", 64)
+    words = ("outliers", run, table, "--label", "kind", *more, "-o")
+    said = [cli(*words, tmp_path / f"ranked{flag}.csv", flag).stdout for flag in ("--stream", "--no-stream")]
+    streamed, whole = ((tmp_path / f"ranked{flag}.csv").read_bytes() for flag in ("--stream", "--no-stream"))
+    assert streamed == whole
+    assert said[0] == said[1]
+    ranked = pd.read_csv(tmp_path / "ranked--stream.csv")
+    assert sorted(ranked["row"]) == list(range(N))
+    assert ranked["score"].is_monotonic_decreasing
+    model, rows = lowerbound.load(run), in_memory(table)
+    alone = VAEOutlierDetector(model, criterion="log_p" if "log_p" in more else "combined", random_state=0).fit(rows.X)
+    np.testing.assert_allclose(ranked["score"], -alone.score_samples(rows.X)[ranked["row"]], rtol=1e-4)
+    assert (rows.labels[ranked["row"]] == ranked["kind"]).all()
+    assert {path.name for path in tmp_path.iterdir() if path.name[0] == "."} == set()
+
+
+def test_outliers_among_images_that_are_streamed(cli, tmp_path, images):
+    with np.load(images) as arrays:
+        np.save(tmp_path / "x.npy", arrays["x"])
+    run = tmp_path / "run"
+    cli("train", tmp_path / "x.npy", "-o", run, *TINY, "--network", "mlp")
+    for flag in ("--stream", "--no-stream"):
+        words = ("outliers", run, tmp_path / "x.npy", "--criterion", "elbo", "--plot", "--explain", flag, "-q")
+        cli(*words, "-o", tmp_path / f"ranked{flag}.csv")
+    for ending in ("csv", "png"):
+        streamed, whole = (tmp_path / f"ranked{flag}.{ending}" for flag in ("--stream", "--no-stream"))
+        assert streamed.read_bytes() == whole.read_bytes()

@@ -16,12 +16,13 @@ from lowerbound.cli.options import (
     run_argument,
 )
 from lowerbound.cli.output import Console, Failure, new_file, short
-from lowerbound.cli.use import load, rows_of
+from lowerbound.cli.use import blocks_of, load, rows_of
 
 if TYPE_CHECKING:
     import numpy as np
     import pandas as pd
 
+    from lowerbound.data.ranking import Ranking
     from lowerbound.estimators.outliers import VAEOutlierDetector
 
 CRITERIA = ("auto", "kl", "reconstruction", "elbo", "log_p", "surprise", "regret", "combined")
@@ -55,41 +56,49 @@ def outliers(
     are more usual. A model that is to find outliers in the data it is trained on had better not learn them: train it
     with --trim 0.1 --hide 0.5 --no-early-stopping.
     """
-    import numpy as np
-
     from lowerbound import VAEOutlierDetector
+    from lowerbound.data.ranking import Ranking
     from lowerbound.data.storage import write_atomically
+    from lowerbound.data.writing import write_csv
+    from lowerbound.estimators.unusual import rows_at_once
 
     if output.suffix.lower() != ".csv":
         raise Failure(f"{output} must end in .csv")
     for path in [output, *([output.with_suffix(".png")] if plot else [])]:
         new_file(path, force)
     model = load(run, "accounts")
-    options = DataOptions(data, key, drop, label, stream=False)
+    options = DataOptions(data, key, drop, label, stream)
     dataset = options.read()
     X = rows_of(dataset, model)
     usual = rows_of(_reference(run, reference, options, console).read(), model)
     detector = VAEOutlierDetector(model, criterion=criterion, random_state=0).fit(usual)
-    table = detector.scores(X).assign(score=-detector.score_samples(X), quantile=detector.quantile(X))
-    order = np.argsort(-table["score"].to_numpy(), kind="stable")
-    ranked = table.iloc[order][["score", "quantile", *(name for name in table if name not in ("score", "quantile"))]]
-    ranked.insert(0, "row", order)
-    if dataset.labels is not None:
-        ranked.insert(1, label or "label", np.asarray(dataset.labels)[order])
-    if explain:
-        ranked["explanation"] = sentences(detector, X, order)
-    write_atomically(output, lambda temporary: ranked.to_csv(temporary, index=False, float_format="%.6g"))
-    if plot:
-        _plot(detector, X, order, ranked, output.with_suffix(".png"))
-    _report(console, ranked, detector, output, explain)
+    with Ranking(output.parent, by="score") as ranking:
+        for block, labels in blocks_of(dataset, model, rows_at_once(X.shape[1:])):
+            ranking.add(_described(detector, block, len(ranking), labels, label or "label", explain=explain))
+        write_atomically(output, lambda temporary: write_csv(temporary, ranking.blocks(), "%.6g"))
+        if plot:
+            _plot(detector, X, ranking, output.with_suffix(".png"))
+        _report(console, next(ranking.blocks()).head(), ranking.scores, detector, output)
+
+
+def _described(
+    detector: VAEOutlierDetector, X: Any, first: int, labels: np.ndarray | None, label: str, *, explain: bool
+) -> pd.DataFrame:
+    """Of every row its place, label, scores and, if it is to be explained, a sentence."""
+    table = detector.table(X)
+    table.insert(0, "row", range(first, first + len(table)))
+    if labels is not None:
+        table.insert(1, label, labels)
+    return table.assign(explanation=sentences(detector, X)) if explain else table
 
 
 def _reference(run: Path, reference: str | None, options: DataOptions, console: Console) -> DataOptions:
     """Where the usual rows are: what was asked for, else what the run was trained on, else the rows themselves."""
     import tomllib
 
+    stream = False if options.stream is False else None
     if reference is not None:
-        return DataOptions(reference, options.key, options.drop, options.label, stream=False)
+        return DataOptions(reference, options.key, options.drop, options.label, stream)
     try:
         record = tomllib.loads((run / "config.toml").read_text(encoding="utf-8"))["data"]
     except (OSError, KeyError, ValueError):
@@ -99,20 +108,18 @@ def _reference(run: Path, reference: str | None, options: DataOptions, console: 
         console.say("the training data of the run are not there: quantiles are among the rows of DATA themselves")
         return options
     known = {name: record.get(name) for name in ("key", "label")}
-    return DataOptions(source, drop=tuple(record.get("drop", ())), stream=False, **known)
+    return DataOptions(source, drop=tuple(record.get("drop", ())), stream=stream, **known)
 
 
-def sentences(detector: VAEOutlierDetector, X: Any, order: np.ndarray) -> list[str]:
+def sentences(detector: VAEOutlierDetector, X: Any) -> list[str]:
     """Why each row is unusual, in words; of images the place that surprises most."""
     import numpy as np
 
     reasons = detector.explain(X)
     if isinstance(reasons, np.ndarray):
         places = np.argmax(reasons.reshape(len(reasons), -1), axis=1)
-        names = [f"most surprising at line {p // reasons.shape[2]}, column {p % reasons.shape[2]}" for p in places]
-        return [names[i] for i in order]
-    by_row = {row: _sentence(part) for row, part in reasons.groupby("row")}
-    return [by_row[i] for i in order]
+        return [f"most surprising at line {p // reasons.shape[2]}, column {p % reasons.shape[2]}" for p in places]
+    return [_sentence(part) for _, part in reasons.groupby("row")]
 
 
 def _sentence(reasons: pd.DataFrame) -> str:
@@ -134,15 +141,16 @@ def _word(value: Any) -> str:
     return short(float(value)) if isinstance(value, (int, float)) else str(value)
 
 
-def _plot(detector: VAEOutlierDetector, X: Any, order: np.ndarray, ranked: pd.DataFrame, path: Path) -> None:
+def _plot(detector: VAEOutlierDetector, X: Any, ranking: Ranking, path: Path) -> None:
     import numpy as np
 
+    from lowerbound.estimators.unusual import take
     from lowerbound.tasks.pictures import above_one_another, as_images, pixel_range, save_grid, save_map, to_pixels
 
     schema = detector.estimators_[0].schema_
     if not schema.is_image:
-        return save_map(_histogram(detector, ranked), path)
-    worst = X[order[:SHOWN]]
+        return save_map(_histogram(detector, ranking.scores), path)
+    worst = take(X, ranking.order[:SHOWN])
     images = as_images(schema, worst)
     heat = np.asarray(detector.explain(worst))
     pictures = to_pixels(images, *pixel_range(schema, images))
@@ -152,14 +160,14 @@ def _plot(detector: VAEOutlierDetector, X: Any, order: np.ndarray, ranked: pd.Da
     save_grid(above_one_another(pictures, maps, columns), path, columns, group=2)
 
 
-def _histogram(detector: VAEOutlierDetector, ranked: pd.DataFrame) -> Any:
+def _histogram(detector: VAEOutlierDetector, scores: np.ndarray) -> Any:
     """The scores of these rows above those of the training rows, and the line that ``predict`` draws."""
     import numpy as np
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(7, 4), dpi=120, layout="constrained")
     axes = figure.add_subplot()
-    scores, usual = ranked["score"].to_numpy(), -detector.training_scores_
+    usual = -detector.training_scores_
     edges = np.histogram_bin_edges(np.concatenate([scores, usual]), 60).tolist()
     axes.hist(usual, edges, density=True, color="#c0c0c0", label="training rows")
     axes.hist(scores, edges, density=True, histtype="step", color="#3b6ea8", label="rows of DATA")
@@ -170,18 +178,17 @@ def _histogram(detector: VAEOutlierDetector, ranked: pd.DataFrame) -> Any:
     return figure
 
 
-def _report(console: Console, ranked: pd.DataFrame, detector: VAEOutlierDetector, path: Path, explained: bool) -> None:
+def _report(console: Console, top: pd.DataFrame, scores: np.ndarray, detector: VAEOutlierDetector, path: Path) -> None:
     """How many are beyond the line, and the first few."""
-    beyond = int((ranked["score"].to_numpy() > -detector.offset_).sum())
-    top = ranked.head(5)
-    record = {"output": str(path), "rows": len(ranked), "outliers": beyond, "first": top["row"].tolist()}
-    lines = [f"{beyond:,} of {len(ranked):,} rows lie beyond the fence of the training rows' scores; first:"]
+    beyond = int((scores > -detector.offset_).sum())
+    record = {"output": str(path), "rows": len(scores), "outliers": beyond, "first": top["row"].tolist()}
+    lines = [f"{beyond:,} of {len(scores):,} rows lie beyond the fence of the training rows' scores; first:"]
     for r in top.to_dict("records"):
-        reason = f": {r['explanation']}" if explained else ""
+        reason = f": {r['explanation']}" if "explanation" in r else ""
         lines.append(
             f"  row {r['row']}, score {short(r['score'])}, above {r['quantile']:.1%} of the training rows{reason}"
         )
     if console.as_json:
         return console.result(record, "")
     console.result(record, "\n".join(lines))
-    console.say(f"wrote {path} ({len(ranked):,} rows)")
+    console.say(f"wrote {path} ({len(scores):,} rows)")

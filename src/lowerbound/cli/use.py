@@ -238,16 +238,19 @@ def rows_of(dataset: Dataset, model: DensityEstimator) -> Any:
     return dataset.X.select(list(known)) if isinstance(dataset.X, Source) else dataset.X[list(known)]
 
 
-def blocks_of(dataset: Dataset, model: DensityEstimator) -> Iterator[tuple[Any, np.ndarray | None]]:
-    """The rows and their labels: all at once, or of a source as they are read."""
+def blocks_of(
+    dataset: Dataset, model: DensityEstimator, n_rows: int | None = None
+) -> Iterator[tuple[Any, np.ndarray | None]]:
+    """The rows and their labels: all at once, or of a source as they are read; ``n_rows`` at a time if it is given."""
     from lowerbound.data.sources import Source
 
-    X = rows_of(dataset, model)
-    if not isinstance(X, Source):
-        yield X, dataset.labels
+    X, labels = rows_of(dataset, model), dataset.labels
+    if isinstance(X, Source):
+        yield from ((block.X, block.labels) for block in X.blocks(n_rows))
         return
-    for block in X.blocks():
-        yield block.X, block.labels
+    for first in range(0, len(X), n_rows or len(X)):
+        rows = slice(first, first + (n_rows or len(X)))
+        yield X.iloc[rows] if hasattr(X, "iloc") else X[rows], None if labels is None else labels[rows]
 
 
 def spread(dataset: Dataset, n_rows: int) -> Dataset:

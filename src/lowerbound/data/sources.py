@@ -91,9 +91,9 @@ class Source(ABC):
         """How many rows are read at once."""
         return max(1, BLOCK_BYTES // max(1, self.row_bytes))
 
-    def blocks(self) -> Iterator[Dataset]:
-        """All rows in order, with their labels, a block at a time."""
-        step = min(self.rows_in_a_block, BLOCK_ROWS)
+    def blocks(self, n_rows: int | None = None) -> Iterator[Dataset]:
+        """All rows in order, with their labels, ``n_rows`` at a time."""
+        step = n_rows or min(self.rows_in_a_block, BLOCK_ROWS)
         for first in range(0, len(self), step):
             yield self.read(np.array([[first, min(first + step, len(self))]]))
 

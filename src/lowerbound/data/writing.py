@@ -47,7 +47,7 @@ def write_parts(path: Path, parts: Iterable[Part], names: list[str], n_rows: int
     if ending == ".npy":
         write_atomically(path, lambda temporary: _write_npy(temporary, (rows for rows, _ in parts), shape))
     elif ending == ".csv":
-        write_atomically(path, lambda temporary: _write_csv(temporary, _frames(parts, names)))
+        write_atomically(path, lambda temporary: write_csv(temporary, _frames(parts, names)))
     else:
         write_atomically(path, lambda temporary: _write_parquet(temporary, _frames(parts, names)))
     return shape
@@ -69,10 +69,11 @@ def _write_npy(path: Path, parts: Iterator[np.ndarray], shape: tuple[int, ...]) 
             file.write(np.ascontiguousarray(rows, first.dtype).data)
 
 
-def _write_csv(path: Path, frames: Iterator[pd.DataFrame]) -> None:
+def write_csv(path: Path, frames: Iterable[pd.DataFrame], float_format: str | None = "%.9g") -> None:
+    """Frames one below the other."""
     with path.open("w", encoding="utf-8", newline="") as file:
         for i, frame in enumerate(frames):
-            frame.to_csv(file, index=False, header=i == 0, float_format="%.9g")
+            frame.to_csv(file, index=False, header=i == 0, float_format=float_format)
 
 
 def _write_parquet(path: Path, frames: Iterator[pd.DataFrame]) -> None:

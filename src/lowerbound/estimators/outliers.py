@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -16,7 +16,7 @@ from lowerbound.distributions import make_generator
 from lowerbound.estimators.base import seed_from
 from lowerbound.estimators.latent import CollapsedPosteriorWarning
 from lowerbound.estimators.parameter import Parameter
-from lowerbound.estimators.unusual import chunks, few, median_of_known, scores_of, take
+from lowerbound.estimators.unusual import ENTRIES_AT_ONCE, chunks, few, median_of_known, scores_of, take
 from lowerbound.estimators.vae import VAE
 from lowerbound.tasks import outliers
 
@@ -125,7 +125,7 @@ class VAEOutlierDetector(OutlierMixin, BaseEstimator):
 
         Parameters
         ----------
-        X : array-like, shape (n, *row)
+        X : array-like or Source, shape (n, *row)
         y : ignored
 
         Returns
@@ -189,7 +189,8 @@ class VAEOutlierDetector(OutlierMixin, BaseEstimator):
         ----------
         X : array-like, shape (n, *row)
         names : sequence of str, optional
-            Which; all but "regret" if None, which climbs each row's own bound and takes a hundred times as long.
+            Which. If None: all, but "regret" only if it is the criterion, because it climbs each row's own bound and
+            takes a hundred times as long.
 
         Returns
         -------
@@ -197,7 +198,7 @@ class VAEOutlierDetector(OutlierMixin, BaseEstimator):
         """
         check_is_fitted(self)
         if names is None:
-            names = [name for name in SCORES if name != "regret" and (name != "combined" or self.criterion_ == name)]
+            names = [name for name in SCORES if name not in ("regret", "combined") or self.criterion_ == name]
         for name in names:
             if name not in SCORES:
                 raise ValueError(f"there is no score {name!r}: take some of {', '.join(SCORES)}")
@@ -213,7 +214,13 @@ class VAEOutlierDetector(OutlierMixin, BaseEstimator):
 
     def quantile(self, X) -> np.ndarray:
         """Part of the training rows that are more usual than each row, from 0 to 1, shape (n,)."""
-        return 1 - np.searchsorted(self.training_scores_, self.score_samples(X), "right") / len(self.training_scores_)
+        return self._quantile(self.score_samples(X))
+
+    def table(self, X) -> pd.DataFrame:
+        """``score``, the one that was asked for, with its ``quantile``, and all ``scores``, of every row."""
+        scores = self.scores(X)
+        score = scores[self.criterion_].to_numpy()
+        return pd.DataFrame({"score": score, "quantile": self._quantile(-score), **scores})
 
     def calibrate(self, X):
         """Keep the scores of normal rows that were not fitted, for ``p_values``.
@@ -286,8 +293,7 @@ class VAEOutlierDetector(OutlierMixin, BaseEstimator):
         """Mean and range of x_j given the rest of its row, for the features j in ``places`` (n, k); (n·k,) each."""
         found = np.full((3, *places.shape), np.nan, dtype=object)
         prepared = [member._exactly(X) for member in self.estimators_]
-        for j in np.unique(places):
-            rows, ranks = np.nonzero(places == j)
+        for j, rows, ranks in _parts(places, max(1, ENTRIES_AT_ONCE // (N_DRAWS * np.shape(X)[1]))):
             draws = [
                 pd.DataFrame(member.schema_.restore(outliers.draws_of_entry(*model, rows, j, N_DRAWS), expected=False))
                 for member, model in zip(self.estimators_, prepared, strict=True)
@@ -298,6 +304,9 @@ class VAEOutlierDetector(OutlierMixin, BaseEstimator):
             else:  # levels have no mean and no range
                 found[0, rows, ranks] = pooled.mode().iloc[0]
         return list(found.reshape(3, -1))
+
+    def _quantile(self, scores: np.ndarray) -> np.ndarray:
+        return 1 - np.searchsorted(self.training_scores_, scores, "right") / len(self.training_scores_)
 
     def _split(self, X, seed: int) -> tuple[Any, Any]:
         """Rows to fit, and rows held out for calibration, if any."""
@@ -377,3 +386,10 @@ class VAEOutlierDetector(OutlierMixin, BaseEstimator):
         tags = super().__sklearn_tags__()
         tags.input_tags.allow_nan = VAE().__sklearn_tags__().input_tags.allow_nan
         return tags
+
+
+def _parts(places: np.ndarray, step: int) -> Iterator[tuple[int, np.ndarray, np.ndarray]]:
+    """Each number in ``places`` (n, k), and the rows and columns where it stands, at most ``step`` at a time."""
+    for j in np.unique(places):
+        rows, columns = np.nonzero(places == j)
+        yield from ((j, rows[i : i + step], columns[i : i + step]) for i in range(0, len(rows), step))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Sequence
 from typing import Any
 
@@ -9,13 +10,15 @@ import numpy as np
 import torch
 from sklearn.utils.validation import _num_samples
 
+from lowerbound.data.sources import Source
 from lowerbound.distributions import make_generator
 from lowerbound.estimators.vae import VAE
-from lowerbound.evaluate import importance_weighted
+from lowerbound.evaluate import EVALUATION_BATCH, importance_weighted
 from lowerbound.tasks import outliers
 
 N_PARTS, N_SAMPLES, N_IMPORTANCE = 4, 2, 64
-ROWS_AT_ONCE = 10_000  # scored together: bounds memory, whatever the number of rows
+ROWS_AT_ONCE = 10_000  # that are scored together, where they are no larger than that
+ENTRIES_AT_ONCE = 2**23
 
 
 def scores_of(vae: VAE, X, names: Sequence[str]) -> dict[str, np.ndarray]:
@@ -40,7 +43,9 @@ def median_of_known(nats: np.ndarray) -> np.ndarray:
 
 
 def take(X, places: np.ndarray) -> Any:
-    """Some rows of an array, a frame or a list."""
+    """Some rows of an array, a frame, a list or a source."""
+    if isinstance(X, Source):
+        return X.take(places).X
     if hasattr(X, "iloc"):
         return X.iloc[places]
     return X[places] if isinstance(X, np.ndarray) else np.asarray(X)[places]
@@ -53,10 +58,18 @@ def few(X, n: int, seed: int) -> Any:
     return take(X, np.sort(torch.randperm(_num_samples(X), generator=make_generator(seed, "few"))[:n].numpy()))
 
 
+def rows_at_once(row_shape: Sequence[int]) -> int:
+    """How many rows are scored together: bounds memory, whatever their number."""
+    rows = ENTRIES_AT_ONCE // max(1, math.prod(row_shape))
+    return max(1, min(ROWS_AT_ONCE, rows - rows % EVALUATION_BATCH if rows > EVALUATION_BATCH else rows))
+
+
 def chunks(X) -> Iterator[Any]:
     """The rows in order, so many at a time that scoring them needs little memory."""
-    n = _num_samples(X)
-    if n <= ROWS_AT_ONCE:
+    n, step = _num_samples(X), rows_at_once((X if hasattr(X, "shape") else np.asarray(X)).shape[1:])
+    if isinstance(X, Source):
+        yield from (block.X for block in X.blocks(step))
+    elif n <= step:
         yield X
     else:
-        yield from (take(X, np.arange(i, min(n, i + ROWS_AT_ONCE))) for i in range(0, n, ROWS_AT_ONCE))
+        yield from (take(X, np.arange(i, min(n, i + step))) for i in range(0, n, step))

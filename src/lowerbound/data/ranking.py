@@ -1,0 +1,123 @@
+"""Rows of a table in the order of a score, of which the scores alone are in memory.
+
+Rows come in any order. So many at a time are sorted and put into a file (a run); as every run is in order, the rows of
+the next ranks are the next ones of some runs, whatever the size of the whole.
+"""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Iterator
+from functools import cached_property
+from itertools import pairwise
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from lowerbound.data.storage import errors_about
+
+if TYPE_CHECKING:
+    import pandas as pd
+    import pyarrow as pa
+
+RUN = 2**17  # rows
+PIECE = 2**10  # of a run: what is read at once
+
+
+class Ranking:
+    """Rows from the highest score to the lowest; of equal ones the first comes first.
+
+    Parameters
+    ----------
+    folder : Path
+        Where a file without a name may take as much room as the rows do.
+    by : str
+        The column with the score.
+    """
+
+    def __init__(self, folder: Path, by: str) -> None:
+        self.folder, self.by = folder, by
+        with errors_about(folder):
+            self.file = tempfile.TemporaryFile(dir=folder)  # noqa: SIM115, closed by ``__exit__``
+        self.parts: list[np.ndarray] = []
+        self.waiting: list[pd.DataFrame] = []  # for a run to be full
+        self.schema: pa.Schema | None = None
+        self.runs: list[np.ndarray] = []  # where the pieces of each are in the file, (pieces + 1,)
+
+    def __enter__(self) -> Ranking:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.file.close()
+
+    def __len__(self) -> int:
+        return sum(map(len, self.parts))
+
+    def add(self, frame: pd.DataFrame) -> None:
+        """More rows."""
+        import pandas as pd
+
+        self.parts.append(frame[self.by].to_numpy(np.float64))
+        self.waiting.append(frame)
+        if sum(map(len, self.waiting)) >= RUN:
+            held = pd.concat(self.waiting, ignore_index=True)
+            whole = len(held) - len(held) % RUN
+            for first in range(0, whole, RUN):
+                self._write(held.iloc[first : first + RUN])
+            self.waiting = [held.iloc[whole:]] if whole < len(held) else []
+
+    @cached_property
+    def scores(self) -> np.ndarray:
+        """Of all rows, in the order in which they came, shape (n,)."""
+        return np.concatenate(self.parts)
+
+    @cached_property
+    def order(self) -> np.ndarray:
+        """The places of the rows, by rank, shape (n,)."""
+        return _ranked(self.scores)
+
+    def blocks(self) -> Iterator[pd.DataFrame]:
+        """All rows, ranked, a block at a time, when no more will come."""
+        import pandas as pd
+        import pyarrow as pa
+
+        if self.waiting:
+            self._write(pd.concat(self.waiting, ignore_index=True))
+            self.waiting = []
+        given = np.zeros(len(self.runs), np.int64)  # rows of each run
+        for first in range(0, len(self), RUN):
+            run = self.order[first : first + RUN] // RUN
+            counts = np.bincount(run, minlength=len(self.runs))
+            parts = [self._read(k, given[k], given[k] + counts[k]) for k in np.flatnonzero(counts)]
+            given += counts
+            place = np.argsort(np.argsort(run, kind="stable"))
+            yield pa.concat_tables(parts).take(place).to_pandas()
+
+    def _write(self, frame: pd.DataFrame) -> None:
+        """A run."""
+        import pyarrow as pa
+
+        ranked = frame.iloc[_ranked(frame[self.by].to_numpy(np.float64))]
+        table = pa.Table.from_pandas(ranked, self.schema, preserve_index=False)
+        self.schema = table.schema
+        ends = [self.file.tell()]
+        with errors_about(self.folder):
+            for piece in table.combine_chunks().to_batches(PIECE):
+                self.file.write(piece.serialize())
+                ends.append(self.file.tell())
+        self.runs.append(np.array(ends))
+
+    def _read(self, run: int, first: int, last: int) -> pa.Table:
+        """The rows of a run with ranks from ``first`` to before ``last`` in it."""
+        import pyarrow as pa
+
+        pieces = []
+        for start, end in pairwise(self.runs[run][first // PIECE : -(-last // PIECE) + 1].tolist()):
+            self.file.seek(start)
+            pieces.append(pa.ipc.read_record_batch(pa.py_buffer(self.file.read(end - start)), self.schema))
+        return pa.Table.from_batches(pieces, self.schema).slice(first % PIECE, last - first)
+
+
+def _ranked(scores: np.ndarray) -> np.ndarray:
+    return np.argsort(-scores, kind="stable")

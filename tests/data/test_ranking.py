@@ -1,0 +1,58 @@
+"""Ranked in parts is ranked as a whole."""
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from lowerbound.data import ranking
+from lowerbound.data.ranking import Ranking
+
+
+@pytest.fixture(autouse=True)
+def short_runs(monkeypatch):
+    monkeypatch.setattr(ranking, "RUN", 32)
+    monkeypatch.setattr(ranking, "PIECE", 5)
+
+
+def rows(n):
+    rng = np.random.default_rng(0)
+    score = rng.integers(0, 20, n) / 3  # with many ties
+    why = [f'because "{i}",\nit is' * (i % 4) for i in range(n)]
+    return pd.DataFrame({"row": np.arange(n), "score": score, "why": why, "kind": rng.choice(["a", "ä"], n)})
+
+
+@pytest.mark.parametrize("n", [1, 31, 32, 33, 64, 500])
+@pytest.mark.parametrize("step", [1, 7, 32, 100, 1000])
+def test_it_is_that_of_the_whole(tmp_path, n, step):
+    frame = rows(n)
+    with Ranking(tmp_path, "score") as ranked:
+        for first in range(0, n, step):
+            ranked.add(frame[first : first + step])
+        found = list(ranked.blocks())
+        assert all(len(block) == 32 for block in found[:-1])
+        whole = frame.sort_values("score", ascending=False, kind="stable", ignore_index=True)
+        pd.testing.assert_frame_equal(pd.concat(found, ignore_index=True), whole, check_dtype=False)
+        pd.testing.assert_frame_equal(next(ranked.blocks()), found[0])
+        assert (ranked.scores == frame["score"]).all()
+        assert (ranked.order == whole["row"]).all()
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_scores_that_are_no_numbers_come_last(tmp_path):
+    frame = pd.DataFrame({"row": np.arange(100), "score": np.where(np.arange(100) % 9, np.arange(100.0), np.nan)})
+    with Ranking(tmp_path, "score") as ranked:
+        ranked.add(frame)
+        row = np.concatenate([block["row"] for block in ranked.blocks()])
+    assert row[:3].tolist() == [98, 97, 96]
+    assert (row[-12:] == np.arange(0, 100, 9)).all()
+
+
+def test_nothing_is_left_where_it_fails(tmp_path):
+    with pytest.raises(KeyError), Ranking(tmp_path, "score") as ranked:
+        ranked.add(rows(100).rename(columns={"score": "another"}))
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_folder_that_is_not_there_is_named(tmp_path):
+    with pytest.raises(OSError, match="nowhere"):
+        Ranking(tmp_path / "nowhere", "score")
