@@ -9,7 +9,8 @@ import lowerbound
 
 ROOT = Path(lowerbound.__file__).parent
 LEVEL = {
-    "parallel": -1, "distributions": 0, "mixed": 0.5, "core": 1, "data": 2, "nn": 2, "models": 2, "inference": 2,
+    "parallel": -1, "precision": -1, "distributions": 0, "mixed": 0.5, "core": 1, "data": 2,
+    "nn": 2, "models": 2, "inference": 2,
     "evaluate": 3, "steady": 3, "ledger": 3, "settings": 3, "steps": 3, "evidence": 4,
     "accounting": 4, "train": 4, "checkpoints": 5,
     "tasks": 5, "estimators": 6, "diagnostics": 7, "cli": 8, "web": 8, "__main__": 9,

@@ -21,6 +21,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from lowerbound.parallel import WHOLE, Share
+from lowerbound.precision import in_full
 
 LOG_2PI = math.log(2 * math.pi)
 N_LEVELS = 256  # of an 8-bit image
@@ -333,9 +334,13 @@ class FullGaussian:
 
     def rsample(self, shape: Sequence[int], noise: Noise) -> Tensor:
         """z = μ + Lε, shape ``(*shape, B, D)``."""
-        noise_vector = noise.normal((*shape, *self.mean.shape), self.mean).unsqueeze(-1)
-        return self.mean + (self.scale_tril @ noise_vector).squeeze(-1)
+        return self.mean + self._spread(noise.normal((*shape, *self.mean.shape), self.mean))
 
+    @in_full
+    def _spread(self, epsilon: Tensor) -> Tensor:
+        return (self.scale_tril @ epsilon.unsqueeze(-1)).squeeze(-1)
+
+    @in_full
     def log_prob(self, z: Tensor) -> Tensor:
         """−½‖L⁻¹(z − μ)‖² − log det L − (D/2) log 2π, shape (S, B)."""
         deviation = torch.movedim(z - self.mean, 0, -1)  # (B, D, S): one triangular solve a row for all samples

@@ -26,6 +26,8 @@ class Settings:
         Longer gradients are shortened to it, and absurd ones skipped.
     compile : bool
         Make one compiled graph of a step: the first takes half a minute, the others less time than without.
+    precision : {"float32", "tf32", "bfloat16"}
+        Of the products of the networks in a step.
     """
 
     max_epochs: int
@@ -39,6 +41,7 @@ class Settings:
     ema: float = 0.0
     max_gradient_norm: float | None = None
     compile: bool = False
+    precision: str = "float32"
 
 
 @dataclass

@@ -17,6 +17,7 @@ from torch import Tensor, nn
 
 from lowerbound.core import Batch, Model, Objective, ObjectiveState
 from lowerbound.distributions import Noise
+from lowerbound.precision import products_in
 
 # Since torch 2.13 graphs of one function may be kept apart; else eight models in one program were the most.
 APART: dict[str, Any] = dict.fromkeys({"isolate_recompiles"} & set(signature(torch.compile).parameters), True)
@@ -26,13 +27,14 @@ Request = tuple[Callable[..., Tensor], Sequence[int], Tensor]  # how to draw, wh
 class BatchLoss(nn.Module):
     """The loss of a batch as the forward pass of one module, so that processes can replicate it."""
 
-    def __init__(self, model: Model, posterior: nn.Module) -> None:
+    def __init__(self, model: Model, posterior: nn.Module, precision: str = "float32") -> None:
         super().__init__()
-        self.model, self.posterior = model, posterior
+        self.model, self.posterior, self.precision = model, posterior, precision
 
     def forward(self, batch: Batch, objective: Objective, noise: Noise, state: ObjectiveState) -> tuple[Tensor, Tensor]:
         """The mean loss of the batch (this process's part of it), and the sums of (log p(x|z), KL) over the rows."""
-        draw = self.model.draw(batch, self.posterior, objective, noise)
+        with products_in(self.precision, batch.x.device):
+            draw = self.model.draw(batch, self.posterior, objective, noise)
         loss = batch.share.objective(objective.loss(draw, state))
         return loss, batch.share.sum(torch.stack([draw.log_px.detach().mean(0), draw.kl.detach().sum(-1)], -1))
 

@@ -17,6 +17,7 @@ from lowerbound.distributions import Noise, continued, make_generator
 from lowerbound.evaluate import EVALUATION_BATCH, evaluating
 from lowerbound.ledger import Ledger
 from lowerbound.parallel import current
+from lowerbound.precision import tensor_cores
 from lowerbound.settings import Progress, Settings
 from lowerbound.steady import Average, Clipping
 from lowerbound.steps import AdamW, BatchLoss, CompiledStep
@@ -113,7 +114,7 @@ class Training:
                 f"{type(posterior).__name__} keeps numbers for every training row, which one process has to hold: "
                 f"train it without torchrun, or use inference='amortized'"
             )
-        self.loss = self.processes.replicate(BatchLoss(model, posterior))
+        self.loss = self.processes.replicate(BatchLoss(model, posterior, settings.precision))
         self.average = Average(self.adamw.weights, settings.ema) if settings.ema else None
         longest = settings.max_gradient_norm
         self.clipping = Clipping(self.adamw.weights, longest) if longest is not None else None
@@ -306,7 +307,9 @@ def fit(training: Training, data: Rows, validation: Rows | None = None, watch: W
     if training.average is not None:
         training.average.show(False)
     try:
-        if not _train(training, data, validation, watch):
+        with tensor_cores(training.settings.precision, training.device):
+            finished = _train(training, data, validation, watch)
+        if not finished:
             watch.on_stop(training)
     finally:
         if training.average is not None:
@@ -321,9 +324,8 @@ def _train(training: Training, data: Rows, validation: Rows | None, watch: Watch
     while not training.is_done:
         training.modules.train()
         training.order.set_state(training.epoch_order)
-        for batch in data.batches(
-            settings.batch_size, training.noise, training.order, progress.n_batches, processes
-        ):  # fmt: skip
+        done = progress.n_batches
+        for batch in data.batches(settings.batch_size, training.noise, training.order, done, processes):
             training.step(batch, training.learning_rate(n_steps))
             progress.seconds = time.perf_counter() - started
             if progress.objective.step % LOOK_STEPS == 0:

@@ -360,7 +360,8 @@ class GradientEstimator(DensityEstimator):
         chosen: dict[str, Any] = {"max_epochs": max_epochs, "batch_size": batch_size}
         for name in ("lr", "lr_schedule", "weight_decay", "early_stopping", "n_iter_no_change", "tol"):
             chosen[name] = getattr(self, name)
-        chosen |= {name: getattr(self, name) for name in ("ema", "max_gradient_norm", "compile") if hasattr(self, name)}
+        own = ("ema", "max_gradient_norm", "compile", "precision")
+        chosen |= {name: getattr(self, name) for name in own if hasattr(self, name)}
         settings = Settings(**(chosen | overrides))
         return Training(
             self.model_, self._posterior(n_rows), self._objective(), settings, self._training_seed(), self._device()

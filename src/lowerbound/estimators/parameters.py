@@ -141,6 +141,12 @@ VAE_PARAMETERS: dict[str, Parameter] = {
         Parameter(
             "compile", False, "make one compiled graph of a training step: slow start, faster steps", (True, False)
         ),
+        Parameter(
+            "precision",
+            "float32",
+            "of the networks' products in training; tf32 is for GPUs",
+            ("float32", "tf32", "bfloat16"),
+        ),
         Parameter("ema", 0.0, "decay of the moving average of weights that is kept; 0: none", (), float, 0, 0.99999),
         Parameter(
             "max_gradient_norm",

@@ -122,6 +122,9 @@ class VAE(MixedColumns, Representing):
     compile : bool
         Make one compiled graph of a training step (``torch.compile``): the first step takes half a minute, and needs a
         C++ compiler on a CPU; the others take less time, by a tenth to a half.
+    precision : {"float32", "tf32", "bfloat16"}
+        Of the products of the networks in a training step; everything else, and every score, is in float32. "tf32" is
+        for GPUs; "bfloat16" is faster there and on CPUs that multiply in it (AVX512-BF16, AMX), and rounds to 8 bits.
     early_stopping : bool
         Hold out ``validation_fraction`` of the rows; stop after ``n_iter_no_change`` epochs in which their bound did
         not rise by ``tol`` nats, and keep the weights of the best epoch.
@@ -178,8 +181,8 @@ class VAE(MixedColumns, Representing):
         objective="elbo", gradient="pathwise", n_samples=1, kl_weight=1.0, kl_warmup_steps=0, free_bits=0.0,
         trim=0.0, hide=0.0,
         max_epochs="auto", batch_size="auto", lr=1e-3, lr_schedule="cosine", weight_decay=0.0, ema=0.0,
-        max_gradient_norm=None, compile=False, early_stopping=True, validation_fraction=0.1, n_iter_no_change=20,
-        tol=0.0, warm_start=False, random_state=None, device="auto", verbose=0,
+        max_gradient_norm=None, compile=False, precision="float32", early_stopping=True, validation_fraction=0.1,
+        n_iter_no_change=20, tol=0.0, warm_start=False, random_state=None, device="auto", verbose=0,
     ):  # fmt: skip
         self.latent_dim = latent_dim
         self.levels = levels
@@ -215,6 +218,7 @@ class VAE(MixedColumns, Representing):
         self.ema = ema
         self.max_gradient_norm = max_gradient_norm
         self.compile = compile
+        self.precision = precision
         self.early_stopping = early_stopping
         self.validation_fraction = validation_fraction
         self.n_iter_no_change = n_iter_no_change

@@ -19,6 +19,7 @@ from lowerbound.core import LatentDistribution, Model, Prior
 from lowerbound.distributions import Likelihood, StandardNormal
 from lowerbound.nn.heads import LikelihoodHead
 from lowerbound.nn.initialization import branch, linear
+from lowerbound.precision import in_single
 
 
 class Encoder(nn.Module):
@@ -44,7 +45,7 @@ class Decoder(nn.Module):
 
     def forward(self, z: Tensor) -> Likelihood:
         """(S, B, D) → p(x|z) with parameters of shape (S, B, *event)."""
-        return self.head(self.network(z.flatten(0, 1)).unflatten(0, z.shape[:2]))
+        return self.head(in_single(self.network(z.flatten(0, 1))).unflatten(0, z.shape[:2]))
 
 
 class LatentModel(Model):

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from lowerbound.core import LatentDistribution
 from lowerbound.distributions import LOG_2PI, Noise
+from lowerbound.precision import in_full
 
 EDGE = 0.02  # pseudo-inputs start at least this part of their range away from its ends
 
@@ -26,6 +27,7 @@ class GaussianMixture:
     log_scale: Tensor
     log_weight: Tensor
 
+    @in_full
     def log_prob(self, z: Tensor) -> Tensor:
         """log Σ_k exp[log π_k − ½‖(z − m_k)/s_k‖² − Σ log s_k − (D/2) log 2π], shape (S, B).
 

@@ -20,6 +20,7 @@ from lowerbound.distributions import (
     Likelihood,
     Normal,
 )
+from lowerbound.precision import in_single
 
 LOG_SCALE_LIMIT = 10.0  # σ(x) of the posterior stays within e^±10
 
@@ -44,7 +45,7 @@ class GaussianHead(nn.Module):
 
     def forward(self, features: Tensor) -> DiagonalGaussian | FullGaussian:
         """(*, B, n_features) → q(z|x); a full covariance for (B, n_features) only."""
-        mean, scale = features.tensor_split([self.latent_dim], dim=-1)
+        mean, scale = in_single(features).tensor_split([self.latent_dim], dim=-1)
         if self.covariance != "full":
             return DiagonalGaussian(mean, scale.clamp(-LOG_SCALE_LIMIT, LOG_SCALE_LIMIT))
         log_diagonal, below = scale.tensor_split([self.latent_dim], dim=1)

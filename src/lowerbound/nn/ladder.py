@@ -16,6 +16,7 @@ from torch.nn.utils import skip_init
 
 from lowerbound.nn.conv import Doubling, Residual, convolution, grids
 from lowerbound.nn.initialization import initialize_
+from lowerbound.precision import in_single
 
 SMALLEST_GRID = 16  # a ladder's grids are halved until they have at most this many places
 CHANNELS = (16, 64)  # of the largest grid below the image's; doubled on every smaller one, up to so many
@@ -102,13 +103,13 @@ class Level(nn.Module):
 
     def prior_of(self, h: Tensor) -> tuple[Tensor, Tensor]:
         """Mean and log σ of p(z|above), (N, n_latent, *grid) each."""
-        mean, raw = self.prior(h).chunk(2, 1)
+        mean, raw = in_single(self.prior(h)).chunk(2, 1)
         return mean, self.LIMIT * torch.tanh(raw / self.LIMIT)
 
     def step_to_posterior(self, h: Tensor, seen: Tensor) -> tuple[Tensor, Tensor]:
         """Δμ and Δ; ``h`` is (S·B, width, *grid), ``seen`` (B, width, *grid) what the way up says."""
         both = self.known(h).unflatten(0, (-1, len(seen))) + self.seen(seen)
-        shift, raw = self.posterior(both.flatten(0, 1)).chunk(2, 1)
+        shift, raw = in_single(self.posterior(both.flatten(0, 1))).chunk(2, 1)
         return shift, self.LIMIT * torch.tanh(raw / self.LIMIT)
 
     def take(self, h: Tensor, z: Tensor) -> Tensor:

@@ -1,0 +1,112 @@
+"""Less precise products in training: the networks' alone, and nowhere else."""
+
+import pytest
+import torch
+
+from lowerbound import VAE
+from lowerbound.core import ObjectiveState
+from lowerbound.data.storage import load_tensors, save_tensors
+from lowerbound.distributions import DiagonalGaussian, FullGaussian, Noise, make_generator
+from lowerbound.inference.objectives import elbo
+from lowerbound.models.priors import MixturePrior
+from lowerbound.precision import tensor_cores
+from lowerbound.settings import Settings
+from lowerbound.steps import BatchLoss
+from lowerbound.train import Training, fit
+from tests import linear_gaussian as toy
+
+ROUNDING = 2.0**-8  # of one factor in bfloat16
+CPU = torch.device("cpu")
+X = torch.randn(120, 6, generator=make_generator(0, "X")).numpy()
+PIXELS = torch.rand(64, 16, 16, generator=make_generator(0, "pixels")).round().numpy()
+FAST = {"max_epochs": 2, "batch_size": 32, "hidden_layer_sizes": (8,), "random_state": 0, "early_stopping": False}
+
+
+def gradient(vae: VAE, data, precision: str) -> tuple[torch.Tensor, torch.Tensor]:
+    """The loss of all rows and its gradient, with the same noise for every precision."""
+    loss = BatchLoss(vae.model_, vae.posterior_, precision)
+    batch = next(vae._rows(data).batches(len(data), vae._noise("rows")))
+    value, _ = loss(batch, elbo(), Noise(make_generator(1, "noise")), ObjectiveState())
+    return value, torch.cat([g.flatten() for g in torch.autograd.grad(value, list(loss.parameters()))])
+
+
+@pytest.mark.filterwarnings("ignore:the posterior has collapsed")
+@pytest.mark.parametrize(
+    ("data", "parameters"),
+    [
+        (X, {"latent_dim": 3}),
+        (X, {"latent_dim": 3, "covariance": "full"}),
+        (X, {"latent_dim": 3, "prior": "mixture"}),
+        (X, {"latent_dim": (3, 2)}),
+        (X, {"latent_dim": 2, "levels": 2}),
+        (PIXELS, {"network": "conv"}),
+        (PIXELS, {"network": "conv", "levels": 3, "latent_dim": 2}),
+    ],
+)
+def test_loss_and_gradient_are_those_of_float32_to_rounding(data, parameters):
+    vae = VAE(**parameters, **FAST).fit(data)
+    (value, slope), (rounded, rounded_slope) = (gradient(vae, data, p) for p in ("float32", "bfloat16"))
+    assert rounded.dtype == rounded_slope.dtype == torch.float32
+    assert value != rounded  # else nothing was rounded
+    assert rounded.item() == pytest.approx(value.item(), rel=2 * ROUNDING)
+    assert (rounded_slope - slope).norm() < 4 * ROUNDING * slope.norm()
+
+
+def test_densities_are_not_rounded():
+    noise, like = Noise(make_generator(0, "densities")), torch.zeros(1)
+    mean, z = noise.normal((5, 4), like), noise.normal((7, 5, 4), like)
+    full = FullGaussian(mean, noise.normal((5, 4, 4), like).tril(-1) + torch.eye(4))
+    mixture = MixturePrior(3, 4, make_generator(0, "prior"))()
+
+    def densities() -> list[torch.Tensor]:
+        draws = full.rsample((2,), Noise(make_generator(1, "draws")))
+        return [full.log_prob(z), draws, mixture.log_prob(z), DiagonalGaussian(mean, mean).log_prob(z)]
+
+    exact = densities()
+    with torch.autocast("cpu", torch.bfloat16):
+        for here, there in zip(densities(), exact, strict=True):
+            assert torch.equal(here, there)
+
+
+def test_weights_moments_and_scores_stay_in_float32():
+    vae = VAE(3, precision="bfloat16", ema=0.9, **FAST).fit(X)
+    assert {p.dtype for p in vae.model_.parameters()} == {torch.float32}
+    bound = vae.elbo(X)
+    assert (bound == vae.set_params(precision="float32").elbo(X)).all()
+    other = VAE(3, precision="float32", ema=0.9, **FAST).fit(X)
+    assert (bound != other.elbo(X)).any()
+    assert bound.mean() == pytest.approx(other.elbo(X).mean(), rel=0.02)
+
+
+def training(**settings) -> Training:
+    chosen = Settings(batch_size=16, lr=0.02, lr_schedule="constant", precision="bfloat16", **settings)
+    return Training(toy.model(), toy.posterior("diagonal"), elbo(), chosen, seed=3, device=CPU)
+
+
+def test_continuing_is_bit_exact(tmp_path):
+    rows = toy.rows(toy.numbers(50, toy.F, seed=7))
+    whole, part, rest = training(max_epochs=3), training(max_epochs=1), training(max_epochs=3)
+    fit(whole, rows)
+    fit(part, rows)
+    save_tensors(tmp_path / "last.safetensors", *part.state())
+    rest.load_state(*load_tensors(tmp_path / "last.safetensors"))
+    fit(rest, rows)
+    for mine, theirs in zip(rest.modules.parameters(), whole.modules.parameters(), strict=True):
+        assert torch.equal(mine, theirs)
+
+
+def test_torch_gets_its_own_setting_back():
+    before = torch.get_float32_matmul_precision()
+    with tensor_cores("tf32", torch.device("cuda")):
+        assert torch.get_float32_matmul_precision() == "high" != before
+    assert torch.get_float32_matmul_precision() == before
+    with pytest.raises(RuntimeError, match="stopped"), tensor_cores("tf32", torch.device("cuda")):
+        raise RuntimeError("stopped")
+    assert torch.get_float32_matmul_precision() == before
+
+
+def test_tf32_is_for_gpus():
+    with pytest.raises(ValueError, match="precision='tf32' is for GPUs, and this is cpu"):
+        VAE(3, precision="tf32", device="cpu", **FAST).fit(X)
+    with pytest.raises(ValueError, match="precision"):
+        VAE(3, precision="half", **FAST).fit(X)
