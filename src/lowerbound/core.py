@@ -203,6 +203,10 @@ class Model(nn.Module):
         # |dx̃/dx| = 1/unit for every observed entry
         return log_px - event_sum(self.log_unit, batch.mask, batch.complete)
 
+    def among_missing(self, p: Likelihood) -> Likelihood:
+        """p(x|z) of entries that are missing: the same, unless there is a model of what hides."""
+        return p
+
     def log_joint(self, batch: Batch, z: Tensor) -> Tensor:
         """log p(x, z) = log p(x|z) + log p(z), shape (S, B)."""
         return self.log_px(batch, z) + self.prior().log_prob(z)

@@ -9,12 +9,14 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from lowerbound.data.batches import Rows
 from lowerbound.data.schema import Schema
-from lowerbound.distributions import N_LEVELS, DiscretizedLogistic
+from lowerbound.distributions import N_LEVELS, DiscretizedLogistic, Noise, make_generator
 from lowerbound.estimators.assemble_columns import column_inputs, columns_head
 from lowerbound.inference.mcmc import Chains
 from lowerbound.inference.posteriors import Amortized, MeanField, Prior, Refined, Shared
 from lowerbound.models.latent import Decoder, Encoder, LatentModel, OwnDecoder, OwnEncoder
+from lowerbound.models.missingness import SelfMasking
 from lowerbound.models.priors import MixturePrior, VampPrior
 from lowerbound.nn.columns import ColumnsHead
 from lowerbound.nn.conv import ConvDecoder, ConvEncoder
@@ -65,7 +67,8 @@ def assemble(
         bias.copy_(output_bias(schema, likelihood_head))
     own_encoder = Encoder(inputs, encoder, posterior_head)
     prior = _prior(schema, parameters, latent_dim, own_encoder, generator)
-    model = LatentModel(Decoder(decoder, likelihood_head), latent_dim, log_unit_of(schema), prior)
+    missingness = _missingness(schema, parameters)
+    model = LatentModel(Decoder(decoder, likelihood_head), latent_dim, log_unit_of(schema), prior, missingness)
     return model, Amortized(own_encoder, standard=prior is None)
 
 
@@ -106,6 +109,30 @@ def _prior(
         raise ValueError(f"prior='vamp' can't be used with {what}: use prior='mixture'")
     highest = {"bernoulli": 1.0, "discretized_logistic": N_LEVELS - 1.0}.get(schema.likelihood)
     return VampPrior(encoder.forward, (n_components, *schema.event_shape), generator, highest)
+
+
+def _missingness(schema: Schema, parameters: dict) -> SelfMasking | None:
+    """Which entries hide themselves."""
+    if parameters.get("mask_model") is None:
+        return None
+    if schema.likelihood != "gaussian":
+        raise ValueError(f"mask_model is for real values (likelihood='gaussian'), and these are {schema.likelihood!r}")
+    if not schema.gaps:
+        raise ValueError("mask_model is a model of what is missing, and nothing is: leave mask_model=None")
+    return SelfMasking(schema.event_shape)
+
+
+def start_from_rows(model: LatentModel, rows: Rows, n_components: int, seed: int, noise: Noise) -> None:
+    """Let pseudo-inputs begin as rows of the data, and a model of the mask with how often entries are missing."""
+    if isinstance(model.learned_prior, VampPrior):
+        few = rows.few(100 * n_components)
+        some = few.subset(torch.randperm(len(few), generator=make_generator(seed, "pseudo-inputs"))[:n_components])
+        model.learned_prior.start_from(next(some.batches(len(some), noise)).x.cpu())
+    if model.missingness is not None:
+        few = rows.few(2**12)
+        missing = next(few.batches(len(few), noise)).missing
+        if missing is not None:
+            model.missingness.start(missing.float().mean(0))
 
 
 def choose_posterior(inference: str, model: LatentModel, amortized: Amortized, n_steps: int) -> nn.Module:

@@ -118,6 +118,9 @@ VAE_PARAMETERS: dict[str, Parameter] = {
         Parameter("kl_warmup_steps", 0, "steps over which the weight rises from 0", (), int, 0),
         Parameter("free_bits", 0.0, "nats for each latent variable that the KL term leaves free", (), float, 0),
         Parameter("trim", 0.0, "part of each batch, its rows of highest loss, that isn't learned", (), float, 0, 0.5),
+        Parameter(
+            "mask_model", None, "which entries are missing; self: those that hide by their own value", (None, "self")
+        ),
         Parameter("hide", 0.0, "largest part of a row that is hidden from the encoder in training", (), float, 0, 1),
         Parameter(
             "max_epochs",

@@ -7,8 +7,13 @@ from torch import nn
 
 from lowerbound.core import Objective
 from lowerbound.data.batches import Rows
-from lowerbound.distributions import make_generator
-from lowerbound.estimators.assemble import assemble, choose_latent_dim, choose_posterior, training_posterior
+from lowerbound.estimators.assemble import (
+    assemble,
+    choose_latent_dim,
+    choose_posterior,
+    start_from_rows,
+    training_posterior,
+)
 from lowerbound.estimators.assemble_levels import assemble_levels
 from lowerbound.estimators.mixed_columns import MixedColumns
 from lowerbound.estimators.parameters import VAE_PARAMETERS
@@ -17,7 +22,6 @@ from lowerbound.inference.mcmc import Chains, complete_data
 from lowerbound.inference.objectives import trimmed
 from lowerbound.inference.posteriors import Hiding
 from lowerbound.models.latent import LatentModel
-from lowerbound.models.priors import VampPrior
 from lowerbound.train import Training
 
 
@@ -101,6 +105,9 @@ class VAE(MixedColumns, Representing):
         Nats for each latent variable that the KL term leaves free.
     trim : float
         Part of each batch, its rows of highest loss, that isn't learned: for data with outliers among them.
+    mask_model : {None, "self"}
+        "self" fits which real values are missing too, each by its own value: P(missing) = Φ(ax + b) (not-MIWAE: Ipsen
+        et al., 2021). All log-densities are then of the observed entries and of which they are.
     hide : float
         Largest part of a row's entries that is hidden from the encoder in training (a denoising VAE).
     max_epochs : int or "auto"
@@ -179,7 +186,7 @@ class VAE(MixedColumns, Representing):
         image_shape=None, covariance="diagonal", prior="normal", n_prior_components=100, binarize=None,
         inference="amortized", n_refinement_steps=100,
         objective="elbo", gradient="pathwise", n_samples=1, kl_weight=1.0, kl_warmup_steps=0, free_bits=0.0,
-        trim=0.0, hide=0.0,
+        trim=0.0, mask_model=None, hide=0.0,
         max_epochs="auto", batch_size="auto", lr=1e-3, lr_schedule="cosine", weight_decay=0.0, ema=0.0,
         max_gradient_norm=None, compile=False, precision="float32", early_stopping=True, validation_fraction=0.1,
         n_iter_no_change=20, tol=0.0, warm_start=False, random_state=None, device="auto", verbose=0,
@@ -209,6 +216,7 @@ class VAE(MixedColumns, Representing):
         self.kl_warmup_steps = kl_warmup_steps
         self.free_bits = free_bits
         self.trim = trim
+        self.mask_model = mask_model
         self.hide = hide
         self.max_epochs = max_epochs
         self.batch_size = batch_size
@@ -270,13 +278,8 @@ class VAE(MixedColumns, Representing):
             )
 
     def _begin(self, rows: Rows) -> None:
-        """Pseudo-inputs start from rows of the data."""
-        if isinstance(self.model_, LatentModel) and isinstance(self.model_.learned_prior, VampPrior):
-            few = rows.few(100 * self.n_prior_components)
-            order = torch.randperm(len(few), generator=make_generator(self.seed_, "pseudo-inputs"))
-            some = few.subset(order[: self.n_prior_components])
-            x = next(some.batches(len(some), self._noise("pseudo-inputs"))).x
-            self.model_.learned_prior.start_from(x.cpu())
+        if isinstance(self.model_, LatentModel):
+            start_from_rows(self.model_, rows, self.n_prior_components, self.seed_, self._noise("pseudo-inputs"))
 
     def _finish(self, training: Training, rows: Rows):
         if isinstance(training.posterior, Chains):

@@ -15,8 +15,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils import skip_init
 
-from lowerbound.core import LatentDistribution, Model, Prior
+from lowerbound.core import Batch, LatentDistribution, Model, Prior
 from lowerbound.distributions import Likelihood, StandardNormal
+from lowerbound.models.missingness import SelfMasking
 from lowerbound.nn.heads import LikelihoodHead
 from lowerbound.nn.initialization import branch, linear
 from lowerbound.precision import in_single
@@ -61,13 +62,17 @@ class LatentModel(Model):
         are reported in the user's units, so this is the Jacobian. None when x is discrete.
     learned_prior : Module, optional
         Called without arguments, gives p(z); N(0, I) without one.
+    missingness : SelfMasking, optional
+        p(s|x) of which entries are missing. It enters log p(x|z), which is then log p(x_o, s|z).
     """
 
     def __init__(
-        self, decoder: Decoder, latent_dim: int, log_unit: Tensor | None = None, learned_prior: nn.Module | None = None
-    ) -> None:
+        self, decoder: Decoder, latent_dim: int, log_unit: Tensor | None = None,
+        learned_prior: nn.Module | None = None, missingness: SelfMasking | None = None,
+    ) -> None:  # fmt: skip
         super().__init__()
         self.decoder, self.latent_dim, self.learned_prior = decoder, latent_dim, learned_prior
+        self.missingness = missingness
         self._like: Tensor
         self.register_buffer("log_unit", log_unit)
         self.register_buffer("_like", torch.empty(0), persistent=False)
@@ -79,6 +84,15 @@ class LatentModel(Model):
     def likelihood(self, z: Tensor) -> Likelihood:
         """p(x|z) for z of shape (S, B, D)."""
         return self.decoder(z)
+
+    def log_px_under(self, batch: Batch, p: Any) -> Tensor:
+        """log p(x_o|z), or log p(x_o, s|z), in nats and the user's units, shape (S, B)."""
+        log_px = super().log_px_under(batch, p)
+        return log_px if self.missingness is None else log_px + self.missingness.log_prob(batch, p)
+
+    def among_missing(self, p: Any) -> Likelihood:
+        """p(x|z) of entries that are missing."""
+        return p if self.missingness is None else self.missingness.among_missing(p)
 
 
 class OwnEncoder(nn.Module):

@@ -5,7 +5,8 @@ Models that know this distribution say it themselves (``conditional_mean``, ``co
     p(x_m|x_o) = ∫ p(x_m|z) p(z|x_o) dz ≈ Σ_k w_k p(x_m|z_k),   z_k ~ q(z|x_o),   w_k ∝ p(x_o|z_k) p(z_k)/q(z_k|x_o),
 
 self-normalized importance sampling (Rubin, 1987; Mattei & Frellsen, 2019, arXiv:1812.02633, eqs. 10–12): the weighted
-mean of E[x|z_k], or draws of x from p(x|z_k) with z_k drawn by weight. Samples are streamed, so that memory doesn't
+mean of E[x|z_k], or draws of x from p(x|z_k) with z_k drawn by weight. With a model of what hides, p(x_o|z) and
+p(x_m|z) are those given which entries are missing. Samples are streamed, so that memory doesn't
 grow with their number.
 """
 
@@ -21,7 +22,7 @@ from torch import Tensor
 
 from lowerbound.core import Batch, LatentDistribution, Model, Posterior
 from lowerbound.data.batches import Rows
-from lowerbound.distributions import Categorical, Likelihood, Noise, event_sum
+from lowerbound.distributions import Categorical, Likelihood, Noise
 from lowerbound.evaluate import EVALUATION_BATCH, PASS_ELEMENTS, LogMean, evaluating
 from lowerbound.mixed import Columns, Levels, Reals, WholeNumbers
 
@@ -91,7 +92,7 @@ def drawn(
 
 
 class _Pass(NamedTuple):
-    """Some of the samples: z (S, B, D), p(x|z), and log w (S, B) up to a constant for each row."""
+    """Some of the samples: z (S, B, D), p(x_m|z), and log w (S, B) up to a constant for each row."""
 
     z: Tensor
     p: Likelihood
@@ -107,8 +108,8 @@ def _passes(
     for first in range(0, n, size):
         z = q.rsample((min(size, n - first),), noise)
         p = model.likelihood(z)
-        log_px = event_sum(p.log_prob(batch.x), batch.mask)  # the units are the same for every z
-        yield _Pass(z, p, (log_px + model.prior().log_prob(z) - q.log_prob(z)).double())
+        log_px = model.log_px_under(batch, p)
+        yield _Pass(z, model.among_missing(p), (log_px + model.prior().log_prob(z) - q.log_prob(z)).double())
 
 
 def _expected(
@@ -134,7 +135,7 @@ def _drawn(
         candidates = z.gather(0, _by_weight(log_w, n_draws, noise).unsqueeze(-1).expand(-1, -1, z.shape[-1]))
         taken = noise.uniform((n_draws, len(part)), part) < part
         kept = torch.where(taken.unsqueeze(-1), candidates, kept)
-    x = model.likelihood(kept).sample(noise)
+    x = model.among_missing(model.likelihood(kept)).sample(noise)
     return torch.where(batch.mask, batch.x, x.to(batch.x.dtype)), weights.ess
 
 
