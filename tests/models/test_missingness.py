@@ -148,4 +148,4 @@ NUMBERS = np.random.default_rng(0).standard_normal((40, 3))
 )  # fmt: skip
 def test_where_it_has_no_meaning_it_is_refused(X, parameters, message):
     with pytest.raises(ValueError, match=message):
-        VAE(mask_model="self", max_epochs=1, **parameters).fit(X)
+        VAE(**{"mask_model": "self", "max_epochs": 1, **parameters}).fit(X)

@@ -6,7 +6,7 @@ import torch
 from tests import linear_gaussian as toy
 from tests.conftest import whole_batch
 
-from lowerbound.core import Batch
+from lowerbound.core import Batch, Model
 from lowerbound.data.batches import RowsInMemory
 from lowerbound.distributions import Bernoulli, Categorical, DiagonalGaussian, Noise, StandardNormal, make_generator
 from lowerbound.models.adapters import MixtureOfBernoullis, MixtureOfDiagonalGaussians
@@ -169,7 +169,7 @@ def test_models_that_know_need_no_samples():
     assert ((products.mean(0) - torch.from_numpy(covariance)).abs() <= 4.5 * error + 1e-9).all()
 
 
-class Levels(torch.nn.Module):
+class Levels(Model):
     """p(x|z): two features of three levels with logits that are linear in z."""
 
     log_unit = None
