@@ -5,11 +5,13 @@ import sys
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 import lowerbound
-from lowerbound import VAEOutlierDetector
-from lowerbound.data import ranking, sources
+from lowerbound import VAEImputer, VAEOutlierDetector
+from lowerbound.data import sources, spool
 from lowerbound.estimators import unusual
 
 N = 600
@@ -123,7 +125,7 @@ def test_outliers_are_ranked_as_those_of_the_whole(cli, run, table, tmp_path, mo
     for name, size in (("ROWS_AT_ONCE", 70), ("ROWS_TO_KNOW_ENTRIES", 300)):
         for module in (unusual, VAEOutlierDetector.__module__):
             monkeypatch.setattr(sys.modules[getattr(module, "__name__", module)], name, size, raising=False)
-    monkeypatch.setattr(ranking, "RUN", 64)
+    monkeypatch.setattr(spool, "RUN", 64)
     words = ("outliers", run, table, "--label", "kind", *more, "-o")
     said = [cli(*words, tmp_path / f"ranked{flag}.csv", flag).stdout for flag in ("--stream", "--no-stream")]
     streamed, whole = ((tmp_path / f"ranked{flag}.csv").read_bytes() for flag in ("--stream", "--no-stream"))
@@ -150,3 +152,98 @@ def test_outliers_among_images_that_are_streamed(cli, tmp_path, images):
     for ending in ("csv", "png"):
         streamed, whole = (tmp_path / f"ranked{flag}.{ending}" for flag in ("--stream", "--no-stream"))
         assert streamed.read_bytes() == whole.read_bytes()
+
+
+@pytest.fixture
+def short_parts(monkeypatch):
+    monkeypatch.setattr(unusual, "ROWS_AT_ONCE", 70)
+
+
+@pytest.fixture
+def gappy(tmp_path, frame):
+    """The table with gaps, whole numbers, truth values and a column of text that the model doesn't know."""
+    rng = np.random.default_rng(1)
+    frame = frame.assign(
+        whole=pd.array(rng.integers(0, 5, N), "Int16"), truth=pd.array(rng.random(N) < 0.3, "boolean"), name="<ä>"
+    )
+    for column in ("a", "c", "whole", "truth"):
+        frame.loc[rng.random(N) < 0.1, column] = None
+    frame.loc[:300, "c"] = frame.loc[:300, "c"].fillna(0)  # gaps that the first parts don't have
+    folder = tmp_path / "gappy"
+    folder.mkdir()
+    for i in range(3):
+        frame[200 * i : 200 * (i + 1)].to_parquet(folder / f"{i}.parquet", row_group_size=70)
+    return folder
+
+
+KNOWN = ("--label", "kind", "--drop", "name")
+
+
+@pytest.mark.parametrize("more", [(), ("--imputations", 3), ("--intervals",)])
+@pytest.mark.parametrize("ending", ["csv", "parquet", "npy"])
+def test_gaps_are_filled_as_those_of_the_whole(cli, gappy, tmp_path, short_parts, more, ending):
+    run = tmp_path / "run"
+    cli("train", gappy, *KNOWN, "-o", run, *TINY)
+    words = ("impute", run, gappy, *KNOWN, "--n-importance", 20, *more, "-o")
+    if ending == "npy" and more:
+        return
+    said = [cli(*words, tmp_path / f"{flag[2:]}.{ending}", flag).stderr for flag in ("--stream", "--no-stream")]
+    streamed, whole = (tmp_path / f"{name}.{ending}" for name in ("stream", "no-stream"))
+    assert streamed.read_bytes() == whole.read_bytes()
+    assert said[0].replace("stream.", "no-stream.") == said[1]
+    if ending == "npy":
+        assert not np.isnan(np.load(streamed)).any()
+        return
+    before, after = pd.read_parquet(gappy), pd.read_csv(streamed) if ending == "csv" else pd.read_parquet(streamed)
+    extra = {(): [], ("--imputations", 3): ["imputation"]}.get(more)
+    extra = [f"{c}_{end}" for c in ("a", "c", "whole", "truth") for end in ("low", "high")] if extra is None else extra
+    assert list(after) == [*before, *extra]
+    assert not after[list(before)].isna().any().any()
+    if more == ("--imputations", 3):
+        assert after["imputation"].tolist() == np.repeat([1, 2, 3], N).tolist()
+        first, second = (after[after["imputation"] == i].reset_index(drop=True) for i in (1, 2))
+        assert (first["a"] != second["a"]).sum() == before["a"].isna().sum()
+        after = first
+    for name in before:
+        seen = before[name].notna().to_numpy()
+        assert (after.loc[seen, name].to_numpy() == before.loc[seen, name].to_numpy()).all()
+    assert (after["whole"] == after["whole"].round()).all()
+    assert set(after["truth"].unique()) == {True, False}
+    if ending == "parquet":
+        types = pq.read_schema(streamed)
+        assert (types.field("whole").type, types.field("truth").type) == (pa.int16(), pa.bool_())
+    alone = VAEImputer(lowerbound.load(run), n_importance=20, random_state=0)
+    X = lowerbound.read(gappy, label="kind", drop=["name"], stream=False).X
+    if not more:
+        np.testing.assert_allclose(after["a"], np.asarray(alone.fit(X).transform(X), float)[:, 0], rtol=1e-4)
+
+
+def test_an_array_that_is_streamed_is_filled(cli, tmp_path, short_parts):
+    rng = np.random.default_rng(0)
+    X = rng.standard_normal((N, 4)).astype(np.float32)
+    X[rng.random(X.shape) < 0.1] = np.nan
+    np.save(tmp_path / "x.npy", X)
+    cli("train", tmp_path / "x.npy", "-o", tmp_path / "run", *TINY)
+    for ending in ("npy", "csv"):
+        for flag in ("--stream", "--no-stream"):
+            words = ("impute", tmp_path / "run", tmp_path / "x.npy", "--n-importance", 20, flag, "-q")
+            cli(*words, "-o", tmp_path / f"{flag[2:]}.{ending}")
+        assert (tmp_path / f"stream.{ending}").read_bytes() == (tmp_path / f"no-stream.{ending}").read_bytes()
+    filled = np.load(tmp_path / "stream.npy")
+    assert filled.dtype == X.dtype
+    assert np.array_equal(filled[~np.isnan(X)], X[~np.isnan(X)])
+    said = cli("impute", tmp_path / "run", tmp_path / "x.npy", "--check", "--stream", "--n-importance", 20)
+    assert "checked on 600 rows" in said.stderr
+
+
+def test_columns_in_another_order_are_filled_where_they_are(cli, run, table, tmp_path):
+    frame = pd.read_parquet(table)
+    frame.loc[:10, "a"] = np.nan
+    other = tmp_path / "other.parquet"
+    frame[["kind", "d", "a", "c", "b"]].to_parquet(other)
+    cli("impute", run, other, "--label", "kind", "-o", tmp_path / "filled.parquet", "--n-importance", 50)
+    filled = pd.read_parquet(tmp_path / "filled.parquet")
+    assert list(filled) == ["kind", "d", "a", "c", "b"]
+    X = frame[list("abcd")]
+    alone = VAEImputer(lowerbound.load(run), n_importance=50, random_state=0).fit(X)
+    np.testing.assert_allclose(filled[list("abcd")], alone.transform(X), rtol=1e-5)

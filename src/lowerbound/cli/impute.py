@@ -15,17 +15,17 @@ from lowerbound.cli.options import (
     force_option,
     run_argument,
 )
-from lowerbound.cli.output import Console, Failure, new_file, short
-from lowerbound.cli.use import load, rows_of
+from lowerbound.cli.output import Console, new_file, short
+from lowerbound.cli.use import load, rows_of, spread
 
 if TYPE_CHECKING:
-    import pandas as pd
-
+    from lowerbound.data.readers import Dataset
+    from lowerbound.estimators.base import DensityEstimator
     from lowerbound.estimators.checking import ColumnCheck
     from lowerbound.estimators.imputer import VAEImputer
 
 ENDINGS = (".csv", ".parquet", ".npy")
-TABLES = (".csv", ".parquet")
+CHECKED = 10_000  # rows of data that are streamed
 
 
 class FilledFile(click.ParamType):
@@ -74,23 +74,37 @@ def impute(
       lowerbound impute runs/table table.csv --check
     """
     from lowerbound import VAEImputer
+    from lowerbound.cli.filled import write_filled
 
-    _refuse_what_does_not_go_together(output, n_imputations, intervals=intervals, check=check, stream=stream)
+    _refuse_what_does_not_go_together(output, n_imputations, intervals=intervals, check=check)
     if output is not None:
         new_file(output, force)
     model = load(run)
-    options = DataOptions(data, key, drop, label, stream=False)
-    X = rows_of(options.read(), model)
-    imputer = VAEImputer(model, n_importance=n_importance, random_state=random_state).fit(X)
+    options = DataOptions(data, key, drop, label, stream)
+    dataset = options.read()
+    X = rows_of(dataset, model)
+    imputer = VAEImputer(model, n_importance=n_importance, random_state=random_state)
+    imputer.fit(rows_of(spread(dataset, 2), model))  # to know what the rows are; the model is fitted
     if check:
-        _check(imputer, X, random_state, console)
+        _check(imputer, _some_of(dataset, model, console), random_state, console)
     if output is not None:
-        n_rows = _write(output, imputer, X, options, n_imputations, intervals=intervals)
-        _say(console, output, n_rows, imputer, check=check)
+        ess = write_filled(output, imputer, X, data, n_imputations, intervals=intervals)
+        _say(console, output, len(X) * (n_imputations or 1), ess, check=check)
+
+
+def _some_of(dataset: Dataset, model: DensityEstimator, console: Console) -> Any:
+    """All rows if they are in memory, else some from all over."""
+    from lowerbound.data.sources import Source
+
+    if not isinstance(dataset.X, Source):
+        return rows_of(dataset, model)
+    some = spread(dataset, CHECKED)
+    console.say(f"checked on {len(some.X):,} rows from all over the data")
+    return rows_of(some, model)
 
 
 def _refuse_what_does_not_go_together(
-    output: Path | None, n_imputations: int | None, *, intervals: bool, check: bool, stream: bool | None
+    output: Path | None, n_imputations: int | None, *, intervals: bool, check: bool
 ) -> None:
     if output is None and not check:
         raise click.UsageError("where shall the filled table be? Give a file with -o, or ask for --check")
@@ -102,95 +116,6 @@ def _refuse_what_does_not_go_together(
         raise click.UsageError(
             f"{output}: several tables and intervals need columns with names: write a .csv or .parquet"
         )
-    if stream:
-        raise click.UsageError("impute reads all rows at once: leave --stream out")
-
-
-def _write(
-    path: Path, imputer: VAEImputer, X: Any, options: DataOptions, n_imputations: int | None, *, intervals: bool
-) -> int:
-    """The filled table, and how many rows it has."""
-    import numpy as np
-    import pandas as pd
-
-    from lowerbound.data.storage import write_atomically
-
-    if path.suffix.lower() == ".npy":
-        filled = imputer.transform(X)
-        write_atomically(path, lambda temporary: np.save(temporary, filled))
-        return len(filled)
-    if len(X.shape) > 2:
-        raise Failure(f"{path}: images don't go into a table: give a name that ends in .npy")
-    whole = _whole_table(options, X)
-    text = _text(options, whole) if path.suffix.lower() == ".csv" else None
-    names = [name for name in whole if not hasattr(X, "columns") or name in set(X.columns)]
-    if n_imputations is None:
-        table = _placed(whole, text, names, imputer.transform(X))
-        table = _with_ends(table, whole, names, imputer.impute_interval(X)) if intervals else table
-    else:
-        drawn = imputer.sample_imputations(X, n_imputations)
-        tables = [_placed(whole, text, names, np.asarray(one)) for one in drawn]
-        table = pd.concat([one.assign(imputation=i + 1) for i, one in enumerate(tables)], ignore_index=True)
-    if path.suffix.lower() == ".csv":
-        write_atomically(path, lambda temporary: table.to_csv(temporary, index=False))
-    else:
-        write_atomically(path, lambda temporary: table.to_parquet(temporary, index=False))
-    return len(table)
-
-
-def _whole_table(options: DataOptions, X: Any) -> pd.DataFrame:
-    """The table as it is in its file, with the columns that the model doesn't know; dates as the model reads them."""
-    import pandas as pd
-
-    ending = Path(options.source).suffix.lower()
-    if hasattr(X, "columns") and ending == ".csv":  # nullable: gaps don't turn whole numbers and truth values to others
-        frame = pd.read_csv(options.source, dtype_backend="numpy_nullable")
-    elif hasattr(X, "columns") and ending == ".parquet":
-        frame = pd.read_parquet(options.source)
-    else:
-        frame = None
-    if frame is None or len(frame) != len(X) or not set(X.columns) <= set(frame.columns):
-        return X.copy() if hasattr(X, "columns") else pd.DataFrame(X, columns=[f"x{i}" for i in range(X.shape[1])])
-    dates = X.select_dtypes("datetime").dtypes
-    return frame.assign(**{name: pd.to_datetime(frame[name]).astype(dates[name]) for name in dates.index})
-
-
-def _text(options: DataOptions, whole: pd.DataFrame) -> pd.DataFrame | None:
-    """The cells of a .csv as they are written there, None of other files."""
-    import pandas as pd
-
-    if Path(options.source).suffix.lower() != ".csv":
-        return None
-    text = pd.read_csv(options.source, dtype=str)
-    return text if len(text) == len(whole) and list(text) == list(whole) else None
-
-
-def _placed(whole: pd.DataFrame, text: pd.DataFrame | None, names: list[str], filled: Any) -> pd.DataFrame:
-    """The whole table with the filled entries where it has gaps; what was written stays as it was written."""
-    import numpy as np
-    import pandas as pd
-
-    from lowerbound.estimators.imputer import with_values
-
-    parts = {}
-    for name, values in zip(names, np.asarray(filled, object).T, strict=True):
-        rows = np.flatnonzero(whole[name].isna() & ~pd.isna(values))
-        part = with_values(whole[name], rows, values[rows])  # pyright: ignore[reportArgumentType]
-        parts[name] = part if text is None else text[name].where(text[name].notna() | part.isna(), part.astype(str))
-    return (whole if text is None else text).assign(**parts)
-
-
-def _with_ends(table: pd.DataFrame, whole: pd.DataFrame, names: list[str], ends: Any) -> pd.DataFrame:
-    """Two columns more for each that had gaps."""
-    import numpy as np
-
-    columns = {}
-    for j, name in enumerate(names):
-        if bool(whole[name].isna().to_numpy().any()):
-            columns |= {
-                f"{name}_{which}": np.asarray(end)[:, j] for which, end in zip(("low", "high"), ends, strict=True)
-            }
-    return table.assign(**columns)
 
 
 def _check(imputer: VAEImputer, X: Any, seed: int, console: Console) -> None:
@@ -218,8 +143,7 @@ def _as_table(checks: list[ColumnCheck]) -> str:
     return "\n".join([*lines, "error: root mean square in standard deviations; of categories, part that is wrong"])
 
 
-def _say(console: Console, path: Path, n_rows: int, imputer: VAEImputer, *, check: bool) -> None:
-    ess = getattr(imputer, "ess_", None)
+def _say(console: Console, path: Path, n_rows: int, ess: float | None, *, check: bool) -> None:
     if console.as_json and not check:
         console.result({"output": str(path), "n_rows": n_rows, "ess": ess}, "")
     else:

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     import numpy as np
     import pandas as pd
 
-    from lowerbound.data.ranking import Ranking
+    from lowerbound.data.spool import Ranking
     from lowerbound.estimators.outliers import VAEOutlierDetector
 
 CRITERIA = ("auto", "kl", "reconstruction", "elbo", "log_p", "surprise", "regret", "combined")
@@ -57,7 +57,7 @@ def outliers(
     with --trim 0.1 --hide 0.5 --no-early-stopping.
     """
     from lowerbound import VAEOutlierDetector
-    from lowerbound.data.ranking import Ranking
+    from lowerbound.data.spool import Ranking
     from lowerbound.data.storage import write_atomically
     from lowerbound.data.writing import write_csv
     from lowerbound.estimators.unusual import rows_at_once

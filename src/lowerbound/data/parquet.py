@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from functools import cached_property
 from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -15,6 +16,7 @@ from lowerbound.data.sources import Source, is_streamed, rows_in
 from lowerbound.data.tables import check_type, select, to_dataset
 
 if TYPE_CHECKING:
+    import pandas as pd
     import pyarrow as pa
     import pyarrow.parquet as pq
 
@@ -23,6 +25,7 @@ _MEMORY = 2**29  # bytes for reading them
 _COLUMN_MEMORY = 9 * 2**18  # bytes that reading a column of a row group takes at most: its pages of 1 MiB, and buffers
 _BUFFER = 2**16
 _ROWS_AT_ONCE = 2**12
+_WHOLE = [f"{sign}Int{bits}" for sign in ("", "U") for bits in (8, 16, 32, 64)]
 
 
 def read_parquet(
@@ -102,7 +105,7 @@ class ParquetTable(Source):
         """The columns that are data, and the types of those that are read."""
         import pyarrow as pa
 
-        present = [column for column in schema.names if not column.startswith("__index_level_")]
+        present = [column for column in schema.names if not _is_index(column)]
         features = select(present, drop, self.label, name)
         wanted = features if self.label is None else [*features, self.label]
         for column in wanted:
@@ -169,6 +172,38 @@ class ParquetTable(Source):
             with explained(self._called(i, self.name), pa.ArrowException), _opened(file) as opened:
                 tables.append(opened.read(columns=self.arrow_schema.names).select(self.arrow_schema.names))
         return self._dataset(pa.concat_tables(tables), np.array([[0, len(self)]]))
+
+    @cached_property
+    def file_schema(self) -> pa.Schema:
+        """All columns of the files, and what types they have in ``frames``."""
+        import pyarrow as pa
+        from pyarrow.types import is_decimal
+
+        fields = [field for field in self._all_columns if not is_decimal(field.type)]
+        return pa.schema([f if f in fields else f.with_type(pa.float64()) for f in self._all_columns])
+
+    @cached_property
+    def _all_columns(self) -> pa.Schema:
+        import pyarrow as pa
+
+        with explained(self.name, pa.ArrowException), _opened(self.files[0]) as opened:
+            return pa.schema([field for field in opened.schema_arrow if not _is_index(field.name)])
+
+    def frames(self, n_rows: int) -> Iterator[pd.DataFrame]:
+        """All columns, also those that are no data, ``n_rows`` rows at a time; types don't depend on the gaps."""
+        import copy
+
+        import pyarrow as pa
+
+        whole = copy.copy(self)
+        whole.arrow_schema, whole.cursors = self._all_columns, {}
+        for i, file in enumerate(self.files[1:], 1):
+            with explained(self._called(i, self.name), pa.ArrowException), _opened(file) as opened:
+                whole._check_same(opened.schema_arrow, self._called(i, self.name))
+        for first in range(0, len(self), n_rows):
+            batches = list(whole._batches(first, min(first + n_rows, len(self))))
+            with explained(self.name, pa.ArrowException):
+                yield as_frame(pa.Table.from_batches(batches, whole.arrow_schema).cast(self.file_schema))
 
     def select(self, columns: Sequence[str]) -> ParquetTable:
         """The same rows, with their columns in another order."""
@@ -252,6 +287,21 @@ class _Cursor:
         if batch is None:
             raise DataError(f"{self.name} is cut short: a row group ends before its rows do; copy it again.")
         return batch.select(self.columns)
+
+
+def as_frame(table: pa.Table) -> pd.DataFrame:
+    """A table as pandas keeps it, where gaps don't turn whole numbers and truth values to others."""
+    import pandas as pd
+    import pyarrow as pa
+
+    whole = {getattr(pa, name.lower())(): getattr(pd, f"{name}Dtype")() for name in _WHOLE}
+    nullable = {pa.bool_(): pd.BooleanDtype(), **whole}
+    return table.to_pandas(ignore_metadata=True, date_as_object=False, types_mapper=nullable.get)
+
+
+def _is_index(column: str) -> bool:
+    """It holds numbers of rows that pandas wrote."""
+    return column.startswith("__index_level_")
 
 
 def _opened(path: Path) -> pq.ParquetFile:

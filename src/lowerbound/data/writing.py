@@ -13,6 +13,7 @@ from lowerbound.data.storage import write_atomically
 
 if TYPE_CHECKING:
     import pandas as pd
+    import pyarrow as pa
 
 Part = tuple[np.ndarray, dict[str, np.ndarray]]  # rows (n, *row), and further columns by name (n,)
 
@@ -76,12 +77,24 @@ def write_csv(path: Path, frames: Iterable[pd.DataFrame], float_format: str | No
             frame.to_csv(file, index=False, header=i == 0, float_format=float_format)
 
 
-def _write_parquet(path: Path, frames: Iterator[pd.DataFrame]) -> None:
+def write_frames(path: Path, frames: Iterable[pd.DataFrame], schema: pa.Schema | None = None) -> None:
+    """Write frames one below the other to a ``.csv`` or ``.parquet`` file; ``schema`` may know types of columns."""
+    if path.suffix.lower() == ".csv":
+        write_atomically(path, lambda temporary: write_csv(temporary, frames, None))
+    else:
+        write_atomically(path, lambda temporary: _write_parquet(temporary, iter(frames), schema))
+
+
+def _write_parquet(path: Path, frames: Iterator[pd.DataFrame], known: pa.Schema | None = None) -> None:
     import pyarrow as pa
     import pyarrow.parquet as pq
 
-    first = pa.Table.from_pandas(next(frames), preserve_index=False)
-    with pq.ParquetWriter(path, first.schema) as writer:
-        writer.write_table(first)
-        for frame in frames:
-            writer.write_table(pa.Table.from_pandas(frame, first.schema, preserve_index=False))
+    first = next(frames)
+    schema = pa.Schema.from_pandas(first, preserve_index=False)
+    for i, field in enumerate(schema):
+        told = known.field(field.name) if known is not None and field.name in known.names else None
+        if told is not None and not (pa.types.is_temporal(field.type) and not pa.types.is_temporal(told.type)):
+            schema = schema.set(i, told.remove_metadata())
+    with pq.ParquetWriter(path, schema) as writer:
+        for frame in chain([first], frames):
+            writer.write_table(pa.Table.from_pandas(frame, schema, preserve_index=False))

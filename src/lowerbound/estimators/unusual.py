@@ -59,14 +59,14 @@ def few(X, n: int, seed: int) -> Any:
 
 
 def rows_at_once(row_shape: Sequence[int]) -> int:
-    """How many rows are scored together: bounds memory, whatever their number."""
+    """How many rows are worked on together: bounds memory, whatever their number."""
     rows = ENTRIES_AT_ONCE // max(1, math.prod(row_shape))
     return max(1, min(ROWS_AT_ONCE, rows - rows % EVALUATION_BATCH if rows > EVALUATION_BATCH else rows))
 
 
-def chunks(X) -> Iterator[Any]:
-    """The rows in order, so many at a time that scoring them needs little memory."""
-    n, step = _num_samples(X), rows_at_once((X if hasattr(X, "shape") else np.asarray(X)).shape[1:])
+def chunks(X, n_rows: int | None = None) -> Iterator[Any]:
+    """The rows in order, ``n_rows`` at a time: so many that working on them needs little memory."""
+    n, step = _num_samples(X), n_rows or rows_at_once((X if hasattr(X, "shape") else np.asarray(X)).shape[1:])
     if isinstance(X, Source):
         yield from (block.X for block in X.blocks(step))
     elif n <= step:

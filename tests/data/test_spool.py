@@ -4,14 +4,14 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from lowerbound.data import ranking
-from lowerbound.data.ranking import Ranking
+from lowerbound.data import spool
+from lowerbound.data.spool import Ranking
 
 
 @pytest.fixture(autouse=True)
 def short_runs(monkeypatch):
-    monkeypatch.setattr(ranking, "RUN", 32)
-    monkeypatch.setattr(ranking, "PIECE", 5)
+    monkeypatch.setattr(spool, "RUN", 32)
+    monkeypatch.setattr(spool, "PIECE", 5)
 
 
 def rows(n):

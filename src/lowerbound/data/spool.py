@@ -1,7 +1,7 @@
-"""Rows of a table in the order of a score, of which the scores alone are in memory.
+"""Tables of any size on disk, from which a few rows come back at a time: a spool, and on it a ranking by a score.
 
-Rows come in any order. So many at a time are sorted and put into a file (a run); as every run is in order, the rows of
-the next ranks are the next ones of some runs, whatever the size of the whole.
+Of a ranking the scores alone are in memory. Rows come in any order. So many at a time are sorted and put away (a run);
+as every run is in order, the rows of the next ranks are the next ones of some runs, whatever the size of the whole.
 """
 
 from __future__ import annotations
@@ -18,6 +18,8 @@ import numpy as np
 from lowerbound.data.storage import errors_about
 
 if TYPE_CHECKING:
+    from typing import Self
+
     import pandas as pd
     import pyarrow as pa
 
@@ -25,31 +27,71 @@ RUN = 2**17  # rows
 PIECE = 2**10  # of a run: what is read at once
 
 
-class Ranking:
+class Spool:
+    """Tables in a file without a name, which is gone when it is closed, or its process ends.
+
+    Parameters
+    ----------
+    folder : Path
+        Where it takes as much room as the tables do.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        with errors_about(folder):
+            self.file = tempfile.TemporaryFile(dir=folder)  # noqa: SIM115, closed by ``__exit__``
+        self.schema: pa.Schema | None = None
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.file.close()
+
+    def put(self, frame: pd.DataFrame, piece: int | None = None) -> np.ndarray:
+        """Where it is in the file, ``piece`` rows at a time: the ends of the pieces, (pieces + 1,).
+
+        All frames have the columns of the first, and their types.
+        """
+        import pyarrow as pa
+
+        table = pa.Table.from_pandas(frame, self.schema, preserve_index=False)
+        self.schema = table.schema
+        with errors_about(self.folder):
+            ends = [self.file.seek(0, 2)]
+            for batch in table.combine_chunks().to_batches(piece):
+                self.file.write(batch.serialize())
+                ends.append(self.file.tell())
+        return np.array(ends)
+
+    def get(self, ends: np.ndarray) -> pa.Table:
+        """The rows of some neighboring pieces."""
+        import pyarrow as pa
+
+        batches = []
+        for start, end in pairwise(ends.tolist()):
+            self.file.seek(start)
+            batches.append(pa.ipc.read_record_batch(pa.py_buffer(self.file.read(end - start)), self.schema))
+        return pa.Table.from_batches(batches, self.schema)
+
+
+class Ranking(Spool):
     """Rows from the highest score to the lowest; of equal ones the first comes first.
 
     Parameters
     ----------
     folder : Path
-        Where a file without a name may take as much room as the rows do.
+        Where a file without a name takes as much room as the rows do.
     by : str
         The column with the score.
     """
 
     def __init__(self, folder: Path, by: str) -> None:
-        self.folder, self.by = folder, by
-        with errors_about(folder):
-            self.file = tempfile.TemporaryFile(dir=folder)  # noqa: SIM115, closed by ``__exit__``
+        super().__init__(folder)
+        self.by = by
         self.parts: list[np.ndarray] = []
         self.waiting: list[pd.DataFrame] = []  # for a run to be full
-        self.schema: pa.Schema | None = None
-        self.runs: list[np.ndarray] = []  # where the pieces of each are in the file, (pieces + 1,)
-
-    def __enter__(self) -> Ranking:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.file.close()
+        self.runs: list[np.ndarray] = []  # where the pieces of each are in the file
 
     def __len__(self) -> int:
         return sum(map(len, self.parts))
@@ -89,34 +131,18 @@ class Ranking:
         for first in range(0, len(self), RUN):
             run = self.order[first : first + RUN] // RUN
             counts = np.bincount(run, minlength=len(self.runs))
-            parts = [self._read(k, given[k], given[k] + counts[k]) for k in np.flatnonzero(counts)]
+            parts = [self._read(k, given[k], given[k] + counts[k]) for k in np.flatnonzero(counts).tolist()]
             given += counts
             place = np.argsort(np.argsort(run, kind="stable"))
             yield pa.concat_tables(parts).take(place).to_pandas()
 
     def _write(self, frame: pd.DataFrame) -> None:
         """A run."""
-        import pyarrow as pa
-
-        ranked = frame.iloc[_ranked(frame[self.by].to_numpy(np.float64))]
-        table = pa.Table.from_pandas(ranked, self.schema, preserve_index=False)
-        self.schema = table.schema
-        ends = [self.file.tell()]
-        with errors_about(self.folder):
-            for piece in table.combine_chunks().to_batches(PIECE):
-                self.file.write(piece.serialize())
-                ends.append(self.file.tell())
-        self.runs.append(np.array(ends))
+        self.runs.append(self.put(frame.iloc[_ranked(frame[self.by].to_numpy(np.float64))], PIECE))
 
     def _read(self, run: int, first: int, last: int) -> pa.Table:
         """The rows of a run with ranks from ``first`` to before ``last`` in it."""
-        import pyarrow as pa
-
-        pieces = []
-        for start, end in pairwise(self.runs[run][first // PIECE : -(-last // PIECE) + 1].tolist()):
-            self.file.seek(start)
-            pieces.append(pa.ipc.read_record_batch(pa.py_buffer(self.file.read(end - start)), self.schema))
-        return pa.Table.from_batches(pieces, self.schema).slice(first % PIECE, last - first)
+        return self.get(self.runs[run][first // PIECE : -(-last // PIECE) + 1]).slice(first % PIECE, last - first)
 
 
 def _ranked(scores: np.ndarray) -> np.ndarray:

@@ -1,0 +1,199 @@
+"""The table that ``impute`` writes: as it is in its file, with the gaps filled, a part of its rows at a time."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from itertools import repeat
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from lowerbound.cli.output import Failure
+from lowerbound.data.encoding import missing
+from lowerbound.data.parquet import as_frame
+from lowerbound.data.sources import Source
+from lowerbound.estimators.unusual import chunks, rows_at_once
+
+if TYPE_CHECKING:
+    import pandas as pd
+    import pyarrow as pa
+
+    from lowerbound.data.spool import Spool
+    from lowerbound.estimators.imputer import VAEImputer
+
+SEVERAL = "imputation"  # the column that numbers them
+
+
+@dataclass
+class WholeTable:
+    """A table as it is in its file, with the columns that the model doesn't know.
+
+    Attributes
+    ----------
+    rows : DataFrame, ParquetTable, or array or Source without names
+    text : DataFrame or None
+        The cells of a .csv as they are written there.
+    """
+
+    rows: Any
+    text: pd.DataFrame | None = None
+
+    @property
+    def schema(self) -> pa.Schema | None:
+        """Types of the columns, if the file says them."""
+        return getattr(self.rows, "file_schema", None)
+
+    def parts(self, n_rows: int) -> Iterator[tuple[pd.DataFrame, pd.DataFrame | None]]:
+        """The rows in order, and what is written there, ``n_rows`` at a time."""
+        import pandas as pd
+
+        if hasattr(self.rows, "frames"):
+            yield from ((frame, None) for frame in self.rows.frames(n_rows))
+            return
+        texts = repeat(None) if self.text is None else chunks(self.text, n_rows)
+        for part, text in zip(chunks(self.rows, n_rows), texts, strict=False):
+            yield part if hasattr(part, "columns") else pd.DataFrame(part, columns=_names(part)), text
+
+
+def whole_table(source: str, X: Any, *, as_text: bool) -> WholeTable:
+    """The table in a file that X is columns of, X itself where that is all there is; a .csv as it is written there."""
+    import pandas as pd
+
+    from lowerbound.data.readers import read
+
+    if getattr(X, "columns", None) is None:
+        return WholeTable(X)
+    if not source.lower().endswith((".csv", ".csv.gz")):
+        return WholeTable(X if isinstance(X, Source) else read(source, stream=True, mixed=True).X)
+    # nullable: gaps don't turn whole numbers and truth values to others
+    frame = pd.read_csv(source, dtype_backend="numpy_nullable")
+    if len(frame) != len(X) or not set(X.columns) <= set(frame.columns):
+        return WholeTable(X)
+    text = pd.read_csv(source, dtype=str) if as_text else None
+    return WholeTable(frame, text if text is not None and list(text) == list(frame) else None)
+
+
+class Filling:
+    """The gaps of rows, filled a part of the rows at a time.
+
+    Parameters
+    ----------
+    imputer : VAEImputer
+    X : array, DataFrame or Source, shape (n, *row)
+    n_rows : int
+        In a part.
+    """
+
+    def __init__(self, imputer: VAEImputer, X: Any, n_rows: int) -> None:
+        self.imputer, self.X, self.n_rows = imputer, X, n_rows
+        self.weights: list[tuple[float, int]] = []  # mean effective number of importance samples, and of how many rows
+
+    @property
+    def ess(self) -> float | None:
+        """Mean effective number of importance samples of a row; None where nothing was sampled."""
+        return sum(e * n for e, n in self.weights) / sum(n for _, n in self.weights) if self.weights else None
+
+    def parts(self) -> Iterator[Any]:
+        """The rows as they are."""
+        return chunks(self.X, self.n_rows)
+
+    def expected(self) -> Iterator[Any]:
+        """Every part with expectations, or modes."""
+        return (self.expected_of(rows) for rows in self.parts())
+
+    def expected_of(self, rows: Any) -> Any:
+        """One part with expectations, or modes."""
+        filled = self.imputer.transform(rows)
+        ess = getattr(self.imputer, "ess_", None)
+        if ess is not None and missing(rows).any():
+            self.weights.append((ess, len(rows)))
+        return filled
+
+    def seed_of(self, part: int) -> int:
+        """Rows of different parts get different noise."""
+        seed = self.imputer.seed_
+        return seed if part == 0 else int(np.random.SeedSequence([seed, part]).generate_state(1)[0])
+
+    def columns_with_gaps(self) -> np.ndarray:
+        """Which columns have gaps anywhere."""
+        return np.any([missing(rows).any(0) for rows in self.parts()], axis=0)
+
+
+def write_filled(
+    path: Path, imputer: VAEImputer, X: Any, source: str, n_imputations: int | None, *, intervals: bool
+) -> float | None:
+    """Write the filled table, or array, while it is computed; the mean effective number of importance samples."""
+    from lowerbound.data.spool import Spool
+    from lowerbound.data.writing import write_frames, write_parts
+
+    filling = Filling(imputer, X, rows_at_once((n_imputations or 1, *X.shape[1:])))
+    if path.suffix.lower() == ".npy":
+        dtype = X.dtype if isinstance(X, Source) else np.asarray(X).dtype
+        if dtype.kind == "O":
+            raise Failure(f"{path}: columns of several kinds make no array: give a name that ends in .csv or .parquet")
+        write_parts(path, ((rows.astype(dtype, copy=False), {}) for rows in filling.expected()), [], len(X))
+        return filling.ess
+    if len(X.shape) > 2:
+        raise Failure(f"{path}: images don't go into a table: give a name that ends in .npy")
+    whole = whole_table(source, X, as_text=path.suffix.lower() == ".csv")
+    if n_imputations is None:
+        frames = _with_ends(filling, whole) if intervals else _completed(filling, whole)
+        write_frames(path, frames, whole.schema)
+        return filling.ess
+    with Spool(path.parent) as spool:
+        write_frames(path, _several(filling, whole, n_imputations, spool), whole.schema)
+    return filling.ess
+
+
+def _completed(filling: Filling, whole: WholeTable) -> Iterator[pd.DataFrame]:
+    """The table with expectations in its gaps."""
+    for rows, table in zip(filling.parts(), whole.parts(filling.n_rows), strict=True):
+        yield _placed(table, rows, filling.expected_of(rows))
+
+
+def _with_ends(filling: Filling, whole: WholeTable) -> Iterator[pd.DataFrame]:
+    """Also the ends of intervals, in two columns more for each that has gaps."""
+    chosen = np.flatnonzero(filling.columns_with_gaps())
+    for part, (rows, table) in enumerate(zip(filling.parts(), whole.parts(filling.n_rows), strict=True)):
+        ends = filling.imputer.impute_interval(rows, random_state=filling.seed_of(part))
+        completed = _placed(table, rows, filling.expected_of(rows))
+        columns = {}
+        for j in chosen:
+            for which, end in zip(("low", "high"), ends, strict=True):
+                columns[f"{_names(rows)[j]}_{which}"] = np.asarray(end)[:, j]
+        yield completed.assign(**columns)
+
+
+def _several(filling: Filling, whole: WholeTable, m: int, spool: Spool) -> Iterator[pd.DataFrame]:
+    """Completed tables with draws, one below the other: put away part by part, and taken out table by table."""
+    places = []
+    for part, (rows, table) in enumerate(zip(filling.parts(), whole.parts(filling.n_rows), strict=True)):
+        drawn = filling.imputer.sample_imputations(rows, m, filling.seed_of(part))
+        places.append([spool.put(_placed(table, rows, one).assign(**{SEVERAL: i + 1})) for i, one in enumerate(drawn)])
+    for of_one in zip(*places, strict=True):
+        yield from (as_frame(spool.get(place)) for place in of_one)
+
+
+def _placed(table: tuple[pd.DataFrame, pd.DataFrame | None], X: Any, filled: Any) -> pd.DataFrame:
+    """The whole table with the filled entries where it has gaps; what was written stays as it was written."""
+    import pandas as pd
+
+    from lowerbound.estimators.imputer import with_values
+
+    whole, text = table
+    if hasattr(X, "select_dtypes"):  # dates that were written as text
+        dates = X.select_dtypes(["datetime", "datetimetz"]).dtypes
+        whole = whole.assign(**{name: pd.to_datetime(whole[name]).astype(dates[name]) for name in dates.index})
+    parts = {}
+    for name, values in zip(_names(X), np.asarray(filled, object).T, strict=True):
+        rows = np.flatnonzero(whole[name].isna() & ~pd.isna(values))
+        part = with_values(whole[name], rows, values[rows])  # pyright: ignore[reportArgumentType]
+        parts[name] = part if text is None else text[name].where(text[name].notna() | part.isna(), part.astype(str))
+    return (whole if text is None else text).assign(**parts)
+
+
+def _names(X: Any) -> list[str]:
+    """Of the columns, in their order."""
+    return list(X.columns) if hasattr(X, "columns") else [f"x{i}" for i in range(X.shape[1])]
