@@ -53,7 +53,7 @@ def test_large_data_are_scored_in_parts(detector, monkeypatch):
     np.testing.assert_allclose(detector.score_samples(X), whole, rtol=1e-9)
 
 
-@pytest.mark.parametrize("name", SCORES)
+@pytest.mark.parametrize("name", [name for name in SCORES if name != "level_ratio"])
 def test_every_score_can_be_chosen(name):
     chosen = VAEOutlierDetector(criterion=name, n_estimators=1, n_steps=50, random_state=0).fit(X[:60])
     scores = chosen.scores(X[:60], [name])[name]
@@ -63,7 +63,7 @@ def test_every_score_can_be_chosen(name):
 
 def test_all_scores_at_once_add_up(detector):
     scores = detector.scores(X)
-    assert list(scores) == [name for name in SCORES if name != "regret"]
+    assert list(scores) == [name for name in SCORES if name not in ("regret", "level_ratio")]
     np.testing.assert_allclose(scores["elbo"], scores["kl"] + scores["reconstruction"])
     np.testing.assert_allclose(-scores["combined"], detector.score_samples(X))
     parts = [(scores[k] - detector.center_[k]) / detector.spread_[k] for k in ("kl", "reconstruction", "surprise")]
@@ -76,6 +76,15 @@ def test_scores_are_those_of_the_autoencoder_in_the_users_units():
     scores = VAEOutlierDetector(vae, criterion="elbo").fit(X).scores(X, ["elbo", "log_p"])
     np.testing.assert_allclose(scores["log_p"], -vae.score_samples(X))
     np.testing.assert_allclose(scores["elbo"], -vae.elbo(X, n_samples=2))
+
+
+def test_a_ladder_has_a_ratio_between_its_levels(detector):
+    vae = VAE(2, levels=2, hidden_layer_sizes=(16,), max_epochs=30, early_stopping=False, random_state=0).fit(X)
+    ladder = VAEOutlierDetector(vae, criterion="level_ratio").fit(X)
+    np.testing.assert_allclose(ladder.score_samples(X), -ladder.scores(X, ["level_ratio"])["level_ratio"])
+    assert len(set(ladder.score_samples(X).argsort()[:20]) & set(PLANTED)) >= 4  # by chance half of one
+    with pytest.raises(ValueError, match="ladder"):
+        detector.scores(X, ["level_ratio"])
 
 
 def test_a_fitted_autoencoder_is_used_as_it_is():

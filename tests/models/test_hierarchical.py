@@ -15,6 +15,7 @@ from lowerbound.distributions import Noise, make_generator
 from lowerbound.evaluate import importance_weighted
 from lowerbound.models.hierarchical import Levels
 from lowerbound.nn.ladder import grounds
+from lowerbound.tasks.outliers import level_ratio
 
 pytestmark = pytest.mark.filterwarnings("ignore::lowerbound.CollapsedPosteriorWarning")
 
@@ -104,6 +105,36 @@ def test_the_kl_of_a_ladder_is_that_of_every_level():
         sampled = way.posterior[level].log_prob(part) - way.prior[level].log_prob(part)
         error = sampled.std(0) / math.sqrt(3000)
         assert ((draw.kl[:, level] - sampled.mean(0)).abs() < 4 * error).all()
+
+
+def test_below_the_upper_levels_q_is_p():
+    _, posterior, rows = toy_of(LADDER)
+    with torch.no_grad():
+        q = posterior(next(rows.batches(8)))
+        z = q.rsample((5,), noise())
+        top, below = z.split([1, 1], -1)
+        expected = q.last.posterior[0].log_prob(top) + q.last.prior[1].log_prob(below)
+        torch.testing.assert_close(q.upper(1).log_prob(z), expected)
+        torch.testing.assert_close(q.upper(2).log_prob(z), q.log_prob(z))
+
+
+def test_the_level_ratio_is_that_of_two_integrals_over_a_grid():
+    model, posterior, rows = toy_of(LADDER)
+    z, log_area = grid()
+    batch = next(rows.batches(len(rows)))
+    z = z.expand(-1, len(rows), -1)
+    bounds = []
+    with torch.no_grad():
+        log_joint, q = model.log_joint(batch, z), posterior(batch)
+        for one in (q, q.upper(1)):
+            log_q = one.log_prob(z)
+            bounds.append(((log_q + log_area).exp() * (log_joint - log_q)).sum(0))
+    runs = torch.stack([level_ratio(model, posterior, rows, noise(seed), 8000) for seed in range(12)])
+    error = runs.std(0) / math.sqrt(len(runs))
+    assert ((runs.mean(0) - (bounds[0] - bounds[1])).abs() < 5 * error + 1e-3).all()
+    assert (bounds[0] - bounds[1]).abs().min() > 10 * error.max()  # else the tolerance says nothing
+    with pytest.raises(ValueError, match="ladder"):
+        level_ratio(*toy_of(KINDS[-1].values[0]), noise())
 
 
 @pytest.mark.parametrize("parameters", PICTURES)

@@ -20,7 +20,8 @@ from lowerbound.estimators.unusual import ENTRIES_AT_ONCE, chunks, few, median_o
 from lowerbound.estimators.vae import VAE
 from lowerbound.tasks import outliers
 
-SCORES = ("kl", "reconstruction", "elbo", "log_p", "surprise", "regret", "combined")
+SCORES = ("kl", "reconstruction", "elbo", "log_p", "surprise", "regret", "level_ratio", "combined")
+ONLY_IF_NAMED = ("regret", "level_ratio")
 COMBINED = ("kl", "reconstruction", "surprise")
 SMALLEST_SPREAD = 0.1  # nats: below, a score says the same of all rows
 BY_ENTRY = ("reconstruction", "surprise")
@@ -55,12 +56,13 @@ class VAEOutlierDetector(OutlierMixin, BaseEstimator):
         A fitted ``VAE``, used as it is, or one to be fitted. By default, for tables, small ones that are hard to
         mislead: a part of each row is hidden from the encoder in training, the rows of highest loss are not learned,
         and σ of p(x|z) comes from the decoder in one of three and is one for each feature in the others.
-    criterion : {"auto", "kl", "reconstruction", "elbo", "log_p", "surprise", "regret", "combined"}
+    criterion : {"auto", "kl", "reconstruction", "elbo", "log_p", "surprise", "regret", "level_ratio", "combined"}
         What makes a row an outlier, in nats. "kl": KL(q(z|x) ‖ p(z)). "reconstruction": −E_q log p(x|z). "elbo": −ELBO,
         their sum. "log_p": −log p(x), by importance sampling. "surprise": Σ_j −log p(x_j | x_-j), each entry given what
         is left when a part of the row is hidden. "regret": how much better a q of the row's own is (Xiao et al., 2020,
-        arXiv:2003.02977). "combined": KL, reconstruction and surprise, each in units of its interquartile range among
-        the training rows. "auto": combined for tables, regret for images.
+        arXiv:2003.02977). "level_ratio": what the levels of a ladder below the top add to the bound (Havtorn et al.,
+        2021, arXiv:2102.08248). "combined": KL, reconstruction and surprise, each in units of its interquartile range
+        among the training rows. "auto": combined for tables, regret for images.
     contamination : "auto" or float
         Part of the training rows that ``predict`` calls outliers; "auto" draws the line at Tukey's upper fence of what
         is unusual among them, Q₃ + 1.5 (Q₃ − Q₁).
@@ -189,8 +191,8 @@ class VAEOutlierDetector(OutlierMixin, BaseEstimator):
         ----------
         X : array-like, shape (n, *row)
         names : sequence of str, optional
-            Which. If None: all, but "regret" only if it is the criterion, because it climbs each row's own bound and
-            takes a hundred times as long.
+            Which. If None: all, but "regret" and "level_ratio" only if they are the criterion: one climbs each row's
+            own bound and takes a hundred times as long, the other needs a ladder.
 
         Returns
         -------
@@ -198,7 +200,7 @@ class VAEOutlierDetector(OutlierMixin, BaseEstimator):
         """
         check_is_fitted(self)
         if names is None:
-            names = [name for name in SCORES if name not in ("regret", "combined") or self.criterion_ == name]
+            names = [k for k in SCORES if k not in (*ONLY_IF_NAMED, "combined") or self.criterion_ == k]
         for name in names:
             if name not in SCORES:
                 raise ValueError(f"there is no score {name!r}: take some of {', '.join(SCORES)}")

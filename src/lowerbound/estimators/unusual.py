@@ -33,6 +33,8 @@ def scores_of(vae: VAE, X, names: Sequence[str]) -> dict[str, np.ndarray]:
         found["log_p"] = -importance_weighted(model, posterior, rows, noise, N_IMPORTANCE)[0]
     if "regret" in names:
         found["regret"] = outliers.regret(model, posterior, rows, noise)
+    if "level_ratio" in names:
+        found["level_ratio"] = outliers.level_ratio(model, posterior, rows, noise)
     return {name: (nats if nats.ndim == 1 else nats.flatten(1)).double().numpy() for name, nats in found.items()}
 
 

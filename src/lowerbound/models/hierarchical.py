@@ -118,6 +118,11 @@ class Levels:
         """Refused: a level's parameters depend on the z above."""
         raise ValueError(PATHWISE_ONLY)
 
+    def upper(self, n_levels: int) -> Levels:
+        """q of so many levels at the top; those below come from p, given what is above."""
+        assert self.seen is not None
+        return Levels(self.ladder, self.seen[:n_levels])
+
     def _down(self, z: Tensor) -> Descent:
         if self.last is None or self.last.z is not z:
             self.last = self.ladder.descend(tuple(z.shape[:-1]), self.seen, z)
@@ -192,7 +197,7 @@ class Ladder(Model):
         lead : tuple of int
             (S, B), or (n,) for p alone.
         seen : list of Tensor, optional
-            What the way up says of x; without it there is no q.
+            What the way up says of x, for the levels at the top; from where it ends q is p.
         z : Tensor, shape (*lead, D), optional
             The latent variables to be scored; without them each level gives its own: a draw if there is noise, else
             its mean, from q where there is one.
@@ -205,7 +210,7 @@ class Ladder(Model):
             assert isinstance(level, Level)
             h = level.arrive(h)
             p = DiagonalGaussian(*(t.reshape(*lead, -1) for t in level.prior_of(h)))
-            q = p if seen is None else _relative(p, *level.step_to_posterior(h, seen[i]))
+            q = p if seen is None or i >= len(seen) else _relative(p, *level.step_to_posterior(h, seen[i]))
             part = given[i] if given is not None else q.mean if noise is None else q.rsample((), noise)
             h = level.take(h, part.reshape(-1, *level.shape))
             parts.append(part)

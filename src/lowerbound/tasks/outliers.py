@@ -23,6 +23,7 @@ from lowerbound.data.batches import Rows, RowsInMemory
 from lowerbound.distributions import Noise, event_sum, make_generator
 from lowerbound.evaluate import EVALUATION_BATCH, PASS_ELEMENTS, accounts, evaluating
 from lowerbound.inference.posteriors import Refined
+from lowerbound.models.hierarchical import Levels
 from lowerbound.tasks import impute
 
 PATCH = 4  # pixels on a side that are hidden together: one alone is given away by its neighbors
@@ -121,6 +122,34 @@ def regret(
     refined = Refined(posterior, model.draw, n_steps)
     before, after = (accounts(model, q, data, noise, n_samples).elbo for q in (posterior, refined))
     return after - before
+
+
+class Upper(nn.Module):
+    """The posterior of the levels at the top of a ladder alone; those below come from p(z_l | levels above)."""
+
+    def __init__(self, posterior: nn.Module, n_levels: int) -> None:
+        super().__init__()
+        self.posterior, self.n_levels = posterior, n_levels
+
+    def forward(self, batch: Batch, noise: Noise | None = None) -> Levels:
+        """q(z_L, …|x) Π p(z_l | above) for the rows of a batch."""
+        q = self.posterior(batch, noise)
+        if not isinstance(q, Levels):
+            raise ValueError("the ratio between levels needs a ladder of them: VAE(levels=2) or more")
+        return q.upper(self.n_levels)
+
+
+def level_ratio(
+    model: Model, posterior: nn.Module, data: Rows, noise: Noise, n_samples: int = 8, n_levels: int = 1
+) -> Tensor:
+    """What the levels at the bottom of a ladder add to the bound of a row: ELBO − ELBO^{>k}, in nats, (N,).
+
+    The log-likelihood ratio of Havtorn et al. (2021, arXiv:2102.08248, eq. 8): where z of the lower levels is drawn
+    from p, given the ``n_levels`` at the top, and not from q, x is told only by what the top has understood of it.
+    Low levels describe texture, which a strange row has too, so its bound may be high; then the ratio is.
+    """
+    whole, upper = (accounts(model, q, data, noise, n_samples).elbo for q in (posterior, Upper(posterior, n_levels)))
+    return whole - upper
 
 
 def _rows_in_a_pass(data: Rows, n_samples: int) -> int:
