@@ -13,6 +13,7 @@ from sklearn.base import BaseEstimator, OutlierMixin, clone
 from sklearn.utils.validation import _num_samples, check_is_fitted
 
 from lowerbound.distributions import make_generator
+from lowerbound.estimators.abreast import fit_abreast
 from lowerbound.estimators.base import seed_from
 from lowerbound.estimators.latent import CollapsedPosteriorWarning
 from lowerbound.estimators.parameter import Parameter
@@ -332,7 +333,12 @@ class VAEOutlierDetector(OutlierMixin, BaseEstimator):
             if self.estimator is None:  # a short training may leave the codes unused; the surprise remains
                 warnings.simplefilter("ignore", CollapsedPosteriorWarning)
             for member, state in zip(members, np.random.SeedSequence(seed).generate_state(n).tolist(), strict=True):
-                member.set_params(random_state=state).fit(X)
+                member.set_params(random_state=state)
+            if self.estimator is None and not is_image:
+                fit_abreast(members, X)
+            else:
+                for member in members:
+                    member.fit(X)
         return members
 
     def _n_steps(self, is_image: bool) -> int:

@@ -156,10 +156,28 @@ def trimmed(objective: Objective, share: float) -> Objective:
 
     def loss(draw: Draw, state: ObjectiveState) -> Tensor:
         rows = objective.loss(draw, state)
-        n_kept = max(1, math.floor((1 - share) * len(rows)))
-        return torch.where(rows <= rows.detach().kthvalue(n_kept).values, rows, 0.0)
+        n_kept = max(1, math.floor((1 - share) * rows.shape[-1]))
+        return torch.where(rows <= rows.detach().kthvalue(n_kept, -1, keepdim=True).values, rows, 0.0)
 
     return replace(objective, loss=loss) if share else objective
+
+
+def of_members(trim: float = 0.0) -> Objective:
+    """The sum of the negative bounds of autoencoders that are trained abreast, so that each has its own gradient.
+
+    Of a draw ``z`` is (M, B, D), one from each member's q, and the KL of each, over M, is a group of its own.
+
+    Parameters
+    ----------
+    trim : float
+        Of the rows, for each member those of its own highest loss.
+    """
+
+    def each(draw: Draw, state: ObjectiveState) -> Tensor:
+        return len(draw.log_px) * draw.kl.mT - draw.log_px  # (M, B)
+
+    members = trimmed(Objective(each), trim)
+    return replace(members, loss=lambda draw, state: members.loss(draw, state).sum(0))
 
 
 def _mean(gradient: str, baseline: str, n_samples: int) -> Mean:

@@ -6,6 +6,7 @@ A posterior that keeps something for every training row has ``new_rows``, the po
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 
 import torch
 from torch import Tensor, nn
@@ -52,7 +53,7 @@ def prior_where(unknown: Tensor, q: LatentDistribution) -> LatentDistribution:
         identity = torch.eye(mean.shape[1], dtype=mean.dtype, device=mean.device)
         return FullGaussian(mean, torch.where(unknown.unsqueeze(-1), identity, q.scale_tril))
     assert isinstance(q, DiagonalGaussian)
-    return DiagonalGaussian(mean, torch.where(unknown, 0.0, q.log_scale))
+    return replace(q, mean=mean, log_scale=torch.where(unknown, 0.0, q.log_scale))
 
 
 class Hiding(nn.Module):
