@@ -15,9 +15,17 @@ from lowerbound.steps import BatchLoss, ObjectiveState
 
 pytestmark = pytest.mark.filterwarnings("ignore::lowerbound.CollapsedPosteriorWarning")
 
-X = np.random.default_rng(0).normal(size=(90, 5)) @ np.random.default_rng(1).normal(size=(5, 5))
+rng = np.random.default_rng(0)
+X = rng.normal(size=(90, 1)) @ rng.normal(size=(1, 5)) + 0.2 * rng.normal(size=(90, 5))
 X[3, 2] = np.nan
-COMMON = {"hidden_layer_sizes": (8, 6), "max_epochs": 40, "early_stopping": False, "lr": 1e-2, "batch_size": 30}
+COMMON = {
+    "latent_dim": 2,
+    "hidden_layer_sizes": (12, 10),
+    "max_epochs": 40,
+    "early_stopping": False,
+    "lr": 1e-2,
+    "batch_size": 30,
+}
 SCALES = ("feature", "decoder", "feature")
 
 
@@ -75,12 +83,14 @@ def test_the_bound_is_the_mean_over_members():
     for member in several:
         assert member.n_iter_ == 40
         assert member.history_[-1]["step"] == 120
+    alone = np.mean(VAE(**COMMON, scale="feature", random_state=0).fit(X).elbo(X))
     bounds = [np.mean(member.elbo(X, n_samples=32)) for member in several]
+    assert abs(bounds[0] - alone) < 0.6
     assert len(set(np.round(bounds, 6))) == 3
-    assert abs(several[0].history_[-1]["elbo"] - np.mean(bounds)) < 0.5
+    assert abs(several[0].history_[-1]["elbo"] - np.mean(bounds)) < 0.6
     untrained = VAE(**COMMON, random_state=0)
     untrained._start(X)
-    assert min(bounds) > np.mean(untrained.elbo(X)) + 0.1
+    assert min(bounds) > np.mean(untrained.elbo(X)) + 1
 
 
 def test_members_come_out_as_estimators_of_their_own(tmp_path):

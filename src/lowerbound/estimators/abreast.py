@@ -21,10 +21,9 @@ def fit_abreast(members: Sequence[VAE], X) -> None:
     They are plain ones, a multilayer perceptron each way, and differ in their seeds and in σ of p(x|z) alone; the
     first one's other parameters hold for all. Their ``history_`` is that of the mean over members.
     """
-    for member in members:
-        rows = member._start(X)
+    rows = [member._start(X) for member in members]
     first = members[0]
-    data = first._rows(rows)
+    data = first._rows(rows[0])
     model, posterior, stacks = side_by_side(members)
     training = Training(
         model, Hiding(posterior, first.hide) if first.hide else posterior, of_members(first.trim),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -15,19 +15,17 @@ from sklearn.utils.validation import _num_samples, check_is_fitted
 from lowerbound.distributions import make_generator
 from lowerbound.estimators.abreast import fit_abreast
 from lowerbound.estimators.base import seed_from
+from lowerbound.estimators.expectations import expectations
 from lowerbound.estimators.latent import CollapsedPosteriorWarning
 from lowerbound.estimators.parameter import Parameter
-from lowerbound.estimators.unusual import ENTRIES_AT_ONCE, chunks, few, median_of_known, scores_of, take
+from lowerbound.estimators.unusual import chunks, few, median_of_known, scores_of, take
 from lowerbound.estimators.vae import VAE
-from lowerbound.tasks import outliers
 
 SCORES = ("kl", "reconstruction", "elbo", "log_p", "surprise", "regret", "level_ratio", "combined")
 ONLY_IF_NAMED = ("regret", "level_ratio")
 COMBINED = ("kl", "reconstruction", "surprise")
 SMALLEST_SPREAD = 0.1  # nats: below, a score says the same of all rows
 BY_ENTRY = ("reconstruction", "surprise")
-N_DRAWS = 200  # of a value given the rest of its row, from each autoencoder
-RANGE = (0.05, 0.95)  # quantiles between which a value is expected
 ROWS_TO_KNOW_ENTRIES = 2_000  # training rows that tell what is typical of each entry
 ROWS_TO_RANK = 1_000  # training rows whose likelihood regret is known
 
@@ -280,7 +278,7 @@ class VAEOutlierDetector(OutlierMixin, BaseEstimator):
         if schema.is_image:
             return excess.reshape(len(excess), *schema.event_shape).sum(1)
         top = np.argsort(-excess, axis=1)[:, :n_features]
-        expectations = self._expectations(X, top)
+        expected = expectations(self.estimators_, X, top)
         names = np.asarray(getattr(self, "feature_names_in_", [f"x{j}" for j in range(excess.shape[1])]), dtype=object)
         columns = {
             "row": np.repeat(np.arange(len(top)), top.shape[1]),
@@ -288,25 +286,9 @@ class VAEOutlierDetector(OutlierMixin, BaseEstimator):
             "surprise": np.take_along_axis(excess, top, 1).ravel(),
             "value": np.take_along_axis(np.asarray(X, dtype=object), top, 1).ravel(),
         }
-        return pd.DataFrame(columns | dict(zip(("expected", "low", "high"), expectations, strict=True))).infer_objects()
+        return pd.DataFrame(columns | dict(zip(("expected", "low", "high"), expected, strict=True))).infer_objects()
 
     # inside
-
-    def _expectations(self, X, places: np.ndarray) -> list[np.ndarray]:
-        """Mean and range of x_j given the rest of its row, for the features j in ``places`` (n, k); (n·k,) each."""
-        found = np.full((3, *places.shape), np.nan, dtype=object)
-        prepared = [member._exactly(X) for member in self.estimators_]
-        for j, rows, ranks in _parts(places, max(1, ENTRIES_AT_ONCE // (N_DRAWS * np.shape(X)[1]))):
-            draws = [
-                pd.DataFrame(member.schema_.restore(outliers.draws_of_entry(*model, rows, j, N_DRAWS), expected=False))
-                for member, model in zip(self.estimators_, prepared, strict=True)
-            ]
-            pooled = pd.DataFrame(np.concatenate([d.iloc[:, j].to_numpy().reshape(N_DRAWS, len(rows)) for d in draws]))
-            if all(dtype.kind in "biuf" for dtype in pooled.dtypes):
-                found[:, rows, ranks] = pooled.mean(), *(pooled.quantile(q) for q in RANGE)
-            else:  # levels have no mean and no range
-                found[0, rows, ranks] = pooled.mode().iloc[0]
-        return list(found.reshape(3, -1))
 
     def _quantile(self, scores: np.ndarray) -> np.ndarray:
         return 1 - np.searchsorted(self.training_scores_, scores, "right") / len(self.training_scores_)
@@ -394,10 +376,3 @@ class VAEOutlierDetector(OutlierMixin, BaseEstimator):
         tags = super().__sklearn_tags__()
         tags.input_tags.allow_nan = VAE().__sklearn_tags__().input_tags.allow_nan
         return tags
-
-
-def _parts(places: np.ndarray, step: int) -> Iterator[tuple[int, np.ndarray, np.ndarray]]:
-    """Each number in ``places`` (n, k), and the rows and columns where it stands, at most ``step`` at a time."""
-    for j in np.unique(places):
-        rows, columns = np.nonzero(places == j)
-        yield from ((j, rows[i : i + step], columns[i : i + step]) for i in range(0, len(rows), step))

@@ -45,15 +45,16 @@ class Abreast(nn.Module):
 
     def __init__(self, networks: Sequence[nn.Sequential]) -> None:
         super().__init__()
-        self.networks = networks = [list(network) for network in networks]
-        self.steps = nn.ModuleList(_abreast(layers) for layers in zip(*networks, strict=True))
+        self.networks = [list(network) for network in networks]
+        self.steps = nn.ModuleList(_abreast(layers) for layers in zip(*self.networks, strict=True))
 
     def forward(self, x: Tensor, added: Tensor | float = 0.0) -> list[Tensor]:
         """The members' outputs, (B, n_out) each, of x (M, B, n_in); ``added`` goes to those of the first layer."""
         first, *others = self.steps
         h = first(x) + added
         for step in others:
-            h = [layer(part) for layer, part in zip(step, h, strict=True)] if _is_apart(step) else step(h)
+            apart = isinstance(step, nn.ModuleList)
+            h = [layer(part) for layer, part in zip(step, h, strict=True)] if apart else step(h)
         return list(h)
 
     def hand_back(self) -> None:
@@ -68,10 +69,6 @@ def _abreast(layers: Sequence[nn.Module]) -> nn.Module:
         return layers[0]  # an activation
     shapes = {layer.weight.shape for layer in layers}
     return Linears(cast(Sequence[nn.Linear], layers)) if len(shapes) == 1 else nn.ModuleList(layers)
-
-
-def _is_apart(step: nn.Module) -> bool:
-    return isinstance(step, nn.ModuleList)
 
 
 @dataclass
