@@ -1,6 +1,8 @@
 """A step as one graph does what the step without it does: the same noise, the same AdamW, the same care."""
 
 import functools
+from dataclasses import replace
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -10,7 +12,7 @@ from lowerbound.data.batches import RowsInMemory
 from lowerbound.data.storage import load_tensors, save_tensors
 from lowerbound.distributions import Noise, make_generator
 from lowerbound.inference.objectives import elbo
-from lowerbound.steps import AdamW, Recorder
+from lowerbound.steps import AdamW, Recorder, what_changes
 from lowerbound.train import Settings, Training, fit
 from tests import linear_gaussian as toy
 
@@ -129,3 +131,20 @@ def test_of_an_estimator():
     assert compiled.history_[-1]["elbo"] == pytest.approx(plain.history_[-1]["elbo"], rel=1e-5)
     with pytest.raises(ValueError, match="compile=True goes with one process"):
         VAE(2, compile=True, max_gradient_norm=1.0, **settings).fit(X)
+
+
+def test_guards_are_of_what_changes_alone():
+    names = ["", "batch.complete", "L['state'].step", "weights['a']", "L['self'].loss", "G['torch']", "batches"]
+    guards = [SimpleNamespace(name=name) for name in names]
+    assert what_changes(guards) == [True, True, True, False, False, False, False]
+
+
+def test_a_graph_sees_that_a_batch_has_gaps():
+    plain, compiled = training(False), training(True)
+    for run in (plain, compiled):
+        rows = data(48)
+        fit(run, rows)  # which makes the graph, of complete batches
+        rows = replace(rows, mask=torch.tensor([True, False, True]))
+        run.settings = replace(run.settings, max_epochs=6)
+        fit(run, rows)
+    torch.testing.assert_close(weights(compiled), weights(plain), rtol=1e-5, atol=1e-7)

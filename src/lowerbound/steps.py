@@ -8,6 +8,7 @@ and from then on drawn before the graph runs: the same numbers in the same order
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterator, Sequence
 from inspect import signature
 from typing import Any
@@ -21,6 +22,9 @@ from lowerbound.precision import products_in
 
 # Since torch 2.13 graphs of one function may be kept apart; else eight models in one program were the most.
 APART: dict[str, Any] = dict.fromkeys({"isolate_recompiles"} & set(signature(torch.compile).parameters), True)
+CHANGES = re.compile(
+    r"(L\[')?(batch|state)\b"
+)  # of the arguments of a graph; a guard without a name is of torch's modes
 Request = tuple[Callable[..., Tensor], Sequence[int], Tensor]  # how to draw, which shape, with whose dtype and device
 
 
@@ -113,6 +117,14 @@ class Drawn(Noise):
         return next(self.numbers)
 
 
+def what_changes(guards: Sequence[Any]) -> list[bool]:
+    """Which of a graph's guards are looked at in every step: those of the batch and of the state of the objective.
+
+    The others, of which there are hundreds, are of weights, moments and modules that stay the same.
+    """
+    return [not guard.name or CHANGES.match(guard.name) is not None for guard in guards]
+
+
 class CompiledStep:
     """One step of AdamW down a loss, for batches that all have the same number of rows.
 
@@ -132,11 +144,11 @@ class CompiledStep:
         group = optimizer.param_groups[0]
         self.betas = torch.tensor(group["betas"], dtype=torch.float64, device=optimizer.count.device)
         self.requests: list[Request] | None = None
-        mode = "reduce-overhead" if optimizer.count.is_cuda else None  # CUDA graphs: one launch for all kernels
-        if mode is not None:
-            for tensor in (*self.weights.values(), *self.moments[0], *self.moments[1]):
-                torch._dynamo.mark_static_address(tensor)  # such a graph writes to no others of its arguments
-        self.graph = torch.compile(self._step, fullgraph=True, mode=mode, **APART)
+        for tensor in (*self.weights.values(), *self.moments[0], *self.moments[1]) if optimizer.count.is_cuda else ():
+            torch._dynamo.mark_static_address(tensor)  # CUDA graphs write to no others of their arguments
+        kind = "triton.cudagraphs" if optimizer.count.is_cuda else "cpp_wrapper"  # one launch; one call from Python
+        options = {kind: True, "guard_filter_fn": what_changes}
+        self.graph = torch.compile(self._step, fullgraph=True, options=options, **APART)
 
     def __call__(
         self, batch: Batch, noise: Noise, state: ObjectiveState, lr: float
