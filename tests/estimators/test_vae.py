@@ -4,6 +4,7 @@ import copy
 import json
 import subprocess
 import sys
+import warnings
 from pathlib import Path
 
 import joblib
@@ -22,6 +23,7 @@ from tests import contract
 import lowerbound
 from lowerbound import VAE, CollapsedPosteriorWarning, ConstantFeatureWarning, LikelihoodError, SavedFileError, load
 from lowerbound.estimators.parameters import VAE_PARAMETERS
+from lowerbound.train import Watch
 
 IRIS = load_iris().data
 DIGITS = (load_digits().images[:400] * 255 / 16).round().astype(np.uint8)
@@ -335,6 +337,19 @@ def test_collapse_is_warned_of_with_a_remedy():
     X = np.random.default_rng(0).normal(size=(300, 4))
     with pytest.warns(CollapsedPosteriorWarning, match="kl_warmup_steps"):
         VAE(latent_dim=3, kl_weight=30.0, max_epochs=60, random_state=0).fit(X)
+
+
+class AtOnce(Watch):
+    def should_stop(self) -> bool:
+        return True
+
+
+def test_nothing_is_said_of_a_posterior_that_has_had_no_epoch():
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always", CollapsedPosteriorWarning)
+        vae = small(levels=2).fit(IRIS, watch=AtOnce())
+    assert (vae.n_iter_, vae.n_active_units_) == (0, 0)  # it would count as collapsed
+    assert not caught
 
 
 def test_decoding_and_traversing():

@@ -52,7 +52,7 @@ class LatentEstimator(GradientEstimator):
         self.n_active_units_ = accounts(self.model_, self.posterior_, few, self._noise("collapse")).active_units
         one_for_all = getattr(self, "inference", None) == "shared"  # where nothing else is possible
         fewest = 1 if getattr(self, "_has_levels", False) else max(1, 0.1 * self.latent_dim_)  # a level may stay empty
-        if not one_for_all and self.n_active_units_ < fewest:
+        if training.progress.epoch and not one_for_all and self.n_active_units_ < fewest:
             warnings.warn(
                 f"the posterior has collapsed: {self.n_active_units_} of {self.latent_dim_} latent variables are "
                 f"active. Set kl_warmup_steps (a tenth of the steps) or free_bits (0.1), train longer, or ask for "
