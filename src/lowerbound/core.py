@@ -79,7 +79,10 @@ class Prior(Protocol):
 
 
 class LatentDistribution(Protocol):
-    """q(z|x) for the rows of a batch; ``kl_to_standard_normal`` is closed-form, ``(B, G)``, G groups."""
+    """q(z|x) for the rows of a batch.
+
+    ``kl_to_standard_normal`` is the KL in G groups, ``(B, G)``, or None where it has no closed form.
+    """
 
     @property
     def mean(self) -> Tensor: ...  # noqa: D102
@@ -89,7 +92,7 @@ class LatentDistribution(Protocol):
     def scale_tril(self) -> Tensor: ...  # noqa: D102
     def log_prob(self, z: Tensor) -> Tensor: ...  # noqa: D102
     def rsample(self, shape: Sequence[int], noise: Noise) -> Tensor: ...  # noqa: D102
-    def kl_to_standard_normal(self) -> Tensor: ...  # noqa: D102
+    def kl_to_standard_normal(self) -> Tensor | None: ...  # noqa: D102
     def detach(self) -> LatentDistribution: ...  # noqa: D102
 
 

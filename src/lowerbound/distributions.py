@@ -276,8 +276,8 @@ class StandardNormal:
         """Draws of shape ``(*shape, D)``."""
         return noise.normal((*shape, self.latent_dim), self.like)
 
-    def kl_from(self, q: Any) -> Tensor:
-        """KL(q ‖ N(0, I)) in q's groups, shape (B, G)."""
+    def kl_from(self, q: Any) -> Tensor | None:
+        """KL(q ‖ N(0, I)) in q's groups, shape (B, G), if q knows it."""
         return q.kl_to_standard_normal()
 
 

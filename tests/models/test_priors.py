@@ -147,7 +147,7 @@ def test_pseudo_inputs_start_from_rows_of_the_data():
             {"prior": "vamp", "likelihood": "categorical", "scale": "auto"},
             "can't be used with levels of categories",
         ),
-        ({"prior": "flow"}, "prior must be 'normal' or 'mixture' or 'vamp'"),
+        ({"prior": "flows"}, "prior must be 'normal' or 'mixture' or 'vamp' or 'flow'"),
     ],
 )
 def test_what_does_not_go_together_is_refused(parameters, message):

@@ -17,9 +17,10 @@ from lowerbound.inference.mcmc import Chains
 from lowerbound.inference.posteriors import Amortized, MeanField, Prior, Refined, Shared
 from lowerbound.models.latent import Decoder, Encoder, LatentModel, OwnDecoder, OwnEncoder
 from lowerbound.models.missingness import SelfMasking
-from lowerbound.models.priors import MixturePrior, VampPrior
+from lowerbound.models.priors import FlowPrior, MixturePrior, VampPrior
 from lowerbound.nn.columns import ColumnsHead
 from lowerbound.nn.conv import ConvDecoder, ConvEncoder
+from lowerbound.nn.flows import FlowHead
 from lowerbound.nn.heads import (
     BernoulliHead,
     CategoricalHead,
@@ -57,11 +58,11 @@ def assemble(
         If a parameter doesn't fit the data, or a module of the user's returns the wrong shape.
     """
     inputs = choose_inputs(schema)
-    posterior_head = GaussianHead(latent_dim, parameters["covariance"])
+    posterior_head = choose_posterior_head(parameters, latent_dim, generator)
     likelihood_head = choose_likelihood_head(schema, parameters)
     seen = inputs(torch.zeros(2, *schema.event_shape))
     encoder, decoder = _networks(schema, parameters, seen, posterior_head, likelihood_head, generator)
-    _start_at_unit_scale(encoder, latent_dim)
+    _start_at_unit_scale(encoder, posterior_head)
     bias: Tensor = decoder.bias  # type: ignore[assignment]
     with torch.no_grad():
         bias.copy_(output_bias(schema, likelihood_head))
@@ -69,7 +70,19 @@ def assemble(
     prior = _prior(schema, parameters, latent_dim, own_encoder, generator)
     missingness = _missingness(schema, parameters)
     model = LatentModel(Decoder(decoder, likelihood_head), latent_dim, log_unit_of(schema), prior, missingness)
-    return model, Amortized(own_encoder, standard=prior is None)
+    return model, Amortized(own_encoder, standard=prior is None and isinstance(posterior_head, GaussianHead))
+
+
+def choose_posterior_head(parameters: dict, latent_dim: int, generator: torch.Generator) -> GaussianHead | FlowHead:
+    """What the encoder's features mean."""
+    covariance, prior = parameters["covariance"], parameters.get("prior", "normal")
+    if parameters.get("posterior", "gaussian") == "gaussian":
+        return GaussianHead(latent_dim, covariance)
+    if covariance != "diagonal":
+        raise ValueError(f"posterior='flow' bends a Gaussian with a diagonal covariance, not covariance={covariance!r}")
+    if prior == "vamp":
+        raise ValueError("prior='vamp' is made of Gaussians: with posterior='flow' use prior='mixture' or 'flow'")
+    return FlowHead(latent_dim, generator)
 
 
 def choose_inputs(schema: Schema) -> nn.Module:
@@ -104,6 +117,8 @@ def _prior(
         return None
     if kind == "mixture":
         return MixturePrior(n_components, latent_dim, generator)
+    if kind == "flow":
+        return FlowPrior(latent_dim, generator)
     if schema.likelihood in ("categorical", "columns") or parameters["covariance"] == "full":
         what = "covariance='full'" if parameters["covariance"] == "full" else "levels of categories"
         raise ValueError(f"prior='vamp' can't be used with {what}: use prior='mixture'")
@@ -143,6 +158,8 @@ def choose_posterior(inference: str, model: LatentModel, amortized: Amortized, n
         raise ValueError(f"inference={inference!r} needs prior='normal'")
     if isinstance(model.learned_prior, VampPrior) and inference != "refined":
         raise ValueError(f"prior='vamp' is made of the encoder, which inference={inference!r} has not")
+    if isinstance(amortized.encoder.head, FlowHead):
+        raise ValueError(f"posterior='flow' needs inference='amortized', not {inference!r}")
     if isinstance(amortized.encoder.head, GaussianHead) and amortized.encoder.head.covariance == "full":
         raise ValueError(f"covariance='full' needs an encoder; with inference={inference!r} use covariance='diagonal'")
     if inference == "shared":
@@ -178,8 +195,8 @@ def choose_latent_dim(schema: Schema, latent_dim: int | str) -> int:
 
 
 def _networks(
-    schema: Schema, parameters: dict, seen: Tensor, posterior_head: GaussianHead, likelihood_head: LikelihoodHead,
-    generator: torch.Generator,
+    schema: Schema, parameters: dict, seen: Tensor, posterior_head: GaussianHead | FlowHead,
+    likelihood_head: LikelihoodHead, generator: torch.Generator,
 ) -> tuple[nn.Module, nn.Module]:  # fmt: skip
     network, n_features, n_parameters = (
         parameters["network"],
@@ -206,11 +223,12 @@ def _networks(
     )
 
 
-def _start_at_unit_scale(encoder: nn.Module, latent_dim: int) -> None:
-    """Let the posterior's scale (all features of the head after the D means) not depend on x at first: Σ = I."""
+def _start_at_unit_scale(encoder: nn.Module, head: GaussianHead | FlowHead) -> None:
+    """Let the posterior's scale (the features of a Gaussian after its D means) not depend on x at first: Σ = I."""
     last = [layer for layer in encoder.modules() if isinstance(layer, nn.Linear)][-1]
+    gaussian = head.gaussian if isinstance(head, FlowHead) else head
     with torch.no_grad():
-        last.weight[latent_dim:] = 0
+        last.weight[gaussian.latent_dim : gaussian.n_features] = 0
 
 
 def choose_likelihood_head(schema: Schema, parameters: dict) -> LikelihoodHead:

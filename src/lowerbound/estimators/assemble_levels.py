@@ -25,7 +25,13 @@ from lowerbound.nn.ladder import CHANNELS, ladder
 from lowerbound.nn.mlp import MLPDecoder, MLPEncoder, mlp
 
 LATENT_CHANNELS = 8  # of each place of a level, unless said otherwise
-FIXED = {"covariance": "diagonal", "inference": "amortized", "prior": "normal", "mask_model": None}
+FIXED = {
+    "covariance": "diagonal",
+    "posterior": "gaussian",
+    "inference": "amortized",
+    "prior": "normal",
+    "mask_model": None,
+}
 
 
 def assemble_levels(

@@ -81,11 +81,12 @@ VAE_PARAMETERS: dict[str, Parameter] = {
             many=True,
         ),
         Parameter("covariance", "diagonal", "covariance of q(z|x)", ("diagonal", "isotropic", "full")),
+        Parameter("posterior", "gaussian", "q(z|x): a Gaussian, or one that a flow bends", ("gaussian", "flow")),
         Parameter(
             "prior",
             "normal",
-            "p(z): standard normal, or learned: a mixture, or one of the encoder's q at pseudo-inputs",
-            ("normal", "mixture", "vamp"),
+            "p(z): standard normal, or learned: a mixture, one of the encoder's q at pseudo-inputs, or a flow",
+            ("normal", "mixture", "vamp", "flow"),
         ),
         Parameter("n_prior_components", 100, "components of a learned prior", (), int, 1),
         Parameter(

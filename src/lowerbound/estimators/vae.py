@@ -73,10 +73,13 @@ class VAE(MixedColumns, Representing):
         (H, W) or (H, W, C), for images given as flat rows.
     covariance : {"diagonal", "isotropic", "full"}
         Of q(z|x).
-    prior : {"normal", "mixture", "vamp"}
-        p(z): N(0, I), a mixture of ``n_prior_components`` Gaussians that is learned, or VampPrior, the mixture of the
+    posterior : {"gaussian", "flow"}
+        q(z|x): a Gaussian, or one with a diagonal covariance that a coupling flow bends (Rezende & Mohamed, 2015); then
+        the KL is estimated from the draws. Flows need ``pip install 'lowerbound[flows]'``.
+    prior : {"normal", "mixture", "vamp", "flow"}
+        p(z): N(0, I), a mixture of ``n_prior_components`` Gaussians that is learned, VampPrior, the mixture of the
         encoder's q(z|u) over so many pseudo-inputs u that are learned, starting from rows of data (Tomczak & Welling,
-        2018). With a learned prior the KL is estimated from the draws.
+        2018), or a coupling flow. With a learned prior the KL is estimated from the draws.
     n_prior_components : int
         Of a learned prior.
     binarize : {None, "sample", "threshold"}
@@ -183,8 +186,8 @@ class VAE(MixedColumns, Representing):
     def __init__(
         self, latent_dim="auto", *, levels=1, network="auto", hidden_layer_sizes=(200, 200), activation="silu",
         likelihood="auto", columns=None, scale="auto", min_scale=0.01, n_logistics=1, standardize="auto",
-        image_shape=None, covariance="diagonal", prior="normal", n_prior_components=100, binarize=None,
-        inference="amortized", n_refinement_steps=100,
+        image_shape=None, covariance="diagonal", posterior="gaussian", prior="normal",
+        n_prior_components=100, binarize=None, inference="amortized", n_refinement_steps=100,
         objective="elbo", gradient="pathwise", n_samples=1, kl_weight=1.0, kl_warmup_steps=0, free_bits=0.0,
         trim=0.0, mask_model=None, hide=0.0,
         max_epochs="auto", batch_size="auto", lr=1e-3, lr_schedule="cosine", weight_decay=0.0, ema=0.0,
@@ -204,6 +207,7 @@ class VAE(MixedColumns, Representing):
         self.standardize = standardize
         self.image_shape = image_shape
         self.covariance = covariance
+        self.posterior = posterior
         self.prior = prior
         self.n_prior_components = n_prior_components
         self.binarize = binarize
@@ -263,8 +267,13 @@ class VAE(MixedColumns, Representing):
                     "inference='mcem' has no encoder and no bound: leave objective, gradient and n_samples as they are"
                 )
             return complete_data()
-        if self.prior != "normal" or isinstance(self.latent_dim, (tuple, list)):
-            self._check_sampled_kl("several levels" if self.prior == "normal" else f"prior={self.prior!r}")
+        for what, is_sampled in (
+            ("several levels", isinstance(self.latent_dim, (tuple, list))),
+            (f"prior={self.prior!r}", self.prior != "normal"),
+            (f"posterior={self.posterior!r}", self.posterior != "gaussian"),
+        ):
+            if is_sampled:
+                self._check_sampled_kl(what)
         return trimmed(super()._objective(), self.trim)
 
     def _check_sampled_kl(self, what: str) -> None:

@@ -1,4 +1,4 @@
-"""Priors p(z) that are learned: mixtures of Gaussians, whose components are free or come from the encoder."""
+"""Priors p(z) that are learned: mixtures of Gaussians, whose components are free or come from the encoder; flows."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ import torch
 from torch import Tensor, nn
 
 from lowerbound.core import LatentDistribution
-from lowerbound.distributions import LOG_2PI, Noise
-from lowerbound.precision import in_full
+from lowerbound.distributions import LOG_2PI, Noise, StandardNormal
+from lowerbound.nn.flows import CouplingFlow, Pushforward
 
 EDGE = 0.02  # pseudo-inputs start at least this part of their range away from its ends
 
@@ -27,16 +27,17 @@ class GaussianMixture:
     log_scale: Tensor
     log_weight: Tensor
 
-    @in_full
     def log_prob(self, z: Tensor) -> Tensor:
         """log Σ_k exp[log π_k − ½‖(z − m_k)/s_k‖² − Σ log s_k − (D/2) log 2π], shape (S, B).
 
-        The squares are multiplied out, so that nothing of shape (S, B, K, D) is ever made.
+        The squares are multiplied out, so that nothing of shape (S, B, K, D) is ever made; in float64, because far from
+        0 narrow components are a small difference of large products.
         """
-        precision = torch.exp(-2 * self.log_scale)
-        constant = self.log_weight - (0.5 * self.mean.square() * precision + self.log_scale).sum(-1)
-        products = z @ (self.mean * precision).mT - 0.5 * z.square() @ precision.mT
-        return (products + constant).logsumexp(-1) - 0.5 * z.shape[-1] * LOG_2PI
+        wide, mean, log_scale = z.double(), self.mean.double(), self.log_scale.double()
+        precision = torch.exp(-2 * log_scale)
+        constant = self.log_weight - (0.5 * mean.square() * precision + log_scale).sum(-1)
+        products = wide @ (mean * precision).mT - 0.5 * wide.square() @ precision.mT
+        return ((products + constant).logsumexp(-1) - 0.5 * z.shape[-1] * LOG_2PI).to(z.dtype)
 
     def rsample(self, shape: Sequence[int], noise: Noise) -> Tensor:
         """Draws of shape ``(*shape, D)``; no gradient reaches the choice of the component."""
@@ -115,3 +116,25 @@ class VampPrior(nn.Module):
         q = self.encode(self.inputs())
         log_weight = q.mean.new_full((len(q.mean),), -math.log(len(q.mean)))
         return GaussianMixture(q.mean, q.scale.log(), log_weight)
+
+
+class FlowPrior(nn.Module):
+    """p(z), the law of f⁻¹(ε) with ε ~ N(0, I) and f a coupling flow; it starts as N(0, I).
+
+    Parameters
+    ----------
+    latent_dim : int
+        D.
+    generator : torch.Generator
+        The weights come from it.
+    """
+
+    def __init__(self, latent_dim: int, generator: torch.Generator) -> None:
+        super().__init__()
+        self.latent_dim, self.flow = latent_dim, CouplingFlow(latent_dim, 0, generator)
+        self._like: Tensor
+        self.register_buffer("_like", torch.empty(0), persistent=False)
+
+    def forward(self) -> Pushforward:
+        """p(z) with the parameters as they are."""
+        return Pushforward(StandardNormal(self.latent_dim, self._like), self.flow())
