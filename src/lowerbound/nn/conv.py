@@ -19,6 +19,7 @@ from lowerbound.nn.initialization import branch, initialize_
 
 CHANNELS = (32, 64)  # of the grids below the image's, downwards; the last one repeats
 BLOCKS = 1  # residual blocks on every grid: with more, an epoch is slower than it is better
+SKIP_CHANNELS = 8  # in which z reaches a grid of the decoder
 SMALLEST_GRID = 64  # grids are halved until they have at most this many places
 
 
@@ -67,6 +68,23 @@ class Doubling(nn.Module):
         return self.layers(x)[..., :height, :width]
 
 
+class Skip(nn.Module):
+    """z straight into a grid, so that it needn't come through those below (Dieng et al., 2019, arXiv:1807.04863)."""
+
+    def __init__(self, latent_dim: int, channels: int, size: tuple[int, int]) -> None:
+        super().__init__()
+        few = SKIP_CHANNELS
+        self.layers = nn.Sequential(
+            skip_init(nn.Linear, latent_dim, few * math.prod(size)),
+            nn.Unflatten(1, (few, *size)),
+            convolution(few, channels, 1),
+        )
+
+    def forward(self, z: Tensor) -> Tensor:
+        """(N, D) → (N, channels, *size)."""
+        return self.layers(z)
+
+
 class ConvEncoder(nn.Module):
     """(B, C, H, W) → (B, n_features_out).
 
@@ -99,7 +117,8 @@ class ConvEncoder(nn.Module):
         for n_in, n_out in pairwise(n):
             layers += [nn.SiLU(), convolution(n_in, n_out, 3, stride=2), *blocks(n_out)]
         top = skip_init(nn.Linear, n[-1] * math.prod(sizes[-1]), n_features_out)
-        self.layers = drawn(nn.Sequential(*layers, nn.SiLU(), nn.Flatten(), top), generator)
+        self.layers = nn.Sequential(*layers, nn.SiLU(), nn.Flatten(), top)
+        draw_(self.layers, generator)
         self.gaps = None
         if n_gaps:
             self.gaps = branch(skip_init(nn.Conv2d, n_gaps, n[0], 5, stride=2, padding=2, bias=False))
@@ -146,20 +165,25 @@ class ConvDecoder(nn.Module):
         n_channels, height, width = event_shape
         sizes = grids(height, width)[::-1]
         n = widths(channels, len(sizes) - 1)[::-1]
-        layers: list[nn.Module] = [
+        self.top = nn.Sequential(
             skip_init(nn.Linear, latent_dim, n[0] * math.prod(sizes[0])),
             nn.Unflatten(1, (n[0], *sizes[0])),
             *blocks(n[0]),
-        ]
-        for (n_in, n_out), size in zip(pairwise(n), sizes[1:-1], strict=True):
-            layers += [Doubling(n_in, n_out, 1, size), *blocks(n_out)]
-        last = Doubling(n[-1], n_parameters * n_channels, 3, sizes[-1])
-        self.layers = drawn(nn.Sequential(*layers, last), generator)
+        )
+        steps = [(n_in, n_out, size) for (n_in, n_out), size in zip(pairwise(n), sizes[1:-1], strict=True)]
+        self.up = nn.ModuleList(Doubling(n_in, n_out, 1, size) for n_in, n_out, size in steps)
+        self.skip = nn.ModuleList(Skip(latent_dim, n_out, size) for _, n_out, size in steps)
+        self.mix = nn.ModuleList(nn.Sequential(*blocks(n_out)) for _, n_out, _ in steps)
+        self.out = Doubling(n[-1], n_parameters * n_channels, 3, sizes[-1])
+        draw_(self, generator)
         self.bias = nn.Parameter(torch.zeros(n_parameters, *event_shape))
 
     def forward(self, z: Tensor) -> Tensor:
         """Up from the smallest grid to the image."""
-        return self.layers(z).unflatten(1, self.bias.shape[:2]) + self.bias
+        h = self.top(z)
+        for up, skip, mix in zip(self.up, self.skip, self.mix, strict=True):
+            h = mix(up(h) + skip(z))
+        return self.out(h).unflatten(1, self.bias.shape[:2]) + self.bias
 
 
 def blocks(channels: int) -> list[nn.Module]:
@@ -167,7 +191,7 @@ def blocks(channels: int) -> list[nn.Module]:
     return [Residual(channels) for _ in range(BLOCKS)]
 
 
-def drawn(layers: nn.Sequential, generator: torch.Generator | None) -> nn.Sequential:
-    """``layers`` with their weights drawn, in the memory format that is fast."""
-    initialize_(layers, generator or torch.Generator())
-    return layers.to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
+def draw_(module: nn.Module, generator: torch.Generator | None) -> None:
+    """Draw the weights of ``module``, and lay them out in the memory format that is fast."""
+    initialize_(module, generator or torch.Generator())
+    module.to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
