@@ -19,10 +19,11 @@ from lowerbound.models.latent import Decoder, Encoder, LatentModel
 from lowerbound.models.priors import FlowPrior
 from lowerbound.nn.flows import FlowHead, Pushforward
 from lowerbound.nn.heads import NormalHead, Scale
+from lowerbound.nn.initialization import linear
 from lowerbound.nn.inputs import Values
 
 D = 2
-HALF, POINTS = 9.0, 401
+HALF, POINTS = 8.0, 121
 LINE = torch.linspace(-HALF, HALF, POINTS, dtype=torch.float64)
 GRID = torch.cartesian_prod(LINE, LINE).unsqueeze(1)  # (G, 1, 2)
 LOG_AREA = 2 * math.log(2 * HALF / (POINTS - 1))
@@ -34,7 +35,7 @@ def noise(seed: int = 0) -> Noise:
     return Noise(make_generator(seed, "noise"))
 
 
-def shaken(module, size: float = 0.15):
+def shaken(module, size: float = 0.1):
     """``module`` in float64 with weights that are no identity."""
     generator = make_generator(5, "shake")
     with torch.no_grad():
@@ -55,20 +56,23 @@ def model(prior: nn.Module | None = None) -> LatentModel:
     return LatentModel(Decoder(Bent(), NormalHead(scale)), D, learned_prior=prior).double()
 
 
-def posterior() -> Amortized:
-    head = FlowHead(D, make_generator(1, "weights"))
-    network = nn.Linear(3, head.n_features)
+def posterior(bent: bool = True) -> Amortized:
+    """q(z|x) around half of x_1 and x_2, wider than p(z|x)."""
+    head = FlowHead(D, make_generator(1, "weights")).double()
+    network = linear(3, head.n_features, make_generator(2, "weights")).double()
     with torch.no_grad():
-        network.weight.copy_(0.2 * toy.numbers(head.n_features, 3, seed=7))
-        network.bias.copy_(0.1 * toy.numbers(head.n_features, seed=8))
-    return shaken(Amortized(Encoder(Values(), network, head), standard=False), 0.1)
+        network.weight[: 2 * D] = 0
+        network.weight[:D, :D] = 0.5 * torch.eye(D)
+    if bent:
+        shaken(head.flow, 0.06)
+    return Amortized(Encoder(Values(), network, head), standard=False)
 
 
-def rows(n: int = 12):
+def rows(n: int = 5):
     return toy.rows(toy.numbers(n, 3, seed=9))
 
 
-def first_batch(n: int = 12):
+def first_batch(n: int = 5):
     return next(rows(n).batches(n))
 
 
@@ -81,14 +85,14 @@ def test_a_flow_starts_as_what_it_starts_from():
     q, gaussian = head(features), DiagonalGaussian(features[:, :6], features[:, 6:12])
     torch.testing.assert_close(q.log_prob(z), gaussian.log_prob(z))
     torch.testing.assert_close(q.mean, gaussian.mean)
-    torch.testing.assert_close(q.scale, gaussian.scale, rtol=1e-9, atol=0)
+    torch.testing.assert_close(q.scale, gaussian.scale, rtol=1e-6, atol=0)  # the draws are made in float32
 
 
 def test_the_density_integrates_to_one_and_draws_have_its_moments():
     p = shaken(FlowPrior(D, make_generator(0, "weights")))()
     with torch.no_grad():
         log_p = p.log_prob(GRID)[:, 0] + LOG_AREA
-        drawn = p.rsample((20_000,), noise())
+        drawn = p.rsample((5000,), noise())
     assert not torch.allclose(log_p - LOG_AREA, StandardNormal(D, GRID).log_prob(GRID)[:, 0], atol=0.3)
     assert log_p.logsumexp(0).abs() < 1e-3
     mean = (log_p.exp().unsqueeze(-1) * GRID[:, 0]).sum(0)
@@ -102,22 +106,21 @@ def test_the_posterior_integrates_to_one_for_every_row_and_knows_its_moments():
     batch, q = first_batch(), posterior()(first_batch())
     with torch.no_grad():
         log_q = q.log_prob(GRID.expand(-1, len(batch.x), -1)) + LOG_AREA
-        assert log_q.logsumexp(0).abs().max() < 1e-3
+        assert log_q.logsumexp(0).abs().max() < 3e-3
         mean = (log_q.exp().unsqueeze(-1) * GRID).sum(0)
         sd = (log_q.exp().unsqueeze(-1) * (GRID - mean).square()).sum(0).sqrt()
         assert ((q.mean - mean).abs() < 4 * sd / math.sqrt(64)).all()
         assert (q.scale / sd - 1).abs().max() < 0.3
 
 
-@pytest.mark.parametrize("learned", [False, True])
-@pytest.mark.parametrize("bent", [False, True])
+@pytest.mark.parametrize(("learned", "bent"), [(False, True), (True, False), (True, True)])
 def test_log_p_is_the_integral_over_a_grid(learned, bent):
     prior = shaken(FlowPrior(D, make_generator(0, "weights"))) if learned else None
     p, data = model(prior), rows()
-    q = posterior() if bent else toy.posterior("diagonal")
+    q = posterior(bent)
     with torch.no_grad():
         exact = p.log_joint(first_batch(), GRID.expand(-1, len(data), -1)).logsumexp(0) + LOG_AREA
-    K = 20_000
+    K = 4000
     log_p, ess = importance_weighted(p, q, data, noise(), K)
     assert ess.median() > 100  # else the tolerance says nothing
     assert ((log_p - exact).abs() < 4 * torch.sqrt((1 / ess - 1 / K).clamp_min(0)) + 1e-6).all()
@@ -126,7 +129,7 @@ def test_log_p_is_the_integral_over_a_grid(learned, bent):
 @pytest.mark.parametrize("learned", [False, True])
 def test_the_kl_is_the_integral_in_expectation(learned):
     prior = shaken(FlowPrior(D, make_generator(0, "weights"))) if learned else None
-    p, q, batch, S = model(prior), posterior(), first_batch(), 4000
+    p, q, batch, S = model(prior), posterior(), first_batch(), 1000
     with torch.no_grad():
         log_q = q(batch).log_prob(GRID.expand(-1, len(batch.x), -1))
         exact = ((log_q + LOG_AREA).exp() * (log_q - p.prior().log_prob(GRID))).sum(0)
@@ -147,9 +150,9 @@ def test_nothing_global_is_drawn_from():
     state = torch.get_rng_state()
     q = posterior()(first_batch())
     assert isinstance(q, Pushforward)
-    assert q.rsample((3,), noise()).shape == (3, 12, D)
+    assert q.rsample((3,), noise()).shape == (3, 5, D)
     assert torch.equal(q.rsample((3,), noise(1)), q.rsample((3,), noise(1)))
-    assert q.mean.shape == q.scale.shape == (12, D)
+    assert q.mean.shape == q.scale.shape == (5, D)
     assert torch.equal(torch.get_rng_state(), state)
 
 
@@ -161,11 +164,12 @@ def clusters(n: int = 400) -> np.ndarray:
 
 @pytest.mark.parametrize("flow", [{"prior": "flow"}, {"posterior": "flow"}])
 def test_a_flow_fits_clusters_better(flow):
-    X, settings = clusters(), SETTINGS | {"hidden_layer_sizes": (32,), "max_epochs": 30, "early_stopping": False}
+    X, settings = clusters(), SETTINGS | {"hidden_layer_sizes": (32,), "max_epochs": 12, "early_stopping": False}
     plain, vae = (VAE(2, **settings, **chosen).fit(X) for chosen in ({}, flow))
     assert vae.accounts(X, 32).elbo.mean() > plain.accounts(X, 32).elbo.mean() + 0.2
 
 
+@pytest.mark.filterwarnings("ignore::lowerbound.UnreliableEstimateWarning")  # few chains
 @pytest.mark.parametrize("flow", [{"prior": "flow"}, {"posterior": "flow"}, {"prior": "flow", "posterior": "flow"}])
 def test_everything_else_works_with_flows(tmp_path, flow):
     X = IRIS.copy()
@@ -181,8 +185,8 @@ def test_everything_else_works_with_flows(tmp_path, flow):
     np.testing.assert_allclose(vae.score_samples(X[4:5], 8), scores[4:5], rtol=1e-9)
     vae.save(tmp_path / "model")
     np.testing.assert_array_equal(load(tmp_path / "model").score_samples(X, 8), scores)
-    ais = vae.log_likelihood(X[:20], method="ais", n_temperatures=50, n_chains=4, n_leapfrog=2)
-    many = vae.log_likelihood(X[:20], 5000)
+    ais = vae.log_likelihood(X[:20], method="ais", n_temperatures=20, n_chains=4, n_leapfrog=2)
+    many = vae.log_likelihood(X[:20], 500)
     assert abs(ais.value - many.value) < 4 * ais.standard_error
     bits = vae.summary(X).bits
     assert bits.total == pytest.approx(bits.z + bits.x - bits.back)

@@ -18,6 +18,7 @@ from torch import Tensor, nn
 from lowerbound.distributions import DiagonalGaussian, Noise, StandardNormal, make_generator
 from lowerbound.nn.heads import GaussianHead
 from lowerbound.nn.mlp import mlp
+from lowerbound.precision import in_full, in_single
 
 if TYPE_CHECKING:
     from torch.distributions import Transform
@@ -115,6 +116,7 @@ class Pushforward:
     base: StandardNormal | DiagonalGaussian
     to_base: Transform
 
+    @in_full
     def log_prob(self, z: Tensor) -> Tensor:
         """Log-density, shape (S, B)."""
         epsilon, log_det = self.to_base.call_and_ladj(z)  # pyright: ignore[reportAttributeAccessIssue]
@@ -132,6 +134,7 @@ class Pushforward:
         """There is no closed form."""
         return
 
+    @in_full
     def _from_base(self, epsilon: Tensor) -> Tensor:
         inverse: Any = self.to_base.inv
         return inverse(epsilon)
@@ -187,7 +190,7 @@ class FlowHead(nn.Module):
 
     def forward(self, features: Tensor) -> Pushforward:
         """(B, n_features) → q(z|x)."""
-        own, context = features.tensor_split([self.gaussian.n_features], -1)
+        own, context = in_single(features).tensor_split([self.gaussian.n_features], -1)
         base = self.gaussian(own)
         assert isinstance(base, DiagonalGaussian)
         return Pushforward(base, self.flow(context))
