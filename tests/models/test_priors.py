@@ -38,6 +38,15 @@ def test_density_of_the_mixture_is_that_of_another_library():
     torch.testing.assert_close(p.log_prob(z), reference(p).log_prob(z))
 
 
+def test_narrow_components_far_from_zero_keep_their_density_in_float32():
+    mean = 5 + toy.numbers(K, 20, seed=1).float()
+    p = GaussianMixture(mean, torch.full_like(mean, math.log(0.01)), torch.zeros(K).log_softmax(0))
+    z = mean[:3].unsqueeze(0) + 0.01 * toy.numbers(2, 3, 20, seed=4).float()
+    exact = GaussianMixture(mean.double(), p.log_scale.double(), p.log_weight.double())
+    assert p.log_prob(z).dtype == torch.float32
+    torch.testing.assert_close(p.log_prob(z).double(), reference(exact).log_prob(z.double()), atol=1e-4, rtol=1e-6)
+
+
 def test_draws_of_the_mixture_have_its_moments():
     p, n = mixture(), 40_000
     z = p.rsample((n,), noise())
