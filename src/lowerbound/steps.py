@@ -22,9 +22,8 @@ from lowerbound.precision import products_in
 
 # Since torch 2.13 graphs of one function may be kept apart; else eight models in one program were the most.
 APART: dict[str, Any] = dict.fromkeys({"isolate_recompiles"} & set(signature(torch.compile).parameters), True)
-CHANGES = re.compile(
-    r"(L\[')?(batch|state)\b"
-)  # of the arguments of a graph; a guard without a name is of torch's modes
+# What differs from step to step among the arguments of a graph; a guard without a name is of torch's modes.
+CHANGES = re.compile(r"(L\[')?(batch|state)\b")
 Request = tuple[Callable[..., Tensor], Sequence[int], Tensor]  # how to draw, which shape, with whose dtype and device
 
 
