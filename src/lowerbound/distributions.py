@@ -315,6 +315,20 @@ class DiagonalGaussian:
         """KL(q ‖ N(0, I)) of each dimension, ½[σ² + μ² − 1 − log σ²], shape (B, D)."""
         return 0.5 * (torch.expm1(2 * self.log_scale) + self.mean.square()) - self.log_scale
 
+    def kl_to_each(self, others: DiagonalGaussian) -> Tensor:
+        """KL(q_b ‖ r_j) of each of these to each of J others, shape (B, J).
+
+        Σ_d [log s_jd − log σ_bd + (σ_bd² + (μ_bd − m_jd)²)/(2 s_jd²) − ½], its squares multiplied out so that nothing
+        of shape (B, J, D) is made; in float64, because far from 0 it is a small difference of large products.
+        """
+        mean, log_scale = self.mean.double(), self.log_scale.double().expand_as(self.mean)
+        center, log_width = others.mean.double(), others.log_scale.double().expand_as(others.mean)
+        precision = torch.exp(-2 * log_width)
+        second = torch.exp(2 * log_scale) + mean.square()  # E_q z²
+        ours = -(log_scale + 0.5).sum(-1, keepdim=True)
+        theirs = (0.5 * center.square() * precision + log_width).sum(-1)
+        return 0.5 * second @ precision.mT - mean @ (center * precision).mT + ours + theirs
+
     def detach(self) -> DiagonalGaussian:
         """The same distribution, through whose parameters no gradient flows."""
         return DiagonalGaussian(self.mean.detach(), self.log_scale.detach())

@@ -5,13 +5,15 @@ import math
 import numpy as np
 import pandas as pd
 import pytest
+import torch
 from sklearn.base import clone
 from sklearn.datasets import load_digits
 from tests.contract import checks
 
 from lowerbound import VAE, VAEOutlierDetector
-from lowerbound.estimators.outliers import SCORES
+from lowerbound.estimators.outliers import SCORES, SMALLEST_SPREAD
 from lowerbound.estimators.pyod import PyODDetector
+from lowerbound.tasks.outliers import codes
 
 rng = np.random.default_rng(0)
 Z = rng.normal(size=(400, 2))
@@ -66,8 +68,13 @@ def test_all_scores_at_once_add_up(detector):
     assert list(scores) == [name for name in SCORES if name not in ("regret", "level_ratio")]
     np.testing.assert_allclose(scores["elbo"], scores["kl"] + scores["reconstruction"])
     np.testing.assert_allclose(-scores["combined"], detector.score_samples(X))
-    parts = [(scores[k] - detector.center_[k]) / detector.spread_[k] for k in ("kl", "reconstruction", "surprise")]
-    np.testing.assert_allclose(scores["combined"], sum(parts))
+    alone = [VAEOutlierDetector(vae).fit(X).scores(X) for vae in detector.estimators_]
+    np.testing.assert_allclose(scores["combined"], np.mean([each["combined"] for each in alone], axis=0))
+    for each in alone:
+        parts = each[["aggregate_kl", "reconstruction", "surprise"]]
+        low, middle, high = parts.quantile([0.25, 0.5, 0.75]).to_numpy()
+        units = (parts - middle) / np.maximum(high - low, SMALLEST_SPREAD)
+        np.testing.assert_allclose(each["combined"], units.sum(axis=1))
     assert (scores["log_p"] < scores["elbo"] + 1).mean() > 0.9  # a tighter bound of the same, from other draws
 
 
@@ -76,6 +83,27 @@ def test_scores_are_those_of_the_autoencoder_in_the_users_units():
     scores = VAEOutlierDetector(vae, criterion="elbo").fit(X).scores(X, ["elbo", "log_p"])
     np.testing.assert_allclose(scores["log_p"], -vae.score_samples(X))
     np.testing.assert_allclose(scores["elbo"], -vae.elbo(X, n_samples=2))
+
+
+@pytest.mark.parametrize("novelty", [False, True])
+def test_the_aggregate_is_of_the_training_rows_but_for_a_rows_own_kind(novelty):
+    vae = VAE(2, hidden_layer_sizes=(16,), max_epochs=30, random_state=0).fit(X)
+    scores = VAEOutlierDetector(vae, criterion="aggregate_kl", novelty=novelty).fit(X[:50]).scores(X[40:60])
+    _, posterior, rows, noise = vae._exactly(X[:60])
+    q = codes(posterior, rows, noise)
+    assert q is not None
+    normal = [torch.distributions.Normal(m, s) for m, s in zip(q.mean, q.scale, strict=True)]
+    for row in range(40, 60):
+        kl = sorted(float(torch.distributions.kl_divergence(normal[row], r).sum()) for r in normal[:50])
+        others = np.array(kl[1 if novelty else 2 :])  # 4 % of 50
+        assert math.isclose(scores["aggregate_kl"][row - 40], -math.log(np.exp(-others).mean()), rel_tol=1e-6)
+
+
+def test_without_a_diagonal_covariance_the_prior_takes_the_place_of_the_aggregate():
+    vae = VAE(2, hidden_layer_sizes=(16,), covariance="full", max_epochs=5, random_state=0).fit(X)
+    scores = VAEOutlierDetector(vae).fit(X).scores(X[:9])
+    np.testing.assert_array_equal(scores["aggregate_kl"], scores["kl"])
+    assert np.isfinite(scores["combined"]).all()
 
 
 def test_a_ladder_has_a_ratio_between_its_levels(detector):

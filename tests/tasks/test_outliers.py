@@ -1,17 +1,19 @@
 """The scores of outliers against the linear-Gaussian model, whose conditionals are known."""
 
 import math
+from dataclasses import astuple
 
 import numpy as np
 import pytest
 import torch
 from tests import linear_gaussian as toy
 from tests.conftest import whole_batch
-from torch.distributions import Normal
+from torch.distributions import Independent, Normal, kl_divergence
 
-from lowerbound.distributions import Noise, make_generator
+from lowerbound.distributions import DiagonalGaussian, Noise, make_generator
 from lowerbound.inference.posteriors import Prior
-from lowerbound.tasks.outliers import PATCH, bound, draws_of_entry, parts_of, regret, surprise
+from lowerbound.models.priors import GaussianMixture
+from lowerbound.tasks.outliers import PATCH, aggregate_kl, bound, codes, draws_of_entry, parts_of, regret, surprise
 
 X = toy.numbers(5, toy.F, seed=3)
 
@@ -120,3 +122,69 @@ def test_nats_of_entries_are_in_the_units_of_the_user():
         lambda p: surprise(p, Prior(toy.D), toy.rows(X), noise()),
     ):
         torch.testing.assert_close(score(scaled) - score(model), scaled.log_unit.expand_as(X))
+
+
+def diagonal(n: int, seed: int) -> DiagonalGaussian:
+    return DiagonalGaussian(2 * toy.numbers(n, 3, seed=seed), 0.5 * toy.numbers(n, 3, seed=seed + 1))
+
+
+def as_torch(q: DiagonalGaussian) -> Independent:
+    return Independent(Normal(q.mean, q.scale), 1)
+
+
+def test_the_kl_to_each_is_that_of_another_library():
+    q, others = diagonal(5, 1), diagonal(4, 3)
+    each = [kl_divergence(as_torch(q), as_torch(DiagonalGaussian(m, s))) for m, s in zip(*astuple(others), strict=True)]
+    torch.testing.assert_close(q.kl_to_each(others), torch.stack(each, 1))
+    isotropic = DiagonalGaussian(others.mean, others.log_scale[:, :1])
+    whole = DiagonalGaussian(others.mean, others.log_scale[:, :1].expand_as(others.mean))
+    torch.testing.assert_close(q.kl_to_each(isotropic), q.kl_to_each(whole))
+
+
+def test_the_kl_to_the_aggregate_is_exact_for_one_component_and_for_equal_ones():
+    q, one = diagonal(6, 1), diagonal(1, 3)
+    exact = kl_divergence(as_torch(q), as_torch(one))
+    torch.testing.assert_close(aggregate_kl(q, one), exact)
+    equal = DiagonalGaussian(one.mean.expand(4, 3), one.log_scale.expand(4, 3))
+    torch.testing.assert_close(aggregate_kl(q, equal), exact)
+    torch.testing.assert_close(aggregate_kl(q, equal, n_left_out=3), exact)
+    torch.testing.assert_close(aggregate_kl(q, equal, n_left_out=9), exact)  # one is always left
+
+
+def test_the_kl_to_the_aggregate_is_bounded_from_above():
+    q, others = diagonal(6, 1), diagonal(20, 3)
+    mixture = GaussianMixture(others.mean, others.log_scale, torch.full((20,), -math.log(20), dtype=torch.float64))
+    z = q.rsample((40_000,), noise())
+    sampled = q.log_prob(z) - mixture.log_prob(z)
+    exact, error = sampled.mean(0), sampled.std(0) / math.sqrt(len(z))
+    bounded = aggregate_kl(q, others)
+    assert (bounded > exact - 4 * error).all()
+    assert (bounded < q.kl_to_each(others).min(1).values + math.log(20)).all()
+    apart = DiagonalGaussian(100.0 * torch.arange(20.0).double()[:, None].expand(20, 3), others.log_scale)
+    own = DiagonalGaussian(apart.mean[:6], apart.log_scale[:6])  # components that don't overlap: KL = log J, exactly
+    torch.testing.assert_close(aggregate_kl(own, apart), torch.full((6,), math.log(20)).double())
+
+
+def test_the_nearest_components_are_left_out_row_by_row():
+    q, others = diagonal(6, 1), diagonal(9, 3)
+    nearest = q.kl_to_each(others).argsort(1)
+    for row in range(6):
+        rest = nearest[row, 2:]
+        alone = DiagonalGaussian(q.mean[row : row + 1], q.log_scale[row : row + 1])
+        without = DiagonalGaussian(others.mean[rest], others.log_scale[rest])
+        torch.testing.assert_close(aggregate_kl(q, others, 2)[row : row + 1], aggregate_kl(alone, without))
+
+
+def test_a_row_among_the_others_cant_vouch_for_itself():
+    far = DiagonalGaussian(torch.cat([diagonal(8, 1).mean, torch.full((1, 3), 30.0)]), torch.zeros(9, 3))
+    assert aggregate_kl(far, far)[-1] <= math.log(9) + 1e-9
+    assert aggregate_kl(far, far, n_left_out=1)[-1] > 100
+
+
+def test_codes_are_those_of_the_posterior_and_none_without_a_diagonal_covariance():
+    q = toy.posterior("diagonal")(whole_batch(X))
+    found = codes(toy.posterior("diagonal"), toy.rows(X), noise())
+    assert found is not None
+    torch.testing.assert_close(found.mean, q.mean.detach())
+    torch.testing.assert_close(found.log_scale, q.log_scale.detach().expand_as(q.mean))
+    assert codes(toy.ExactPosterior(toy.model()), toy.rows(X), noise()) is None

@@ -25,7 +25,9 @@ if TYPE_CHECKING:
     from lowerbound.data.spool import Ranking
     from lowerbound.estimators.outliers import VAEOutlierDetector
 
-CRITERIA = ("auto", "kl", "reconstruction", "elbo", "log_p", "surprise", "regret", "level_ratio", "combined")
+CRITERIA = (
+    "auto", "kl", "aggregate_kl", "reconstruction", "elbo", "log_p", "surprise", "regret", "level_ratio", "combined",
+)  # fmt: skip
 NOTABLE = 1.0  # nats above what is typical of a feature, from which it is named as a reason
 SHOWN = 48  # images on a contact sheet
 

@@ -18,15 +18,14 @@ from lowerbound.estimators.base import seed_from
 from lowerbound.estimators.expectations import expectations
 from lowerbound.estimators.latent import CollapsedPosteriorWarning
 from lowerbound.estimators.parameter import Parameter
-from lowerbound.estimators.unusual import chunks, few, median_of_known, scores_of, take
+from lowerbound.estimators.unusual import Member, chunks, few, take
 from lowerbound.estimators.vae import VAE
 
-SCORES = ("kl", "reconstruction", "elbo", "log_p", "surprise", "regret", "level_ratio", "combined")
+SCORES = ("kl", "aggregate_kl", "reconstruction", "elbo", "log_p", "surprise", "regret", "level_ratio", "combined")
 ONLY_IF_NAMED = ("regret", "level_ratio")
-COMBINED = ("kl", "reconstruction", "surprise")
+COMBINED = ("aggregate_kl", "reconstruction", "surprise")
+LEFT_OUT = 0.04  # part of the training rows' codes that may be those of outliers of one kind, unless novelty
 SMALLEST_SPREAD = 0.1  # nats: below, a score says the same of all rows
-BY_ENTRY = ("reconstruction", "surprise")
-ROWS_TO_KNOW_ENTRIES = 2_000  # training rows that tell what is typical of each entry
 ROWS_TO_RANK = 1_000  # training rows whose likelihood regret is known
 
 PARAMETERS = {
@@ -55,13 +54,17 @@ class VAEOutlierDetector(OutlierMixin, BaseEstimator):
         A fitted ``VAE``, used as it is, or one to be fitted. By default, for tables, small ones that are hard to
         mislead: a part of each row is hidden from the encoder in training, the rows of highest loss are not learned,
         and σ of p(x|z) comes from the decoder in one of three and is one for each feature in the others.
-    criterion : {"auto", "kl", "reconstruction", "elbo", "log_p", "surprise", "regret", "level_ratio", "combined"}
-        What makes a row an outlier, in nats. "kl": KL(q(z|x) ‖ p(z)). "reconstruction": −E_q log p(x|z). "elbo": −ELBO,
-        their sum. "log_p": −log p(x), by importance sampling. "surprise": Σ_j −log p(x_j | x_-j), each entry given what
-        is left when a part of the row is hidden. "regret": how much better a q of the row's own is (Xiao et al., 2020,
-        arXiv:2003.02977). "level_ratio": what the levels of a ladder below the top add to the bound (Havtorn et al.,
-        2021, arXiv:2102.08248). "combined": KL, reconstruction and surprise, each in units of its interquartile range
-        among the training rows. "auto": combined for tables, regret for images.
+    criterion : {"auto", "kl", "aggregate_kl", "reconstruction", "elbo", "log_p", "surprise", "regret", "level_ratio", \
+"combined"}
+        What makes a row an outlier, in nats. "kl": KL(q(z|x) ‖ p(z)). "aggregate_kl": a bound on KL(q(z|x) ‖ q̂(z)), q̂
+        the mean of q(z|x_j) over 500 training rows but for the 4 % that are nearest (with ``novelty`` the nearest one);
+        "kl" where q(z|x) has no diagonal covariance. "reconstruction": −E_q log p(x|z). "elbo": −ELBO, KL and
+        reconstruction. "log_p": −log p(x), by importance sampling. "surprise": Σ_j −log p(x_j | x_-j), each entry given
+        what is left when a part of the row is hidden. "regret": how much better a q of the row's own is (Xiao et al.,
+        2020, arXiv:2003.02977). "level_ratio": what the levels of a ladder below the top add to the bound (Havtorn et
+        al., 2021, arXiv:2102.08248). "combined": KL to the aggregate, reconstruction and surprise, each in units of its
+        interquartile range among the training rows, the mean over autoencoders. "auto": combined for tables, regret for
+        images.
     contamination : "auto" or float
         Part of the training rows that ``predict`` calls outliers; "auto" draws the line at Tukey's upper fence of what
         is unusual among them, Q₃ + 1.5 (Q₃ − Q₁).
@@ -85,8 +88,8 @@ class VAEOutlierDetector(OutlierMixin, BaseEstimator):
     estimators_ : list of VAE
     offset_ : float
         ``decision_function`` is ``score_samples`` less this.
-    center_, spread_ : dict of float
-        Median and interquartile range of the parts of "combined" among the training rows, in nats.
+    center_, spread_ : dict of ndarray, shape (len(estimators_),)
+        Medians and interquartile ranges of the parts of "combined" among the training rows, in nats.
     training_scores_ : ndarray, shape (n,)
         ``score_samples`` of the training rows, ascending: the most unusual first.
     calibration_scores_ : ndarray, shape (m,)
@@ -150,13 +153,10 @@ class VAEOutlierDetector(OutlierMixin, BaseEstimator):
         self.criterion_ = (
             ("regret" if first.schema_.is_image else "combined") if self.criterion == "auto" else self.criterion
         )
-        self.typical_ = self._typical(few(X, ROWS_TO_KNOW_ENTRIES, seed))
+        left_out = 0.0 if self.novelty else LEFT_OUT
+        self._members = [Member.introduced(vae, X, seed, left_out) for vae in self.estimators_]
         known = few(X, ROWS_TO_RANK, seed) if self.criterion_ == "regret" else X
-        parts = self._parts(known)
-        low, middle, high = parts.quantile([0.25, 0.5, 0.75]).to_numpy()
-        self.center_ = dict(zip(parts, middle.tolist(), strict=True))
-        self.spread_ = dict(zip(parts, np.maximum(high - low, SMALLEST_SPREAD).tolist(), strict=True))
-        scores = -self._total(parts)
+        scores = self._rank(self._parts(known))
         self.training_scores_ = np.sort(scores)
         self.offset_ = self._offset(scores)
         if held_out is not None:
@@ -208,10 +208,11 @@ class VAEOutlierDetector(OutlierMixin, BaseEstimator):
                 f"fitted with criterion={self.criterion_!r}, nothing can be combined: use criterion='combined'"
             )
         wanted = list(dict.fromkeys(part for name in names for part in (COMBINED if name == "combined" else (name,))))
-        parts = pd.concat([self._average(rows, wanted) for rows in chunks(X)], ignore_index=True)
+        parts = self._by_member(X, wanted)
+        found = pd.DataFrame({name: nats.mean(1) for name, nats in parts.items()})
         if "combined" in names:
-            parts["combined"] = self._combined(parts)
-        return pd.DataFrame(parts[list(names)])
+            found["combined"] = self._combined(parts)
+        return pd.DataFrame(found[list(names)])
 
     def quantile(self, X) -> np.ndarray:
         """Part of the training rows that are more usual than each row, from 0 to 1, shape (n,)."""
@@ -272,8 +273,7 @@ class VAEOutlierDetector(OutlierMixin, BaseEstimator):
             nats a pixel above what is typical of it, (n, H, W).
         """
         check_is_fitted(self)
-        members = [scores_of(member, X, ("surprise",))["surprise"] for member in self.estimators_]
-        excess = np.nan_to_num(np.mean(members, axis=0) - self.typical_["surprise"])
+        excess = np.nan_to_num(np.mean([member.excess(X) for member in self._members], axis=0))
         schema = self.estimators_[0].schema_
         if schema.is_image:
             return excess.reshape(len(excess), *schema.event_shape).sum(1)
@@ -339,32 +339,30 @@ class VAEOutlierDetector(OutlierMixin, BaseEstimator):
         common |= {"hidden_layer_sizes": (64, 64), "hide": 0.5, "min_scale": 0.05}
         return [VAE(**common), VAE(**common, scale="decoder"), VAE(**common)]
 
-    def _parts(self, X) -> pd.DataFrame:
-        """What the score in use is made of."""
-        return self.scores(X, COMBINED if self.criterion_ == "combined" else (self.criterion_,))
+    def _parts(self, X) -> dict[str, np.ndarray]:
+        """What the score in use is made of, as in ``_by_member``."""
+        return self._by_member(X, COMBINED if self.criterion_ == "combined" else (self.criterion_,))
 
-    def _average(self, X, names: Sequence[str]) -> pd.DataFrame:
-        """Mean over the autoencoders of some scores; an entry that is missing counts as typical."""
-        members = [scores_of(member, X, names) for member in self.estimators_]
-        means = {name: np.mean([scores[name] for scores in members], axis=0) for name in members[0]}
-        for name, typical in self.typical_.items():
-            if name in means:
-                means[name] = np.where(np.isnan(means[name]), typical, means[name]).sum(1)
-        if "elbo" in names:
-            means["elbo"] = means["kl"] + means["reconstruction"]
-        return pd.DataFrame({name: means[name] for name in names})
+    def _by_member(self, X, names: Sequence[str]) -> dict[str, np.ndarray]:
+        """Some scores of every row by every autoencoder, (n, M) each."""
+        found = [[pd.DataFrame(member.scores(rows, names)) for member in self._members] for rows in chunks(X)]
+        members = [pd.concat(parts, ignore_index=True) for parts in zip(*found, strict=True)]
+        return {name: np.column_stack([scores[name] for scores in members]) for name in names}
 
-    def _typical(self, X) -> dict[str, np.ndarray]:
-        """Median over rows of the reconstruction and the surprise of each entry, in nats, (F,) each."""
-        members = [scores_of(member, X, BY_ENTRY) for member in self.estimators_]
-        return {name: median_of_known(np.mean([scores[name] for scores in members], axis=0)) for name in BY_ENTRY}
+    def _rank(self, parts: dict[str, np.ndarray]) -> np.ndarray:
+        """See how the parts are spread among the training rows, and what these score."""
+        self.center_, self.spread_ = {}, {}
+        for name, nats in parts.items():
+            low, self.center_[name], high = np.quantile(nats, [0.25, 0.5, 0.75], axis=0)
+            self.spread_[name] = np.maximum(high - low, SMALLEST_SPREAD)
+        return -self._total(parts)
 
-    def _combined(self, parts: pd.DataFrame) -> pd.Series:
-        total = sum((parts[k] - self.center_[k]) / self.spread_[k] for k in COMBINED)
-        return total  # type: ignore[return-value]
+    def _combined(self, parts: dict[str, np.ndarray]) -> np.ndarray:
+        """Σ_k (x_k − center_k)/spread_k, mean over autoencoders, (n,)."""
+        return np.sum([(parts[k] - self.center_[k]) / self.spread_[k] for k in COMBINED], axis=0).mean(1)
 
-    def _total(self, parts: pd.DataFrame) -> np.ndarray:
-        return (self._combined(parts) if self.criterion_ == "combined" else parts[self.criterion_]).to_numpy()
+    def _total(self, parts: dict[str, np.ndarray]) -> np.ndarray:
+        return self._combined(parts) if self.criterion_ == "combined" else parts[self.criterion_].mean(1)
 
     def _offset(self, scores: np.ndarray) -> float:
         if self.contamination != "auto":

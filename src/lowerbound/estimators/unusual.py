@@ -4,26 +4,83 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import torch
 from sklearn.utils.validation import _num_samples
+from torch import nn
 
+from lowerbound.core import Model
+from lowerbound.data.batches import Rows
 from lowerbound.data.sources import Source
-from lowerbound.distributions import make_generator
+from lowerbound.distributions import DiagonalGaussian, Noise, make_generator
 from lowerbound.estimators.vae import VAE
 from lowerbound.evaluate import EVALUATION_BATCH, importance_weighted
 from lowerbound.tasks import outliers
 
 N_PARTS, N_SAMPLES, N_IMPORTANCE = 4, 2, 64
+N_CODES = 500  # training rows whose codes are kept
+BY_ENTRY = ("reconstruction", "surprise")
+ROWS_TO_KNOW_ENTRIES = 2_000  # training rows that tell what is typical of each entry
 ROWS_AT_ONCE = 10_000  # that are scored together, where they are no larger than that
 ENTRIES_AT_ONCE = 2**23
 
 
-def scores_of(vae: VAE, X, names: Sequence[str]) -> dict[str, np.ndarray]:
+@dataclass
+class Member:
+    """An autoencoder, and what it found typical of the training rows.
+
+    Attributes
+    ----------
+    vae : VAE
+    typical : dict of ndarray, shape (F,) each
+        The medians over training rows of the reconstruction and of the surprise of each entry, in nats.
+    codes : DiagonalGaussian or None
+        q(z|x) of some training rows, the components of the aggregate posterior; None where it has another form.
+    n_left_out : int
+        How many of them, the nearest, a row isn't compared with.
+    """
+
+    vae: VAE
+    typical: dict[str, np.ndarray]
+    codes: DiagonalGaussian | None
+    n_left_out: int
+
+    @classmethod
+    def introduced(cls, vae: VAE, X, seed: int, left_out: float) -> Member:
+        """One that has seen training rows; ``left_out`` is the part of the codes that may be a row's own kind."""
+        _, posterior, rows, noise = vae._exactly(few(X, N_CODES, seed))
+        codes = outliers.codes(posterior, rows, noise)
+        entries = by_entry(*vae._exactly(few(X, ROWS_TO_KNOW_ENTRIES, seed)), BY_ENTRY)
+        typical = {name: median_of_known(nats) for name, nats in entries.items()}
+        return cls(vae, typical, codes, max(1, round(left_out * len(rows))))
+
+    def scores(self, X, names: Sequence[str]) -> dict[str, np.ndarray]:
+        """Some scores of every row, (n,) each; an entry that is missing counts as typical."""
+        model, posterior, rows, noise = self.vae._exactly(X)
+        found = by_entry(model, posterior, rows, noise, [*names, *(("kl",) if self.codes is None else ())])
+        for name in set(BY_ENTRY) & set(found):
+            found[name] = np.where(np.isnan(found[name]), self.typical[name], found[name]).sum(1)
+        if "elbo" in names:
+            found["elbo"] = found["kl"] + found["reconstruction"]
+        if "aggregate_kl" in names:
+            q = outliers.codes(posterior, rows, noise) if self.codes else None
+            found["aggregate_kl"] = (
+                outliers.aggregate_kl(q, self.codes, self.n_left_out).cpu().numpy() if q and self.codes else found["kl"]
+            )
+        return {name: found[name] for name in names}
+
+    def excess(self, X) -> np.ndarray:
+        """The surprise of each entry above what is typical of it, in nats, (n, F); NaN where it is missing."""
+        return by_entry(*self.vae._exactly(X), ("surprise",))["surprise"] - self.typical["surprise"]
+
+
+def by_entry(
+    model: Model, posterior: nn.Module, rows: Rows, noise: Noise, names: Sequence[str]
+) -> dict[str, np.ndarray]:
     """Scores of one autoencoder, (n,) each; reconstruction and surprise by entry, (n, F), NaN where it is missing."""
-    model, posterior, rows, noise = vae._exactly(X)
     found: dict[str, torch.Tensor] = {}
     if {"kl", "reconstruction", "elbo"} & set(names):
         found["kl"], found["reconstruction"] = outliers.bound(model, posterior, rows, noise, N_SAMPLES)

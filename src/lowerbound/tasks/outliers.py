@@ -6,6 +6,7 @@ What each score is blind to:
 - KL(q(z|x) ‖ p(z)): rows off the manifold, whose codes are ordinary;
 - −E_q log p(x|z): rows that are coded far from the prior and rebuilt well;
 - their sum −ELBO, and −log p(x): the same, where the entries are so many that they drown the few codes;
+- KL(q(z|x) ‖ q̂(z)), q̂ the mean of other rows' q(z|x): rows off the manifold whose codes are those of others, too;
 - the surprise −log p(x_j | x_-j) of each entry given the others: rows that are far out in all entries alike.
 """
 
@@ -20,7 +21,7 @@ from torch import Tensor, nn
 
 from lowerbound.core import Batch, Draw, Model
 from lowerbound.data.batches import Rows, RowsInMemory
-from lowerbound.distributions import Noise, event_sum, make_generator
+from lowerbound.distributions import DiagonalGaussian, Noise, event_sum, make_generator
 from lowerbound.evaluate import EVALUATION_BATCH, PASS_ELEMENTS, accounts, evaluating
 from lowerbound.inference.posteriors import Refined
 from lowerbound.models.hierarchical import Levels
@@ -61,6 +62,43 @@ def bound(model: Model, posterior: nn.Module, data: Rows, noise: Noise, n_sample
             kl.append(Draw(z, event_sum(log_p, batch.mask), model.prior(), q, q).kl.sum(-1))
             rebuilt.append(by_entry(log_p.mean(0), batch, model))
     return torch.cat(kl).cpu(), torch.cat(rebuilt).cpu()
+
+
+def codes(posterior: nn.Module, data: Rows, noise: Noise) -> DiagonalGaussian | None:
+    """q(z|x) of all rows, (N, D) in float64; None where it is no Gaussian with a diagonal covariance."""
+    means, log_scales = [], []
+    with evaluating(posterior):
+        for batch in data.batches(EVALUATION_BATCH, noise):
+            q = posterior(batch, noise)
+            if not isinstance(q, DiagonalGaussian):
+                return None
+            means.append(q.mean.double())
+            log_scales.append(q.log_scale.double().expand_as(q.mean))
+    return DiagonalGaussian(torch.cat(means), torch.cat(log_scales))
+
+
+def aggregate_kl(q: DiagonalGaussian, others: DiagonalGaussian, n_left_out: int = 0) -> Tensor:
+    """An upper bound on KL(q(z|x) ‖ q̂(z)) of every row, in nats, (N,), with q̂(z) = (1/J) Σ_j q(z|x_j) over J others.
+
+    −log (1/J) Σ_j exp[−KL(q(z|x) ‖ q(z|x_j))], by Jensen's inequality (Hershey & Olsen, 2007, eq. 20, of one
+    component), equal to it for J = 1. The aggregate posterior q̂ is where rows are coded, which the prior needn't be
+    (Hoffman & Johnson, 2016, "ELBO surgery").
+
+    Parameters
+    ----------
+    n_left_out : int
+        For each row the components of q̂ that are nearest to its own: one, lest a row that is among the others vouches
+        for itself; more, lest a few rows of a kind vouch for each other.
+    """
+    n_others = len(others.mean)
+    n_left_out = min(n_left_out, n_others - 1)
+    nats = []
+    for part in zip(q.mean.split(EVALUATION_BATCH), q.log_scale.split(EVALUATION_BATCH), strict=True):
+        kl = DiagonalGaussian(*part).kl_to_each(others)
+        if n_left_out:
+            kl.scatter_(1, kl.topk(n_left_out, largest=False, sorted=False).indices, torch.inf)
+        nats.append(math.log(n_others - n_left_out) - (-kl).logsumexp(1))
+    return torch.cat(nats)
 
 
 def surprise(
