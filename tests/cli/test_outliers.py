@@ -73,6 +73,22 @@ def test_training_data_that_have_gone_are_done_without(cli, run, odd_table, tmp_
     assert pd.read_csv(tmp_path / "ranked.csv").loc[0, "row"] == 3
 
 
+def test_a_saved_detector_ranks_as_in_memory(cli, odd_table, table, tmp_path):
+    columns = ["height", "weight", "age"]
+    detector = VAEOutlierDetector(n_steps=100, n_estimators=2, random_state=0).fit(pd.read_csv(table)[columns])
+    detector.save(tmp_path / "detector")
+    words = ("outliers", tmp_path / "detector", odd_table, *TABLE_OPTIONS, "-o", tmp_path / "ranked.csv")
+    cli(*words, "--explain", "--plot", "-q")
+    ranked = pd.read_csv(tmp_path / "ranked.csv")
+    assert ranked.loc[0, "row"] == 3
+    expected = detector.table(pd.read_csv(odd_table)[columns]).iloc[ranked["row"]]
+    np.testing.assert_allclose(ranked[list(expected)], expected, rtol=1e-5, atol=1e-5)
+    result = cli(*words, "--criterion", "elbo", "--force", exit_code=1)
+    assert "leave --criterion and --reference out" in result.stderr
+    result = cli("evaluate", tmp_path / "detector", odd_table, *TABLE_OPTIONS, exit_code=1)
+    assert "holds a VAEOutlierDetector, which only ranks rows" in result.stderr
+
+
 def test_images_get_a_contact_sheet(cli, digits_run, images, tmp_path):
     words = ("outliers", digits_run, images, "--key", "x", "--label", "y", "--reference", images)
     cli(*words, "-o", tmp_path / "ranked.csv", "--plot", "--explain", "--criterion", "surprise", "-q")

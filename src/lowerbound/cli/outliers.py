@@ -56,7 +56,7 @@ def outliers(
 
     Of each: its place in DATA (from 0), its score (higher is more unusual), and the part of the training rows that
     are more usual. A model that is to find outliers in the data it is trained on had better not learn them: train it
-    with --trim 0.1 --hide 0.5 --no-early-stopping.
+    with --trim 0.1 --hide 0.5 --no-early-stopping. RUN may also be the folder that a VAEOutlierDetector was saved to.
     """
     from lowerbound import VAEOutlierDetector
     from lowerbound.data.spool import Ranking
@@ -68,12 +68,15 @@ def outliers(
         raise Failure(f"{output} must end in .csv")
     for path in [output, *([output.with_suffix(".png")] if plot else [])]:
         new_file(path, force)
-    model = load(run, "accounts")
+    model = load(run, "accounts", VAEOutlierDetector)
     options = DataOptions(data, key, drop, label, stream)
     dataset = options.read()
+    if isinstance(model, VAEOutlierDetector):
+        detector, model = _as_it_is(model, run, criterion, reference), model.estimators_[0]
+    else:
+        usual = rows_of(_reference(run, reference, options, console).read(), model)
+        detector = VAEOutlierDetector(model, criterion=criterion, random_state=0).fit(usual)
     X = rows_of(dataset, model)
-    usual = rows_of(_reference(run, reference, options, console).read(), model)
-    detector = VAEOutlierDetector(model, criterion=criterion, random_state=0).fit(usual)
     with Ranking(output.parent, by="score") as ranking:
         for block, labels in blocks_of(dataset, model, rows_at_once(X.shape[1:])):
             ranking.add(_described(detector, block, len(ranking), labels, label or "label", explain=explain))
@@ -81,6 +84,16 @@ def outliers(
         if plot:
             _plot(detector, X, ranking, output.with_suffix(".png"))
         _report(console, next(ranking.blocks()).head(), ranking.scores, detector, output)
+
+
+def _as_it_is(detector: VAEOutlierDetector, run: Path, criterion: str, reference: str | None) -> VAEOutlierDetector:
+    """A detector that was saved, which knows its score and its usual rows."""
+    if reference is not None or criterion not in ("auto", detector.criterion_):
+        raise Failure(
+            f"{run} holds a detector that was fitted with criterion={detector.criterion_!r} and its own usual rows: "
+            f"leave --criterion and --reference out"
+        )
+    return detector
 
 
 def _described(

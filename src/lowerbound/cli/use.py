@@ -197,13 +197,14 @@ def encode(
     console.suggest("evaluate", run, *options.words())
 
 
-def load(run: Path, able_to: str = "sample") -> Any:
-    """The fitted model of a run, or of a folder that ``save`` wrote, if it has a certain method."""
+def load(run: Path, able_to: str = "sample", *others: type) -> Any:
+    """The fitted model of a run, or of a folder that ``save`` wrote, if it has a method or is one of some others."""
     import lowerbound
 
     model = lowerbound.load(run)
-    if not hasattr(model, able_to):
-        raise Failure(f"{run} holds a {type(model).__name__}, which has no codes: it can be sampled and evaluated only")
+    if not hasattr(model, able_to) and not isinstance(model, others):
+        can = "has no codes: it can be sampled and evaluated only" if hasattr(model, "sample") else "only ranks rows"
+        raise Failure(f"{run} holds a {type(model).__name__}, which {can}")
     return model
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -145,11 +146,8 @@ class VAEOutlierDetector(OutlierMixin, BaseEstimator):
             parameter.check(getattr(self, name))
         seed = seed_from(self.random_state)
         X, held_out = self._split(X, seed)
-        self.estimators_ = self._fitted(X, seed)
+        self._introduce(self._fitted(X, seed))
         first = self.estimators_[0]
-        for name in ("n_features_in_", "feature_names_in_"):
-            if hasattr(first, name):
-                setattr(self, name, getattr(first, name))
         self.criterion_ = (
             ("regret" if first.schema_.is_image else "combined") if self.criterion == "auto" else self.criterion
         )
@@ -288,7 +286,21 @@ class VAEOutlierDetector(OutlierMixin, BaseEstimator):
         }
         return pd.DataFrame(columns | dict(zip(("expected", "low", "high"), expected, strict=True))).infer_objects()
 
+    def save(self, path: str | Path) -> None:
+        """Write a folder of safetensors and JSON, atomically; ``lowerbound.load`` reads it."""
+        from lowerbound.estimators.saving_detector import save
+
+        check_is_fitted(self)
+        save(self, Path(path))
+
     # inside
+
+    def _introduce(self, members: list[VAE]) -> None:
+        """Take the autoencoders, and what they know of the columns."""
+        self.estimators_ = members
+        for name in ("n_features_in_", "feature_names_in_"):
+            if hasattr(members[0], name):
+                setattr(self, name, getattr(members[0], name))
 
     def _quantile(self, scores: np.ndarray) -> np.ndarray:
         return 1 - np.searchsorted(self.training_scores_, scores, "right") / len(self.training_scores_)

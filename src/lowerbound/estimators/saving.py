@@ -31,18 +31,22 @@ HOMES = {  # the only classes that a saved folder can name
 
 def save(estimator: DensityEstimator, folder: Path) -> None:
     """Write ``model.json`` and the weights it names."""
+    save_folder(folder, *contents(estimator))
+
+
+def contents(estimator: DensityEstimator) -> tuple[dict[str, torch.Tensor], dict]:
+    """The tensors of a fitted estimator, and what JSON says of it."""
     tensors = {f"schema.{k}": v for k, v in estimator.schema_.arrays().items()}
     for name, module in estimator._modules().items():
         tensors |= {f"{name}.{k}": v for k, v in module.state_dict().items()}
     names = getattr(estimator, "feature_names_in_", None)
-    description = {
+    return tensors, {
         "class": type(estimator).__name__,
-        "parameters": {name: _plain(value) for name, value in estimator.get_params(deep=False).items()},
+        "parameters": {name: plain(value) for name, value in estimator.get_params(deep=False).items()},
         "fitted": {name: getattr(estimator, name) for name in estimator.FITTED},
         "feature_names": None if names is None else list(map(str, names)),
         "schema": estimator.schema_.metadata(),
     }
-    save_folder(folder, tensors, description)
 
 
 def load(path: str | Path, network: tuple[torch.nn.Module, torch.nn.Module] | None = None, device: str = "auto") -> Any:
@@ -67,12 +71,17 @@ def load(path: str | Path, network: tuple[torch.nn.Module, torch.nn.Module] | No
         folder = folder / "model"
     tensors, record = load_folder(folder)
     try:
-        return _rebuild(tensors, record, network, device)
+        if "members" in record:
+            from lowerbound.estimators.saving_detector import restored
+
+            return restored(tensors, record, network, device)
+        return rebuilt(tensors, record, network, device)
     except (KeyError, TypeError, RuntimeError) as error:
         raise SavedFileError(f"{folder} is damaged: what model.json says doesn't fit the weights ({error})") from error
 
 
-def _rebuild(tensors: dict, record: dict, network: Any, device: str) -> Any:
+def rebuilt(tensors: dict, record: dict, network: Any, device: str) -> Any:
+    """The inverse of ``contents``."""
     kind = getattr(importlib.import_module(HOMES[record["class"]]), record["class"])
     parameters = {k: tuple(v) if isinstance(v, list) else v for k, v in record["parameters"].items()}
     if parameters.get("network") == "own":
@@ -88,22 +97,23 @@ def _rebuild(tensors: dict, record: dict, network: Any, device: str) -> Any:
         setattr(estimator, name, value)
     if record["feature_names"] is not None:
         setattr(estimator, "feature_names_in_", np.asarray(record["feature_names"], dtype=object))  # noqa: B010
-    estimator.schema_ = Schema.from_saved(record["schema"], _part(tensors, "schema."))
+    estimator.schema_ = Schema.from_saved(record["schema"], part(tensors, "schema."))
     estimator._assemble(make_generator(0, "unused"))
     for name, module in estimator._modules().items():
-        module.load_state_dict(_part(tensors, f"{name}."))
+        module.load_state_dict(part(tensors, f"{name}."))
         module.to(estimator._device())
     return estimator
 
 
-def _part(tensors: dict[str, torch.Tensor], prefix: str) -> dict[str, torch.Tensor]:
+def part(tensors: dict[str, torch.Tensor], prefix: str) -> dict[str, torch.Tensor]:
+    """The tensors whose names begin so, by what follows."""
     return {k.removeprefix(prefix): v for k, v in tensors.items() if k.startswith(prefix)}
 
 
-def _plain(value: Any) -> Any:
+def plain(value: Any) -> Any:
     """As JSON can hold it; modules and generators leave their kind only."""
     if isinstance(value, (tuple, list)):
-        return "own" if any(isinstance(v, torch.nn.Module) for v in value) else [_plain(v) for v in value]
+        return "own" if any(isinstance(v, torch.nn.Module) for v in value) else [plain(v) for v in value]
     if isinstance(value, np.generic):
         return value.item()
     return value if isinstance(value, (int, float, str, type(None))) else None
