@@ -212,7 +212,7 @@ def test_a_stopped_training_goes_on_as_if_it_had_not_been(tmp_path, flow):
         ({"prior": "flow", "latent_dim": 1}, "needs latent_dim=2 or more"),
         ({"posterior": "flow", "covariance": "full"}, "bends a Gaussian with a diagonal covariance"),
         ({"posterior": "flow", "prior": "vamp"}, "use prior='mixture' or 'flow'"),
-        ({"posterior": "flow", "inference": "refined"}, "needs inference='amortized'"),
+        ({"posterior": "flow", "inference": "mean_field"}, "needs inference='amortized' or 'refined'"),
         ({"posterior": "flow", "free_bits": 0.1}, "which posterior='flow' can't give"),
         ({"prior": "flow", "free_bits": 0.1}, "which prior='flow' can't give"),
         ({"prior": "flow", "inference": "shared"}, "needs prior='normal'"),

@@ -118,7 +118,7 @@ def _account_of_bound(vae: VAE, X: Any) -> dict[str, Any]:
         "active_units": summary.active_units,
         "kl_per_dimension": kl[: vae.latent_dim_] if of_each else None,
         "kl_per_level": None if of_each or len(kl) == 1 else kl,
-        "mutual_information": None if information is None else information.to_dict(),
+        "mutual_information": information.to_dict(),
         "bits": vars(summary.bits) if vae.schema_.is_discrete else None,
         "total_correlation": kl[-1] if len(kl) > vae.latent_dim_ else None,
     }

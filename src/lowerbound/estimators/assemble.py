@@ -154,18 +154,17 @@ def choose_posterior(inference: str, model: LatentModel, amortized: Amortized, n
     """q(z|x) for rows that were not fitted: the encoder's, one for all, or one that is searched for each row."""
     if inference == "amortized":
         return amortized
-    if model.learned_prior is not None and inference not in ("refined", "mean_field"):
-        raise ValueError(f"inference={inference!r} needs prior='normal'")
-    if isinstance(model.learned_prior, VampPrior) and inference != "refined":
+    if inference == "refined":
+        return Refined(amortized, model.draw, n_steps)
+    if isinstance(model.learned_prior, VampPrior):
         raise ValueError(f"prior='vamp' is made of the encoder, which inference={inference!r} has not")
+    if model.learned_prior is not None and inference != "mean_field":
+        raise ValueError(f"inference={inference!r} needs prior='normal'")
     if isinstance(amortized.encoder.head, FlowHead):
-        raise ValueError(f"posterior='flow' needs inference='amortized', not {inference!r}")
+        raise ValueError(f"posterior='flow' needs inference='amortized' or 'refined', not {inference!r}")
     if isinstance(amortized.encoder.head, GaussianHead) and amortized.encoder.head.covariance == "full":
         raise ValueError(f"covariance='full' needs an encoder; with inference={inference!r} use covariance='diagonal'")
-    if inference == "shared":
-        return Shared(model.latent_dim)
-    start = amortized if inference == "refined" else Prior(model.latent_dim)
-    return Refined(start, model.draw, n_steps)
+    return Shared(model.latent_dim) if inference == "shared" else Refined(Prior(model.latent_dim), model.draw, n_steps)
 
 
 def training_posterior(inference: str, model: LatentModel, posterior: nn.Module, n_rows: int) -> nn.Module:

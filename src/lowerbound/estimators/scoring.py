@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from lowerbound.accounting import Gap, mutual_information, split_gap
 from lowerbound.core import Model
 from lowerbound.data.batches import Rows
-from lowerbound.distributions import Noise
+from lowerbound.distributions import DiagonalGaussian, FullGaussian, Noise
 from lowerbound.estimators.latent import LatentEstimator
 from lowerbound.evaluate import (
     EVALUATION_BATCH,
@@ -159,19 +159,20 @@ class Scoring(LatentEstimator):
         parts = rows.parts(EVALUATION_BATCH)
         return summarize(accounts(self.model_, self.posterior_, part, noise, n_samples) for part in parts)
 
-    def mutual_information(self, X, n_rows: int = 2000) -> Estimate | None:
+    def mutual_information(self, X, n_rows: int | None = None) -> Estimate:
         """I(x; z) under q, in nats, from at most ``n_rows`` rows, of whose number its logarithm is the ceiling.
 
-        None where q(z|x) has a full covariance or several levels.
+        By default from 2,000, or 300 where log q(z|x) takes networks (levels, flows): it is evaluated for every pair.
         """
         check_is_fitted(self)
-        few = self._rows(self._validate(X)).few(n_rows)
-        return mutual_information(self.posterior_, few, self._noise("mutual information"))
+        rows, noise = self._rows(self._validate(X)), self._noise("mutual information")
+        gaussian = isinstance(self.posterior_(next(rows.batches(1, noise)), noise), DiagonalGaussian | FullGaussian)
+        return mutual_information(self.posterior_, rows.few(n_rows or (2000 if gaussian else 300)), noise)
 
     def gap(self, X, n_steps: int = 300, n_samples: int = 64, n_importance: int = 2000) -> Gap:
-        """log p(x) − ELBO, split into what a Gaussian can't express and what the encoder misses (Cremer et al., 2018).
+        """log p(x) − ELBO, split into what q can't express and what the encoder misses (Cremer et al., 2018).
 
-        Each row's q is refined by ``n_steps``: take some hundred rows. For an encoder with a diagonal covariance.
+        Each row's q is refined by ``n_steps``: take some hundred rows. For inference="amortized".
         """
         check_is_fitted(self)
         rows, noise = self._rows(self._validate(X)), self._noise("gap")

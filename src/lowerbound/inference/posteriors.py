@@ -5,8 +5,9 @@ A posterior that keeps something for every training row has ``new_rows``, the po
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -18,7 +19,26 @@ from lowerbound.distributions import DiagonalGaussian, FullGaussian, Noise, make
 DrawFrom = Callable[..., Draw]  # ``Model.draw``: (batch, posterior, objective, noise) → Draw
 
 
-class Amortized(nn.Module):
+class OfFeatures(nn.Module):
+    """A posterior in two steps: numbers for each row, its features, and what they say of z.
+
+    ``Refined`` lets go of the first step and moves the features of a row until its bound is highest.
+    """
+
+    def features(self, batch: Batch) -> Sequence[Tensor]:
+        """Tensors whose first dimension is the rows'."""
+        raise NotImplementedError(f"{type(self).__name__} does not say what its features are")
+
+    def given(self, features: Sequence[Tensor], batch: Batch) -> LatentDistribution:
+        """q(z|x) with these features."""
+        return DiagonalGaussian(*features)
+
+    def forward(self, batch: Batch, noise: Noise | None = None) -> LatentDistribution:
+        """q(z|x) for the rows of a batch."""
+        return self.given(self.features(batch), batch)
+
+
+class Amortized(OfFeatures):
     """q(z|x) from an encoder that all rows share (Kingma & Welling, 2014, section 2.1).
 
     Where the data have gaps, the encoder is also told which entries are missing (Mattei & Frellsen, 2019,
@@ -28,18 +48,24 @@ class Amortized(nn.Module):
     Parameters
     ----------
     encoder : Module
-        ``(x, mask, missing)`` → q(z|x); zeros are read where the mask is False.
+        ``features(x, mask, missing)``, which reads zeros where the mask is False, and ``head(*features)`` → q(z|x).
     standard : bool
         The prior is N(0, I) and the posterior one Gaussian.
     """
+
+    encoder: Any
 
     def __init__(self, encoder: nn.Module, *, standard: bool = True) -> None:
         super().__init__()
         self.encoder, self.standard = encoder, standard
 
-    def forward(self, batch: Batch, noise: Noise | None = None) -> LatentDistribution:
+    def features(self, batch: Batch) -> Sequence[Tensor]:
         """The encoder reads the entries of ``batch.x`` that are observed, and zeros elsewhere."""
-        q = self.encoder(batch.x, None if batch.complete else batch.mask, batch.missing)
+        return self.encoder.features(batch.x, None if batch.complete else batch.mask, batch.missing)
+
+    def given(self, features: Sequence[Tensor], batch: Batch) -> LatentDistribution:
+        """What the encoder's head makes of them."""
+        q = self.encoder.head(*features)
         if batch.missing is None or not self.standard:
             return q
         return prior_where(~batch.mask.flatten(1).any(1), q)
@@ -87,7 +113,7 @@ class Hiding(nn.Module):
         return self.posterior(batch.hiding((uniform[:, 1:] < share).view_as(batch.x)), noise)
 
 
-class Shared(nn.Module):
+class Shared(OfFeatures):
     """One q(z) for all rows, whatever x: too restrictive, and the ladder shows it."""
 
     def __init__(self, latent_dim: int) -> None:
@@ -95,31 +121,34 @@ class Shared(nn.Module):
         self.mean = nn.Parameter(torch.zeros(latent_dim))
         self.log_scale = nn.Parameter(torch.zeros(latent_dim))
 
-    def forward(self, batch: Batch, noise: Noise | None = None) -> DiagonalGaussian:
+    def features(self, batch: Batch) -> Sequence[Tensor]:
         """The same mean and scale for each of the B rows."""
         shape = (len(batch.x), len(self.mean))
-        return DiagonalGaussian(self.mean.expand(shape), self.log_scale.expand(shape))
+        return self.mean.expand(shape), self.log_scale.expand(shape)
 
 
-class Prior(nn.Module):
+class Prior(OfFeatures):
     """q(z|x) = N(0, I): where a search for a better one starts."""
 
     def __init__(self, latent_dim: int) -> None:
         super().__init__()
         self.latent_dim = latent_dim
 
-    def forward(self, batch: Batch, noise: Noise | None = None) -> DiagonalGaussian:
+    def features(self, batch: Batch) -> Sequence[Tensor]:
         """Zeros for every row."""
         zeros = batch.x.new_zeros(len(batch.x), self.latent_dim)
-        return DiagonalGaussian(zeros, zeros)
+        return zeros, zeros
 
 
 def _negative_bound(draw: Draw, state: ObjectiveState) -> Tensor:
     return draw.kl.sum(-1) - draw.log_px.mean(0)
 
 
-class Refined(nn.Module):
-    """Start from another posterior and climb each row's own bound, by Adam on its m and log s.
+class Refined(OfFeatures):
+    """Start from another posterior and climb each row's own bound, by Adam on the row's features.
+
+    Those are m and log s where q is a diagonal Gaussian; of a ladder they are what the way up says of x, of a chain
+    and of a flow what its networks are told.
 
     In training the starting posterior gets its gradient at the refined point (a semi-amortized posterior to first
     order; Kim et al., 2018, arXiv:1802.02550). The climb's noise is seeded and shared by all rows, so that a row's
@@ -127,8 +156,7 @@ class Refined(nn.Module):
 
     Parameters
     ----------
-    start : Module
-        Called with a batch, gives a diagonal Gaussian.
+    start : OfFeatures
     draw : callable
         ``model.draw``, of the model whose bound is climbed.
     n_steps : int
@@ -137,35 +165,37 @@ class Refined(nn.Module):
 
     N_SAMPLES = 4
 
-    def __init__(self, start: nn.Module, draw: DrawFrom, n_steps: int, lr: float = 0.05) -> None:
+    def __init__(self, start: OfFeatures, draw: DrawFrom, n_steps: int, lr: float = 0.05) -> None:
         super().__init__()
         self.start, self.draw, self.n_steps, self.lr = start, draw, n_steps, lr
         self.objective = Objective(_negative_bound, self.N_SAMPLES)
 
-    def forward(self, batch: Batch, noise: Noise | None = None) -> DiagonalGaussian:
-        """The start, moved to where ``n_steps`` lead."""
-        q = self.start(batch, noise)
-        initial = q.mean, q.log_scale.expand_as(q.mean)
-        refined = self._climb(batch, *(t.detach().clone() for t in initial))
-        mean, log_scale = (a + (b - a).detach() for a, b in zip(initial, refined, strict=True))
-        return DiagonalGaussian(mean, log_scale)
+    def features(self, batch: Batch) -> Sequence[Tensor]:
+        """Those of the start, moved to where ``n_steps`` lead."""
+        initial = self.start.features(batch)
+        refined = self._climb(batch, [t.detach().clone() for t in initial])
+        return [a + (b - a).detach() for a, b in zip(initial, refined, strict=True)]
+
+    def given(self, features: Sequence[Tensor], batch: Batch) -> LatentDistribution:
+        """As of the start."""
+        return self.start.given(features, batch)
 
     @torch.enable_grad()
-    def _climb(self, batch: Batch, mean: Tensor, log_scale: Tensor) -> tuple[Tensor, Tensor]:
+    def _climb(self, batch: Batch, features: list[Tensor]) -> list[Tensor]:
         """Maximize E_q log p(x|z) − KL(q ‖ p(z)) of every row."""
-        parameters = [mean.requires_grad_(), log_scale.requires_grad_()]
-        optimizer = torch.optim.Adam(parameters, lr=self.lr)
-        noise = Noise(make_generator(0, "refine", mean.device), shared=True)
+        features = [t.requires_grad_() for t in features]
+        optimizer = torch.optim.Adam(features, lr=self.lr)
+        noise = Noise(make_generator(0, "refine", features[0].device), shared=True)
         for step in range(self.n_steps):
             for group in optimizer.param_groups:
                 group["lr"] = self.lr * (1 - step / self.n_steps)
-            q = DiagonalGaussian(mean, log_scale)
+            q = self.given(features, batch)
             draw = self.draw(batch, lambda *_, q=q: q, self.objective, noise)
             loss = _negative_bound(draw, ObjectiveState()).sum()
-            for parameter, gradient in zip(parameters, torch.autograd.grad(loss, parameters), strict=True):
+            for parameter, gradient in zip(features, torch.autograd.grad(loss, features), strict=True):
                 parameter.grad = gradient
             optimizer.step()
-        return mean.detach(), log_scale.detach()
+        return [t.detach() for t in features]
 
 
 class MeanField(nn.Module):

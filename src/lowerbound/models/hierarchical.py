@@ -162,9 +162,9 @@ class Ladder(Model):
         """p(z) = Π_l p(z_l | levels above)."""
         return Levels(self)
 
-    def posterior(self, seen: list[Tensor]) -> Levels:
+    def posterior(self, *seen: Tensor) -> Levels:
         """q(z|x) = Π_l q(z_l | levels above, x), from what the way up says of x."""
-        return Levels(self, seen)
+        return Levels(self, list(seen))
 
     def likelihood(self, z: Tensor) -> Likelihood:
         """p(x|z) for z of shape (S, B, D)."""

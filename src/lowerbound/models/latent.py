@@ -24,17 +24,22 @@ from lowerbound.precision import in_single
 
 
 class Encoder(nn.Module):
-    """x → q(z|x): what the network sees of x, the network, the head."""
+    """x → q(z|x): what the network sees of x, the network, the head, which takes what the network returns."""
 
-    def __init__(self, inputs: nn.Module, network: nn.Module, head: Callable[[Any], LatentDistribution]) -> None:
+    def __init__(self, inputs: nn.Module, network: nn.Module, head: Callable[..., LatentDistribution]) -> None:
         super().__init__()
         self.inputs, self.network, self.head = inputs, network, head
 
     def forward(self, x: Tensor, mask: Tensor | None = None, missing: Tensor | None = None) -> LatentDistribution:
-        """(B, *event) → q(z|x); zeros are read where ``mask`` is False, and ``missing`` by a branch of its own."""
+        """(B, *event) → q(z|x)."""
+        return self.head(*self.features(x, mask, missing))
+
+    def features(self, x: Tensor, mask: Tensor | None = None, missing: Tensor | None = None) -> list[Tensor]:
+        """What the network returns; zeros are read where ``mask`` is False, and ``missing`` by a branch of its own."""
         seen = self.inputs(x, mask)
         without_branch = missing is None or getattr(self.network, "gaps", None) is None
-        return self.head(self.network(seen) if without_branch else self.network(seen, missing))
+        features = self.network(seen) if without_branch else self.network(seen, missing)
+        return features if isinstance(features, list) else [features]
 
 
 class Decoder(nn.Module):

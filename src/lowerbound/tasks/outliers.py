@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import replace
+from typing import cast
 
 import numpy as np
 import torch
@@ -23,7 +24,7 @@ from lowerbound.core import Batch, Draw, Model
 from lowerbound.data.batches import Rows, RowsInMemory
 from lowerbound.distributions import DiagonalGaussian, Noise, event_sum, make_generator
 from lowerbound.evaluate import EVALUATION_BATCH, PASS_ELEMENTS, accounts, evaluating
-from lowerbound.inference.posteriors import Refined
+from lowerbound.inference.posteriors import OfFeatures, Refined
 from lowerbound.models.hierarchical import Levels
 from lowerbound.tasks import impute
 
@@ -157,7 +158,7 @@ def regret(
 
     Likelihood regret (Xiao et al., 2020, arXiv:2003.02977, eq. 5): the encoder knows what it was trained on.
     """
-    refined = Refined(posterior, model.draw, n_steps)
+    refined = Refined(cast(OfFeatures, posterior), model.draw, n_steps)
     before, after = (accounts(model, q, data, noise, n_samples).elbo for q in (posterior, refined))
     return after - before
 
