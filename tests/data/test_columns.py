@@ -7,8 +7,9 @@ import pandas as pd
 import pytest
 
 from lowerbound.data.coding import UnseenLevelWarning, decode, encode
-from lowerbound.data.columns import ColumnSchema, from_record, infer_columns
+from lowerbound.data.columns import ColumnSchema, from_record
 from lowerbound.data.dataset import DataError
+from lowerbound.data.kinds import infer_columns
 
 rng = np.random.default_rng(0)
 N = 400

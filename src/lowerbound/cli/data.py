@@ -51,7 +51,7 @@ def describe(dataset: Dataset) -> dict[str, Any]:
     from lowerbound.data.sources import Source
 
     if isinstance(dataset.X, Source):
-        return _describe_source(dataset.X)
+        return _describe_mixed(dataset) if dataset.X.is_mixed else _describe_source(dataset.X)
     columns = getattr(dataset.X, "columns", None)
     if columns is not None and np.asarray(dataset.X[:1]).dtype.kind not in "biuf":
         return _describe_mixed(dataset)
@@ -78,24 +78,37 @@ def describe(dataset: Dataset) -> dict[str, Any]:
 
 def _describe_mixed(dataset: Dataset) -> dict[str, Any]:
     """A table whose columns are of several kinds."""
-    from lowerbound.data.columns import infer_columns
+    from lowerbound.data.kinds import look_at
+    from lowerbound.data.sources import Source
 
     X: Any = dataset.X
-    schemas = infer_columns(X)
+    looks = look_at(X)
+    if isinstance(X, Source):
+        labels = _count_labels(X.select(list(X.columns or ())[:1]))
+    else:
+        labels = None if dataset.labels is None else _describe_labels(dataset.labels)
     return {
         "source": dataset.source,
         "rows": len(X),
-        "shape": [len(schemas)],
-        "missing": int(X.isna().to_numpy().sum()),
+        "shape": [len(looks)],
+        "missing": sum(len(X) - look.n for look in looks),
         "likelihood": "columns",
-        "labels": None if dataset.labels is None else _describe_labels(dataset.labels),
-        "constant": [schema.name for schema in schemas if X[schema.name].nunique() < 2],
+        "labels": labels,
+        "constant": [look.name for look in looks if look.n_distinct in (0, 1)],
         "columns": [
-            {**asdict(schema), "description": schema.describe(), "missing": int(X[schema.name].isna().sum()),
-             "distinct": int(X[schema.name].nunique())}
-            for schema in schemas
+            {**asdict(schema), "description": schema.describe(), "missing": len(X) - n, "distinct": n_distinct}
+            for schema, n, n_distinct in ((look.schema(), look.n, look.n_distinct) for look in looks)
         ],
-    }  # fmt: skip
+    }
+
+
+def _count_labels(source: Source) -> dict[str, int] | None:
+    from collections import Counter
+
+    labels: Counter[str] = Counter()
+    for block in source.blocks():
+        labels.update(map(str, [] if block.labels is None else block.labels.tolist()))
+    return dict(sorted(labels.items())) or None
 
 
 def _text_of_mixed(record: dict[str, Any]) -> str:
@@ -109,7 +122,7 @@ def _text_of_mixed(record: dict[str, Any]) -> str:
     }
     lines = [["column", "type", "kind", "distinct", "missing"]]
     for column in record["columns"]:
-        numbers = [f"{column[name]:,}" for name in ("distinct", "missing")]
+        numbers = ["many" if column[name] is None else f"{column[name]:,}" for name in ("distinct", "missing")]
         lines.append([column["name"], column["dtype"], column["description"], *numbers])
     return f"{table(rows)}\n\n{_aligned(lines, 3)}"
 

@@ -23,6 +23,8 @@ from lowerbound import __version__
 from lowerbound.cli.output import Failure, command_line
 
 if TYPE_CHECKING:
+    import numpy as np
+
     from lowerbound.checkpoints import Checkpoints
     from lowerbound.data.readers import Dataset
     from lowerbound.data.sources import Source
@@ -165,14 +167,15 @@ def fingerprint(dataset: Dataset) -> dict[str, Any]:
     digest = hashlib.sha256()
     columns = getattr(dataset.X, "columns", None)
     X = np.asarray(dataset.X)
-    if X.dtype.kind == "O":  # text, whose bytes are addresses
-        for row in X.astype(str):
-            digest.update("\0".join(row).encode())
-    else:
-        for first in range(0, len(X), ROWS_AT_ONCE):
-            digest.update(X[first : first + ROWS_AT_ONCE].tobytes())
+    for first in range(0, len(X), ROWS_AT_ONCE):
+        digest.update(_bytes(X[first : first + ROWS_AT_ONCE]))
     record = {"name": dataset.source, "shape": list(X.shape), "dtype": X.dtype.name, "sha256": digest.hexdigest()}
     return record if columns is None else {**record, "columns": list(map(str, columns))}
+
+
+def _bytes(rows: np.ndarray) -> bytes:
+    """Of the values; those of text, whose own bytes are addresses, as it is written."""
+    return b"".join("\0".join(row).encode() for row in rows.astype(str)) if rows.dtype.kind == "O" else rows.tobytes()
 
 
 def _fingerprint_of_source(source: Source) -> dict[str, Any]:
@@ -181,8 +184,9 @@ def _fingerprint_of_source(source: Source) -> dict[str, Any]:
 
     length = -(-min(len(source), ROWS_AT_ONCE) // PLACES)
     firsts = np.linspace(0, len(source) - length, PLACES).astype(np.int64)
-    rows = source.as_array(source.read(np.stack([firsts, firsts + length], 1)).X)
-    digest = hashlib.sha256(rows.tobytes()).hexdigest()
+    found = source.read(np.stack([firsts, firsts + length], 1)).X
+    rows = np.asarray(found, object) if source.is_mixed else source.as_array(found)
+    digest = hashlib.sha256(_bytes(rows)).hexdigest()
     record = {"name": source.name, "shape": list(source.shape), "dtype": source.dtype.name, "sha256": digest}
     record["hashed_rows"] = len(rows)
     return record if source.columns is None else {**record, "columns": source.columns}

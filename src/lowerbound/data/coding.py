@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Sequence
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -25,18 +26,25 @@ def encode(frame: pd.DataFrame, columns: Sequence[ColumnSchema]) -> np.ndarray:
 
     Levels that no row of the fit had count as not observed, and are warned of.
     """
-    coded = np.full((len(frame), len(columns)), np.nan)
-    unseen = {}
+    coded, unseen = encode_quietly(frame, columns)
+    warn_of_unseen(unseen)
+    return coded
+
+
+def encode_quietly(frame: pd.DataFrame, columns: Sequence[ColumnSchema]) -> tuple[np.ndarray, dict[str, int]]:
+    """The same, and how many values of each column were not seen in the fit, where there are some."""
+    coded, unseen = np.full((len(frame), len(columns)), np.nan), {}
     for j, column in enumerate(columns):
-        coded[:, j], n_unseen = _encode(frame.iloc[:, j], column)
-        if n_unseen:
-            unseen[column.name] = n_unseen
+        coded[:, j], unseen[column.name] = _encode(frame.iloc[:, j], column)
+    return coded, {name: count for name, count in unseen.items() if count}
+
+
+def warn_of_unseen(unseen: dict[str, int]) -> None:
+    """Say in which columns there are such values."""
     if unseen:
         each = listed([f"{name} ({count:,})" for name, count in unseen.items()])
-        warnings.warn(
-            f"values that the model has not seen count as not observed: {each}", UnseenLevelWarning, stacklevel=3
-        )
-    return coded
+        message = f"values that the model has not seen count as not observed: {each}"
+        warnings.warn(message, UnseenLevelWarning, stacklevel=4)
 
 
 def _encode(values: Any, column: ColumnSchema) -> tuple[np.ndarray, int]:
@@ -44,7 +52,7 @@ def _encode(values: Any, column: ColumnSchema) -> tuple[np.ndarray, int]:
 
     missing = values.isna().to_numpy()
     if column.has_levels:
-        place = {level: i for i, level in enumerate(column.levels)}
+        place = _places(column.levels)
         which, distinct = pd.factorize(values)  # −1 where a value is missing
         coded = np.array([*(place.get(plain(level), np.nan) for level in distinct), np.nan])[which]
         return coded, int((np.isnan(coded) & ~missing).sum())
@@ -68,6 +76,11 @@ def _encode(values: Any, column: ColumnSchema) -> tuple[np.ndarray, int]:
         g = np.log(v + column.shift) if column.log else v
     x = np.where(is_mass, MASS, (g - column.location) / column.unit)
     return x, int((np.isnan(x) & ~missing).sum())
+
+
+@lru_cache(256)
+def _places(levels: tuple) -> dict:
+    return {level: i for i, level in enumerate(levels)}
 
 
 def decode(x: np.ndarray, columns: Sequence[ColumnSchema], *, expected: bool) -> pd.DataFrame:

@@ -10,23 +10,14 @@ import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
-from lowerbound.data.dataset import DataError, listed
-
-if TYPE_CHECKING:
-    import pandas as pd
+from lowerbound.data.dataset import DataError
 
 KINDS = ("continuous", "positive", "count", "binary", "categorical", "ordinal", "date")
 LEVEL_KINDS = ("binary", "categorical", "ordinal")
-MOST_LEVELS = 256  # with a probability of their own
-ROWS_A_LEVEL = 20  # at least, for numbers to be described as levels
-FEWEST = 3  # rows of a category with a probability of its own
-MASS_SHARE = 0.1  # of one value among real ones, from which on it is a point mass
-WIDEST_COUNT = 10**5  # float32 tells whole numbers in such a range apart
-SKEWED, HEAVY = 1.0, 1.0  # skewness and excess kurtosis above which there is a logarithm, and Student's t
 DAY = np.timedelta64(1, "D") / np.timedelta64(1, "ns")
 
 
@@ -104,32 +95,8 @@ def _is_number(level: Any) -> bool:
     return isinstance(level, (int, float)) and not isinstance(level, bool) and np.isfinite(level)
 
 
-# what columns are
-
-
-def infer_columns(frame: pd.DataFrame, asked: Any = None) -> tuple[ColumnSchema, ...]:
-    """Look at every column once.
-
-    Parameters
-    ----------
-    frame : pd.DataFrame
-    asked : mapping, sequence or str, optional
-        What the user says of columns: kinds or fields by name, a sequence of ``ColumnSchema``, or the name of a JSON
-        file with either.
-
-    Raises
-    ------
-    ValueError
-        If what is asked names no column, or doesn't fit it.
-    """
-    told = _told(asked)
-    unknown = [name for name in told if name not in map(str, frame.columns)]
-    if unknown:
-        raise ValueError(f"columns names {unknown[0]!r}, but the table has: {listed(list(map(str, frame.columns)))}")
-    return tuple(_infer(str(name), frame[name], told.get(str(name), {})) for name in frame.columns)
-
-
-def _told(asked: Any) -> dict[str, dict]:
+def told_of(asked: Any) -> dict[str, dict]:
+    """What the user says of columns, by name: fields of ``ColumnSchema``."""
     if isinstance(asked, (str, Path)):
         try:
             asked = json.loads(Path(asked).read_text(encoding="utf-8"))
@@ -151,125 +118,6 @@ def _told(asked: Any) -> dict[str, dict]:
             raise ValueError(f"column {name!r} can't be {record['kind']!r}: kinds are {', '.join(KINDS)}")
         told[str(name)] = dict(record)
     return told
-
-
-def _infer(name: str, column: Any, told: dict) -> ColumnSchema:
-    import pandas as pd
-
-    seen = column.dropna()
-    kind, dtype = told.get("kind"), str(column.dtype)
-    if pd.api.types.is_datetime64_any_dtype(column.dtype) and kind in (None, "date"):
-        return _numbers(name, "date", dtype, days(seen), told)
-    is_text = not pd.api.types.is_numeric_dtype(column.dtype) or pd.api.types.is_bool_dtype(column.dtype)
-    if is_text:
-        if kind not in (None, *LEVEL_KINDS):
-            raise ValueError(f"column {name!r} holds {dtype} values, which can't be {kind!r}: use 'categorical'")
-        return _text_levels(name, dtype, column, seen, told)
-    v = seen.to_numpy(np.float64)
-    if np.isinf(v).any():
-        raise DataError(f"column {name!r} has infinite values; replace them or drop the rows.")
-    kind = kind or _kind_of_numbers(v)
-    if kind in LEVEL_KINDS:
-        levels, counts = np.unique(v, return_counts=True)
-        return _levels(name, kind, dtype, [plain(level) for level in levels], counts, told)
-    return _numbers(name, kind, dtype, v, told)
-
-
-def _text_levels(name: str, dtype: str, column: Any, seen: Any, told: dict) -> ColumnSchema:
-    counted = seen.value_counts()
-    ordered = getattr(getattr(column, "cat", None), "ordered", False)
-    levels = [plain(level) for level in counted.index]
-    if told.get("levels"):
-        levels = [plain(level) for level in told["levels"]]
-    elif ordered:
-        levels = [plain(level) for level in column.cat.categories]
-    counts = np.array([int(counted.get(level, 0)) for level in levels], np.int64)
-    if not ordered and not told.get("levels"):  # the most common first, ties in alphabetic order
-        order = sorted(range(len(levels)), key=lambda i: (-counts[i], str(levels[i])))
-        levels, counts = [levels[i] for i in order], counts[order]
-    kind = told.get("kind") or ("ordinal" if ordered else "binary" if len(levels) <= 2 else "categorical")
-    return _levels(name, kind, dtype, levels, counts, told)
-
-
-def _levels(name: str, kind: str, dtype: str, levels: list, counts: np.ndarray, told: dict) -> ColumnSchema:
-    """Common levels first where some are rare; each common one has a probability of its own."""
-    if not levels:
-        levels, counts = [None], np.ones(1, np.int64)  # nothing was ever observed
-    n_common = len(levels)
-    if kind == "categorical":
-        order = np.argsort(-counts, kind="stable")
-        levels, counts = [levels[i] for i in order], counts[order]
-        n_common = min(int((counts >= FEWEST).sum()), MOST_LEVELS - 1)
-        n_common = n_common if len(levels) - n_common > 1 else len(levels)
-    elif len(levels) > MOST_LEVELS:
-        raise ValueError(f"column {name!r} has {len(levels):,} levels; at most {MOST_LEVELS} can be in order")
-    mass = [*counts[:n_common], *([counts[n_common:].sum()] if n_common < len(levels) else [])]
-    frequencies = tuple((np.array(mass) + 0.5) / (counts.sum() + 0.5 * len(mass)))
-    return ColumnSchema(name, kind, dtype, tuple(levels), n_common, tuple(map(float, frequencies)))
-
-
-def _kind_of_numbers(v: np.ndarray) -> str:
-    levels = np.unique(v)
-    if len(levels) <= 2:
-        return "binary"
-    whole = (v == np.round(v)).all()
-    if len(levels) <= (MOST_LEVELS if whole else 32) and len(v) >= ROWS_A_LEVEL * len(levels):
-        return "ordinal"
-    if whole and levels[-1] - levels[0] <= WIDEST_COUNT and np.abs(levels).max() <= 10 * WIDEST_COUNT:
-        return "count"
-    _, rest, _ = _without_mass(v)
-    return "positive" if rest.min() > 0 and _skewness(rest) > max(SKEWED, _skewness(np.log(rest))) else "continuous"
-
-
-def _numbers(name: str, kind: str, dtype: str, v: np.ndarray, told: dict) -> ColumnSchema:
-    if not len(v):
-        return _levels(name, "ordinal", dtype, [], np.zeros(0, np.int64), told)
-    mass, rest, share = _without_mass(v) if kind in ("continuous", "positive") else (None, v, 0.0)
-    if "mass" in told:
-        mass = told["mass"]
-        rest, share = (v, 0.0) if mass is None else (v[v != mass], float((v == mass).mean()))
-    if not len(rest):
-        return _levels(name, "ordinal", dtype, [plain(v[0])], np.array([len(v)]), told)
-    if kind == "positive" and rest.min() <= 0:
-        raise ValueError(f"column {name!r} can't be 'positive': it goes down to {rest.min():g}")
-    if kind == "count" and (v != np.round(v)).any():
-        raise ValueError(f"column {name!r} can't be 'count': it has fractions")
-    shift = 1.0 if kind == "count" else 0.0
-    skewed_counts = kind == "count" and v.min() >= 0 and _skewness(v) > max(SKEWED, _skewness(np.log1p(v)))
-    log = bool(told.get("log", kind == "positive" or skewed_counts))
-    g = np.log(rest + shift) if log else rest
-    location, unit = float(g.mean()), float(g.std())
-    unit = unit if unit > 1e-12 * max(abs(location), 1e-300) else 1.0
-    heavy = bool(told.get("heavy_tails", kind != "count" and _kurtosis(g) > HEAVY))
-    return ColumnSchema(
-        name, kind, dtype, location=location, unit=unit, log=log, shift=shift, heavy_tails=heavy,
-        mass=None if mass is None else float(mass), mass_share=share, low=float(v.min()), high=float(v.max()),
-        decimals=_decimals(v),
-    )  # fmt: skip
-
-
-def _without_mass(v: np.ndarray) -> tuple[float | None, np.ndarray, float]:
-    """The value that stands out, the others, and how often it is taken."""
-    values, counts = np.unique(v, return_counts=True)
-    most = counts.argmax()
-    share = float(counts[most] / len(v))
-    others = np.delete(counts, most)
-    if share < MASS_SHARE or counts[most] < FEWEST or (len(others) and counts[most] < 3 * others.max()):
-        return None, v, 0.0
-    return float(values[most]), v[v != values[most]], share
-
-
-def _decimals(v: np.ndarray) -> int | None:
-    """The fewest that all values can be written with, up to 6."""
-    return next((d for d in range(7) if np.allclose(np.round(v, d), v, rtol=1e-12, atol=0)), None)
-
-
-def _skewness(v: np.ndarray) -> float:
-    return float((((v - v.mean()) / (v.std() or 1.0)) ** 3).mean())
-
-
-def _kurtosis(v: np.ndarray) -> float:
-    return float((((v - v.mean()) / (v.std() or 1.0)) ** 4).mean() - 3)
 
 
 def plain(level: Any) -> Any:

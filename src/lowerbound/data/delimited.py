@@ -15,7 +15,7 @@ from typing import TextIO
 
 from lowerbound.data.dataset import DataError, Dataset, check_rows, counted
 from lowerbound.data.files import explained
-from lowerbound.data.tables import select, to_dataset
+from lowerbound.data.tables import select, to_dataset, wordings_of
 
 _LONGEST_LINE = 1 << 26
 
@@ -56,7 +56,8 @@ def read_csv(
         frame = pd.read_csv(file, sep=separator, names=columns, header=0, index_col=False, low_memory=False)
     if len(frame) != rows:
         raise DataError(f"{name} has quotes that can be read in two ways; save it again without them.")
-    return to_dataset(frame, name, features, label, lambda row: f"line {_line_of(path, name, row)}", mixed)
+    wordings = wordings_of(frame, features) if mixed else {}
+    return to_dataset(frame, name, features, label, lambda row: f"line {_line_of(path, name, row)}", wordings)
 
 
 def _check_structure(path: Path, name: str) -> tuple[list[str], int]:

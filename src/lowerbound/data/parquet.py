@@ -12,8 +12,8 @@ import numpy as np
 
 from lowerbound.data.dataset import DataError, Dataset, check_rows
 from lowerbound.data.files import PARQUET, check_content, explained
-from lowerbound.data.sources import Source, is_streamed, rows_in
-from lowerbound.data.tables import check_type, select, to_dataset
+from lowerbound.data.sources import BLOCK_ROWS, Source, is_streamed, rows_in
+from lowerbound.data.tables import Wording, check_type, select, to_dataset, wordings_of
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -47,7 +47,7 @@ def read_parquet(
     stream : bool | None
         Read rows when they are used; None does so if they take much memory.
     mixed : bool
-        Columns may be text, categories and dates; these are not streamed.
+        Columns may be text, categories and dates.
 
     Returns
     -------
@@ -55,8 +55,7 @@ def read_parquet(
         A frame of numeric and boolean columns, or a source of such frames.
     """
     table = ParquetTable(path, name, drop, label, mixed=mixed)
-    is_here = not is_streamed(table, stream) or (table.has_others and not stream)
-    return table.read_all() if is_here else Dataset(table, None, name)
+    return Dataset(table, None, name) if is_streamed(table, stream) else table.read_all()
 
 
 def parquet_files(folder: Path) -> list[Path]:
@@ -80,7 +79,8 @@ class ParquetTable(Source):
         self.files = [path] if path.is_file() else parquet_files(path)
         self.groups: list[tuple[int, int]] = []  # of each run: which file, which of its row groups
         sizes: list[int] = []
-        dtypes, memory = set(), 0
+        dtypes: dict[str, np.dtype] = {}
+        memory = 0
         for i, file in enumerate(self.files):
             called = self._called(i, name)
             check_content(file, PARQUET, called)
@@ -93,10 +93,12 @@ class ParquetTable(Source):
                     rows = about.row_group(group)
                     self.groups.append((i, group))
                     sizes.append(rows.num_rows)
-                    dtypes |= self._dtypes(rows)
+                    for column, dtype in self._dtypes(rows).items():
+                        dtypes[column] = np.result_type(dtypes.get(column, dtype), dtype)
                     memory = max(memory, self._memory(rows))
         check_rows(sum(sizes), name)
-        super().__init__(name, (sum(sizes), len(self.columns or ())), np.result_type(*dtypes))
+        super().__init__(name, (sum(sizes), len(self.columns or ())), np.result_type(*dtypes.values()))
+        self.dtypes = dtypes
         self.runs = np.append(0, np.cumsum(sizes))
         self.runs_at_once = max(1, min(_AT_ONCE, _MEMORY // max(1, memory)))
         self.cursors: dict[int, _Cursor] = {}
@@ -112,14 +114,27 @@ class ParquetTable(Source):
             check_type(schema.field(column).type, column, column == self.label or self.mixed, name)
         return features, pa.schema([schema.field(column) for column in wanted])
 
-    @property
-    def has_others(self) -> bool:
-        """There are features of text, categories or dates, and they may be."""
+    @cached_property
+    def wordings(self) -> dict[str, Wording]:
+        """What the columns of text, categories and dates are, for which all their rows are read once."""
+        import pyarrow as pa
         from pyarrow import types
 
-        features = (field.type for field in self.arrow_schema if field.name != self.label)
         plain = (types.is_boolean, types.is_integer, types.is_floating, types.is_decimal, types.is_null)
-        return self.mixed and not all(any(test(kind) for test in plain) for kind in features)
+        others = [c for c in self.columns or () if not any(test(self.arrow_schema.field(c).type) for test in plain)]
+        if not self.mixed or not others:
+            return {}
+        part, found = self._only(others), {}
+        for first in range(0, len(self), BLOCK_ROWS):
+            batches = list(part._batches(first, min(first + BLOCK_ROWS, len(self))))
+            frame = part._frame(pa.Table.from_batches(batches, part.arrow_schema))
+            found = wordings_of(frame, others, found)
+        return found
+
+    @cached_property
+    def is_mixed(self) -> bool:  # type: ignore[override]
+        """Some columns are text, categories or dates."""
+        return not all(wording.are_numbers for wording in self.wordings.values())
 
     def _check_same(self, schema: pa.Schema, called: str) -> None:
         """Refuse a file whose columns are others than those of the first."""
@@ -132,10 +147,10 @@ class ParquetTable(Source):
                     "give all files the same columns."
                 )
 
-    def _dtypes(self, rows: Any) -> set[np.dtype]:
+    def _dtypes(self, rows: Any) -> dict[str, np.dtype]:
         """The types of a row group's columns as pandas gives them: whole numbers with gaps become float64."""
         features = {field.name: field.type for field in self.arrow_schema if field.name != self.label}
-        found = set()
+        found = {}
         for i in range(rows.num_columns):
             column = rows.column(i)
             kind = features.get(column.path_in_schema)
@@ -143,7 +158,7 @@ class ParquetTable(Source):
                 dtype = _numpy_type(kind)
                 counts = column.statistics if dtype.kind in "biu" else None
                 has_gaps = dtype.kind in "biu" and (counts is None or not counts.has_null_count or counts.null_count)
-                found.add(np.dtype(np.float64) if has_gaps else dtype)
+                found[column.path_in_schema] = np.dtype(np.float64) if has_gaps else dtype
         return found
 
     def _memory(self, rows: Any) -> int:
@@ -161,7 +176,10 @@ class ParquetTable(Source):
         import pyarrow as pa
 
         batches = [batch for first, last in ranges.tolist() for batch in self._batches(first, last)]
-        return self._dataset(pa.Table.from_batches(batches, self.arrow_schema), ranges)
+        frame = self._frame(pa.Table.from_batches(batches, self.arrow_schema))
+        whole = [c for c in self.columns or () if frame[c].dtype.kind in "biu" and self.dtypes[c].kind == "f"]
+        frame = frame.astype(dict.fromkeys(whole, np.float64))  # there are gaps in other rows
+        return self._dataset(frame, ranges, self.wordings)
 
     def read_all(self) -> Dataset:
         """All rows at once."""
@@ -171,7 +189,9 @@ class ParquetTable(Source):
         for i, file in enumerate(self.files):
             with explained(self._called(i, self.name), pa.ArrowException), _opened(file) as opened:
                 tables.append(opened.read(columns=self.arrow_schema.names).select(self.arrow_schema.names))
-        return self._dataset(pa.concat_tables(tables), np.array([[0, len(self)]]))
+        frame = self._frame(pa.concat_tables(tables))
+        wordings = wordings_of(frame, self.columns or ()) if self.mixed else {}
+        return self._dataset(frame, np.array([[0, len(self)]]), wordings)
 
     @cached_property
     def file_schema(self) -> pa.Schema:
@@ -206,22 +226,33 @@ class ParquetTable(Source):
                 yield as_frame(pa.Table.from_batches(batches, whole.arrow_schema).cast(self.file_schema))
 
     def select(self, columns: Sequence[str]) -> ParquetTable:
-        """The same rows, with their columns in another order."""
+        """The same rows, with some of their columns."""
+        _ = self.wordings  # which are shared: looked for once
+        return self._only(columns if self.label is None else [*columns, self.label])
+
+    def _only(self, columns: Sequence[str]) -> ParquetTable:
+        """Some columns, and among them maybe the label."""
         import copy
 
+        import pyarrow as pa
+
         other = copy.copy(self)
-        other.columns, other.cursors = list(columns), {}
+        other.columns, other.cursors = [column for column in columns if column != self.label], {}
+        other.arrow_schema = pa.schema([self.arrow_schema.field(column) for column in columns])
+        other.shape = (len(self), len(other.columns))
         return other
 
-    def _dataset(self, table: pa.Table, ranges: np.ndarray) -> Dataset:
+    def _dataset(self, frame: pd.DataFrame, ranges: np.ndarray, wordings: dict[str, Wording]) -> Dataset:
+        features = list(self.columns or ())
+        return to_dataset(frame, self.name, features, self.label, lambda row: self._place(ranges, row), wordings)
+
+    def _frame(self, table: pa.Table) -> pd.DataFrame:
+        """As pandas has it."""
         import pyarrow as pa
 
         with explained(self.name, pa.ArrowException):
             table.validate(full=True)  # text that is not UTF-8 would fail later, when it is looked at
-            frame = table.to_pandas(ignore_metadata=True, date_as_object=False)
-        return to_dataset(
-            frame, self.name, list(self.columns or ()), self.label, lambda row: self._place(ranges, row), self.mixed
-        )
+            return table.to_pandas(ignore_metadata=True, date_as_object=False)
 
     def _place(self, ranges: np.ndarray, row: int) -> str:
         """Words for a row among those of some ranges."""

@@ -95,7 +95,7 @@ def read(
         Read rows when they are used, so that memory doesn't grow with the data: `.npy`, `.parquet` and folders. None
         does so where an array of the data would take more than 256 MiB (``sources.IN_MEMORY``).
     mixed : bool
-        Columns of a table may be text, categories and dates; they are then all in memory.
+        Columns of a table may be text, categories and dates.
 
     Returns
     -------
@@ -142,7 +142,7 @@ def stream(source: str | os.PathLike[str], *, drop: Sequence[str] = (), label: s
     DataError
         If the file can't be read in parts, or is not what its name promises. Values are checked when they are read.
     """
-    X = read(source, drop=drop, label=label, stream=True).X
+    X = read(source, drop=drop, label=label, stream=True, mixed=True).X
     assert isinstance(X, Source)
     return X
 

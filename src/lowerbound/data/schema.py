@@ -256,14 +256,14 @@ class Schema:
         return cls(**fields)
 
     @classmethod
-    def of_columns(cls, columns: tuple[ColumnSchema, ...], X: np.ndarray) -> Schema:
-        """That of a table of several kinds, encoded; columns without any value are kept out of the density."""
+    def of_columns(cls, columns: tuple[ColumnSchema, ...], *, gaps: bool) -> Schema:
+        """That of a table of several kinds; columns without any value are kept out of the density."""
         n, zero, one = len(columns), np.zeros(len(columns)), np.ones(len(columns))
         counted = np.array([column.levels != (None,) for column in columns])
         return cls(
-            likelihood="columns", row_shape=(n,), event_shape=(n,), channels_last=False, dtype=X.dtype.name,
+            likelihood="columns", row_shape=(n,), event_shape=(n,), channels_last=False, dtype="float64",
             binarize=None, grey_levels=1, n_levels=0, location=zero, unit=one, mean=zero.copy(), spread=one.copy(),
-            counted=counted, frequencies=np.zeros(0), gaps=gaps_of(X) is not None, columns=columns,
+            counted=counted, frequencies=np.zeros(0), gaps=gaps, columns=columns,
         )  # fmt: skip
 
 

@@ -38,6 +38,8 @@ class Source(ABC):
         The type that ``as_array`` gives.
     columns : list of str or None
         Of a table.
+    is_mixed : bool
+        Some columns are text, categories or dates; rows are frames, whatever ``dtype`` says.
     runs : ndarray of int64 or None
         Where runs of rows begin that have to be read from their start (row groups), and the end of the last; None
         where any row can be reached at once.
@@ -46,6 +48,7 @@ class Source(ABC):
     """
 
     columns: list[str] | None = None
+    is_mixed: bool = False
     runs: np.ndarray | None = None
     runs_at_once: int = 1
 

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -20,6 +21,8 @@ from lowerbound.data.dataset import (
 )
 
 if TYPE_CHECKING:
+    from typing import Self
+
     import pandas as pd
     import pyarrow as pa
 
@@ -59,8 +62,9 @@ def select(columns: Sequence[str], drop: Sequence[str], label: str | None, name:
 
 
 def to_dataset(
-    frame: pd.DataFrame, name: str, features: list[str], label: str | None, place: Place, mixed: bool = False
-) -> Dataset:
+    frame: pd.DataFrame, name: str, features: list[str], label: str | None, place: Place,
+    wordings: Mapping[str, Wording] = MappingProxyType({}),
+) -> Dataset:  # fmt: skip
     """Turn a table into numbers and labels, refusing text and infinite values.
 
     Parameters
@@ -73,8 +77,8 @@ def to_dataset(
         The columns that are data, and the column that is the label.
     place : Callable[[int], str]
         Turns the number of a row into words, such as ``line 7``.
-    mixed : bool
-        Text and dates stay, unless a column has few among numbers.
+    wordings : mapping of str to Wording, optional
+        What columns of text, categories and dates are; other columns have to be numbers.
 
     Returns
     -------
@@ -83,9 +87,9 @@ def to_dataset(
     """
     import pandas as pd
 
-    others = {c: other for c in features if mixed and (other := _text_or_dates(frame[c])) is not None}
-    x = pd.DataFrame({c: others[c] if c in others else _numbers(frame[c]) for c in features})
-    _check_text(frame, x.drop(columns=list(others)), name, place)
+    wordings = {c: wordings[c] for c in features if c in wordings}
+    x = pd.DataFrame({c: wordings[c].read(frame[c]) if c in wordings else _numbers(frame[c]) for c in features})
+    _check_text(frame, x.drop(columns=[c for c in wordings if not wordings[c].are_numbers]), name, place)
     _check_finite(x, name, place)
     return Dataset(x, None if label is None else _labels(frame.pop(label), name, place), name)
 
@@ -98,22 +102,69 @@ def _numbers(column: Any) -> pd.Series:
     return column if is_number else pd.Series(pd.to_numeric(column.astype(object), errors="coerce"))
 
 
-def _text_or_dates(column: Any) -> Any:
-    """The column, if it is text, categories or dates: hardly any of its values are numbers."""
+class Wording:
+    """What a column is that isn't stored as numbers, found by looking at its values, a block of rows at a time."""
+
+    def __init__(self) -> None:
+        self.n = self.n_numbers = 0
+        self.are_dates: bool | None = None  # not known before the first value
+        self.number_dtypes: set[np.dtype] = set()
+        self.zones: set[Any] = set()  # of dates; None where they name none
+        self.units: set[str] = set()
+
+    @property
+    def are_numbers(self) -> bool:
+        """Most of the values are; text among them is a mistake. Nothing at all is numbers, too."""
+        return self.n_numbers > STRAY * self.n or not self.n
+
+    def add(self, column: Any) -> Self:
+        """Look at more rows."""
+        import pandas as pd
+
+        if isinstance(column.dtype, (pd.CategoricalDtype, pd.DatetimeTZDtype)) or column.dtype.kind == "M":
+            self.n, self.are_dates = self.n + int(column.notna().sum()), False  # as it is
+            return self
+        numbers: Any = _numbers(column)
+        self.number_dtypes.add(numbers.dtype)
+        seen = column.dropna()
+        self.n, self.n_numbers = self.n + len(seen), self.n_numbers + int(numbers.notna().sum())
+        if self.are_dates is None and len(seen):
+            self.are_dates = bool(re.match(r"\d{4}-\d\d-\d\d", str(seen.iloc[0])))
+        if self.are_dates and len(seen):
+            dates = _dates(seen)
+            self.are_dates = not dates.isna().any()
+            self.zones.add(dates.dt.tz)
+            self.units.add(dates.dt.unit)
+        return self
+
+    def read(self, column: Any) -> Any:
+        """The column in the type that it has in all rows."""
+        if self.are_numbers:
+            return _numbers(column).astype(np.result_type(*(self.number_dtypes or {np.float64})))
+        if not self.are_dates:
+            return column
+        dates = _dates(column, utc=self.zones != {None})
+        if self.zones != {None}:
+            dates = dates.dt.tz_convert(next(iter(self.zones)) if len(self.zones) == 1 else "UTC")
+        return dates.dt.as_unit(max(self.units, key=("s", "ms", "us", "ns").index))
+
+
+def wordings_of(
+    frame: pd.DataFrame, columns: Sequence[str], wordings: dict[str, Wording] | None = None
+) -> dict[str, Wording]:
+    """What the columns are that aren't stored as numbers, seen in these rows and in those that were seen before."""
+    wordings = wordings or {name: Wording() for name in columns if frame[name].dtype.kind not in "biuf"}
+    return {name: wording.add(frame[name]) for name, wording in wordings.items()}
+
+
+def _dates(column: Any, *, utc: bool = False) -> pd.Series:
+    """Text in the form of ISO 8601 as dates, NaT in the place of other text; those of several time zones in UTC."""
     import pandas as pd
 
-    if column.dtype.kind in "biuf" or not column.notna().any():
-        return None
-    if column.dtype.kind == "M" or isinstance(column.dtype, (pd.CategoricalDtype, pd.DatetimeTZDtype)):
-        return column
-    share = _numbers(column).notna().sum() / column.notna().sum()
-    if share > STRAY:
-        return None
-    first = str(column.dropna().iloc[0])
-    if re.match(r"\d{4}-\d\d-\d\d", first):
-        dates = pd.to_datetime(column, errors="coerce", format="ISO8601")
-        return column if (dates.isna() & column.notna()).any() else dates
-    return column
+    try:
+        return pd.to_datetime(column, errors="coerce", format="ISO8601", utc=utc)
+    except ValueError:  # more than one time zone
+        return _dates(column, utc=True)
 
 
 def _check_text(frame: pd.DataFrame, numbers: pd.DataFrame, name: str, place: Place) -> None:

@@ -5,14 +5,15 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
 from sklearn.utils.validation import validate_data
 
 from lowerbound.data.coding import encode
-from lowerbound.data.columns import ColumnSchema, infer_columns
-from lowerbound.data.gaps import gaps_of, mask_gaps, nan_in_gaps
+from lowerbound.data.columns import ColumnSchema
+from lowerbound.data.encoded import EncodedRows
+from lowerbound.data.gaps import gaps_of, mask_gaps
+from lowerbound.data.kinds import framed, infer_columns
 from lowerbound.data.schema import Schema
-from lowerbound.data.sources import Source
+from lowerbound.data.sources import Source, as_source
 from lowerbound.estimators.base import DensityEstimator
 
 if TYPE_CHECKING:
@@ -34,25 +35,27 @@ class MixedColumns(DensityEstimator):
             self._inferred = columns
         if columns is None:
             return super()._validate(X, reset=reset)
-        frame = _as_frame(X)
+        X = as_source(X) if self.STREAMS else X
+        frame = framed(X.spread(2).X if isinstance(X, Source) else X)
         named: Any = frame if hasattr(X, "columns") else X
         validate_data(self, named, reset=reset, skip_check_array=True)
         if frame.shape[1] != len(columns):
             raise ValueError(f"X has {frame.shape[1]} columns, but the model was fitted to {len(columns)}")
-        return mask_gaps(encode(frame, columns))
+        return EncodedRows(X, columns) if isinstance(X, Source) else mask_gaps(encode(frame, columns))
 
     def _infer_columns(self, X: Any) -> tuple[ColumnSchema, ...] | None:
         """What the columns are, if they are of several kinds."""
-        if isinstance(X, Source) or (self.columns is None and not _has_text(X)):
+        if (isinstance(X, Source) and not self.STREAMS) or (self.columns is None and not _has_text(X)):
             return None
         if self.likelihood != "auto" or self.binarize is not None:  # type: ignore[attr-defined]
             raise ValueError("a table of several kinds has a likelihood for each column: leave likelihood and binarize")
-        return infer_columns(_as_frame(X), None if self.columns == "auto" else self.columns)
+        return infer_columns(X, None if self.columns == "auto" else self.columns)
 
     def _infer_schema(self, X: Any, names: list[str] | None) -> Schema:
         if self._inferred is None:
             return super()._infer_schema(X, names)
-        return Schema.of_columns(self._inferred, X)
+        gaps = X.has_gaps if isinstance(X, EncodedRows) else gaps_of(X) is not None
+        return Schema.of_columns(self._inferred, gaps=gaps)
 
     def _is_object(self, name: str) -> bool:
         is_described = name == "columns" and isinstance(self.columns, (Mapping, Sequence))
@@ -65,7 +68,9 @@ class MixedColumns(DensityEstimator):
 
 
 def _has_text(X: Any) -> bool:
-    """It is a frame with a column that is neither numbers nor truth values."""
+    """It is a table with a column that is neither numbers nor truth values."""
+    if isinstance(X, Source):
+        return X.is_mixed
     if not (hasattr(X, "dtypes") and hasattr(X, "columns")):
         return False
     return any(_is_text(X.iloc[:, j]) for j in range(X.shape[1]))
@@ -80,14 +85,3 @@ def _is_text(column: pd.Series) -> bool:
         return True
     inferred = pd.api.types.infer_dtype(column, skipna=True)  # of objects
     return inferred not in ("integer", "floating", "mixed-integer-float", "boolean", "decimal", "empty")
-
-
-def _as_frame(X: Any) -> pd.DataFrame:
-    import pandas as pd
-
-    if hasattr(X, "dtypes") and hasattr(X, "columns"):
-        return X
-    X = np.asarray(X) if gaps_of(X) is None else nan_in_gaps(X)
-    if X.ndim != 2:
-        raise ValueError(f"columns are for tables (rows, columns), and X has shape {X.shape}")
-    return pd.DataFrame(X, columns=[f"x{j}" for j in range(X.shape[1])])

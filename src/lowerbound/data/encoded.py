@@ -1,0 +1,43 @@
+"""Tables of several kinds that are read while they are used, as the model's numbers."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import cached_property
+
+import numpy as np
+
+from lowerbound.data.coding import encode_quietly, warn_of_unseen
+from lowerbound.data.columns import ColumnSchema
+from lowerbound.data.dataset import Dataset
+from lowerbound.data.kinds import framed
+from lowerbound.data.sources import Source
+
+
+class EncodedRows(Source):
+    """What ``coding.encode`` makes of the rows of a source, when they are read.
+
+    Parameters
+    ----------
+    source : Source
+    schemas : sequence of ColumnSchema
+    """
+
+    def __init__(self, source: Source, schemas: Sequence[ColumnSchema]) -> None:
+        super().__init__(source.name, source.shape, np.dtype(np.float64))
+        self.source, self.schemas = source, schemas
+        self.runs, self.runs_at_once = source.runs, source.runs_at_once
+        self.warned: set[str] = set()  # of columns with values that were not seen in the fit
+
+    def read(self, ranges: np.ndarray) -> Dataset:
+        """What the model doesn't know is warned of where it is met first."""
+        rows = self.source.read(ranges)
+        x, unseen = encode_quietly(framed(rows.X), self.schemas)
+        warn_of_unseen({name: count for name, count in unseen.items() if name not in self.warned})
+        self.warned |= set(unseen)
+        return Dataset(x, rows.labels, rows.source)
+
+    @cached_property
+    def has_gaps(self) -> bool:
+        """Some entries are missing, or not known to the model."""
+        return any(np.isnan(x).any() for x in self)
