@@ -5,7 +5,7 @@ import pandas as pd
 import pytest
 
 from lowerbound.data import spool
-from lowerbound.data.spool import Ranking
+from lowerbound.data.spool import Ranking, Spool
 
 
 @pytest.fixture(autouse=True)
@@ -56,3 +56,14 @@ def test_nothing_is_left_where_it_fails(tmp_path):
 def test_a_folder_that_is_not_there_is_named(tmp_path):
     with pytest.raises(OSError, match="nowhere"):
         Ranking(tmp_path / "nowhere", "score")
+
+
+def test_categories_come_back_whatever_their_number(tmp_path):
+    frames = [
+        pd.DataFrame({"c": pd.Categorical([f"{i}" for i in range(n)], [f"{i}" for i in range(n)][::-1], ordered=True)})
+        for n in (3, 300, 40_000)
+    ]
+    with Spool(tmp_path) as spooled:
+        places = [spooled.put(frame, 7) for frame in frames]
+        for frame, place in zip(frames, places, strict=True):
+            pd.testing.assert_frame_equal(spooled.get(place).to_pandas(), frame)

@@ -55,12 +55,14 @@ class Spool:
         """
         import pyarrow as pa
 
+        if self.schema is None:
+            self.schema = _with_room(pa.Schema.from_pandas(frame, preserve_index=False))
         table = pa.Table.from_pandas(frame, self.schema, preserve_index=False)
-        self.schema = table.schema
         with errors_about(self.folder):
             ends = [self.file.seek(0, 2)]
             for batch in table.combine_chunks().to_batches(piece):
-                self.file.write(batch.serialize())
+                with pa.ipc.new_stream(self.file, self.schema) as stream:  # which holds its categories
+                    stream.write_batch(batch)
                 ends.append(self.file.tell())
         return np.array(ends)
 
@@ -68,11 +70,23 @@ class Spool:
         """The rows of some neighboring pieces."""
         import pyarrow as pa
 
-        batches = []
+        tables = []
         for start, end in pairwise(ends.tolist()):
             self.file.seek(start)
-            batches.append(pa.ipc.read_record_batch(pa.py_buffer(self.file.read(end - start)), self.schema))
-        return pa.Table.from_batches(batches, self.schema)
+            tables.append(pa.ipc.open_stream(pa.py_buffer(self.file.read(end - start))).read_all())
+        return pa.concat_tables(tables)
+
+
+def _with_room(schema: pa.Schema) -> pa.Schema:
+    """For as many categories as later frames may have."""
+    import pyarrow as pa
+
+    wider = {
+        i: field.with_type(pa.dictionary(pa.int32(), field.type.value_type, field.type.ordered))
+        for i, field in enumerate(schema)
+        if pa.types.is_dictionary(field.type)
+    }
+    return pa.schema([wider.get(i, field) for i, field in enumerate(schema)], schema.metadata)
 
 
 class Ranking(Spool):
