@@ -360,7 +360,11 @@ class FullGaussian:
         deviation = torch.movedim(z - self.mean, 0, -1)  # (B, D, S): one triangular solve a row for all samples
         standardized = torch.linalg.solve_triangular(self.scale_tril, deviation, upper=False)
         squared = standardized.square().sum(-2).movedim(-1, 0)
-        return -0.5 * squared - self._log_det() - 0.5 * self.mean.shape[-1] * LOG_2PI
+        return self.log_peak() - 0.5 * squared
+
+    def log_peak(self) -> Tensor:
+        """log q at its mean, −log det L − (D/2) log 2π, shape (B,): no triangular solve is needed there."""
+        return -self._log_det() - 0.5 * self.mean.shape[-1] * LOG_2PI
 
     def kl_to_standard_normal(self) -> Tensor:
         """KL(q ‖ N(0, I)) in D + 1 groups, shape (B, D + 1): the marginals' and, last, the total correlation.

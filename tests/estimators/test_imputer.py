@@ -11,7 +11,8 @@ from tests import contract
 from lowerbound import PPCA, Factorized, Gaussian, Mixture, VAEImputer
 from lowerbound.data.encoding import MAX_LEVELS, Raw, TableCode
 from lowerbound.estimators import referee
-from lowerbound.estimators.fillers import Blend, ExactFiller, cautious, fit_gaussian, fit_mixture, stack
+from lowerbound.estimators.blending import OTHERS, Blend, cautious, column_weights, stack
+from lowerbound.estimators.fillers import ExactFiller, FewValues, LeveledFiller, fit_gaussian, fit_mixture
 from lowerbound.estimators.parameters import IMPUTER_PARAMETERS
 
 IRIS, WINE = load_iris().data, load_wine().data
@@ -300,15 +301,47 @@ def test_stacking_finds_the_weights_of_a_known_blend():
 
 def test_a_gain_that_may_be_chance_is_left_to_the_first():
     rng = np.random.default_rng(0)
-    target, w = rng.normal(size=400), np.array([0.0, 1.0])
+    target, safe, w = rng.normal(size=400), np.array([1.0, 0.0]), np.array([0.0, 1.0])
     alike = np.stack([target + rng.normal(size=400), target + rng.normal(size=400)])
     better = np.stack([target + 2 * rng.normal(size=400), target + 0.1 * rng.normal(size=400)])
-    assert cautious(w, np.stack([better[1], better[0]]), target, np.ones(400)).tolist() == [1, 0]
-    assert cautious(w, better, target, np.ones(400))[1] > 0.9
+    assert cautious(w, safe, np.stack([better[1], better[0]]), target, np.ones(400)).tolist() == [1, 0]
+    assert cautious(w, safe, better, target, np.ones(400))[1] > 0.9
     gains = (alike[0] - target) ** 2 - (alike[1] - target) ** 2
     back = (gains.std() / 20 / abs(gains.mean())) ** 2
     expected = min(1, back) if gains.mean() > 0 else 1
-    assert cautious(w, alike, target, np.ones(400))[0] == pytest.approx(expected, abs=0.05)
+    assert cautious(w, safe, alike, target, np.ones(400))[0] == pytest.approx(expected, abs=0.05)
+
+
+def test_a_column_has_weights_of_its_own_and_learns_from_those_of_its_kind():
+    rng = np.random.default_rng(0)
+    predicted, owner = rng.normal(size=(2, 6000)), np.repeat([0, 1, 2], 2000)
+    target = np.where(owner == 1, predicted[1], predicted[0])
+    kind, alone = np.array([True, True, False]), np.ones(6000)
+    weights = column_weights(predicted, target, alone, owner, kind)
+    np.testing.assert_allclose(weights.sum(0), 1)
+    # the least of own squared errors and a tenth of those of the other number: (1 − w)² + OTHERS w², or the reverse
+    own = 1 / (1 + OTHERS)
+    np.testing.assert_allclose(weights[0, :2], [own, 1 - own], atol=0.02)
+    assert weights[0, 2] == 1  # a level, which learns nothing from numbers
+    nothing = column_weights(predicted[:, :4000], target[:4000], alone[:4000], owner[:4000], kind)
+    assert 0.3 < nothing[0, 2] < 0.7  # no cell of its kind was hidden: all count
+
+
+def test_numbers_of_few_values_are_levels_too():
+    rng = np.random.default_rng(0)
+    z = rng.integers(0, 4, 2000).astype(float)
+    Z = np.c_[z, np.array([2.0, -1.0, 3.0, 0.0])[z.astype(int)], rng.normal(size=2000)]
+    few = FewValues.of(Z, np.arange(3))
+    assert few.places.tolist() == [0] * 4 + [1] * 4
+    wide = few.widened(Z)
+    np.testing.assert_allclose(wide[:, 3:].mean(0), 0, atol=1e-12)
+    np.testing.assert_allclose(wide[:, 3:].std(0), 1)
+    gaps = with_gaps(Z, 0.2)
+    filler = LeveledFiller(few, fit_gaussian(few.widened(gaps), 0))
+    hidden = np.isnan(gaps[:, 1]) & ~np.isnan(gaps[:, 0])
+    assert np.abs(filler.mean(gaps) - Z)[hidden, 1].max() < 0.1  # what no line can do:
+    assert np.abs(fit_gaussian(gaps, 0).mean(gaps) - Z)[hidden, 1].max() > 1
+    assert filler.draws(gaps, 2, 0).shape == (2, *Z.shape)
 
 
 def test_a_trial_hides_a_tenth_of_what_is_observed_and_whole_cells():
@@ -327,8 +360,9 @@ def test_a_blend_is_the_mixture_of_its_parts():
     Z = with_gaps((IRIS - IRIS.mean(0)) / IRIS.std(0))
     gaussian = fit_gaussian(Z, 0)
     mixture = fit_mixture(Z, gaussian, 3, 4.0, 0)
-    blend = Blend([gaussian, mixture], np.array([0.25, 0.75]))
-    np.testing.assert_allclose(blend.mean(Z), 0.25 * gaussian.mean(Z) + 0.75 * mixture.mean(Z))
+    weights = np.array([[0.25, 0.25, 0, 1], [0.75, 0.75, 1, 0]])
+    blend = Blend([gaussian, mixture], weights)
+    np.testing.assert_allclose(blend.mean(Z), weights[0] * gaussian.mean(Z) + weights[1] * mixture.mean(Z))
     draws = blend.draws(Z, 3000, 0)
     error = draws.std(0) / 3000**0.5
     assert (np.abs(draws.mean(0) - blend.mean(Z)) <= 4.7 * error + 1e-12).all()

@@ -81,8 +81,8 @@ def network_candidate(n_importance: int) -> Network:
         watch = _BestEpoch(trial, VAE(**parameters), parameters["max_epochs"])
         watch.vae.fit(trial.rest, watch=watch)
 
-        def refit(Z: np.ndarray) -> EstimatorFiller:
-            return EstimatorFiller(VAE(**parameters).fit(Z, watch=_StopAt(watch.epoch)), n_importance)
+        def refit() -> EstimatorFiller:
+            return EstimatorFiller(VAE(**parameters).fit(trial.Z, watch=_StopAt(watch.epoch)), n_importance)
 
         return Candidate("network", refit, watch.predicted, watch.error)
 

@@ -1,4 +1,4 @@
-"""What may fill the gaps of a coded table: Gaussians, mixtures of them, and networks; and blends of these.
+"""What may fill the gaps of a coded table by exact EM: Gaussians, mixtures of them, and location models.
 
 All work on the matrix of ``TableCode``: rows of standardized numbers with NaN in the gaps.
 """
@@ -12,7 +12,6 @@ from typing import Protocol
 
 import numpy as np
 import torch
-from scipy.optimize import nnls
 from sklearn.cluster import KMeans
 
 from lowerbound.core import Batch
@@ -25,6 +24,9 @@ from lowerbound.models.ppca import LinearGaussian, spectrum
 
 MAX_FULL = 64  # columns of the matrix for which a full covariance is affordable
 FACTORS = 32  # latent variables that stand for it where it is not
+MOST_VALUES = 32  # of a number that counts as levels too
+ROWS_A_VALUE = 20
+FEWEST = 3  # rows that a value must have for an indicator
 FIT_ELEMENTS = 3e8  # rows times columns³ in a step of EM; of more rows, a sample is fitted
 
 
@@ -62,27 +64,65 @@ class ExactFiller:
         return filled if self.code is None else np.where(np.isnan(Z), self.code.standardized(filled), Z)
 
 
-@dataclass
-class Blend:
-    """p(z_m|z_o) = Σ_c w_c p_c(z_m|z_o): the mean is the weighted mean, a draw is one filler's."""
+@dataclass(frozen=True)
+class FewValues:
+    """Numbers of few distinct values, coded as levels too: what depends on them need not do so along a line.
 
-    fillers: list[Filler]
-    weights: np.ndarray
+    A school's grade and its name say the same, but no line leads from the one to the indicators of the other.
+
+    Attributes
+    ----------
+    places : ndarray
+        The column of the matrix that each indicator is of.
+    values : ndarray
+        The value that it indicates.
+    mean, spread : ndarray
+        Of the indicators, which are standardized as the others are.
+    """
+
+    places: np.ndarray
+    values: np.ndarray
+    mean: np.ndarray
+    spread: np.ndarray
+
+    @classmethod
+    def of(cls, Z: np.ndarray, numbers: np.ndarray) -> FewValues:
+        """Those of the columns ``numbers`` that have at most 32 values, and 20 rows for each of them."""
+        places, values, shares = [], [], []
+        for j in numbers:
+            seen = Z[~np.isnan(Z[:, j]), j]
+            levels, counts = np.unique(seen, return_counts=True)
+            if 2 < len(levels) <= MOST_VALUES and len(seen) >= ROWS_A_VALUE * len(levels):
+                common = counts >= FEWEST
+                places.append(np.full(common.sum(), j))
+                values.append(levels[common])
+                shares.append(counts[common] / len(seen))
+        if not places:
+            return cls(np.zeros(0, int), *np.zeros((3, 0)))
+        p = np.concatenate(shares)
+        return cls(np.concatenate(places), np.concatenate(values), p, np.sqrt(p * (1 - p)))
+
+    def widened(self, Z: np.ndarray) -> np.ndarray:
+        """The matrix with the indicators to its right."""
+        z = Z[:, self.places]
+        indicators = np.where(np.isnan(z), np.nan, np.isclose(z, self.values))
+        return np.concatenate([Z, (indicators - self.mean) / self.spread], 1)
+
+
+@dataclass
+class LeveledFiller:
+    """A filler of the matrix with the indicators of ``FewValues``; of what it gives, these are cut off again."""
+
+    few: FewValues
+    filler: ExactFiller
 
     def mean(self, Z: np.ndarray) -> np.ndarray:
-        """Σ_c w_c E_c[z_m|z_o] in the gaps, shape (n, P)."""
-        total = sum(w * filler.mean(Z) for w, filler in zip(self.weights, self.fillers, strict=True))
-        return np.where(np.isnan(Z), total, Z)
+        """E[z_m|z_o] in the gaps, shape (n, P)."""
+        return self.filler.mean(self.few.widened(Z))[:, : Z.shape[1]]
 
     def draws(self, Z: np.ndarray, n: int, seed: int) -> np.ndarray:
-        """For every draw of every row a filler by weight, and its draw, shape (n, N, P)."""
-        if len(self.fillers) == 1:
-            return self.fillers[0].draws(Z, n, seed)
-        chosen = stream(seed, "blend").choice(len(self.fillers), (n, len(Z)), p=self.weights)
-        x = np.broadcast_to(Z, (n, *Z.shape)).copy()
-        for c, filler in enumerate(self.fillers):
-            x = np.where((chosen == c)[..., None], np.stack(list(filler.draws(Z, n, seed + c))), x)
-        return x
+        """Draws from p(z_m|z_o) in the gaps, shape (n, N, P)."""
+        return self.filler.draws(self.few.widened(Z), n, seed)[..., : Z.shape[1]]
 
 
 def stream(seed: int, purpose: str) -> np.random.Generator:
@@ -103,24 +143,33 @@ def batch_of(Z: np.ndarray, first: int = 0) -> Batch:
     return Batch(torch.from_numpy(np.nan_to_num(Z)), observed, torch.arange(first, first + len(Z)))
 
 
-def fit_gaussian(Z: np.ndarray, seed: int, *, tol: float = 1e-4, max_iter: int = 300) -> ExactFiller:
-    """The full covariance by EM, or, of many columns, what ``FACTORS`` latent variables can say of it."""
+def fit_gaussian(
+    Z: np.ndarray, seed: int, start: ExactFiller | None = None, *, tol: float = 1e-4, max_iter: int = 300
+) -> ExactFiller:
+    """The full covariance by EM, or, of many columns, what ``FACTORS`` latent variables can say of it.
+
+    EM begins where ``start`` is, if it is given: a Gaussian that was fitted to a part of the cells.
+    """
     Z = _some_rows(Z, seed)
     P = Z.shape[1]
     if P > MAX_FULL:
-        return _fit_factors(Z, seed)
+        return _fit_factors(Z, seed, start)
     identity = torch.eye(P, dtype=torch.float64)
     model = MixtureOfGaussians(1, (P,))
     model.start(torch.zeros(1, P, dtype=torch.float64), identity, identity)
+    if start is not None:
+        model.load_state_dict(start.model.state_dict())
     em.fit(model, lambda: batches(Z), tol, max_iter)
     return ExactFiller(model)
 
 
-def _fit_factors(Z: np.ndarray, seed: int) -> ExactFiller:
+def _fit_factors(Z: np.ndarray, seed: int, start: ExactFiller | None) -> ExactFiller:
     n, P = Z.shape
     D = max(1, min(FACTORS, P // 2, n // 4))
     model = LinearGaussian((P,), D, "feature", torch.full((P,), 0.1, dtype=torch.float64))
     model.start(spectrum(torch.from_numpy(np.nan_to_num(Z))), make_generator(seed, "em"))
+    if start is not None:
+        model.load_state_dict(start.model.state_dict())
     em.fit(model, lambda: _batches_of(Z, 2000), 1e-3, 50)
     return ExactFiller(model.requires_grad_(False))
 
@@ -192,45 +241,3 @@ def _some_rows(Z: np.ndarray, seed: int) -> np.ndarray:
     if len(Z) <= most:
         return Z
     return Z[np.sort(stream(seed, "rows").permutation(len(Z))[:most])]
-
-
-def stack(predicted: np.ndarray, target: np.ndarray, importance: np.ndarray) -> np.ndarray:
-    """Weights w ≥ 0 with Σ w = 1 and the least Σ importance (target − Σ_c w_c predicted_c)² (Breiman, 1996).
-
-    Parameters
-    ----------
-    predicted : ndarray, shape (C, cells)
-    target, importance : ndarray, shape (cells,)
-
-    Returns
-    -------
-    ndarray, shape (C,)
-        Those below 0.05 are left out.
-    """
-    root = np.sqrt(importance / importance.sum())
-    deviation = (predicted - target) * root  # with Σ w = 1 the error is Σ_c w_c deviation_c
-    heavy = 1e3 * np.sqrt((deviation**2).sum(1).max() + 1e-12)
-    A = np.vstack([deviation.T, np.full(len(predicted), heavy)])
-    w, _ = nnls(A, np.append(np.zeros(deviation.shape[1]), heavy))
-    w = np.where(w / w.sum() < 0.05, 0.0, w)
-    return w / w.sum()
-
-
-def cautious(w: np.ndarray, predicted: np.ndarray, target: np.ndarray, importance: np.ndarray) -> np.ndarray:
-    """Weights drawn back to the first candidate as far as the gain over it may be chance.
-
-    With a gain g in the squared error, whose standard error over cells is s, the first gets min(1, (s/g)²) of the
-    weight (shrinkage after James & Stein, 1961): all of it if the gain is no more than its standard error.
-
-    Parameters
-    ----------
-    w : ndarray, shape (C,)
-    predicted : ndarray, shape (C, cells)
-    target, importance : ndarray, shape (cells,)
-    """
-    gains = importance * ((predicted[0] - target) ** 2 - (w @ predicted - target) ** 2)
-    gain, error = gains.mean(), gains.std() / len(gains) ** 0.5
-    back = min(1.0, (error / gain) ** 2) if gain > 0 else 1.0
-    drawn = (1 - back) * w + back * np.eye(len(w))[0]
-    drawn = np.where(drawn < 0.05, 0.0, drawn)
-    return drawn / drawn.sum()

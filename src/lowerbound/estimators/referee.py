@@ -1,8 +1,8 @@
 """Which fillers to trust, and how much: judged on observed cells that are hidden from them.
 
 A tenth of the observed cells is hidden. Every candidate is fitted to the rest and predicts them; the weights of the
-blend are those with the least squared error there (stacking: Wolpert, 1992; Breiman, 1996). Then all that have weight
-are fitted once more, to all observed cells. What can't beat the Gaussian gets no weight.
+blend are those with the least squared error there (stacking: Wolpert, 1992; Breiman, 1996), column by column. Then all
+that have weight are fitted once more, to all observed cells. What can't beat the Gaussian gets no weight.
 """
 
 from __future__ import annotations
@@ -10,22 +10,23 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any
 
 import numpy as np
 
 from lowerbound.data.encoding import Raw
+from lowerbound.estimators.blending import Blend, column_weights
 from lowerbound.estimators.fillers import (
     FIT_ELEMENTS,
     MAX_FULL,
-    Blend,
     ExactFiller,
+    FewValues,
     Filler,
-    cautious,
+    LeveledFiller,
     fit_gaussian,
     fit_location,
     fit_mixture,
-    stack,
     stream,
 )
 
@@ -35,6 +36,7 @@ ROWS_A_COMPONENT = 20
 COMPONENTS = (4, 16, 48)
 SHRINKAGES = (0.25, 1.5)  # imaginary rows of each component for each column
 MOST_WORK = 5e8  # components times rows times columns³ in a step of EM
+MAX_MIXED = 24  # columns of a matrix with indicators to which mixtures of Gaussians are fitted as well
 WORSE = 1.02  # a ladder of components ends where the error is so many times the least
 
 
@@ -42,12 +44,12 @@ WORSE = 1.02  # a ladder of components ends where the error is so many times the
 class Candidate:
     """One that is judged.
 
-    ``refit(Z)`` fits it again, from where it is; ``error`` is its mean squared error on the hidden cells, with 1 for
-    predicting the mean, and ``weight`` its part of the blend.
+    ``refit()`` fits it again, to all of the trial's cells, from where it is; ``error`` is its mean squared error on the
+    hidden cells, with 1 for predicting the mean, and ``weight`` its mean part of the blend.
     """
 
     name: str
-    refit: Callable[[np.ndarray], Filler]
+    refit: Callable[[], Filler]
     predicted: np.ndarray
     error: float
     weight: float = 0.0
@@ -75,28 +77,41 @@ class Trial:
     seed: int
     raw: Raw
     hidden: np.ndarray = field(init=False)  # (n, P)
+    is_number: np.ndarray = field(init=False)  # (columns of the table with a place in Z,)
 
     def __post_init__(self) -> None:
         rng = stream(self.seed, "hidden")
-        first = np.searchsorted(self.owner, np.unique(self.owner))
+        _, first, self.owner = np.unique(self.owner, return_index=True, return_inverse=True)  # numbered without holes
+        self.is_number = self.raw.blocks[first] < 0
         cells = ~np.isnan(self.Z[:, first]) & (rng.random((len(self.Z), len(first))) < HELD_OUT)
         cells &= (~np.isnan(self.Z[:, first])).sum(0) - cells.sum(0) >= 2  # no column may lose all it has
-        self.hidden = cells[:, np.searchsorted(np.unique(self.owner), self.owner)]
+        self.hidden = cells[:, self.owner]
 
-    @property
+    @cached_property
     def rest(self) -> np.ndarray:
         """Z without the hidden cells."""
         return np.where(self.hidden, np.nan, self.Z)
 
-    @property
-    def weights(self) -> np.ndarray:
-        """Importance of each hidden cell of Z."""
-        return np.broadcast_to(self.importance, self.Z.shape)[self.hidden]
+    @cached_property
+    def gaussian(self) -> ExactFiller:
+        """Fitted to the rest."""
+        return fit_gaussian(self.rest, self.seed)
+
+    @cached_property
+    def whole(self) -> ExactFiller:
+        """Fitted to all of Z, from there."""
+        return fit_gaussian(self.Z, self.seed, self.gaussian)
+
+    def of_hidden(self, of_places: np.ndarray) -> np.ndarray:
+        """What is known of the columns of Z, for each hidden cell of Z."""
+        return np.broadcast_to(of_places, self.Z.shape)[self.hidden]
 
     def predict(self, filler: Filler) -> tuple[np.ndarray, float]:
         """What a filler puts in the hidden cells, and its mean squared error."""
         predicted = filler.mean(self.rest)[self.hidden]
-        return predicted, float(np.average((predicted - self.Z[self.hidden]) ** 2, weights=self.weights))
+        return predicted, float(
+            np.average((predicted - self.Z[self.hidden]) ** 2, weights=self.of_hidden(self.importance))
+        )
 
 
 Network = Callable[[Trial], Candidate | None]
@@ -109,47 +124,60 @@ def choose(
     """The blend of the candidates that earn weight, fitted to all of Z; and a record of each candidate."""
     trial = Trial(Z, owner, importance, seed, raw)
     if len(Z) < FEWEST_ROWS or not trial.hidden.any():
-        return Blend([fit_gaussian(Z, seed)], np.ones(1)), [{"name": "gaussian", "error": None, "weight": 1.0}]
+        return Blend([fit_gaussian(Z, seed)], np.ones((1, 1))), [{"name": "gaussian", "error": None, "weight": 1.0}]
     judged: list[Candidate] = []
     for candidate in _candidates(trial, network, mixtures):
         judged.append(candidate)
         if verbose:
             print(f"{candidate.name}: squared error {candidate.error:.4f} on hidden cells", file=sys.stderr)
-    predicted = np.stack([c.predicted for c in judged])
-    weights = cautious(stack(predicted, Z[trial.hidden], trial.weights), predicted, Z[trial.hidden], trial.weights)
-    for candidate, weight in zip(judged, weights, strict=True):
+    predicted, of_hidden = np.stack([c.predicted for c in judged]), trial.of_hidden
+    weights = column_weights(predicted, Z[trial.hidden], of_hidden(importance), of_hidden(trial.owner), trial.is_number)
+    for candidate, weight in zip(judged, weights.mean(1), strict=True):
         candidate.weight = float(weight)
     kept = [c for c in judged if c.weight > 0]
-    blend = Blend([c.refit(Z) for c in kept], np.array([c.weight for c in kept]))
+    blend = Blend([c.refit() for c in kept], weights[weights.any(1)][:, trial.owner])
     if verbose:
         print("blend: " + ", ".join(f"{c.weight:.2f} {c.name}" for c in kept), file=sys.stderr)
     return blend, [{"name": c.name, "error": c.error, "weight": c.weight} for c in judged]
 
 
 def _candidates(trial: Trial, network: Network | None, mixtures: bool) -> Iterator[Candidate]:
-    gaussian = fit_gaussian(trial.rest, trial.seed)
-    yield Candidate("gaussian", lambda Z: fit_gaussian(Z, trial.seed), *trial.predict(gaussian))
-    is_number = trial.raw.blocks < 0
-    if mixtures and not is_number.all() and 0 < is_number.sum() <= MAX_FULL:
-        yield from _locations(trial, gaussian)
-    elif mixtures and is_number.all() and trial.Z.shape[1] <= MAX_FULL:
+    yield Candidate("gaussian", lambda: trial.whole, *trial.predict(trial.gaussian))
+    n_numbers, width = int(trial.is_number.sum()), trial.Z.shape[1]
+    if not trial.is_number.all():
+        yield from _leveled(trial)
+        if mixtures and 0 < n_numbers <= MAX_FULL:
+            yield from _locations(trial)
+    if mixtures and width <= (MAX_FULL if trial.is_number.all() else MAX_MIXED):
         for shrinkage in SHRINKAGES:
-            yield from _ladder(trial, gaussian, shrinkage * trial.Z.shape[1])
+            yield from _ladder(trial, shrinkage * width)
     candidate = None if network is None else network(trial)
     if candidate is not None:
         yield candidate
 
 
-def _ladder(trial: Trial, gaussian: ExactFiller, shrinkage: float) -> Iterator[Candidate]:
+def _leveled(trial: Trial) -> Iterator[Candidate]:
+    """The Gaussian that knows the values of numbers that have few of them."""
+    few = FewValues.of(trial.rest, np.flatnonzero(trial.raw.blocks < 0))
+    if len(few.places):
+        gaussian = fit_gaussian(few.widened(trial.rest), trial.seed)
+
+        def refit() -> LeveledFiller:
+            return LeveledFiller(few, fit_gaussian(few.widened(trial.Z), trial.seed, gaussian))
+
+        yield Candidate("gaussian of numbers as levels", refit, *trial.predict(LeveledFiller(few, gaussian)))
+
+
+def _ladder(trial: Trial, shrinkage: float) -> Iterator[Candidate]:
     """Mixtures of more and more Gaussians, until the error rises."""
     least = np.inf
     for K in COMPONENTS:
         if len(trial.Z) < K * ROWS_A_COMPONENT or K * _work(trial.Z) > MOST_WORK:
             return
-        filler = fit_mixture(trial.rest, gaussian, K, shrinkage, trial.seed)
+        filler = fit_mixture(trial.rest, trial.gaussian, K, shrinkage, trial.seed)
 
-        def refit(Z: np.ndarray, filler: ExactFiller = filler, K: int = K) -> ExactFiller:
-            return fit_mixture(Z, fit_gaussian(Z, trial.seed), K, shrinkage, trial.seed, start=filler.model)  # type: ignore[arg-type]
+        def refit(filler: ExactFiller = filler, K: int = K) -> ExactFiller:
+            return fit_mixture(trial.Z, trial.whole, K, shrinkage, trial.seed, start=filler.model)  # type: ignore[arg-type]
 
         candidate = Candidate(f"mixture of {K} (shrinkage {shrinkage:g})", refit, *trial.predict(filler))
         yield candidate
@@ -158,19 +186,17 @@ def _ladder(trial: Trial, gaussian: ExactFiller, shrinkage: float) -> Iterator[C
         least = min(least, candidate.error)
 
 
-def _locations(trial: Trial, gaussian: ExactFiller) -> Iterator[Candidate]:
+def _locations(trial: Trial) -> Iterator[Candidate]:
     """Components of Gaussian numbers and independent categories."""
-    n_numbers = int((trial.raw.blocks < 0).sum())
     for shrinkage in SHRINKAGES:
         for K in COMPONENTS:
             if len(trial.Z) < K * ROWS_A_COMPONENT or K * _work(trial.Z[:, trial.raw.blocks < 0]) > MOST_WORK:
                 break
-            alpha = shrinkage * n_numbers
-            filler = fit_location(trial.rest, trial.raw, gaussian, K, alpha, trial.seed)
+            alpha = shrinkage * int(trial.is_number.sum())
+            filler = fit_location(trial.rest, trial.raw, trial.gaussian, K, alpha, trial.seed)
 
-            def refit(Z: np.ndarray, filler: ExactFiller = filler, K: int = K, alpha: float = alpha) -> ExactFiller:
-                whole = fit_gaussian(Z, trial.seed)
-                return fit_location(Z, trial.raw, whole, K, alpha, trial.seed, start=filler.model)  # type: ignore[arg-type]
+            def refit(filler: ExactFiller = filler, K: int = K, alpha: float = alpha) -> ExactFiller:
+                return fit_location(trial.Z, trial.raw, trial.whole, K, alpha, trial.seed, start=filler.model)  # type: ignore[arg-type]
 
             yield Candidate(f"location model of {K} (shrinkage {alpha:g})", refit, *trial.predict(filler))
 

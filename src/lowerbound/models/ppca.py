@@ -109,9 +109,11 @@ class LinearGaussian(Model):
 
     def log_prob(self, batch: Batch) -> Tensor:
         """Log p(x) = log p(x, z) − log p(z|x), which is Bayes' rule and holds for every z, here E[z|x]; shape (B,)."""
-        q = self.posterior(batch)
-        z = q.mean.unsqueeze(0)
-        return (self.log_joint(batch, z) - q.log_prob(z)).squeeze(0)
+        return self._log_prob(batch, self.posterior(batch))
+
+    def _log_prob(self, batch: Batch, q: FullGaussian) -> Tensor:
+        """The same, of rows whose posterior is known."""
+        return self.log_joint(batch, q.mean.unsqueeze(0)).squeeze(0) - q.log_peak()
 
     def conditional_mean(self, batch: Batch) -> Tensor:
         """E[x|x_o] = W E[z|x_o] + μ; observed entries as they are."""
@@ -144,7 +146,7 @@ class LinearGaussian(Model):
         codes = second.sum(0)
         observed = mask.to(r.dtype)
         seen = codes[None] if mask.all() else (observed.T @ second.flatten(1)).unflatten(1, codes.shape)
-        n_rows, log_p = torch.tensor(len(x), device=x.device), self.log_prob(batch).sum()
+        n_rows, log_p = torch.tensor(len(x), device=x.device), self._log_prob(batch, q).sum()
         return LinearSums(n_rows, log_p, observed.sum(0), r.square().sum(0), r.T @ z, codes, seen)
 
     def maximize(self, sums: LinearSums) -> None:

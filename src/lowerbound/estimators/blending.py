@@ -1,0 +1,129 @@
+"""Blends of fillers: weights for every column of the table, from what they predict of cells that were hidden."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from scipy.optimize import nnls
+
+from lowerbound.estimators.fillers import Filler, stream
+
+OTHERS = 0.1  # what a hidden cell counts for the weights of another column of its kind
+LEAST = 0.05  # smaller weights are left out
+
+
+@dataclass
+class Blend:
+    """p(z_j|z_o) = Σ_c w_cj p_c(z_j|z_o): the mean is the weighted mean, a draw is one filler's.
+
+    Attributes
+    ----------
+    fillers : list of Filler
+    weights : ndarray, shape (C, P)
+        Of every filler in every column of the matrix; they add up to 1 in each.
+    """
+
+    fillers: list[Filler]
+    weights: np.ndarray
+
+    def mean(self, Z: np.ndarray) -> np.ndarray:
+        """Σ_c w_c E_c[z_m|z_o] in the gaps, shape (n, P)."""
+        total = sum(w * filler.mean(Z) for w, filler in zip(self.weights, self.fillers, strict=True))
+        return np.where(np.isnan(Z), total, Z)
+
+    def draws(self, Z: np.ndarray, n: int, seed: int) -> np.ndarray:
+        """For every draw of every row one filler, as far as the weights of its columns agree, shape (n, N, P).
+
+        One uniform number chooses among the weights of all columns, so that most of what is drawn together is one
+        filler's, and hangs together as it says.
+        """
+        if len(self.fillers) == 1:
+            return self.fillers[0].draws(Z, n, seed)
+        u = stream(seed, "blend").random((n, len(Z), 1))
+        ends = self.weights.cumsum(0)
+        ends[-1] = 1
+        x = np.broadcast_to(Z, (n, *Z.shape)).copy()
+        for c, filler in enumerate(self.fillers):
+            chosen = (u < ends[c]) & (u >= (ends[c - 1] if c else 0))
+            x = np.where(chosen, np.stack(list(filler.draws(Z, n, seed + c))), x)
+        return x
+
+
+def column_weights(
+    predicted: np.ndarray, target: np.ndarray, importance: np.ndarray, owner: np.ndarray, kind: np.ndarray
+) -> np.ndarray:
+    """Weights of every candidate in every column of the table, as stacking finds them and caution allows.
+
+    All columns of a kind have weights in common, drawn back to the first candidate; those of one column are found where
+    its hidden cells count fully and the others of its kind a tenth, and drawn back to the common ones.
+
+    Parameters
+    ----------
+    predicted : ndarray, shape (C, cells)
+    target, importance : ndarray, shape (cells,)
+    owner : ndarray of int, shape (cells,)
+        The column of each cell.
+    kind : ndarray, shape (columns,)
+
+    Returns
+    -------
+    ndarray, shape (C, columns)
+    """
+    weights = np.empty((len(predicted), len(kind)))
+    for j in range(len(kind)):
+        own, alike = owner == j, kind[owner] == kind[j]
+        alike |= not alike.any()  # nothing of this kind was hidden: everything counts
+        cells = predicted[:, alike], target[alike], importance[alike]
+        weights[:, j] = cautious(stack(*cells), np.eye(len(predicted))[0], *cells)
+        if own.any():
+            w = stack(*cells[:2], cells[2] * np.where(own[alike], 1, OTHERS))
+            weights[:, j] = cautious(w, weights[:, j], predicted[:, own], target[own], importance[own])
+    return weights
+
+
+def stack(predicted: np.ndarray, target: np.ndarray, importance: np.ndarray) -> np.ndarray:
+    """Weights w ≥ 0 with Σ w = 1 and the least Σ importance (target − Σ_c w_c predicted_c)² (Breiman, 1996).
+
+    Parameters
+    ----------
+    predicted : ndarray, shape (C, cells)
+    target, importance : ndarray, shape (cells,)
+
+    Returns
+    -------
+    ndarray, shape (C,)
+        Those below 0.05 are left out.
+    """
+    root = np.sqrt(importance / importance.sum())
+    deviation = (predicted - target) * root  # with Σ w = 1 the error is Σ_c w_c deviation_c
+    heavy = 1e3 * np.sqrt((deviation**2).sum(1).max() + 1e-12)
+    A = np.vstack([deviation.T, np.full(len(predicted), heavy)])
+    w, _ = nnls(A, np.append(np.zeros(deviation.shape[1]), heavy))
+    return without_least(w)
+
+
+def cautious(
+    w: np.ndarray, safe: np.ndarray, predicted: np.ndarray, target: np.ndarray, importance: np.ndarray
+) -> np.ndarray:
+    """Weights drawn back to safe ones as far as the gain over these may be chance.
+
+    With a gain g in the squared error, whose standard error over cells is s, the safe ones get min(1, (s/g)²) of the
+    whole (shrinkage after James & Stein, 1961): all of it if the gain is no more than its standard error.
+
+    Parameters
+    ----------
+    w, safe : ndarray, shape (C,)
+    predicted : ndarray, shape (C, cells)
+    target, importance : ndarray, shape (cells,)
+    """
+    gains = importance * ((safe @ predicted - target) ** 2 - (w @ predicted - target) ** 2)
+    gain, error = gains.mean(), gains.std() / len(gains) ** 0.5
+    back = min(1.0, (error / gain) ** 2) if gain > 0 else 1.0
+    return without_least((1 - back) * w + back * safe)
+
+
+def without_least(w: np.ndarray) -> np.ndarray:
+    """Weights without those below 0.05, adding up to 1 again."""
+    w = np.where(w / w.sum() < LEAST, 0.0, w)
+    return w / w.sum()
