@@ -61,7 +61,7 @@ class VAEImputer(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):
     ----------
     report_ : list of dict
         For each candidate its ``name``, its ``error`` on hidden cells (squared, 1 for predicting the mean) and its
-        ``weight`` in the blend.
+        ``weight`` in the blend, the mean of those that it has in each column.
     ess_ : float or None
         With an ``estimator``: the mean effective number of importance samples of a row in the last ``transform``; None
         where nothing was sampled.
