@@ -35,7 +35,7 @@ from lowerbound.data.storage import write_text
 
 MOST_ROWS = 5000
 OURS = "VAEOutlierDetector"
-PARTS = ("kl", "reconstruction", "elbo", "log_p", "surprise")
+PARTS = ("kl", "aggregate_kl", "reconstruction", "elbo", "surprise")
 SEEDED = (OURS, "IsolationForest", "PyOD VAE")
 METHODS = (OURS, "IsolationForest", "LocalOutlierFactor", "PyOD KNN", "PyOD ECOD", "PyOD VAE")
 SETTINGS = ("contaminated", "clean")
@@ -66,7 +66,7 @@ def score(method: str, train: np.ndarray, test: np.ndarray, setting: str, seed: 
         from lowerbound import VAEOutlierDetector
 
         detector = VAEOutlierDetector(novelty=setting == "clean", random_state=seed, device="cpu").fit(train)
-        scores = detector.scores(test, ["combined", *PARTS[:3], "surprise"])
+        scores = detector.scores(test, ["combined", *PARTS])
         return {OURS: scores.pop("combined").to_numpy(), **{f"{OURS}, {k}": scores[k].to_numpy() for k in scores}}
     if method == "IsolationForest":
         return {method: -IsolationForest(random_state=seed).fit(train).score_samples(test)}

@@ -10,6 +10,7 @@ from tests.cli.conftest import TABLE_OPTIONS, TINY
 
 import lowerbound
 from lowerbound import VAEOutlierDetector
+from lowerbound.tasks.pictures import GAP
 
 
 @pytest.fixture(scope="module")
@@ -98,6 +99,14 @@ def test_images_get_a_contact_sheet(cli, digits_run, images, tmp_path):
     assert ranked["explanation"].str.match(r"most surprising at line \d, column \d$").all()
     with Image.open(tmp_path / "ranked.png") as picture:
         assert picture.size[1] > 2 * 56
+        pixels = np.asarray(picture.convert("L"))
+    worst = np.load(images)["x"][ranked["row"][:12]]
+    detector = VAEOutlierDetector(lowerbound.load(digits_run), criterion="surprise", random_state=0)
+    heat = detector.fit(np.load(images)["x"]).explain(worst)
+    assert heat[0].max() > 1.2 * heat[1:].max((1, 2)).min() > 1.2  # so that one scale for all would show
+    for i, (row, column) in enumerate(np.argwhere(heat == heat.max((1, 2), keepdims=True))[:, 1:]):
+        top, left = GAP + (56 + GAP) + 7 * row, GAP + i * (56 + GAP) + 7 * column  # under the first row of digits
+        assert (pixels[top : top + 7, left : left + 7] == 255).all()
 
 
 @pytest.mark.parametrize(("name", "message"), [("ranked.txt", "must end in .csv"), ("no/ranked.csv", "no folder")])

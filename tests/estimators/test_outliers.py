@@ -55,7 +55,7 @@ def test_large_data_are_scored_in_parts(detector, monkeypatch):
     np.testing.assert_allclose(detector.score_samples(X), whole, rtol=1e-9)
 
 
-@pytest.mark.parametrize("name", [name for name in SCORES if name != "level_ratio"])
+@pytest.mark.parametrize("name", [name for name in SCORES if name not in ("level_ratio", "relative_regret")])
 def test_every_score_can_be_chosen(name):
     chosen = VAEOutlierDetector(criterion=name, n_estimators=1, n_steps=50, random_state=0).fit(X[:60])
     scores = chosen.scores(X[:60], [name])[name]
@@ -65,7 +65,7 @@ def test_every_score_can_be_chosen(name):
 
 def test_all_scores_at_once_add_up(detector):
     scores = detector.scores(X)
-    assert list(scores) == [name for name in SCORES if name not in ("regret", "level_ratio")]
+    assert list(scores) == [name for name in SCORES if name not in ("regret", "relative_regret", "level_ratio")]
     np.testing.assert_allclose(scores["elbo"], scores["kl"] + scores["reconstruction"])
     np.testing.assert_allclose(-scores["combined"], detector.score_samples(X))
     alone = [VAEOutlierDetector(vae).fit(X).scores(X) for vae in detector.estimators_]
@@ -216,13 +216,24 @@ def test_gaps_and_columns_of_several_kinds():
 def test_images_get_a_map_and_are_scored_by_regret():
     digits = load_digits().images.astype(np.uint8)[:200]
     detector = VAEOutlierDetector(n_steps=100, random_state=0).fit(digits)
-    assert detector.criterion_ == "regret"
+    assert detector.criterion_ == "relative_regret"
     odd = digits[:3].copy()
     odd[0, :4, :4] = 16
     heat = detector.explain(odd)
     assert heat.shape == (3, 8, 8)
     assert heat[0, :4, :4].sum() > 3 * abs(heat[1:, :4, :4].sum((1, 2))).max()
-    assert detector.score_samples(odd).shape == (3,)
+    scores = detector.scores(odd, ["regret", "relative_regret", "elbo"])
+    assert (scores["regret"] > 0).all()
+    np.testing.assert_allclose(scores["relative_regret"] * scores["elbo"], scores["regret"], rtol=0.1)  # other draws
+    np.testing.assert_allclose(detector.score_samples(odd), -scores["relative_regret"])
+
+
+def test_densities_have_no_codes_whose_length_could_be_divided_by():
+    rows = np.random.default_rng(0).normal(size=(40, 4, 4))
+    detector = VAEOutlierDetector(n_steps=5, random_state=0).fit(rows)
+    assert detector.criterion_ == "regret"
+    with pytest.raises(ValueError, match="continuous data don't have: use regret"):
+        detector.scores(rows, ["relative_regret"])
 
 
 def test_pyods_conventions_are_the_opposite(detector):

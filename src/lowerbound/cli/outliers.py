@@ -26,7 +26,8 @@ if TYPE_CHECKING:
     from lowerbound.estimators.outliers import VAEOutlierDetector
 
 CRITERIA = (
-    "auto", "kl", "aggregate_kl", "reconstruction", "elbo", "log_p", "surprise", "regret", "level_ratio", "combined",
+    "auto", "kl", "aggregate_kl", "reconstruction", "elbo", "log_p", "surprise", "regret", "relative_regret",
+    "level_ratio", "combined",
 )  # fmt: skip
 NOTABLE = 1.0  # nats above what is typical of a feature, from which it is named as a reason
 SHOWN = 48  # images on a contact sheet
@@ -42,7 +43,7 @@ SHOWN = 48  # images on a contact sheet
 )
 @click.option(
     "--criterion", type=click.Choice(CRITERIA), default="auto", show_default=True,
-    help="Score; auto: combined for tables, regret for images.",
+    help="Score; auto: combined for tables, relative_regret for images.",
 )  # fmt: skip
 @click.option("--reference", metavar="DATA", help="Usual rows to compare with; the run's training data if not given.")
 @data_options
@@ -169,7 +170,8 @@ def _plot(detector: VAEOutlierDetector, X: Any, ranking: Ranking, path: Path) ->
     images = as_images(schema, worst)
     heat = np.asarray(detector.explain(worst))
     pictures = to_pixels(images, *pixel_range(schema, images))
-    maps = to_pixels(heat, 0.0, float(heat.max()))
+    brightest = np.maximum(heat.max((1, 2), keepdims=True), NOTABLE)  # each its own: the first would darken the others
+    maps = to_pixels(heat / brightest, 0.0, 1.0)
     maps = maps if pictures.ndim == 3 else maps[..., None].repeat(3, -1)
     columns = min(len(images), 12)
     save_grid(above_one_another(pictures, maps, columns), path, columns, group=2)

@@ -22,8 +22,9 @@ from lowerbound.estimators.parameter import Parameter
 from lowerbound.estimators.unusual import Member, chunks, few, take
 from lowerbound.estimators.vae import VAE
 
-SCORES = ("kl", "aggregate_kl", "reconstruction", "elbo", "log_p", "surprise", "regret", "level_ratio", "combined")
-ONLY_IF_NAMED = ("regret", "level_ratio")
+CLIMBING = ("regret", "relative_regret")
+ONLY_IF_NAMED = (*CLIMBING, "level_ratio")
+SCORES = ("kl", "aggregate_kl", "reconstruction", "elbo", "log_p", "surprise", *ONLY_IF_NAMED, "combined")
 COMBINED = ("aggregate_kl", "reconstruction", "surprise")
 LEFT_OUT = 0.04  # part of the training rows' codes that may be those of outliers of one kind, unless novelty
 SMALLEST_SPREAD = 0.1  # nats: below, a score says the same of all rows
@@ -43,6 +44,13 @@ PARAMETERS = {
 }
 
 
+def recommended(vae: VAE) -> str:
+    """The score that "auto" stands for."""
+    if not vae.schema_.is_image:
+        return "combined"
+    return "relative_regret" if vae.model_.log_unit is None else "regret"
+
+
 class VAEOutlierDetector(OutlierMixin, BaseEstimator):
     r"""Finds, ranks and explains outliers by variational autoencoders.
 
@@ -55,17 +63,18 @@ class VAEOutlierDetector(OutlierMixin, BaseEstimator):
         A fitted ``VAE``, used as it is, or one to be fitted. By default, for tables, small ones that are hard to
         mislead: a part of each row is hidden from the encoder in training, the rows of highest loss are not learned,
         and σ of p(x|z) comes from the decoder in one of three and is one for each feature in the others.
-    criterion : {"auto", "kl", "aggregate_kl", "reconstruction", "elbo", "log_p", "surprise", "regret", "level_ratio", \
-"combined"}
+    criterion : {"auto", "kl", "aggregate_kl", "reconstruction", "elbo", "log_p", "surprise", "regret", \
+"relative_regret", "level_ratio", "combined"}
         What makes a row an outlier, in nats. "kl": KL(q(z|x) ‖ p(z)). "aggregate_kl": a bound on KL(q(z|x) ‖ q̂(z)), q̂
         the mean of q(z|x_j) over 500 training rows but for the 4 % that are nearest (with ``novelty`` the nearest one);
         "kl" where q(z|x) has no diagonal covariance. "reconstruction": −E_q log p(x|z). "elbo": −ELBO, KL and
         reconstruction. "log_p": −log p(x), by importance sampling. "surprise": Σ_j −log p(x_j | x_-j), each entry given
         what is left when a part of the row is hidden. "regret": how much better a q of the row's own is (Xiao et al.,
-        2020, arXiv:2003.02977). "level_ratio": what the levels of a ladder below the top add to the bound (Havtorn et
-        al., 2021, arXiv:2102.08248). "combined": KL to the aggregate, reconstruction and surprise, each in units of its
-        interquartile range among the training rows, the mean over autoencoders. "auto": combined for tables, regret for
-        images.
+        2020, arXiv:2003.02977). "relative_regret": the part of −ELBO that this is, for discrete data. "level_ratio":
+        what the levels of a ladder below the top add to the bound (Havtorn et al., 2021, arXiv:2102.08248). "combined":
+        KL to the aggregate, reconstruction and surprise, each in units of its interquartile range among the training
+        rows, the mean over autoencoders. "auto": combined for tables, the relative regret for images, or the regret
+        where they are continuous.
     contamination : "auto" or float
         Part of the training rows that ``predict`` calls outliers; "auto" draws the line at Tukey's upper fence of what
         is unusual among them, Q₃ + 1.5 (Q₃ − Q₁).
@@ -148,12 +157,10 @@ class VAEOutlierDetector(OutlierMixin, BaseEstimator):
         X, held_out = self._split(X, seed)
         self._introduce(self._fitted(X, seed))
         first = self.estimators_[0]
-        self.criterion_ = (
-            ("regret" if first.schema_.is_image else "combined") if self.criterion == "auto" else self.criterion
-        )
+        self.criterion_ = recommended(first) if self.criterion == "auto" else self.criterion
         left_out = 0.0 if self.novelty else LEFT_OUT
         self._members = [Member.introduced(vae, X, seed, left_out) for vae in self.estimators_]
-        known = few(X, ROWS_TO_RANK, seed) if self.criterion_ == "regret" else X
+        known = few(X, ROWS_TO_RANK, seed) if self.criterion_ in CLIMBING else X
         scores = self._rank(self._parts(known))
         self.training_scores_ = np.sort(scores)
         self.offset_ = self._offset(scores)
@@ -188,8 +195,8 @@ class VAEOutlierDetector(OutlierMixin, BaseEstimator):
         ----------
         X : array-like, shape (n, *row)
         names : sequence of str, optional
-            Which. If None: all, but "regret" and "level_ratio" only if they are the criterion: one climbs each row's
-            own bound and takes a hundred times as long, the other needs a ladder.
+            Which. If None: all, but regrets and "level_ratio" only if they are the criterion: those climb each row's
+            own bound and take a hundred times as long, this one needs a ladder.
 
         Returns
         -------

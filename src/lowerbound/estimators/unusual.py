@@ -88,8 +88,13 @@ def by_entry(
         found["surprise"] = outliers.surprise(model, posterior, rows, noise, N_PARTS, N_SAMPLES)
     if "log_p" in names:
         found["log_p"] = -importance_weighted(model, posterior, rows, noise, N_IMPORTANCE)[0]
-    if "regret" in names:
-        found["regret"] = outliers.regret(model, posterior, rows, noise)
+    if {"regret", "relative_regret"} & set(names):
+        if "relative_regret" in names and model.log_unit is not None:
+            raise ValueError(
+                "relative_regret is a part of a code's length, which continuous data don't have: use regret"
+            )
+        before, after = outliers.refined(model, posterior, rows, noise)
+        found |= {"regret": after - before, "relative_regret": (after - before) / -before}
     if "level_ratio" in names:
         found["level_ratio"] = outliers.level_ratio(model, posterior, rows, noise)
     return {name: (nats if nats.ndim == 1 else nats.flatten(1)).double().numpy() for name, nats in found.items()}

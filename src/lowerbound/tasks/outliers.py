@@ -151,16 +151,19 @@ def draws_of_entry(
     return impute.drawn(model, posterior, without, noise, n_draws, n_importance=2 * n_draws).x.flatten(0, 1).cpu()
 
 
-def regret(
+def refined(
     model: Model, posterior: nn.Module, data: Rows, noise: Noise, n_steps: int = 100, n_samples: int = 8
-) -> Tensor:
-    """By how much a q(z) of the row's own beats the encoder's: ELBO(q*) − ELBO(q(z|x)), in nats, (N,).
+) -> tuple[Tensor, Tensor]:
+    """ELBO(q(z|x)) and ELBO(q*), q* a q(z) of the row's own that starts from the encoder's and climbs; (N,) each.
 
-    Likelihood regret (Xiao et al., 2020, arXiv:2003.02977, eq. 5): the encoder knows what it was trained on.
+    Their difference is the likelihood regret (Xiao et al., 2020, arXiv:2003.02977, eq. 5): the encoder knows what it
+    was trained on. It grows with how much there is to see in a row, of which −ELBO(q(z|x)) is the measure: where x is
+    discrete, it is the length of a code for x, and the regret divided by it the part of that length which a code of
+    the row's own would save.
     """
-    refined = Refined(cast(OfFeatures, posterior), model.draw, n_steps)
-    before, after = (accounts(model, q, data, noise, n_samples).elbo for q in (posterior, refined))
-    return after - before
+    climbed = Refined(cast(OfFeatures, posterior), model.draw, n_steps)
+    before, after = (accounts(model, q, data, noise, n_samples).elbo for q in (posterior, climbed))
+    return before, after
 
 
 class Upper(nn.Module):
