@@ -23,7 +23,7 @@ from lowerbound.tasks import outliers
 N_PARTS, N_SAMPLES, N_IMPORTANCE = 4, 2, 64
 N_CODES = 500  # training rows whose codes are kept
 BY_ENTRY = ("reconstruction", "surprise")
-ROWS_TO_KNOW_ENTRIES = 2_000  # training rows that tell what is typical of each entry
+ROWS_TO_KNOW_ENTRIES = 1_000  # training rows that tell what is typical of each entry
 ROWS_AT_ONCE = 10_000  # that are scored together, where they are no larger than that
 ENTRIES_AT_ONCE = 2**23
 
@@ -54,7 +54,7 @@ class Member:
         _, posterior, rows, noise = vae._exactly(few(X, N_CODES, seed))
         codes = outliers.codes(posterior, rows, noise)
         entries = by_entry(*vae._exactly(few(X, ROWS_TO_KNOW_ENTRIES, seed)), BY_ENTRY)
-        typical = {name: median_of_known(nats) for name, nats in entries.items()}
+        typical = {name: median_of_known(entries[name]) for name in BY_ENTRY}
         return cls(vae, typical, codes, max(1, round(left_out * len(rows))))
 
     def scores(self, X, names: Sequence[str]) -> dict[str, np.ndarray]:
