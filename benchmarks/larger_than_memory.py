@@ -2,6 +2,7 @@
 
     python benchmarks/larger_than_memory.py make FOLDER        # 20 GB of .npy and 10 million rows of Parquet
     python benchmarks/larger_than_memory.py memory FOLDER      # peak memory of train, evaluate, encode, reconstruct
+    python benchmarks/larger_than_memory.py gaps FOLDER        # the same of impute and outliers, and of text
     python benchmarks/larger_than_memory.py speed FOLDER       # epochs from a file, against those from memory
     python benchmarks/larger_than_memory.py sorted --data mnist.npz
 
@@ -75,11 +76,61 @@ def make_parquet(path: Path, n_rows: int) -> None:
             writer.write_table(pa.table(list(np.concatenate(held).T), names))
 
 
+def with_gaps(path: Path, n_bytes: float) -> None:
+    """Numbers of which a twentieth are missing."""
+    make_npy(path, n_bytes, COLUMNS["npy"], "f4")
+    X, rng = np.load(path, mmap_mode="r+"), np.random.default_rng(1)
+    for first in range(0, len(X), BLOCK):
+        block = X[first : first + BLOCK]
+        block[rng.random(block.shape, np.float32) < 0.05] = np.nan
+
+
+def with_words(path: Path, n_rows: int) -> None:
+    """Text, categories, dates, amounts and counts, which hang together; a twentieth of most columns is missing."""
+    import pandas as pd
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    rng, writer = np.random.default_rng(0), None
+    for first in range(0, n_rows, 2**20):
+        n = min(2**20, n_rows - first)
+        group = rng.integers(0, 20, n)
+        amount = np.exp(rng.normal(group / 5, 1))
+        frame = pd.DataFrame(
+            {
+                "name": np.char.add("n", (rng.zipf(1.2, n) % 100_000).astype("U6")),
+                "city": np.char.add("city ", (20 * group + rng.integers(0, 20, n)).astype("U4")),
+                "kind": pd.Categorical.from_codes(group % 5, list("abcde")),
+                "note": np.where(group < 7, "as it should be", np.where(group < 15, "to be seen again", "returned")),
+                "day": np.datetime64("2020-01-01") + 30 * group + rng.integers(0, 60, n),
+                "written": (np.datetime64("2021-01-01") + rng.integers(0, 365, n)).astype("U10"),
+                "amount": np.where(rng.random(n) < 0.3, 0.0, amount),
+                "visits": rng.poisson(amount),
+                "age": rng.normal(20 + 2 * group, 5),
+                "member": rng.random(n) < group / 20,
+            }
+        )
+        for column in ("name", "city", "kind", "note", "day", "amount", "age"):
+            frame.loc[rng.random(n) < 0.05, column] = None
+        batch = pa.Table.from_pandas(frame, preserve_index=False)
+        writer = writer or pq.ParquetWriter(path, batch.schema)
+        writer.write_table(batch)
+    assert writer is not None
+    writer.close()
+
+
 def make(folder: Path, gigabytes: float, rows: int) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     make_npy(folder / "rows.npy", gigabytes * 1e9, COLUMNS["npy"], "f8")
     make_parquet(folder / "table.parquet", rows)
     make_npy(folder / "speed.npy", 4e8, COLUMNS["speed"], "f4")
+    make_for_gaps(folder, gigabytes, rows)
+
+
+def make_for_gaps(folder: Path, gigabytes: float, rows: int) -> None:
+    folder.mkdir(parents=True, exist_ok=True)
+    with_gaps(folder / "gaps.npy", gigabytes * 1e8)
+    with_words(folder / "words.parquet", rows // 3)
 
 
 def command(*words: str | Path) -> dict:
@@ -117,6 +168,30 @@ def memory(folder: Path) -> dict:
     return record
 
 
+def gaps(folder: Path) -> dict:
+    record = {}
+    for name in ("words.parquet", "gaps.npy"):
+        data, run, filled = folder / name, folder / f"{name}.run", folder / f"filled{Path(name).suffix}"
+        few = ("--n-importance", "5", "--force")
+        words = name == "words.parquet"
+        record[name] = {
+            "bytes": data.stat().st_size,
+            "shape": list(lowerbound.stream(data).shape),
+            "runs": [
+                command("train", data, "--stream", "-o", run, *CHEAP, "--force"),
+                *([command("evaluate", run, data, "--stream", "--n-importance", "1")] * words),
+                *([command("encode", run, data, "--stream", "-o", folder / "codes.npy", "--force")] * words),
+                command("impute", run, data, "--stream", "-o", filled, *few),
+                *([command("impute", run, data, "--stream", "-o", filled, "--imputations", "3", *few)] * words),
+                command("outliers", run, data, "--stream", "-o", folder / "ranked.csv", "--force"),
+            ],
+        }
+        shutil.rmtree(run)
+        filled.unlink()
+    (folder / "ranked.csv").unlink()
+    return record
+
+
 def epoch_seconds(X, epochs: int) -> float:
     vae = VAE(**SPEED, max_epochs=epochs, early_stopping=False, random_state=0).fit(X)
     seconds = [record["seconds"] for record in vae.history_]
@@ -151,7 +226,7 @@ def sorted_data(path: Path, folder: Path) -> dict:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("what", choices=["make", "memory", "speed", "sorted"])
+    parser.add_argument("what", choices=["make", "make-gaps", "memory", "gaps", "speed", "sorted"])
     parser.add_argument("folder", type=Path, nargs="?", default=Path("large"))
     parser.add_argument("--gigabytes", type=float, default=20.0)
     parser.add_argument("--rows", type=int, default=10_000_000)
@@ -161,11 +236,13 @@ def main() -> None:
     folder = arguments.folder
     if arguments.what == "make":
         return make(folder, arguments.gigabytes, arguments.rows)
+    if arguments.what == "make-gaps":
+        return make_for_gaps(folder, arguments.gigabytes, arguments.rows)
     folder.mkdir(parents=True, exist_ok=True)
     if arguments.what == "sorted":
         found = sorted_data(arguments.data, folder)
     else:
-        found = memory(folder) if arguments.what == "memory" else speed(folder)
+        found = {"memory": memory, "gaps": gaps, "speed": speed}[arguments.what](folder)
     before = json.loads(arguments.output.read_text()) if arguments.output.exists() else {}
     commit = git("rev-parse", "HEAD") + (" (modified)" if git("status", "--porcelain", "-uno", "src") else "")
     part = {"commit": commit, "machine": machine(), "found": found}
