@@ -9,7 +9,7 @@ import click
 
 from lowerbound.cli.options import DataOptions, console_options, data_options
 from lowerbound.cli.output import Console, Failure, nats, plus_minus, short, table, write_error
-from lowerbound.cli.scoring import Method, score, score_rows
+from lowerbound.cli.scoring import Method, parts_of, score, score_rows
 
 if TYPE_CHECKING:
     from lowerbound.data.readers import Dataset
@@ -100,9 +100,10 @@ def account(
 
 
 def _has_gaps(X: Any) -> bool:
-    import pandas as pd
+    from lowerbound.data.encoding import missing
+    from lowerbound.data.sources import Source
 
-    return not hasattr(X, "blocks") and bool(pd.isna(X).to_numpy().any() if hasattr(X, "iloc") else pd.isna(X).any())
+    return any(missing(rows).any() for rows in (X if isinstance(X, Source) else [X]))
 
 
 def _account_of_bound(vae: VAE, X: Any) -> dict[str, Any]:
@@ -141,7 +142,7 @@ def _closer_look(
     if gap and isinstance(model, VAE):
         rows = rows_of(dataset, model)
         try:
-            parts = model.gap(rows.iloc[:gap] if hasattr(rows, "iloc") else rows[:gap])
+            parts = model.gap(next(parts_of(rows, gap))[1])
         except ValueError as error:
             raise Failure(str(error)) from error
         record["gap"] = {name: part.to_dict() for name, part in vars(parts).items()}
@@ -193,19 +194,13 @@ def _check_comparable(a: DensityEstimator, b: DensityEstimator) -> None:
 
 
 def _binarized(X: Any, model: DensityEstimator) -> Any:
-    """Grey values drawn as 0 or 1 once, so that both models see the same; a frame stays one."""
-    import numpy as np
-
-    from lowerbound.data.sources import Source
+    """Grey values drawn as 0 or 1 once, so that both models see the same."""
+    from lowerbound.data.binarized import binarized
 
     schema = model.schema_
     if schema.binarize != "sample":
         return X
-    if isinstance(X, Source):
-        raise Failure("two models of binarized data are compared on data in memory: give fewer rows, or --no-stream")
-    drawn = np.random.default_rng(BINARIZATION_SEED).random(X.shape, np.float32) * schema.grey_levels < X
-    rows = (drawn * schema.grey_levels).astype(schema.dtype)
-    return np.where(np.isnan(X), np.nan, rows) if np.asarray(X).dtype.kind == "f" and np.isnan(X).any() else rows
+    return binarized(X, schema.grey_levels, schema.dtype, BINARIZATION_SEED)
 
 
 def _warn_if_trained_on(dataset: Dataset, runs: list[str]) -> None:

@@ -163,7 +163,7 @@ def fingerprint(dataset: Dataset) -> dict[str, Any]:
     from lowerbound.data.sources import Source
 
     if isinstance(dataset.X, Source):
-        return _fingerprint_of_source(dataset.X)
+        return fingerprint_of_source(dataset.X)
     digest = hashlib.sha256()
     columns = getattr(dataset.X, "columns", None)
     X = np.asarray(dataset.X)
@@ -178,7 +178,7 @@ def _bytes(rows: np.ndarray) -> bytes:
     return b"".join("\0".join(row).encode() for row in rows.astype(str)) if rows.dtype.kind == "O" else rows.tobytes()
 
 
-def _fingerprint_of_source(source: Source) -> dict[str, Any]:
+def fingerprint_of_source(source: Source) -> dict[str, Any]:
     """Of data that are streamed, the hash is of a few thousand rows from all over."""
     import numpy as np
 

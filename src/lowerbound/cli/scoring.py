@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
 ROWS_IN_A_PART = {"importance": 500, "naive": 500, "ais": 50}
 SAVE_SECONDS = 10.0  # between two writings of what is done so far
+SAVE_COST = 20  # and so many times as long as a writing takes
 
 
 @dataclass(frozen=True)
@@ -78,9 +79,11 @@ class Partial:
 
         if self.path is None or not parts or (not now and time.monotonic() < self.save_after):
             return
+        started = time.monotonic()
         log_p, ess = (np.concatenate(part) for part in zip(*parts, strict=True))
         write_atomically(self.path, lambda path: np.savez(path, log_p=log_p, ess=ess))
-        self.save_after = time.monotonic() + SAVE_SECONDS
+        took = time.monotonic() - started
+        self.save_after = time.monotonic() + max(SAVE_SECONDS, SAVE_COST * took)
 
     def remove(self) -> None:
         """All is done."""
@@ -115,15 +118,22 @@ def score_rows(
 
 def score(model: DensityEstimator, X: Any, method: Method, console: Console, run: Path | None = None) -> Estimate:
     """The mean of log p(x) over rows; exact where the model knows it."""
-    from lowerbound.data.sources import Source
     from lowerbound.estimators.vae import VAE
 
-    if not isinstance(model, VAE):
-        return model.log_likelihood(X)
-    if not isinstance(X, Source):
-        return score_rows(model, X, method, console, run=run)[0]
-    with _progress(len(X), 0, method, console, "") as progress:
-        return model.log_likelihood(X, progress=progress, **asdict(method))
+    return score_rows(model, X, method, console, run=run)[0] if isinstance(model, VAE) else model.log_likelihood(X)
+
+
+def parts_of(X: Any, n_rows: int, first_row: int = 0) -> Iterator[tuple[int, Any]]:
+    """The rows from a certain one on, ``n_rows`` at a time, with the place of the first of them."""
+    import numpy as np
+
+    from lowerbound.data.sources import BLOCK_ROWS, Source
+
+    step = n_rows * max(1, min(BLOCK_ROWS, X.rows_in_a_block) // n_rows) if isinstance(X, Source) else len(X)
+    for start in range(first_row, len(X), step):
+        block: Any = X.read(np.array([[start, min(start + step, len(X))]])).X if isinstance(X, Source) else X[start:]
+        for first in range(0, len(block), n_rows):
+            yield start + first, block[first : first + n_rows]
 
 
 def _in_parts(
@@ -137,9 +147,7 @@ def _in_parts(
         console.say(f"continuing after {done:,} of {len(X):,} rows ({partial.path})")
     with _progress(len(X), done, method, console, name) as progress:
         try:
-            for first in range(done, len(X), ROWS_IN_A_PART[method.method]):
-                rows = slice(first, first + ROWS_IN_A_PART[method.method])
-                some = X.iloc[rows] if hasattr(X, "iloc") else X[rows]
+            for first, some in parts_of(X, ROWS_IN_A_PART[method.method], done):
                 parts.append(model.log_likelihood_rows(some, progress=progress, first_row=first, **asdict(method)))
                 partial.write(parts)
         except KeyboardInterrupt:
@@ -153,6 +161,11 @@ def _digest(X: Any) -> str:
     import numpy as np
     from pandas.util import hash_pandas_object
 
+    from lowerbound.cli.run import fingerprint_of_source
+    from lowerbound.data.sources import Source
+
+    if isinstance(X, Source):
+        return fingerprint_of_source(X)["sha256"]
     if hasattr(X, "iloc"):
         rows = hash_pandas_object(X, index=False)  # pyright: ignore[reportCallIssue]
         return hashlib.sha256(rows.to_numpy().tobytes()).hexdigest()

@@ -1,0 +1,71 @@
+"""Grey values drawn as 0 or 1 once, with noise of each row's own: the same in memory and from files, in any parts."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from lowerbound.data.dataset import Dataset
+from lowerbound.data.sources import Source
+
+BLOCK = 256  # rows that have a generator in common
+
+
+def binarize(X: np.ndarray, grey_levels: int, dtype: str, seed: int, first_row: int = 0) -> np.ndarray:
+    """0 or ``grey_levels`` in place of every grey value x, the latter with probability x/grey_levels.
+
+    Parameters
+    ----------
+    X : ndarray, shape (n, *row)
+        NaN, where a value is missing, stays.
+    grey_levels : int
+        What stands for 1.
+    dtype : str
+        Of the result, if no value is missing.
+    seed : int
+    first_row : int
+        The place of the first row in the whole of the data, where they come in parts.
+    """
+    one = np.empty(X.shape, bool)
+    stop = first_row + len(X)
+    for block in range(first_row // BLOCK, -(-stop // BLOCK)):
+        first, last = max(first_row, block * BLOCK), min(stop, (block + 1) * BLOCK)
+        noise = np.random.default_rng([seed, block]).random((BLOCK, *X.shape[1:]), np.float32)
+        rows = slice(first - first_row, last - first_row)
+        one[rows] = noise[first - block * BLOCK : last - block * BLOCK] * grey_levels < X[rows]
+    drawn = (one * grey_levels).astype(dtype)
+    gaps = np.isnan(X) if X.dtype.kind == "f" else np.zeros((), bool)
+    return np.where(gaps, np.nan, drawn) if gaps.any() else drawn
+
+
+class BinarizedRows(Source):
+    """The rows of a source after ``binarize``.
+
+    Parameters
+    ----------
+    source : Source
+    grey_levels, dtype, seed
+        As for ``binarize``.
+    """
+
+    def __init__(self, source: Source, grey_levels: int, dtype: str, seed: int) -> None:
+        super().__init__(source.name, source.shape, np.result_type(source.dtype, dtype))
+        self.source, self.how = source, (grey_levels, dtype, seed)
+        self.runs, self.runs_at_once = source.runs, source.runs_at_once
+
+    def read(self, ranges: np.ndarray) -> Dataset:
+        """What is drawn for a row depends on its place alone."""
+        rows = self.source.read(ranges)
+        X, lengths = self.source.as_array(rows.X), np.diff(ranges)[:, 0]
+        parts = np.split(X, np.cumsum(lengths)[:-1])
+        drawn = [binarize(part, *self.how, first) for part, first in zip(parts, ranges[:, 0].tolist(), strict=True)]
+        return Dataset(np.concatenate(drawn), rows.labels, rows.source)
+
+
+def binarized(X: Any, grey_levels: int, dtype: str, seed: int) -> Any:
+    """An array, a frame or a source after ``binarize``."""
+    if isinstance(X, Source):
+        return BinarizedRows(X, grey_levels, dtype, seed)
+    drawn = binarize(np.asarray(X), grey_levels, dtype, seed)
+    return type(X)(drawn, columns=X.columns, index=X.index) if hasattr(X, "columns") else drawn
