@@ -152,12 +152,21 @@ class CompiledStep:
     def __call__(
         self, batch: Batch, noise: Noise, state: ObjectiveState, lr: float
     ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        """Take the step; loss, totals, whether it was skipped, and whether because something was not finite."""
+        """Take the step; loss, totals, whether it was skipped, and whether because something was not finite.
+
+        ``ValueError`` where the compiler can't make a graph of it, or is missing.
+        """
         if self.requests is None:
             self.requests = self._record(batch, noise, state)
         numbers = [noise.draw(*request) for request in self.requests]
         with torch.no_grad():
-            loss, totals, broken = self.graph(self.weights, self.moments, batch, numbers, state, self._scalars(lr))
+            try:
+                loss, totals, broken = self.graph(self.weights, self.moments, batch, numbers, state, self._scalars(lr))
+            except torch._dynamo.exc.TorchDynamoException as error:
+                raise ValueError(
+                    f"compile=True can't make one graph of this model's training step, leave compile=False; "
+                    f"the compiler says: {str(error).strip().splitlines()[0]}"
+                ) from error
             self.optimizer.count += ~broken
         return loss, totals, broken, broken
 

@@ -225,6 +225,12 @@ def test_what_does_not_go_together_is_refused(parameters, message):
         VAE(**({"latent_dim": 2} | SETTINGS | parameters)).fit(IRIS)
 
 
+def test_a_flow_is_not_compiled_and_an_error_says_so():
+    """Its transformations are made anew in every step."""
+    with pytest.raises(ValueError, match="leave compile=False"):
+        VAE(2, prior="flow", compile=True, **SETTINGS).fit(IRIS)
+
+
 def test_without_the_library_an_error_says_what_to_do(monkeypatch):
     real = builtins.__import__
 
