@@ -35,6 +35,11 @@ def test_densities_of_images(path):
     error = record["test_elbo"]["standard_error"]
     if record["test_nll"]["n_rows"] == record["test_elbo"]["n_rows"]:
         assert nll < -elbo + 3 * error
+    if "test_nll_by_difference" in record:
+        better = record["test_nll_by_difference"]
+        assert better["mean"] < -elbo
+        assert abs(better["mean"] - nll) < 4 * record["test_nll"]["standard_error"]
+        assert better["standard_error"] < record["test_nll"]["standard_error"]
     assert {"command", "commit", "machine", "history", "epochs", "n_weights"} <= set(record)
     assert record["epochs"] == len(record["history"]) == record["history"][-1]["epoch"]
 

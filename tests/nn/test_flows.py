@@ -10,7 +10,7 @@ from sklearn.datasets import load_iris
 from tests import linear_gaussian as toy
 from torch import Tensor, nn
 
-from lowerbound import VAE, load
+from lowerbound import VAE, VAEImputer, VAEOutlierDetector, load
 from lowerbound.core import Objective
 from lowerbound.distributions import DiagonalGaussian, Noise, StandardNormal, make_generator
 from lowerbound.evaluate import importance_weighted
@@ -86,6 +86,18 @@ def test_a_flow_starts_as_what_it_starts_from():
     torch.testing.assert_close(q.log_prob(z), gaussian.log_prob(z))
     torch.testing.assert_close(q.mean, gaussian.mean)
     torch.testing.assert_close(q.scale, gaussian.scale, rtol=1e-6, atol=0)  # the draws are made in float32
+
+
+def test_every_latent_variable_is_bent_by_the_others_and_by_x():
+    head = shaken(FlowHead(3, make_generator(0, "weights")))
+    features = toy.numbers(1, head.n_features, seed=3).expand(2, -1).clone()
+    features[1, 6:] += 1  # the same Gaussian, another context
+    q, epsilon = head(features), toy.numbers(2, 3, seed=4)
+    epsilon[1] = epsilon[0]
+    z = q._from_base(epsilon)
+    assert (z[0] != z[1]).all()
+    slopes = torch.autograd.functional.jacobian(q._from_base, epsilon)[0, :, 0]  # ∂z/∂ε of the first row
+    assert (slopes != 0).all()
 
 
 def test_the_density_integrates_to_one_and_draws_have_its_moments():
@@ -190,6 +202,11 @@ def test_everything_else_works_with_flows(tmp_path, flow):
     assert abs(ais.value - many.value) < 4 * ais.standard_error
     bits = vae.summary(X).bits
     assert bits.total == pytest.approx(bits.z + bits.x - bits.back)
+    filled = VAEImputer(estimator=vae).fit(X).transform(X)
+    np.testing.assert_array_equal(filled[~np.isnan(X)], X[~np.isnan(X)])
+    assert np.isfinite(filled).all()
+    detector = VAEOutlierDetector(estimator=vae).fit(X)
+    assert detector.score_samples(np.full((1, 4), 20.0)) < detector.score_samples(IRIS).min()
 
 
 @pytest.mark.parametrize("flow", [{"prior": "flow"}, {"posterior": "flow"}])
