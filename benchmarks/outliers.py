@@ -135,7 +135,8 @@ def tables(record: dict) -> dict[str, str]:
     for key, r in record["scores"].items():
         setting, method, name, _ = key.split("|")
         found.setdefault((setting, method), {}).setdefault(name, []).append(r)
-    return {setting: overall(found, setting) for setting in SETTINGS} | {"sets": each(found)}
+    measured = [setting for setting in SETTINGS if (setting, OURS) in found]
+    return {setting: overall(found, setting) for setting in measured} | {"sets": each(found)}
 
 
 def values(runs: dict[str, list[dict]], metric: str) -> np.ndarray:
@@ -194,7 +195,9 @@ def main() -> None:
         measure(arguments.data, arguments.methods, arguments.settings, arguments.seeds, arguments.output)
     page = Path(__file__).parents[1] / "docs" / "outliers.md"
     text = page.read_text(encoding="utf-8")
+    which = arguments.output.stem.removeprefix("outliers")  # of other sets the blocks have other names
     for name, table in tables(json.loads(arguments.output.read_text())).items():
+        name += which
         print(f"\n## {name}\n\n{table}")
         block = f"<!-- {name} -->\n{table}\n<!-- end -->"
         text = re.sub(rf"<!-- {name} -->.*?<!-- end -->", lambda _, block=block: block, text, flags=re.DOTALL)
