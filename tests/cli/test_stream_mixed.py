@@ -8,6 +8,7 @@ import pytest
 
 import lowerbound
 from lowerbound import VAE
+from lowerbound.cli import filled
 from lowerbound.data import kinds, sources, spool
 from lowerbound.estimators import unusual
 
@@ -143,3 +144,41 @@ def test_kinds_that_are_asked_for(cli, table, tmp_path):
     assert VAE(hidden_layer_sizes=(8,), max_epochs=1, random_state=0).fit(source).columns_ is None
     with pytest.raises(ValueError, match="needs all rows in memory"):
         lowerbound.Factorized().fit(lowerbound.stream(table))
+
+
+def test_dates_of_all_parts_are_written_alike(cli, tmp_path):
+    """The first parts have no times of day, and one of the columns nowhere."""
+    day = pd.Series(pd.Timestamp("2020-01-01") + pd.to_timedelta(np.arange(N) % 50, "D"))
+    late = day + pd.to_timedelta(np.where(np.arange(N) > 400, 3601, 0), "s")
+    frame = pd.DataFrame(
+        {"x": np.arange(N) % 7 / 7, "day": day, "at": late, "zone": late.dt.tz_localize("Europe/Rome"), "kind": "a"}
+    )
+    frame.loc[::40, ["day", "at", "zone"]] = None
+    frame.assign(written=late.dt.strftime("%Y-%m-%dT%H:%M:%S")).to_parquet(tmp_path / "t.parquet", row_group_size=70)
+    words = (tmp_path / "t.parquet", "--stream")
+    cli("train", *words, "-o", tmp_path / "run", *TINY)
+    for more in ((), ("--imputations", 2), ("--intervals",)):
+        cli("impute", tmp_path / "run", *words, *more, "-o", tmp_path / "t.csv", "--n-importance", 5, "-q", "--force")
+        written = pd.read_csv(tmp_path / "t.csv", dtype=str)[["day", "at", "zone", "written"]]
+        assert {name: set(written[name].str.len()) for name in written} == {
+            "day": {10}, "at": {19}, "zone": {25}, "written": {19}
+        }  # fmt: skip
+        assert written["zone"][420] == "2020-01-21 01:00:01+01:00"
+
+
+@pytest.mark.parametrize(
+    ("stamp", "text"),
+    [
+        ("2020-01-02", "2020-01-02"),
+        ("2020-01-02 03:04", "2020-01-02 03:04:00"),
+        ("2020-01-02 03:04:05.000006", "2020-01-02 03:04:05.000006"),
+        ("2020-01-02 03:04:05.000000007", "2020-01-02 03:04:05.000000007"),
+        ("2020-01-02 00:00-05:30", "2020-01-02 00:00:00-05:30"),
+    ],
+)
+def test_a_date_is_written_as_shortly_as_can_be(stamp, text):
+    dates = pd.Series([pd.Timestamp(stamp), pd.NaT])
+    assert filled.as_text(dates, filled.FORMATS[filled._resolution(dates)]).tolist() == [
+        text,
+        pytest.approx(np.nan, nan_ok=True),
+    ]

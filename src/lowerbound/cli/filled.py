@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import repeat
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -24,6 +24,8 @@ if TYPE_CHECKING:
     from lowerbound.estimators.imputer import VAEImputer
 
 SEVERAL = "imputation"  # the column that numbers them
+SECONDS = "%Y-%m-%d %H:%M:%S"
+FORMATS = ("%Y-%m-%d", SECONDS, f"{SECONDS}.%f", f"{SECONDS}.%f~")  # the last with nanoseconds
 
 
 @dataclass
@@ -35,10 +37,13 @@ class WholeTable:
     rows : DataFrame, ParquetTable, or array or Source without names
     text : DataFrame or None
         The cells of a .csv as they are written there.
+    formats : dict of str
+        In which dates are written as text.
     """
 
     rows: Any
     text: pd.DataFrame | None = None
+    formats: dict[str, str] = field(default_factory=dict)
 
     @property
     def schema(self) -> pa.Schema | None:
@@ -55,6 +60,11 @@ class WholeTable:
         texts = repeat(None) if self.text is None else chunks(self.text, n_rows)
         for part, text in zip(chunks(self.rows, n_rows), texts, strict=False):
             yield part if hasattr(part, "columns") else pd.DataFrame(part, columns=_names(part)), text
+
+    def formatted(self, frame: pd.DataFrame) -> pd.DataFrame:
+        """Dates as text, where that is asked for."""
+        dates = set(frame.select_dtypes(["datetime", "datetimetz"])) & set(self.formats)
+        return frame.assign(**{name: as_text(frame[name], self.formats[name]) for name in dates})
 
 
 def whole_table(source: str, X: Any, *, as_text: bool) -> WholeTable:
@@ -138,19 +148,21 @@ def write_filled(
     if len(X.shape) > 2:
         raise Failure(f"{path}: images don't go into a table: give a name that ends in .npy")
     whole = whole_table(source, X, as_text=path.suffix.lower() == ".csv")
+    if path.suffix.lower() == ".csv":
+        whole.formats = _date_formats(filling, whole)
     if n_imputations is None:
         frames = _with_ends(filling, whole) if intervals else _completed(filling, whole)
-        write_frames(path, frames, whole.schema)
+        write_frames(path, map(whole.formatted, frames), whole.schema)
         return filling.ess
     with Spool(path.parent) as spool:
-        write_frames(path, _several(filling, whole, n_imputations, spool), whole.schema)
+        write_frames(path, map(whole.formatted, _several(filling, whole, n_imputations, spool)), whole.schema)
     return filling.ess
 
 
 def _completed(filling: Filling, whole: WholeTable) -> Iterator[pd.DataFrame]:
     """The table with expectations in its gaps."""
     for rows, table in zip(filling.parts(), whole.parts(filling.n_rows), strict=True):
-        yield _placed(table, rows, filling.expected_of(rows))
+        yield _placed(table, rows, filling.expected_of(rows), whole.formats)
 
 
 def _with_ends(filling: Filling, whole: WholeTable) -> Iterator[pd.DataFrame]:
@@ -158,7 +170,7 @@ def _with_ends(filling: Filling, whole: WholeTable) -> Iterator[pd.DataFrame]:
     chosen = np.flatnonzero(filling.columns_with_gaps())
     for part, (rows, table) in enumerate(zip(filling.parts(), whole.parts(filling.n_rows), strict=True)):
         ends = filling.imputer.impute_interval(rows, random_state=filling.seed_of(part))
-        completed = _placed(table, rows, filling.expected_of(rows))
+        completed = _placed(table, rows, filling.expected_of(rows), whole.formats)
         columns = {}
         for j in chosen:
             for which, end in zip(("low", "high"), ends, strict=True):
@@ -171,27 +183,74 @@ def _several(filling: Filling, whole: WholeTable, m: int, spool: Spool) -> Itera
     places = []
     for part, (rows, table) in enumerate(zip(filling.parts(), whole.parts(filling.n_rows), strict=True)):
         drawn = filling.imputer.sample_imputations(rows, m, filling.seed_of(part))
-        places.append([spool.put(_placed(table, rows, one).assign(**{SEVERAL: i + 1})) for i, one in enumerate(drawn)])
+        places.append(
+            [
+                spool.put(_placed(table, rows, one, whole.formats).assign(**{SEVERAL: i + 1}))
+                for i, one in enumerate(drawn)
+            ]
+        )
     for of_one in zip(*places, strict=True):
         yield from (as_frame(spool.get(place)) for place in of_one)
 
 
-def _placed(table: tuple[pd.DataFrame, pd.DataFrame | None], X: Any, filled: Any) -> pd.DataFrame:
+def _placed(
+    table: tuple[pd.DataFrame, pd.DataFrame | None], X: Any, filled: Any, formats: dict[str, str]
+) -> pd.DataFrame:
     """The whole table with the filled entries where it has gaps; what was written stays as it was written."""
     import pandas as pd
 
     from lowerbound.estimators.imputer import with_values
 
-    whole, text = table
-    if hasattr(X, "select_dtypes"):  # dates that were written as text
-        dates = X.select_dtypes(["datetime", "datetimetz"]).dtypes
-        whole = whole.assign(**{name: pd.to_datetime(whole[name]).astype(dates[name]) for name in dates.index})
+    whole, text = _dated(table[0], X), table[1]
     parts = {}
     for name, values in zip(_names(X), np.asarray(filled, object).T, strict=True):
         rows = np.flatnonzero(whole[name].isna() & ~pd.isna(values))
         part = with_values(whole[name], rows, values[rows])  # pyright: ignore[reportArgumentType]
-        parts[name] = part if text is None else text[name].where(text[name].notna() | part.isna(), part.astype(str))
+        if text is not None:
+            written = as_text(part, formats[name]) if name in formats else part.astype(str)
+            part = text[name].where(text[name].notna() | part.isna(), written)
+        parts[name] = part
     return (whole if text is None else text).assign(**parts)
+
+
+def _dated(whole: pd.DataFrame, X: Any) -> pd.DataFrame:
+    """With dates that were written as text as the model has them."""
+    import pandas as pd
+
+    if not hasattr(X, "select_dtypes"):
+        return whole
+    dates = X.select_dtypes(["datetime", "datetimetz"]).dtypes
+    read = {
+        name: pd.to_datetime(whole[name], utc=getattr(dtype, "tz", None) is not None) for name, dtype in dates.items()
+    }
+    return whole.assign(**{name: read[name].astype(dtype) for name, dtype in dates.items()})
+
+
+def _date_formats(filling: Filling, whole: WholeTable) -> dict[str, str]:
+    """The shortest in which all dates of a column can be written, so that all parts of it are written alike."""
+    finest: dict[str, int] = {}
+    for X, (rows, _) in zip(filling.parts(), whole.parts(filling.n_rows), strict=True):
+        dates = _dated(rows, X).select_dtypes(["datetime", "datetimetz"])
+        if not len(dates.columns):
+            return {}
+        for name in dates:
+            finest[name] = max(finest.get(name, 0), _resolution(dates[name]))
+    return {name: FORMATS[place] for name, place in finest.items()}
+
+
+def _resolution(dates: Any) -> int:
+    """Which of ``FORMATS`` loses nothing."""
+    clock = dates.dropna().dt.tz_localize(None).to_numpy("datetime64[ns]").astype(np.int64)
+    units = (86_400 * 10**9, 10**9, 10**3)
+    fits = next((place for place, unit in enumerate(units) if not (clock % unit).any()), len(units))
+    return max(fits, 1 if dates.dt.tz is not None else 0)
+
+
+def as_text(dates: Any, how: str) -> pd.Series:
+    """Dates in one of ``FORMATS``, with their offsets from universal time if they have a time zone."""
+    nanoseconds = dates.dt.nanosecond.map("{:03.0f}".format) if how == FORMATS[-1] else ""
+    offsets = dates.dt.strftime("%z").str.replace(r"(\d\d)$", r":\1", regex=True) if dates.dt.tz is not None else ""
+    return dates.dt.strftime(how.removesuffix("~")) + nanoseconds + offsets
 
 
 def _names(X: Any) -> list[str]:
