@@ -66,10 +66,11 @@ class Member:
         if "elbo" in names:
             found["elbo"] = found["kl"] + found["reconstruction"]
         if "aggregate_kl" in names:
-            q = outliers.codes(posterior, rows, noise) if self.codes else None
-            found["aggregate_kl"] = (
-                outliers.aggregate_kl(q, self.codes, self.n_left_out).cpu().numpy() if q and self.codes else found["kl"]
-            )
+            q = outliers.codes(posterior, rows, noise)
+            if q is None or self.codes is None:
+                found["aggregate_kl"] = found["kl"]
+            else:
+                found["aggregate_kl"] = outliers.aggregate_kl(q, self.codes, self.n_left_out).numpy()
         return {name: found[name] for name in names}
 
     def excess(self, X) -> np.ndarray:

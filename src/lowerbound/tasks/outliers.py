@@ -75,7 +75,7 @@ def codes(posterior: nn.Module, data: Rows, noise: Noise) -> DiagonalGaussian | 
                 return None
             means.append(q.mean.double())
             log_scales.append(q.log_scale.double().expand_as(q.mean))
-    return DiagonalGaussian(torch.cat(means), torch.cat(log_scales))
+    return DiagonalGaussian(torch.cat(means).cpu(), torch.cat(log_scales).cpu())
 
 
 def aggregate_kl(q: DiagonalGaussian, others: DiagonalGaussian, n_left_out: int = 0) -> Tensor:
