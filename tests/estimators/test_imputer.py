@@ -356,17 +356,22 @@ def test_a_trial_hides_a_tenth_of_what_is_observed_and_whole_cells():
     assert (~np.isnan(trial.rest)).sum(0).min() >= 2
 
 
-def test_a_blend_is_the_mixture_of_its_parts():
+def test_draws_of_a_blend_have_its_mean_and_the_spread_of_its_parts():
     Z = with_gaps((IRIS - IRIS.mean(0)) / IRIS.std(0))
     gaussian = fit_gaussian(Z, 0)
     mixture = fit_mixture(Z, gaussian, 3, 4.0, 0)
     weights = np.array([[0.25, 0.25, 0, 1], [0.75, 0.75, 1, 0]])
-    blend = Blend([gaussian, mixture], weights)
+    blend = Blend([gaussian, mixture], weights, np.ones(4, bool))
     np.testing.assert_allclose(blend.mean(Z), weights[0] * gaussian.mean(Z) + weights[1] * mixture.mean(Z))
-    draws = blend.draws(Z, 3000, 0)
-    error = draws.std(0) / 3000**0.5
-    assert (np.abs(draws.mean(0) - blend.mean(Z)) <= 4.7 * error + 1e-12).all()
+    n = 3000
+    draws, parts = blend.draws(Z, n, 0), [filler.draws(Z, n, 7) for filler in (gaussian, mixture)]
+    assert (np.abs(draws.mean(0) - blend.mean(Z)) <= 4.7 * draws.std(0) / n**0.5 + 1e-12).all()
+    expected = sum(w * part.var(0) for w, part in zip(weights, parts, strict=True))
+    np.testing.assert_allclose(draws.var(0).sum(0), expected.sum(0), rtol=0.03)
     assert np.array_equal(draws[0][~np.isnan(Z)], Z[~np.isnan(Z)])
+    levels = Blend([gaussian, mixture], weights, np.zeros(4, bool)).draws(Z, n, 0)  # the mixture of both
+    between = weights.prod(0) * (gaussian.mean(Z) - mixture.mean(Z)) ** 2
+    np.testing.assert_allclose(levels.var(0).sum(0), (expected + between).sum(0), rtol=0.03)
 
 
 def test_codes_of_tables_go_there_and_back():

@@ -199,7 +199,7 @@ def _placed(
     """The whole table with the filled entries where it has gaps; what was written stays as it was written."""
     import pandas as pd
 
-    from lowerbound.estimators.imputer import with_values
+    from lowerbound.data.filling import with_values
 
     whole, text = _dated(table[0], X), table[1]
     parts = {}

@@ -15,12 +15,11 @@ from lowerbound.cli.options import (
     force_option,
     run_argument,
 )
-from lowerbound.cli.output import Console, new_file, short
+from lowerbound.cli.output import Console, Failure, new_file, short
 from lowerbound.cli.use import load, rows_of, spread
 
 if TYPE_CHECKING:
     from lowerbound.data.readers import Dataset
-    from lowerbound.estimators.base import DensityEstimator
     from lowerbound.estimators.checking import ColumnCheck
     from lowerbound.estimators.imputer import VAEImputer
 
@@ -63,7 +62,7 @@ def impute(
     stream: bool | None, n_imputations: int | None, intervals: bool, check: bool, n_importance: int,
     random_state: int, force: bool, console: Console,
 ) -> None:  # fmt: skip
-    """Fill the gaps of DATA with what RUN says of them, given the observed entries of the row.
+    """Fill the gaps of DATA with what RUN, or a saved VAEImputer, says of them, given what is observed in the row.
 
     Numbers get their expectation, categories the most probable level, both by importance sampling; what is
     observed stays as it is. Columns left out by --drop and --label are written too.
@@ -79,12 +78,15 @@ def impute(
     _refuse_what_does_not_go_together(output, n_imputations, intervals=intervals, check=check)
     if output is not None:
         new_file(output, force)
-    model = load(run)
+    model = load(run, "sample", VAEImputer)
     options = DataOptions(data, key, drop, label, stream)
     dataset = options.read()
     X = rows_of(dataset, model)
-    imputer = VAEImputer(model, n_importance=n_importance, random_state=random_state)
-    imputer.fit(rows_of(spread(dataset, 2), model))  # to know what the rows are; the model is fitted
+    if isinstance(model, VAEImputer):
+        imputer = _of_the_table_alone(model, run)
+    else:
+        imputer = VAEImputer(model, n_importance=n_importance, random_state=random_state)
+        imputer.fit(rows_of(spread(dataset, 2), model))  # to know what the rows are; the model is fitted
     if check:
         _check(imputer, _some_of(dataset, model, console), random_state, console)
     if output is not None:
@@ -92,7 +94,16 @@ def impute(
         _say(console, output, len(X) * (n_imputations or 1), ess, check=check)
 
 
-def _some_of(dataset: Dataset, model: DensityEstimator, console: Console) -> Any:
+def _of_the_table_alone(imputer: Any, run: Path) -> VAEImputer:
+    """A saved imputer that gives the columns of the table, and no others."""
+    left_out = imputer.n_features_in_ - len(imputer._kept)
+    if left_out:
+        raise Failure(f"{run} left out {left_out} column(s) without values: fit it with keep_empty_features=True")
+    imputer.indicator_ = None
+    return imputer
+
+
+def _some_of(dataset: Dataset, model: Any, console: Console) -> Any:
     """All rows if they are in memory, else some from all over."""
     from lowerbound.data.sources import Source
 

@@ -223,7 +223,7 @@ def rows_of(dataset: Dataset, model: DensityEstimator) -> Any:
     known = getattr(model, "feature_names_in_", None)
     columns = getattr(dataset.X, "columns", None)
     if known is None or columns is None:
-        shape = model.schema_.row_shape
+        shape = getattr(model, "row_shape_", None) or model.schema_.row_shape
         if dataset.X.shape[1:] != shape:
             raise Failure(
                 f"{dataset.source} has rows of shape {dataset.X.shape[1:]}, but the model was fitted to {shape}"

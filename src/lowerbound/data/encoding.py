@@ -90,6 +90,14 @@ class TableCode:
             first = column.places.stop
         self.width = first
 
+    @classmethod
+    def of(cls, columns: list[Column]) -> TableCode:
+        """The code with these columns."""
+        code = cls(np.zeros((0, 0)))
+        code.columns = columns
+        code.width = columns[-1].places.stop if columns else 0
+        return code
+
     @property
     def importance(self) -> np.ndarray:
         """Of each column of the matrix, shape (width,)."""
@@ -140,7 +148,10 @@ def columns_of(X: Any) -> list[Any]:
 def _describe(values: Any, first: int) -> Column:
     kind, levels = _kind(values), []
     if kind == "level":
-        levels = list(pd.Series(values).value_counts().index)
+        counts = pd.Series(values).value_counts()
+        levels = [
+            level for level, count in counts.items() if count > 0
+        ]  # not those that a categorical type names and no row has
         rare = len(levels) > MAX_LEVELS
         levels = levels[: MAX_LEVELS - 1] if rare else levels
         raw = _indicators(values, levels, rare)

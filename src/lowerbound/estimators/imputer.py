@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import warnings
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -13,6 +14,7 @@ from sklearn.utils._set_output import _get_output_config
 from sklearn.utils.validation import check_is_fitted, validate_data
 
 from lowerbound.data.encoding import TableCode, column_numbers, columns_of, missing
+from lowerbound.data.filling import as_numbers, gaps_as_nan, some_columns, some_rows, with_gaps_from, with_values
 from lowerbound.estimators.base import DensityEstimator, seed_from
 from lowerbound.estimators.completing import EstimatorFiller, network_candidate
 from lowerbound.estimators.fillers import stream
@@ -67,6 +69,8 @@ class VAEImputer(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):
         where nothing was sampled.
     indicator_ : MissingIndicator or None
     n_features_in_ : int
+    row_shape_ : tuple of int
+        Of a row of numbers.
     feature_names_in_ : ndarray of str
     seed_ : int
 
@@ -116,7 +120,7 @@ class VAEImputer(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):
             If a parameter is out of range, or X has infinite values.
         """
         self._check_parameters()
-        self._row_shape: tuple[int, ...] = ()
+        self.row_shape_ = ()
         X = self._check(X, reset=True)
         self.seed_ = seed_from(self.random_state)
         gaps = missing(X)
@@ -126,7 +130,7 @@ class VAEImputer(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):
         if len(self._kept) < X.shape[1]:
             self._warn_empty(gaps)
         self.indicator_ = MissingIndicator(error_on_new=False).fit(gaps_as_nan(gaps)) if self.add_indicator else None
-        table = _some_columns(X, self._kept)
+        table = some_columns(X, self._kept)
         self._code = TableCode(table)
         if given is not None:
             self._filler: Any = EstimatorFiller(given, self.n_importance)
@@ -155,7 +159,7 @@ class VAEImputer(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):
         """
         check_is_fitted(self, "report_")
         X = self._check(X)
-        table, gaps = _some_columns(X, self._kept), missing(X)
+        table, gaps = some_columns(X, self._kept), missing(X)
         filled = self._expected(table) if gaps[:, self._kept].any() else table.copy()
         return self._output(filled, gaps)
 
@@ -183,11 +187,11 @@ class VAEImputer(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):
             raise ValueError(f"m must be at least 1, got {m}")
         seed = self.seed_ if random_state is None else seed_from(random_state)
         X = self._check(X)
-        table = _some_columns(X, self._kept)
+        table = some_columns(X, self._kept)
         given = self._given(table)
         draws = self._filler.draws(given, m, seed)
         if self.estimator is not None:
-            return [self._shaped(_with_gaps_from(table, drawn)) for drawn in draws]
+            return [self._shaped(with_gaps_from(table, drawn)) for drawn in draws]
         expected = self._filler.mean(given)
         return [self._fill(table, Z, expected, seed + i) for i, Z in enumerate(draws)]
 
@@ -211,9 +215,9 @@ class VAEImputer(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):
         if not 0 < level < 1:
             raise ValueError(f"level must lie between 0 and 1, got {level:g}")
         seed = self.seed_ if random_state is None else seed_from(random_state)
-        table = _some_columns(self._check(X), self._kept)
+        table = some_columns(self._check(X), self._kept)
         tails, size = [(1 - level) / 2, (1 + level) / 2], max(1, DRAWN_ENTRIES // (DRAWS * max(1, self._code.width)))
-        parts = [_rows_of(table, i, i + size) for i in range(0, len(table), size)]
+        parts = [some_rows(table, i, i + size) for i in range(0, len(table), size)]
         ends = np.concatenate([np.quantile(self._drawn_numbers(part, seed), tails, axis=0) for part in parts], 1)
         gaps = missing(table)
         observed = np.stack([column_numbers(values) for values in columns_of(table)], 1)
@@ -221,6 +225,19 @@ class VAEImputer(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):
         if isinstance(table, pd.DataFrame):
             return tuple(pd.DataFrame(end, index=table.index, columns=table.columns) for end in (low, high))  # type: ignore[return-value]
         return self._shaped(low), self._shaped(high)
+
+    def save(self, path: str | Path) -> None:
+        """Write a folder of safetensors and JSON, atomically; ``lowerbound.load`` reads it.
+
+        Raises
+        ------
+        ValueError
+            If a column has levels that JSON can't hold, as dates among words.
+        """
+        from lowerbound.estimators.saving_imputer import save
+
+        check_is_fitted(self, "report_")
+        save(self, Path(path))
 
     # tables and matrices
 
@@ -234,13 +251,13 @@ class VAEImputer(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):
         if self.estimator is None:
             return self._fill(table, filled)
         self.ess_ = self._filler.ess
-        return _with_gaps_from(table, filled)
+        return with_gaps_from(table, filled)
 
     def _drawn_numbers(self, table: Any, seed: int) -> np.ndarray:
         """Draws for the gaps as numbers, shape (DRAWS, n, columns); NaN in the columns of categories."""
         draws = self._filler.draws(self._given(table), DRAWS, seed)
         if self.estimator is not None:
-            return np.stack([_as_numbers(drawn, len(table)) for drawn in draws])
+            return np.stack([as_numbers(drawn, len(table)) for drawn in draws])
         out = np.full((*draws.shape[:2], len(self._code.columns)), np.nan)
         for j, column in enumerate(self._code.columns):
             if column.kind == "number":
@@ -315,14 +332,14 @@ class VAEImputer(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):
         checks: Any = {"dtype": "numeric", "ensure_all_finite": "allow-nan", "allow_nd": own}
         checked: Any = validate_data(self, X, reset=reset, **checks)  # type: ignore[arg-type]
         if reset:
-            self._row_shape = checked.shape[1:]
-        elif checked.shape[1:] != self._row_shape:
-            raise ValueError(f"rows have shape {checked.shape[1:]}, but the imputer was fitted to {self._row_shape}")
+            self.row_shape_: tuple[int, ...] = checked.shape[1:]
+        elif checked.shape[1:] != self.row_shape_:
+            raise ValueError(f"rows have shape {checked.shape[1:]}, but the imputer was fitted to {self.row_shape_}")
         return X if isinstance(X, pd.DataFrame) else checked.reshape(len(checked), -1)
 
     def _shaped(self, rows: Any) -> Any:
         """Flattened rows in the shape that the user's have."""
-        shape = getattr(self, "_row_shape", ())
+        shape = getattr(self, "row_shape_", ())
         return rows.reshape(len(rows), *shape) if len(shape) > 1 else rows
 
     def _warn_empty(self, gaps: np.ndarray) -> None:
@@ -336,63 +353,3 @@ class VAEImputer(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):
         tags.input_tags.allow_nan = True
         tags.non_deterministic = False
         return tags
-
-
-def gaps_as_nan(gaps: np.ndarray) -> np.ndarray:
-    """What ``MissingIndicator`` reads: NaN where there is a gap."""
-    return np.where(gaps, np.nan, 0.0)
-
-
-def _as_numbers(rows: Any, n: int) -> np.ndarray:
-    """Rows of any shape as a matrix of numbers, NaN in columns of anything else."""
-    if isinstance(rows, np.ndarray) and rows.dtype.kind in "fiub":
-        return rows.reshape(n, -1).astype(np.float64)
-    return np.stack([column_numbers(values) for values in columns_of(rows)], 1)
-
-
-def _with_gaps_from(table: Any, filled: Any) -> Any:
-    """A copy of the table with what another table of the same shape has where there are gaps."""
-    gaps, out = missing(table), table.copy()
-    if not isinstance(table, pd.DataFrame):
-        out[gaps] = np.asarray(filled).reshape(table.shape)[gaps]
-        return out
-    for j, values in enumerate(columns_of(filled)):
-        rows = np.flatnonzero(gaps[:, j])
-        if len(rows):
-            out.isetitem(j, with_values(out.iloc[:, j], rows, np.asarray(values)[rows]))
-    return out
-
-
-def _some_columns(X: Any, places: np.ndarray) -> Any:
-    if len(places) == X.shape[1]:
-        return X
-    return X.iloc[:, places] if isinstance(X, pd.DataFrame) else X[:, places]
-
-
-def _rows_of(X: Any, first: int, last: int) -> Any:
-    return X.iloc[first:last] if isinstance(X, pd.DataFrame) else X[first:last]
-
-
-def with_values(column: pd.Series, rows: np.ndarray, values: Any) -> pd.Series:
-    """A copy of the column with values in some rows, of the same type: whole numbers, truth values and days stay such.
-
-    A level that the column's type doesn't know is added to it.
-    """
-    filled, dtype, values = column.copy(), column.dtype, np.asarray(values)
-    if isinstance(dtype, pd.CategoricalDtype):
-        strange = pd.Index(pd.unique(values[~pd.isna(values)])).difference(dtype.categories, sort=False)
-        filled = filled.cat.add_categories(strange)
-    elif pd.api.types.is_integer_dtype(dtype):
-        values = pd.array(np.rint(values.astype(float)), dtype=dtype)
-    elif pd.api.types.is_bool_dtype(dtype):
-        values = pd.array(values.astype(float) >= 0.5, dtype=dtype)
-    elif pd.api.types.is_datetime64_any_dtype(dtype):
-        values = pd.Series(pd.to_datetime(values)).astype(dtype)
-        whole_days = (column.dropna().dt.normalize() == column.dropna()).all()
-        values = (values.dt.round("D") if whole_days else values).to_numpy()
-    elif isinstance(dtype, pd.StringDtype):
-        values = pd.array([str(value) for value in values], dtype=dtype)
-    elif dtype.kind != "O":
-        values = pd.array(values.astype(float), dtype=dtype)
-    filled.iloc[rows] = values
-    return filled

@@ -75,6 +75,10 @@ def load(path: str | Path, network: tuple[torch.nn.Module, torch.nn.Module] | No
             from lowerbound.estimators.saving_detector import restored
 
             return restored(tensors, record, network, device)
+        if "fillers" in record:
+            from lowerbound.estimators import saving_imputer
+
+            return saving_imputer.restored(tensors, record, network, device)
         return rebuilt(tensors, record, network, device)
     except (KeyError, TypeError, RuntimeError) as error:
         raise SavedFileError(f"{folder} is damaged: what model.json says doesn't fit the weights ({error})") from error
