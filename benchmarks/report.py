@@ -117,7 +117,7 @@ def imputation_mixed() -> str:
 
 
 def imputation_draws() -> str:
-    return _by_table("draws", ("crps", "coverage"), 3)
+    return _by_table("draws", ("crps", *(f"coverage_{level}" for level in (50, 80, 90, 95))), 3)
 
 
 def _by_table(part: str, keys: tuple[str, ...], digits: int) -> str:
