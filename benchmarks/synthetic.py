@@ -1,0 +1,120 @@
+"""How much a synthetic table is worth: rows drawn from a VAE of the columns of adult.
+
+    python benchmarks/synthetic.py --data tabular
+
+As many rows as there are for training are drawn. Three questions are asked of them:
+
+- Do they teach what the real ones teach? Gradient boosting learns ``income`` from either, and both are tested on
+  ``adult_test`` (train on synthetic, test on real: Esteban et al., 2017).
+- Can they be told apart? Gradient boosting learns to tell synthetic rows from those of ``adult_test``; area under the
+  curve of ten folds, .5 if it can't.
+- Are they copies? Distances to the closest training row, beside those of held-out rows.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+from density import git, machine
+from sklearn.ensemble import HistGradientBoostingClassifier
+from sklearn.metrics import roc_auc_score
+from sklearn.model_selection import cross_val_predict
+from sklearn.neighbors import NearestNeighbors
+
+from lowerbound import VAE
+from lowerbound.data.encoding import TableCode
+from lowerbound.data.storage import write_text
+
+OUTPUT = Path(__file__).parent / "results" / "synthetic.json"
+TARGET = "income"
+PARAMETERS = {
+    "latent_dim": 16, "hidden_layer_sizes": (256, 256), "prior": "mixture", "batch_size": 500, "lr": 2e-3,
+    "early_stopping": False,
+}  # fmt: skip
+COMPARED = 2000  # rows whose distances are taken
+
+
+def booster(seed: int) -> HistGradientBoostingClassifier:
+    return HistGradientBoostingClassifier(categorical_features="from_dtype", random_state=seed)
+
+
+def features(frame: pd.DataFrame, like: pd.DataFrame) -> pd.DataFrame:
+    """Words as categories, the same ones everywhere."""
+    words = like.select_dtypes(exclude="number")
+    return frame.astype({name: pd.CategoricalDtype(sorted(words[name].dropna().unique())) for name in words})
+
+
+def learned(rows: pd.DataFrame, test: pd.DataFrame, seed: int) -> float:
+    """Area under the curve of the target in the test rows."""
+    model = booster(seed).fit(features(rows.drop(columns=TARGET), test.drop(columns=TARGET)), rows[TARGET])
+    p = model.predict_proba(features(test.drop(columns=TARGET), test.drop(columns=TARGET)))[:, 1]
+    return float(roc_auc_score(test[TARGET] == model.classes_[1], p))
+
+
+def told_apart(synthetic: pd.DataFrame, real: pd.DataFrame, seed: int) -> float:
+    """Area under the curve of a classifier of as many rows of each, cross-validated."""
+    n = min(len(synthetic), len(real))
+    both = pd.concat([synthetic[:n], real[:n]], ignore_index=True)
+    y = np.repeat([1, 0], n)
+    order = np.random.default_rng(seed).permutation(2 * n)
+    X = features(both, both).iloc[order]
+    p = cross_val_predict(booster(seed), X, y[order], cv=10, method="predict_proba")[:, 1]
+    return float(roc_auc_score(y[order], p))
+
+
+def distances(synthetic: pd.DataFrame, train: pd.DataFrame, test: pd.DataFrame) -> dict:
+    """To the closest training row, in standard deviations of numbers and indicators."""
+    code = TableCode(train)
+    nearest = NearestNeighbors(n_neighbors=1).fit(np.nan_to_num(code.encode(train)))
+    found = {}
+    for name, rows in (("synthetic", synthetic[:COMPARED]), ("held out", test[:COMPARED])):
+        d = nearest.kneighbors(np.nan_to_num(code.encode(rows)))[0][:, 0]
+        quantiles = np.quantile(d, [0.05, 0.25, 0.5, 0.75])
+        found[name] = {
+            "quantiles_5_25_50_75": [round(float(q), 3) for q in quantiles],
+            "copies": float((d < 1e-6).mean()),
+        }
+    return found
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--data", type=Path, required=True, help="folder of the tables")
+    parser.add_argument("--output", type=Path, default=OUTPUT)
+    parser.add_argument("--rows", type=int, help="of adult_train; all if it isn't given")
+    parser.add_argument("--epochs", type=int, default=40)
+    parser.add_argument("--prior", default=PARAMETERS["prior"])
+    parser.add_argument("--random-state", type=int, default=0)
+    arguments = parser.parse_args()
+    seed = arguments.random_state
+    train = pd.read_csv(arguments.data / "adult_train.csv", nrows=arguments.rows)
+    test = pd.read_csv(arguments.data / "adult_test.csv")[list(train)]
+    parameters = {**PARAMETERS, "prior": arguments.prior, "max_epochs": arguments.epochs}
+    started, cpu = time.perf_counter(), time.process_time()
+    vae = VAE(**parameters, random_state=seed, verbose=1).fit(train)
+    times = {"seconds": round(time.perf_counter() - started, 1), "cpu_seconds": round(time.process_time() - cpu, 1)}
+    synthetic = vae.sample(len(train), random_state=seed)
+    result = {
+        "log_p_test": float(vae.score(test[:COMPARED])),
+        "auroc_trained_on_real": learned(train, test, seed),
+        "auroc_trained_on_synthetic": learned(synthetic, test, seed),
+        "auroc_told_apart": told_apart(synthetic, test, seed),
+        "distances": distances(synthetic, train, test),
+    }
+    print(json.dumps(result, indent=1))
+    record = {
+        "command": " ".join(["python", *sys.argv]).replace(str(arguments.data), "tabular"),
+        "commit": git("rev-parse", "HEAD") + (" (modified)" if git("status", "--porcelain", "-uno", "src") else ""),
+        "machine": machine(), "rows": len(train), "parameters": {**parameters, "random_state": seed}, **times, **result,
+    }  # fmt: skip
+    write_text(arguments.output, json.dumps(record, indent=1) + "\n")
+
+
+if __name__ == "__main__":
+    main()
