@@ -196,3 +196,12 @@ def test_what_was_not_seen_is_warned_of_once(folder):
     with pytest.warns(UnseenLevelWarning, match=r"late \(2\)"):
         list(encoded)
     list(encoded)  # warnings are errors
+
+
+def test_most_rows_at_one_value_say_nothing_of_the_others():
+    rng = np.random.default_rng(0)
+    gain = np.zeros(2000)
+    gain[:150] = rng.integers(1, 40, 150) * 1000  # 4 rows a value beside the zeros
+    few, many = infer_columns(pd.DataFrame({"few": gain, "many": np.r_[gain[:150], gain[:150], gain[:1700]]}))
+    assert (few.kind, few.mass, few.decimals) == ("continuous", 0, 0)
+    assert many.kind == "ordinal"

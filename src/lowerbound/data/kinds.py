@@ -27,6 +27,7 @@ MOST_LEVELS = 256  # with a probability of their own
 MOST_DISTINCT = 2**18  # levels of a column; more are names of rows
 MOST_COUNTED = 2**12  # numbers; a mass point is far more frequent than the others
 ROWS_A_LEVEL = 20  # at least, for numbers to be described as levels
+ROWS_BESIDE_MASS = 5  # a level, where most rows have one value and say nothing of the others
 FEWEST = 3  # rows of a category with a probability of its own
 MASS_SHARE = 0.1  # of one value among real ones, from which on it is a point mass
 MASS_TIMES = 3  # as often as any other value
@@ -246,8 +247,7 @@ class Numbers(Look):
         self.shift = 1.0 if self.kind == "count" else 0.0
         self.scale = 2.0 ** math.floor(math.log2(max(abs(self.low), abs(self.high), 1e-300))) if self.n else 1.0
         may_have_mass = self.kind in ("real", "continuous", "positive")
-        found = self.tally.standing_out(self.n, MASS_SHARE, FEWEST, MASS_TIMES) if may_have_mass else None
-        self.mass = self.told.get("mass", found)
+        self.mass = self.told.get("mass", self._standing_out() if may_have_mass else None)
         return self.kind not in LEVEL_KINDS and self.n > 0
 
     def _kind(self) -> str:
@@ -257,10 +257,18 @@ class Numbers(Look):
         n_levels = math.inf if self.n_distinct is None else self.n_distinct
         if n_levels <= 2:
             return "binary"
-        if n_levels <= (MOST_LEVELS if self.is_whole else 32) and self.n >= ROWS_A_LEVEL * n_levels:
+        mass = self._standing_out()
+        enough = self.n >= ROWS_A_LEVEL * n_levels
+        if mass is not None:
+            enough = enough and self.n - self.tally.counts.max() >= ROWS_BESIDE_MASS * (n_levels - 1)
+        if enough and n_levels <= (MOST_LEVELS if self.is_whole else 32):
             return "ordinal"
         is_narrow = self.high - self.low <= WIDEST_COUNT and max(abs(self.low), abs(self.high)) <= 10 * WIDEST_COUNT
-        return "count" if self.is_whole and is_narrow else "real"
+        return "count" if self.is_whole and is_narrow and mass is None else "real"
+
+    def _standing_out(self) -> float | None:
+        """The value of a point mass."""
+        return self.tally.standing_out(self.n, MASS_SHARE, FEWEST, MASS_TIMES)
 
     def measure(self, seen: Any) -> None:
         """Moments of all but the point mass."""
