@@ -2,6 +2,7 @@
 
 import json
 import sys
+from contextlib import contextmanager
 
 import numpy as np
 import pandas as pd
@@ -11,7 +12,7 @@ import pytest
 
 import lowerbound
 from lowerbound import VAE, VAEImputer, VAEOutlierDetector
-from lowerbound.cli import scoring
+from lowerbound.cli import output, scoring
 from lowerbound.data import sources, spool
 from lowerbound.estimators import unusual
 
@@ -288,6 +289,33 @@ def test_an_array_that_is_streamed_is_filled(cli, tmp_path, short_parts):
     assert np.array_equal(filled[~np.isnan(X)], X[~np.isnan(X)])
     said = cli("impute", tmp_path / "run", tmp_path / "x.npy", "--check", "--stream", "--n-importance", 20)
     assert "checked on 600 rows" in said.stderr
+
+
+def test_progress_is_told_of_every_row_once(cli, run, table, tmp_path, monkeypatch, short_parts):
+    told = []
+
+    @contextmanager
+    def progress(console, n_rows, what, done=0):
+        counts = []
+        yield counts.append
+        told.append((what, n_rows, sum(counts)))
+
+    monkeypatch.setattr(output.Console, "progress", progress)
+    words = (run, table, "--label", "kind", "--stream", "-o")
+    for command, ending, more in (
+        ("impute", "csv", ()), ("impute", "npy", ()), ("impute", "parquet", ("--imputations", 2)),
+        ("impute", "csv", ("--intervals",)), ("outliers", "csv", ()), ("encode", "npy", ()), ("reconstruct", "npy", ()),
+    ):  # fmt: skip
+        cli(command, *words, tmp_path / f"out.{ending}", *more, "--force")
+    assert told == [("filling", N, N)] * 4 + [(what, N, N) for what in ("scoring", "encoding", "reconstructing")]
+
+
+def test_a_bar_is_drawn_on_a_terminal_alone(monkeypatch, capsys):
+    for is_terminal in (True, False):
+        monkeypatch.setattr(sys.stderr, "isatty", lambda is_terminal=is_terminal: is_terminal)
+        with output.Console().progress(10, "filling", 5) as progress:
+            progress(3)
+        assert ("filling  50%" in capsys.readouterr().err) == is_terminal
 
 
 def test_columns_in_another_order_are_filled_where_they_are(cli, run, table, tmp_path):

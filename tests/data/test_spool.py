@@ -1,5 +1,7 @@
 """Ranked in parts is ranked as a whole."""
 
+from pathlib import Path
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -67,3 +69,18 @@ def test_categories_come_back_whatever_their_number(tmp_path):
         places = [spooled.put(frame, 7) for frame in frames]
         for frame, place in zip(frames, places, strict=True):
             pd.testing.assert_frame_equal(spooled.get(place).to_pandas(), frame)
+
+
+def fill_a_full_disk(folder):
+    frame = pd.DataFrame({"x": np.arange(100_000)})
+    with Spool(folder) as spooled:
+        spooled.file.close()
+        spooled.file = open("/dev/full", "r+b")  # noqa: SIM115
+        spooled.put(frame.head(10))  # which fits into a buffer, that can't be written when the file is closed either
+        spooled.put(frame)
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs a device that is always full")
+def test_a_full_disk_is_named(tmp_path):
+    with pytest.raises(OSError, match=rf"No space left on device: '{tmp_path}'"):
+        fill_a_full_disk(tmp_path)

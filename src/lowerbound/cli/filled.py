@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from itertools import repeat
 from pathlib import Path
@@ -94,10 +94,12 @@ class Filling:
     X : array, DataFrame or Source, shape (n, *row)
     n_rows : int
         In a part.
+    progress : callable
+        Told how many rows more are filled.
     """
 
-    def __init__(self, imputer: VAEImputer, X: Any, n_rows: int) -> None:
-        self.imputer, self.X, self.n_rows = imputer, X, n_rows
+    def __init__(self, imputer: VAEImputer, X: Any, n_rows: int, progress: Callable[[float], Any]) -> None:
+        self.imputer, self.X, self.n_rows, self.progress = imputer, X, n_rows, progress
         self.weights: list[tuple[float, int]] = []  # mean effective number of importance samples, and of how many rows
 
     @property
@@ -111,7 +113,15 @@ class Filling:
 
     def expected(self) -> Iterator[Any]:
         """Every part with expectations, or modes."""
-        return (self.expected_of(rows) for rows in self.parts())
+        for rows in self.parts():
+            yield self.expected_of(rows)
+            self.progress(len(rows))
+
+    def beside(self, whole: WholeTable) -> Iterator[tuple[Any, tuple[pd.DataFrame, pd.DataFrame | None]]]:
+        """Every part to be filled, and what is in the file."""
+        for rows, table in zip(self.parts(), whole.parts(self.n_rows), strict=True):
+            yield rows, table
+            self.progress(len(rows))
 
     def expected_of(self, rows: Any) -> Any:
         """One part with expectations, or modes."""
@@ -132,13 +142,14 @@ class Filling:
 
 
 def write_filled(
-    path: Path, imputer: VAEImputer, X: Any, source: str, n_imputations: int | None, *, intervals: bool
-) -> float | None:
+    path: Path, imputer: VAEImputer, X: Any, source: str, n_imputations: int | None, *, intervals: bool,
+    progress: Callable[[float], Any] = lambda n: None,
+) -> float | None:  # fmt: skip
     """Write the filled table, or array, while it is computed; the mean effective number of importance samples."""
     from lowerbound.data.spool import Spool
     from lowerbound.data.writing import write_frames, write_parts
 
-    filling = Filling(imputer, X, rows_at_once((n_imputations or 1, *X.shape[1:])))
+    filling = Filling(imputer, X, rows_at_once((n_imputations or 1, *X.shape[1:])), progress)
     if path.suffix.lower() == ".npy":
         dtype = X.dtype if isinstance(X, Source) else np.asarray(X).dtype
         if dtype.kind == "O":
@@ -161,14 +172,14 @@ def write_filled(
 
 def _completed(filling: Filling, whole: WholeTable) -> Iterator[pd.DataFrame]:
     """The table with expectations in its gaps."""
-    for rows, table in zip(filling.parts(), whole.parts(filling.n_rows), strict=True):
+    for rows, table in filling.beside(whole):
         yield _placed(table, rows, filling.expected_of(rows), whole.formats)
 
 
 def _with_ends(filling: Filling, whole: WholeTable) -> Iterator[pd.DataFrame]:
     """Also the ends of intervals, in two columns more for each that has gaps."""
     chosen = np.flatnonzero(filling.columns_with_gaps())
-    for part, (rows, table) in enumerate(zip(filling.parts(), whole.parts(filling.n_rows), strict=True)):
+    for part, (rows, table) in enumerate(filling.beside(whole)):
         ends = filling.imputer.impute_interval(rows, random_state=filling.seed_of(part))
         completed = _placed(table, rows, filling.expected_of(rows), whole.formats)
         columns = {}
@@ -181,7 +192,7 @@ def _with_ends(filling: Filling, whole: WholeTable) -> Iterator[pd.DataFrame]:
 def _several(filling: Filling, whole: WholeTable, m: int, spool: Spool) -> Iterator[pd.DataFrame]:
     """Completed tables with draws, one below the other: put away part by part, and taken out table by table."""
     places = []
-    for part, (rows, table) in enumerate(zip(filling.parts(), whole.parts(filling.n_rows), strict=True)):
+    for part, (rows, table) in enumerate(filling.beside(whole)):
         drawn = filling.imputer.sample_imputations(rows, m, filling.seed_of(part))
         places.append(
             [

@@ -90,7 +90,8 @@ def impute(
     if check:
         _check(imputer, _some_of(dataset, model, console), random_state, console)
     if output is not None:
-        ess = write_filled(output, imputer, X, data, n_imputations, intervals=intervals)
+        with console.progress(len(X), "filling") as progress:
+            ess = write_filled(output, imputer, X, data, n_imputations, intervals=intervals, progress=progress)
         _say(console, output, len(X) * (n_imputations or 1), ess, check=check)
 
 

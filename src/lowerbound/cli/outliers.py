@@ -16,7 +16,7 @@ from lowerbound.cli.options import (
     run_argument,
 )
 from lowerbound.cli.output import Console, Failure, new_file, short
-from lowerbound.cli.use import blocks_of, load, rows_of
+from lowerbound.cli.use import blocks_of, load, rows_of, shown
 
 if TYPE_CHECKING:
     import numpy as np
@@ -76,11 +76,13 @@ def outliers(
         detector, model = _as_it_is(model, run, criterion, reference), model.estimators_[0]
     else:
         usual = rows_of(_reference(run, reference, options, console).read(), model)
+        console.say(f"comparing with {len(usual):,} usual rows")
         detector = VAEOutlierDetector(model, criterion=criterion, random_state=0).fit(usual)
     X = rows_of(dataset, model)
     with Ranking(output.parent, by="score") as ranking:
-        for block, labels in blocks_of(dataset, model, rows_at_once(X.shape[1:])):
-            ranking.add(_described(detector, block, len(ranking), labels, label or "label", explain=explain))
+        with console.progress(len(X), "scoring") as progress:
+            for block, labels in shown(blocks_of(dataset, model, rows_at_once(X.shape[1:])), progress):
+                ranking.add(_described(detector, block, len(ranking), labels, label or "label", explain=explain))
         write_atomically(output, lambda temporary: write_csv(temporary, ranking.blocks(), "%.6g"))
         if plot:
             _plot(detector, X, ranking, output.with_suffix(".png"))

@@ -6,7 +6,8 @@ import json
 import math
 import shlex
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,7 @@ import click
 from tqdm import tqdm
 
 INTERRUPTED = 130  # the exit code after Ctrl-C
+BAR = "{desc} {percentage:3.0f}%|{bar}| {remaining} left"
 
 
 class Failure(click.ClickException):
@@ -45,6 +47,17 @@ class Console:
         """One line of JSON on stdout, past the progress bar."""
         with tqdm.external_write_mode(sys.stdout):
             click.echo(to_json(record))
+
+    @contextmanager
+    def progress(self, n_rows: int, what: str, done: int = 0) -> Iterator[Callable[[float], Any]]:
+        """A bar on a terminal, nothing elsewhere; what comes is told how many rows more are done."""
+        if self.quiet or not sys.stderr.isatty():
+            yield lambda n: None
+            return
+        with tqdm(
+            total=n_rows, initial=done, desc=what, bar_format=BAR, dynamic_ncols=True, leave=False, file=sys.stderr
+        ) as bar:
+            yield bar.update
 
     def suggest(self, *words: str | Path) -> None:
         """Name the next useful command."""

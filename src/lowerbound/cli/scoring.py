@@ -6,8 +6,7 @@ import hashlib
 import json
 import sys
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -145,7 +144,10 @@ def _in_parts(
     done = sum(len(part) for part, _ in parts)
     if done:
         console.say(f"continuing after {done:,} of {len(X):,} rows ({partial.path})")
-    with _progress(len(X), done, method, console, name) as progress:
+    what = f"{name}: log p(x)" if name else "log p(x)"
+    if console.quiet or not sys.stderr.isatty():
+        console.say(f"{what} of {len(X):,} rows, {method} each")
+    with console.progress(len(X), what, done) as progress:
         try:
             for first, some in parts_of(X, ROWS_IN_A_PART[method.method], done):
                 parts.append(model.log_likelihood_rows(some, progress=progress, first_row=first, **asdict(method)))
@@ -176,20 +178,3 @@ def _digest_of_model(run: Path | None) -> str:
     """``model.json`` names its weights by what they hold."""
     found = [path for path in (run / "model.json", run / "model" / "model.json") if path.exists()] if run else []
     return hashlib.sha256(found[0].read_bytes()).hexdigest() if found else ""
-
-
-@contextmanager
-def _progress(n_rows: int, done: int, method: Method, console: Console, name: str) -> Iterator[Callable[[float], Any]]:
-    """A bar on a terminal; a line elsewhere."""
-    from tqdm import tqdm
-
-    what = f"{name}: log p(x)" if name else "log p(x)"
-    if console.quiet or not sys.stderr.isatty():
-        console.say(f"{what} of {n_rows:,} rows, {method} each")
-        yield lambda n: None
-        return
-    bar = "{desc} {percentage:3.0f}%|{bar}| {remaining} left"
-    with tqdm(
-        total=n_rows, initial=done, desc=what, bar_format=bar, dynamic_ncols=True, leave=False, file=sys.stderr
-    ) as shown:
-        yield shown.update

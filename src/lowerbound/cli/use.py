@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import click
 
@@ -28,6 +28,8 @@ ENDINGS = (".png", ".npy", ".csv", ".parquet")
 MAPPED = 20_000  # points in a map of data that are streamed
 SHOWN = 20  # rows in a picture of reconstructions
 SHOWN_IN_A_LINE = 10
+
+Block: TypeAlias = "tuple[Any, np.ndarray | None]"  # rows and their labels
 
 
 class OutputFile(click.ParamType):
@@ -154,8 +156,9 @@ def reconstruct(
         shape = (rows := model.reconstruct(X)).shape
         _draw(output, model, rows, original=X)
     else:
-        parts = ((model.reconstruct(X), {}) for X, _ in blocks_of(dataset, model))
-        shape = write_parts(output, parts, _names(model), len(dataset.X))
+        with console.progress(len(dataset.X), "reconstructing") as progress:
+            parts = ((model.reconstruct(X), {}) for X, _ in shown(blocks_of(dataset, model), progress))
+            shape = write_parts(output, parts, _names(model), len(dataset.X))
     done(console, output, shape)
     console.suggest("encode", run, *options.words(), "-o", run / ("map.png" if model.latent_dim_ > 1 else "codes.csv"))
 
@@ -190,9 +193,10 @@ def encode(
         _write_map(output, model, X, codes, dataset.labels)
     else:
         named = label or "label"
-        blocks = blocks_of(dataset, model)
-        parts = ((model.transform(X), {} if labels is None else {named: labels}) for X, labels in blocks)
-        shape = write_parts(output, parts, list(model.get_feature_names_out()), len(dataset.X))
+        with console.progress(len(dataset.X), "encoding") as progress:
+            blocks = shown(blocks_of(dataset, model), progress)
+            parts = ((model.transform(X), {} if labels is None else {named: labels}) for X, labels in blocks)
+            shape = write_parts(output, parts, list(model.get_feature_names_out()), len(dataset.X))
     done(console, output, shape)
     console.suggest("evaluate", run, *options.words())
 
@@ -239,9 +243,7 @@ def rows_of(dataset: Dataset, model: DensityEstimator) -> Any:
     return dataset.X.select(list(known)) if isinstance(dataset.X, Source) else dataset.X[list(known)]
 
 
-def blocks_of(
-    dataset: Dataset, model: DensityEstimator, n_rows: int | None = None
-) -> Iterator[tuple[Any, np.ndarray | None]]:
+def blocks_of(dataset: Dataset, model: DensityEstimator, n_rows: int | None = None) -> Iterator[Block]:
     """The rows and their labels: all at once, or of a source as they are read; ``n_rows`` at a time if it is given."""
     from lowerbound.data.sources import Source
 
@@ -252,6 +254,13 @@ def blocks_of(
     for first in range(0, len(X), n_rows or len(X)):
         rows = slice(first, first + (n_rows or len(X)))
         yield X.iloc[rows] if hasattr(X, "iloc") else X[rows], None if labels is None else labels[rows]
+
+
+def shown(blocks: Iterable[Block], progress: Callable[[float], Any]) -> Iterator[Block]:
+    """The same, counted when the next one is asked for."""
+    for block in blocks:
+        yield block
+        progress(len(block[0]))
 
 
 def spread(dataset: Dataset, n_rows: int) -> Dataset:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Iterator
+from contextlib import suppress
 from functools import cached_property
 from itertools import pairwise
 from pathlib import Path
@@ -46,7 +47,8 @@ class Spool:
         return self
 
     def __exit__(self, *_: object) -> None:
-        self.file.close()
+        with suppress(OSError):  # what can't be written, as the disk is full, is not needed any more
+            self.file.close()
 
     def put(self, frame: pd.DataFrame, piece: int | None = None) -> np.ndarray:
         """Where it is in the file, ``piece`` rows at a time: the ends of the pieces, (pieces + 1,).
