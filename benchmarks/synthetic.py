@@ -52,8 +52,9 @@ def features(frame: pd.DataFrame, like: pd.DataFrame) -> pd.DataFrame:
 
 def learned(rows: pd.DataFrame, test: pd.DataFrame, seed: int) -> float:
     """Area under the curve of the target in the test rows."""
-    model = booster(seed).fit(features(rows.drop(columns=TARGET), test.drop(columns=TARGET)), rows[TARGET])
-    p = model.predict_proba(features(test.drop(columns=TARGET), test.drop(columns=TARGET)))[:, 1]
+    both = pd.concat([rows, test]).drop(columns=TARGET)
+    model = booster(seed).fit(features(rows.drop(columns=TARGET), both), rows[TARGET])
+    p = model.predict_proba(features(test.drop(columns=TARGET), both))[:, 1]
     return float(roc_auc_score(test[TARGET] == model.classes_[1], p))
 
 
