@@ -179,11 +179,8 @@ class Words(Look):
     def count(self, seen: Any) -> None:
         """How often each is met."""
         self.n += len(seen)
-        categories = getattr(seen, "cat", None)
-        if categories is not None:  # those that are never met too, in their order
-            self.is_ordered = bool(categories.ordered)
-            self.counts.update(dict.fromkeys(map(plain, categories.categories), 0))
-        for level, count in seen.value_counts(sort=False).items():
+        self.is_ordered = bool(getattr(getattr(seen, "cat", None), "ordered", False))
+        for level, count in seen.value_counts(sort=False).items():  # all categories, in their order
             self.counts[plain(level)] += int(count)
         self._check_distinct(len(self.counts))
 
