@@ -148,6 +148,9 @@ class CompiledStep:
         kind = "triton.cudagraphs" if optimizer.count.is_cuda else "cpp_wrapper"  # one launch; one call from Python
         options = {kind: True, "guard_filter_fn": what_changes}
         self.graph = torch.compile(self._step, fullgraph=True, options=options, **APART)
+        from torch._dynamo.exc import TorchDynamoException  # which takes a second to import
+
+        self.failure = TorchDynamoException
 
     def __call__(
         self, batch: Batch, noise: Noise, state: ObjectiveState, lr: float
@@ -162,7 +165,7 @@ class CompiledStep:
         with torch.no_grad():
             try:
                 loss, totals, broken = self.graph(self.weights, self.moments, batch, numbers, state, self._scalars(lr))
-            except torch._dynamo.exc.TorchDynamoException as error:
+            except self.failure as error:
                 raise ValueError(
                     f"compile=True can't make one graph of this model's training step, leave compile=False; "
                     f"the compiler says: {str(error).strip().splitlines()[0]}"
