@@ -99,7 +99,7 @@ def binarized(test: np.ndarray) -> np.ndarray:
 
 
 def by_difference(bound: Estimate, log_p: np.ndarray, elbo: np.ndarray) -> dict:
-    """Mean of all ELBOs + mean of some (log p − ELBO), negated (the difference estimator; Cochran, 1977, section 7.10).
+    """Mean of all ELBOs + mean of some (log p − ELBO), negated (the difference estimator of survey sampling).
 
     Its variance is σ²(E)/N + σ²(g)/n + 2 cov(E, g)/N, with g = log p − E, as the n rows are among the N.
     """
@@ -151,7 +151,7 @@ def main() -> None:
         "active_units": summary.active_units,
         "history": [{k: r[k] for k in ("epoch", "elbo", "reconstruction", "kl", "seconds")} for r in vae.history_],
     }
-    if len(scored) < len(test):
+    if 0 < len(scored) < len(test) and which.endswith("at random"):
         elbo = vae.accounts(scored, PAIRED_ELBO_SAMPLES).elbo.double()
         record["test_nll_by_difference"] = by_difference(summary.elbo, rows.numpy(), elbo.numpy())
     if not parameters.get("binarize"):

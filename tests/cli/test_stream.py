@@ -76,6 +76,7 @@ def test_the_evaluation_is_that_of_the_whole(cli, run, table):
     assert streamed["log_likelihood"] == whole["log_likelihood"]
     assert streamed["elbo"].pop("kind") == whole["elbo"].pop("kind") == "lower"
     assert streamed["elbo"] == pytest.approx(whole["elbo"], rel=1e-6)
+    assert streamed["mutual_information"]["mean"] == pytest.approx(whole["mutual_information"]["mean"], rel=1e-4)
     for name in ("reconstruction", "kl", "active_units", "kl_per_dimension"):
         assert streamed[name] == pytest.approx(whole[name], rel=1e-6)
 

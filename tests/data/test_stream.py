@@ -176,6 +176,15 @@ def test_few_rows_come_from_all_over():
     assert len(rows_of().few(5000)) == N
 
 
+def test_few_rows_by_chance_are_the_same_in_memory():
+    whole = RowsInMemory(
+        torch.from_numpy(TABLE), lambda raw, noise: raw, torch.ones(TABLE.shape[1:], dtype=torch.bool), CPU
+    )
+    assert torch.equal(whole.few(30, order()).raw, rows_of().few(30, order()).raw)
+    assert torch.equal(whole.few(4).raw, whole.raw[[N // 8, 3 * N // 8, 5 * N // 8, 7 * N // 8]])
+    assert torch.equal(whole.few(2 * N).raw, whole.raw)
+
+
 # --- files -------------------------------------------------------------------------------------------------------
 
 

@@ -148,9 +148,8 @@ class RowsInMemory(Rows):
         yield self
 
     def few(self, n: int, order: torch.Generator | None = None) -> RowsInMemory:
-        """The first ``n``, of all rows or of a permutation of them."""
-        places = torch.arange(len(self)) if order is None else torch.randperm(len(self), generator=order)
-        return self.subset(places[:n])
+        """Rows from all over the data."""
+        return self.subset(scattered(len(self), n, order))
 
     def split(self, fraction: float, order: torch.Generator) -> tuple[Rows, Rows | None]:
         """Any row may be held out."""
@@ -164,6 +163,14 @@ class RowsInMemory(Rows):
         """The rows with the given places, in that order."""
         observed = None if self.observed is None else self.observed[index]
         return RowsInMemory(self.raw[index], self.prepare, self.mask, self.device, observed)
+
+
+def scattered(n_rows: int, n: int, order: torch.Generator | None = None) -> Tensor:
+    """The places of ``n`` of so many rows, one in each n-th part: by chance, or in its middle, so that data in the
+    order of their classes show them all."""
+    n = min(n, n_rows)
+    within = 0.5 if order is None else torch.rand(n, generator=order, dtype=torch.float64)
+    return ((torch.arange(n, dtype=torch.float64) + within) * (n_rows / n)).long()
 
 
 def _at(chosen: Tensor | slice, rows: Tensor) -> Tensor:

@@ -18,7 +18,7 @@ import torch
 from torch import Tensor
 
 from lowerbound.core import Batch
-from lowerbound.data.batches import Rows, RowsInMemory
+from lowerbound.data.batches import Rows, RowsInMemory, scattered
 from lowerbound.data.sources import Source
 from lowerbound.distributions import Noise
 from lowerbound.parallel import ALONE, Processes, Share
@@ -95,14 +95,13 @@ class StreamedRows(Rows):
 
     def few(self, n: int, order: torch.Generator | None = None) -> RowsInMemory:
         """Rows from all over the data, so that data in the order of their classes show them all."""
-        n = min(n, len(self))
         if order is None:
+            n = min(n, len(self))
             length = -(-n // LOOKED_AT)
             firsts = np.linspace(0, len(self) - length, -(-n // length)).astype(np.int64)
             places = np.unique(firsts[:, None] + np.arange(length))
-        else:  # one of every n-th part
-            within = torch.rand(n, generator=order, dtype=torch.float64).numpy()
-            places = ((np.arange(n) + within) * (len(self) / n)).astype(np.int64)
+        else:
+            places = scattered(len(self), n, order).numpy()
         return self.hold(self.source.read(_Sequence(self.slices).find(places)[0]).X)
 
     def split(self, fraction: float, order: torch.Generator) -> tuple[StreamedRows, StreamedRows | None]:

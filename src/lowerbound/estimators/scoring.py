@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from lowerbound.accounting import Gap, mutual_information, split_gap
 from lowerbound.core import Model
 from lowerbound.data.batches import Rows
-from lowerbound.distributions import DiagonalGaussian, FullGaussian, Noise
+from lowerbound.distributions import DiagonalGaussian, FullGaussian, Noise, make_generator
 from lowerbound.estimators.latent import LatentEstimator
 from lowerbound.evaluate import (
     EVALUATION_BATCH,
@@ -167,7 +167,8 @@ class Scoring(LatentEstimator):
         check_is_fitted(self)
         rows, noise = self._rows(self._validate(X)), self._noise("mutual information")
         gaussian = isinstance(self.posterior_(next(rows.batches(1, noise)), noise), DiagonalGaussian | FullGaussian)
-        return mutual_information(self.posterior_, rows.few(n_rows or (2000 if gaussian else 300)), noise)
+        few = rows.few(n_rows or (2000 if gaussian else 300), make_generator(0, "rows of the mutual information"))
+        return mutual_information(self.posterior_, few, noise)
 
     def gap(self, X, n_steps: int = 300, n_samples: int = 64, n_importance: int = 2000) -> Gap:
         """log p(x) − ELBO, split into what q can't express and what the encoder misses (Cremer et al., 2018).
