@@ -7,8 +7,8 @@ FOLDER holds files ``NAME.npz`` with ``X`` (n, d) and ``y`` (1 for outliers), as
 github.com/Minqi824/ADBench (Han et al., 2022, arXiv:2206.09426). A set of more than 5,000 rows is cut to 5,000,
 stratified. Two settings: "contaminated" fits all rows and scores the same rows, y unseen; "clean" fits half of the
 normal rows and scores all others. Nothing is tuned to a set. What has been computed is kept in the JSON of results, so
-that a run that was cut short goes on; ``--report`` prints the tables of what is there and
-puts them into docs/outliers.md.
+that a run that was cut short goes on, with the commit of each score that has one (of the others it is that of the
+file); ``--report`` prints the tables of what is there and puts them into docs/outliers.md.
 """
 
 from __future__ import annotations
@@ -94,7 +94,8 @@ def pyod(method: str, seed: int):
 
 def measure(folder: Path, methods: list[str], settings: list[str], seeds: int, output: Path) -> dict:
     record = json.loads(output.read_text()) if output.exists() else {"scores": {}}
-    record |= {"commit": git("rev-parse", "HEAD"), "machine": machine()}
+    record["machine"] = machine()
+    commit = git("rev-parse", "HEAD") + (" (modified)" if git("status", "--porcelain", "-uno", "src") else "")
     done = record["scores"]
     for seed in range(seeds):
         for setting in settings:
@@ -113,6 +114,7 @@ def measure(folder: Path, methods: list[str], settings: list[str], seeds: int, o
                             "auroc": round(float(roc_auc_score(y, values)), 5),
                             "aupr": round(float(average_precision_score(y, values)), 5),
                             "cpu_seconds": round(seconds, 3),
+                            "commit": commit,
                         }
                     write_text(output, json.dumps(record, indent=0) + "\n")
     return record

@@ -43,7 +43,7 @@ SHOWN = 48  # images on a contact sheet
 )
 @click.option(
     "--criterion", type=click.Choice(CRITERIA), default="auto", show_default=True,
-    help="Score; auto: combined for tables, relative_regret for images.",
+    help="Score; auto: combined for tables, relative_regret for images, regret where they are continuous.",
 )  # fmt: skip
 @click.option("--reference", metavar="DATA", help="Usual rows to compare with; the run's training data if not given.")
 @data_options
