@@ -132,6 +132,14 @@ def test_what_is_found_block_by_block_is_what_numpy_says_of_the_whole():
     assert {name: look.n_distinct for name, look in looks.items()} == FRAME.nunique().to_dict()
 
 
+def test_columns_without_rows_are_columns():
+    found = infer_columns(FRAME.iloc[:0])
+    assert [(column.name, column.dtype) for column in found] == [(c.name, c.dtype) for c in infer_columns(FRAME)]
+    assert [look.n for look in look_at(FRAME.iloc[:0])] == [0] * len(found)
+    with pytest.raises(ValueError, match="'none of these'"):
+        infer_columns(FRAME.iloc[:0], {"none of these": "count"})
+
+
 @pytest.mark.parametrize("scale", [1.0, 1e-200, 1e200, 1e9])
 def test_moments_of_parts_are_those_of_the_whole(scale):
     v = rng.gamma(0.5, size=1000) + 3.0

@@ -90,7 +90,7 @@ def _frames(X: Any, chosen: list[int] | None = None) -> Iterator[pd.DataFrame]:
         parts = (framed(block.X) for block in X.blocks(n_rows))
     else:
         whole = framed(X)
-        parts = (whole.iloc[i : i + n_rows] for i in range(0, len(whole), n_rows))
+        parts = (whole.iloc[i : i + n_rows] for i in range(0, max(1, len(whole)), n_rows))  # no rows have columns, too
     yield from parts if chosen is None else (part.iloc[:, chosen] for part in parts)
 
 

@@ -66,15 +66,15 @@ class VAEOutlierDetector(OutlierMixin, BaseEstimator):
     criterion : {"auto", "kl", "aggregate_kl", "reconstruction", "elbo", "log_p", "surprise", "regret", \
 "relative_regret", "level_ratio", "combined"}
         What makes a row an outlier, in nats. "kl": KL(q(z|x) ‖ p(z)). "aggregate_kl": a bound on KL(q(z|x) ‖ q̂(z)), q̂
-        the mean of q(z|x_j) over 500 training rows but for the 4 % that are nearest (with ``novelty`` the nearest one);
-        "kl" where q(z|x) has no diagonal covariance. "reconstruction": −E_q log p(x|z). "elbo": −ELBO, KL and
-        reconstruction. "log_p": −log p(x), by importance sampling. "surprise": Σ_j −log p(x_j | x_-j), each entry given
-        what is left when a part of the row is hidden. "regret": how much better a q of the row's own is (Xiao et al.,
-        2020, arXiv:2003.02977). "relative_regret": the part of −ELBO that this is, for discrete data. "level_ratio":
-        what the levels of a ladder below the top add to the bound (Havtorn et al., 2021, arXiv:2102.08248). "combined":
-        KL to the aggregate, reconstruction and surprise, each in units of its interquartile range among the training
-        rows, the mean over autoencoders. "auto": combined for tables, the relative regret for images, or the regret
-        where they are continuous.
+        the mean of q(z|x_j) over 500 training rows but for the 4 % that are nearest (with ``novelty`` the nearest one:
+        its own for one of the 500, a neighbor's for other rows); "kl" where q(z|x) has no diagonal covariance.
+        "reconstruction": −E_q log p(x|z). "elbo": −ELBO, KL and reconstruction. "log_p": −log p(x), by importance
+        sampling. "surprise": Σ_j −log p(x_j | x_-j), each entry given what is left when a part of the row is hidden.
+        "regret": how much better a q of the row's own is (Xiao et al., 2020, arXiv:2003.02977). "relative_regret": the
+        part of −ELBO that this is, for discrete data. "level_ratio": what the levels of a ladder below the top add to
+        the bound (Havtorn et al., 2021, arXiv:2102.08248). "combined": KL to the aggregate, reconstruction and
+        surprise, each in units of its interquartile range among the training rows, the mean over autoencoders. "auto":
+        combined for tables, the relative regret for images, or the regret where they are continuous.
     contamination : "auto" or float
         Part of the training rows that ``predict`` calls outliers; "auto" draws the line at Tukey's upper fence of what
         is unusual among them, Q₃ + 1.5 (Q₃ − Q₁).

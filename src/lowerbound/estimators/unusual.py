@@ -40,7 +40,7 @@ class Member:
     codes : DiagonalGaussian or None
         q(z|x) of some training rows, the components of the aggregate posterior; None where it has another form.
     n_left_out : int
-        How many of them, the nearest, a row isn't compared with.
+        How many of them, the nearest, a row isn't compared with; its own is the nearest only if it is one of them.
     """
 
     vae: VAE

@@ -89,7 +89,7 @@ def aggregate_kl(q: DiagonalGaussian, others: DiagonalGaussian, n_left_out: int 
     ----------
     n_left_out : int
         For each row the components of q̂ that are nearest to its own: one, lest a row that is among the others vouches
-        for itself; more, lest a few rows of a kind vouch for each other.
+        for itself (a row that isn't loses a neighbor); more, lest a few rows of a kind vouch for each other.
     """
     n_others = len(others.mean)
     n_left_out = min(n_left_out, n_others - 1)
