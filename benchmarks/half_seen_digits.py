@@ -6,8 +6,8 @@ FOLDER holds mnist.npz. Grey values are cut at one half; half of the pixels, dra
 training and test alike. A VAE is fitted to what is left with the importance-weighted bound (MIWAE: Mattei & Frellsen,
 2019). Reported are log p of the observed pixels of test images, and the accuracy on complete test images of a random
 forest that learns from complete training images, from ones filled by a draw of p(x_m|x_o), from ones filled with the
-pixels' most frequent values, and from ones whose missing pixels are left white. Beside the result a picture is
-written: images, what is seen of them, and six fillings of each.
+pixels' most frequent values, and from ones whose missing pixels are left black, the background. The accuracies are of
+one seed and one mask. Beside the result a picture is written: images, what is seen of them, and six fillings of each.
 """
 
 from __future__ import annotations
@@ -71,7 +71,7 @@ def main() -> None:
     filled = imputer.sample_imputations(gaps, 1)[0]
     seconds["one filling of all training images"] = round(time.process_time() - cpu, 1)
     usual = np.where(np.isnan(gaps), np.nanmean(gaps, 0) > 0.5, gaps)
-    learned_from = {"complete": train, "filled": filled, "most frequent": usual, "white": np.nan_to_num(gaps)}
+    learned_from = {"complete": train, "filled": filled, "most frequent": usual, "black": np.nan_to_num(gaps)}
     accuracies = {name: accuracy(images, labels, test, truth, seed) for name, images in learned_from.items()}
     some = test_gaps[:DRAWN]
     fillings = imputer.sample_imputations(some, FILLINGS)
