@@ -12,6 +12,7 @@ mixture of Gaussians that was fitted to real ones, and 60 outliers that are loca
 from __future__ import annotations
 
 import argparse
+import copy
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -50,21 +51,26 @@ def rare(X: np.ndarray, odd: np.ndarray, part: float, rng: np.random.Generator) 
 def synthetic(folder: Path, rng: np.random.Generator) -> Iterator[tuple[str, Table]]:
     cancer = datasets.load_breast_cancer()
     for name, rows in (("wdbc", cancer.data[cancer.target == 1]), ("redwine", csv(folder / "wine_red.csv")[:, :-1])):
-        X = scale(rows)
-        normal = fitted(X).sample(N_NORMAL)[0]
-        local, clustered = fitted(X), fitted(X)
-        local.covariances_ = 5 * local.covariances_
-        clustered.means_ = 5 * clustered.means_
+        X, noise = scale(rows), np.random.RandomState(0)
+        mixture = GaussianMixture(3, reg_covar=1e-2, random_state=noise).fit(X)
+        normal = drawn(mixture, N_NORMAL, noise)
+        local = drawn(mixture, N_OUTLIERS, noise, covariances=5)
+        clustered = drawn(mixture, N_OUTLIERS, noise, means=5)
         low, high = 1.1 * normal.min(0), 1.1 * normal.max(0)
         shuffled = rng.permuted(normal, axis=0)[:N_OUTLIERS]
-        yield f"{name}-local", mixed(normal, local.sample(N_OUTLIERS)[0], rng)
+        yield f"{name}-local", mixed(normal, local, rng)
         yield f"{name}-global", mixed(normal, rng.uniform(low, high, (N_OUTLIERS, X.shape[1])), rng)
-        yield f"{name}-clustered", mixed(normal, clustered.sample(N_OUTLIERS)[0], rng)
+        yield f"{name}-clustered", mixed(normal, clustered, rng)
         yield f"{name}-dependent", mixed(normal, shuffled, rng)
 
 
-def fitted(X: np.ndarray) -> GaussianMixture:
-    return GaussianMixture(3, reg_covar=1e-2, random_state=0).fit(X)
+def drawn(
+    mixture: GaussianMixture, n: int, noise: np.random.RandomState, *, means: float = 1, covariances: float = 1
+) -> np.ndarray:
+    """Rows of the mixture with its means and covariances multiplied; every call goes on in ``noise``."""
+    other = copy.deepcopy(mixture).set_params(random_state=noise)
+    other.means_, other.covariances_ = means * mixture.means_, covariances * mixture.covariances_
+    return other.sample(n)[0]
 
 
 def mixed(normal: np.ndarray, outliers: np.ndarray, rng: np.random.Generator) -> Table:
