@@ -12,7 +12,7 @@ from lowerbound import PPCA, Factorized, Gaussian, Mixture, VAEImputer
 from lowerbound.data.encoding import MAX_LEVELS, Raw, TableCode
 from lowerbound.estimators import referee
 from lowerbound.estimators.blending import OTHERS, Blend, cautious, column_weights, stack
-from lowerbound.estimators.fillers import ExactFiller, FewValues, LeveledFiller, fit_gaussian, fit_mixture
+from lowerbound.estimators.fillers import ExactFiller, FewValues, LeveledFiller, fit_gaussian, fit_location, fit_mixture
 from lowerbound.estimators.parameters import IMPUTER_PARAMETERS
 
 IRIS, WINE = load_iris().data, load_wine().data
@@ -361,7 +361,7 @@ def test_draws_of_a_blend_have_its_mean_and_the_spread_of_its_parts():
     gaussian = fit_gaussian(Z, 0)
     mixture = fit_mixture(Z, gaussian, 3, 4.0, 0)
     weights = np.array([[0.25, 0.25, 0, 1], [0.75, 0.75, 1, 0]])
-    blend = Blend([gaussian, mixture], weights, np.ones(4, bool))
+    blend = Blend([gaussian, mixture], weights, Raw(np.full(4, -1), np.zeros(4), np.ones(4)))
     np.testing.assert_allclose(blend.mean(Z), weights[0] * gaussian.mean(Z) + weights[1] * mixture.mean(Z))
     n = 3000
     draws, parts = blend.draws(Z, n, 0), [filler.draws(Z, n, 7) for filler in (gaussian, mixture)]
@@ -369,9 +369,35 @@ def test_draws_of_a_blend_have_its_mean_and_the_spread_of_its_parts():
     expected = sum(w * part.var(0) for w, part in zip(weights, parts, strict=True))
     np.testing.assert_allclose(draws.var(0).sum(0), expected.sum(0), rtol=0.03)
     assert np.array_equal(draws[0][~np.isnan(Z)], Z[~np.isnan(Z)])
-    levels = Blend([gaussian, mixture], weights, np.zeros(4, bool)).draws(Z, n, 0)  # the mixture of both
-    between = weights.prod(0) * (gaussian.mean(Z) - mixture.mean(Z)) ** 2
-    np.testing.assert_allclose(levels.var(0).sum(0), (expected + between).sum(0), rtol=0.03)
+
+
+def test_draws_of_neighboring_seeds_have_no_noise_in_common():
+    Z = with_gaps((IRIS - IRIS.mean(0)) / IRIS.std(0))
+    gaussian = fit_gaussian(Z, 0)
+    blend = Blend([gaussian] * 2, np.full((2, 4), 0.5), Raw(np.full(4, -1), np.zeros(4), np.ones(4)))
+    one, two = ((blend.draws(Z, 50, seed) - blend.mean(Z))[:, np.isnan(Z)].ravel() for seed in (0, 1))
+    assert abs(np.corrcoef(one, two)[0, 1]) < 4 / len(one) ** 0.5
+
+
+def test_drawn_levels_have_the_probabilities_of_the_blend():
+    rng = np.random.default_rng(0)
+    x = np.r_[rng.normal(0, 0.3, 600), rng.normal(-2, 0.3, 200), rng.normal(2, 0.3, 200)]
+    frame = pd.DataFrame({"x": x, "where": np.where(np.abs(x) < 1, "inside", "outside")})  # no line tells it
+    imputer = VAEImputer(models=("gaussian",), random_state=0).fit(frame)
+    Z, raw = imputer._code.encode(frame), imputer._code.raw
+    gaussian = fit_gaussian(Z, 0)
+    location = fit_location(Z, raw, gaussian, 4, 1.0, 0)
+    n, column = 4000, imputer._code.columns[1]
+    rows = pd.DataFrame({"x": np.zeros(n), "where": pd.Series([None] * n, dtype=object)})
+    given = imputer._code.encode(rows)
+    apart = [imputer._code.probabilities(f.mean(given[:1]), column)[0, 0] for f in (gaussian, location)]
+    assert apart == pytest.approx([0.6, 1.0], abs=0.05)
+    for weight in (0.0, 0.5, 1.0):
+        weights = np.repeat([[weight], [1 - weight]], 3, 1)
+        imputer._filler = Blend([gaussian, location], weights, raw)
+        p = imputer._code.probabilities(imputer._filler.mean(given[:1]), column)[0, 0]
+        share = (imputer.sample_imputations(rows, 1)[0]["where"] == "inside").mean()
+        assert abs(share - p) < 4 * (p * (1 - p) / n) ** 0.5 + 1 / n
 
 
 def test_codes_of_tables_go_there_and_back():

@@ -32,7 +32,7 @@ def imputer():
     leveled = LeveledFiller(few, fit_gaussian(few.widened(Z), 0))
     assert len(few.places) > 0
     fillers = [gaussian, leveled, location, EstimatorFiller(vae, 50)]
-    imputer._filler = Blend(fillers, np.full((4, code.width), 0.25), code.raw.blocks < 0)
+    imputer._filler = Blend(fillers, np.full((4, code.width), 0.25), code.raw)
     return imputer
 
 

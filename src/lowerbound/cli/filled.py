@@ -14,6 +14,7 @@ from lowerbound.cli.output import Failure
 from lowerbound.data.encoding import missing
 from lowerbound.data.parquet import as_frame
 from lowerbound.data.sources import Source
+from lowerbound.estimators.fillers import derived
 from lowerbound.estimators.unusual import chunks, rows_at_once
 
 if TYPE_CHECKING:
@@ -133,8 +134,7 @@ class Filling:
 
     def seed_of(self, part: int) -> int:
         """Rows of different parts get different noise."""
-        seed = self.imputer.seed_
-        return seed if part == 0 else int(np.random.SeedSequence([seed, part]).generate_state(1)[0])
+        return self.imputer.seed_ if part == 0 else derived(self.imputer.seed_, part)
 
     def columns_with_gaps(self) -> np.ndarray:
         """Which columns have gaps anywhere."""

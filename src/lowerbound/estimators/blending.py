@@ -7,17 +7,20 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.optimize import nnls
 
-from lowerbound.estimators.fillers import Filler, stream
+from lowerbound.data.encoding import Raw
+from lowerbound.estimators.fillers import ExactFiller, Filler, derived, stream
 
 OTHERS = 0.1  # what a hidden cell counts for the weights of another column of its kind
 LEAST = 0.05  # smaller weights are left out
+IMPROBABLE = 1e-6  # the least probability: lines through indicators lead below 0
 
 
 @dataclass
 class Blend:
     """The mean is Σ_c w_cj E_c[z_j|z_o]; a draw is that of one filler, chosen by weight, moved to the blend's mean.
 
-    Draws of a mixture Σ_c w_c p_c would be spread too far: the fillers' own errors count in p_c, what they disagree on
+    Levels are drawn by the chosen filler's probabilities, and not moved, so that they have the blend's. Numbers drawn
+    from a mixture Σ_c w_c p_c would be spread too far: the fillers' own errors count in p_c, what they disagree on
     would be added, and the error of their mean is less than either (Hora, 2004, Management Science 50:597).
 
     Attributes
@@ -25,13 +28,13 @@ class Blend:
     fillers : list of Filler
     weights : ndarray, shape (C, P)
         Of every filler in every column of the matrix; they add up to 1 in each.
-    is_number : ndarray of bool, shape (P,)
-        The columns whose draws are moved; indicators of levels stay 0 or 1.
+    raw : Raw
+        Which columns are indicators of levels, whose draws are 0 or 1.
     """
 
     fillers: list[Filler]
     weights: np.ndarray
-    is_number: np.ndarray
+    raw: Raw
 
     def mean(self, Z: np.ndarray) -> np.ndarray:
         """Σ_c w_c E_c[z_m|z_o] in the gaps, shape (n, P)."""
@@ -46,8 +49,6 @@ class Blend:
         One uniform number chooses among the weights of all columns, so that most of what is drawn together is one
         filler's, and hangs together as it says.
         """
-        if len(self.fillers) == 1:
-            return self.fillers[0].draws(Z, n, seed)
         u = stream(seed, "blend").random((n, len(Z), 1))
         ends = self.weights.cumsum(0)
         ends[-1] = 1
@@ -56,9 +57,23 @@ class Blend:
         x = np.broadcast_to(Z, (n, *Z.shape)).copy()
         for c, filler in enumerate(self.fillers):
             chosen = (u < ends[c]) & (u >= (ends[c - 1] if c else 0))
-            moved = np.stack(list(filler.draws(Z, n, seed + c))) + np.where(self.is_number, center - means[c], 0)
-            x = np.where(chosen, moved, x)
+            drawn = np.stack(list(filler.draws(Z, n, derived(seed, c))))
+            drawn = drawn + np.where(self.raw.blocks < 0, center - means[c], 0)
+            if not (isinstance(filler, ExactFiller) and filler.code is not None):  # a location model's are levels
+                self._draw_levels(drawn, Z, means[c], stream(derived(seed, c), "levels"))
+            x = np.where(chosen, drawn, x)
         return x
+
+    def _draw_levels(self, drawn: np.ndarray, Z: np.ndarray, mean: np.ndarray, rng: np.random.Generator) -> None:
+        """Put levels, by the probabilities that a filler's mean gives them, where it drew normal numbers."""
+        for block in range(self.raw.blocks.max(initial=-1) + 1):
+            places = np.flatnonzero(self.raw.blocks == block)
+            rows = np.flatnonzero(np.isnan(Z[:, places[0]]))
+            center, spread = self.raw.mean[places], self.raw.spread[places]
+            p = np.clip(mean[np.ix_(rows, places)] * spread + center, IMPROBABLE, None)
+            ends = (p / p.sum(1, keepdims=True)).cumsum(1)[:, :-1]
+            level = (rng.random((len(drawn), len(rows), 1)) > ends).sum(-1)
+            drawn[:, rows[:, None], places] = (np.eye(len(places))[level] - center) / spread
 
 
 def column_weights(

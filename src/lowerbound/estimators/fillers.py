@@ -130,6 +130,11 @@ def stream(seed: int, purpose: str) -> np.random.Generator:
     return np.random.default_rng([seed, zlib.crc32(purpose.encode())])
 
 
+def derived(seed: int, i: int) -> int:
+    """The i-th of the seeds that come from one; those of neighboring seeds have nothing in common."""
+    return int(np.random.SeedSequence([seed, i]).generate_state(1)[0])
+
+
 def batches(Z: np.ndarray) -> Iterator[Batch]:
     """The rows, as many at a time as may have a matrix of their own."""
     size = min(rows_at_once(Z.shape[1]), 20_000)

@@ -17,7 +17,7 @@ from lowerbound.data.encoding import TableCode, column_numbers, columns_of, miss
 from lowerbound.data.filling import as_numbers, gaps_as_nan, some_columns, some_rows, with_gaps_from, with_values
 from lowerbound.estimators.base import DensityEstimator, seed_from
 from lowerbound.estimators.completing import EstimatorFiller, network_candidate
-from lowerbound.estimators.fillers import stream
+from lowerbound.estimators.fillers import derived, stream
 from lowerbound.estimators.parameters import IMPUTER_PARAMETERS, Parameter
 from lowerbound.estimators.referee import choose
 
@@ -193,7 +193,7 @@ class VAEImputer(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):
         if self.estimator is not None:
             return [self._shaped(with_gaps_from(table, drawn)) for drawn in draws]
         expected = self._filler.mean(given)
-        return [self._fill(table, Z, expected, seed + i) for i, Z in enumerate(draws)]
+        return [self._fill(table, Z, expected, derived(seed, i)) for i, Z in enumerate(draws)]
 
     def impute_interval(self, X, level: float = 0.9, random_state=None) -> tuple[Any, Any]:
         """A central interval for each missing number: its (1 − level)/2 and (1 + level)/2 quantiles.
@@ -265,7 +265,7 @@ class VAEImputer(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):
         return out
 
     def _fill(self, table: Any, Z: np.ndarray, expected: np.ndarray | None = None, seed: int = 0) -> Any:
-        """A copy of the table with the gaps filled from the matrix; levels are drawn if Z is, from what is expected."""
+        """A copy of the table with the gaps filled from the matrix; where that was drawn, ``expected`` is its mean."""
         gaps = missing(table)
         filled = table.copy()
         for j, column in enumerate(self._code.columns):
@@ -283,10 +283,10 @@ class VAEImputer(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):
         return filled
 
     def _draw_levels(self, Z: np.ndarray, expected: np.ndarray, column: Any, rng: np.random.Generator) -> np.ndarray:
-        """The levels that a location model drew; elsewhere, as normal numbers are no levels, by their probabilities."""
+        """The levels that were drawn; where it was one of the rare ones, which have no name, by the others' odds."""
         indicators = Z[:, column.places] * column.spread + column.mean
-        is_level = np.isclose(indicators, indicators.round(), atol=1e-6).all(1, keepdims=True)
-        p = np.where(is_level, self._code.probabilities(Z, column), self._code.probabilities(expected, column))
+        is_named = (indicators[:, : len(column.levels)] > 0.5).any(1, keepdims=True)
+        p = np.where(is_named, self._code.probabilities(Z, column), self._code.probabilities(expected, column))
         cumulative = p.cumsum(1)
         place = (rng.random((len(Z), 1)) > cumulative).sum(1).clip(max=len(column.levels) - 1)
         return np.asarray(column.levels, object)[place]

@@ -124,7 +124,7 @@ def choose(
     """The blend of the candidates that earn weight, fitted to all of Z; and a record of each candidate."""
     trial = Trial(Z, owner, importance, seed, raw)
     if len(Z) < FEWEST_ROWS or not trial.hidden.any():
-        return Blend([fit_gaussian(Z, seed)], np.ones((1, 1)), raw.blocks < 0), [
+        return Blend([fit_gaussian(Z, seed)], np.ones((1, 1)), raw), [
             {"name": "gaussian", "error": None, "weight": 1.0}
         ]
     judged: list[Candidate] = []
@@ -137,7 +137,7 @@ def choose(
     for candidate, weight in zip(judged, weights.mean(1), strict=True):
         candidate.weight = float(weight)
     kept = [c for c in judged if c.weight > 0]
-    blend = Blend([c.refit() for c in kept], weights[weights.any(1)][:, trial.owner], raw.blocks < 0)
+    blend = Blend([c.refit() for c in kept], weights[weights.any(1)][:, trial.owner], raw)
     if verbose:
         print("blend: " + ", ".join(f"{c.weight:.2f} {c.name}" for c in kept), file=sys.stderr)
     return blend, [{"name": c.name, "error": c.error, "weight": c.weight} for c in judged]

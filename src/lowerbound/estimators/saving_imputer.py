@@ -69,7 +69,7 @@ def restored(tensors: dict[str, Tensor], record: dict, network: Any, device: str
         for i, description in enumerate(record["fillers"])
     ]
     if record["estimator"] is None:
-        imputer._filler = Blend(fillers, tensors["weights"].numpy(), raw.blocks < 0)
+        imputer._filler = Blend(fillers, tensors["weights"].numpy(), raw)
     else:
         imputer._filler = fillers[0]
         fitted = imputer._filler.estimator
