@@ -66,6 +66,31 @@ def test_a_fresh_process_gives_the_same_tables(folder, imputer, tmp_path):
     pd.testing.assert_frame_equal(filled, expected, check_dtype=False, check_categorical=False)
 
 
+@pytest.mark.filterwarnings("ignore::lowerbound.CollapsedPosteriorWarning")
+def test_the_command_sets_the_seed_and_the_samples_of_a_saved_imputer(folder, tmp_path):
+    from click.testing import CliRunner
+
+    from lowerbound.cli import main
+
+    FRAME[:40].to_parquet(tmp_path / "gaps.parquet")
+
+    def filled(*words):
+        path = tmp_path / "filled.parquet"
+        words = ["impute", str(folder), str(tmp_path / "gaps.parquet"), "-o", str(path), "--force", *words]
+        assert CliRunner().invoke(main, words).exit_code == 0
+        return pd.read_parquet(path)
+
+    assert not filled().equals(filled("--n-importance", "2"))
+    assert filled("--n-importance", "50").equals(filled())  # what was saved
+    draws = [filled("--imputations", "2", *seed) for seed in ([], ["--random-state", "0"], ["--random-state", "5"])]
+    assert draws[0].equals(draws[1])
+    again = pd.concat(load(folder).sample_imputations(FRAME[:40], 2, random_state=5), ignore_index=True)
+    pd.testing.assert_frame_equal(
+        draws[2][list(FRAME)].reset_index(drop=True), again, check_dtype=False, check_categorical=False
+    )
+    assert not draws[2].equals(draws[0])
+
+
 def test_the_command_refuses_an_imputer_that_leaves_out_columns(tmp_path):
     from click.testing import CliRunner
 

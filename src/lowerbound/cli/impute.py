@@ -52,15 +52,16 @@ class FilledFile(click.ParamType):
 @click.option("--intervals", is_flag=True, help="Add columns with the ends of 90 % intervals: NAME_low, NAME_high.")
 @click.option("--check", is_flag=True, help="Hide 10 % of the observed cells, fill them, and show the errors.")
 @click.option(
-    "--n-importance", type=click.IntRange(1), default=1000, show_default=True, help="Importance samples for each row."
-)
-@click.option("--random-state", type=click.IntRange(0), default=0, show_default=True, help="Seed.")
+    "--n-importance", type=click.IntRange(1), show_default="1000, or a saved imputer's",
+    help="Importance samples for each row.",
+)  # fmt: skip
+@click.option("--random-state", type=click.IntRange(0), show_default="0, or a saved imputer's", help="Seed.")
 @force_option
 @console_options
 def impute(
     run: Path, data: str, output: Path | None, key: str | None, drop: tuple[str, ...], label: str | None,
-    stream: bool | None, n_imputations: int | None, intervals: bool, check: bool, n_importance: int,
-    random_state: int, force: bool, console: Console,
+    stream: bool | None, n_imputations: int | None, intervals: bool, check: bool, n_importance: int | None,
+    random_state: int | None, force: bool, console: Console,
 ) -> None:  # fmt: skip
     """Fill the gaps of DATA with what RUN, or a saved VAEImputer, says of them, given what is observed in the row.
 
@@ -84,11 +85,12 @@ def impute(
     X = rows_of(dataset, model)
     if isinstance(model, VAEImputer):
         imputer = _of_the_table_alone(model, run)
+        _set(imputer, n_importance, random_state)
     else:
-        imputer = VAEImputer(model, n_importance=n_importance, random_state=random_state)
+        imputer = VAEImputer(model, n_importance=n_importance or 1000, random_state=random_state or 0)
         imputer.fit(rows_of(spread(dataset, 2), model))  # to know what the rows are; the model is fitted
     if check:
-        _check(imputer, _some_of(dataset, model, console), random_state, console)
+        _check(imputer, _some_of(dataset, model, console), random_state or 0, console)
     if output is not None:
         with console.progress(len(X), "filling") as progress:
             ess = write_filled(output, imputer, X, data, n_imputations, intervals=intervals, progress=progress)
@@ -102,6 +104,19 @@ def _of_the_table_alone(imputer: Any, run: Path) -> VAEImputer:
         raise Failure(f"{run} left out {left_out} column(s) without values: fit it with keep_empty_features=True")
     imputer.indicator_ = None
     return imputer
+
+
+def _set(imputer: VAEImputer, n_importance: int | None, random_state: int | None) -> None:
+    """What is asked for, in place of what was saved."""
+    from lowerbound.estimators.completing import EstimatorFiller
+
+    if random_state is not None:
+        imputer.random_state = imputer.seed_ = random_state
+    if n_importance is not None:
+        imputer.n_importance = n_importance
+        for filler in getattr(imputer._filler, "fillers", [imputer._filler]):
+            if isinstance(filler, EstimatorFiller):
+                filler.n_importance = n_importance
 
 
 def _some_of(dataset: Dataset, model: Any, console: Console) -> Any:
