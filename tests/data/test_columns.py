@@ -159,5 +159,8 @@ def test_text_among_numbers_is_named_with_its_place():
     frame.loc[1, "height"] = "tall"
     with pytest.raises(DataError, match="column 'height', row 1: 'tall' is no number"):
         encode(frame, COLUMNS)
+    frame.loc[1, "height"] = np.inf
+    with pytest.raises(DataError, match="column 'height', row 1: 'inf' is infinite"):
+        encode(frame, COLUMNS)
     with pytest.raises(DataError, match="infinite"):
         infer_columns(pd.DataFrame({"a": [1.5, np.inf, 2.0]}))

@@ -207,7 +207,11 @@ def load(run: Path, able_to: str = "sample", *others: type) -> Any:
 
     model = lowerbound.load(run)
     if not hasattr(model, able_to) and not isinstance(model, others):
-        can = "has no codes: it can be sampled and evaluated only" if hasattr(model, "sample") else "only ranks rows"
+        deeds = {
+            "sample": "has no codes: it can be sampled and evaluated only",
+            "sample_imputations": "only fills gaps",
+        }
+        can = next((words for deed, words in deeds.items() if hasattr(model, deed)), "only ranks rows")
         raise Failure(f"{run} holds a {type(model).__name__}, which {can}")
     return model
 

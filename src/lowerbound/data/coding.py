@@ -62,11 +62,13 @@ def _encode(values: Any, column: ColumnSchema) -> tuple[np.ndarray, int]:
     else:
         parsed: Any = pd.to_numeric(values.astype(object), errors="coerce")
         numbers = parsed.to_numpy(np.float64)
-        if (np.isnan(numbers) & ~missing).any():
-            row = int(np.flatnonzero(np.isnan(numbers) & ~missing)[0])
+        wrong = ~np.isfinite(numbers) & ~missing
+        if wrong.any():
+            row = int(np.flatnonzero(wrong)[0])
+            what = "infinite" if np.isinf(numbers[row]) else "no number, and the model was fitted to numbers"
             raise DataError(
-                f"column {column.name!r}, row {row}: {str(values.iloc[row])[:40]!r} is no number, and the model was "
-                f"fitted to numbers; replace it, or leave it empty."
+                f"column {column.name!r}, row {row}: {str(values.iloc[row])[:40]!r} is {what}; "
+                f"replace it, or leave it empty."
             )
         v = numbers
     outside = (v + column.shift <= 0) if column.log else np.zeros(len(v), bool)
