@@ -104,7 +104,8 @@ def full_disk(program, table, run, whole, **limit):
     assert result["code"] == 1
     assert result["stderr"].splitlines()[-1].startswith("error: can't read or write ")
     assert str(run) in result["stderr"]
-    assert {path: path.read_bytes() for path in run.rglob("*.safetensors")} == before
+    after = {path: path.read_bytes() for path in run.rglob("*.safetensors")}
+    assert before.items() <= after.items()  # a best one, which is smaller, may have found room
     assert step(run) == reached
     assert not list(run.rglob(".*"))
 
