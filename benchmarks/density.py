@@ -55,7 +55,15 @@ class Until(ProgressWatch):
 
 
 def git(*arguments: str) -> str:
-    return subprocess.run(["git", *arguments], capture_output=True, text=True, check=False).stdout.strip()
+    return subprocess.run(
+        ["git", *arguments], cwd=HERE.parent, capture_output=True, text=True, check=False
+    ).stdout.strip()
+
+
+def revision() -> str:
+    """The commit of the code that runs, and whether it was changed since."""
+    changed = git("status", "--porcelain", "-uno", "src", "benchmarks", ":!benchmarks/results")
+    return git("rev-parse", "HEAD") + (" (modified)" if changed else "")
 
 
 def machine() -> dict:
@@ -121,9 +129,9 @@ def main() -> None:
     recipe = read_recipe(arguments.recipe)
     parameters = recipe["parameters"] | ({"max_epochs": arguments.epochs} if arguments.epochs else {})
     train, test = read_data(arguments.data, recipe["data"])
+    commit = revision()
 
     vae = VAE(**parameters, early_stopping=False, random_state=arguments.seed)
-    commit = git("rev-parse", "HEAD") + (" (modified)" if git("status", "--porcelain", "-uno", "src") else "")
     output = arguments.output or HERE / "results" / f"density-{arguments.recipe}.json"
     checkpoint = output.parent / f".{output.stem}-{arguments.seed}-{parameters['max_epochs']}"
     vae.fit(train, checkpoint=checkpoint, watch=Until(arguments.minutes))
@@ -151,7 +159,7 @@ def main() -> None:
         "active_units": summary.active_units,
         "history": [{k: r[k] for k in ("epoch", "elbo", "reconstruction", "kl", "seconds")} for r in vae.history_],
     }
-    if 0 < len(scored) < len(test) and which.endswith("at random"):
+    if len(scored) < len(test) and evaluation.get("choice", "random") == "random":
         elbo = vae.accounts(scored, PAIRED_ELBO_SAMPLES).elbo.double()
         record["test_nll_by_difference"] = by_difference(summary.elbo, rows.numpy(), elbo.numpy())
     if not parameters.get("binarize"):

@@ -14,7 +14,7 @@ import time
 from pathlib import Path
 
 import numpy as np
-from density import HERE, git, machine, read_data, read_recipe
+from density import HERE, machine, read_data, read_recipe, revision
 
 from lowerbound import VAE
 from lowerbound.data.storage import write_text
@@ -49,7 +49,7 @@ def main() -> None:
         print(measured[-1], flush=True)
     record = {
         "command": f"python benchmarks/evidence.py --data FOLDER --epochs {arguments.epochs}",
-        "commit": git("rev-parse", "HEAD"),
+        "commit": revision(),
         "machine": machine(),
         "parameters": parameters,
         "annealing": ANNEALING,

@@ -20,7 +20,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from density import git, machine
+from density import machine, revision
 from torch import Tensor
 
 from lowerbound import VAE
@@ -197,7 +197,7 @@ def main() -> None:
     parser.add_argument("--scale", type=float, default=1.0, help="of the number of draws of the toy")
     parser.add_argument("--draws", type=int, default=200, help="of the gradient on digits")
     arguments = parser.parse_args()
-    commit = git("rev-parse", "HEAD") + (" (modified)" if git("status", "--porcelain", "-uno", "src") else "")
+    commit = revision()
     with np.load(arguments.data) as archive:
         X = archive["x_train"][:2000]
     started = time.perf_counter()

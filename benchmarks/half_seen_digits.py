@@ -20,7 +20,7 @@ from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
-from density import git, machine
+from density import machine, revision
 from sklearn.ensemble import RandomForestClassifier
 
 from lowerbound import VAE, VAEImputer
@@ -80,7 +80,7 @@ def main() -> None:
     save_grid(np.concatenate(rows).astype(np.uint8), arguments.output.with_suffix(".png"), columns=DRAWN)
     record = {
         "command": " ".join(["python", *sys.argv]).replace(str(arguments.data), "FOLDER"),
-        "commit": git("rev-parse", "HEAD") + (" (modified)" if git("status", "--porcelain", "-uno", "src") else ""),
+        "commit": revision(),
         "machine": machine(), "rows": len(train), "parameters": {**parameters, "random_state": seed},
         "cpu_seconds": seconds, "log_p_of_observed_pixels": asdict(log_p),
         "accuracy": accuracies,

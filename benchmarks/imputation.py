@@ -26,7 +26,7 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
-from density import git, machine
+from density import machine, revision
 from sklearn.ensemble import RandomForestClassifier, RandomForestRegressor
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.experimental import enable_iterative_imputer  # noqa: F401
@@ -197,7 +197,7 @@ def main() -> None:
     arguments = parser.parse_args()
     part, n_masks = PARTS[arguments.part]
     done = json.loads(arguments.output.read_text(encoding="utf-8")) if arguments.output.exists() else {"results": []}
-    commit = git("rev-parse", "HEAD") + (" (modified)" if git("status", "--porcelain", "-uno", "src") else "")
+    commit = revision()
 
     def record(key: tuple, run: Callable[[], dict]) -> None:
         if arguments.methods and key[2] not in arguments.methods:

@@ -17,7 +17,7 @@ import warnings
 from pathlib import Path
 
 import numpy as np
-from density import git, machine
+from density import machine, revision
 
 from lowerbound import VAE, read
 from lowerbound.data.storage import write_text
@@ -78,7 +78,7 @@ def main() -> None:
     X = (rng.random(grey.shape) * 255 < grey).astype(np.uint8)[rng.permutation(len(grey))]
     record = {
         "command": " ".join(["python", *sys.argv]),
-        "commit": git("rev-parse", "HEAD") + (" (modified)" if git("status", "--porcelain", "-uno", "src") else ""),
+        "commit": revision(),
         "machine": machine(),
         "data": "digits, binarized once by their grey values; 1,400 rows fitted, 397 scored",
         "parameters": PARAMETERS,

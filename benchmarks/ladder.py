@@ -17,7 +17,7 @@ from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
-from density import git, machine
+from density import machine, revision
 
 from lowerbound.data.storage import write_text
 from lowerbound.estimators.ladder import LADDER, Result, case_of, climb
@@ -72,7 +72,7 @@ def main() -> None:
     )  # fmt: skip
     record = {
         "command": " ".join(["python", *sys.argv]).replace(str(arguments.data), "mnist.npz"),
-        "commit": git("rev-parse", "HEAD") + (" (modified)" if git("status", "--porcelain", "-uno", "src") else ""),
+        "commit": revision(),
         "machine": machine(),
         "budget_minutes": arguments.minutes,
         "rows": {"fitted": len(train), "scored": len(test)},

@@ -24,7 +24,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
-from density import git, machine
+from density import machine, revision
 
 import lowerbound
 from lowerbound import VAE
@@ -244,7 +244,7 @@ def main() -> None:
     else:
         found = {"memory": memory, "gaps": gaps, "speed": speed}[arguments.what](folder)
     before = json.loads(arguments.output.read_text()) if arguments.output.exists() else {}
-    commit = git("rev-parse", "HEAD") + (" (modified)" if git("status", "--porcelain", "-uno", "src") else "")
+    commit = revision()
     part = {"commit": commit, "machine": machine(), "found": found}
     print(json.dumps(part, indent=1))
     arguments.output.parent.mkdir(parents=True, exist_ok=True)

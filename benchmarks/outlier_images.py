@@ -22,7 +22,7 @@ import warnings
 from pathlib import Path
 
 import numpy as np
-from density import git, machine
+from density import machine, revision
 from sklearn.metrics import roc_auc_score
 
 from lowerbound.data.storage import write_text
@@ -84,7 +84,7 @@ def main() -> None:
             parser.error(f"{arguments.output} holds results of other settings: choose another --output")
         command = f"python benchmarks/outlier_images.py --data FOLDER --first {arguments.first}"
         record |= {"settings": chosen, "command": command, "machine": machine()}
-        commit = git("rev-parse", "HEAD") + (" (modified)" if git("status", "--porcelain", "-uno", "src") else "")
+        commit = revision()
         tested = slice(arguments.first, arguments.first + arguments.test)
         for seed in range(arguments.seeds):
             for fitted in PAIRS:

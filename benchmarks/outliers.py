@@ -18,13 +18,13 @@ import json
 import math
 import platform
 import re
-import subprocess
 import time
 import warnings
 from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
+from density import revision
 from sklearn.ensemble import IsolationForest
 from sklearn.metrics import average_precision_score, roc_auc_score
 from sklearn.model_selection import train_test_split
@@ -95,7 +95,7 @@ def pyod(method: str, seed: int):
 def measure(folder: Path, methods: list[str], settings: list[str], seeds: int, output: Path) -> dict:
     record = json.loads(output.read_text()) if output.exists() else {"scores": {}}
     record["machine"] = machine()
-    commit = git("rev-parse", "HEAD") + (" (modified)" if git("status", "--porcelain", "-uno", "src") else "")
+    commit = revision()
     done = record["scores"]
     for seed in range(seeds):
         for setting in settings:
@@ -118,10 +118,6 @@ def measure(folder: Path, methods: list[str], settings: list[str], seeds: int, o
                         }
                     write_text(output, json.dumps(record, indent=0) + "\n")
     return record
-
-
-def git(*words: str) -> str:
-    return subprocess.run(["git", *words], capture_output=True, text=True, check=False).stdout.strip()
 
 
 def machine() -> dict:

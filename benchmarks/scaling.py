@@ -23,7 +23,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from density import git, machine
+from density import machine, revision
 
 from lowerbound import VAE, parallel
 from lowerbound.data.storage import write_text
@@ -132,7 +132,7 @@ def main() -> None:
             )
     record = {
         "command": "python benchmarks/scaling.py",
-        "commit": git("rev-parse", "HEAD"),
+        "commit": revision(),
         "machine": machine(),
         "results": results,
     }

@@ -24,7 +24,7 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
-from density import git, machine
+from density import machine, revision
 from scipy.stats import rankdata
 from sklearn.ensemble import HistGradientBoostingClassifier
 from sklearn.model_selection import cross_val_predict
@@ -134,7 +134,7 @@ def main() -> None:
     print(json.dumps(result, indent=1))
     record = {
         "command": " ".join(["python", *sys.argv]).replace(str(arguments.data), "tabular"),
-        "commit": git("rev-parse", "HEAD") + (" (modified)" if git("status", "--porcelain", "-uno", "src") else ""),
+        "commit": revision(),
         "machine": machine(), "rows": len(train), "parameters": {**parameters, "random_state": seed}, **times, **result,
     }  # fmt: skip
     write_text(arguments.output, json.dumps(record, indent=1) + "\n")

@@ -423,7 +423,7 @@ def main() -> None:
     if arguments.what == "work":
         work(arguments)
         return
-    from density import git, machine
+    from density import machine
 
     from lowerbound.data.storage import write_text
 
@@ -431,7 +431,7 @@ def main() -> None:
     what = f"{arguments.model}, batch {arguments.batch}" if arguments.what == "train" else "log p(x), mlp"
     cell = {
         "command": " ".join(["python", *sys.argv]).replace(str(arguments.data), "mnist.npz"),
-        "commit": git("rev-parse", "HEAD") + (" (modified)" if git("status", "--porcelain", "-uno", "src") else ""),
+        "commit": revision(),
         "machine": machine() | {"threads": arguments.threads},
         **(train if arguments.what == "train" else score)(arguments),
     }
