@@ -423,7 +423,7 @@ def main() -> None:
     if arguments.what == "work":
         work(arguments)
         return
-    from density import machine
+    from density import machine, revision
 
     from lowerbound.data.storage import write_text
 
