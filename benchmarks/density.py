@@ -12,6 +12,9 @@ Writes ``benchmarks/results/density-<recipe>.json`` with the command, commit, ma
 stopped, by ``--minutes`` or otherwise, goes on where it was if it is started again with the same arguments; its result
 is that of the epochs there were, and says so. What was finished is scored again; the fitted model stays in the folder
 ``.density-<recipe>-<seed>-<epochs>`` beside the results.
+
+A recipe that ``continues`` another fits that one first, or takes it from its folder, and goes on from its weights with
+a new optimizer and the parameters that it changes; epochs, curve and time of both are in its result.
 """
 
 from __future__ import annotations
@@ -78,8 +81,9 @@ def machine() -> dict:
 
 def read_recipe(name: str) -> dict[str, Any]:
     recipe = tomllib.loads((HERE / "recipes" / f"{name}.toml").read_text(encoding="utf-8"))
-    lists = {k: tuple(v) for k, v in recipe["parameters"].items() if isinstance(v, list)}
-    return {**recipe, "parameters": recipe["parameters"] | lists}
+    before = read_recipe(recipe["continues"])["parameters"] if "continues" in recipe else {}
+    own = {k: tuple(v) if isinstance(v, list) else v for k, v in recipe["parameters"].items()}
+    return {**recipe, "name": name, "parameters": before | own}
 
 
 def read_data(folder: Path, name: str) -> tuple[np.ndarray, np.ndarray]:
@@ -90,6 +94,21 @@ def read_data(folder: Path, name: str) -> tuple[np.ndarray, np.ndarray]:
         (rows,) = (arrays[key] for key in arrays.files)
         rows = np.random.default_rng(0).permutation(rows)  # they are a film, whose end is unlike its beginning
         return rows[:FREY_TRAIN], rows[-FREY_TEST:]
+
+
+def fit(recipe: dict, train: np.ndarray, folder: Path, seed: int, watch: Until) -> tuple[VAE, list[dict]]:
+    """The VAE of the recipe, and what it went through: after the epochs of the recipe it continues, its own."""
+    earlier: list[dict] = []
+    vae = VAE(early_stopping=False, random_state=seed)
+    if "continues" in recipe:
+        vae, earlier = fit(read_recipe(recipe["continues"]), train, folder, seed, watch)
+    if earlier and watch.should_stop():
+        return vae, earlier
+    vae.set_params(**recipe["parameters"], warm_start="continues" in recipe)
+    vae.fit(train, checkpoint=folder / f".density-{recipe['name']}-{seed}-{vae.max_epochs}", watch=watch)
+    epochs, seconds = (earlier[-1]["epoch"], earlier[-1]["seconds"]) if earlier else (0, 0.0)
+    own = [{**r, "epoch": epochs + r["epoch"], "seconds": seconds + r["seconds"]} for r in vae.history_]
+    return vae, earlier + own
 
 
 def choose_rows(test: np.ndarray, n: int, choice: str) -> tuple[np.ndarray, str]:
@@ -127,14 +146,13 @@ def main() -> None:
     parser.add_argument("--minutes", type=float, help="stop fitting after so long, and score what there is by then")
     arguments = parser.parse_args()
     recipe = read_recipe(arguments.recipe)
-    parameters = recipe["parameters"] | ({"max_epochs": arguments.epochs} if arguments.epochs else {})
+    recipe["parameters"] |= {"max_epochs": arguments.epochs} if arguments.epochs else {}
+    parameters = recipe["parameters"]
     train, test = read_data(arguments.data, recipe["data"])
     commit = revision()
 
-    vae = VAE(**parameters, early_stopping=False, random_state=arguments.seed)
     output = arguments.output or HERE / "results" / f"density-{arguments.recipe}.json"
-    checkpoint = output.parent / f".{output.stem}-{arguments.seed}-{parameters['max_epochs']}"
-    vae.fit(train, checkpoint=checkpoint, watch=Until(arguments.minutes))
+    vae, history = fit(recipe, train, output.parent, arguments.seed, Until(arguments.minutes))
     fitted = time.perf_counter()
     test = binarized(test) if parameters.get("binarize") else test
     summary = vae.summary(test, ELBO_SAMPLES)
@@ -149,15 +167,16 @@ def main() -> None:
         "recipe": arguments.recipe,
         "data": recipe["data"],
         "parameters": parameters,
+        **({"continues": recipe["continues"]} if "continues" in recipe else {}),
         "n_weights": sum(p.numel() for m in (vae.model_, vae.posterior_) for p in m.parameters()),
-        "epochs": vae.n_iter_,
-        "fit_seconds": round(vae.history_[-1]["seconds"], 1),
+        "epochs": history[-1]["epoch"],
+        "fit_seconds": round(history[-1]["seconds"], 1),
         "evaluation_seconds": round(time.perf_counter() - fitted, 1),
         "test_elbo": summary.elbo.to_dict(),
         "test_nll": {**log_p.to_dict(), "mean": -log_p.value, "kind": "upper", "rows": which},
         "test_kl": summary.kl.tolist(),
         "active_units": summary.active_units,
-        "history": [{k: r[k] for k in ("epoch", "elbo", "reconstruction", "kl", "seconds")} for r in vae.history_],
+        "history": [{k: r[k] for k in ("epoch", "elbo", "reconstruction", "kl", "seconds")} for r in history],
     }
     if len(scored) < len(test) and evaluation.get("choice", "random") == "random":
         elbo = vae.accounts(scored, PAIRED_ELBO_SAMPLES).elbo.double()

@@ -47,7 +47,8 @@ def test_densities_of_images(path):
 @pytest.mark.parametrize("path", RECIPES, ids=lambda path: path.stem)
 def test_recipes_are_of_known_parameters(path):
     recipe = tomllib.loads(path.read_text(encoding="utf-8"))
-    assert {"title", "data", "published", "deviations", "parameters", "evaluation"} == set(recipe)
+    assert {"title", "data", "published", "deviations", "parameters", "evaluation"} == set(recipe) - {"continues"}
+    assert recipe.get("continues", path.stem) in {other.stem for other in RECIPES}
     assert recipe["data"] in BYTES
     for name, value in recipe["parameters"].items():
         VAE.PARAMETERS[name].check(value)
