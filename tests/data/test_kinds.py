@@ -1,5 +1,7 @@
 """What columns are is found block by block: the same of a frame and of its files, and what numpy says of the whole."""
 
+import warnings
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -83,14 +85,12 @@ def test_files_are_understood_as_the_frame_is(folder):
     np.testing.assert_array_equal(EncodedRows(source, columns).read(ranges).X, x[places])
     pd.testing.assert_frame_equal(source.read(ranges).X, whole.iloc[places].reset_index(drop=True))
     pd.testing.assert_frame_equal(source.read(np.array([[0, 3]])).X, whole.head(3))  # with no gap in them
-    assert EncodedRows(source, columns).has_gaps
 
 
 def test_columns_without_words_stay_what_they_were(folder):
     source = stream(folder, drop=[c for c in FRAME if c not in ("height", "spelled", "visits", "late_gap")])
     assert not source.is_mixed
     assert [block.dtypes.astype(str).tolist() for block in source] == [["float32", "int64", "float64", "float64"]]
-    assert not EncodedRows(source.select(["height"]), infer_columns(source, {"height": "continuous"})[:1]).has_gaps
 
 
 def test_dates_and_numbers_are_told_by_all_rows(tmp_path):
@@ -209,6 +209,16 @@ def test_what_was_not_seen_is_warned_of_once(folder):
     with pytest.warns(UnseenLevelWarning, match=r"late \(2\)"):
         list(encoded)
     list(encoded)  # warnings are errors
+
+
+@pytest.mark.parametrize("city", [["Rome", "Oslo", "Bern"], ["Rome", "Oslo"], ["Rome", "Oslo", "Bern", "Ulm", "Rome"]])
+def test_what_stays_unknown_is_counted_while_columns_are_looked_at(city):
+    """Where something is missing, or isn't among the levels that the user names, ``encode`` gives NaN."""
+    looks = look_at(FRAME, {"city": {"kind": "categorical", "levels": city}})
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", UnseenLevelWarning)
+        x = encode(FRAME, [look.schema() for look in looks])
+    assert {look.name: look.n_known for look in looks} == dict(zip(FRAME, (~np.isnan(x)).sum(0).tolist(), strict=True))
 
 
 def test_most_rows_at_one_value_say_nothing_of_the_others():

@@ -9,6 +9,7 @@ from PIL import Image
 
 from lowerbound import DataError, read, stream
 from lowerbound.data import parquet, sources
+from lowerbound.data.kinds import infer_columns
 from lowerbound.data.sources import ArrayFile, MappedArray, Source
 
 rng = np.random.default_rng(0)
@@ -104,6 +105,31 @@ def test_whole_numbers_with_gaps_are_real(tmp_path):
     pq.write_table(pa.table({"a": [1, 2, 3], "b": [1, 2, 3]}), tmp_path / "whole.parquet")
     assert stream(tmp_path / "gaps.parquet").dtype == np.float64
     assert stream(tmp_path / "whole.parquet").dtype == np.int64
+
+
+def test_whole_numbers_stay_whole_where_nobody_counted_what_is_missing(tmp_path):
+    """Without statistics the column itself says whether something is."""
+    for name, late in (("whole", 7), ("gaps", None)):
+        table = pa.table({"n": pa.array([*range(400), late], pa.int16()), "flag": [True, False, True, *[False] * 398]})
+        pq.write_table(table, tmp_path / f"{name}.parquet", write_statistics=False, row_group_size=150)
+        source, whole = stream(tmp_path / f"{name}.parquet"), read(tmp_path / f"{name}.parquet").X
+        blocks = [block.X for block in source.blocks(90)]
+        pd.testing.assert_frame_equal(pd.concat(blocks, ignore_index=True), whole)
+        assert source.dtype == whole["n"].dtype == (np.float64 if late is None else np.int16)
+
+
+def test_categories_that_files_number_differently_are_the_same(tmp_path):
+    """Their places take 8 bits in one file and 16 in the other; which level has which place differs, too."""
+    parts = [(pa.int8(), ["a", "b"], False), (pa.int16(), ["c", "b"], True)]
+    for i, (width, levels, nullable) in enumerate(parts):
+        column = pa.DictionaryArray.from_arrays(pa.array([0, 1, 1, None if nullable else 0] * 10, width), levels)
+        schema = pa.schema([pa.field("c", column.type, nullable), pa.field("x", pa.float64(), nullable)])
+        pq.write_table(pa.table([column, np.arange(40.0)], schema=schema), tmp_path / f"{i}.parquet")
+    source, whole = stream(tmp_path), read(tmp_path, mixed=True, stream=False).X
+    expected = [level for levels in (list("abba"), ["c", "b", "b", None]) for level in levels * 10]
+    for rows in (pd.concat([block.X.astype(object) for block in source.blocks(30)], ignore_index=True), whole):
+        assert rows["c"].astype(object).where(rows["c"].notna(), None).tolist() == expected
+    assert infer_columns(source) == infer_columns(whole)
 
 
 def test_an_infinite_value_is_named_with_its_file(folder):

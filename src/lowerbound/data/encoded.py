@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from functools import cached_property
 
 import numpy as np
 
@@ -36,8 +35,3 @@ class EncodedRows(Source):
         warn_of_unseen({name: count for name, count in unseen.items() if name not in self.warned})
         self.warned |= set(unseen)
         return Dataset(x, rows.labels, rows.source)
-
-    @cached_property
-    def has_gaps(self) -> bool:
-        """Some entries are missing, or not known to the model."""
-        return any(np.isnan(x).any() for x in self)

@@ -140,6 +140,11 @@ class Look(ABC):
     def n_distinct(self) -> int | None:
         """Different values; None if there are too many to be counted."""
 
+    @property
+    def n_known(self) -> int:
+        """Values that the schema has a place for; the others count as not observed."""
+        return self.n
+
     @abstractmethod
     def schema(self) -> ColumnSchema:
         """What the column is."""
@@ -191,6 +196,11 @@ class Words(Look):
     def n_distinct(self) -> int:
         """Different values."""
         return sum(count > 0 for count in self.counts.values())
+
+    @property
+    def n_known(self) -> int:
+        """Fewer than all where the user names the levels, and not all of them."""
+        return sum(self.counts[level] for level in set(map(plain, self.told.get("levels") or self.counts)))
 
     def schema(self) -> ColumnSchema:
         """Levels, the most common first, ties in alphabetic order, unless they are ordered."""

@@ -73,14 +73,25 @@ class ParquetTable(Source):
     def __init__(
         self, path: Path, name: str, drop: Sequence[str] = (), label: str | None = None, *, mixed: bool = False
     ) -> None:
-        import pyarrow as pa
-
         self.path, self.label, self.mixed = path, label, mixed
         self.files = [path] if path.is_file() else parquet_files(path)
         self.groups: list[tuple[int, int]] = []  # of each run: which file, which of its row groups
-        sizes: list[int] = []
-        dtypes: dict[str, np.dtype] = {}
-        memory = 0
+        self.dtypes: dict[str, np.dtype] = {}  # of the columns that are data, in all rows
+        sizes, memory = [], 1
+        for *group, n_rows, needed in self._row_groups(name, drop):
+            self.groups.append((group[0], group[1]))
+            sizes.append(n_rows)
+            memory = max(memory, needed)
+        check_rows(sum(sizes), name)
+        super().__init__(name, (sum(sizes), len(self.columns or ())), np.result_type(*self.dtypes.values()))
+        self.runs = np.append(0, np.cumsum(sizes))
+        self.runs_at_once = max(1, min(_AT_ONCE, _MEMORY // memory))
+        self.cursors: dict[int, _Cursor] = {}
+
+    def _row_groups(self, name: str, drop: Sequence[str]) -> Iterator[tuple[int, int, int, int]]:
+        """Of all files, the first of which says what the columns are: file, number, rows, and bytes to read it."""
+        import pyarrow as pa
+
         for i, file in enumerate(self.files):
             called = self._called(i, name)
             check_content(file, PARQUET, called)
@@ -88,20 +99,10 @@ class ParquetTable(Source):
                 if i == 0:
                     self.columns, self.arrow_schema = self._choose(opened.schema_arrow, name, drop)
                 self._check_same(opened.schema_arrow, called)
-                about = opened.metadata
-                for group in range(about.num_row_groups):
-                    rows = about.row_group(group)
-                    self.groups.append((i, group))
-                    sizes.append(rows.num_rows)
-                    for column, dtype in self._dtypes(rows).items():
-                        dtypes[column] = np.result_type(dtypes.get(column, dtype), dtype)
-                    memory = max(memory, self._memory(rows))
-        check_rows(sum(sizes), name)
-        super().__init__(name, (sum(sizes), len(self.columns or ())), np.result_type(*dtypes.values()))
-        self.dtypes = dtypes
-        self.runs = np.append(0, np.cumsum(sizes))
-        self.runs_at_once = max(1, min(_AT_ONCE, _MEMORY // max(1, memory)))
-        self.cursors: dict[int, _Cursor] = {}
+                for group in range(opened.num_row_groups):
+                    self._add_dtypes(opened, group)
+                    about = opened.metadata.row_group(group)
+                    yield i, group, about.num_rows, self._memory(about)
 
     def _choose(self, schema: pa.Schema, name: str, drop: Sequence[str]) -> tuple[list[str], pa.Schema]:
         """The columns that are data, and the types of those that are read."""
@@ -112,7 +113,7 @@ class ParquetTable(Source):
         wanted = features if self.label is None else [*features, self.label]
         for column in wanted:
             check_type(schema.field(column).type, column, column == self.label or self.mixed, name)
-        return features, pa.schema([schema.field(column) for column in wanted])
+        return features, pa.schema([_widened(schema.field(column)) for column in wanted])
 
     @cached_property
     def wordings(self) -> dict[str, Wording]:
@@ -139,7 +140,7 @@ class ParquetTable(Source):
     def _check_same(self, schema: pa.Schema, called: str) -> None:
         """Refuse a file whose columns are others than those of the first."""
         for field in self.arrow_schema:
-            there = schema.field(field.name).type if field.name in schema.names else None
+            there = _widened(schema.field(field.name)).type if field.name in schema.names else None
             if there != field.type:
                 found = "has no such column" if there is None else f"has {there}"
                 raise DataError(
@@ -147,19 +148,17 @@ class ParquetTable(Source):
                     "give all files the same columns."
                 )
 
-    def _dtypes(self, rows: Any) -> dict[str, np.dtype]:
+    def _add_dtypes(self, opened: pq.ParquetFile, group: int) -> None:
         """The types of a row group's columns as pandas gives them: whole numbers with gaps become float64."""
         features = {field.name: field.type for field in self.arrow_schema if field.name != self.label}
-        found = {}
-        for i in range(rows.num_columns):
-            column = rows.column(i)
-            kind = features.get(column.path_in_schema)
-            if kind is not None:
+        rows = opened.metadata.row_group(group)
+        for column in map(rows.column, range(rows.num_columns)):
+            if (kind := features.get(name := column.path_in_schema)) is not None:
                 dtype = _numpy_type(kind)
-                counts = column.statistics if dtype.kind in "biu" else None
-                has_gaps = dtype.kind in "biu" and (counts is None or not counts.has_null_count or counts.null_count)
-                found[column.path_in_schema] = np.dtype(np.float64) if has_gaps else dtype
-        return found
+                known = self.dtypes.get(name, dtype)
+                if dtype.kind in "biu" and known.kind != "f" and _has_nulls(opened, group, column):
+                    dtype = np.dtype(np.float64)
+                self.dtypes[name] = np.result_type(known, dtype)
 
     def _memory(self, rows: Any) -> int:
         """Bytes that reading a row group takes, a part of its rows at a time."""
@@ -188,7 +187,8 @@ class ParquetTable(Source):
         tables = []
         for i, file in enumerate(self.files):
             with explained(self._called(i, self.name), pa.ArrowException), _opened(file) as opened:
-                tables.append(opened.read(columns=self.arrow_schema.names).select(self.arrow_schema.names))
+                table = opened.read(columns=self.arrow_schema.names)
+                tables.append(table.select(self.arrow_schema.names).cast(self.arrow_schema))
         frame = self._frame(pa.concat_tables(tables))
         wordings = wordings_of(frame, self.columns or ()) if self.mixed else {}
         return self._dataset(frame, np.array([[0, len(self)]]), wordings)
@@ -207,7 +207,7 @@ class ParquetTable(Source):
         import pyarrow as pa
 
         with explained(self.name, pa.ArrowException), _opened(self.files[0]) as opened:
-            return pa.schema([field for field in opened.schema_arrow if not _is_index(field.name)])
+            return pa.schema([_widened(field) for field in opened.schema_arrow if not _is_index(field.name)])
 
     def frames(self, n_rows: int) -> Iterator[pd.DataFrame]:
         """All columns, also those that are no data, ``n_rows`` rows at a time; types don't depend on the gaps."""
@@ -279,8 +279,8 @@ class ParquetTable(Source):
         cursor = self.cursors.pop(run, None)
         if cursor is None or cursor.position > first:
             file, group = self.groups[run]
-            with_names = self.arrow_schema.names
-            cursor = _Cursor(self.files[file], group, with_names, int(self.runs[run]), self._called(file, self.name))
+            called, start = self._called(file, self.name), int(self.runs[run])
+            cursor = _Cursor(self.files[file], group, self.arrow_schema, start, called)
         while len(self.cursors) >= self.runs_at_once:
             self.cursors.pop(next(iter(self.cursors)))
         self.cursors[run] = cursor
@@ -290,14 +290,14 @@ class ParquetTable(Source):
 class _Cursor:
     """Where a row group is being read."""
 
-    def __init__(self, path: Path, group: int, columns: list[str], first: int, name: str) -> None:
+    def __init__(self, path: Path, group: int, schema: pa.Schema, first: int, name: str) -> None:
         import pyarrow as pa
 
-        self.name, self.position, self.columns = name, first, columns
+        self.name, self.position, self.schema = name, first, schema
         self.left: pa.RecordBatch | None = None
         with explained(name, pa.ArrowException):
             self.file = _opened(path)
-            self.batches = self.file.iter_batches(_ROWS_AT_ONCE, [group], columns, use_threads=False)
+            self.batches = self.file.iter_batches(_ROWS_AT_ONCE, [group], schema.names, use_threads=False)
 
     def take(self, first: int, last: int) -> Iterator[pa.RecordBatch]:
         """The rows from ``first`` to before ``last``; those before are passed over."""
@@ -317,7 +317,7 @@ class _Cursor:
             batch = next(self.batches, None)
         if batch is None:
             raise DataError(f"{self.name} is cut short: a row group ends before its rows do; copy it again.")
-        return batch.select(self.columns)
+        return batch.select(self.schema.names).cast(self.schema)
 
 
 def as_frame(table: pa.Table) -> pd.DataFrame:
@@ -333,6 +333,25 @@ def as_frame(table: pa.Table) -> pd.DataFrame:
 def _is_index(column: str) -> bool:
     """It holds numbers of rows that pandas wrote."""
     return column.startswith("__index_level_")
+
+
+def _widened(field: pa.Field) -> pa.Field:
+    """As wide as in any other file: values may be missing, and the places of levels take 32 bits."""
+    import pyarrow as pa
+
+    kind = field.type
+    if pa.types.is_dictionary(kind):
+        kind = pa.dictionary(pa.int32(), kind.value_type, kind.ordered)
+    return pa.field(field.name, kind)
+
+
+def _has_nulls(opened: pq.ParquetFile, group: int, column: Any) -> bool:
+    """Some values of a row group's column are missing; where its writer didn't count them, they are looked at."""
+    counted = column.statistics
+    if counted is not None and counted.has_null_count:
+        return counted.null_count > 0
+    batches = opened.iter_batches(_ROWS_AT_ONCE, [group], [column.path_in_schema], use_threads=False)
+    return any(batch.column(0).null_count for batch in batches)
 
 
 def _opened(path: Path) -> pq.ParquetFile:

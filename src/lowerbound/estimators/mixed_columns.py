@@ -10,8 +10,8 @@ from sklearn.utils.validation import validate_data
 from lowerbound.data.coding import encode
 from lowerbound.data.columns import ColumnSchema
 from lowerbound.data.encoded import EncodedRows
-from lowerbound.data.gaps import gaps_of, mask_gaps
-from lowerbound.data.kinds import framed, infer_columns
+from lowerbound.data.gaps import mask_gaps
+from lowerbound.data.kinds import framed, look_at
 from lowerbound.data.schema import Schema
 from lowerbound.data.sources import Source, as_source
 from lowerbound.estimators.base import DensityEstimator
@@ -28,11 +28,10 @@ class MixedColumns(DensityEstimator):
     def _validate(self, X, *, reset: bool = False) -> Any:
         """An array, masked where it has gaps; of a table of several kinds the places of levels and scaled numbers."""
         is_kept = not reset or (getattr(self, "warm_start", False) and hasattr(self, "model_"))
-        if is_kept:
-            columns = self.schema_.columns
-        else:
-            columns = self._infer_columns(X)
-            self._inferred = columns
+        if not is_kept:
+            self._inferred = self._infer_columns(X)
+        schema = self.schema_ if is_kept else self._inferred
+        columns = None if schema is None else schema.columns
         if columns is None:
             return super()._validate(X, reset=reset)
         X = as_source(X) if self.STREAMS else X
@@ -43,19 +42,18 @@ class MixedColumns(DensityEstimator):
             raise ValueError(f"X has {frame.shape[1]} columns, but the model was fitted to {len(columns)}")
         return EncodedRows(X, columns) if isinstance(X, Source) else mask_gaps(encode(frame, columns))
 
-    def _infer_columns(self, X: Any) -> tuple[ColumnSchema, ...] | None:
+    def _infer_columns(self, X: Any) -> Schema | None:
         """What the columns are, if they are of several kinds."""
         if (isinstance(X, Source) and not self.STREAMS) or (self.columns is None and not _has_text(X)):
             return None
         if self.likelihood != "auto" or self.binarize is not None:  # type: ignore[attr-defined]
             raise ValueError("a table of several kinds has a likelihood for each column: leave likelihood and binarize")
-        return infer_columns(X, None if self.columns == "auto" else self.columns)
+        looks = look_at(X, None if self.columns == "auto" else self.columns)
+        gaps = any(look.n_known < len(X) for look in looks)
+        return Schema.of_columns(tuple(look.schema() for look in looks), gaps=gaps)
 
     def _infer_schema(self, X: Any, names: list[str] | None) -> Schema:
-        if self._inferred is None:
-            return super()._infer_schema(X, names)
-        gaps = X.has_gaps if isinstance(X, EncodedRows) else gaps_of(X) is not None
-        return Schema.of_columns(self._inferred, gaps=gaps)
+        return super()._infer_schema(X, names) if self._inferred is None else self._inferred
 
     def _is_object(self, name: str) -> bool:
         is_described = name == "columns" and isinstance(self.columns, (Mapping, Sequence))
