@@ -2,12 +2,13 @@
 
     python benchmarks/larger_than_memory.py make FOLDER        # 20 GB of .npy and 10 million rows of Parquet
     python benchmarks/larger_than_memory.py memory FOLDER      # peak memory of train, evaluate, encode, reconstruct
-    python benchmarks/larger_than_memory.py gaps FOLDER        # the same of impute and outliers, and of text
+    python benchmarks/larger_than_memory.py make-gaps FOLDER   # tables with gaps, of numbers and of text
+    python benchmarks/larger_than_memory.py gaps FOLDER        # peak memory of impute and outliers on each of them
     python benchmarks/larger_than_memory.py speed FOLDER       # epochs from a file, against those from memory
     python benchmarks/larger_than_memory.py sorted --data mnist.npz
 
-Each but the first adds its part to ``benchmarks/results/larger-than-memory.json``. Memory is the highest resident set
-that the operating system saw of the process (ru_maxrss), shared libraries and mapped files included.
+Each but those that make data adds its part to ``benchmarks/results/larger-than-memory.json``. Memory is the highest
+resident set that the operating system saw of the process (ru_maxrss), shared libraries and mapped files included.
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 from density import machine, revision
@@ -30,6 +32,9 @@ import lowerbound
 from lowerbound import VAE
 from lowerbound.data import sources
 from lowerbound.data.storage import write_text
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 RESULTS = Path(__file__).parent / "results" / "larger-than-memory.json"
 COLUMNS, FACTORS = {"npy": 256, "parquet": 20, "speed": 784}, 8
@@ -87,36 +92,41 @@ def with_gaps(path: Path, n_bytes: float) -> None:
 
 def with_words(path: Path, n_rows: int) -> None:
     """Text, categories, dates, amounts and counts, which hang together; a twentieth of most columns is missing."""
-    import pandas as pd
     import pyarrow as pa
     import pyarrow.parquet as pq
 
     rng, writer = np.random.default_rng(0), None
     for first in range(0, n_rows, 2**20):
-        n = min(2**20, n_rows - first)
-        group = rng.integers(0, 20, n)
-        amount = np.exp(rng.normal(group / 5, 1))
-        frame = pd.DataFrame(
-            {
-                "name": np.char.add("n", (rng.zipf(1.2, n) % 100_000).astype("U6")),
-                "city": np.char.add("city ", (20 * group + rng.integers(0, 20, n)).astype("U4")),
-                "kind": pd.Categorical.from_codes(group % 5, list("abcde")),
-                "note": np.where(group < 7, "as it should be", np.where(group < 15, "to be seen again", "returned")),
-                "day": np.datetime64("2020-01-01") + 30 * group + rng.integers(0, 60, n),
-                "written": (np.datetime64("2021-01-01") + rng.integers(0, 365, n)).astype("U10"),
-                "amount": np.where(rng.random(n) < 0.3, 0.0, amount),
-                "visits": rng.poisson(amount),
-                "age": rng.normal(20 + 2 * group, 5),
-                "member": rng.random(n) < group / 20,
-            }
-        )
+        frame = words(rng, min(2**20, n_rows - first))
         for column in ("name", "city", "kind", "note", "day", "amount", "age"):
-            frame.loc[rng.random(n) < 0.05, column] = None
+            frame.loc[rng.random(len(frame)) < 0.05, column] = None
         batch = pa.Table.from_pandas(frame, preserve_index=False)
         writer = writer or pq.ParquetWriter(path, batch.schema)
         writer.write_table(batch)
     assert writer is not None
     writer.close()
+
+
+def words(rng: np.random.Generator, n: int) -> pd.DataFrame:
+    """Each row is of one of twenty groups, on which its columns depend."""
+    import pandas as pd
+
+    group = rng.integers(0, 20, n)
+    amount = np.exp(rng.normal(group / 5, 1))
+    return pd.DataFrame(
+        {
+            "name": np.char.add("n", (rng.zipf(1.2, n) % 100_000).astype("U6")),
+            "city": np.char.add("city ", (20 * group + rng.integers(0, 20, n)).astype("U4")),
+            "kind": pd.Categorical.from_codes(group % 5, list("abcde")),
+            "note": np.where(group < 7, "as it should be", np.where(group < 15, "to be seen again", "returned")),
+            "day": np.datetime64("2020-01-01") + 30 * group + rng.integers(0, 60, n),
+            "written": (np.datetime64("2021-01-01") + rng.integers(0, 365, n)).astype("U10"),
+            "amount": np.where(rng.random(n) < 0.3, 0.0, amount),
+            "visits": rng.poisson(amount),
+            "age": rng.normal(20 + 2 * group, 5),
+            "member": rng.random(n) < group / 20,
+        }
+    )
 
 
 def make(folder: Path, gigabytes: float, rows: int) -> None:
@@ -128,9 +138,11 @@ def make(folder: Path, gigabytes: float, rows: int) -> None:
 
 
 def make_for_gaps(folder: Path, gigabytes: float, rows: int) -> None:
+    """Each in two sizes: memory that grows with the rows would be seen."""
     folder.mkdir(parents=True, exist_ok=True)
-    with_gaps(folder / "gaps.npy", gigabytes * 1e8)
-    with_words(folder / "words.parquet", rows // 3)
+    for name, part in (("", 1), ("-third", 3)):
+        with_gaps(folder / f"gaps{name}.npy", gigabytes * 1e8 / part)
+        with_words(folder / f"words{name}.parquet", rows // 3 // part)
 
 
 def command(*words: str | Path) -> dict:
@@ -143,7 +155,10 @@ def command(*words: str | Path) -> dict:
     if status:
         sys.exit(said)
     seconds = round(time.perf_counter() - started, 1)
-    record = {"command": words[0], "peak_megabytes": round(usage.ru_maxrss / 1024), "seconds": seconds}
+    record = {
+        "command": words[0], "peak_megabytes": round(usage.ru_maxrss / 1024), "seconds": seconds,
+        "processor_seconds": round(usage.ru_utime + usage.ru_stime, 1),
+    }  # fmt: skip
     print(json.dumps(record), flush=True)
     return record
 
@@ -170,19 +185,14 @@ def memory(folder: Path) -> dict:
 
 def gaps(folder: Path) -> dict:
     record = {}
-    for name in ("words.parquet", "gaps.npy"):
+    for name in ("words-third.parquet", "gaps-third.npy", "words.parquet", "gaps.npy"):
         data, run, filled = folder / name, folder / f"{name}.run", folder / f"filled{Path(name).suffix}"
-        few = ("--n-importance", "5", "--force")
-        words = name == "words.parquet"
         record[name] = {
             "bytes": data.stat().st_size,
             "shape": list(lowerbound.stream(data).shape),
             "runs": [
                 command("train", data, "--stream", "-o", run, *CHEAP, "--force"),
-                *([command("evaluate", run, data, "--stream", "--n-importance", "1")] * words),
-                *([command("encode", run, data, "--stream", "-o", folder / "codes.npy", "--force")] * words),
-                command("impute", run, data, "--stream", "-o", filled, *few),
-                *([command("impute", run, data, "--stream", "-o", filled, "--imputations", "3", *few)] * words),
+                command("impute", run, data, "--stream", "-o", filled, "--n-importance", "5", "--force"),
                 command("outliers", run, data, "--stream", "-o", folder / "ranked.csv", "--force"),
             ],
         }
