@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
     from lowerbound.data.readers import Dataset
     from lowerbound.data.sources import Source
+    from lowerbound.data.statistics import Statistics
 
 MOST_COLUMNS = 40  # shown; JSON has them all
 MOST_LABELS = 12
@@ -46,34 +47,42 @@ def describe(dataset: Dataset) -> dict[str, Any]:
     """Everything that ``data check`` shows."""
     import numpy as np
 
-    from lowerbound.data.gaps import mask_gaps
-    from lowerbound.data.likelihoods import choose_likelihood
     from lowerbound.data.sources import Source
+    from lowerbound.data.statistics import Statistics, measure, row_blocks
 
     if isinstance(dataset.X, Source):
         return _describe_mixed(dataset) if dataset.X.is_mixed else _describe_source(dataset.X)
     columns = getattr(dataset.X, "columns", None)
     if columns is not None and np.asarray(dataset.X[:1]).dtype.kind not in "biuf":
         return _describe_mixed(dataset)
-    X = mask_gaps(np.asarray(dataset.X))
-    flat = X.reshape(len(X), -1)
-    low, high = flat.min(0), flat.max(0)
-    is_constant = np.ma.filled(low == high, True)  # a column without any value is, too
-    record = {
-        "source": dataset.source,
-        "rows": len(X),
-        "shape": list(X.shape[1:]),
-        "dtype": X.dtype.name,
-        "missing": int(np.ma.getmaskarray(X).sum()),
-        "minimum": low.min().item(),
-        "maximum": high.max().item(),
-        "likelihood": choose_likelihood(X, None),
-        "labels": None if dataset.labels is None else _describe_labels(dataset.labels),
-        "constant": [int(i) if columns is None else str(columns[i]) for i in np.flatnonzero(is_constant)],
-    }
+    X = np.asarray(dataset.X)
+    seen = measure(Statistics.of, row_blocks(X))
+    record = _describe_numbers(dataset.source, X.dtype, seen, columns)
+    record["labels"] = None if dataset.labels is None else _describe_labels(dataset.labels)
     if columns is not None:
         record["columns"] = [_describe_column(str(name), np.asarray(dataset.X[name])) for name in columns]
     return record
+
+
+def _describe_numbers(name: str, dtype: np.dtype, seen: Statistics, columns: Sequence[str] | None) -> dict[str, Any]:
+    """All of them together, whatever columns they are in."""
+    import numpy as np
+
+    from lowerbound.data.likelihoods import choose
+
+    low, high = np.ravel(seen.extent.low), np.ravel(seen.extent.high)
+    names = list(range(low.size)) if columns is None else list(map(str, columns))
+    return {
+        "source": name,
+        "rows": seen.n_rows,
+        "shape": list(seen.count.shape),
+        "dtype": dtype.name,
+        "missing": int((seen.n_rows - seen.count).sum()),
+        "minimum": seen.extent.lowest.item(),
+        "maximum": seen.extent.highest.item(),
+        "likelihood": choose(seen.extent, dtype, None),
+        "constant": [names[i] for i in np.flatnonzero(~(low < high))],  # or without any value
+    }
 
 
 def _describe_mixed(dataset: Dataset) -> dict[str, Any]:
@@ -131,9 +140,6 @@ def _describe_source(source: Source) -> dict[str, Any]:
     """The same in one pass, without the number of distinct values."""
     from collections import Counter
 
-    import numpy as np
-
-    from lowerbound.data.likelihoods import choose
     from lowerbound.data.statistics import Statistics, measure, row_blocks
 
     labels: Counter[str] = Counter()
@@ -145,24 +151,14 @@ def _describe_source(source: Source) -> dict[str, Any]:
             yield from row_blocks(source.as_array(block.X))
 
     seen = measure(Statistics.of, arrays())
-    low, high, mean, spread = (a.ravel() for a in (seen.extent.low, seen.extent.high, seen.mean, seen.spread))
-    names = source.columns or list(range(low.size))
-    record = {
-        "source": source.name,
-        "rows": len(source),
-        "shape": list(source.shape[1:]),
-        "dtype": source.dtype.name,
-        "missing": int((len(source) - seen.count).sum()),
-        "minimum": seen.extent.lowest.item(),
-        "maximum": seen.extent.highest.item(),
-        "likelihood": choose(seen.extent, source.dtype, None),
-        "labels": dict(sorted(labels.items())) or None,
-        "constant": [names[i] for i in np.flatnonzero(~(low < high))],  # or without any value
-    }
+    record = _describe_numbers(source.name, source.dtype, seen, source.columns)
+    record["labels"] = dict(sorted(labels.items())) or None
     if source.columns is not None:
-        numbers = zip(("minimum", "mean", "maximum", "standard_deviation"), (low, mean, high, spread), strict=True)
-        values = {name: array.tolist() for name, array in numbers}
-        values["missing"] = (len(source) - seen.count).tolist()
+        arrays_of = {
+            "minimum": seen.extent.low, "mean": seen.mean, "maximum": seen.extent.high,
+            "standard_deviation": seen.spread, "missing": seen.n_rows - seen.count,
+        }  # fmt: skip
+        values = {name: array.tolist() for name, array in arrays_of.items()}
         record["columns"] = [
             {"name": name, "dtype": source.dtype.name, **{k: v[i] for k, v in values.items()}, "distinct": None}
             for i, name in enumerate(source.columns)

@@ -9,7 +9,7 @@ import click
 
 from lowerbound.cli.options import DataOptions, console_options, data_options
 from lowerbound.cli.output import Console, Failure, nats, plus_minus, short, table, write_error
-from lowerbound.cli.scoring import Method, parts_of, score, score_rows
+from lowerbound.cli.scoring import Method, row_parts, score, score_rows
 
 if TYPE_CHECKING:
     from lowerbound.data.readers import Dataset
@@ -142,7 +142,7 @@ def _closer_look(
     if gap and isinstance(model, VAE):
         rows = rows_of(dataset, model)
         try:
-            parts = model.gap(next(parts_of(rows, gap))[1])
+            parts = model.gap(next(row_parts(rows, gap))[1])
         except ValueError as error:
             raise Failure(str(error)) from error
         record["gap"] = {name: part.to_dict() for name, part in vars(parts).items()}

@@ -17,6 +17,7 @@ from lowerbound.cli.options import (
 )
 from lowerbound.cli.output import Console, Failure, new_file, short
 from lowerbound.cli.use import blocks_of, load, rows_of, shown
+from lowerbound.estimators.parameters import SCORES
 
 if TYPE_CHECKING:
     import numpy as np
@@ -25,10 +26,6 @@ if TYPE_CHECKING:
     from lowerbound.data.spool import Ranking
     from lowerbound.estimators.outliers import VAEOutlierDetector
 
-CRITERIA = (
-    "auto", "kl", "aggregate_kl", "reconstruction", "elbo", "log_p", "surprise", "regret", "relative_regret",
-    "level_ratio", "combined",
-)  # fmt: skip
 NOTABLE = 1.0  # nats above what is typical of a feature, from which it is named as a reason
 SHOWN = 48  # images on a contact sheet
 
@@ -42,7 +39,7 @@ SHOWN = 48  # images on a contact sheet
     "--plot", is_flag=True, help="Also a .png of that name: scores; of images the most unusual, with heat maps."
 )
 @click.option(
-    "--criterion", type=click.Choice(CRITERIA), default="auto", show_default=True,
+    "--criterion", type=click.Choice(["auto", *SCORES]), default="auto", show_default=True,
     help="Score; auto: combined for tables, relative_regret for images, regret where they are continuous.",
 )  # fmt: skip
 @click.option("--reference", metavar="DATA", help="Usual rows to compare with; the run's training data if not given.")

@@ -122,7 +122,7 @@ def score(model: DensityEstimator, X: Any, method: Method, console: Console, run
     return score_rows(model, X, method, console, run=run)[0] if isinstance(model, VAE) else model.log_likelihood(X)
 
 
-def parts_of(X: Any, n_rows: int, first_row: int = 0) -> Iterator[tuple[int, Any]]:
+def row_parts(X: Any, n_rows: int, first_row: int = 0) -> Iterator[tuple[int, Any]]:
     """The rows from a certain one on, ``n_rows`` at a time, with the place of the first of them."""
     import numpy as np
 
@@ -149,7 +149,7 @@ def _in_parts(
         console.say(f"{what} of {len(X):,} rows, {method} each")
     with console.progress(len(X), what, done) as progress:
         try:
-            for first, some in parts_of(X, ROWS_IN_A_PART[method.method], done):
+            for first, some in row_parts(X, ROWS_IN_A_PART[method.method], done):
                 parts.append(model.log_likelihood_rows(some, progress=progress, first_row=first, **asdict(method)))
                 partial.write(parts)
         except KeyboardInterrupt:

@@ -48,36 +48,52 @@ def warn_of_unseen(unseen: dict[str, int]) -> None:
 
 
 def _encode(values: Any, column: ColumnSchema) -> tuple[np.ndarray, int]:
-    import pandas as pd
-
+    """A column as the model's numbers, and how many of its values have none."""
     missing = values.isna().to_numpy()
     if column.has_levels:
-        place = _places(column.levels)
-        which, distinct = pd.factorize(values)  # −1 where a value is missing
-        coded = np.array([*(place.get(plain(level), np.nan) for level in distinct), np.nan])[which]
-        return coded, int((np.isnan(coded) & ~missing).sum())
-    v = np.full(len(values), np.nan)
-    if column.kind == "date":
+        x = _level_places(values, column)
+    elif column.kind == "date":
+        v = np.full(len(values), np.nan)
         v[~missing] = days(values[~missing])
+        x = _scaled(v, column)
     else:
-        parsed: Any = pd.to_numeric(values.astype(object), errors="coerce")
-        numbers = parsed.to_numpy(np.float64)
-        wrong = ~np.isfinite(numbers) & ~missing
-        if wrong.any():
-            row = int(np.flatnonzero(wrong)[0])
-            what = "infinite" if np.isinf(numbers[row]) else "no number, and the model was fitted to numbers"
-            raise DataError(
-                f"column {column.name!r}, row {row}: {str(values.iloc[row])[:40]!r} is {what}; "
-                f"replace it, or leave it empty."
-            )
-        v = numbers
-    outside = (v + column.shift <= 0) if column.log else np.zeros(len(v), bool)
-    is_mass = v == column.mass if column.mass is not None else np.zeros(len(v), bool)
-    v = np.where(outside & ~is_mass, np.nan, v)
-    with np.errstate(divide="ignore", invalid="ignore"):
-        g = np.log(v + column.shift) if column.log else v
-    x = np.where(is_mass, MASS, (g - column.location) / column.unit)
+        x = _scaled(_numbers(values, missing, column), column)
     return x, int((np.isnan(x) & ~missing).sum())
+
+
+def _level_places(values: Any, column: ColumnSchema) -> np.ndarray:
+    """The places of the levels among those of the column, NaN of what isn't one of them."""
+    import pandas as pd
+
+    place = _places(column.levels)
+    which, distinct = pd.factorize(values)  # −1 where a value is missing
+    return np.array([*(place.get(plain(level), np.nan) for level in distinct), np.nan])[which]
+
+
+def _numbers(values: Any, missing: np.ndarray, column: ColumnSchema) -> np.ndarray:
+    """What the column holds as numbers, NaN where it is missing; text and infinite values are refused."""
+    import pandas as pd
+
+    is_number = pd.api.types.is_numeric_dtype(values.dtype)
+    parsed: Any = values if is_number else pd.to_numeric(values.astype(object), errors="coerce")
+    numbers = parsed.to_numpy(np.float64, na_value=np.nan)
+    wrong = ~np.isfinite(numbers) & ~missing
+    if wrong.any():
+        row = int(np.flatnonzero(wrong)[0])
+        what = "infinite" if np.isinf(numbers[row]) else "no number, and the model was fitted to numbers"
+        raise DataError(
+            f"column {column.name!r}, row {row}: {str(values.iloc[row])[:40]!r} is {what}; "
+            f"replace it, or leave it empty."
+        )
+    return numbers
+
+
+def _scaled(v: np.ndarray, column: ColumnSchema) -> np.ndarray:
+    """(g(v) − location)/unit; NaN where there is no logarithm, ``MASS`` at the point mass."""
+    is_mass = v == column.mass if column.mass is not None else np.zeros(len(v), bool)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        g = np.where(v + column.shift > 0, np.log(v + column.shift), np.nan) if column.log else v
+    return np.where(is_mass, MASS, (g - column.location) / column.unit)
 
 
 @lru_cache(256)

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 MOST_LEVELS = 256  # with a probability of their own
 MOST_DISTINCT = 2**18  # levels of a column; more are names of rows
 MOST_COUNTED = 2**12  # numbers; a mass point is far more frequent than the others
+MOST_VALUES = 32  # of numbers with fractions that are described as levels
 ROWS_A_LEVEL = 20  # at least, for numbers to be described as levels
 ROWS_BESIDE_MASS = 5  # a level, where most rows have one value and say nothing of the others
 FEWEST = 3  # rows of a category with a probability of its own
@@ -268,7 +269,7 @@ class Numbers(Look):
         enough = self.n >= ROWS_A_LEVEL * n_levels
         if mass is not None:
             enough = enough and self.n - self.tally.counts.max() >= ROWS_BESIDE_MASS * (n_levels - 1)
-        if enough and n_levels <= (MOST_LEVELS if self.is_whole else 32):
+        if enough and n_levels <= (MOST_LEVELS if self.is_whole else MOST_VALUES):
             return "ordinal"
         is_narrow = self.high - self.low <= WIDEST_COUNT and max(abs(self.low), abs(self.high)) <= 10 * WIDEST_COUNT
         return "count" if self.is_whole and is_narrow and mass is None else "real"

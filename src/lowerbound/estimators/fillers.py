@@ -16,6 +16,7 @@ from sklearn.cluster import KMeans
 
 from lowerbound.core import Batch
 from lowerbound.data.encoding import Raw
+from lowerbound.data.kinds import FEWEST, MOST_VALUES, ROWS_A_LEVEL
 from lowerbound.distributions import Noise, make_generator
 from lowerbound.inference import em
 from lowerbound.models.gaussian import MixtureOfGaussians, rows_at_once
@@ -24,9 +25,6 @@ from lowerbound.models.ppca import LinearGaussian, spectrum
 
 MAX_FULL = 64  # columns of the matrix for which a full covariance is affordable
 FACTORS = 32  # latent variables that stand for it where it is not
-MOST_VALUES = 32  # of a number that counts as levels too
-ROWS_A_VALUE = 20
-FEWEST = 3  # rows that a value must have for an indicator
 FIT_ELEMENTS = 3e8  # rows times columns³ in a step of EM; of more rows, a sample is fitted
 
 
@@ -92,7 +90,7 @@ class FewValues:
         for j in numbers:
             seen = Z[~np.isnan(Z[:, j]), j]
             levels, counts = np.unique(seen, return_counts=True)
-            if 2 < len(levels) <= MOST_VALUES and len(seen) >= ROWS_A_VALUE * len(levels):
+            if 2 < len(levels) <= MOST_VALUES and len(seen) >= ROWS_A_LEVEL * len(levels):
                 common = counts >= FEWEST
                 places.append(np.full(common.sum(), j))
                 values.append(levels[common])

@@ -19,12 +19,11 @@ from lowerbound.estimators.base import seed_from
 from lowerbound.estimators.expectations import expectations
 from lowerbound.estimators.latent import CollapsedPosteriorWarning
 from lowerbound.estimators.parameter import Parameter
+from lowerbound.estimators.parameters import CLIMBING, SCORES
 from lowerbound.estimators.unusual import Member, chunks, few, take
 from lowerbound.estimators.vae import VAE
 
-CLIMBING = ("regret", "relative_regret")
 ONLY_IF_NAMED = (*CLIMBING, "level_ratio")
-SCORES = ("kl", "aggregate_kl", "reconstruction", "elbo", "log_p", "surprise", *ONLY_IF_NAMED, "combined")
 COMBINED = ("aggregate_kl", "reconstruction", "surprise")
 LEFT_OUT = 0.04  # part of the training rows' codes that may be those of outliers of one kind, unless novelty
 SMALLEST_SPREAD = 0.1  # nats: below, a score says the same of all rows

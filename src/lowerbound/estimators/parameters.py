@@ -283,6 +283,9 @@ IMPUTER_PARAMETERS = _table(
     Parameter("verbose", 0, "1: errors on hidden cells, and the blend", (), int, 0),
 )
 
+CLIMBING = ("regret", "relative_regret")  # scores of outliers, of which these climb each row's own bound
+SCORES = ("kl", "aggregate_kl", "reconstruction", "elbo", "log_p", "surprise", *CLIMBING, "level_ratio", "combined")
+
 PIXEL_RNN_PARAMETERS = _table(
     Parameter("hidden_size", 64, "hidden units of each recurrent layer", (), int, 1),
     Parameter(

@@ -46,7 +46,7 @@ def parts_of(event_shape: tuple[int, ...], n_parts: int) -> Tensor:
     return torch.stack([part == i for i in range(min(n, n_parts))])
 
 
-def by_entry(log_p: Tensor, batch: Batch, model: Model) -> Tensor:
+def nats_of_entries(log_p: Tensor, batch: Batch, model: Model) -> Tensor:
     """−log p of every entry in the user's units, NaN where it is missing or doesn't count, (B, *event)."""
     nats = -log_p if model.log_unit is None else model.log_unit - log_p
     return torch.where(batch.mask, nats, torch.nan)
@@ -61,7 +61,7 @@ def bound(model: Model, posterior: nn.Module, data: Rows, noise: Noise, n_sample
             z = q.rsample((n_samples,), noise)
             log_p = model.likelihood(z).log_prob(batch.x)
             kl.append(Draw(z, event_sum(log_p, batch.mask), model.prior(), q, q).kl.sum(-1))
-            rebuilt.append(by_entry(log_p.mean(0), batch, model))
+            rebuilt.append(nats_of_entries(log_p.mean(0), batch, model))
     return torch.cat(kl).cpu(), torch.cat(rebuilt).cpu()
 
 
@@ -125,7 +125,7 @@ def surprise(
             for part in parts:
                 noise.restart()
                 log_p = torch.where(part, _log_p_given(batch.hiding(part), model, posterior, noise, n_samples), log_p)
-            rows.append(by_entry(log_p, batch, model))
+            rows.append(nats_of_entries(log_p, batch, model))
     return torch.cat(rows).cpu()
 
 
