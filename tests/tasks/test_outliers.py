@@ -12,10 +12,22 @@ from torch.distributions import Independent, Normal, kl_divergence
 
 from lowerbound.distributions import DiagonalGaussian, Noise, make_generator
 from lowerbound.inference.posteriors import Prior
+from lowerbound.mixed import MASS
 from lowerbound.models.priors import GaussianMixture
-from lowerbound.tasks.outliers import PATCH, aggregate_kl, bound, codes, draws_of_entry, parts_of, refined, surprise
+from lowerbound.tasks.outliers import (
+    PATCH,
+    aggregate_kl,
+    beyond,
+    bound,
+    codes,
+    draws_of_entry,
+    parts_of,
+    refined,
+    surprise,
+)  # fmt: skip
 
 X = toy.numbers(5, toy.F, seed=3)
+ANY = torch.full((toy.F,), torch.inf)
 
 
 def noise(seed: int = 0, shared: bool = False) -> Noise:
@@ -50,6 +62,23 @@ def test_a_missing_entry_surprises_nobody_and_is_no_evidence():
     torch.testing.assert_close(nats[0], nats[1], equal_nan=True)
 
 
+def test_what_is_beyond_the_limit_is_no_evidence_of_the_others():
+    rows, without = (toy.rows(X[:2].clone()) for _ in range(2))
+    limit = torch.full((toy.F,), 5.0)
+    rows.raw[0, 1], without.raw[0, 1] = 70.0, 0.0
+    without.observed = torch.ones(2, 3, dtype=torch.bool)
+    without.observed[0, 1] = False
+    model, q = toy.model(), toy.posterior("diagonal")
+    nats, expected = (surprise(model, q, r, noise(shared=True), 3, 20, limit) for r in (rows, without))
+    torch.testing.assert_close(nats[0, [0, 2]], expected[0, [0, 2]])
+    torch.testing.assert_close(nats[1], expected[1])
+    assert nats[0, 1] > 100  # given the others, as ever
+    torch.testing.assert_close(nats[0, 1], surprise(model, q, rows, noise(shared=True), 3, 20)[0, 1])
+    drawn = (draws_of_entry(model, q, r, noise(0), np.array([0, 1]), 2, 50, limit)[:, 2] for r in (rows, without))
+    torch.testing.assert_close(*drawn)
+    assert beyond(torch.tensor([[-6.0, MASS, 4.0]]), limit).tolist() == [[True, False, False]]
+
+
 class Told(Prior):
     """The prior as a proposal, which keeps what it was told to be missing."""
 
@@ -60,7 +89,7 @@ class Told(Prior):
 
 def test_an_entry_is_drawn_given_the_others_and_the_encoder_is_told_that_it_is_hidden():
     rows, told = np.array([0, 3]), Told(toy.D)
-    runs = [draws_of_entry(toy.model(), told, toy.rows(X), noise(seed), rows, 1, 500) for seed in range(16)]
+    runs = [draws_of_entry(toy.model(), told, toy.rows(X), noise(seed), rows, 1, 500, ANY) for seed in range(16)]
     assert torch.equal(told.missing, torch.tensor([[False, True, False]] * 2))
     draws = torch.stack(runs).unflatten(1, (500, 2))
     assert torch.equal(draws[..., [0, 2]], X[rows][:, [0, 2]].expand(16, 500, 2, 2))

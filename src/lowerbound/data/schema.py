@@ -103,6 +103,19 @@ class Schema:
         return len(self.event_shape) == 3
 
     @property
+    def is_standardized(self) -> bool:
+        """Real values reach the networks with mean 0 and standard deviation 1."""
+        mean, spread = self.mean[self.counted], self.spread[self.counted]
+        return self.likelihood == "gaussian" and np.allclose(mean, 0, atol=1e-6) and np.allclose(spread, 1)
+
+    @property
+    def in_deviations(self) -> np.ndarray:
+        """Entries of a table that reach the model in standard deviations from their mean, (*event) of bool."""
+        if self.columns is not None:
+            return np.array([not column.has_levels for column in self.columns])
+        return np.full(self.event_shape, self.is_standardized and not self.is_image)
+
+    @property
     def is_discrete(self) -> bool:
         """log p(x) is a log-probability, so that it can be read in bits."""
         if self.columns is not None:

@@ -31,7 +31,7 @@ from lowerbound.nn.heads import (
     NormalHead,
     Scale,
 )
-from lowerbound.nn.inputs import Center, OneHot, Values
+from lowerbound.nn.inputs import Center, OneHot, Standardized, Values
 from lowerbound.nn.mlp import MLPDecoder, MLPEncoder
 
 CONV_MIN_SIDE = 16
@@ -90,7 +90,7 @@ def choose_inputs(schema: Schema) -> nn.Module:
     if schema.columns is not None:
         return column_inputs(schema.columns)
     views: dict[str, nn.Module] = {"categorical": OneHot(schema.n_levels), "discretized_logistic": Center()}
-    return views.get(schema.likelihood, Values())
+    return views.get(schema.likelihood, Standardized() if schema.is_standardized else Values())
 
 
 def output_shape(schema: Schema, head: LikelihoodHead) -> tuple[int, ...]:

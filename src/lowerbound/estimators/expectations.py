@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 import pandas as pd
 
-from lowerbound.estimators.unusual import ENTRIES_AT_ONCE
+from lowerbound.estimators.unusual import ENTRIES_AT_ONCE, limit_of
 from lowerbound.estimators.vae import VAE
 from lowerbound.tasks import outliers
 
@@ -20,9 +20,12 @@ def expectations(members: Sequence[VAE], X, places: np.ndarray) -> list[np.ndarr
     found = np.full((3, *places.shape), np.nan, dtype=object)
     prepared = [member._exactly(X) for member in members]
     for j, rows, ranks in _parts(places, max(1, ENTRIES_AT_ONCE // (N_DRAWS * np.shape(X)[1]))):
-        draws = [
-            pd.DataFrame(member.schema_.restore(outliers.draws_of_entry(*model, rows, j, N_DRAWS), expected=False))
+        drawn = [
+            outliers.draws_of_entry(*model, rows, j, N_DRAWS, limit_of(member))
             for member, model in zip(members, prepared, strict=True)
+        ]
+        draws = [
+            pd.DataFrame(member.schema_.restore(x, expected=False)) for member, x in zip(members, drawn, strict=True)
         ]
         pooled = pd.DataFrame(np.concatenate([d.iloc[:, j].to_numpy().reshape(N_DRAWS, len(rows)) for d in draws]))
         if all(dtype.kind in "biuf" for dtype in pooled.dtypes):

@@ -18,6 +18,7 @@ from lowerbound.data.sources import Source
 from lowerbound.distributions import DiagonalGaussian, Noise, make_generator
 from lowerbound.estimators.vae import VAE
 from lowerbound.evaluate import EVALUATION_BATCH, importance_weighted
+from lowerbound.nn.inputs import FAR_OUT
 from lowerbound.tasks import outliers
 
 N_PARTS, N_SAMPLES, N_IMPORTANCE = 4, 2, 64
@@ -53,14 +54,16 @@ class Member:
         """One that has seen training rows; ``left_out`` is the part of the codes that may be a row's own kind."""
         _, posterior, rows, noise = vae._exactly(few(X, N_CODES, seed))
         codes = outliers.codes(posterior, rows, noise)
-        entries = by_entry(*vae._exactly(few(X, ROWS_TO_KNOW_ENTRIES, seed)), BY_ENTRY)
+        entries = by_entry(*vae._exactly(few(X, ROWS_TO_KNOW_ENTRIES, seed)), BY_ENTRY, limit_of(vae))
         typical = {name: median_of_known(entries[name]) for name in BY_ENTRY}
         return cls(vae, typical, codes, max(1, round(left_out * len(rows))))
 
     def scores(self, X, names: Sequence[str]) -> dict[str, np.ndarray]:
         """Some scores of every row, (n,) each; an entry that is missing counts as typical."""
         model, posterior, rows, noise = self.vae._exactly(X)
-        found = by_entry(model, posterior, rows, noise, [*names, *(("kl",) if self.codes is None else ())])
+        found = by_entry(
+            model, posterior, rows, noise, [*names, *(("kl",) if self.codes is None else ())], limit_of(self.vae)
+        )
         for name in set(BY_ENTRY) & set(found):
             found[name] = np.where(np.isnan(found[name]), self.typical[name], found[name]).sum(1)
         if "elbo" in names:
@@ -75,18 +78,24 @@ class Member:
 
     def excess(self, X) -> np.ndarray:
         """The surprise of each entry above what is typical of it, in nats, (n, F); NaN where it is missing."""
-        return by_entry(*self.vae._exactly(X), ("surprise",))["surprise"] - self.typical["surprise"]
+        nats = by_entry(*self.vae._exactly(X), ("surprise",), limit_of(self.vae))["surprise"]
+        return nats - self.typical["surprise"]
+
+
+def limit_of(vae: VAE) -> torch.Tensor:
+    """How far out, in the model's units, an entry may be and still tell something of the others, (*event)."""
+    return torch.where(torch.from_numpy(vae.schema_.in_deviations), FAR_OUT, torch.inf)
 
 
 def by_entry(
-    model: Model, posterior: nn.Module, rows: Rows, noise: Noise, names: Sequence[str]
+    model: Model, posterior: nn.Module, rows: Rows, noise: Noise, names: Sequence[str], limit: torch.Tensor
 ) -> dict[str, np.ndarray]:
     """Scores of one autoencoder, (n,) each; reconstruction and surprise by entry, (n, F), NaN where it is missing."""
     found: dict[str, torch.Tensor] = {}
     if {"kl", "reconstruction", "elbo"} & set(names):
         found["kl"], found["reconstruction"] = outliers.bound(model, posterior, rows, noise, N_SAMPLES)
     if "surprise" in names:
-        found["surprise"] = outliers.surprise(model, posterior, rows, noise, N_PARTS, N_SAMPLES)
+        found["surprise"] = outliers.surprise(model, posterior, rows, noise, N_PARTS, N_SAMPLES, limit)
     if "log_p" in names:
         found["log_p"] = -importance_weighted(model, posterior, rows, noise, N_IMPORTANCE)[0]
     if {"regret", "relative_regret"} & set(names):

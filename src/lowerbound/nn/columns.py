@@ -9,10 +9,11 @@ from torch import Tensor, nn
 
 from lowerbound.mixed import MASS, Columns, Levels, Reals, Scaling, WholeNumbers
 from lowerbound.nn.heads import LikelihoodHead, Scale
+from lowerbound.nn.inputs import drawn_in
 
 
 class ColumnInputs(nn.Module):
-    """(B, F) → (B, E): numbers as they are, levels as indicators, zeros where nothing was observed.
+    """(B, F) → (B, E): numbers as ``drawn_in`` gives them, levels as indicators, zeros where nothing was observed.
 
     A first linear layer after it is an embedding of the levels.
 
@@ -47,7 +48,7 @@ class ColumnInputs(nn.Module):
         place = torch.minimum(x[:, self.levels].long(), self.last) + self.start
         indicators = x.new_zeros(len(x), self.n_indicators)
         indicators.scatter_(1, place, mask[:, self.levels].to(x.dtype))
-        return torch.cat([torch.where(known & ~is_mass, numbers, 0.0), is_mass.to(x.dtype), indicators], 1)
+        return torch.cat([drawn_in(torch.where(known & ~is_mass, numbers, 0.0)), is_mass.to(x.dtype), indicators], 1)
 
 
 class LevelBlock(nn.Module):

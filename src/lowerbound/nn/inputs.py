@@ -8,6 +8,19 @@ from torch import Tensor, nn
 
 from lowerbound.distributions import DiscretizedLogistic
 
+FAR_OUT = 5.0  # standard deviations, beyond which only the order of magnitude of a number is of use
+
+
+def drawn_in(x: Tensor) -> Tensor:
+    """x up to ``FAR_OUT`` = c, beyond it sign(x) (c + log(1 + |x| − c)), for standardized numbers; same shape.
+
+    A network is no guide far from what it was trained on: it would code one absurd number so far off that the rest of
+    the row seemed absurd, too. The density is still that of x.
+    """
+    inside = x.clamp(-FAR_OUT, FAR_OUT)
+    outside = x - inside
+    return inside + outside.sign() * outside.abs().log1p()
+
 
 class Values(nn.Module):
     """The numbers themselves."""
@@ -15,6 +28,14 @@ class Values(nn.Module):
     def forward(self, x: Tensor, mask: Tensor | None = None) -> Tensor:
         """Same shape."""
         return x if mask is None else torch.where(mask, x, 0.0)
+
+
+class Standardized(Values):
+    """Standardized numbers, drawn in where they are far out."""
+
+    def forward(self, x: Tensor, mask: Tensor | None = None) -> Tensor:
+        """Same shape."""
+        return drawn_in(super().forward(x, mask))
 
 
 class Center(nn.Module):

@@ -25,6 +25,7 @@ from lowerbound.data.batches import Rows, RowsInMemory
 from lowerbound.distributions import DiagonalGaussian, Noise, event_sum, make_generator
 from lowerbound.evaluate import EVALUATION_BATCH, PASS_ELEMENTS, accounts, evaluating
 from lowerbound.inference.posteriors import OfFeatures, Refined
+from lowerbound.mixed import MASS
 from lowerbound.models.hierarchical import Levels
 from lowerbound.tasks import impute
 
@@ -103,8 +104,9 @@ def aggregate_kl(q: DiagonalGaussian, others: DiagonalGaussian, n_left_out: int 
 
 
 def surprise(
-    model: Model, posterior: nn.Module, data: Rows, noise: Noise, n_parts: int = 4, n_samples: int = 4
-) -> Tensor:
+    model: Model, posterior: nn.Module, data: Rows, noise: Noise, n_parts: int = 4, n_samples: int = 4,
+    limit: Tensor | None = None,
+) -> Tensor:  # fmt: skip
     """−log p(x_j | x_-P) of every entry j, where P is the part of the row that j is hidden with; (N, *event).
 
     p(x_j | x_-P) = ∫ p(x_j|z) p(z|x_-P) dz by self-normalized importance sampling from q(z|x_-P) (Mattei & Frellsen,
@@ -116,17 +118,27 @@ def surprise(
         Parts that the entries fall into, a pass each; as many as there are entries gives −log p(x_j | x_-j).
     n_samples : int
         Draws of z.
+    limit : Tensor, shape (*event), optional
+        An entry beyond ±limit is hidden from all others: so far out the model knows nothing of how entries go
+        together, and others would be found absurd in its place.
     """
     parts = parts_of(data.event_shape, n_parts).to(data.device)
     rows = []
     with evaluating(model, posterior):
         for batch in data.batches(_rows_in_a_pass(data, n_samples), noise):
             log_p = torch.zeros_like(batch.x)
+            absurd = torch.zeros_like(parts[0]) if limit is None else beyond(batch.x, limit)
             for part in parts:
                 noise.restart()
-                log_p = torch.where(part, _log_p_given(batch.hiding(part), model, posterior, noise, n_samples), log_p)
+                rest = batch.hiding(part | absurd)
+                log_p = torch.where(part, _log_p_given(rest, model, posterior, noise, n_samples), log_p)
             rows.append(nats_of_entries(log_p, batch, model))
     return torch.cat(rows).cpu()
+
+
+def beyond(x: Tensor, limit: Tensor) -> Tensor:
+    """Where numbers in x are greater than ``limit``, or less than −limit, shape (B, *event); no point mass is."""
+    return (x.abs() > limit.to(x)) & (x != MASS)
 
 
 def _log_p_given(rest: Batch, model: Model, posterior: nn.Module, noise: Noise, n_samples: int) -> Tensor:
@@ -140,13 +152,18 @@ def _log_p_given(rest: Batch, model: Model, posterior: nn.Module, noise: Noise, 
 
 
 def draws_of_entry(
-    model: Model, posterior: nn.Module, data: Rows, noise: Noise, rows: np.ndarray, entry: int, n_draws: int
-) -> Tensor:
-    """Draws of x_j given the rest of its row, for some rows of a table; the other entries stay, (n_draws · n, F)."""
+    model: Model, posterior: nn.Module, data: Rows, noise: Noise, rows: np.ndarray, entry: int, n_draws: int,
+    limit: Tensor,
+) -> Tensor:  # fmt: skip
+    """Draws of x_j given the rest of its row, for some rows of a table; (n_draws · n, F), where column j holds them.
+
+    The rest is what is within ±limit, (F,), as in ``surprise``.
+    """
     assert isinstance(data, RowsInMemory)
     some = data.subset(torch.from_numpy(rows))
-    observed = torch.ones(some.raw.shape, dtype=torch.bool) if some.observed is None else some.observed.clone()
-    observed[:, entry] = False  # the encoder is told, as in ``Batch.hiding``
+    hidden = beyond(some.raw, limit)
+    hidden[:, entry] = True
+    observed = ~hidden if some.observed is None else some.observed & ~hidden  # the encoder is told
     without = replace(some, observed=observed)
     return impute.drawn(model, posterior, without, noise, n_draws, n_importance=2 * n_draws).x.flatten(0, 1).cpu()
 
