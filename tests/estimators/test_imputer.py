@@ -286,6 +286,51 @@ def test_the_exact_conditional_of_a_fitted_gaussian():
     np.testing.assert_allclose(VAEImputer(estimator=estimator).fit(gaps).transform(gaps)[:, 2], expected, rtol=1e-9)
 
 
+@pytest.mark.filterwarnings("ignore:X does not have valid feature names")
+@pytest.mark.parametrize(
+    ("rows", "where"),
+    [
+        (np.array([[1, 2.5], [3, "much"]], dtype=object), r"'much' at row 1, column 1 \(counting from 0\)"),
+        (pd.DataFrame({"a": [1.0, 2.0], "b": ["3", "much"]}), "'much' at row 1, column 'b'"),
+    ],
+)
+def test_text_among_numbers_is_named_with_its_place(rows, where):
+    fitted = VAEImputer(random_state=0).fit(pd.DataFrame({"a": [1.0, 2.0, 3.0], "b": [1.0, 2.0, 4.0]}))
+    with pytest.raises(ValueError, match=f"text in a column of numbers: {where}"):
+        fitted.transform(rows)
+    with pytest.raises(ValueError, match=where):
+        PPCA(1).fit(rows)
+
+
+def test_text_in_a_column_that_had_numbers_is_named_with_its_place():
+    frame = pd.DataFrame({"a": [1.0, 2.0, 3.0], "b": [1.0, 2.0, 4.0], "c": ["x", "y", "x"]})
+    with pytest.raises(ValueError, match="'much' at row 1, column 'b'"):
+        VAEImputer(random_state=0).fit(frame).transform(frame.assign(b=[1.0, "much", None]))
+
+
+def test_columns_of_another_kind_than_in_fit():
+    frame = table()
+    imputer = VAEImputer(models=("gaussian",), random_state=0).set_output(transform="pandas").fit(frame)
+    with pytest.raises(ValueError, match="column 'day' has numbers, but had dates in fit"):
+        imputer.transform(frame.assign(day=3.0))
+    with pytest.raises(ValueError, match="column 'length' has dates, but had numbers in fit"):
+        imputer.transform(frame.assign(length=frame["day"]))
+    alone = imputer.transform(frame[:9].assign(**{name: np.nan for name in frame if name != "length"}))  # type: ignore[arg-type]
+    assert alone.notna().all(axis=None)
+    assert set(alone["word"]) <= {"large", "small"}
+    assert pd.api.types.is_datetime64_any_dtype(alone["day"])
+
+
+def test_columns_of_one_value_make_no_noise():
+    """Nobody who asks for an imputer can do anything about what its candidates think of them."""
+    rng = np.random.default_rng(0)
+    X = with_gaps(np.c_[np.full(220, 3.0), rng.normal(size=(220, 2))])
+    imputer = VAEImputer(models=("gaussian", "network"), random_state=0)
+    assert set(imputer.fit_transform(X)[:, 0]) == {3.0}  # warnings are errors
+    assert [record["name"] for record in imputer.report_] == ["gaussian", "network"]
+    assert (VAEImputer(random_state=0).fit_transform(with_gaps(np.full((220, 3), 2.0))) == 2).all()
+
+
 # its parts
 
 
@@ -304,26 +349,57 @@ def test_a_gain_that_may_be_chance_is_left_to_the_first():
     target, safe, w = rng.normal(size=400), np.array([1.0, 0.0]), np.array([0.0, 1.0])
     alike = np.stack([target + rng.normal(size=400), target + rng.normal(size=400)])
     better = np.stack([target + 2 * rng.normal(size=400), target + 0.1 * rng.normal(size=400)])
-    assert cautious(w, safe, np.stack([better[1], better[0]]), target, np.ones(400)).tolist() == [1, 0]
-    assert cautious(w, safe, better, target, np.ones(400))[1] > 0.9
+    assert cautious(w, safe, np.stack([better[1], better[0]]), target, np.ones(400), np.arange(400)).tolist() == [1, 0]
+    assert cautious(w, safe, better, target, np.ones(400), np.arange(400))[1] > 0.9
     gains = (alike[0] - target) ** 2 - (alike[1] - target) ** 2
     back = (gains.std() / 20 / abs(gains.mean())) ** 2
     expected = min(1, back) if gains.mean() > 0 else 1
-    assert cautious(w, safe, alike, target, np.ones(400))[0] == pytest.approx(expected, abs=0.05)
+    assert cautious(w, safe, alike, target, np.ones(400), np.arange(400))[0] == pytest.approx(expected, abs=0.05)
+
+
+def test_cells_that_go_together_are_one_observation():
+    """The same rows count the same, however many cells stand for each of them."""
+    rng = np.random.default_rng(0)
+    w, safe, target = np.array([0.0, 1.0]), np.array([1.0, 0.0]), rng.normal(size=300)
+    predicted = target + np.array([[1.15], [1.0]]) * rng.normal(size=(2, 300))
+    once = cautious(w, safe, predicted, target, np.ones(300), np.arange(300))
+    assert 0.1 < once[0] < 0.9  # else the test shows nothing
+    for importance in ([0.2] * 5, [1.0] * 5, [0.1, 0.9]):
+        k = len(importance)
+        cells = predicted.repeat(k, 1), target.repeat(k), np.tile(importance, 300), np.arange(300).repeat(k)
+        np.testing.assert_allclose(cautious(w, safe, *cells), once)
+
+
+def test_the_standard_error_of_a_gain_is_what_it_differs_by_over_samples():
+    """Rows with one to four hidden cells, whose gains have much in common."""
+    rng = np.random.default_rng(0)
+    n, w, safe = 60, np.array([0.0, 1.0]), np.array([1.0, 0.0])
+
+    def sample() -> tuple[float, float]:
+        row = np.arange(n).repeat(rng.integers(1, 5, n))
+        common = rng.normal(size=n)[row]
+        gains = 0.4 + common + 0.5 * rng.normal(size=len(row))  # squared errors of the safe ones less those of w
+        predicted = np.stack([np.sqrt(np.maximum(gains, 0)), np.sqrt(np.maximum(-gains, 0))])
+        back = cautious(w, safe, predicted, np.zeros(len(row)), np.ones(len(row)), row)[0]
+        return gains.mean(), back**0.5 * gains.mean()  # the standard error that it was drawn back for
+
+    gains, errors = np.array([sample() for _ in range(800)]).T
+    errors = errors[errors > 0]  # without those where the gain is certain
+    assert errors.mean() == pytest.approx(gains.std(), rel=0.1)  # its own standard error is 2.5 %
 
 
 def test_a_column_has_weights_of_its_own_and_learns_from_those_of_its_kind():
     rng = np.random.default_rng(0)
     predicted, owner = rng.normal(size=(2, 6000)), np.repeat([0, 1, 2], 2000)
     target = np.where(owner == 1, predicted[1], predicted[0])
-    kind, alone = np.array([True, True, False]), np.ones(6000)
-    weights = column_weights(predicted, target, alone, owner, kind)
+    kind, alone, row = np.array([True, True, False]), np.ones(6000), np.arange(6000)
+    weights = column_weights(predicted, target, alone, row, owner, kind)
     np.testing.assert_allclose(weights.sum(0), 1)
     # the least of own squared errors and a tenth of those of the other number: (1 − w)² + OTHERS w², or the reverse
     own = 1 / (1 + OTHERS)
     np.testing.assert_allclose(weights[0, :2], [own, 1 - own], atol=0.02)
     assert weights[0, 2] == 1  # a level, which learns nothing from numbers
-    nothing = column_weights(predicted[:, :4000], target[:4000], alone[:4000], owner[:4000], kind)
+    nothing = column_weights(predicted[:, :4000], target[:4000], alone[:4000], row[:4000], owner[:4000], kind)
     assert 0.3 < nothing[0, 2] < 0.7  # no cell of its kind was hidden: all count
 
 
@@ -369,6 +445,15 @@ def test_draws_of_a_blend_have_its_mean_and_the_spread_of_its_parts():
     expected = sum(w * part.var(0) for w, part in zip(weights, parts, strict=True))
     np.testing.assert_allclose(draws.var(0).sum(0), expected.sum(0), rtol=0.03)
     assert np.array_equal(draws[0][~np.isnan(Z)], Z[~np.isnan(Z)])
+
+
+def test_draws_ask_every_filler_for_its_mean_once(monkeypatch):
+    imputer = VAEImputer(models=("gaussian",), random_state=0).fit(IRIS)
+    calls = []
+    mean = ExactFiller.mean
+    monkeypatch.setattr(ExactFiller, "mean", lambda self, Z: calls.append(1) or mean(self, Z))
+    imputer.sample_imputations(with_gaps(IRIS), 2)
+    assert len(calls) == len(imputer._filler.fillers)
 
 
 def test_draws_of_neighboring_seeds_have_no_noise_in_common():

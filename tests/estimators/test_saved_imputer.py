@@ -10,7 +10,7 @@ import pytest
 from sklearn.datasets import load_iris
 from tests.estimators.test_imputer import table, with_gaps
 
-from lowerbound import VAE, Gaussian, VAEImputer, load
+from lowerbound import PPCA, VAE, Gaussian, VAEImputer, load
 from lowerbound.data.storage import SavedFileError
 from lowerbound.estimators.blending import Blend
 from lowerbound.estimators.completing import EstimatorFiller
@@ -114,6 +114,15 @@ def test_one_model_alone(tmp_path, fitted):
     np.testing.assert_array_equal(again.transform(IRIS), imputer.transform(IRIS))
     assert hasattr(again.estimator, "model_") == fitted
     np.testing.assert_array_equal(again.fit(IRIS).transform(IRIS), imputer.transform(IRIS))
+
+
+def test_what_set_output_chose_comes_back(tmp_path):
+    frame = pd.DataFrame(IRIS, columns=list("abcd"))
+    for saved in (VAEImputer(models=("gaussian",), random_state=0), PPCA(2)):
+        saved.fit(frame).set_output(transform="pandas").save(tmp_path / "saved")
+        pd.testing.assert_frame_equal(load(tmp_path / "saved").transform(frame), saved.transform(frame))
+        saved.set_output(transform="default").save(tmp_path / "saved")
+        assert isinstance(load(tmp_path / "saved").transform(frame), np.ndarray)
 
 
 def test_mixtures_of_arrays(tmp_path):

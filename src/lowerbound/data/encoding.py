@@ -13,8 +13,11 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from lowerbound.data.gaps import naming_words
+
 MAX_LEVELS = 50  # of a category; rarer ones share one indicator, so that no column takes all the memory
 OTHER = "(other levels)"
+KINDS = {"number": "numbers", "level": "categories", "date": "dates"}
 DAY = 86_400e9  # nanoseconds
 
 
@@ -122,6 +125,24 @@ class TableCode:
         """The matrix (n, width), NaN where nothing was observed or the level was never seen."""
         parts = [_encode(column, values) for column, values in zip(self.columns, columns_of(X), strict=True)]
         return np.concatenate(parts, axis=1)
+
+    def check(self, X: pd.DataFrame) -> None:
+        """Refuse rows whose columns are of other kinds than those that the code was made from.
+
+        Raises
+        ------
+        ValueError
+        """
+        numbers = []
+        for name, column, values in zip(X, self.columns, columns_of(X), strict=True):
+            kind = "same" if pd.isna(values).all() else _kind(values)
+            if kind not in ("same", column.kind) and "date" in (kind, column.kind):
+                raise ValueError(f"column {str(name)!r} has {KINDS[kind]}, but had {KINDS[column.kind]} in fit")
+            if column.kind == "number":
+                numbers.append(values)
+        with naming_words(X.iloc[:, [column.kind == "number" for column in self.columns]]):
+            for values in numbers:
+                _numbers(values, "number")
 
     def probabilities(self, Z: np.ndarray, column: Column) -> np.ndarray:
         """Expectations of indicators as probabilities, (*, levels)."""

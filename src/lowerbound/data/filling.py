@@ -66,6 +66,8 @@ def with_values(column: pd.Series, rows: np.ndarray, values: Any) -> pd.Series:
         values = (values.dt.round("D") if whole_days else values).to_numpy()
     elif isinstance(dtype, pd.StringDtype):
         values = pd.array([str(value) for value in values], dtype=dtype)
+    elif dtype.kind == "f" and values.dtype.kind in "OM":  # NaN alone, where fit saw words or dates
+        filled = filled.astype(values.dtype)
     elif dtype.kind != "O":
         values = pd.array(values.astype(float), dtype=dtype)
     filled.iloc[rows] = values

@@ -6,9 +6,16 @@ the mask, so that the type of bytes and levels stays.
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
+
+from lowerbound.data.dataset import in_array
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 
 def without_na(X: Any) -> Any:
@@ -21,6 +28,41 @@ def without_na(X: Any) -> Any:
 
         return np.where(pd.isna(X), np.nan, X)
     return X
+
+
+@contextmanager
+def naming_words(X: Any) -> Iterator[None]:
+    """Where numbers can't be made of X (n, columns), say which of its entries is text.
+
+    Raises
+    ------
+    ValueError
+        The one that was raised, or a clearer one.
+    """
+    try:
+        yield
+    except ValueError:
+        import pandas as pd
+
+        is_frame = isinstance(X, pd.DataFrame)
+        table: Any = X if is_frame else np.asarray(X, object)
+        for j in range(table.shape[1] if table.ndim == 2 else 0):
+            values = table.iloc[:, j] if is_frame else pd.Series(table[:, j])
+            if len(rows := _words(values)):
+                where = f"row {rows[0]}, column {str(X.columns[j])!r}" if is_frame else in_array(rows[0], j)
+                what = f"{values.iloc[rows[0]]!r} at {where}"
+                raise ValueError(f"X has text in a column of numbers: {what}; give a number, or NaN") from None
+        raise
+
+
+def _words(values: pd.Series) -> np.ndarray:
+    """The places of what can't be read as a number."""
+    import pandas as pd
+
+    if pd.api.types.is_numeric_dtype(values.dtype):
+        return np.zeros(0, int)
+    numbers: Any = pd.to_numeric(values, errors="coerce")
+    return np.flatnonzero(numbers.isna() & values.notna())
 
 
 def mask_gaps(X: np.ndarray, mask: np.ndarray | None = None) -> np.ndarray:

@@ -23,7 +23,7 @@ from lowerbound.checkpoints import Checkpoints, Saving
 from lowerbound.core import Model, Objective
 from lowerbound.data.batches import Rows, RowsInMemory
 from lowerbound.data.dataset import check_finite
-from lowerbound.data.gaps import mask_gaps, without_na
+from lowerbound.data.gaps import mask_gaps, naming_words, without_na
 from lowerbound.data.locks import locked
 from lowerbound.data.schema import Schema, infer_schema
 from lowerbound.data.sources import Source, as_source
@@ -107,8 +107,9 @@ class DensityEstimator(BaseEstimator):
             self._validate(X.spread(2).X, reset=reset)
             return X
         mask = np.ma.getmaskarray(X) if isinstance(X, np.ma.MaskedArray) else None
-        checks = {"allow_nd": True, "dtype": "numeric", "ensure_all_finite": False}
-        X = np.asarray(validate_data(self, without_na(X), reset=reset, **checks))
+        checks = {"reset": reset, "allow_nd": True, "dtype": "numeric", "ensure_all_finite": False}
+        with naming_words(X):
+            X = np.asarray(validate_data(self, without_na(X), **checks))
         names = getattr(self, "feature_names_in_", None)
         place = None if names is None else lambda row, column: f"row {row}, column {str(names[column])!r}"
         check_finite(X, "X", place, allow_nan=self.GAPS != "nowhere")

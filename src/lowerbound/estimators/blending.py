@@ -44,7 +44,11 @@ class Blend:
         return np.where(np.isnan(Z), sum(w * mean for w, mean in zip(self.weights, means, strict=True)), Z)
 
     def draws(self, Z: np.ndarray, n: int, seed: int) -> np.ndarray:
-        """For every draw of every row one filler, as far as the weights of its columns agree, shape (n, N, P).
+        """For every draw of every row one filler, as far as the weights of its columns agree, shape (n, N, P)."""
+        return self.mean_and_draws(Z, n, seed)[1]
+
+    def mean_and_draws(self, Z: np.ndarray, n: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
+        """Both, at the cost of the draws.
 
         One uniform number chooses among the weights of all columns, so that most of what is drawn together is one
         filler's, and hangs together as it says.
@@ -62,7 +66,7 @@ class Blend:
             if not (isinstance(filler, ExactFiller) and filler.code is not None):  # a location model's are levels
                 self._draw_levels(drawn, Z, means[c], stream(derived(seed, c), "levels"))
             x = np.where(chosen, drawn, x)
-        return x
+        return center, x
 
     def _draw_levels(self, drawn: np.ndarray, Z: np.ndarray, mean: np.ndarray, rng: np.random.Generator) -> None:
         """Put levels, by the probabilities that a filler's mean gives them, where it drew normal numbers."""
@@ -77,8 +81,9 @@ class Blend:
 
 
 def column_weights(
-    predicted: np.ndarray, target: np.ndarray, importance: np.ndarray, owner: np.ndarray, kind: np.ndarray
-) -> np.ndarray:
+    predicted: np.ndarray, target: np.ndarray, importance: np.ndarray, row: np.ndarray, owner: np.ndarray,
+    kind: np.ndarray,
+) -> np.ndarray:  # fmt: skip
     """Weights of every candidate in every column of the table, as stacking finds them and caution allows.
 
     All columns of a kind have weights in common, drawn back to the first candidate; those of one column are found where
@@ -88,8 +93,8 @@ def column_weights(
     ----------
     predicted : ndarray, shape (C, cells)
     target, importance : ndarray, shape (cells,)
-    owner : ndarray of int, shape (cells,)
-        The column of each cell.
+    row, owner : ndarray of int, shape (cells,)
+        The row and the column of the table that each cell belongs to: of a category all its indicators.
     kind : ndarray, shape (columns,)
 
     Returns
@@ -101,10 +106,10 @@ def column_weights(
         own, alike = owner == j, kind[owner] == kind[j]
         alike |= not alike.any()  # nothing of this kind was hidden: everything counts
         cells = predicted[:, alike], target[alike], importance[alike]
-        weights[:, j] = cautious(stack(*cells), np.eye(len(predicted))[0], *cells)
+        weights[:, j] = cautious(stack(*cells), np.eye(len(predicted))[0], *cells, row[alike])
         if own.any():
             w = stack(*cells[:2], cells[2] * np.where(own[alike], 1, OTHERS))
-            weights[:, j] = cautious(w, weights[:, j], predicted[:, own], target[own], importance[own])
+            weights[:, j] = cautious(w, weights[:, j], predicted[:, own], target[own], importance[own], row[own])
     return weights
 
 
@@ -130,21 +135,24 @@ def stack(predicted: np.ndarray, target: np.ndarray, importance: np.ndarray) -> 
 
 
 def cautious(
-    w: np.ndarray, safe: np.ndarray, predicted: np.ndarray, target: np.ndarray, importance: np.ndarray
+    w: np.ndarray, safe: np.ndarray, predicted: np.ndarray, target: np.ndarray, importance: np.ndarray, row: np.ndarray
 ) -> np.ndarray:
     """Weights drawn back to safe ones as far as the gain over these may be chance.
 
-    With a gain g in the squared error, whose standard error over cells is s, the safe ones get min(1, (s/g)²) of the
-    whole (shrinkage after James & Stein, 1961): all of it if the gain is no more than its standard error.
+    With a gain g in the squared error, whose standard error over rows is s, the safe ones get min(1, (s/g)²) of the
+    whole (shrinkage after James & Stein, 1961): all of it if the gain is no more than its standard error. Rows are what
+    is independent: the indicators of one category are not, nor are the hidden cells of one row (Liang & Zeger, 1986).
 
     Parameters
     ----------
     w, safe : ndarray, shape (C,)
     predicted : ndarray, shape (C, cells)
-    target, importance : ndarray, shape (cells,)
+    target, importance, row : ndarray, shape (cells,)
     """
-    gains = importance * ((safe @ predicted - target) ** 2 - (w @ predicted - target) ** 2)
-    gain, error = gains.mean(), gains.std() / len(gains) ** 0.5
+    gains = (safe @ predicted - target) ** 2 - (w @ predicted - target) ** 2
+    gain = np.average(gains, weights=importance)
+    of_rows = np.bincount(row, importance * (gains - gain))  # what each row adds to Σ importance (gains − gain) = 0
+    error = np.sqrt((of_rows**2).sum()) / importance.sum()
     back = min(1.0, (error / gain) ** 2) if gain > 0 else 1.0
     return without_least((1 - back) * w + back * safe)
 

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import copy
 import math
+import warnings
 from typing import Any
 
 import numpy as np
 import torch
 
+from lowerbound.data.schema import ConstantFeatureWarning
 from lowerbound.distributions import Noise, make_generator
 from lowerbound.estimators.base import DensityEstimator, ExactEstimator
+from lowerbound.estimators.latent import CollapsedPosteriorWarning
 from lowerbound.estimators.referee import Candidate, Network, Trial
 from lowerbound.estimators.vae import VAE
 from lowerbound.tasks import impute
@@ -75,18 +78,27 @@ def network_candidate(n_importance: int) -> Network:
     """A VAE trained with the importance-weighted bound, for as many epochs as are best on the hidden cells."""
 
     def candidate(trial: Trial) -> Candidate | None:
-        if len(trial.Z) < FEWEST_ROWS:
+        varies = np.fmax.reduce(trial.rest) > np.fmin.reduce(trial.rest)
+        if len(trial.Z) < FEWEST_ROWS or not varies.any():
             return None
         parameters = recommended(*trial.Z.shape) | {"likelihood": "gaussian", "random_state": trial.seed}
         watch = _BestEpoch(trial, VAE(**parameters), parameters["max_epochs"])
-        watch.vae.fit(trial.rest, watch=watch)
+        _fitted(watch.vae, trial.rest, watch)
 
         def refit() -> EstimatorFiller:
-            return EstimatorFiller(VAE(**parameters).fit(trial.Z, watch=_StopAt(watch.epoch)), n_importance)
+            return EstimatorFiller(_fitted(VAE(**parameters), trial.Z, _StopAt(watch.epoch)), n_importance)
 
         return Candidate("network", refit, watch.predicted, watch.error)
 
     return candidate
+
+
+def _fitted(vae: VAE, Z: np.ndarray, watch: Watch) -> VAE:
+    """Without warnings that are for those who chose a VAE: what it is worth here, its error on hidden cells says."""
+    with warnings.catch_warnings():
+        for category in (ConstantFeatureWarning, CollapsedPosteriorWarning):
+            warnings.simplefilter("ignore", category)
+        return vae.fit(Z, watch=watch)
 
 
 class _BestEpoch(Watch):

@@ -5,6 +5,7 @@ All work on the matrix of ``TableCode``: rows of standardized numbers with NaN i
 
 from __future__ import annotations
 
+import warnings
 import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -13,6 +14,7 @@ from typing import Protocol
 import numpy as np
 import torch
 from sklearn.cluster import KMeans
+from sklearn.exceptions import ConvergenceWarning
 
 from lowerbound.core import Batch
 from lowerbound.data.encoding import Raw
@@ -195,16 +197,7 @@ def fit_mixture(
     model = MixtureOfGaussians(n_components, (P,), shrinkage=shrinkage)
     if start is None:
         filled = gaussian.mean(Z)
-        means = (
-            KMeans(
-                n_components,
-                n_init=1,  # type: ignore[arg-type]
-                max_iter=20,
-                random_state=seed % 2**32,
-            )
-            .fit(filled)
-            .cluster_centers_
-        )
+        means = _centers(filled, n_components, seed)
         model.start(torch.from_numpy(means), 0.5 * covariance, covariance * n_components ** (-2 / P))
     else:
         model.load_state_dict(start.state_dict())
@@ -226,7 +219,7 @@ def fit_location(
     covariance = torch.from_numpy(np.atleast_2d(np.cov(numbers.T)) + 1e-3 * np.eye(here.sum()))
     narrow = covariance * n_components ** (-2 / max(1, here.sum()))
     if start is None:
-        means = KMeans(n_components, n_init=1, max_iter=20, random_state=seed % 2**32).fit(filled).cluster_centers_  # type: ignore[arg-type]
+        means = _centers(filled, n_components, seed)
         model.numbers.start(torch.from_numpy(means[:, here]), 0.5 * covariance, narrow)
         theta = torch.from_numpy((means * code.spread + code.mean)[:, ~here]).clamp_min(0.02)
         total = theta.new_zeros(len(theta), model.n_blocks).index_add(1, model.blocks, theta)
@@ -236,6 +229,14 @@ def fit_location(
         model.numbers.average.copy_(narrow)
     em.fit(model, lambda: batches(code.raw(Z)), 3e-3, 40)
     return ExactFiller(model, code)
+
+
+def _centers(filled: np.ndarray, n_components: int, seed: int) -> np.ndarray:
+    """Of the groups that k-means finds, some of which may coincide, shape (K, P)."""
+    k_means = KMeans(n_components, n_init=1, max_iter=20, random_state=seed % 2**32)  # type: ignore[arg-type]
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ConvergenceWarning)  # fewer distinct rows than groups
+        return k_means.fit(filled).cluster_centers_
 
 
 def _some_rows(Z: np.ndarray, seed: int) -> np.ndarray:

@@ -15,6 +15,7 @@ from sklearn.utils.validation import check_is_fitted, validate_data
 
 from lowerbound.data.encoding import TableCode, column_numbers, columns_of, missing
 from lowerbound.data.filling import as_numbers, gaps_as_nan, some_columns, some_rows, with_gaps_from, with_values
+from lowerbound.data.gaps import naming_words
 from lowerbound.estimators.base import DensityEstimator, seed_from
 from lowerbound.estimators.completing import EstimatorFiller, network_candidate
 from lowerbound.estimators.fillers import derived, stream
@@ -189,10 +190,9 @@ class VAEImputer(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):
         X = self._check(X)
         table = some_columns(X, self._kept)
         given = self._given(table)
-        draws = self._filler.draws(given, m, seed)
         if self.estimator is not None:
-            return [self._shaped(with_gaps_from(table, drawn)) for drawn in draws]
-        expected = self._filler.mean(given)
+            return [self._shaped(with_gaps_from(table, drawn)) for drawn in self._filler.draws(given, m, seed)]
+        expected, draws = self._filler.mean_and_draws(given, m, seed)
         return [self._fill(table, Z, expected, derived(seed, i)) for i, Z in enumerate(draws)]
 
     def impute_interval(self, X, level: float = 0.9, random_state=None) -> tuple[Any, Any]:
@@ -320,8 +320,11 @@ class VAEImputer(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):
 
     def _check(self, X: Any, *, reset: bool = False) -> Any:
         """An array of numbers, or a DataFrame as it is."""
-        if isinstance(X, pd.DataFrame) and not all(map(pd.api.types.is_numeric_dtype, X.dtypes)):
+        several = not reset and not self.row_shape_  # kinds of columns in fit
+        if isinstance(X, pd.DataFrame) and (several or not all(map(pd.api.types.is_numeric_dtype, X.dtypes))):
             validate_data(self, X, reset=reset, skip_check_array=True)  # type: ignore[arg-type]
+            if not reset:
+                self._code.check(some_columns(X, self._kept))
             if len(X) == 0:
                 raise ValueError("X has 0 rows: there is nothing to fill")
             numbers = X.select_dtypes("number").to_numpy(float, na_value=np.nan)
@@ -330,7 +333,8 @@ class VAEImputer(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):
             return X
         own = self.estimator is not None  # which may be fitted to images
         checks: Any = {"dtype": "numeric", "ensure_all_finite": "allow-nan", "allow_nd": own}
-        checked: Any = validate_data(self, X, reset=reset, **checks)  # type: ignore[arg-type]
+        with naming_words(X):
+            checked: Any = validate_data(self, X, reset=reset, **checks)  # type: ignore[arg-type]
         if reset:
             self.row_shape_: tuple[int, ...] = checked.shape[1:]
         elif checked.shape[1:] != self.row_shape_:

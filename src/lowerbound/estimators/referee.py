@@ -133,7 +133,10 @@ def choose(
         if verbose:
             print(f"{candidate.name}: squared error {candidate.error:.4f} on hidden cells", file=sys.stderr)
     predicted, of_hidden = np.stack([c.predicted for c in judged]), trial.of_hidden
-    weights = column_weights(predicted, Z[trial.hidden], of_hidden(importance), of_hidden(trial.owner), trial.is_number)
+    row = np.nonzero(trial.hidden)[0]
+    weights = column_weights(
+        predicted, Z[trial.hidden], of_hidden(importance), row, of_hidden(trial.owner), trial.is_number
+    )
     for candidate, weight in zip(judged, weights.mean(1), strict=True):
         candidate.weight = float(weight)
     kept = [c for c in judged if c.weight > 0]

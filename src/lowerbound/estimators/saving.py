@@ -46,7 +46,13 @@ def contents(estimator: DensityEstimator) -> tuple[dict[str, torch.Tensor], dict
         "fitted": {name: getattr(estimator, name) for name in estimator.FITTED},
         "feature_names": None if names is None else list(map(str, names)),
         "schema": estimator.schema_.metadata(),
+        "output": output_of(estimator),
     }
+
+
+def output_of(estimator: Any) -> str | None:
+    """What ``set_output`` chose, if it did."""
+    return getattr(estimator, "_sklearn_output_config", {}).get("transform")
 
 
 def load(path: str | Path, network: tuple[torch.nn.Module, torch.nn.Module] | None = None, device: str = "auto") -> Any:
@@ -101,6 +107,8 @@ def rebuilt(tensors: dict, record: dict, network: Any, device: str) -> Any:
         setattr(estimator, name, value)
     if record["feature_names"] is not None:
         setattr(estimator, "feature_names_in_", np.asarray(record["feature_names"], dtype=object))  # noqa: B010
+    if record.get("output") is not None:
+        estimator.set_output(transform=record["output"])  # pyright: ignore[reportAttributeAccessIssue]
     estimator.schema_ = Schema.from_saved(record["schema"], part(tensors, "schema."))
     estimator._assemble(make_generator(0, "unused"))
     for name, module in estimator._modules().items():

@@ -20,7 +20,7 @@ from lowerbound.estimators.blending import Blend
 from lowerbound.estimators.completing import EstimatorFiller
 from lowerbound.estimators.fillers import ExactFiller, FewValues, Filler, LeveledFiller
 from lowerbound.estimators.imputer import VAEImputer
-from lowerbound.estimators.saving import contents, part, plain, rebuilt
+from lowerbound.estimators.saving import contents, output_of, part, plain, rebuilt
 from lowerbound.models.gaussian import MixtureOfGaussians
 from lowerbound.models.location import LocationModel
 from lowerbound.models.ppca import LinearGaussian
@@ -45,6 +45,7 @@ def save(imputer: VAEImputer, folder: Path) -> None:
         "fitted": {name: getattr(imputer, name) for name in ("report_", "seed_", "n_features_in_")},
         "feature_names": None if names is None else list(map(str, names)),
         "row_shape": imputer.row_shape_,
+        "output": output_of(imputer),
         "kept": imputer._kept.tolist(),
         "marked": None if marked is None else marked.features_.tolist(),
         "columns": [_column(column) for column in imputer._code.columns],
@@ -60,6 +61,7 @@ def restored(tensors: dict[str, Tensor], record: dict, network: Any, device: str
         setattr(imputer, name, value)
     if record["feature_names"] is not None:
         setattr(imputer, "feature_names_in_", np.asarray(record["feature_names"], dtype=object))  # noqa: B010
+    imputer.set_output(transform=record.get("output"))  # None changes nothing
     imputer.row_shape_, imputer._kept = tuple(record["row_shape"]), np.asarray(record["kept"], int)
     imputer._code = TableCode.of([_as_column(column) for column in record["columns"]])
     imputer.indicator_ = _indicator(record["marked"], record["fitted"]["n_features_in_"])
