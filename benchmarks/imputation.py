@@ -194,6 +194,7 @@ def main() -> None:
     parser.add_argument("--data", type=Path, required=True, help="folder of the tables")
     parser.add_argument("--output", type=Path, default=OUTPUT)
     parser.add_argument("--methods", nargs="*", help="only these")
+    parser.add_argument("--masks", type=int, help="only the first so many")
     arguments = parser.parse_args()
     part, n_masks = PARTS[arguments.part]
     done = json.loads(arguments.output.read_text(encoding="utf-8")) if arguments.output.exists() else {"results": []}
@@ -217,7 +218,7 @@ def main() -> None:
         write_text(arguments.output, json.dumps(done, indent=1) + "\n")
         print(names, {k: round(v, 4) if isinstance(v, float) else v for k, v in result.items()}, times, flush=True)
 
-    for seed in range(n_masks):
+    for seed in range(arguments.masks or n_masks):
         part(arguments.data, seed, record)
 
 
