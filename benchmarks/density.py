@@ -136,7 +136,31 @@ def by_difference(bound: Estimate, log_p: np.ndarray, elbo: np.ndarray) -> dict:
     return {"mean": -(bound.value + gap.mean()), "standard_error": math.sqrt(variance), "kind": "upper"}
 
 
-def main() -> None:
+def score(vae: VAE, test: np.ndarray, evaluation: dict[str, Any]) -> dict[str, Any]:
+    """What the model says of rows it has not seen."""
+    started = time.perf_counter()
+    test = binarized(test) if vae.binarize else test
+    summary = vae.summary(test, ELBO_SAMPLES)
+    choice = evaluation.get("choice", "random")
+    scored, which = choose_rows(test, evaluation["test_rows"], choice)
+    rows, ess = (torch.from_numpy(values) for values in vae.log_likelihood_rows(scored, evaluation["n_importance"]))
+    log_p = mean_over_rows(rows, "lower", evaluation["n_importance"], ess.mean().item())
+    found: dict[str, Any] = {
+        "evaluation_seconds": round(time.perf_counter() - started, 1),
+        "test_elbo": summary.elbo.to_dict(),
+        "test_nll": {**log_p.to_dict(), "mean": -log_p.value, "kind": "upper", "rows": which},
+        "test_kl": summary.kl.tolist(),
+        "active_units": summary.active_units,
+    }
+    if len(scored) < len(test) and choice == "random":
+        elbo = vae.accounts(scored, PAIRED_ELBO_SAMPLES).elbo.double()
+        found["test_nll_by_difference"] = by_difference(summary.elbo, rows.numpy(), elbo.numpy())
+    if not vae.binarize:
+        found["bits_per_dim"] = bits_per_dim(log_p.value, vae.schema_.n_dimensions)
+    return found
+
+
+def read_arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("recipe", choices=RECIPES)
     parser.add_argument("--data", type=Path, required=True, help="folder with the data")
@@ -144,46 +168,31 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--epochs", type=int, help="instead of the recipe's")
     parser.add_argument("--minutes", type=float, help="stop fitting after so long, and score what there is by then")
-    arguments = parser.parse_args()
+    return parser.parse_args()
+
+
+def main() -> None:
+    arguments, commit = read_arguments(), revision()
     recipe = read_recipe(arguments.recipe)
     recipe["parameters"] |= {"max_epochs": arguments.epochs} if arguments.epochs else {}
-    parameters = recipe["parameters"]
     train, test = read_data(arguments.data, recipe["data"])
-    commit = revision()
-
     output = arguments.output or HERE / "results" / f"density-{arguments.recipe}.json"
     vae, history = fit(recipe, train, output.parent, arguments.seed, Until(arguments.minutes))
-    fitted = time.perf_counter()
-    test = binarized(test) if parameters.get("binarize") else test
-    summary = vae.summary(test, ELBO_SAMPLES)
-    evaluation = recipe["evaluation"]
-    scored, which = choose_rows(test, evaluation["test_rows"], evaluation.get("choice", "random"))
-    rows, ess = (torch.from_numpy(values) for values in vae.log_likelihood_rows(scored, evaluation["n_importance"]))
-    log_p = mean_over_rows(rows, "lower", evaluation["n_importance"], ess.mean().item())
     record = {
         "command": " ".join(["python", *sys.argv]).replace(str(arguments.data), "FOLDER"),
         "commit": commit,
         "machine": machine(),
         "recipe": arguments.recipe,
         "data": recipe["data"],
-        "parameters": parameters,
+        "parameters": recipe["parameters"],
         **({"continues": recipe["continues"]} if "continues" in recipe else {}),
         "n_weights": sum(p.numel() for m in (vae.model_, vae.posterior_) for p in m.parameters()),
         "epochs": history[-1]["epoch"],
         "fit_seconds": round(history[-1]["seconds"], 1),
-        "evaluation_seconds": round(time.perf_counter() - fitted, 1),
-        "test_elbo": summary.elbo.to_dict(),
-        "test_nll": {**log_p.to_dict(), "mean": -log_p.value, "kind": "upper", "rows": which},
-        "test_kl": summary.kl.tolist(),
-        "active_units": summary.active_units,
-        "history": [{k: r[k] for k in ("epoch", "elbo", "reconstruction", "kl", "seconds")} for r in history],
+        **score(vae, test, recipe["evaluation"]),
     }
-    if len(scored) < len(test) and evaluation.get("choice", "random") == "random":
-        elbo = vae.accounts(scored, PAIRED_ELBO_SAMPLES).elbo.double()
-        record["test_nll_by_difference"] = by_difference(summary.elbo, rows.numpy(), elbo.numpy())
-    if not parameters.get("binarize"):
-        record["bits_per_dim"] = bits_per_dim(log_p.value, vae.schema_.n_dimensions)
-    print(json.dumps({k: v for k, v in record.items() if k != "history"}, indent=1))
+    print(json.dumps(record, indent=1))
+    record["history"] = [{k: r[k] for k in ("epoch", "elbo", "reconstruction", "kl", "seconds")} for r in history]
     output.parent.mkdir(parents=True, exist_ok=True)
     write_text(output, json.dumps(record, indent=1) + "\n")
 

@@ -24,250 +24,27 @@ from __future__ import annotations
 
 import argparse
 import json
-import math
 import os
 import pty
 import statistics
 import subprocess
 import sys
-import tempfile
 import threading
 import time
-from collections.abc import Callable
 from pathlib import Path
 
+import contenders
 import numpy as np
+from contenders import HIDDEN, LATENT, PIXELS
 
-LATENT, HIDDEN, PIXELS, LEARNING_RATE = 50, 200, 784, 1e-3
 OURS = ("ours", "compiled")
 CONTENDERS = ("ours", "compiled", "handwritten", "fused", "jax", "pythae")
-Epoch = Callable[[int], None]  # told after every epoch how many images it had
 
 
 def images(path: Path, rows: int, split: str = "x_train") -> np.ndarray:
     """Binary images, (n, 784) of 0 and 1."""
     with np.load(path) as archive:
         return (archive[split][:rows].reshape(-1, PIXELS) > 127).astype(np.uint8)
-
-
-# the contenders: each trains for ever, and says so after every epoch
-
-
-def ours(X: np.ndarray, arguments: argparse.Namespace, epoch: Epoch, compiled: bool = False) -> None:
-    from lowerbound import VAE
-    from lowerbound.estimators.progress import ProgressWatch
-
-    class Turns(ProgressWatch):
-        """The bar that ``verbose=1`` shows, and a word after every epoch."""
-
-        def on_start(self, training, data, validation):
-            super().on_start(training, data, validation)
-            self.trained = len(data)
-
-        def on_epoch(self, training, record):
-            super().on_epoch(training, record)
-            epoch(self.trained)
-
-    shape = {"image_shape": (28, 28), "network": torch_conv()} if arguments.model == "conv" else {"network": "mlp"}
-    vae = VAE(
-        LATENT, hidden_layer_sizes=(HIDDEN, HIDDEN), activation="tanh", batch_size=arguments.batch, lr=LEARNING_RATE,
-        max_epochs=10_000, n_iter_no_change=10_000, random_state=0, device=arguments.device, compile=compiled,
-        verbose=1, **shape,
-    )  # fmt: skip
-    vae.fit(X, watch=Turns())
-
-
-def compiled(X: np.ndarray, arguments: argparse.Namespace, epoch: Epoch) -> None:
-    ours(X, arguments, epoch, compiled=True)
-
-
-def torch_conv():
-    """Encoder without its last layer, and decoder."""
-    from torch import nn
-
-    encoder = nn.Sequential(
-        nn.Conv2d(1, 32, 4, 2, 1), nn.ReLU(), nn.Conv2d(32, 64, 4, 2, 1), nn.ReLU(), nn.Flatten(),
-    )  # fmt: skip
-    decoder = nn.Sequential(
-        nn.Linear(LATENT, 64 * 49), nn.ReLU(), nn.Unflatten(1, (64, 7, 7)),
-        nn.ConvTranspose2d(64, 32, 4, 2, 1), nn.ReLU(), nn.ConvTranspose2d(32, 1, 4, 2, 1),
-    )  # fmt: skip
-    return encoder, decoder
-
-
-def torch_networks(model: str):
-    """Encoder to mean and log variance, decoder to logits."""
-    from torch import nn
-
-    if model == "conv":
-        encoder, decoder = torch_conv()
-        return nn.Sequential(encoder, nn.Linear(64 * 49, 2 * LATENT)), decoder
-    encoder = nn.Sequential(
-        nn.Linear(PIXELS, HIDDEN), nn.Tanh(), nn.Linear(HIDDEN, HIDDEN), nn.Tanh(), nn.Linear(HIDDEN, 2 * LATENT)
-    )
-    decoder = nn.Sequential(
-        nn.Linear(LATENT, HIDDEN), nn.Tanh(), nn.Linear(HIDDEN, HIDDEN), nn.Tanh(), nn.Linear(HIDDEN, PIXELS)
-    )
-    return encoder, decoder
-
-
-def handwritten(X: np.ndarray, arguments: argparse.Namespace, epoch: Epoch, fused: bool | None = None) -> None:
-    import torch
-    import torch.nn.functional as F
-
-    torch.manual_seed(0)
-    encoder, decoder = (network.to(arguments.device) for network in torch_networks(arguments.model))
-    data = torch.from_numpy(X).float().to(arguments.device)
-    if arguments.model == "conv":
-        data = data.view(-1, 1, 28, 28)
-    optimizer = torch.optim.Adam([*encoder.parameters(), *decoder.parameters()], lr=LEARNING_RATE, fused=fused)
-    while True:
-        order = torch.randperm(len(data), device=arguments.device)
-        for first in range(0, len(data), arguments.batch):
-            x = data[order[first : first + arguments.batch]]
-            mean, log_variance = encoder(x).chunk(2, 1)
-            z = mean + torch.exp(0.5 * log_variance) * torch.randn_like(mean)
-            reconstruction = F.binary_cross_entropy_with_logits(decoder(z), x, reduction="sum")
-            kl = -0.5 * (1 + log_variance - mean.square() - log_variance.exp()).sum()
-            loss = (reconstruction + kl) / len(x)
-            optimizer.zero_grad()
-            loss.backward()
-            optimizer.step()
-        loss.item()  # waits for the device
-        epoch(len(data))
-
-
-def fused(X: np.ndarray, arguments: argparse.Namespace, epoch: Epoch) -> None:
-    handwritten(X, arguments, epoch, fused=True)
-
-
-def jax_networks(model: str, key):
-    """Parameters, encoder and decoder."""
-    import jax
-    from jax import lax
-    from jax import numpy as jnp
-
-    keys = iter(jax.random.split(key, 8))
-
-    def weights(*shape: int, fan_in: int):
-        bound = 1 / math.sqrt(fan_in)
-        return jax.random.uniform(next(keys), shape, minval=-bound, maxval=bound), jnp.zeros(shape[-1])
-
-    def dense(n_in: int, n_out: int):
-        return weights(n_in, n_out, fan_in=n_in)
-
-    def layers(parameters, x):
-        for w, b in parameters[:-1]:
-            x = jnp.tanh(x @ w + b)
-        w, b = parameters[-1]
-        return x @ w + b
-
-    if model == "mlp":
-        encoder = [dense(PIXELS, HIDDEN), dense(HIDDEN, HIDDEN), dense(HIDDEN, 2 * LATENT)]
-        return (encoder, [dense(LATENT, HIDDEN), dense(HIDDEN, HIDDEN), dense(HIDDEN, PIXELS)]), layers, layers
-
-    form = ("NHWC", "HWIO", "NHWC")
-    encoder = [weights(4, 4, 1, 32, fan_in=16), weights(4, 4, 32, 64, fan_in=512), dense(64 * 49, 2 * LATENT)]
-    decoder = [dense(LATENT, 64 * 49), weights(4, 4, 64, 32, fan_in=512), weights(4, 4, 32, 1, fan_in=512)]
-
-    def encode(parameters, x):
-        x = x.reshape(-1, 28, 28, 1)
-        for w, b in parameters[:2]:
-            x = jax.nn.relu(lax.conv_general_dilated(x, w, (2, 2), [(1, 1), (1, 1)], dimension_numbers=form) + b)
-        w, b = parameters[2]
-        return x.reshape(len(x), -1) @ w + b
-
-    def decode(parameters, z):
-        (w, b), one, two = parameters
-        x = jax.nn.relu(z @ w + b).reshape(-1, 7, 7, 64)
-        x = jax.nn.relu(lax.conv_transpose(x, one[0], (2, 2), "SAME", dimension_numbers=form) + one[1])
-        return (lax.conv_transpose(x, two[0], (2, 2), "SAME", dimension_numbers=form) + two[1]).reshape(len(x), -1)
-
-    return (encoder, decoder), encode, decode
-
-
-def jax(X: np.ndarray, arguments: argparse.Namespace, epoch: Epoch) -> None:
-    import jax
-    from jax import lax
-    from jax import numpy as jnp
-
-    parameters, encode, decode = jax_networks(arguments.model, jax.random.key(0))
-    n_batches = len(X) // arguments.batch  # scan wants batches of one size
-    data = jnp.asarray(X, jnp.float32)
-
-    def loss(parameters, x, key):
-        encoder, decoder = parameters
-        mean, log_variance = jnp.split(encode(encoder, x), 2, 1)
-        z = mean + jnp.exp(0.5 * log_variance) * jax.random.normal(key, mean.shape)
-        logits = decode(decoder, z)
-        reconstruction = (jax.nn.softplus(logits) - x * logits).sum()
-        kl = -0.5 * (1 + log_variance - mean**2 - jnp.exp(log_variance)).sum()
-        return (reconstruction + kl) / len(x)
-
-    def step(state, batch):
-        parameters, m, v, t = state
-        value, g = jax.value_and_grad(loss)(parameters, *batch)
-        t = t + 1
-        m = jax.tree.map(lambda m, g: 0.9 * m + 0.1 * g, m, g)
-        v = jax.tree.map(lambda v, g: 0.999 * v + 0.001 * g * g, v, g)
-        rate = LEARNING_RATE * jnp.sqrt(1 - 0.999**t) / (1 - 0.9**t)
-        parameters = jax.tree.map(lambda p, m, v: p - rate * m / (jnp.sqrt(v) + 1e-8), parameters, m, v)
-        return (parameters, m, v, t), value
-
-    def one_epoch(state, key):
-        order, noise = jax.random.split(key)
-        shuffled = data[jax.random.permutation(order, len(data))[: n_batches * arguments.batch]]
-        batches = shuffled.reshape(n_batches, arguments.batch, PIXELS)
-        return lax.scan(step, state, (batches, jax.random.split(noise, n_batches)))
-
-    one_epoch = jax.jit(one_epoch, donate_argnums=0)
-    zeros = jax.tree.map(jnp.zeros_like, parameters)
-    state = (parameters, zeros, jax.tree.map(jnp.zeros_like, parameters), jnp.zeros((), jnp.int32))
-    for key in jax.random.split(jax.random.key(1), 10_000):
-        state, losses = one_epoch(state, key)
-        losses.block_until_ready()
-        epoch(n_batches * arguments.batch)
-
-
-def pythae(X: np.ndarray, arguments: argparse.Namespace, epoch: Epoch) -> None:
-    from pythae.models import VAE, VAEConfig
-    from pythae.models.base.base_utils import ModelOutput
-    from pythae.models.nn import BaseDecoder, BaseEncoder
-    from pythae.pipelines import TrainingPipeline
-    from pythae.trainers import BaseTrainerConfig
-    from pythae.trainers.training_callbacks import TrainingCallback
-
-    networks = torch_networks(arguments.model)
-
-    class Encoder(BaseEncoder):
-        def __init__(self):
-            super().__init__()
-            self.network = networks[0]
-
-        def forward(self, x):
-            mean, log_variance = self.network(x if arguments.model == "conv" else x.flatten(1)).chunk(2, 1)
-            return ModelOutput(embedding=mean, log_covariance=log_variance)
-
-    class Decoder(BaseDecoder):
-        def __init__(self):
-            super().__init__()
-            self.network = networks[1]
-
-        def forward(self, z):
-            return ModelOutput(reconstruction=self.network(z).sigmoid().view(-1, 1, 28, 28))
-
-    class Turns(TrainingCallback):
-        def on_epoch_end(self, training_config, **_):
-            epoch(len(X))
-
-    with tempfile.TemporaryDirectory() as folder:
-        config = BaseTrainerConfig(
-            output_dir=folder, num_epochs=10_000, learning_rate=LEARNING_RATE, keep_best_on_train=True,
-            per_device_train_batch_size=arguments.batch, no_cuda=arguments.device == "cpu",
-        )  # fmt: skip
-        shape = VAEConfig(input_dim=(1, 28, 28), latent_dim=LATENT, reconstruction_loss="bce")
-        model = VAE(shape, encoder=Encoder(), decoder=Decoder())
-        TrainingPipeline(model, config)(X.reshape(-1, 1, 28, 28).astype(np.float32), callbacks=[Turns()])
 
 
 # taking turns
@@ -286,7 +63,7 @@ def work(arguments: argparse.Namespace) -> None:
             os._exit(0)
         started = time.perf_counter()
 
-    globals()[arguments.contender](images(arguments.data, arguments.rows), arguments, epoch)
+    getattr(contenders, arguments.contender)(images(arguments.data, arguments.rows), arguments, epoch)
 
 
 class Contender:
@@ -332,14 +109,14 @@ class Contender:
 
 def train(arguments: argparse.Namespace) -> dict:
     names = arguments.contenders.split(",")
-    contenders, first, rates = {}, {}, {name: [] for name in names}
+    running, first, rates = {}, {}, {name: [] for name in names}
     for name in names:
-        contenders[name] = Contender(name, arguments)
-        first[name] = round(contenders[name].wait()["seconds"], 2)
+        running[name] = Contender(name, arguments)
+        first[name] = round(running[name].wait()["seconds"], 2)
     for _ in range(arguments.rounds):
         for name in names:
-            rates[name].append(contenders[name].epoch())
-    for contender in contenders.values():
+            rates[name].append(running[name].epoch())
+    for contender in running.values():
         contender.process.stdin.close()
         contender.process.wait()
     medians = {name: statistics.median(values) for name, values in rates.items()}
@@ -362,14 +139,10 @@ def score(arguments: argparse.Namespace) -> dict:
 
     import torch
 
-    from lowerbound import VAE
-
     torch.set_num_threads(arguments.threads)
     X = images(arguments.data, arguments.rows)
-    vae = VAE(
-        LATENT, network="mlp", hidden_layer_sizes=(HIDDEN, HIDDEN), activation="tanh", max_epochs=1, batch_size=100,
-        early_stopping=False, random_state=0, device=arguments.device,
-    ).fit(images(arguments.data, 10_000))  # fmt: skip
+    vae = contenders.our_vae("mlp", max_epochs=1, batch_size=100, device=arguments.device, early_stopping=False)
+    vae.fit(images(arguments.data, 10_000))
     K, rates, products = arguments.n_importance, [], []
     flops = 2 * (LATENT * HIDDEN + HIDDEN * HIDDEN + HIDDEN * PIXELS)
     vae.log_likelihood(X[:2], K)
@@ -404,7 +177,7 @@ def product_rate(device: str, samples: int = 2500, seconds: float = 1.0) -> floa
     return done * samples * sum(2 * n * m for n, m in shapes) / (time.perf_counter() - started)
 
 
-def main() -> None:
+def read_arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("what", choices=("train", "score", "work"), help="work: what each contender's process runs")
     parser.add_argument("--data", type=Path, required=True, help="mnist.npz with x_train")
@@ -420,6 +193,11 @@ def main() -> None:
     parser.add_argument("--output", type=Path, default=Path(__file__).parent / "results" / "throughput.json")
     arguments = parser.parse_args()
     arguments.rows = arguments.rows or (200 if arguments.what == "score" else 60_000)
+    return arguments
+
+
+def main() -> None:
+    arguments = read_arguments()
     if arguments.what == "work":
         work(arguments)
         return
