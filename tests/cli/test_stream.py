@@ -171,9 +171,16 @@ def test_a_closer_look_at_a_stream(cli, run, table):
     assert streamed["total"] == pytest.approx(whole["total"])
 
 
-def test_models_are_compared_in_memory(cli, table):
-    refused = cli("compare", table, "--label", "kind", "--stream", exit_code=1).stderr
-    assert "compared on data in memory" in refused
+def test_models_are_compared_on_rows_from_all_over(cli, frame, table, tmp_path, monkeypatch):
+    frame.iloc[np.linspace(0, N - 1, 200).round().astype(int)].to_parquet(tmp_path / "some.parquet")
+    words = ("--label", "kind", "--models", "factorized,ppca", "--json")
+    whole = json.loads(cli("compare", tmp_path / "some.parquet", *words).stdout)
+    monkeypatch.setattr(sys.modules["lowerbound.cli.compare"], "COMPARED", 200)
+    result = cli("compare", table, *words, "--stream")
+    assert "compared on 200 of the 600 rows" in result.stderr
+    streamed = json.loads(result.stdout)
+    assert streamed["rows"] == whole["rows"] == {"fitted": 160, "scored": 40}
+    assert [m["log_likelihood"] for m in streamed["models"]] == [m["log_likelihood"] for m in whole["models"]]
 
 
 @pytest.mark.parametrize("more", [(), ("--explain", "--plot"), ("--criterion", "log_p")])

@@ -9,14 +9,17 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from lowerbound.cli.options import DataOptions, console_options, data_options, force_option
-from lowerbound.cli.output import Console, Failure, new_file, plus_minus, short
+from lowerbound.cli.output import Console, new_file, plus_minus, short
+from lowerbound.cli.use import spread
 from lowerbound.estimators.parameters import suggestion
 
 if TYPE_CHECKING:
     import numpy as np
 
+    from lowerbound.data.readers import Dataset
     from lowerbound.estimators.ladder import Case, Result
 
+COMPARED = 50_000  # rows of data that are streamed
 MODELS = ("factorized", "mixture", "pixel_rnn", "rbm", "ppca", "autoencoder", "vae")
 SIGNS = {"exact": "=", "lower": "≥", "upper": "≤", "estimate": "≈"}
 HEADS = ("model", "log p(x)", "bits/dim", "parameters", "fit, s", "1,000 draws, s")
@@ -67,23 +70,18 @@ def compare(
     """Fit the ladder of models to most rows of DATA and score all on the same others.
 
     All numbers are on one base measure: probabilities of 0/1 data or of 8-bit levels, or densities in the data's
-    units. A model that has no such number says why.
+    units. A model that has no such number says why. Of data that are streamed, 50,000 rows from all over are taken.
 
     \b
       lowerbound compare digits --binarize sample --budget 2 -o ladder.png
       lowerbound compare table.csv --label class --models factorized,mixture,ppca,vae
     """
-    if output is not None:
-        if output.suffix.lower() != ".png":
-            raise click.UsageError(f"{output}: the picture is a .png")
-        new_file(output, force)
+    _check_output(output, force=force)
     import numpy as np
 
     from lowerbound.estimators.ladder import climb, split
 
-    if stream:
-        raise Failure("models are compared on data in memory: leave out --stream")
-    dataset = DataOptions(data, key, drop, label, stream=False).read(mixed=False)
+    dataset = _rows_at_hand(DataOptions(data, key, drop, label, stream).read(mixed=False), console)
     columns = list(map(str, getattr(dataset.X, "columns", [])))
     case = split(np.asarray(dataset.X), binarize=binarize, seed=random_state)
     columns = columns or [f"x{i}" for i in range(len(case.test[0].ravel()))]
@@ -103,6 +101,27 @@ def compare(
     console.result(record, f"{text(results)}\n{LEGEND}")
     if all(result.failed for result in results):
         sys.exit(1)
+
+
+def _check_output(output: Path | None, *, force: bool) -> None:
+    if output is None:
+        return
+    if output.suffix.lower() != ".png":
+        raise click.UsageError(f"{output}: the picture is a .png")
+    new_file(output, force)
+
+
+def _rows_at_hand(dataset: Dataset, console: Console) -> Dataset:
+    """In memory, where most models need them: all of data that are there, of others as many as time allows to fit."""
+    from lowerbound.data.sources import IN_MEMORY, Source
+
+    X = dataset.X
+    if not isinstance(X, Source):
+        return dataset
+    n_rows = max(2, min(COMPARED, IN_MEMORY // X.row_bytes))
+    if n_rows < len(X):
+        console.say(f"compared on {n_rows:,} of the {len(X):,} rows, from all over the data")
+    return spread(dataset, n_rows)
 
 
 def _rows(case: Case) -> str:
