@@ -9,7 +9,9 @@ from PIL import Image
 from tests.cli.conftest import TABLE_OPTIONS, TINY
 
 import lowerbound
-from lowerbound import VAEOutlierDetector
+from lowerbound import SavedFileError, VAEOutlierDetector
+from lowerbound.cli.outliers import _about, _word
+from lowerbound.data.coding import UnseenLevelWarning
 from lowerbound.tasks.pictures import GAP
 
 
@@ -107,6 +109,69 @@ def test_images_get_a_contact_sheet(cli, digits_run, images, tmp_path):
     for i, (row, column) in enumerate(np.argwhere(heat == heat.max((1, 2), keepdims=True))[:, 1:]):
         top, left = GAP + (56 + GAP) + 7 * row, GAP + i * (56 + GAP) + 7 * column  # under the first row of digits
         assert (pixels[top : top + 7, left : left + 7] == 255).all()
+
+
+def test_one_row_is_ranked_with_its_values_as_they_are(cli, run, odd_table, tmp_path):
+    frame = pd.read_csv(odd_table).iloc[[3]]
+    for height, words in ((260.0, "260"), (123456.78, "123456.78"), (-1234.5, "−1234.5")):
+        frame.assign(height=height).to_csv(tmp_path / "one.csv", index=False)
+        words_given = ("outliers", run, tmp_path / "one.csv", *TABLE_OPTIONS, "-o", tmp_path / "r.csv")
+        cli(*words_given, "--explain", "--plot", "--force")
+        ranked = pd.read_csv(tmp_path / "r.csv")
+        assert ranked["row"].tolist() == [0]
+        assert ranked.loc[0, "explanation"].startswith(f"height is {words} where 1")
+    frame.iloc[:0].to_csv(tmp_path / "one.csv", index=False)
+    assert "one.csv has no rows; at least one is needed" in cli(*words_given, "--force", exit_code=1).stderr
+
+
+def test_a_row_without_values_is_said_to_have_none(cli, run, odd_table, tmp_path):
+    frame = pd.read_csv(odd_table)
+    frame.loc[7, ["height", "weight", "age"]] = np.nan
+    frame.loc[8, ["height", "weight"]] = np.nan
+    frame.to_csv(tmp_path / "gaps.csv", index=False)
+    cli("outliers", run, tmp_path / "gaps.csv", *TABLE_OPTIONS, "-o", tmp_path / "r.csv", "--explain")
+    said = pd.read_csv(tmp_path / "r.csv").set_index("row")["explanation"]
+    assert said[7] == "none of its values is known"
+    assert said[8] == "no single value stands out" or said[8].startswith("age is ")
+    assert "height is 260" in said[3]
+
+
+def test_what_is_not_known_is_said_once(cli, tmp_path, monkeypatch):
+    rng = np.random.default_rng(0)
+    frame = pd.DataFrame({"a": rng.normal(size=90), "color": rng.choice(["red", "blue"], 90)})
+    detector = VAEOutlierDetector(n_steps=5, random_state=0).fit(frame)
+    with pytest.warns(UnseenLevelWarning) as warned:
+        detector.score_samples(frame.assign(color="green"))
+    assert len(warned) == 1
+    detector.save(tmp_path / "detector")
+    frame.assign(color=["green", *frame["color"][1:]]).to_csv(tmp_path / "odd.csv", index=False)
+    pd.concat([frame.assign(color="green"), frame]).to_csv(tmp_path / "odd.csv", index=False)
+    monkeypatch.setattr("lowerbound.estimators.unusual.ROWS_AT_ONCE", 40)
+    words = ("outliers", tmp_path / "detector", tmp_path / "odd.csv", "-o", tmp_path / "r.csv", "--explain")
+    assert cli(*words).stderr.count("warning") == 1
+
+
+def test_a_detector_is_not_saved_over_a_run(run, table):
+    detector = VAEOutlierDetector(n_steps=5, n_estimators=1, random_state=0).fit(pd.read_csv(table)[["height", "age"]])
+    with pytest.raises(SavedFileError, match="people is the folder of a run"):
+        detector.save(run)
+    assert isinstance(lowerbound.load(run), lowerbound.VAE)
+
+
+@pytest.mark.parametrize(
+    ("seen", "expected"),
+    [
+        (0.1 + 0.2, "0.3"), (2.0, "2"), (1e20, "1e+20"), (12345678.0, "12345678"), (7, "7"), ("red", "red"),
+        (True, "True"), (pd.Timestamp("2020-02-01"), "2020-02-01"), (np.float64(-0.125), "−0.125"),
+    ],
+)  # fmt: skip
+def test_values_are_shown_as_they_are(seen, expected):
+    assert _word(seen) == expected
+
+
+def test_what_is_expected_is_rounded_but_for_what_stands_before_the_point():
+    shown = [_about(v) for v in (98765.4, 12.3456, 0.000123456, -1234.5, 3, "red", False, pd.Timestamp("2020-02-01"))]
+    assert shown == ["98765", "12.35", "0.0001235", "−1234", "3", "red", "False", "2020-02-01"]
 
 
 @pytest.mark.parametrize(("name", "message"), [("ranked.txt", "must end in .csv"), ("no/ranked.csv", "no folder")])

@@ -140,7 +140,8 @@ def test_a_file_stays_as_it_was_when_writing_fails(cli, digits_run, tmp_path, mo
 
 
 def test_what_is_no_run_is_refused(cli, digits_run, tmp_path):
-    assert "holds no saved model" in cli("generate", tmp_path / "none", "-o", tmp_path / "x.png", exit_code=1).stderr
+    assert "none doesn't exist" in cli("generate", tmp_path / "none", "-o", tmp_path / "x.png", exit_code=1).stderr
+    assert "holds no saved model" in cli("generate", tmp_path, "-o", tmp_path / "x.png", exit_code=1).stderr
     no_folder = tmp_path / "none" / "x.png"
     assert "there is no folder" in cli("generate", digits_run, "-o", no_folder, exit_code=1).stderr
 

@@ -10,7 +10,7 @@ from sklearn.base import clone
 from sklearn.datasets import load_digits
 from tests.contract import checks
 
-from lowerbound import VAE, VAEOutlierDetector
+from lowerbound import VAE, ConstantFeatureWarning, VAEOutlierDetector
 from lowerbound.estimators.outliers import SCORES, SMALLEST_SPREAD
 from lowerbound.estimators.pyod import PyODDetector
 from lowerbound.evaluate import accounts
@@ -195,6 +195,62 @@ def test_reasons_are_in_the_users_units():
     assert np.abs(right["expected"] - where_it_was).median() < 150  # of a standard deviation of about 250
     values = [frame.loc[row, feature] for row, feature in zip(reasons["row"], reasons["feature"], strict=True)]
     np.testing.assert_allclose(reasons["value"], values)
+
+
+def test_what_is_expected_of_a_column_with_a_point_mass_lies_in_its_range():
+    rng = np.random.default_rng(1)
+    rain = np.where(rng.random(400) < 0.95, 0.0, rng.exponential(300, 400))  # whose mean is beyond 95 % of the days
+    frame = pd.DataFrame({"rain": rain, "station": rng.choice(["a", "b"], 400), "wind": rng.normal(size=400)})
+    reasons = VAEOutlierDetector(n_steps=60, random_state=0).fit(frame).explain(frame.iloc[:40], 3)
+    numbers = reasons[reasons["feature"] != "station"]
+    low, expected, high = (numbers[name].astype(float) for name in ("low", "expected", "high"))
+    assert ((low <= expected) & (expected <= high)).all()
+    assert (numbers.loc[numbers["feature"] == "rain", "expected"] == 0).mean() > 0.9
+
+
+def test_days_have_a_range_and_truth_values_have_none():
+    rng = np.random.default_rng(0)
+    days = pd.Timestamp("2020-01-01") + pd.to_timedelta(rng.integers(0, 300, 200), "D")
+    frame = pd.DataFrame({"day": days, "flag": rng.random(200) < 0.9, "x": rng.normal(size=200)})
+    reasons = VAEOutlierDetector(n_steps=60, random_state=0).fit(frame).explain(frame.iloc[:9], 3)
+    day, flag = (reasons[reasons["feature"] == name] for name in ("day", "flag"))
+    assert ((day["low"] < day["expected"]) & (day["expected"] < day["high"])).all()
+    assert flag["low"].isna().all()
+    assert set(flag["expected"]) == {True}
+
+
+def test_only_what_surprises_enough_is_named_and_gaps_come_last(detector):
+    rows = X[:60].copy()
+    rows[:, 0] = np.nan
+    every = detector.explain(rows, n_features=5)
+    assert (every.groupby("row")["feature"].last() == "x0").all()
+    assert (every.loc[every["feature"] == "x0", "surprise"] == 0).all()
+    named = detector.explain(rows, n_features=5, least=1.0)
+    assert 0 < len(named) < 100
+    pd.testing.assert_frame_equal(
+        named[["row", "feature", "surprise"]],
+        every.loc[every["surprise"] >= 1, ["row", "feature", "surprise"]].reset_index(drop=True),
+    )
+    assert detector.explain(rows, least=1e9).empty
+
+
+@pytest.mark.parametrize("call", ["scores", "score_samples", "predict", "explain", "table", "quantile"])
+@pytest.mark.parametrize("is_mixed", [False, True])
+def test_no_rows_are_refused_in_a_sentence(call, is_mixed):
+    frame = pd.DataFrame({"a": X[:60, 0], "b": np.where(X[:60, 1] > 0, "x", "y") if is_mixed else X[:60, 1]})
+    detector = VAEOutlierDetector(n_steps=2, n_estimators=1, random_state=0).fit(frame)
+    with pytest.raises(ValueError, match=r"0 sample.*minimum of 1"):
+        getattr(detector, call)(frame.iloc[:0])
+    assert len(detector.table(frame.iloc[:1])) == 1
+
+
+def test_a_constant_column_is_warned_of_once():
+    with pytest.warns(ConstantFeatureWarning) as warned:
+        detector = VAEOutlierDetector(n_steps=2, random_state=0).fit(np.column_stack([X, np.ones(len(X))]))
+    assert len(warned) == 1
+    odd = np.column_stack([X[:3], [1.0, 2.0, 1e9]])  # it is out of the density, so nothing is odd about it
+    usual = np.column_stack([X[:3], np.ones(3)])
+    np.testing.assert_array_equal(detector.score_samples(odd), detector.score_samples(usual))
 
 
 def test_gaps_and_columns_of_several_kinds():

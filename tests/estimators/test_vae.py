@@ -437,6 +437,9 @@ def test_a_saved_model_is_read_by_another_process(tmp_path):
 
 def test_damaged_and_foreign_folders_are_named(tmp_path):
     folder = tmp_path / "model"
+    with pytest.raises(SavedFileError, match="model doesn't exist"):
+        load(folder)
+    folder.mkdir()
     with pytest.raises(SavedFileError, match="holds no saved model"):
         load(folder)
     small().fit(IRIS).save(folder)

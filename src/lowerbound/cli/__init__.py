@@ -73,16 +73,19 @@ def _sentence(error: Exception) -> str:
 
 @contextmanager
 def _warnings_in_a_line() -> Iterator[None]:
-    """What users are warned of, without the line of code that said it."""
+    """What users are warned of, once, without the line of code that said it."""
+    said = set()
     with warnings.catch_warnings():
         warnings.simplefilter("always", UserWarning)
         plain = warnings.showwarning
 
         def show(message, category, *where: Any, **more: Any) -> None:
-            if issubclass(category, UserWarning):
+            if not issubclass(category, UserWarning):
+                return plain(message, category, *where, **more)
+            what = getattr(message, "columns", None) or str(message)  # each part of the rows has other numbers of them
+            if (category, what) not in said:
+                said.add((category, what))
                 write_error(f"warning: {message}")
-            else:
-                plain(message, category, *where, **more)
 
         warnings.showwarning = show
         yield

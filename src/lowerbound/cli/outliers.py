@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -130,30 +131,45 @@ def sentences(detector: VAEOutlierDetector, X: Any) -> list[str]:
     """Why each row is unusual, in words; of images the place that surprises most."""
     import numpy as np
 
-    reasons = detector.explain(X)
+    from lowerbound.data.encoding import missing
+
+    reasons = detector.explain(X, least=NOTABLE)
     if isinstance(reasons, np.ndarray):
         places = np.argmax(reasons.reshape(len(reasons), -1), axis=1)
         return [f"most surprising at line {p // reasons.shape[2]}, column {p % reasons.shape[2]}" for p in places]
-    return [_sentence(part) for _, part in reasons.groupby("row")]
+    empty = missing(X).all(1)
+    said = ["none of its values is known" if e else "no single value stands out" for e in empty]
+    clauses: dict[int, list[str]] = {}
+    for r in reasons.to_dict("records"):
+        clauses.setdefault(r["row"], []).append(_clause(r))
+    for row, words in clauses.items():
+        said[row] = "; ".join(words)
+    return said
 
 
-def _sentence(reasons: pd.DataFrame) -> str:
-    named = reasons[reasons["surprise"] >= NOTABLE]
-    if named.empty:
-        return "no single value stands out"
-    return "; ".join(
-        f"{r['feature']} is {_word(r['value'])} where {_word(r['expected'])}{_range(r['low'], r['high'])} is expected"
-        for r in named.to_dict("records")  # type: ignore[call-overload]
-    )
-
-
-def _range(low: Any, high: Any) -> str:
-    """Between which values nine of ten lie; levels have no range."""
-    return "" if low != low else f" ({_word(low)} to {_word(high)})"
+def _clause(reason: Mapping) -> str:
+    low, high = reason["low"], reason["high"]
+    between = "" if low != low else f" ({_about(low)} to {_about(high)})"  # levels have no range
+    return f"{reason['feature']} is {_word(reason['value'])} where {_about(reason['expected'])}{between} is expected"
 
 
 def _word(value: Any) -> str:
-    return short(float(value)) if isinstance(value, (int, float)) else str(value)
+    """A value as it is in the data."""
+    if not isinstance(value, float):
+        return _day(value)
+    return (f"{value:.0f}" if value.is_integer() and abs(value) < 1e15 else f"{value:.15g}").replace("-", "−")
+
+
+def _about(value: Any) -> str:
+    """Four significant digits, and all those before the point."""
+    if not isinstance(value, (int, float)) or isinstance(value, bool):
+        return _day(value)
+    return (f"{value:.0f}" if 1e3 <= abs(value) < 1e15 else f"{value:.4g}").replace("-", "−")
+
+
+def _day(value: Any) -> str:
+    """Words as they are; of a time the day, if that is all there is to it."""
+    return str(value).removesuffix(" 00:00:00")
 
 
 def _plot(detector: VAEOutlierDetector, X: Any, ranking: Ranking, path: Path) -> None:

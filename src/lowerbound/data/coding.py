@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
@@ -19,6 +20,20 @@ if TYPE_CHECKING:
 
 class UnseenLevelWarning(UserWarning):
     """New rows have levels that the model was not fitted to; they count as not observed."""
+
+    def __init__(self, message: str, columns: Iterable[str] = ()) -> None:
+        super().__init__(message)
+        self.columns = tuple(columns)
+
+
+@contextmanager
+def warned_once() -> Iterator[None]:
+    """What several models say of the same rows is said once."""
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        yield
+    for warning in {str(w.message): w for w in caught}.values():
+        warnings.warn(warning.message, warning.category, stacklevel=4)  # whoever called what this decorates
 
 
 def encode(frame: pd.DataFrame, columns: Sequence[ColumnSchema]) -> np.ndarray:
@@ -44,7 +59,7 @@ def warn_of_unseen(unseen: dict[str, int]) -> None:
     if unseen:
         each = listed([f"{name} ({count:,})" for name, count in unseen.items()])
         message = f"values that the model has not seen count as not observed: {each}"
-        warnings.warn(message, UnseenLevelWarning, stacklevel=4)
+        warnings.warn(UnseenLevelWarning(message, unseen), stacklevel=4)
 
 
 def _encode(values: Any, column: ColumnSchema) -> tuple[np.ndarray, int]:

@@ -35,7 +35,7 @@ class Dataset:
     ----------
     X : np.ndarray | pd.DataFrame | Source
         The data, shape ``(n, *event)``: an array for arrays and images, a frame of numeric and boolean
-        columns for tables. At least two rows; NaN where a value is missing; no infinite values.
+        columns for tables. At least one row; NaN where a value is missing; no infinite values.
     labels : np.ndarray | None
         One label for each row, shape ``(n,)``: a column, an array or the subfolders; never part of ``X``.
     source : str
@@ -48,14 +48,13 @@ class Dataset:
 
 
 def check_rows(rows: int, name: str) -> None:
-    """Refuse data of fewer than two rows."""
-    if rows < 2:
-        found = "only one row" if rows else "no rows"
-        raise DataError(f"{name} has {found}; at least 2 rows are needed.")
+    """Refuse data without rows; a single one can be scored, and whoever fits asks for more."""
+    if not rows:
+        raise DataError(f"{name} has no rows; at least one is needed.")
 
 
 def check_shape(shape: Sequence[int], name: str) -> None:
-    """Refuse shapes that are not ``(n, *event)`` with at least two rows and one value in each."""
+    """Refuse shapes that are not ``(n, *event)`` with at least one row and one value in each."""
     if not shape:
         raise DataError(f"{name} is a single number; an array of shape (rows, ...) is needed.")
     if len(shape) > _MAX_DIMENSIONS:

@@ -16,6 +16,7 @@ import safetensors.torch
 from torch import Tensor
 
 FORMAT_VERSION = 1
+PARTS_OF_A_RUN = ("model/model.json", "checkpoint")  # a model is not saved beside them, as it would hide theirs
 TEMPORARY = re.compile(r"\..+(\.\w+)\.[a-z0-9_]{8}\1")  # .name.suffix.????????.suffix
 
 
@@ -106,10 +107,17 @@ def save_folder(folder: Path, tensors: dict[str, Tensor], description: dict) -> 
 
     The weights are written first and ``model.json`` is moved into place last, so that a folder saved over is at
     every moment either the old model or the new one.
+
+    Raises
+    ------
+    SavedFileError
+        If the folder is a file, or that of a run, whose own model could no longer be loaded.
     """
     folder = Path(folder)
     if folder.exists() and not folder.is_dir():
         raise SavedFileError(f"{folder} is a file; a model is saved as a folder")
+    if any((folder / part).exists() for part in PARTS_OF_A_RUN):
+        raise SavedFileError(f"{folder} is the folder of a run, whose model this would hide: save to another folder")
     folder.mkdir(parents=True, exist_ok=True)
     content = safetensors.torch.save({name: t.detach().cpu().contiguous() for name, t in tensors.items()})
     digest = hashlib.sha256(content).hexdigest()
@@ -157,6 +165,8 @@ def _read_description(folder: Path) -> dict:
     try:
         record = json.loads(path.read_text(encoding="utf-8"))
     except (FileNotFoundError, NotADirectoryError):
+        if not folder.exists():
+            raise SavedFileError(f"{folder} doesn't exist") from None
         raise SavedFileError(f"{folder} holds no saved model: there is no {path.name} in it") from None
     except ValueError as error:
         raise SavedFileError(f"{path} is damaged: it isn't JSON ({error})") from error

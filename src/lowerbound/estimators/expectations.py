@@ -1,4 +1,4 @@
-"""What is expected of a value, given the rest of its row."""
+"""Which values of a row surprise, and what is expected of them, given the rest of the row."""
 
 from __future__ import annotations
 
@@ -15,28 +15,47 @@ N_DRAWS = 200  # of a value given the rest of its row, from each autoencoder
 RANGE = (0.05, 0.95)  # quantiles between which a value is expected
 
 
-def expectations(members: Sequence[VAE], X, places: np.ndarray) -> list[np.ndarray]:
-    """Mean and range of x_j given the rest of its row, for the features j in ``places`` (n, k); (n·k,) each."""
-    found = np.full((3, *places.shape), np.nan, dtype=object)
+def reasons(
+    members: Sequence[VAE], X, names: Sequence[str], excess: np.ndarray, n_features: int, least: float
+) -> pd.DataFrame:
+    """For each row the ``n_features`` entries with the highest excess (n, F), if it is ``least`` nats or more."""
+    nats = np.where(np.isnan(excess), -np.inf, excess)  # what is missing comes last
+    top = np.argsort(-nats, axis=1, kind="stable")[:, :n_features]
+    rows, ranks = np.nonzero(np.take_along_axis(nats, top, 1) >= least)
+    columns = top[rows, ranks]
+    expected, low, high = expectations(members, X, rows, columns)
+    found = {
+        "row": rows,
+        "feature": np.asarray(names, dtype=object)[columns],
+        "surprise": np.nan_to_num(excess[rows, columns]),
+        "value": np.asarray(X, dtype=object)[rows, columns],
+    }
+    return pd.DataFrame(found | {"expected": expected, "low": low, "high": high}).infer_objects()
+
+
+def expectations(members: Sequence[VAE], X, rows: np.ndarray, columns: np.ndarray) -> np.ndarray:
+    """Median and range of entries given the rest of their rows, for k places (row, column) in X; (3, k)."""
+    found = np.full((3, len(rows)), np.nan, dtype=object)
     prepared = [member._exactly(X) for member in members]
-    for j, rows, ranks in _parts(places, max(1, ENTRIES_AT_ONCE // (N_DRAWS * np.shape(X)[1]))):
+    for places in _parts(columns, max(1, ENTRIES_AT_ONCE // (N_DRAWS * np.shape(X)[1]))):
+        j, chosen = columns[places[0]], rows[places]
         drawn = [
-            outliers.draws_of_entry(*model, rows, j, N_DRAWS, limit_of(member))
+            outliers.draws_of_entry(*model, chosen, j, N_DRAWS, limit_of(member))
             for member, model in zip(members, prepared, strict=True)
         ]
         draws = [
             pd.DataFrame(member.schema_.restore(x, expected=False)) for member, x in zip(members, drawn, strict=True)
         ]
-        pooled = pd.DataFrame(np.concatenate([d.iloc[:, j].to_numpy().reshape(N_DRAWS, len(rows)) for d in draws]))
-        if all(dtype.kind in "biuf" for dtype in pooled.dtypes):
-            found[:, rows, ranks] = pooled.mean(), *(pooled.quantile(q) for q in RANGE)
-        else:  # levels have no mean and no range
-            found[0, rows, ranks] = pooled.mode().iloc[0]
-    return list(found.reshape(3, -1))
+        pooled = pd.DataFrame(np.concatenate([d.iloc[:, j].to_numpy().reshape(N_DRAWS, len(chosen)) for d in draws]))
+        if all(dtype.kind in "iufM" for dtype in pooled.dtypes):
+            found[:, places] = pooled.quantile([0.5, *RANGE], interpolation="nearest")
+        else:  # levels have no order, so no range
+            found[0, places] = pooled.mode().iloc[0]
+    return found
 
 
-def _parts(places: np.ndarray, step: int) -> Iterator[tuple[int, np.ndarray, np.ndarray]]:
-    """Each number in ``places`` (n, k), and the rows and columns where it stands, at most ``step`` at a time."""
-    for j in np.unique(places):
-        rows, columns = np.nonzero(places == j)
-        yield from ((j, rows[i : i + step], columns[i : i + step]) for i in range(0, len(rows), step))
+def _parts(columns: np.ndarray, step: int) -> Iterator[np.ndarray]:
+    """The places of each number in ``columns`` (k,), at most ``step`` at a time."""
+    for j in np.unique(columns):
+        places = np.flatnonzero(columns == j)
+        yield from (places[i : i + step] for i in range(0, len(places), step))

@@ -40,6 +40,8 @@ class MixedColumns(DensityEstimator):
         validate_data(self, named, reset=reset, skip_check_array=True)
         if frame.shape[1] != len(columns):
             raise ValueError(f"X has {frame.shape[1]} columns, but the model was fitted to {len(columns)}")
+        if not len(frame):
+            raise ValueError(f"X has no rows: 0 sample(s) (shape={frame.shape}) while a minimum of 1 is required")
         return EncodedRows(X, columns) if isinstance(X, Source) else mask_gaps(encode(frame, columns))
 
     def _infer_columns(self, X: Any) -> Schema | None:

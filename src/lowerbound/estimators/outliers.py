@@ -13,10 +13,11 @@ import torch
 from sklearn.base import BaseEstimator, OutlierMixin, clone
 from sklearn.utils.validation import _num_samples, check_is_fitted
 
+from lowerbound.data.coding import warned_once
 from lowerbound.distributions import make_generator
 from lowerbound.estimators.abreast import fit_abreast
 from lowerbound.estimators.base import seed_from
-from lowerbound.estimators.expectations import expectations
+from lowerbound.estimators.expectations import reasons
 from lowerbound.estimators.latent import CollapsedPosteriorWarning
 from lowerbound.estimators.parameter import Parameter
 from lowerbound.estimators.parameters import CLIMBING, SCORES
@@ -133,6 +134,7 @@ class VAEOutlierDetector(OutlierMixin, BaseEstimator):
         self.random_state = random_state
         self.device = device
 
+    @warned_once()
     def fit(self, X, y=None):
         """Fit the autoencoders, unless ``estimator`` is fitted, and see how unusual the rows are.
 
@@ -188,7 +190,10 @@ class VAEOutlierDetector(OutlierMixin, BaseEstimator):
         return np.where(self.decision_function(X) < 0, -1, 1)
 
     def scores(self, X, names: Sequence[str] | None = None) -> pd.DataFrame:
-        """Every score of every row, in nats ("combined" in interquartile ranges); higher is more unusual.
+        """Every score of every row; higher is more unusual.
+
+        All are in nats but two, which have no unit: "relative_regret" is a part of −ELBO, and "combined" counts
+        interquartile ranges of the training rows, which is why its numbers mean little from one table to another.
 
         Parameters
         ----------
@@ -257,7 +262,8 @@ class VAEOutlierDetector(OutlierMixin, BaseEstimator):
         as_unusual = np.searchsorted(self.calibration_scores_, self.score_samples(X), "right")
         return (1 + as_unusual) / (1 + len(self.calibration_scores_))
 
-    def explain(self, X, n_features: int = 3):
+    @warned_once()
+    def explain(self, X, n_features: int = 3, *, least: float = -np.inf):
         """Why each row is unusual: the features that surprise most, what they are and what they should be.
 
         Parameters
@@ -265,32 +271,26 @@ class VAEOutlierDetector(OutlierMixin, BaseEstimator):
         X : array-like, shape (n, *row)
         n_features : int
             Features named for each row of a table.
+        least : float
+            Features with less surprise than so many nats are left out, and rows without others.
 
         Returns
         -------
         DataFrame or ndarray
             For tables, ``n_features`` rows for each row of ``X``, the most surprising first: ``row`` (its place in
             ``X``), ``feature``, ``surprise`` (nats above what is typical of the feature, given what else the row
-            says), ``value``, and in the user's units what is expected of it given all other features: ``expected``
-            (mean, or the most probable level), ``low`` and ``high`` (between which nine of ten values lie; levels have
-            none). For images a heat map of surprise,
-            nats a pixel above what is typical of it, (n, H, W).
+            says; 0 where it is missing), ``value``, and in the user's units what is expected of it given all other
+            features: ``expected`` (the median, or the most probable level), ``low`` and ``high`` (between which nine
+            of ten values lie; levels have none). For images a heat map of surprise, nats a pixel above what is typical
+            of it, (n, H, W).
         """
         check_is_fitted(self)
-        excess = np.nan_to_num(np.mean([member.excess(X) for member in self._members], axis=0))
+        excess = np.mean([member.excess(X) for member in self._members], axis=0)
         schema = self.estimators_[0].schema_
         if schema.is_image:
-            return excess.reshape(len(excess), *schema.event_shape).sum(1)
-        top = np.argsort(-excess, axis=1)[:, :n_features]
-        expected = expectations(self.estimators_, X, top)
-        names = np.asarray(getattr(self, "feature_names_in_", [f"x{j}" for j in range(excess.shape[1])]), dtype=object)
-        columns = {
-            "row": np.repeat(np.arange(len(top)), top.shape[1]),
-            "feature": names[top.ravel()],
-            "surprise": np.take_along_axis(excess, top, 1).ravel(),
-            "value": np.take_along_axis(np.asarray(X, dtype=object), top, 1).ravel(),
-        }
-        return pd.DataFrame(columns | dict(zip(("expected", "low", "high"), expected, strict=True))).infer_objects()
+            return np.nan_to_num(excess).reshape(len(excess), *schema.event_shape).sum(1)
+        names = getattr(self, "feature_names_in_", [f"x{j}" for j in range(excess.shape[1])])
+        return reasons(self.estimators_, X, list(names), excess, n_features, least)
 
     def save(self, path: str | Path) -> None:
         """Write a folder of safetensors and JSON, atomically; ``lowerbound.load`` reads it."""
@@ -361,6 +361,7 @@ class VAEOutlierDetector(OutlierMixin, BaseEstimator):
         """What the score in use is made of, as in ``_by_member``."""
         return self._by_member(X, COMBINED if self.criterion_ == "combined" else (self.criterion_,))
 
+    @warned_once()
     def _by_member(self, X, names: Sequence[str]) -> dict[str, np.ndarray]:
         """Some scores of every row by every autoencoder, (n, M) each."""
         found = [[pd.DataFrame(member.scores(rows, names)) for member in self._members] for rows in chunks(X)]
