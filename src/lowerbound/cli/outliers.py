@@ -137,7 +137,7 @@ def sentences(detector: VAEOutlierDetector, X: Any) -> list[str]:
     if isinstance(reasons, np.ndarray):
         places = np.argmax(reasons.reshape(len(reasons), -1), axis=1)
         return [f"most surprising at line {p // reasons.shape[2]}, column {p % reasons.shape[2]}" for p in places]
-    empty = missing(X).all(1)
+    empty = np.all(missing(X), axis=1).tolist()
     said = ["none of its values is known" if e else "no single value stands out" for e in empty]
     clauses: dict[int, list[str]] = {}
     for r in reasons.to_dict("records"):

@@ -38,7 +38,7 @@ def expectations(members: Sequence[VAE], X, rows: np.ndarray, columns: np.ndarra
     found = np.full((3, len(rows)), np.nan, dtype=object)
     prepared = [member._exactly(X) for member in members]
     for places in _parts(columns, max(1, ENTRIES_AT_ONCE // (N_DRAWS * np.shape(X)[1]))):
-        j, chosen = columns[places[0]], rows[places]
+        j, chosen = int(columns[places[0]]), rows[places]
         drawn = [
             outliers.draws_of_entry(*model, chosen, j, N_DRAWS, limit_of(member))
             for member, model in zip(members, prepared, strict=True)
