@@ -132,9 +132,7 @@ class FlowPrior(nn.Module):
     def __init__(self, latent_dim: int, generator: torch.Generator) -> None:
         super().__init__()
         self.latent_dim, self.flow = latent_dim, CouplingFlow(latent_dim, 0, generator)
-        self._like: Tensor
-        self.register_buffer("_like", torch.empty(0), persistent=False)
 
     def forward(self) -> Pushforward:
         """p(z) with the parameters as they are."""
-        return Pushforward(StandardNormal(self.latent_dim, self._like), self.flow())
+        return Pushforward(StandardNormal(self.latent_dim, next(self.flow.parameters())), self.flow())
