@@ -154,16 +154,21 @@ def _describe_source(source: Source) -> dict[str, Any]:
     record = _describe_numbers(source.name, source.dtype, seen, source.columns)
     record["labels"] = dict(sorted(labels.items())) or None
     if source.columns is not None:
-        arrays_of = {
-            "minimum": seen.extent.low, "mean": seen.mean, "maximum": seen.extent.high,
-            "standard_deviation": seen.spread, "missing": seen.n_rows - seen.count,
-        }  # fmt: skip
-        values = {name: array.tolist() for name, array in arrays_of.items()}
-        record["columns"] = [
-            {"name": name, "dtype": source.dtype.name, **{k: v[i] for k, v in values.items()}, "distinct": None}
-            for i, name in enumerate(source.columns)
-        ]
+        record["columns"] = _describe_columns(source.columns, source.dtype, seen)
     return record
+
+
+def _describe_columns(columns: Sequence[str], dtype: np.dtype, seen: Statistics) -> list[dict[str, Any]]:
+    """Each of them, as far as one pass tells."""
+    arrays = {
+        "minimum": seen.extent.low, "mean": seen.mean, "maximum": seen.extent.high,
+        "standard_deviation": seen.spread, "missing": seen.n_rows - seen.count,
+    }  # fmt: skip
+    values = {name: array.tolist() for name, array in arrays.items()}
+    return [
+        {"name": name, "dtype": dtype.name, **{k: v[i] for k, v in values.items()}, "distinct": None}
+        for i, name in enumerate(columns)
+    ]
 
 
 def _describe_labels(labels: np.ndarray) -> dict[str, int]:

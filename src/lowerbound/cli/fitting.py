@@ -83,11 +83,17 @@ def fit_run(
 
     watch = RunWatch(run, checkpoints, begin, console, board)
     _fit(vae, dataset, watch, state)
-    if watch.training.progress.epoch:
+    _conclude(vae, watch)
+
+
+def _conclude(vae: VAE, watch: RunWatch) -> None:
+    """Save the model, say what came of it, and what is next."""
+    training, run, console = watch.training, watch.run, watch.console
+    if training.progress.epoch:
         vae.save(run.model)
         report(watch, vae)
-    if watch.asked_to_stop and not watch.training.is_done:
-        console.say(f"stopped after {_place(watch.training)} of {watch.training.settings.max_epochs}; to continue:")
+    if watch.asked_to_stop and not training.is_done:
+        console.say(f"stopped after {_place(training)} of {training.settings.max_epochs}; to continue:")
         suggest_resuming(console, run)
         click.get_current_context().exit(INTERRUPTED)
     suggest_samples(console, run, vae)
