@@ -25,12 +25,16 @@ def noise() -> Noise:
     return Noise(make_generator(0, "columns"))
 
 
-def reals(*, log=False, df=None, mass=None, pi=0.3, n=1) -> Reals:
+def reals(*, log=False, df=None, mass=None, pi=0.3, n=1, at=(0.5,), scale=(0.8,), weight=(1.0,)) -> Reals:
     shape = torch.ones(1, n, 1, dtype=torch.float64)
+    location, sd, w = (tensor(*values).expand(1, n, 1, -1) for values in (at, scale, weight))
     logit = shape * (-math.inf if mass is None else math.log(pi / (1 - pi)))
     units = scaling(0.4, 0.7, log=True) if log else scaling()
     nu = None if df is None else tensor(df)
-    return Reals(0.5 * shape, 0.8 * shape, nu, logit, tensor(0.0 if mass is None else mass), units)
+    return Reals(location, sd, w.log(), nu, logit, tensor(0.0 if mass is None else mass), units)
+
+
+TWO = {"at": (-1.0, 2.0), "scale": (0.5, 0.8), "weight": (0.3, 0.7)}
 
 
 def density(p: Reals, v: float) -> float:
@@ -40,8 +44,9 @@ def density(p: Reals, v: float) -> float:
 @pytest.mark.parametrize("df", [None, 3.5])
 @pytest.mark.parametrize("log", [False, True])
 @pytest.mark.parametrize("mass", [None, 0.0])
-def test_a_density_of_reals_integrates_to_one_beside_its_point_mass(df, log, mass):
-    p = reals(log=log, df=df, mass=mass)
+@pytest.mark.parametrize("components", [{}, TWO])
+def test_a_density_of_reals_integrates_to_one_beside_its_point_mass(df, log, mass, components):
+    p = reals(log=log, df=df, mass=mass, **components)
     parts = [(0, 1), (1, 50), (50, np.inf)] if log else [(-np.inf, 0), (0, 8), (8, np.inf)]
     total = sum(integrate.quad(lambda v: density(p, v), *part, limit=200)[0] for part in parts)
     at_mass = p.log_prob(tensor(MASS)[None]).exp().item()
@@ -56,6 +61,18 @@ def test_reals_agree_with_scipy_in_the_users_units(v):
     assert density(reals(df=5.0), v) == pytest.approx(stats.t(5.0, 4, 1.6).pdf(v), rel=1e-9)
     assert density(reals(log=True), v) == pytest.approx(stats.lognorm(0.56, scale=math.exp(0.75)).pdf(v), rel=1e-9)
     assert density(reals(mass=0.0), v) == pytest.approx(0.7 * stats.norm(4, 1.6).pdf(v), rel=1e-9)
+
+
+@pytest.mark.parametrize(("df", "law"), [(None, stats.norm), (5.0, lambda *where: stats.t(5.0, *where))])
+def test_mixtures_of_reals_agree_with_scipy_and_are_drawn_so(df, law):
+    # x = (v − 3)/2: v ~ .3 p((v − 1)/1) + .7 p((v − 7)/1.6)
+    first, second = law(1.0, 1.0), law(7.0, 1.6)
+    for v in (-3.0, 1.2, 4.0, 9.5):
+        assert density(reals(df=df, **TWO), v) == pytest.approx(0.3 * first.pdf(v) + 0.7 * second.pdf(v), rel=1e-9)
+    p = reals(df=df, n=DRAWS, **TWO)
+    drawn = p.scaling.restore(p.sample(noise())).flatten().numpy()
+    assert stats.kstest(drawn, lambda v: 0.3 * first.cdf(v) + 0.7 * second.cdf(v)).pvalue > 0.01
+    assert p.scaling.restore(p.mean)[0, 0].item() == pytest.approx(0.3 * 1 + 0.7 * 7)
 
 
 def test_a_value_that_is_no_point_mass_of_the_column_is_impossible():

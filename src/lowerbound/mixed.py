@@ -158,12 +158,14 @@ class WholeNumbers:
 
 @dataclass
 class Reals:
-    """n columns of real numbers: normal or Student-t in x, with a point mass or without.
+    """n columns of real numbers: a mixture of K normal or Student-t densities of x, with a point mass or without.
 
     Attributes
     ----------
-    location, scale : Tensor, shape (S, B, n)
+    location, scale : Tensor, shape (S, B, n, K)
         Of x.
+    log_weight : Tensor, shape (S, B, n, K)
+        Of the components; log of what sums to 1.
     df : Tensor, broadcastable to (S, B, n), or None
         Degrees of freedom ν > 2 of Student's t; None for normal densities.
     mass_logit : Tensor, shape (S, B, n)
@@ -175,6 +177,7 @@ class Reals:
 
     location: Tensor
     scale: Tensor
+    log_weight: Tensor
     df: Tensor | None
     mass_logit: Tensor
     mass: Tensor
@@ -190,30 +193,44 @@ class Reals:
         return torch.where(is_mass, torch.where(has_mass, log_mass, -torch.inf), log_p)
 
     def _log_density(self, x: Tensor) -> Tensor:
-        squared = ((x - self.location) / self.scale).square()
+        """log Σ_k w_k p_k(x)."""
+        squared = ((x.unsqueeze(-1) - self.location) / self.scale).square()
         if self.df is None:
-            return -0.5 * squared - self.scale.log() - 0.5 * LOG_2PI
-        half = 0.5 * (self.df + 1)
-        constant = torch.lgamma(half) - torch.lgamma(0.5 * self.df) - 0.5 * torch.log(self.df * math.pi)
-        return constant - self.scale.log() - half * torch.log1p(squared / self.df)
+            log_p = -0.5 * squared - self.scale.log() - 0.5 * LOG_2PI
+        else:
+            df = self.df.unsqueeze(-1)
+            half = 0.5 * (df + 1)
+            constant = torch.lgamma(half) - torch.lgamma(0.5 * df) - 0.5 * torch.log(df * math.pi)
+            log_p = constant - self.scale.log() - half * torch.log1p(squared / df)
+        return (self.log_weight + log_p).logsumexp(-1)
 
     @property
     def mean(self) -> Tensor:
-        """x of E[v]; beside a point mass and under a logarithm the density's median stands for its mean."""
-        pi = self.mass_logit.sigmoid()
-        v = pi * self.mass + (1 - pi) * self.scaling.restore(self.location)
-        return torch.where(pi > 0, self.scaling.standardize(v), self.location)
+        """x of E[v]; under a logarithm the median of each component stands for its mean."""
+        pi, w = self.mass_logit.sigmoid(), self.log_weight.exp()
+        centers = self.scaling.restore(self.location.movedim(-1, 0)).movedim(0, -1)
+        v = pi * self.mass + (1 - pi) * (w * centers).sum(-1)
+        is_exact = (pi == 0) & (w.shape[-1] == 1)
+        return torch.where(is_exact, self.location[..., 0], self.scaling.standardize(v))
 
     def sample(self, noise: Noise) -> Tensor:
         """A draw; Student's t by √(ν(u^{−2/ν} − 1)) cos 2πw (Bailey, 1994)."""
+        location, scale = self._component(noise)
         if self.df is None:
-            standard = noise.normal(self.location.shape, self.location)
+            standard = noise.normal(location.shape, location)
         else:
-            u = noise.uniform(self.location.shape, self.location).clamp_min(1e-12)
-            w = noise.uniform(self.location.shape, self.location)
+            u = noise.uniform(location.shape, location).clamp_min(1e-12)
+            w = noise.uniform(location.shape, location)
             standard = (self.df * torch.expm1(-2 / self.df * u.log())).sqrt() * torch.cos(2 * math.pi * w)
-        is_mass = noise.uniform(self.location.shape, self.location) < self.mass_logit.sigmoid()
-        return torch.where(is_mass, MASS, self.location + self.scale * standard)
+        is_mass = noise.uniform(location.shape, location) < self.mass_logit.sigmoid()
+        return torch.where(is_mass, MASS, location + scale * standard)
+
+    def _component(self, noise: Noise) -> tuple[Tensor, Tensor]:
+        """Location and scale, (S, B, n) each, of a component drawn by its weight."""
+        if self.log_weight.shape[-1] == 1:
+            return self.location[..., 0], self.scale[..., 0]
+        k = Categorical(self.log_weight).sample(noise).long().unsqueeze(-1)
+        return self.location.gather(-1, k)[..., 0], self.scale.gather(-1, k)[..., 0]
 
 
 @dataclass

@@ -228,3 +228,25 @@ def test_most_rows_at_one_value_say_nothing_of_the_others():
     few, many = infer_columns(pd.DataFrame({"few": gain, "many": np.r_[gain[:150], gain[:150], gain[:1700]]}))
     assert (few.kind, few.mass, few.decimals) == ("continuous", 0, 0)
     assert many.kind == "ordinal"
+
+
+def test_what_one_density_cannot_describe_has_several_components():
+    draw, n = np.random.default_rng(1), 600
+    frame = pd.DataFrame({
+        "normal": draw.normal(size=n),
+        "flat": draw.random(n),
+        "lopsided": -np.log(draw.gamma(2, size=n)) - 9.0,  # and no logarithm helps
+        "two hills": np.where(draw.random(n) < 0.5, -3, 3) + draw.normal(size=n),
+        "since": pd.Timestamp("2020-01-01") + pd.to_timedelta(draw.integers(0, 900, n), "D"),
+        "visits": draw.negative_binomial(2, 0.001, n),
+    })  # fmt: skip
+
+    def components(rows: pd.DataFrame, told: dict | None = None) -> dict:
+        return {column.name: column.n_components for column in infer_columns(rows, told)}
+
+    assert components(frame) == {"normal": 1, "flat": 5, "lopsided": 5, "two hills": 5, "since": 5, "visits": 1}
+    assert set(components(frame[:400]).values()) == {1}  # too few rows
+    assert components(frame, {"flat": {"n_components": 2}})["flat"] == 2
+    assert "5 components" in infer_columns(frame)[1].describe()
+    with pytest.raises(ValueError, match="column 'flat' can't have n_components=0: at least 1"):
+        infer_columns(frame, {"flat": {"n_components": 0}})

@@ -6,9 +6,11 @@ import tracemalloc
 import numpy as np
 import pandas as pd
 import pytest
+import torch
+from scipy import stats
 
 from lowerbound import VAE, load
-from lowerbound.data.coding import UnseenLevelWarning
+from lowerbound.data.coding import UnseenLevelWarning, encode
 
 pytestmark = pytest.mark.filterwarnings("ignore:the posterior has collapsed")  # brief fits
 
@@ -162,3 +164,21 @@ def test_columns_of_one_value_and_of_none():
     assert set(drawn["seven"]) == {7.0}
     assert drawn["never"].isna().all()
     assert np.isfinite(vae.score_samples(odd)).all()
+
+
+@pytest.mark.parametrize("n_levels", [3, 100])
+def test_as_much_of_a_row_reaches_the_encoder_however_many_levels_there_are(n_levels):
+    draw = np.random.default_rng(3)
+    frame = pd.DataFrame({f"c{i}": draw.permutation(3000) % n_levels for i in range(8)}).astype(str)
+    vae = small(max_epochs=1, lr=1e-12, hidden_layer_sizes=(400,), batch_size=1000).fit(frame)
+    encoder = vae.posterior_.encoder
+    first = encoder.network.layers[0](encoder.inputs(torch.from_numpy(encode(frame, vae.columns_)).float()))
+    assert first.square().mean().item() == pytest.approx(1 / 3, rel=0.1)  # of weights from U(±1): Σ_c w²/8
+
+
+def test_draws_of_a_column_with_two_hills_have_them():
+    draw = np.random.default_rng(4)
+    v = np.where(draw.random(2000) < 0.5, -3.0, 3.0) + draw.normal(0, 0.3, 2000)
+    drawn = small(max_epochs=5, batch_size=20, lr=5e-3, columns="auto").fit(pd.DataFrame({"v": v})).sample(2000)["v"]
+    assert stats.ks_2samp(drawn, v).statistic < 0.08
+    assert drawn.between(-1.5, 1.5).mean() < 0.02

@@ -41,6 +41,8 @@ class ColumnSchema:
         g is log(v + shift), else the identity.
     heavy_tails : bool
         Student's t instead of the normal density.
+    n_components : int
+        Densities that are mixed, of continuous, positive and date columns.
     mass, mass_share : float or None
         A real value that is taken with a probability of its own, and how often.
     low, high : float
@@ -60,6 +62,7 @@ class ColumnSchema:
     log: bool = False
     shift: float = 0.0
     heavy_tails: bool = False
+    n_components: int = 1
     mass: float | None = None
     mass_share: float = 0.0
     low: float | None = None
@@ -87,6 +90,7 @@ class ColumnSchema:
             rare = f", {self.n_rare} of them rare" if self.n_rare else ""
             return f"{self.kind}, {len(self.levels)} level{'s' * (len(self.levels) != 1)}{rare}"
         notes = ["logarithmic"] * (self.log and self.kind != "positive") + ["heavy tails"] * self.heavy_tails
+        notes += [f"{self.n_components} components"] if self.n_components > 1 else []
         notes += [f"{self.mass_share:.0%} are {self.mass:g}"] if self.mass is not None else []
         return ", ".join([self.kind, *notes])
 

@@ -34,6 +34,8 @@ MASS_SHARE = 0.1  # of one value among real ones, from which on it is a point ma
 MASS_TIMES = 3  # as often as any other value
 WIDEST_COUNT = 10**5  # float32 tells whole numbers in such a range apart
 SKEWED, HEAVY = 1.0, 1.0  # skewness and excess kurtosis above which there is a logarithm, and Student's t
+LOPSIDED, FLAT = 0.5, -0.5  # skewness above which, and excess kurtosis below which, one density is not enough,
+COMPONENTS, ROWS_A_COMPONENT = 5, 100  # but these are, of so many rows at least
 BLOCK_ROWS = 2**16
 
 
@@ -308,8 +310,14 @@ class Numbers(Look):
         location, unit = g.mean * scale, g.spread * scale
         unit = unit if unit > 1e-12 * max(abs(location), 1e-300) else 1.0
         heavy = bool(self.told.get("heavy_tails", kind != "count" and g.kurtosis > HEAVY))
+        several = kind != "count" and (abs(g.skewness) > LOPSIDED or g.kurtosis < FLAT)
+        enough = rest.n >= ROWS_A_COMPONENT * COMPONENTS
+        n_components = self.told.get("n_components", COMPONENTS if several and enough else 1)
+        if n_components not in range(1, MOST_LEVELS + 1):
+            raise ValueError(f"column {self.name!r} can't have n_components={n_components!r}: at least 1")
         return ColumnSchema(
             self.name, kind, self.dtype, location=location, unit=unit, log=log, shift=self.shift, heavy_tails=heavy,
+            n_components=n_components,
             mass=None if self.mass is None else float(self.mass), mass_share=(self.n - rest.n) / self.n,
             low=self.low, high=self.high, decimals=self.decimals,
         )  # fmt: skip

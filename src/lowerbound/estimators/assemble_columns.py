@@ -38,14 +38,14 @@ def columns_head(columns: Sequence[ColumnSchema], scale: str | float, min_scale:
             size += len(start[-1])
         blocks.append(_level_block(group, first))
     numbers = [(i, column) for i, column in enumerate(columns) if not column.has_levels]
-    for kind in ("whole", "normal", "student"):
-        group = [(i, c) for i, c in numbers if kind == _family(c)]
-        if not group:
-            continue
-        blocks.append(_number_block(kind, group, size, scale, min_scale))
+    for kind, k in sorted({_family(column) for _, column in numbers}, key=_order):
+        group = [(i, column) for i, column in numbers if (kind, k) == _family(column)]
+        blocks.append(_number_block(kind, k, group, size, scale, min_scale))
         shares = torch.tensor([column.mass_share for _, column in group], dtype=torch.float64)
-        start += [torch.zeros(2 * len(group), dtype=torch.float64), shares.clamp(1e-3, 1 - 1e-3).logit()]
-        size += 3 * len(group)
+        n_weights = 0 if k == 1 else k * len(group)
+        places_and_scales, weights = (torch.zeros(n, dtype=torch.float64) for n in (2 * k * len(group), n_weights))
+        start += [places_and_scales, shares.clamp(1e-3, 1 - 1e-3).logit(), weights]
+        size += sum(map(len, start[-3:]))
     return ColumnsHead(blocks, torch.cat(start).float())
 
 
@@ -53,8 +53,14 @@ def _levels(columns: Sequence[ColumnSchema]) -> Placed:
     return [(i, column) for i, column in enumerate(columns) if column.has_levels]
 
 
-def _family(column: ColumnSchema) -> str:
-    return "whole" if column.kind == "count" else "student" if column.heavy_tails else "normal"
+def _family(column: ColumnSchema) -> tuple[str, int]:
+    if column.kind == "count":
+        return "whole", 1
+    return "student" if column.heavy_tails else "normal", column.n_components
+
+
+def _order(family: tuple[str, int]) -> tuple[int, int]:
+    return ("whole", "normal", "student").index(family[0]), family[1]
 
 
 def _by_size(levels: Placed) -> list[Placed]:
@@ -75,7 +81,9 @@ def _level_block(group: Placed, first: list[int]) -> LevelBlock:
     return LevelBlock(places, first, [c.n_common for c in columns], [c.n_rare for c in columns], values)
 
 
-def _number_block(kind: str, group: Placed, first: int, scale: str | float, min_scale: float) -> nn.Module:
+def _number_block(
+    kind: str, n_components: int, group: Placed, first: int, scale: str | float, min_scale: float
+) -> nn.Module:
     places, columns = [i for i, _ in group], [column for _, column in group]
     fields = ([getattr(column, name) for column in columns] for name in ("location", "unit", "log", "shift"))
     scaling = Scaling(*map(torch.tensor, fields))
@@ -87,4 +95,7 @@ def _number_block(kind: str, group: Placed, first: int, scale: str | float, min_
         lowest = torch.tensor([0.0 if c.log else -math.inf for c in columns])
         return WholeBlock(places, first, scaling, logistic, lowest)
     mass = torch.tensor([math.nan if c.mass is None else c.mass for c in columns])
-    return RealBlock(places, first, scaling, Scale(how, one, min_scale * one), mass, heavy=kind == "student")
+    each = torch.ones(len(group) * n_components)
+    within = each if n_components == 1 else math.sqrt(0.5) * each  # the other half of the variance is between them
+    scale_of_each = Scale(how, within, min_scale * each)
+    return RealBlock(places, first, scaling, scale_of_each, mass, n_components, heavy=kind == "student")

@@ -105,6 +105,8 @@ class NumberBlock(nn.Module):
     scale : Scale
     """
 
+    n_components = 1  # of each column's density
+
     def __init__(self, places: Sequence[int], first: int, scaling: Scaling, scale: Scale) -> None:
         super().__init__()
         self.places: Tensor
@@ -123,12 +125,12 @@ class NumberBlock(nn.Module):
         return Scaling(self.location, self.unit, self.log, self.shift)
 
     def part(self, raw: Tensor, i: int) -> Tensor:
-        """The i-th parameter of every column, (S, B, n)."""
-        n = len(self.places)
+        """Locations (i = 0) or scales (1) of every column's components, (S, B, nK)."""
+        n = len(self.places) * self.n_components
         return raw[..., self.first + i * n : self.first + (i + 1) * n]
 
     def scale_of(self, raw: Tensor) -> Tensor:
-        """σ or s of every column, (S, B, n)."""
+        """σ or s of every column's components, (S, B, nK)."""
         scale = self.scale(self.part(raw, 1) if self.scale.kind == "decoder" else None)
         return scale.expand_as(self.part(raw, 0))
 
@@ -147,21 +149,43 @@ class WholeBlock(NumberBlock):
 
 
 class RealBlock(NumberBlock):
-    """Real numbers; ``mass`` (n,) is a point mass, NaN where there is none. With heavy tails ν > 2 is learned."""
+    """Real numbers; ``mass`` (n,) is a point mass, NaN where there is none. With heavy tails ν > 2 is learned.
+
+    The densities of a column have K components, which at first lie side by side, with half of its variance between
+    them. After nK locations and scales come n logits of point masses and, if there are several, nK of components.
+    """
 
     def __init__(
-        self, places: Sequence[int], first: int, scaling: Scaling, scale: Scale, mass: Tensor, *, heavy: bool
-    ) -> None:
+        self, places: Sequence[int], first: int, scaling: Scaling, scale: Scale, mass: Tensor, n_components: int,
+        *, heavy: bool,
+    ) -> None:  # fmt: skip
         super().__init__(places, first, scaling, scale)
         self.mass: Tensor
+        self.offset: Tensor
+        self.n_components = n_components
         self.register_buffer("mass", mass, persistent=False)
+        self.register_buffer("offset", side_by_side(n_components), persistent=False)
         self.raw_df = nn.Parameter(torch.full((len(places),), 3.0)) if heavy else None
 
     def forward(self, raw: Tensor) -> Reals:
         """(S, B, P) → densities."""
+        k, n = self.n_components, len(self.places)
         df = None if self.raw_df is None else 2 + nn.functional.softplus(self.raw_df)
-        logit = self.part(raw, 2).masked_fill(self.mass.isnan(), -torch.inf)
-        return Reals(self.part(raw, 0), self.scale_of(raw), df, logit, self.mass.nan_to_num(), self.scaling)
+        location, scale = (part.unflatten(-1, (n, k)) for part in (self.part(raw, 0), self.scale_of(raw)))
+        logits = raw[..., self.first + 2 * n * k :]
+        log_weight = torch.zeros_like(location) if k == 1 else logits[..., n : n + n * k].unflatten(-1, (n, k))
+        logit = logits[..., :n].masked_fill(self.mass.isnan(), -torch.inf)
+        return Reals(
+            location + self.offset, scale, log_weight.log_softmax(-1), df, logit, self.mass.nan_to_num(), self.scaling
+        )
+
+
+def side_by_side(n_components: int) -> Tensor:
+    """Places of so many components between which half of a variance of 1 lies; of one alone, 0."""
+    if n_components == 1:
+        return torch.zeros(1)
+    places = torch.linspace(-1, 1, n_components)
+    return places * (0.5 / places.square().mean()).sqrt()
 
 
 class ColumnsHead(LikelihoodHead):
