@@ -122,7 +122,7 @@ def test_the_gap_of_two_levels_in_closed_form():
         decoder.weight.fill_(w)
         decoder.bias.zero_()
     p = Model(Decoder(Lowest(decoder, 1), NormalHead(Scale("fixed", scale, torch.zeros(())))), 2).double()
-    q = Amortized(Encoder(Values(), toy._Affine(1, 2, 20, False), Head()), standard=False)
+    q = Amortized(Encoder(Values(), toy._Affine(1, 2, 20, False), Head()))
     x = toy.numbers(40, 1, seed=9)
     gap = split_gap(p, q, toy.rows(x), noise(), n_steps=500, n_samples=1000, n_importance=2000)
     precision = 1 / variance + w**2 / toy.SIGMA**2

@@ -8,9 +8,12 @@ from scipy.stats import multivariate_normal
 from sklearn.datasets import load_iris
 
 from lowerbound import PPCA, RBM, VAE, Autoencoder, FactorAnalysis, Factorized, Mixture, PixelRNN, load
-from lowerbound.core import Batch
+from lowerbound.core import Batch, ObjectiveState
 from lowerbound.data.schema import ConstantFeatureWarning
-from lowerbound.inference.posteriors import prior_where
+from lowerbound.distributions import Noise, make_generator
+from lowerbound.inference.objectives import elbo, iwae
+from lowerbound.inference.posteriors import OrPrior, standard_normal_where
+from lowerbound.models.hierarchical import Levels
 
 pytestmark = pytest.mark.filterwarnings("ignore:the posterior has collapsed")  # brief fits
 
@@ -168,6 +171,105 @@ def test_the_posterior_of_a_row_of_which_nothing_is_known_is_the_prior(covarianc
     np.testing.assert_allclose(model.score_samples(nothing), 0, atol=1e-12)
 
 
+OTHERS = [  # than a Gaussian q and p(z) = N(0, I)
+    pytest.param({"levels": 2}, id="ladder"),
+    pytest.param({"latent_dim": (2, 1)}, id="chain"),
+    pytest.param({"prior": "mixture", "n_prior_components": 3}, id="mixture"),
+    pytest.param({"prior": "mixture", "n_prior_components": 3, "covariance": "full"}, id="mixture, full q"),
+    pytest.param({"prior": "mixture", "n_prior_components": 3, "inference": "refined"}, id="mixture, refined"),
+    pytest.param({"prior": "mixture", "n_prior_components": 3, "inference": "mean_field"}, id="mixture, mean field"),
+    pytest.param({"prior": "vamp", "n_prior_components": 3}, id="pseudo-inputs"),
+    pytest.param({"prior": "flow"}, id="flow"),
+    pytest.param({"posterior": "flow"}, id="q by a flow"),
+    pytest.param({"inference": "shared"}, id="one q"),
+]
+
+
+def shaken(parameters: dict) -> VAE:
+    """With weights that nothing has arranged."""
+    model = small_vae(**{"max_epochs": 1, "n_refinement_steps": 3, **parameters}).fit(GAPPY)
+    generator = make_generator(0, "shake")
+    with torch.no_grad():
+        for parameter in torch.nn.ModuleList([model.model_, model.posterior_]).parameters():
+            parameter += 0.1 * torch.randn(parameter.shape, generator=generator)
+    return model
+
+
+@pytest.mark.parametrize("parameters", OTHERS)
+def test_a_row_of_which_nothing_is_known_has_log_p_0_whatever_the_posterior_is(parameters):
+    model = shaken(parameters)
+    rows = np.vstack([np.full((1, 4), np.nan), GAPPY[:3]])
+    np.testing.assert_allclose(model.elbo(rows)[0], 0, atol=1e-6)
+    np.testing.assert_allclose(model.score_samples(rows)[0], 0, atol=1e-6)
+    # the others are what they are without it
+    np.testing.assert_allclose(model.score_samples(rows)[1:], model.score_samples(GAPPY[:3]), rtol=1e-9)
+    np.testing.assert_allclose(model.transform(rows)[1:], model.transform(GAPPY[:3]), rtol=1e-9)
+
+
+@pytest.mark.parametrize("parameters", OTHERS)
+def test_draws_for_a_row_of_which_nothing_is_known_are_those_of_the_prior(parameters):
+    """Their distribution, by the energy distance to draws of p(z) against that among these."""
+    model = shaken(parameters)
+    n, noise = 1500, Noise(make_generator(0, "draws"))
+    posterior = model.posterior_.eval()
+    with torch.no_grad():
+        q = posterior(next(model._rows(np.ma.masked_all((1, 4))).batches(1)))
+        ours = q.rsample((n,), noise)[:, 0]
+        theirs = [model.model_.prior().rsample((n, 1), noise).reshape(n, -1) for _ in range(9)]
+        mean, scale = q.mean[0], q.scale[0]
+    usual = [energy_distance(theirs[i], theirs[i + 1]) for i in range(8)]
+    assert energy_distance(ours, theirs[8]) < 2.5 * max(usual)
+    if not isinstance(q, Levels):  # whose mean is that of every level given the means above
+        pooled = torch.cat(theirs)
+        assert ((pooled.mean(0) - mean).abs() < 5 * scale * (1 / len(pooled) + 1 / OrPrior.N_MOMENTS) ** 0.5).all()
+        assert (pooled.std(0) / scale - 1).abs().max() < 0.06
+
+
+def energy_distance(x: torch.Tensor, y: torch.Tensor) -> float:
+    """2 E‖x − y‖ − E‖x − x'‖ − E‖y − y'‖, which is 0 for one distribution alone (Székely & Rizzo, 2013)."""
+    return float(2 * torch.cdist(x, y).mean() - torch.cdist(x, x).mean() - torch.cdist(y, y).mean())
+
+
+@pytest.mark.parametrize("parameters", OTHERS)
+@pytest.mark.parametrize("how", ["elbo", "iwae"])
+def test_rows_of_which_nothing_is_known_teach_nothing(parameters, how):
+    """Not even where the prior has its mass."""
+    model = shaken(parameters)
+    objective = {"elbo": elbo(), "iwae": iwae(4)}[how]
+    modules = torch.nn.ModuleList([model.model_, model.posterior_]).train()
+    batch = next(model._rows(np.ma.masked_all((8, 4))).batches(8))
+    draw = model.model_.draw(batch, model.posterior_, objective, Noise(make_generator(0, "draws")))
+    loss = objective.loss(draw, ObjectiveState()).sum()
+    assert loss.detach().abs() < 1e-5
+    for gradient in torch.autograd.grad(loss, list(modules.parameters()), allow_unused=True):
+        assert gradient is None or gradient.abs().max() < 1e-5
+
+
+def test_the_noise_of_other_rows_does_not_depend_on_empty_ones():
+    model = shaken({"prior": "mixture", "n_prior_components": 3})
+    batches = [
+        next(model._rows(model._validate(X)).batches(4)) for X in (GAPPY[:2], np.vstack([GAPPY[:2], 4 * [np.nan]]))
+    ]
+    draws = []
+    for batch in batches:
+        noise = Noise(make_generator(0, "draws"), shared=True)
+        with torch.no_grad():
+            q = model.posterior_.eval()(batch)
+            draws.append(torch.stack([q.rsample((4,), noise) for _ in range(3)])[..., :2, :])
+    torch.testing.assert_close(*draws)
+
+
+def test_draws_of_different_empty_rows_differ():
+    model = shaken({"prior": "mixture", "n_prior_components": 3})
+    batch = next(model._rows(np.ma.masked_all((3, 4))).batches(3))
+    q = model.posterior_.eval()(batch)
+    z = q.rsample((4,), Noise(make_generator(0, "draws")))
+    assert torch.autograd.grad(z.sum(), model.model_.learned_prior.mean, allow_unused=True) == (None,)
+    with torch.no_grad():
+        again = q.rsample((4,), Noise(make_generator(1, "draws")))
+    assert len({round(float(value), 5) for value in torch.cat([z.detach(), again])[..., 0].flatten()}) == 24
+
+
 def test_the_posterior_is_the_prior_even_if_the_model_was_fitted_to_complete_rows():
     model = small_vae(max_epochs=2).fit(IRIS)
     np.testing.assert_array_equal(model.transform(np.full((1, 4), np.nan)), 0)
@@ -279,7 +381,7 @@ def test_only_the_rows_of_which_nothing_is_known_become_the_prior():
         torch.ones(3, 4, dtype=torch.bool),
         torch.arange(3),
     )
-    before, after = q(batch), prior_where(torch.tensor([False, True, False]), q(batch))
+    before, after = q(batch), standard_normal_where(torch.tensor([False, True, False]), q(batch))
     assert torch.equal(after.mean[::2], before.mean[::2])
     assert torch.equal(after.scale[::2], before.scale[::2])
     assert after.kl_to_standard_normal()[1].abs().max() == 0

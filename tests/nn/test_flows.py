@@ -65,7 +65,7 @@ def posterior(bent: bool = True) -> Amortized:
         network.weight[:D, :D] = 0.5 * torch.eye(D)
     if bent:
         shaken(head.flow, 0.06)
-    return Amortized(Encoder(Values(), network, head), standard=False)
+    return Amortized(Encoder(Values(), network, head))
 
 
 def rows(n: int = 5):

@@ -72,7 +72,8 @@ def assemble(
     prior = _prior(schema, parameters, latent_dim, own_encoder, generator)
     missingness = _missingness(schema, parameters)
     model = LatentModel(Decoder(decoder, likelihood_head), latent_dim, log_unit_of(schema), prior, missingness)
-    return model, Amortized(own_encoder, standard=prior is None and isinstance(posterior_head, GaussianHead))
+    is_standard = prior is None and isinstance(posterior_head, GaussianHead)
+    return model, Amortized(own_encoder, None if is_standard else model.prior)
 
 
 def choose_posterior_head(parameters: dict, latent_dim: int, generator: torch.Generator) -> GaussianHead | FlowHead:
@@ -166,7 +167,10 @@ def choose_posterior(inference: str, model: LatentModel, amortized: Amortized, n
         raise ValueError(f"posterior='flow' needs inference='amortized' or 'refined', not {inference!r}")
     if isinstance(amortized.encoder.head, GaussianHead) and amortized.encoder.head.covariance == "full":
         raise ValueError(f"covariance='full' needs an encoder; with inference={inference!r} use covariance='diagonal'")
-    return Shared(model.latent_dim) if inference == "shared" else Refined(Prior(model.latent_dim), model.draw, n_steps)
+    if inference == "shared":
+        return Shared(model.latent_dim)
+    prior = None if model.learned_prior is None else model.prior
+    return Refined(Prior(model.latent_dim, prior), model.draw, n_steps)
 
 
 def training_posterior(inference: str, model: LatentModel, posterior: nn.Module, n_rows: int) -> nn.Module:

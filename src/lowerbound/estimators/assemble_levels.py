@@ -77,7 +77,7 @@ def _ladder(
     with torch.no_grad():
         output.bias.copy_(output_bias(schema, head))
     model = Ladder(levels, output, head, log_unit_of(schema))
-    return model, Amortized(Encoder(inputs, up, model.posterior), standard=False)
+    return model, Amortized(Encoder(inputs, up, model.posterior))
 
 
 def _chain(schema: Schema, parameters: dict, generator: torch.Generator) -> tuple[LatentModel, Amortized]:
@@ -104,4 +104,4 @@ def _chain(schema: Schema, parameters: dict, generator: torch.Generator) -> tupl
     model = LatentModel(
         Decoder(Lowest(decoder, sizes[0]), head), sum(sizes), log_unit_of(schema), ChainPrior(down, sizes)
     )
-    return model, Amortized(Encoder(inputs, encoder, ChainHead(first, up, sizes)), standard=False)
+    return model, Amortized(Encoder(inputs, encoder, ChainHead(first, up, sizes)), model.prior)

@@ -7,15 +7,18 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import replace
-from typing import Any
+from functools import cached_property
+from typing import Any, Protocol, runtime_checkable
 
 import torch
 from torch import Tensor, nn
 from torch.nn.utils import skip_init
 
 from lowerbound.core import Batch, Draw, LatentDistribution, Objective, ObjectiveState
+from lowerbound.core import Prior as Latents
 from lowerbound.distributions import DiagonalGaussian, FullGaussian, Noise, make_generator
 
+PriorFrom = Callable[[], Latents]  # ``Model.prior``
 DrawFrom = Callable[..., Draw]  # ``Model.draw``: (batch, posterior, objective, noise) → Draw
 
 
@@ -23,7 +26,16 @@ class OfFeatures(nn.Module):
     """A posterior in two steps: numbers for each row, its features, and what they say of z.
 
     ``Refined`` lets go of the first step and moves the features of a row until its bound is highest.
+
+    Parameters
+    ----------
+    prior : callable, optional
+        ``model.prior``, where it is not N(0, I) or the posterior is no Gaussian.
     """
+
+    def __init__(self, prior: PriorFrom | None = None) -> None:
+        super().__init__()
+        self.prior = prior
 
     def features(self, batch: Batch) -> Sequence[Tensor]:
         """Tensors whose first dimension is the rows'."""
@@ -31,33 +43,46 @@ class OfFeatures(nn.Module):
 
     def given(self, features: Sequence[Tensor], batch: Batch) -> LatentDistribution:
         """q(z|x) with these features."""
-        return DiagonalGaussian(*features)
+        return self.or_prior(DiagonalGaussian(*features), batch)
 
     def forward(self, batch: Batch, noise: Noise | None = None) -> LatentDistribution:
         """q(z|x) for the rows of a batch."""
         return self.given(self.features(batch), batch)
+
+    def or_prior(self, q: LatentDistribution, batch: Batch) -> LatentDistribution:
+        """q(z|x), and p(z) for the rows of which nothing is observed: what else would say nothing of them?
+
+        Then log p(x) = log 1 of such a row exactly, its KL is 0, and it teaches no parameter anything.
+        """
+        if batch.missing is None:
+            return q
+        unknown = ~batch.mask.flatten(1).any(1)
+        if isinstance(q, OfPrior):
+            return q.prior_where(unknown)
+        if self.prior is None:
+            return standard_normal_where(unknown, q)
+        return q if not self.training and not unknown.any() else OrPrior(unknown, q, self.prior())
 
 
 class Amortized(OfFeatures):
     """q(z|x) from an encoder that all rows share (Kingma & Welling, 2014, section 2.1).
 
     Where the data have gaps, the encoder is also told which entries are missing (Mattei & Frellsen, 2019,
-    arXiv:1812.02633, section 3.1), and the posterior of a row of which nothing is known is the prior, where that is
-    N(0, I).
+    arXiv:1812.02633, section 3.1), and the posterior of a row of which nothing is known is the prior.
 
     Parameters
     ----------
     encoder : Module
         ``features(x, mask, missing)``, which reads zeros where the mask is False, and ``head(*features)`` → q(z|x).
-    standard : bool
-        The prior is N(0, I) and the posterior one Gaussian.
+    prior : callable, optional
+        ``model.prior``, where it is not N(0, I) or the posterior is no Gaussian.
     """
 
     encoder: Any
 
-    def __init__(self, encoder: nn.Module, *, standard: bool = True) -> None:
-        super().__init__()
-        self.encoder, self.standard = encoder, standard
+    def __init__(self, encoder: nn.Module, prior: PriorFrom | None = None) -> None:
+        super().__init__(prior)
+        self.encoder = encoder
 
     def features(self, batch: Batch) -> Sequence[Tensor]:
         """The encoder reads the entries of ``batch.x`` that are observed, and zeros elsewhere."""
@@ -65,13 +90,10 @@ class Amortized(OfFeatures):
 
     def given(self, features: Sequence[Tensor], batch: Batch) -> LatentDistribution:
         """What the encoder's head makes of them."""
-        q = self.encoder.head(*features)
-        if batch.missing is None or not self.standard:
-            return q
-        return prior_where(~batch.mask.flatten(1).any(1), q)
+        return self.or_prior(self.encoder.head(*features), batch)
 
 
-def prior_where(unknown: Tensor, q: LatentDistribution) -> LatentDistribution:
+def standard_normal_where(unknown: Tensor, q: LatentDistribution) -> LatentDistribution:
     """q(z|x), and N(0, I) for the rows where ``unknown`` (B,) is True."""
     unknown = unknown.unsqueeze(-1)
     mean = torch.where(unknown, 0.0, q.mean)
@@ -80,6 +102,80 @@ def prior_where(unknown: Tensor, q: LatentDistribution) -> LatentDistribution:
         return FullGaussian(mean, torch.where(unknown.unsqueeze(-1), identity, q.scale_tril))
     assert isinstance(q, DiagonalGaussian)
     return replace(q, mean=mean, log_scale=torch.where(unknown, 0.0, q.log_scale))
+
+
+@runtime_checkable
+class OfPrior(Protocol):
+    """A q(z|x) that is told relative to its prior, as a ladder's, and can be as far as nothing from it."""
+
+    def prior_where(self, unknown: Tensor) -> LatentDistribution:
+        """The same, and the prior for the rows where ``unknown`` (B,) is True."""
+        ...
+
+
+class OrPrior:
+    """q(z|x), and p(z) for the rows where ``unknown`` (B,) is True, whatever the two are.
+
+    Draws of p are no function of its parameters here: of a row of which nothing is known there is nothing to learn.
+    """
+
+    N_MOMENTS = 4096  # draws of p for its mean and covariance
+
+    def __init__(self, unknown: Tensor, q: LatentDistribution, p: Latents) -> None:
+        self.unknown, self.q, self.p = unknown, q, p
+        self._own: Noise | None = None
+
+    def log_prob(self, z: Tensor) -> Tensor:
+        """Log-density, shape (S, B)."""
+        return torch.where(self.unknown, self.p.log_prob(z), self.q.log_prob(z))
+
+    def rsample(self, shape: Sequence[int], noise: Noise) -> Tensor:
+        """Draws of shape (*shape, B, D)."""
+        z = self.q.rsample(shape, noise)
+        with torch.no_grad():
+            of_p = self.p.rsample((*shape, len(self.unknown)), self._beside(noise))
+        return torch.where(self.unknown.unsqueeze(-1), of_p, z)
+
+    def _beside(self, noise: Noise) -> Noise:
+        """Noise that all rows share comes from a stream of its own: that of other rows stays as it is."""
+        if not noise.shared:
+            return noise
+        if self._own is None:
+            generator = noise.generator
+            self._own = Noise(make_generator(generator.initial_seed(), "prior", generator.device), shared=True)
+        return self._own
+
+    @cached_property
+    def _moments(self) -> tuple[Tensor, Tensor]:
+        """Mean (D,) and covariance (D, D) of p, over fixed draws."""
+        mean = self.q.mean
+        noise = Noise(make_generator(0, "moments", mean.device))
+        z = self.p.rsample((1, self.N_MOMENTS), noise)[0].to(mean)
+        return z.mean(0), z.mT.cov().reshape(z.shape[1], z.shape[1])
+
+    @property
+    def mean(self) -> Tensor:
+        """E[z], of p by 4,096 draws, shape (B, D)."""
+        return torch.where(self.unknown.unsqueeze(-1), self._moments[0], self.q.mean)
+
+    @property
+    def scale(self) -> Tensor:
+        """Standard deviations, of p by 4,096 draws, shape (B, D)."""
+        return torch.where(self.unknown.unsqueeze(-1), self._moments[1].diagonal().sqrt(), self.q.scale)
+
+    @property
+    def scale_tril(self) -> Tensor:
+        """Cholesky factors of the covariance, of p by 4,096 draws, shape (B, D, D)."""
+        factor = torch.linalg.cholesky(self._moments[1])
+        return torch.where(self.unknown[:, None, None], factor, self.q.scale_tril)
+
+    def kl_to_standard_normal(self) -> None:
+        """There is no closed form."""
+        return
+
+    def detach(self) -> OrPrior:
+        """The same, through whose q no gradient flows."""
+        return OrPrior(self.unknown, self.q.detach(), self.p)
 
 
 class Hiding(nn.Module):
@@ -116,8 +212,8 @@ class Hiding(nn.Module):
 class Shared(OfFeatures):
     """One q(z) for all rows, whatever x: too restrictive, and the ladder shows it."""
 
-    def __init__(self, latent_dim: int) -> None:
-        super().__init__()
+    def __init__(self, latent_dim: int, prior: PriorFrom | None = None) -> None:
+        super().__init__(prior)
         self.mean = nn.Parameter(torch.zeros(latent_dim))
         self.log_scale = nn.Parameter(torch.zeros(latent_dim))
 
@@ -130,8 +226,8 @@ class Shared(OfFeatures):
 class Prior(OfFeatures):
     """q(z|x) = N(0, I): where a search for a better one starts."""
 
-    def __init__(self, latent_dim: int) -> None:
-        super().__init__()
+    def __init__(self, latent_dim: int, prior: PriorFrom | None = None) -> None:
+        super().__init__(prior)
         self.latent_dim = latent_dim
 
     def features(self, batch: Batch) -> Sequence[Tensor]:

@@ -69,10 +69,19 @@ class Levels:
         What the way up says of x, for every level from the top, ``(B, width, *grid)`` each.
     last : Descent, optional
         A way that was gone down already; it is not gone again for the same z.
+    known : Tensor of bool, shape (B,), optional
+        The rows of which something was observed; of the others q is p. All of them, if it isn't given.
     """
 
-    def __init__(self, ladder: Ladder, seen: list[Tensor] | None = None, last: Descent | None = None) -> None:
-        self.ladder, self.seen, self.last = ladder, seen, last
+    def __init__(
+        self, ladder: Ladder, seen: list[Tensor] | None = None, last: Descent | None = None,
+        known: Tensor | None = None,
+    ) -> None:  # fmt: skip
+        self.ladder, self.seen, self.last, self.known = ladder, seen, last, known
+
+    def prior_where(self, unknown: Tensor) -> Levels:
+        """q, and p for the rows where ``unknown`` (B,) is True."""
+        return Levels(self.ladder, self.seen, known=~unknown)
 
     def log_prob(self, z: Tensor) -> Tensor:
         """Σ_l log p(z_l | above), or of q, shape (S, B)."""
@@ -82,7 +91,7 @@ class Levels:
     def rsample(self, shape: Sequence[int], noise: Noise) -> Tensor:
         """Draws of shape ``(*shape, D)`` of p, ``(*shape, B, D)`` of q."""
         rows = () if self.seen is None else (len(self.seen[0]),)
-        self.last = self.ladder.descend((*shape, *rows), self.seen, noise=noise)
+        self.last = self.ladder.descend((*shape, *rows), self.seen, noise=noise, known=self.known)
         return self.last.z
 
     def kl_from(self, q: Levels) -> Tensor:
@@ -97,7 +106,7 @@ class Levels:
     @cached_property
     def _at_mean(self) -> Descent:
         assert self.seen is not None
-        return self.ladder.descend((1, len(self.seen[0])), self.seen)
+        return self.ladder.descend((1, len(self.seen[0])), self.seen, known=self.known)
 
     @property
     def mean(self) -> Tensor:
@@ -121,11 +130,11 @@ class Levels:
     def upper(self, n_levels: int) -> Levels:
         """q of so many levels at the top; those below come from p, given what is above."""
         assert self.seen is not None
-        return Levels(self.ladder, self.seen[:n_levels])
+        return Levels(self.ladder, self.seen[:n_levels], known=self.known)
 
     def _down(self, z: Tensor) -> Descent:
         if self.last is None or self.last.z is not z:
-            self.last = self.ladder.descend(tuple(z.shape[:-1]), self.seen, z)
+            self.last = self.ladder.descend(tuple(z.shape[:-1]), self.seen, z, known=self.known)
         return self.last
 
 
@@ -188,7 +197,7 @@ class Ladder(Model):
 
     def descend(
         self, lead: tuple[int, ...], seen: list[Tensor] | None = None, z: Tensor | None = None,
-        noise: Noise | None = None,
+        noise: Noise | None = None, known: Tensor | None = None,
     ) -> Descent:  # fmt: skip
         """From the top to the bottom.
 
@@ -202,6 +211,8 @@ class Ladder(Model):
             The latent variables to be scored; without them each level gives its own: a draw if there is noise, else
             its mean, from q where there is one.
         noise : Noise, optional
+        known : Tensor of bool, shape (B,), optional
+            False where q is p at all levels.
         """
         h = self.start.expand(math.prod(lead), *self.start.shape)
         given = None if z is None else z.split(self.sizes, -1)
@@ -210,7 +221,7 @@ class Ladder(Model):
             assert isinstance(level, Level)
             h = level.arrive(h)
             p = DiagonalGaussian(*(t.reshape(*lead, -1) for t in level.prior_of(h)))
-            q = p if seen is None or i >= len(seen) else _relative(p, *level.step_to_posterior(h, seen[i]))
+            q = p if seen is None or i >= len(seen) else _relative(p, *level.step_to_posterior(h, seen[i]), known)
             part = given[i] if given is not None else q.mean if noise is None else q.rsample((), noise)
             h = level.take(h, part.reshape(-1, *level.shape))
             parts.append(part)
@@ -222,9 +233,11 @@ class Ladder(Model):
         return self.head(self.output(way.h).unflatten(0, way.z.shape[:-1]))
 
 
-def _relative(p: DiagonalGaussian, shift: Tensor, log_ratio: Tensor) -> DiagonalGaussian:
-    """μ_q = μ_p + σ_p Δμ and σ_q = σ_p e^Δ."""
+def _relative(p: DiagonalGaussian, shift: Tensor, log_ratio: Tensor, known: Tensor | None) -> DiagonalGaussian:
+    """μ_q = μ_p + σ_p Δμ and σ_q = σ_p e^Δ, with Δμ = Δ = 0 where nothing is known."""
     shift, log_ratio = (t.reshape(p.mean.shape) for t in (shift, log_ratio))
+    if known is not None:
+        shift, log_ratio = (torch.where(known.unsqueeze(-1), t, 0.0) for t in (shift, log_ratio))
     return DiagonalGaussian(p.mean + p.log_scale.exp() * shift, p.log_scale + log_ratio)
 
 

@@ -24,7 +24,7 @@ from lowerbound.core import Batch, Draw, Model
 from lowerbound.data.batches import Rows, RowsInMemory
 from lowerbound.distributions import DiagonalGaussian, Noise, event_sum, make_generator
 from lowerbound.evaluate import EVALUATION_BATCH, PASS_ELEMENTS, accounts, evaluating
-from lowerbound.inference.posteriors import OfFeatures, Refined
+from lowerbound.inference.posteriors import OfFeatures, OrPrior, Refined
 from lowerbound.mixed import MASS
 from lowerbound.models.hierarchical import Levels
 from lowerbound.tasks import impute
@@ -72,6 +72,8 @@ def codes(posterior: nn.Module, data: Rows, noise: Noise) -> DiagonalGaussian | 
     with evaluating(posterior):
         for batch in data.batches(EVALUATION_BATCH, noise):
             q = posterior(batch, noise)
+            if isinstance(q, OrPrior) and isinstance(q.q, DiagonalGaussian):  # with the prior's moments
+                q = DiagonalGaussian(q.mean, q.scale.log())
             if not isinstance(q, DiagonalGaussian):
                 return None
             means.append(q.mean.double())
