@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from lowerbound import diagnostics
+    from lowerbound.data.coding import UnseenLevelWarning
     from lowerbound.data.likelihoods import LikelihoodError
     from lowerbound.data.readers import DataError, Dataset, read, stream
     from lowerbound.data.schema import ConstantFeatureWarning
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
     from lowerbound.estimators.outliers import VAEOutlierDetector
     from lowerbound.estimators.pixel_rnn import PixelRNN
     from lowerbound.estimators.ppca import PPCA, FactorAnalysis
+    from lowerbound.estimators.pyod import PyODDetector
     from lowerbound.estimators.rbm import RBM, AnnealingWarning
     from lowerbound.estimators.saving import load
     from lowerbound.estimators.vae import VAE
@@ -40,6 +42,7 @@ _HOMES = {
     "FactorAnalysis": "estimators.ppca",
     "PixelRNN": "estimators.pixel_rnn",
     "VAEOutlierDetector": "estimators.outliers",
+    "PyODDetector": "estimators.pyod",
     "RBM": "estimators.rbm",
     "AnnealingWarning": "estimators.rbm",
     "CollapsedPosteriorWarning": "estimators.latent",
@@ -53,6 +56,7 @@ _HOMES = {
     "DataError": "data.readers",
     "LikelihoodError": "data.likelihoods",
     "ConstantFeatureWarning": "data.schema",
+    "UnseenLevelWarning": "data.coding",
     "SavedFileError": "data.storage",
     "TrainingError": "train",
 }
@@ -74,9 +78,11 @@ __all__ = [
     "LikelihoodError",
     "Mixture",
     "PixelRNN",
+    "PyODDetector",
     "SavedFileError",
     "TrainingError",
     "UnreliableEstimateWarning",
+    "UnseenLevelWarning",
     "VAEImputer",
     "VAEOutlierDetector",
     "bits_per_dim",

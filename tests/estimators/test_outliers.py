@@ -10,9 +10,8 @@ from sklearn.base import clone
 from sklearn.datasets import load_digits
 from tests.contract import checks
 
-from lowerbound import VAE, ConstantFeatureWarning, VAEOutlierDetector
+from lowerbound import VAE, ConstantFeatureWarning, PyODDetector, VAEOutlierDetector
 from lowerbound.estimators.outliers import SCORES, SMALLEST_SPREAD
-from lowerbound.estimators.pyod import PyODDetector
 from lowerbound.evaluate import accounts
 from lowerbound.tasks.outliers import codes
 

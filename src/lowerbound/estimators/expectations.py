@@ -11,7 +11,7 @@ from lowerbound.estimators.unusual import ENTRIES_AT_ONCE, limit_of
 from lowerbound.estimators.vae import VAE
 from lowerbound.tasks import outliers
 
-N_DRAWS = 200  # of a value given the rest of its row, from each autoencoder
+N_DRAWS = 100  # of a value given the rest of its row, from each autoencoder
 RANGE = (0.05, 0.95)  # quantiles between which a value is expected
 
 
@@ -36,7 +36,7 @@ def reasons(
 def expectations(members: Sequence[VAE], X, rows: np.ndarray, columns: np.ndarray) -> np.ndarray:
     """Median and range of entries given the rest of their rows, for k places (row, column) in X; (3, k)."""
     found = np.full((3, len(rows)), np.nan, dtype=object)
-    prepared = [member._exactly(X) for member in members]
+    prepared = [(m.model_, m.posterior_, m._rows(m._validate(X)), m._noise("evaluation", shared=True)) for m in members]
     for places in _parts(columns, max(1, ENTRIES_AT_ONCE // (N_DRAWS * np.shape(X)[1]))):
         j, chosen = int(columns[places[0]]), rows[places]
         drawn = [
@@ -46,12 +46,20 @@ def expectations(members: Sequence[VAE], X, rows: np.ndarray, columns: np.ndarra
         draws = [
             pd.DataFrame(member.schema_.restore(x, expected=False)) for member, x in zip(members, drawn, strict=True)
         ]
-        pooled = pd.DataFrame(np.concatenate([d.iloc[:, j].to_numpy().reshape(N_DRAWS, len(chosen)) for d in draws]))
-        if all(dtype.kind in "iufM" for dtype in pooled.dtypes):
-            found[:, places] = pooled.quantile([0.5, *RANGE], interpolation="nearest")
-        else:  # levels have no order, so no range
-            found[0, places] = pooled.mode().iloc[0]
+        pooled = np.concatenate([d.iloc[:, j].to_numpy().reshape(N_DRAWS, len(chosen)) for d in draws])
+        if pooled.dtype.kind in "iufM":
+            found[:, places] = pd.DataFrame(pooled).quantile([0.5, *RANGE], interpolation="nearest")
+        else:  # words and truth values have no order, so no range
+            found[0, places] = _most_frequent(pooled)
     return found
+
+
+def _most_frequent(draws: np.ndarray) -> np.ndarray:
+    """The level that each of n entries has most often, draws (k, n) → (n,)."""
+    which, levels = pd.factorize(draws.ravel())
+    n = draws.shape[1]
+    counts = np.bincount(which * n + np.tile(np.arange(n), len(draws)), minlength=len(levels) * n)
+    return levels[counts.reshape(len(levels), n).argmax(0)]
 
 
 def _parts(columns: np.ndarray, step: int) -> Iterator[np.ndarray]:

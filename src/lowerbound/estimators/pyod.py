@@ -28,6 +28,15 @@ class PyODDetector(BaseEstimator):
         Scores above it are outliers.
     labels_ : ndarray of int, shape (n,)
         Of the training rows: 1 for outliers, 0 for the others.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from lowerbound import PyODDetector, VAEOutlierDetector
+    >>> X = np.random.default_rng(0).normal(size=(200, 3))
+    >>> X[7] = [6, -6, 6]
+    >>> PyODDetector(VAEOutlierDetector(random_state=0), contamination=0.005).fit(X).labels_.nonzero()[0].tolist()
+    [7]
     """
 
     def __init__(self, detector=None, *, contamination=0.1):

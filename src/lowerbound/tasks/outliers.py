@@ -167,7 +167,7 @@ def draws_of_entry(
     hidden[:, entry] = True
     observed = ~hidden if some.observed is None else some.observed & ~hidden  # the encoder is told
     without = replace(some, observed=observed)
-    return impute.drawn(model, posterior, without, noise, n_draws, n_importance=2 * n_draws).x.flatten(0, 1).cpu()
+    return impute.drawn(model, posterior, without, noise, n_draws, n_importance=n_draws).x.flatten(0, 1).cpu()
 
 
 def refined(
