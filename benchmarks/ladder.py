@@ -20,7 +20,8 @@ import numpy as np
 from density import machine, revision
 
 from lowerbound.data.storage import write_text
-from lowerbound.estimators.ladder import LADDER, Result, case_of, climb
+from lowerbound.estimators.cases import case_of
+from lowerbound.estimators.ladder import LADDER, Result, climb
 
 PARAMETERS = {
     "mixture": {"n_components": 100},

@@ -64,3 +64,27 @@ def test_no_number_is_a_failure_only_where_models_failed(cli, images, monkeypatc
 
     monkeypatch.setitem(ladder.LADDER, "autoencoder", ladder.Rung("autoencoder", broken))
     assert "failed: out of order" in cli(*words, exit_code=1).stdout
+
+
+def test_tables_of_several_kinds(cli, table, tmp_path):
+    words = ("compare", table, "--drop", "id", "--models", "factorized,vae,ppca", "--budget", "0.03", "--json")
+    record = json.loads(cli(*words).stdout)  # with the class, which is text
+    factorized, ppca, vae = record["models"]
+    assert record["kind"] == "mixed"
+    assert [model["log_likelihood"] and model["log_likelihood"]["kind"] for model in (factorized, vae)] == [
+        "exact",
+        "lower",
+    ]
+    assert "of several kinds" in ppca["reason"]
+    assert not ppca["failed"]
+    assert factorized["bits_per_dim"] is None
+    said = cli(*words, "-o", tmp_path / "a.png", exit_code=1).output
+    assert "columns of numbers alone" in said
+    assert not (tmp_path / "a.png").exists()
+
+
+def test_truth_values_among_numbers_are_numbers(cli, tmp_path):
+    path = tmp_path / "flags.csv"
+    path.write_text("a,b\n" + "\n".join(f"{i % 7}.5,{i % 3 == 0}" for i in range(60)))
+    record = json.loads(cli("compare", path, "--models", "factorized", "--json").stdout)
+    assert record["models"][0]["log_likelihood"]["kind"] == "exact"

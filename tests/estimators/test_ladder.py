@@ -3,14 +3,16 @@
 import math
 
 import numpy as np
+import pandas as pd
 import pytest
 from scipy.stats import norm
 
 from lowerbound import VAE, Factorized, Mixture
 from lowerbound.estimators import ladder
+from lowerbound.estimators.cases import case_of, split
 from lowerbound.estimators.counting import count_parameters
 from lowerbound.estimators.dequantized import Dequantized
-from lowerbound.estimators.ladder import Rung, case_of, climb, split
+from lowerbound.estimators.ladder import Rung, climb
 from lowerbound.estimators.pacing import Deadline, affordable
 
 
@@ -136,3 +138,24 @@ def test_parameters_are_counted():
 def test_rows_that_come_apart_already():
     case = case_of(bits(50), bits(20, seed=1))
     assert (len(case.train), len(case.test), case.kind) == (50, 20, "binary")
+
+
+def test_models_of_a_table_of_several_kinds_take_its_columns_for_the_same():
+    """Levels that few rows have must not make another base measure where the budget leaves few rows."""
+    rng = np.random.default_rng(0)
+    frame = pd.DataFrame({"x": rng.normal(size=200), "word": rng.choice(list("abcdef"), 200)})
+    case = split(frame, seed=3)
+    assert case.kind == "mixed"
+    assert len(case.train) + len(case.test) == 200
+    assert not set(case.train.index) & set(case.test.index)
+    for name in ("factorized", "vae"):
+        assert ladder.LADDER[name].make(case).columns is case.schema.columns
+    result, other = climb(case, ("factorized", "mixture"))
+    share = case.train["word"].value_counts(normalize=True)[case.test["word"]].to_numpy()
+    x = norm(case.train["x"].mean(), case.train["x"].std(ddof=0))
+    expected = (np.log(share) + x.logpdf(case.test["x"])).mean()
+    assert result.log_p.value == pytest.approx(expected, abs=0.02)  # levels are smoothed
+    assert other.log_p is None
+    assert not other.failed
+    with pytest.raises(ValueError, match="leave it out"):
+        split(frame, binarize="mean")

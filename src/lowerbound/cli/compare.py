@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -9,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from lowerbound.cli.options import DataOptions, console_options, data_options, force_option
-from lowerbound.cli.output import Console, new_file, plus_minus, short
+from lowerbound.cli.output import Console, Failure, new_file, plus_minus, short
 from lowerbound.cli.use import spread
 from lowerbound.estimators.parameters import suggestion
 
@@ -17,7 +18,8 @@ if TYPE_CHECKING:
     import numpy as np
 
     from lowerbound.data.readers import Dataset
-    from lowerbound.estimators.ladder import Case, Result
+    from lowerbound.estimators.cases import Case
+    from lowerbound.estimators.ladder import Result
 
 COMPARED = 50_000  # rows of data that are streamed
 MODELS = ("factorized", "mixture", "pixel_rnn", "rbm", "ppca", "autoencoder", "vae")
@@ -31,6 +33,7 @@ UNITS = {
     "binary": "log-probabilities of 0 and 1",
     "levels": "log-probabilities of 8-bit levels; densities of real values by uniform dequantization, a lower bound",
     "real": "log-densities in the data's units",
+    "mixed": "log-probabilities of levels and log-densities of numbers in the data's units",
 }
 
 
@@ -69,25 +72,28 @@ def compare(
 ) -> None:  # fmt: skip
     """Fit the ladder of models to most rows of DATA and score all on the same others.
 
-    All numbers are on one base measure: probabilities of 0/1 data or of 8-bit levels, or densities in the data's
-    units. A model that has no such number says why. Of data that are streamed, 50,000 rows from all over are taken.
+    All numbers are on one base measure: probabilities of 0/1 data, of 8-bit levels and of words, or densities in the
+    data's units. A model that has no such number says why. Of data that are streamed, 50,000 rows from all over are
+    taken.
 
     \b
       lowerbound compare digits --binarize sample --budget 2 -o ladder.png
       lowerbound compare table.csv --label class --models factorized,mixture,ppca,vae
     """
     _check_output(output, force=force)
-    import numpy as np
+    from lowerbound.estimators.cases import split
+    from lowerbound.estimators.ladder import climb
+    from lowerbound.estimators.mixed_columns import has_text
 
-    from lowerbound.estimators.ladder import climb, split
-
-    dataset = _rows_at_hand(DataOptions(data, key, drop, label, stream).read(mixed=False), console)
+    dataset = _rows_at_hand(DataOptions(data, key, drop, label, stream).read(), console)
     columns = list(map(str, getattr(dataset.X, "columns", [])))
-    case = split(np.asarray(dataset.X), binarize=binarize, seed=random_state)
-    columns = columns or [f"x{i}" for i in range(len(case.test[0].ravel()))]
+    case = split(dataset.X if has_text(dataset.X) else _numbers(dataset.X), binarize=binarize, seed=random_state)
+    columns = columns or [f"x{i}" for i in range(math.prod(case.schema.event_shape))]
     if output is not None:
         from lowerbound.tasks.side_by_side import check_drawable
 
+        if case.schema.columns is not None:
+            raise Failure(f"{output}: a picture needs columns of numbers alone: leave -o out")
         check_drawable(case.schema)
     console.say(f"{dataset.source}: {_rows(case)}; {UNITS[case.kind]}")
     results = list(climb(case, models, seconds=60 * budget, say=console.say))
@@ -122,6 +128,14 @@ def _rows_at_hand(dataset: Dataset, console: Console) -> Dataset:
     if n_rows < len(X):
         console.say(f"compared on {n_rows:,} of the {len(X):,} rows, from all over the data")
     return spread(dataset, n_rows)
+
+
+def _numbers(X: Any) -> np.ndarray:
+    """An array; truth values among numbers are numbers."""
+    import numpy as np
+
+    numbers = np.asarray(X)
+    return numbers.astype(np.float64) if numbers.dtype == object else numbers
 
 
 def _rows(case: Case) -> str:

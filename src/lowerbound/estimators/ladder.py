@@ -1,7 +1,7 @@
 """The ladder: every model of p(x) fitted to the same rows and scored on the same others, on one base measure.
 
-0/1 data and 8-bit levels have probabilities, real values have densities in the user's units, and no table mixes the
-two: a model that can't give the number its neighbors give says why it has none.
+0/1 data and 8-bit levels have probabilities, real values have densities in the user's units, rows of several kinds of
+columns have products of both: a model that can't give the number its neighbors give says why it has none.
 """
 
 from __future__ import annotations
@@ -16,10 +16,9 @@ from typing import Any
 
 import numpy as np
 
-from lowerbound.data.gaps import mask_gaps
-from lowerbound.data.schema import Schema, infer_schema
 from lowerbound.estimators.autoencoder import Autoencoder
 from lowerbound.estimators.base import GradientEstimator
+from lowerbound.estimators.cases import Case
 from lowerbound.estimators.counting import count_parameters
 from lowerbound.estimators.dequantized import Dequantized
 from lowerbound.estimators.factorized import Factorized
@@ -34,53 +33,12 @@ from lowerbound.train import Watch
 
 DRAWS = 1000  # whose time is taken
 MOST_FEATURES_FULL = 100  # of Gaussians with full covariances
-STEPS, FEWEST_EPOCHS, MOST_EPOCHS = 10_000, 30, 300  # what a fit by steps gets if there is time enough
 MORE_PASSES = 4  # of a trial
-KINDS = {"bernoulli": "binary", "discretized_logistic": "levels", "gaussian": "real"}
+ONE_KIND = "it needs columns of numbers alone, and these are of several kinds"
 
 
 class NotApplicable(Exception):
     """A model has no number to give for these data; the message says why."""
-
-
-@dataclass(frozen=True)
-class Case:
-    """The rows to fit and the rows to score, the same for all.
-
-    Attributes
-    ----------
-    train, test : ndarray, shape (n, *row)
-        Under ``binarize="sample"`` the rows to fit keep their grey values, and the rows to score are 0 or 1.
-    schema : Schema
-        What they are.
-    binarize : {None, "sample"}
-        What the models are to do with grey values.
-    seed : int
-    n_importance : int
-        Importance samples a row, for the VAE.
-    """
-
-    train: np.ndarray
-    test: np.ndarray
-    schema: Schema
-    binarize: str | None
-    seed: int
-    n_importance: int = 500
-
-    @property
-    def kind(self) -> str:
-        """``binary``, ``levels`` (8 bits) or ``real``."""
-        return KINDS[self.schema.likelihood]
-
-    @property
-    def batch_size(self) -> Any:
-        """Rows in a step of those that go by steps."""
-        return min(128, max(16, 2 ** round(math.log2(len(self.train) / 16))))
-
-    @property
-    def n_epochs(self) -> int:
-        """Passes over the rows that make about ``STEPS`` steps."""
-        return min(MOST_EPOCHS, max(FEWEST_EPOCHS, STEPS // math.ceil(len(self.train) / self.batch_size)))
 
 
 @dataclass
@@ -143,10 +101,16 @@ class Rung:
 
 
 def _factorized(case: Case) -> Factorized:
-    return Factorized(binarize=case.binarize, random_state=case.seed)
+    return Factorized(columns=case.schema.columns, binarize=case.binarize, random_state=case.seed)
+
+
+def _refuse_several_kinds(case: Case) -> None:
+    if case.schema.columns is not None:
+        raise NotApplicable(ONE_KIND)
 
 
 def _mixture(case: Case) -> Mixture | Dequantized:
+    _refuse_several_kinds(case)
     n, n_features = len(case.train), math.prod(case.schema.event_shape)
     if case.kind == "binary":
         return Mixture(min(100, max(2, n // 50)), binarize=case.binarize, random_state=case.seed)
@@ -159,10 +123,12 @@ def _mixture(case: Case) -> Mixture | Dequantized:
 
 
 def _pixel_rnn(case: Case) -> PixelRNN:
+    _refuse_several_kinds(case)
     return PixelRNN(binarize=case.binarize, batch_size=case.batch_size, random_state=case.seed)
 
 
 def _rbm(case: Case) -> RBM:
+    _refuse_several_kinds(case)
     if case.kind != "binary":
         what = "8-bit levels" if case.kind == "levels" else "real values"
         raise NotApplicable(f"its units are 0 or 1, and the data are {what}: --binarize would change the data for all")
@@ -170,6 +136,7 @@ def _rbm(case: Case) -> RBM:
 
 
 def _ppca(case: Case) -> PPCA | Dequantized:
+    _refuse_several_kinds(case)
     if case.kind == "binary":
         raise NotApplicable("it is a density of real values, which gives 0 and 1 no probability")
     ppca = PPCA(random_state=case.seed)
@@ -181,7 +148,8 @@ def _autoencoder(case: Case) -> Autoencoder:
 
 
 def _vae(case: Case) -> VAE:
-    return VAE(binarize=case.binarize, batch_size=case.batch_size, random_state=case.seed)
+    columns, size = case.schema.columns, case.batch_size
+    return VAE(columns=columns, binarize=case.binarize, batch_size=size, random_state=case.seed)
 
 
 LADDER: dict[str, Rung] = {  # in the order in which each mends what the last could not do
@@ -193,58 +161,6 @@ LADDER: dict[str, Rung] = {  # in the order in which each mends what the last co
     "autoencoder": Rung("autoencoder", _autoencoder),
     "vae": Rung("VAE", _vae, "max_epochs"),
 }
-
-
-def split(
-    X: np.ndarray, *, binarize: str | None = None, seed: int = 0, held_out: float = 0.2, most_scored: int = 2000
-) -> Case:
-    """One split of the rows, one binarization of those that are scored.
-
-    Parameters
-    ----------
-    X : ndarray, shape (n, *row)
-    binarize : {None, "sample", "threshold", "mean"}
-        Grey values become 0 or 1: redrawn in fitting and drawn once for scoring, or cut, at ½ or at the feature's mean.
-    seed : int
-    held_out : float
-        The part of the rows that no model is fitted to.
-    most_scored : int
-        At most so many of them are scored.
-
-    Raises
-    ------
-    ValueError
-        If there are too few rows, or grey values were expected and aren't there.
-    """
-    n_held_out = round(held_out * len(X))
-    if n_held_out < 2 or len(X) - n_held_out < 8:
-        raise ValueError(f"{len(X)} rows are too few to fit models to some and to score them on others: 10 are needed")
-    order = np.random.default_rng([seed, 0]).permutation(len(X))
-    X = mask_gaps(X)
-    return case_of(X[order[n_held_out:]], X[order[:n_held_out]][:most_scored], binarize=binarize, seed=seed)
-
-
-def case_of(train: np.ndarray, test: np.ndarray, *, binarize: str | None = None, seed: int = 0) -> Case:
-    """``split`` for rows that come apart already."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", UserWarning)  # every model warns of constant features itself
-        schema = infer_schema(train, binarize=binarize)
-        if binarize is None:
-            return Case(train, test, schema, None, seed)
-        schema.check(test)
-        scored = _zeros_and_ones(schema, test, seed)
-        if binarize == "sample":
-            return Case(train, scored, schema, "sample", seed)
-        fitted = _zeros_and_ones(schema, train, seed)
-        return Case(fitted, scored, infer_schema(fitted), None, seed)
-
-
-def _zeros_and_ones(schema: Schema, X: np.ndarray, seed: int) -> np.ndarray:
-    if schema.binarize == "mean":
-        return schema.to_rows((schema.to_event(X) > schema.location).astype(np.uint8))
-    level = np.random.default_rng([seed, 1]).random(X.shape, np.float32) if schema.binarize == "sample" else 0.5
-    is_one = level * schema.grey_levels < X if schema.binarize == "sample" else level * schema.grey_levels <= X
-    return is_one.astype(np.uint8)
 
 
 def climb(
@@ -315,7 +231,7 @@ def _measure(result: Result, model: Any, rung: Rung, case: Case, seconds: float)
         result.sample_seconds = time.perf_counter() - started
     result.notes += list(dict.fromkeys(str(each.message) for each in caught))
     result.title, result.n_parameters = title(model, rung.title), count_parameters(model)
-    if case.kind != "real":
+    if case.kind in ("binary", "levels"):
         result.bits_per_dim = bits_per_dim(result.log_p.value, case.schema.n_dimensions)
 
 

@@ -46,7 +46,7 @@ class MixedColumns(DensityEstimator):
 
     def _infer_columns(self, X: Any) -> Schema | None:
         """What the columns are, if they are of several kinds."""
-        if (isinstance(X, Source) and not self.STREAMS) or (self.columns is None and not _has_text(X)):
+        if (isinstance(X, Source) and not self.STREAMS) or (self.columns is None and not has_text(X)):
             return None
         if self.likelihood != "auto" or self.binarize is not None:  # type: ignore[attr-defined]
             raise ValueError("a table of several kinds has a likelihood for each column: leave likelihood and binarize")
@@ -67,7 +67,7 @@ class MixedColumns(DensityEstimator):
         return self.schema_.columns
 
 
-def _has_text(X: Any) -> bool:
+def has_text(X: Any) -> bool:
     """It is a table with a column that is neither numbers nor truth values."""
     if isinstance(X, Source):
         return X.is_mixed
