@@ -11,7 +11,8 @@ error of numbers in standard deviations, and the part of categories that is wron
 cell of three tables of ``numbers``: the continuous ranked probability score, and the coverage of central intervals.
 
 Every method sees the same masks, so that differences are compared mask by mask. What is done is kept in
-``benchmarks/results/imputation.json``; run again, the script goes on where it was stopped.
+``benchmarks/results/imputation.json``; run again, the script goes on where it was stopped. After a change of the code
+``--again`` replaces what other commits have measured, one by one.
 """
 
 from __future__ import annotations
@@ -194,6 +195,8 @@ def main() -> None:
     parser.add_argument("--data", type=Path, required=True, help="folder of the tables")
     parser.add_argument("--output", type=Path, default=OUTPUT)
     parser.add_argument("--methods", nargs="*", help="only these")
+    parser.add_argument("--tables", nargs="*", help="only these")
+    parser.add_argument("--again", action="store_true", help="also what was measured by another commit")
     parser.add_argument("--masks", type=int, help="only the first so many")
     arguments = parser.parse_args()
     part, n_masks = PARTS[arguments.part]
@@ -201,17 +204,23 @@ def main() -> None:
     commit = revision()
 
     def record(key: tuple, run: Callable[[], dict]) -> None:
-        if arguments.methods and key[2] not in arguments.methods:
-            return
         names = dict(zip(("part", "table", "method", "mask"), key, strict=True))
-        if any(names.items() <= r.items() for r in done["results"]):
+        asked = {"table": arguments.tables, "method": arguments.methods}
+        if any(chosen and names[what] not in chosen for what, chosen in asked.items()):
+            return
+        measured = [r for r in done["results"] if names.items() <= r.items()]
+        if measured and not (arguments.again and measured[0]["commit"] != commit):
             return
         started, cpu = time.perf_counter(), time.process_time()
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", ConvergenceWarning)
             result = run()
         times = {"seconds": round(time.perf_counter() - started, 1), "cpu_seconds": round(time.process_time() - cpu, 1)}
-        done["results"].append({**names, **result, **times, "commit": commit})
+        row = {**names, **result, **times, "commit": commit}
+        if measured:
+            done["results"][done["results"].index(measured[0])] = row
+        else:
+            done["results"].append(row)
         done["machine"] = machine()
         done["command"] = " ".join(["python", *sys.argv]).replace(str(arguments.data), "tabular")
         arguments.output.parent.mkdir(parents=True, exist_ok=True)
