@@ -248,5 +248,7 @@ def test_what_one_density_cannot_describe_has_several_components():
     assert set(components(frame[:400]).values()) == {1}  # too few rows
     assert components(frame, {"flat": {"n_components": 2}})["flat"] == 2
     assert "5 components" in infer_columns(frame)[1].describe()
-    with pytest.raises(ValueError, match="column 'flat' can't have n_components=0: at least 1"):
+    with pytest.raises(ValueError, match="column 'flat' can't have n_components=0: 1 to 256"):
         infer_columns(frame, {"flat": {"n_components": 0}})
+    with pytest.raises(ValueError, match="column 'visits' can't have n_components=2: a count has 1"):
+        infer_columns(frame, {"visits": {"n_components": 2}})

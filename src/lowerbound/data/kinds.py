@@ -313,8 +313,9 @@ class Numbers(Look):
         several = kind != "count" and (abs(g.skewness) > LOPSIDED or g.kurtosis < FLAT)
         enough = rest.n >= ROWS_A_COMPONENT * COMPONENTS
         n_components = self.told.get("n_components", COMPONENTS if several and enough else 1)
-        if n_components not in range(1, MOST_LEVELS + 1):
-            raise ValueError(f"column {self.name!r} can't have n_components={n_components!r}: at least 1")
+        if n_components not in range(1, 2 if kind == "count" else MOST_LEVELS + 1):
+            allowed = "a count has 1" if kind == "count" else f"1 to {MOST_LEVELS}"
+            raise ValueError(f"column {self.name!r} can't have n_components={n_components!r}: {allowed}")
         return ColumnSchema(
             self.name, kind, self.dtype, location=location, unit=unit, log=log, shift=self.shift, heavy_tails=heavy,
             n_components=n_components,
