@@ -34,12 +34,22 @@ def estimate(record: dict | None, digits: int = 2) -> str:
     return f"{SIGNS[record['kind']]} {value} ± {record['standard_error']:.{digits}f}"
 
 
+def read_recipe(name: str) -> dict:
+    return tomllib.loads((ROOT / f"benchmarks/recipes/{name}.toml").read_text(encoding="utf-8"))
+
+
+def epochs_of(recipe: dict) -> int:
+    """In all, with those of the recipe it continues."""
+    before = epochs_of(read_recipe(recipe["continues"])) if "continues" in recipe else 0
+    return before + recipe["parameters"]["max_epochs"]
+
+
 def density() -> str:
     rows = []
     for path in sorted((ROOT / "benchmarks/results").glob("density-*.json")):
         r, nll = read(path.stem), read(path.stem)["test_nll"]
-        recipe = tomllib.loads((ROOT / f"benchmarks/recipes/{r['recipe']}.toml").read_text(encoding="utf-8"))
-        planned = r["parameters"]["max_epochs"]
+        recipe = read_recipe(r["recipe"])
+        planned = epochs_of(recipe) if "continues" in recipe else r["parameters"]["max_epochs"]
         epochs = str(r["epochs"]) if r["epochs"] == planned else f"{r['epochs']} of {planned}"
         scored = f"{nll['rows']}, {nll['n_importance']:,}, {nll['ess']:.0f}"
         bits = f"{r['bits_per_dim']:.3f}" if "bits_per_dim" in r else ""
