@@ -177,7 +177,7 @@ def memory(folder: Path) -> dict:
                 command("evaluate", run, data, "--n-importance", "1"),
                 command("encode", run, data, "-o", folder / "codes.npy", "--force"),
                 command("encode", run, data, "-o", folder / "codes.csv", "--force"),
-                *([command("reconstruct", run, data, "-o", folder / "x.parquet", "--force")] * (name[0] == "t")),
+                *([command("reconstruct", run, data, "-o", folder / "x.parquet", "--force")] if name[0] == "t" else []),
             ],
         }
         shutil.rmtree(run)
@@ -199,7 +199,11 @@ def gaps(folder: Path) -> dict:
             "runs": [
                 command("train", data, "--stream", "-o", run, *CHEAP, "--force"),
                 command("impute", run, data, "--stream", "-o", filled, "--n-importance", "5", "--force"),
-                *([command("outliers", run, data, "--stream", "-o", folder / "ranked.csv", "--force")] * scored),
+                *(
+                    [command("outliers", run, data, "--stream", "-o", folder / "ranked.csv", "--force")]
+                    if scored
+                    else []
+                ),
             ],
         }
         shutil.rmtree(run)
