@@ -167,12 +167,14 @@ def test_columns_of_one_value_and_of_none():
 
 
 @pytest.mark.parametrize("n_levels", [3, 100])
-def test_as_much_of_a_row_reaches_the_encoder_however_many_levels_there_are(n_levels):
+@pytest.mark.parametrize("parameters", [{}, {"latent_dim": (3, 2)}, {"levels": 2}])
+def test_as_much_of_a_row_reaches_the_encoder_however_many_levels_there_are(n_levels, parameters):
     draw = np.random.default_rng(3)
     frame = pd.DataFrame({f"c{i}": draw.permutation(3000) % n_levels for i in range(8)}).astype(str)
-    vae = small(max_epochs=1, lr=1e-12, hidden_layer_sizes=(400,), batch_size=1000).fit(frame)
+    vae = small(max_epochs=1, lr=1e-12, hidden_layer_sizes=(400,), batch_size=1000, **parameters).fit(frame)
     encoder = vae.posterior_.encoder
-    first = encoder.network.layers[0](encoder.inputs(torch.from_numpy(encode(frame, vae.columns_)).float()))
+    layer = encoder.network.stem[1] if "levels" in parameters else encoder.network.layers[0]
+    first = layer(encoder.inputs(torch.from_numpy(encode(frame, vae.columns_)).float()))
     assert first.square().mean().item() == pytest.approx(1 / 3, rel=0.1)  # of weights from U(±1): Σ_c w²/8
 
 

@@ -63,8 +63,8 @@ def assemble(
     seen = inputs(torch.zeros(2, *schema.event_shape))
     encoder, decoder = _networks(schema, parameters, seen, posterior_head, likelihood_head, generator)
     _start_at_unit_scale(encoder, posterior_head)
-    if schema.columns is not None and isinstance(encoder, MLPEncoder):
-        _reach_the_first_layer(encoder, len(schema.columns))
+    if isinstance(encoder, MLPEncoder):
+        let_rows_reach(encoder.layers[0], schema)
     bias: Tensor = decoder.bias  # type: ignore[assignment]
     with torch.no_grad():
         bias.copy_(output_bias(schema, likelihood_head))
@@ -236,15 +236,16 @@ def _start_at_unit_scale(encoder: nn.Module, head: GaussianHead | FlowHead) -> N
         last.weight[gaussian.latent_dim : gaussian.n_features] = 0
 
 
-def _reach_the_first_layer(encoder: MLPEncoder, n_columns: int) -> None:
+def let_rows_reach(first: nn.Module, schema: Schema) -> None:
     """Of the many indicators of a column one is 1: weights for so many inputs would all but lose the row, and q(z|x).
 
     With bounds of ±1/√columns instead of ±1/√inputs, as much of a row arrives as of so many standardized numbers.
     """
-    first = encoder.layers[0]
+    if schema.columns is None:
+        return
     assert isinstance(first, nn.Linear)
     with torch.no_grad():
-        first.weight *= math.sqrt(first.in_features / n_columns)
+        first.weight *= math.sqrt(first.in_features / len(schema.columns))
 
 
 def choose_likelihood_head(schema: Schema, parameters: dict) -> LikelihoodHead:

@@ -13,6 +13,7 @@ from lowerbound.estimators.assemble import (
     choose_latent_dim,
     choose_likelihood_head,
     choose_network,
+    let_rows_reach,
     log_unit_of,
     output_bias,
     output_shape,
@@ -74,6 +75,7 @@ def _ladder(
         seen_shape, output_shape(schema, head), head.n_parameters, parameters["levels"], n_latent, width, generator,
         is_image=is_image,
     )  # fmt: skip
+    let_rows_reach(up.stem[1], schema)  # type: ignore[index]
     with torch.no_grad():
         output.bias.copy_(output_bias(schema, head))
     model = Ladder(levels, output, head, log_unit_of(schema))
@@ -96,6 +98,7 @@ def _chain(schema: Schema, parameters: dict, generator: torch.Generator) -> tupl
     seen = inputs(torch.zeros(1, *schema.event_shape))
     encoder = MLPEncoder(seen.shape[1:], first.n_features, hidden, activation, generator)
     decoder = MLPDecoder(sizes[0], output_shape(schema, head), head.n_parameters, hidden[::-1], activation, generator)
+    let_rows_reach(encoder.layers[0], schema)
     with torch.no_grad():
         decoder.bias.copy_(output_bias(schema, head))
     steps = list(enumerate(pairwise(sizes), 1))
