@@ -44,6 +44,16 @@ def epochs_of(recipe: dict) -> int:
     return before + recipe["parameters"]["max_epochs"]
 
 
+def bits_of(r: dict) -> str:
+    """A dimension, of the rows that were scored and by difference; binarized digits have none."""
+    if "bits_per_dim" not in r:
+        return ""
+    of_rows = r["bits_per_dim"]
+    if "test_nll_by_difference" not in r:
+        return f"{of_rows:.3f}"
+    return f"{of_rows:.3f}, by difference {of_rows * r['test_nll_by_difference']['mean'] / r['test_nll']['mean']:.3f}"
+
+
 def density() -> str:
     rows = []
     for path in sorted((ROOT / "benchmarks/results").glob("density-*.json")):
@@ -52,7 +62,7 @@ def density() -> str:
         planned = epochs_of(recipe) if "continues" in recipe else r["parameters"]["max_epochs"]
         epochs = str(r["epochs"]) if r["epochs"] == planned else f"{r['epochs']} of {planned}"
         scored = f"{nll['rows']}, {nll['n_importance']:,}, {nll['ess']:.0f}"
-        bits = f"{r['bits_per_dim']:.3f}" if "bits_per_dim" in r else ""
+        bits = bits_of(r)
         better = estimate(r["test_nll_by_difference"]) if "test_nll_by_difference" in r else ""
         numbers = [estimate(r["test_elbo"]), f"**{estimate(nll)}**", better, bits, scored, str(r["active_units"])]
         words = [f"{r['fit_seconds'] / 60:.0f}", recipe["published"], recipe["deviations"]]
