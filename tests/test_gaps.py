@@ -264,7 +264,7 @@ def test_draws_of_different_empty_rows_differ():
     batch = next(model._rows(np.ma.masked_all((3, 4))).batches(3))
     q = model.posterior_.eval()(batch)
     z = q.rsample((4,), Noise(make_generator(0, "draws")))
-    assert torch.autograd.grad(z.sum(), model.model_.learned_prior.mean, allow_unused=True) == (None,)
+    assert torch.autograd.grad(z.sum(), model.model_.learned_prior.mean)[0].any()  # rows may be hidden from q alone
     with torch.no_grad():
         again = q.rsample((4,), Noise(make_generator(1, "draws")))
     assert len({round(float(value), 5) for value in torch.cat([z.detach(), again])[..., 0].flatten()}) == 24

@@ -225,7 +225,8 @@ class Model(nn.Module):
         if objective.gradient == "score":
             z = z.detach()
         density = q.detach() if objective.gradient == "fixed_density" else q
-        return Draw(z, self.log_px(batch, z), self.prior(), q, density, batch.share)
+        prior = getattr(q, "p", None) or self.prior()  # a q that is p(z) for some rows has made it
+        return Draw(z, self.log_px(batch, z), prior, q, density, batch.share)
 
 
 class NoLatents:

@@ -144,7 +144,6 @@ def test_what_is_not_known_is_said_once(cli, tmp_path, monkeypatch):
         detector.score_samples(frame.assign(color="green"))
     assert len(warned) == 1
     detector.save(tmp_path / "detector")
-    frame.assign(color=["green", *frame["color"][1:]]).to_csv(tmp_path / "odd.csv", index=False)
     pd.concat([frame.assign(color="green"), frame]).to_csv(tmp_path / "odd.csv", index=False)
     monkeypatch.setattr("lowerbound.estimators.unusual.ROWS_AT_ONCE", 40)
     words = ("outliers", tmp_path / "detector", tmp_path / "odd.csv", "-o", tmp_path / "r.csv", "--explain")
@@ -161,7 +160,8 @@ def test_a_detector_is_not_saved_over_a_run(run, table):
 @pytest.mark.parametrize(
     ("seen", "expected"),
     [
-        (0.1 + 0.2, "0.3"), (2.0, "2"), (1e20, "1e+20"), (12345678.0, "12345678"), (7, "7"), ("red", "red"),
+        (0.1 + 0.2, "0.3"), (float(np.float32(0.1)), "0.1"), (1.5e300, "1.5e+300"),
+        (2.0, "2"), (1e20, "1e+20"), (12345678.0, "12345678"), (7, "7"), ("red", "red"),
         (True, "True"), (pd.Timestamp("2020-02-01"), "2020-02-01"), (np.float64(-0.125), "−0.125"),
     ],
 )  # fmt: skip

@@ -357,6 +357,12 @@ def test_a_gain_that_may_be_chance_is_left_to_the_first():
     assert cautious(w, safe, alike, target, np.ones(400), np.arange(400))[0] == pytest.approx(expected, abs=0.05)
 
 
+def test_one_row_is_no_evidence():
+    predicted, target = np.array([[0.0, 0.0, 0.0], [1.0, 0.0, 0.9]]), np.array([1.0, 0.0, 1.0])
+    w, safe = np.array([0.0, 1.0]), np.array([1.0, 0.0])
+    assert cautious(w, safe, predicted, target, np.ones(3), np.zeros(3, int)).tolist() == [1, 0]
+
+
 def test_cells_that_go_together_are_one_observation():
     """The same rows count the same, however many cells stand for each of them."""
     rng = np.random.default_rng(0)

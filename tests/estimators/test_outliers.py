@@ -207,9 +207,10 @@ def test_what_is_expected_of_a_column_with_a_point_mass_lies_in_its_range():
     assert (numbers.loc[numbers["feature"] == "rain", "expected"] == 0).mean() > 0.9
 
 
-def test_days_have_a_range_and_truth_values_have_none():
+@pytest.mark.parametrize("zone", [None, "Europe/Berlin"])
+def test_days_have_a_range_and_truth_values_have_none(zone):
     rng = np.random.default_rng(0)
-    days = pd.Timestamp("2020-01-01") + pd.to_timedelta(rng.integers(0, 300, 200), "D")
+    days = pd.Timestamp("2020-01-01", tz=zone) + pd.to_timedelta(rng.integers(0, 300, 200), "D")
     frame = pd.DataFrame({"day": days, "flag": rng.random(200) < 0.9, "x": rng.normal(size=200)})
     reasons = VAEOutlierDetector(n_steps=60, random_state=0).fit(frame).explain(frame.iloc[:9], 3)
     day, flag = (reasons[reasons["feature"] == name] for name in ("day", "flag"))

@@ -157,7 +157,13 @@ def _word(value: Any) -> str:
     """A value as it is in the data."""
     if not isinstance(value, float):
         return _day(value)
-    return (f"{value:.0f}" if value.is_integer() and abs(value) < 1e15 else f"{value:.15g}").replace("-", "−")
+    import numpy as np
+
+    if value.is_integer() and abs(value) < 1e15:
+        return f"{value:.0f}".replace("-", "−")
+    with np.errstate(over="ignore"):  # what is a float32 has the digits of one
+        single = np.float32(value)
+    return (str(single) if float(single) == value else f"{value:.15g}").replace("-", "−")
 
 
 def _about(value: Any) -> str:

@@ -29,11 +29,14 @@ class UnseenLevelWarning(UserWarning):
 @contextmanager
 def warned_once() -> Iterator[None]:
     """What several models say of the same rows is said once."""
-    with warnings.catch_warnings(record=True) as caught:
-        warnings.simplefilter("always")
-        yield
-    for warning in {str(w.message): w for w in caught}.values():
-        warnings.warn(warning.message, warning.category, stacklevel=4)  # whoever called what this decorates
+    caught: list[warnings.WarningMessage] = []
+    try:
+        with warnings.catch_warnings(record=True) as caught:
+            warnings.simplefilter("always", UserWarning)
+            yield
+    finally:
+        for warning in {str(w.message): w for w in caught}.values():
+            warnings.warn(warning.message, warning.category, stacklevel=4)  # whoever called what this decorates
 
 
 def encode(frame: pd.DataFrame, columns: Sequence[ColumnSchema]) -> np.ndarray:
@@ -57,8 +60,7 @@ def encode_quietly(frame: pd.DataFrame, columns: Sequence[ColumnSchema]) -> tupl
 def warn_of_unseen(unseen: dict[str, int]) -> None:
     """Say in which columns there are such values."""
     if unseen:
-        each = listed([f"{name} ({count:,})" for name, count in unseen.items()])
-        message = f"values that the model has not seen count as not observed: {each}"
+        message = f"values that the model has not seen count as not observed, in {listed(list(unseen))}"
         warnings.warn(UnseenLevelWarning(message, unseen), stacklevel=4)
 
 

@@ -149,10 +149,13 @@ def cautious(
     predicted : ndarray, shape (C, cells)
     target, importance, row : ndarray, shape (cells,)
     """
+    n_rows = len(np.unique(row))
+    if n_rows < 2:
+        return without_least(safe)
     gains = (safe @ predicted - target) ** 2 - (w @ predicted - target) ** 2
     gain = np.average(gains, weights=importance)
     of_rows = np.bincount(row, importance * (gains - gain))  # what each row adds to Σ importance (gains − gain) = 0
-    error = np.sqrt((of_rows**2).sum()) / importance.sum()
+    error = np.sqrt(n_rows / (n_rows - 1) * (of_rows**2).sum()) / importance.sum()
     back = min(1.0, (error / gain) ** 2) if gain > 0 else 1.0
     return without_least((1 - back) * w + back * safe)
 

@@ -43,15 +43,21 @@ def expectations(members: Sequence[VAE], X, rows: np.ndarray, columns: np.ndarra
             outliers.draws_of_entry(*model, chosen, j, N_DRAWS, limit_of(member))
             for member, model in zip(members, prepared, strict=True)
         ]
-        draws = [
-            pd.DataFrame(member.schema_.restore(x, expected=False)) for member, x in zip(members, drawn, strict=True)
-        ]
-        pooled = np.concatenate([d.iloc[:, j].to_numpy().reshape(N_DRAWS, len(chosen)) for d in draws])
+        restored = [member.schema_.restore(x, expected=False) for member, x in zip(members, drawn, strict=True)]
+        pooled = np.concatenate([_column(values, j).reshape(N_DRAWS, len(chosen)) for values in restored])
         if pooled.dtype.kind in "iufM":
             found[:, places] = pd.DataFrame(pooled).quantile([0.5, *RANGE], interpolation="nearest")
         else:  # words and truth values have no order, so no range
             found[0, places] = _most_frequent(pooled)
     return found
+
+
+def _column(values, j: int) -> np.ndarray:
+    """Column ``j`` of restored rows; times with a zone are those of UTC."""
+    column = pd.DataFrame(values).iloc[:, j]
+    if isinstance(column.dtype, pd.DatetimeTZDtype):
+        column = column.dt.tz_convert(None)
+    return column.to_numpy()
 
 
 def _most_frequent(draws: np.ndarray) -> np.ndarray:

@@ -116,7 +116,10 @@ class OfPrior(Protocol):
 class OrPrior:
     """q(z|x), and p(z) for the rows where ``unknown`` (B,) is True, whatever the two are.
 
-    Draws of p are no function of its parameters here: of a row of which nothing is known there is nothing to learn.
+    Attributes
+    ----------
+    p : Latents
+        p(z), so that whoever scores z under it needn't make it again.
     """
 
     N_MOMENTS = 4096  # draws of p for its mean and covariance
@@ -132,8 +135,7 @@ class OrPrior:
     def rsample(self, shape: Sequence[int], noise: Noise) -> Tensor:
         """Draws of shape (*shape, B, D)."""
         z = self.q.rsample(shape, noise)
-        with torch.no_grad():
-            of_p = self.p.rsample((*shape, len(self.unknown)), self._beside(noise))
+        of_p = self.p.rsample((*shape, len(self.unknown)), self._beside(noise))
         return torch.where(self.unknown.unsqueeze(-1), of_p, z)
 
     def _beside(self, noise: Noise) -> Noise:
