@@ -62,7 +62,3 @@ def test_a_little_text_among_numbers_is_a_mistake(cli, tmp_path):
     path = tmp_path / "typo.csv"
     path.write_text("a,b\n" + "1,x\n2,y\n" * 20 + "tall,x\n")
     assert "'tall' is text, not a number" in cli("data", "check", path, exit_code=1).stderr
-
-
-def test_the_ladder_of_models_wants_numbers(cli, people):
-    assert "into numbers" in cli("compare", people, exit_code=1).stderr

@@ -88,7 +88,7 @@ def test_rows_are_scored_alone_as_among_others(vae):
 
 def test_unseen_levels_count_as_not_observed(vae):
     new = TABLE.head(3).assign(job=["pilot", "clerk", "cook"])
-    with pytest.warns(UnseenLevelWarning, match=r"job \(1\)"):
+    with pytest.warns(UnseenLevelWarning, match="in job$"):
         scores = vae.score_samples(new)
     np.testing.assert_array_equal(scores, vae.score_samples(new.assign(job=[np.nan, "clerk", "cook"])))
 
