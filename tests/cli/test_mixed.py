@@ -62,3 +62,15 @@ def test_a_little_text_among_numbers_is_a_mistake(cli, tmp_path):
     path = tmp_path / "typo.csv"
     path.write_text("a,b\n" + "1,x\n2,y\n" * 20 + "tall,x\n")
     assert "'tall' is text, not a number" in cli("data", "check", path, exit_code=1).stderr
+
+
+def test_a_level_that_is_a_number_is_given_as_it_is_written(cli, tmp_path):
+    frame = pd.DataFrame({"age": np.repeat([20, 30, 40], 40), "job": ["cook", "clerk", "pilot"] * 40})
+    frame.to_csv(tmp_path / "ages.csv", index=False)
+    cli("train", tmp_path / "ages.csv", "-o", tmp_path / "run", "--max-epochs", "1", "--hidden-layer-sizes", "8")
+    words = ("generate", tmp_path / "run", "-n", "5", "-o", tmp_path / "drawn.csv", "--force", "--given")
+    for age in ("40", "40.0"):
+        cli(*words, f"age={age}")
+        assert pd.read_csv(tmp_path / "drawn.csv")["age"].tolist() == [40] * 5
+    for age in ("50", "old"):
+        assert f"age={age}: the column has the levels 20, 30, 40" in cli(*words, f"age={age}", exit_code=1).stderr

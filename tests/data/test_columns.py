@@ -100,6 +100,15 @@ def test_unseen_levels_are_not_observed_and_warned_of():
     assert np.isnan(coded[:, 6]).tolist() == [False, True, False, True]
 
 
+def test_text_among_levels_that_are_numbers_is_refused():
+    columns = infer_columns(pd.DataFrame({"age": np.repeat([20, 30, 40], 30), "job": ["cook", "clerk", "pilot"] * 30}))
+    assert [column.kind for column in columns] == ["ordinal", "categorical"]
+    new = pd.DataFrame({"age": ["20", "40.0", None], "job": "cook"})
+    assert encode(new, columns)[:, 0].tolist()[:2] == [0, 2]
+    with pytest.raises(DataError, match=r"column 'age', row 1: 'old' is no number"):
+        encode(new.assign(age=["20", "old", None]), columns)
+
+
 def test_rare_levels_share_a_probability():
     names = ["a"] * 50 + ["b"] * 40 + ["c", "d", "e"]
     column = infer_columns(pd.DataFrame({"letter": names}))[0]

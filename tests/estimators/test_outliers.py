@@ -215,6 +215,7 @@ def test_days_have_a_range_and_truth_values_have_none(zone):
     reasons = VAEOutlierDetector(n_steps=60, random_state=0).fit(frame).explain(frame.iloc[:9], 3)
     day, flag = (reasons[reasons["feature"] == name] for name in ("day", "flag"))
     assert ((day["low"] < day["expected"]) & (day["expected"] < day["high"])).all()
+    assert {time.tzinfo for time in [*day["value"], *day["low"], *day["expected"]]} == {frame["day"].dt.tz}
     assert flag["low"].isna().all()
     assert set(flag["expected"]) == {True}
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
@@ -17,6 +18,7 @@ from lowerbound.cli.options import (
     run_argument,
 )
 from lowerbound.cli.output import Console, Failure, new_file
+from lowerbound.data.dataset import listed
 
 if TYPE_CHECKING:
     import numpy as np
@@ -102,7 +104,7 @@ def _sample_given(model: Any, given: tuple[str, ...], n_rows: int, *, mean: bool
         if not equals:
             raise click.UsageError(f"--given is COLUMN=VALUE, got {word!r}")
         if name not in row:
-            raise Failure(f"the model has no column {name!r}: its columns are {', '.join(names[:10])}")
+            raise Failure(f"the model has no column {name!r}: its columns are {listed(names)}")
         row[name] = _value(model, name, value)
     table = pd.DataFrame(row, index=range(n_rows), columns=names)
     X = table if hasattr(model, "feature_names_in_") else table.to_numpy().reshape(n_rows, *model.schema_.row_shape)
@@ -114,15 +116,23 @@ def _sample_given(model: Any, given: tuple[str, ...], n_rows: int, *, mean: bool
 def _value(model: Any, name: str, word: str) -> Any:
     """What a word on the command line says of a column: one of its levels, or a number."""
     columns = {column.name: column for column in getattr(model, "columns_", None) or ()}
-    if name in columns and columns[name].has_levels:
-        levels = {str(level): level for level in columns[name].levels}
-        if word not in levels:
-            raise Failure(f"--given {name}={word}: the column has the levels {', '.join(list(levels)[:10])}")
-        return levels[word]
     try:
-        return float(word)
-    except ValueError as error:
-        raise Failure(f"--given {name}={word}: the column needs a number") from error
+        number = float(word)
+    except ValueError:
+        number = math.nan
+    if name in columns and columns[name].has_levels:
+        levels = columns[name].levels
+        for level in levels:
+            if word == str(level) or number == level:
+                return level
+        raise Failure(f"--given {name}={word}: the column has the levels {listed(levels, _level)}")
+    if math.isnan(number):
+        raise Failure(f"--given {name}={word}: the column needs a number")
+    return number
+
+
+def _level(level: Any) -> str:
+    return f"{level:.15g}" if isinstance(level, float) else str(level)
 
 
 @click.command(short_help="Give data as a model sees them.")

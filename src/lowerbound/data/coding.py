@@ -83,6 +83,8 @@ def _level_places(values: Any, column: ColumnSchema) -> np.ndarray:
     import pandas as pd
 
     place = _places(column.levels)
+    if column.kind == "ordinal" and all(isinstance(level, int | float) for level in column.levels):
+        values = pd.Series(_numbers(values, values.isna().to_numpy(), column))
     which, distinct = pd.factorize(values)  # −1 where a value is missing
     return np.array([*(place.get(plain(level), np.nan) for level in distinct), np.nan])[which]
 

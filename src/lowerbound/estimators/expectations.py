@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -44,20 +45,24 @@ def expectations(members: Sequence[VAE], X, rows: np.ndarray, columns: np.ndarra
             for member, model in zip(members, prepared, strict=True)
         ]
         restored = [member.schema_.restore(x, expected=False) for member, x in zip(members, drawn, strict=True)]
-        pooled = np.concatenate([_column(values, j).reshape(N_DRAWS, len(chosen)) for values in restored])
+        series = [pd.DataFrame(values).iloc[:, j] for values in restored]
+        pooled = np.concatenate([_without_zone(one).to_numpy().reshape(N_DRAWS, len(chosen)) for one in series])
         if pooled.dtype.kind in "iufM":
-            found[:, places] = pd.DataFrame(pooled).quantile([0.5, *RANGE], interpolation="nearest")
+            quantiles = pd.DataFrame(pooled).quantile([0.5, *RANGE], interpolation="nearest")
+            found[:, places] = quantiles.apply(_with_zone, zone=getattr(series[0].dtype, "tz", None))
         else:  # words and truth values have no order, so no range
             found[0, places] = _most_frequent(pooled)
     return found
 
 
-def _column(values, j: int) -> np.ndarray:
-    """Column ``j`` of restored rows; times with a zone are those of UTC."""
-    column = pd.DataFrame(values).iloc[:, j]
-    if isinstance(column.dtype, pd.DatetimeTZDtype):
-        column = column.dt.tz_convert(None)
-    return column.to_numpy()
+def _without_zone(column: pd.Series) -> pd.Series:
+    """Times with a zone as those of UTC."""
+    return column.dt.tz_convert(None) if isinstance(column.dtype, pd.DatetimeTZDtype) else column
+
+
+def _with_zone(column: pd.Series, zone: Any) -> pd.Series:
+    """And back."""
+    return column if zone is None else column.dt.tz_localize("UTC").dt.tz_convert(zone)
 
 
 def _most_frequent(draws: np.ndarray) -> np.ndarray:
