@@ -18,7 +18,6 @@ from lowerbound.cli.options import (
     run_argument,
 )
 from lowerbound.cli.output import Console, Failure, new_file
-from lowerbound.data.dataset import listed
 
 if TYPE_CHECKING:
     import numpy as np
@@ -94,6 +93,7 @@ def _sample_given(model: Any, given: tuple[str, ...], n_rows: int, *, mean: bool
     import pandas as pd
 
     from lowerbound import VAEImputer
+    from lowerbound.data.dataset import listed
 
     if mean:
         raise click.UsageError("--given draws rows; leave --mean out")
@@ -115,6 +115,8 @@ def _sample_given(model: Any, given: tuple[str, ...], n_rows: int, *, mean: bool
 
 def _value(model: Any, name: str, word: str) -> Any:
     """What a word on the command line says of a column: one of its levels, or a number."""
+    from lowerbound.data.dataset import listed
+
     columns = {column.name: column for column in getattr(model, "columns_", None) or ()}
     try:
         number = float(word)
