@@ -82,9 +82,8 @@ def _warnings_in_a_line() -> Iterator[None]:
         def show(message, category, *where: Any, **more: Any) -> None:
             if not issubclass(category, UserWarning):
                 return plain(message, category, *where, **more)
-            what = getattr(message, "columns", None) or str(message)  # each part of the rows has other numbers of them
-            if (category, what) not in said:
-                said.add((category, what))
+            if str(message) not in said:
+                said.add(str(message))
                 write_error(f"warning: {message}")
 
         warnings.showwarning = show

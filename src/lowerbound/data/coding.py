@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
@@ -20,10 +20,6 @@ if TYPE_CHECKING:
 
 class UnseenLevelWarning(UserWarning):
     """New rows have levels that the model was not fitted to; they count as not observed."""
-
-    def __init__(self, message: str, columns: Iterable[str] = ()) -> None:
-        super().__init__(message)
-        self.columns = tuple(columns)
 
 
 @contextmanager
@@ -49,33 +45,34 @@ def encode(frame: pd.DataFrame, columns: Sequence[ColumnSchema]) -> np.ndarray:
     return coded
 
 
-def encode_quietly(frame: pd.DataFrame, columns: Sequence[ColumnSchema]) -> tuple[np.ndarray, dict[str, int]]:
-    """The same, and how many values of each column were not seen in the fit, where there are some."""
-    coded, unseen = np.full((len(frame), len(columns)), np.nan), {}
+def encode_quietly(frame: pd.DataFrame, columns: Sequence[ColumnSchema]) -> tuple[np.ndarray, list[str]]:
+    """The same, and the columns with values that were not seen in the fit."""
+    coded, unseen = np.full((len(frame), len(columns)), np.nan), []
     for j, column in enumerate(columns):
-        coded[:, j], unseen[column.name] = _encode(frame.iloc[:, j], column)
-    return coded, {name: count for name, count in unseen.items() if count}
+        values = frame.iloc[:, j]
+        coded[:, j] = _encode(values, column)
+        if (np.isnan(coded[:, j]) & ~values.isna().to_numpy()).any():
+            unseen.append(column.name)
+    return coded, unseen
 
 
-def warn_of_unseen(unseen: dict[str, int]) -> None:
+def warn_of_unseen(names: Sequence[str]) -> None:
     """Say in which columns there are such values."""
-    if unseen:
-        message = f"values that the model has not seen count as not observed, in {listed(list(unseen))}"
-        warnings.warn(UnseenLevelWarning(message, unseen), stacklevel=4)
+    if names:
+        message = f"values that the model has not seen count as not observed, in {listed(names)}"
+        warnings.warn(UnseenLevelWarning(message), stacklevel=4)
 
 
-def _encode(values: Any, column: ColumnSchema) -> tuple[np.ndarray, int]:
-    """A column as the model's numbers, and how many of its values have none."""
+def _encode(values: Any, column: ColumnSchema) -> np.ndarray:
+    """A column as the model's numbers, NaN where there is none."""
     missing = values.isna().to_numpy()
     if column.has_levels:
-        x = _level_places(values, column)
-    elif column.kind == "date":
-        v = np.full(len(values), np.nan)
-        v[~missing] = days(values[~missing])
-        x = _scaled(v, column)
-    else:
-        x = _scaled(_numbers(values, missing, column), column)
-    return x, int((np.isnan(x) & ~missing).sum())
+        return _level_places(values, column)
+    if column.kind != "date":
+        return _scaled(_numbers(values, missing, column), column)
+    v = np.full(len(values), np.nan)
+    v[~missing] = days(values[~missing])
+    return _scaled(v, column)
 
 
 def _level_places(values: Any, column: ColumnSchema) -> np.ndarray:

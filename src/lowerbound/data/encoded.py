@@ -32,6 +32,6 @@ class EncodedRows(Source):
         """What the model doesn't know is warned of where it is met first."""
         rows = self.source.read(ranges)
         x, unseen = encode_quietly(framed(rows.X), self.schemas)
-        warn_of_unseen({name: count for name, count in unseen.items() if name not in self.warned})
+        warn_of_unseen([name for name in unseen if name not in self.warned])
         self.warned |= set(unseen)
         return Dataset(x, rows.labels, rows.source)
