@@ -27,7 +27,7 @@ def our_vae(model: str, **parameters):
 
 
 def ours(X: np.ndarray, arguments: argparse.Namespace, epoch: Epoch, compiled: bool = False) -> None:
-    from lowerbound.estimators.progress import ProgressWatch
+    from lowerbound.training.progress import ProgressWatch
 
     class Turns(ProgressWatch):
         """The bar that ``verbose=1`` shows, and a word after every epoch."""

@@ -35,9 +35,9 @@ import torch
 
 import lowerbound
 from lowerbound import VAE
-from lowerbound.data.storage import write_text
-from lowerbound.estimators.progress import ProgressWatch
-from lowerbound.evaluate import Estimate, bits_per_dim, mean_over_rows
+from lowerbound.evaluation.estimate import Estimate, bits_per_dim, mean_over_rows
+from lowerbound.storage.atomic import write_text
+from lowerbound.training.progress import ProgressWatch
 
 HERE = Path(__file__).parent
 RECIPES = sorted(path.stem for path in (HERE / "recipes").glob("*.toml"))

@@ -17,7 +17,7 @@ import numpy as np
 from density import HERE, machine, read_data, read_recipe, revision
 
 from lowerbound import VAE
-from lowerbound.data.storage import write_text
+from lowerbound.storage.atomic import write_text
 
 ROWS, SANDWICH_ROWS = 100, 40
 ANNEALING = {"n_temperatures": 500, "n_chains": 8}

@@ -25,10 +25,11 @@ from torch import Tensor
 
 from lowerbound import VAE
 from lowerbound.core import Draw, ObjectiveState
-from lowerbound.data.storage import write_text
 from lowerbound.diagnostics import gradient_variance
-from lowerbound.distributions import DiagonalGaussian, Noise, make_generator
+from lowerbound.distributions.gaussians import DiagonalGaussian
+from lowerbound.distributions.noise import Noise, make_generator
 from lowerbound.inference.objectives import make_objective
+from lowerbound.storage.atomic import write_text
 
 D = 20
 NUMBERS_IN_A_PASS = 2**21

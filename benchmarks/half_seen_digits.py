@@ -26,8 +26,8 @@ from density import machine, revision
 from sklearn.ensemble import RandomForestClassifier
 
 from lowerbound import VAE, VAEImputer
-from lowerbound.data.storage import write_text
-from lowerbound.tasks.pictures import save_grid
+from lowerbound.pictures.pictures import save_grid
+from lowerbound.storage.atomic import write_text
 
 OUTPUT = Path(__file__).parent / "results" / "half-seen-digits.json"
 PARAMETERS = {

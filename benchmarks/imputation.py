@@ -34,7 +34,7 @@ from sklearn.experimental import enable_iterative_imputer  # noqa: F401
 from sklearn.impute import IterativeImputer, KNNImputer, SimpleImputer
 
 from lowerbound import PPCA, VAEImputer
-from lowerbound.data.storage import write_text
+from lowerbound.storage.atomic import write_text
 
 OUTPUT = Path(__file__).parent / "results" / "imputation.json"
 NUMBERS = {"banknote": 4, "breast": 30, "concrete": 9, "wine_red": 12}  # columns that are used

@@ -20,9 +20,9 @@ import numpy as np
 from density import machine, revision
 
 from lowerbound import VAE, read
-from lowerbound.data.storage import write_text
 from lowerbound.estimators.counting import count_parameters
-from lowerbound.evaluate import mean_over_rows
+from lowerbound.evaluation.estimate import mean_over_rows
+from lowerbound.storage.atomic import write_text
 
 INFERENCE = ("amortized", "refined", "mean_field", "shared", "mcem")
 PARAMETERS = {"latent_dim": 8, "network": "mlp", "hidden_layer_sizes": (100,), "lr": 2e-3, "batch_size": 128}

@@ -19,9 +19,9 @@ from pathlib import Path
 import numpy as np
 from density import machine, revision
 
-from lowerbound.data.storage import write_text
-from lowerbound.estimators.cases import case_of
-from lowerbound.estimators.ladder import LADDER, Result, climb
+from lowerbound.comparison.comparison import LADDER, Result, climb
+from lowerbound.comparison.split import case_of
+from lowerbound.storage.atomic import write_text
 
 PARAMETERS = {
     "mixture": {"n_components": 100},

@@ -31,7 +31,7 @@ from density import machine, revision
 import lowerbound
 from lowerbound import VAE
 from lowerbound.data import sources
-from lowerbound.data.storage import write_text
+from lowerbound.storage.atomic import write_text
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -25,7 +25,7 @@ import numpy as np
 from density import machine, revision
 from sklearn.metrics import roc_auc_score
 
-from lowerbound.data.storage import write_text
+from lowerbound.storage.atomic import write_text
 
 PAIRS = {"Fashion-MNIST": ("fashion_mnist", "mnist"), "MNIST": ("mnist", "fashion_mnist")}
 SCORES = ("kl", "reconstruction", "elbo", "surprise", "regret", "relative_regret")

@@ -31,7 +31,7 @@ from sklearn.model_selection import train_test_split
 from sklearn.neighbors import LocalOutlierFactor
 from sklearn.preprocessing import StandardScaler
 
-from lowerbound.data.storage import write_text
+from lowerbound.storage.atomic import write_text
 
 MOST_ROWS = 5000
 OURS = "VAEOutlierDetector"

@@ -26,9 +26,9 @@ import torch
 from density import machine, revision
 
 from lowerbound import VAE, parallel
-from lowerbound.data.storage import write_text
 from lowerbound.estimators.latent import CollapsedPosteriorWarning
-from lowerbound.train import Watch
+from lowerbound.storage.atomic import write_text
+from lowerbound.training.watch import Watch
 
 FEATURES, LATENTS, ROWS, BATCH = 784, 50, 5_000, 100
 EPOCHS = 7

@@ -33,8 +33,8 @@ from sklearn.model_selection import cross_val_predict
 from sklearn.neighbors import NearestNeighbors
 
 from lowerbound import VAE
-from lowerbound.data.encoding import TableCode
-from lowerbound.data.storage import write_text
+from lowerbound.data.table_code import TableCode
+from lowerbound.storage.atomic import write_text
 
 OUTPUT = Path(__file__).parent / "results" / "synthetic.json"
 TARGET = "income"

@@ -203,7 +203,7 @@ def main() -> None:
         return
     from density import machine, revision
 
-    from lowerbound.data.storage import write_text
+    from lowerbound.storage.atomic import write_text
 
     where = f"{arguments.device}, {arguments.threads} threads" if arguments.device == "cpu" else arguments.device
     what = f"{arguments.model}, batch {arguments.batch}" if arguments.what == "train" else "log p(x), mlp"

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from lowerbound.core import Batch
-from lowerbound.distributions import Noise, make_generator
+from lowerbound.distributions.noise import Noise, make_generator
 
 
 @pytest.fixture(autouse=True)

@@ -13,7 +13,7 @@ from sklearn.base import clone
 from sklearn.utils.estimator_checks import estimator_checks_generator
 
 from lowerbound import load
-from lowerbound.evaluate import Estimate
+from lowerbound.evaluation.estimate import Estimate
 
 
 def checks(estimator) -> list:

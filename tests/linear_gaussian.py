@@ -8,9 +8,10 @@ from torch.distributions import MultivariateNormal
 
 from lowerbound.core import Batch
 from lowerbound.data.batches import RowsInMemory
-from lowerbound.distributions import FullGaussian, make_generator
+from lowerbound.distributions.gaussians import FullGaussian
+from lowerbound.distributions.noise import make_generator
 from lowerbound.inference.posteriors import Amortized
-from lowerbound.models.latent import Decoder, Encoder, LatentModel
+from lowerbound.models.vae import Decoder, Encoder, LatentModel
 from lowerbound.nn.heads import GaussianHead, NormalHead, Scale
 from lowerbound.nn.inputs import Values
 

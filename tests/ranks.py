@@ -17,12 +17,15 @@ from torch import Tensor
 
 from lowerbound import VAE, parallel
 from lowerbound.cli import main
-from lowerbound.data.storage import load_tensors, save_tensors
 from lowerbound.estimators.autoencoder import Autoencoder
-from lowerbound.estimators.base import GradientEstimator
+from lowerbound.estimators.gradient import GradientEstimator
 from lowerbound.estimators.pixel_rnn import PixelRNN
 from lowerbound.inference.objectives import elbo
-from lowerbound.train import LOOK_STEPS, Settings, Training, Watch, fit
+from lowerbound.storage.atomic import load_tensors, save_tensors
+from lowerbound.training.loop import fit
+from lowerbound.training.settings import Settings
+from lowerbound.training.state import LOOK_STEPS, Training
+from lowerbound.training.watch import Watch
 from tests import linear_gaussian as toy
 
 TABLE = np.random.default_rng(0).normal(size=(40, 5)) @ np.random.default_rng(1).normal(size=(5, 5))

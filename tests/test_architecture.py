@@ -1,4 +1,4 @@
-"""The rooms of the house, and who may know whom: imports point one way only."""
+"""The rooms of the house, and who may know whom: imports point one way only, between rooms and between files."""
 
 import ast
 from pathlib import Path
@@ -8,37 +8,63 @@ import pytest
 import lowerbound
 
 ROOT = Path(lowerbound.__file__).parent
-LEVEL = {
-    "parallel": -1, "precision": -1, "distributions": 0, "mixed": 0.5, "core": 1, "data": 2,
-    "nn": 2, "models": 2, "inference": 2,
-    "evaluate": 3, "steady": 3, "ledger": 3, "settings": 3, "steps": 3, "evidence": 4,
-    "accounting": 4, "train": 4, "checkpoints": 5,
-    "tasks": 5, "estimators": 6, "diagnostics": 7, "cli": 8, "web": 8, "__main__": 9,
-}  # fmt: skip
-ALLOWED_WITHIN_A_LEVEL = {("models", "nn")}
+ROOMS = (  # from the ground up; those that share a floor don't know each other
+    ("storage",), ("parameters", "parallel", "precision"), ("distributions",), ("core",), ("nn",),
+    ("data", "inference", "models"), ("assembly", "evaluation", "pictures"), ("tasks", "training"), ("estimators",),
+    ("comparison", "compression", "diagnostics", "imputation", "outliers"), ("loading", "report"), ("web",), ("cli",),
+    ("__main__",),
+)  # fmt: skip
+FLOOR = {room: floor for floor, rooms in enumerate(ROOMS) for room in rooms}
 FILES = [path for path in ROOT.rglob("*.py") if path != ROOT / "__init__.py"]
 
 
-def room(path: Path) -> str:
-    return path.relative_to(ROOT).parts[0].removesuffix(".py")
+def module(path: Path, root: Path = ROOT) -> str:
+    """Its dotted name."""
+    return ".".join(("lowerbound", *path.relative_to(root).with_suffix("").parts)).removesuffix(".__init__")
 
 
-def imported_rooms(path: Path) -> set[str]:
-    rooms = set()
+def imported(path: Path) -> set[str]:
+    """The dotted names of what a file imports of the package, wherever in the file, functions included."""
+    names = set()
     for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
-        names = [node.module or ""] if isinstance(node, ast.ImportFrom) else []
-        names += [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
-        rooms |= {name.split(".")[1] for name in names if name.startswith("lowerbound.")}
-    return rooms
+        if isinstance(node, ast.ImportFrom) and node.module:
+            names |= {f"{node.module}.{alias.name}" for alias in node.names}
+        if isinstance(node, ast.Import):
+            names |= {alias.name for alias in node.names}
+    return {name for name in names if name.startswith("lowerbound.")}
 
 
-def violations(path: Path) -> list[str]:
-    here = room(path)
-    return [
-        there
-        for there in imported_rooms(path)
-        if there != here and LEVEL[there] >= LEVEL[here] and (here, there) not in ALLOWED_WITHIN_A_LEVEL
-    ]
+def files_imported(root: Path) -> dict[str, set[str]]:
+    """For every file under ``root``, the files that it imports."""
+    paths = {module(path, root): path for path in root.rglob("*.py") if path != root / "__init__.py"}
+
+    def file_of(name: str) -> str:
+        return name if name in paths else name.rpartition(".")[0]
+
+    return {name: {file_of(each) for each in imported(path)} & set(paths) - {name} for name, path in paths.items()}
+
+
+def circles(graph: dict[str, set[str]]) -> list[str]:
+    """The files that import themselves by way of others."""
+    above: dict[str, set[str]] = {}
+
+    def reached(name: str) -> set[str]:
+        seen, waiting = set(), [name]
+        while waiting:
+            for other in graph[waiting.pop()] - seen:
+                seen.add(other)
+                waiting.append(other)
+        return seen
+
+    above = {name: reached(name) for name in graph}
+    return sorted(name for name in graph if name in above[name])
+
+
+def violations(path: Path, root: Path = ROOT) -> list[str]:
+    """The rooms that a file must not know."""
+    here = module(path, root).split(".")[1]
+    there = {name.split(".")[1] for name in imported(path)} - {here}
+    return sorted(room for room in there if room in FLOOR and FLOOR[room] >= FLOOR[here])
 
 
 @pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(ROOT)))
@@ -46,12 +72,29 @@ def test_imports_point_one_way(path):
     assert violations(path) == []
 
 
-def test_the_walk_sees_a_wrong_import(tmp_path, monkeypatch):
-    monkeypatch.setattr(__name__ + ".ROOT", tmp_path)
+def test_no_file_imports_itself_by_way_of_others():
+    assert circles(files_imported(ROOT)) == []
+
+
+def test_every_file_has_a_room():
+    assert {module(path).split(".")[1] for path in FILES} <= set(FLOOR)
+
+
+def test_estimators_are_thin_fronts():
+    assert len(list((ROOT / "estimators").glob("[!_]*.py"))) <= 16
+
+
+def test_the_walk_sees_wrong_imports(tmp_path):
     (tmp_path / "models").mkdir()
-    wrong = tmp_path / "models" / "wrong.py"
-    wrong.write_text("from lowerbound.inference import objectives\nimport lowerbound.train\n")
-    assert sorted(violations(wrong)) == ["inference", "train"]
+    wrong, other, fine = (tmp_path / "models" / name for name in ("wrong.py", "other.py", "fine.py"))
+    wrong.write_text(
+        "from typing import TYPE_CHECKING\nfrom lowerbound.inference import objectives\nimport lowerbound.training.loop\n"
+        "if TYPE_CHECKING:\n    from lowerbound.models.other import Other\n"
+    )
+    other.write_text("def later():\n    from lowerbound.models import wrong\n")
+    fine.write_text("from lowerbound.models.other import Other\n")
+    assert violations(wrong, tmp_path) == ["inference", "training"]
+    assert circles(files_imported(tmp_path)) == ["lowerbound.models.other", "lowerbound.models.wrong"]
 
 
 @pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(ROOT)))

@@ -12,7 +12,7 @@ import lowerbound
 from lowerbound import VAE
 from lowerbound.core import ObjectiveState
 from lowerbound.diagnostics import GradientMoments, Measured, Sums, gradient_variance
-from lowerbound.distributions import Noise, make_generator
+from lowerbound.distributions.noise import Noise, make_generator
 from lowerbound.inference.objectives import make_objective
 from tests import linear_gaussian as toy
 

@@ -10,7 +10,7 @@ from sklearn.datasets import load_iris
 from lowerbound import PPCA, RBM, VAE, Autoencoder, FactorAnalysis, Factorized, Mixture, PixelRNN, load
 from lowerbound.core import Batch, ObjectiveState
 from lowerbound.data.schema import ConstantFeatureWarning
-from lowerbound.distributions import Noise, make_generator
+from lowerbound.distributions.noise import Noise, make_generator
 from lowerbound.inference.objectives import elbo, iwae
 from lowerbound.inference.posteriors import OrPrior, standard_normal_where
 from lowerbound.models.hierarchical import Levels

@@ -9,7 +9,8 @@ from torch import Tensor
 from torch.distributions import Normal
 
 from lowerbound.core import Draw, ObjectiveState
-from lowerbound.distributions import DiagonalGaussian, Noise, StandardNormal, make_generator
+from lowerbound.distributions.gaussians import DiagonalGaussian, StandardNormal
+from lowerbound.distributions.noise import Noise, make_generator
 from lowerbound.inference.objectives import make_objective
 from tests import linear_gaussian as toy
 from tests.conftest import whole_batch

@@ -4,8 +4,8 @@ import pytest
 import torch
 
 from lowerbound.core import Objective, ObjectiveState
-from lowerbound.distributions import Noise, make_generator
-from lowerbound.evaluate import accounts, importance_weighted
+from lowerbound.distributions.noise import Noise, make_generator
+from lowerbound.evaluation.bound import accounts, importance_weighted
 from lowerbound.inference.objectives import elbo
 from tests import linear_gaussian as toy
 from tests.conftest import whole_batch
@@ -92,7 +92,7 @@ def test_importance_weights_are_streamed_exactly(monkeypatch):
     torch.testing.assert_close(log_p, weights.logsumexp(0) - torch.tensor(K).log())
     normalized = weights.softmax(0)
     torch.testing.assert_close(ess, 1 / normalized.square().sum(0))
-    monkeypatch.setattr("lowerbound.evaluate.PASS_ELEMENTS", 7 * toy.F * 5)
+    monkeypatch.setattr("lowerbound.evaluation.bound.PASS_ELEMENTS", 7 * toy.F * 5)
     streamed, _ = importance_weighted(p, q, toy.rows(x), some_noise(), 20_000)
     whole = toy.marginal(p).log_prob(x)
     assert (streamed - whole).abs().max() < 0.05

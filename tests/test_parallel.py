@@ -20,9 +20,9 @@ from click.testing import CliRunner
 
 from lowerbound import parallel
 from lowerbound.cli import main
-from lowerbound.data.storage import load_tensors, save_tensors
-from lowerbound.distributions import Noise, make_generator
+from lowerbound.distributions.noise import Noise, make_generator
 from lowerbound.parallel import ALONE, Processes
+from lowerbound.storage.atomic import load_tensors, save_tensors
 from tests import linear_gaussian as toy
 from tests import ranks
 

@@ -5,14 +5,16 @@ import torch
 
 from lowerbound import VAE
 from lowerbound.core import ObjectiveState
-from lowerbound.data.storage import load_tensors, save_tensors
-from lowerbound.distributions import DiagonalGaussian, FullGaussian, Noise, make_generator
+from lowerbound.distributions.gaussians import DiagonalGaussian, FullGaussian
+from lowerbound.distributions.noise import Noise, make_generator
 from lowerbound.inference.objectives import elbo
 from lowerbound.models.priors import MixturePrior
 from lowerbound.precision import tensor_cores
-from lowerbound.settings import Settings
-from lowerbound.steps import BatchLoss
-from lowerbound.train import Training, fit
+from lowerbound.storage.atomic import load_tensors, save_tensors
+from lowerbound.training.loop import fit
+from lowerbound.training.settings import Settings
+from lowerbound.training.state import Training
+from lowerbound.training.step import BatchLoss
 from tests import linear_gaussian as toy
 
 ROUNDING = 2.0**-8  # of one factor in bfloat16

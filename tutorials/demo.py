@@ -14,8 +14,8 @@ from pathlib import Path
 import numpy as np
 
 from lowerbound import VAE, Dataset, Estimate, read
-from lowerbound.evaluate import mean_over_rows
-from lowerbound.tasks.pictures import above_one_another, latent_map, save_grid, save_map, to_pixels
+from lowerbound.evaluation.estimate import mean_over_rows
+from lowerbound.pictures.pictures import above_one_another, latent_map, save_grid, save_map, to_pixels
 
 N_HELD_OUT = 360
 

@@ -44,8 +44,10 @@ from lowerbound import (
 )
 from lowerbound.core import Batch
 from lowerbound.data.batches import RowsInMemory
-from lowerbound.distributions import DiagonalGaussian, FullGaussian, Noise, make_generator
-from lowerbound.evaluate import importance_weighted, mean_over_rows
+from lowerbound.distributions.gaussians import DiagonalGaussian, FullGaussian
+from lowerbound.distributions.noise import Noise, make_generator
+from lowerbound.evaluation.bound import importance_weighted
+from lowerbound.evaluation.estimate import mean_over_rows
 from lowerbound.inference import em
 from lowerbound.inference.posteriors import Prior
 from lowerbound.models.ppca import LinearGaussian, spectrum

@@ -7,33 +7,35 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from lowerbound import diagnostics
-    from lowerbound.data.coding import UnseenLevelWarning
+    from lowerbound.data.checks import DataError
+    from lowerbound.data.columns.coding import UnseenLevelWarning
     from lowerbound.data.likelihoods import LikelihoodError
-    from lowerbound.data.readers import DataError, Dataset, read, stream
+    from lowerbound.data.readers.read import read, stream
     from lowerbound.data.schema import ConstantFeatureWarning
-    from lowerbound.data.storage import SavedFileError
+    from lowerbound.data.sources import Dataset
     from lowerbound.estimators.autoencoder import Autoencoder
     from lowerbound.estimators.factorized import Factorized
     from lowerbound.estimators.gaussian import Gaussian
-    from lowerbound.estimators.imputer import VAEImputer
     from lowerbound.estimators.latent import CollapsedPosteriorWarning
     from lowerbound.estimators.mixture import Mixture
-    from lowerbound.estimators.outliers import VAEOutlierDetector
     from lowerbound.estimators.pixel_rnn import PixelRNN
     from lowerbound.estimators.ppca import PPCA, FactorAnalysis
-    from lowerbound.estimators.pyod import PyODDetector
     from lowerbound.estimators.rbm import RBM, AnnealingWarning
-    from lowerbound.estimators.saving import load
     from lowerbound.estimators.vae import VAE
-    from lowerbound.evaluate import Estimate, bits_per_dim
-    from lowerbound.evidence import UnreliableEstimateWarning
-    from lowerbound.train import TrainingError
+    from lowerbound.evaluation.annealing import UnreliableEstimateWarning
+    from lowerbound.evaluation.estimate import Estimate, bits_per_dim
+    from lowerbound.imputation.imputer import VAEImputer
+    from lowerbound.loading import load
+    from lowerbound.outliers.detector import VAEOutlierDetector
+    from lowerbound.outliers.pyod import PyODDetector
+    from lowerbound.storage.atomic import SavedFileError
+    from lowerbound.training.state import TrainingError
 
 __version__ = "0.1.0"
 
 _HOMES = {
     "VAE": "estimators.vae",
-    "VAEImputer": "estimators.imputer",
+    "VAEImputer": "imputation.imputer",
     "Autoencoder": "estimators.autoencoder",
     "Factorized": "estimators.factorized",
     "Gaussian": "estimators.gaussian",
@@ -41,24 +43,24 @@ _HOMES = {
     "PPCA": "estimators.ppca",
     "FactorAnalysis": "estimators.ppca",
     "PixelRNN": "estimators.pixel_rnn",
-    "VAEOutlierDetector": "estimators.outliers",
-    "PyODDetector": "estimators.pyod",
+    "VAEOutlierDetector": "outliers.detector",
+    "PyODDetector": "outliers.pyod",
     "RBM": "estimators.rbm",
     "AnnealingWarning": "estimators.rbm",
     "CollapsedPosteriorWarning": "estimators.latent",
-    "UnreliableEstimateWarning": "evidence",
-    "load": "estimators.saving",
-    "Estimate": "evaluate",
-    "bits_per_dim": "evaluate",
-    "read": "data.readers",
-    "stream": "data.readers",
-    "Dataset": "data.readers",
-    "DataError": "data.readers",
+    "UnreliableEstimateWarning": "evaluation.annealing",
+    "load": "loading",
+    "Estimate": "evaluation.estimate",
+    "bits_per_dim": "evaluation.estimate",
+    "read": "data.readers.read",
+    "stream": "data.readers.read",
+    "Dataset": "data.sources",
+    "DataError": "data.checks",
     "LikelihoodError": "data.likelihoods",
     "ConstantFeatureWarning": "data.schema",
-    "UnseenLevelWarning": "data.coding",
-    "SavedFileError": "data.storage",
-    "TrainingError": "train",
+    "UnseenLevelWarning": "data.columns.coding",
+    "SavedFileError": "storage.atomic",
+    "TrainingError": "training.state",
 }
 
 __all__ = [

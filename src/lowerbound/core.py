@@ -13,7 +13,8 @@ from typing import Any, Literal, Protocol
 import torch
 from torch import Tensor, nn
 
-from lowerbound.distributions import Likelihood, Noise, event_sum
+from lowerbound.distributions.likelihoods import Likelihood, event_sum
+from lowerbound.distributions.noise import Noise
 from lowerbound.parallel import WHOLE, Share
 
 

@@ -14,10 +14,10 @@ from sklearn.base import clone
 from torch import Tensor
 
 from lowerbound.core import Objective, ObjectiveState
-from lowerbound.distributions import Noise, make_generator
-from lowerbound.estimators.base import seed_from
+from lowerbound.distributions.noise import Noise, make_generator
 from lowerbound.estimators.vae import VAE
 from lowerbound.inference.objectives import make_objective
+from lowerbound.parameters.seed import seed_from
 
 N_GROUPS = 20  # of draws, for the jackknife
 

@@ -77,7 +77,7 @@ if __name__ == "__main__":
     from sklearn.datasets import load_iris
 
     import lowerbound.cli.fitting
-    from lowerbound import checkpoints
+    from lowerbound.training import checkpoints
 
     lowerbound.VAE(2, max_epochs=1).fit(load_iris(as_frame=True).data)  # what a run imports, once for all
     checkpoints.PART = 1.0  # half of the time is spent in writing, so that kills fall into it

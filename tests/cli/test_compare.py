@@ -7,6 +7,8 @@ import pytest
 from PIL import Image
 from tests.cli.conftest import TABLE_OPTIONS
 
+from lowerbound.comparison import comparison
+
 QUICK = ("--models", "vae,factorized,mixture,autoencoder,ppca", "--budget", "0.03")
 
 
@@ -54,7 +56,6 @@ def test_what_is_refused(cli, table, tmp_path):
 
 
 def test_no_number_is_a_failure_only_where_models_failed(cli, images, monkeypatch):
-    from lowerbound.estimators import ladder
 
     words = ("compare", images, "--key", "x", "--models", "autoencoder")
     assert "not applicable" in cli(*words).stdout
@@ -62,7 +63,7 @@ def test_no_number_is_a_failure_only_where_models_failed(cli, images, monkeypatc
     def broken(case):
         raise RuntimeError("out of order")
 
-    monkeypatch.setitem(ladder.LADDER, "autoencoder", ladder.Rung("autoencoder", broken))
+    monkeypatch.setitem(comparison.LADDER, "autoencoder", comparison.Rung("autoencoder", broken))
     assert "failed: out of order" in cli(*words, exit_code=1).stdout
 
 

@@ -11,8 +11,8 @@ from tests.cli.conftest import TABLE_OPTIONS, TINY
 import lowerbound
 from lowerbound import SavedFileError, VAEOutlierDetector
 from lowerbound.cli.outliers import _about, _word
-from lowerbound.data.coding import UnseenLevelWarning
-from lowerbound.tasks.pictures import GAP
+from lowerbound.data.columns.coding import UnseenLevelWarning
+from lowerbound.pictures.pictures import GAP
 
 
 @pytest.fixture(scope="module")
@@ -145,7 +145,7 @@ def test_what_is_not_known_is_said_once(cli, tmp_path, monkeypatch):
     assert len(warned) == 1
     detector.save(tmp_path / "detector")
     pd.concat([frame.assign(color="green"), frame]).to_csv(tmp_path / "odd.csv", index=False)
-    monkeypatch.setattr("lowerbound.estimators.unusual.ROWS_AT_ONCE", 40)
+    monkeypatch.setattr("lowerbound.outliers.member.ROWS_AT_ONCE", 40)
     words = ("outliers", tmp_path / "detector", tmp_path / "odd.csv", "-o", tmp_path / "r.csv", "--explain")
     assert cli(*words).stderr.count("warning") == 1
 

@@ -5,7 +5,7 @@ import pytest
 from PIL import Image
 
 from lowerbound.data.schema import infer_schema
-from lowerbound.tasks.pictures import (
+from lowerbound.pictures.pictures import (
     GAP,
     GROUP_GAP,
     above_one_another,

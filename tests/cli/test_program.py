@@ -97,7 +97,7 @@ def test_what_can_go_wrong_is_a_sentence(cli, monkeypatch, error, message):
     def fail(*_, **__):
         raise error
 
-    monkeypatch.setattr("lowerbound.data.readers.read", fail)
+    monkeypatch.setattr("lowerbound.data.readers.read.read", fail)
     result = cli("data", "check", "digits", exit_code=1)
     assert result.stderr.startswith(f"error: {message}")
     assert result.stderr.count("\n") == 1
@@ -107,7 +107,7 @@ def test_what_cannot_go_wrong_is_not_hidden(cli, monkeypatch):
     def fail(*_, **__):
         raise RuntimeError("a mistake of ours")
 
-    monkeypatch.setattr("lowerbound.data.readers.read", fail)
+    monkeypatch.setattr("lowerbound.data.readers.read.read", fail)
     with pytest.raises(RuntimeError, match="a mistake of ours"):
         cli("data", "check", "digits")
 
@@ -116,6 +116,6 @@ def test_interrupted_before_training(cli, monkeypatch, tmp_path):
     def interrupt(*_, **__):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("lowerbound.data.readers.read", interrupt)
+    monkeypatch.setattr("lowerbound.data.readers.read.read", interrupt)
     assert cli("train", "digits", "-o", tmp_path / "run", exit_code=130).stderr == "interrupted\n"
     assert not (tmp_path / "run").exists()

@@ -13,8 +13,9 @@ import pytest
 import lowerbound
 from lowerbound import VAE, VAEImputer, VAEOutlierDetector
 from lowerbound.cli import output, scoring
-from lowerbound.data import sources, spool
-from lowerbound.estimators import unusual
+from lowerbound.data import sources
+from lowerbound.outliers import member
+from lowerbound.storage import spool
 
 N = 600
 TINY = ("--hidden-layer-sizes", 8, "--latent-dim", 2, "--max-epochs", 2, "--batch-size", 50, "--random-state", 0, "-q")
@@ -186,7 +187,7 @@ def test_models_are_compared_on_rows_from_all_over(cli, frame, table, tmp_path, 
 @pytest.mark.parametrize("more", [(), ("--explain", "--plot"), ("--criterion", "log_p")])
 def test_outliers_are_ranked_as_those_of_the_whole(cli, run, table, tmp_path, monkeypatch, more):
     for name, size in (("ROWS_AT_ONCE", 70), ("ROWS_TO_KNOW_ENTRIES", 300)):
-        for module in (unusual, VAEOutlierDetector.__module__):
+        for module in (member, VAEOutlierDetector.__module__):
             monkeypatch.setattr(sys.modules[getattr(module, "__name__", module)], name, size, raising=False)
     monkeypatch.setattr(spool, "RUN", 64)
     words = ("outliers", run, table, "--label", "kind", *more, "-o")
@@ -219,7 +220,7 @@ def test_outliers_among_images_that_are_streamed(cli, tmp_path, images):
 
 @pytest.fixture
 def short_parts(monkeypatch):
-    monkeypatch.setattr(unusual, "ROWS_AT_ONCE", 70)
+    monkeypatch.setattr(member, "ROWS_AT_ONCE", 70)
 
 
 @pytest.fixture

@@ -8,9 +8,11 @@ import pytest
 
 import lowerbound
 from lowerbound import VAE
-from lowerbound.cli import filled
-from lowerbound.data import kinds, sources, spool
-from lowerbound.estimators import unusual
+from lowerbound.cli import filled_table
+from lowerbound.data import sources
+from lowerbound.data.columns import inference
+from lowerbound.outliers import member
+from lowerbound.storage import spool
 
 N = 600
 TINY = ("--hidden-layer-sizes", 8, "--latent-dim", 2, "--max-epochs", 2, "--batch-size", 50, "--random-state", 0, "-q")
@@ -22,8 +24,8 @@ pytestmark = pytest.mark.filterwarnings("ignore:the posterior has collapsed")
 @pytest.fixture(autouse=True)
 def small_blocks(monkeypatch):
     monkeypatch.setattr(sources, "BLOCK_BYTES", 8 * 7 * 100)
-    monkeypatch.setattr(kinds, "BLOCK_ROWS", 90)
-    monkeypatch.setattr(unusual, "ROWS_AT_ONCE", 70)
+    monkeypatch.setattr(inference, "BLOCK_ROWS", 90)
+    monkeypatch.setattr(member, "ROWS_AT_ONCE", 70)
     monkeypatch.setattr(spool, "RUN", 64)
 
 
@@ -178,7 +180,7 @@ def test_dates_of_all_parts_are_written_alike(cli, tmp_path):
 )
 def test_a_date_is_written_as_shortly_as_can_be(stamp, text):
     dates = pd.Series([pd.Timestamp(stamp), pd.NaT])
-    assert filled.as_text(dates, filled.FORMATS[filled._resolution(dates)]).tolist() == [
+    assert filled_table.as_text(dates, filled_table.FORMATS[filled_table._resolution(dates)]).tolist() == [
         text,
         pytest.approx(np.nan, nan_ok=True),
     ]

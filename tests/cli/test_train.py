@@ -11,9 +11,9 @@ import torch
 from tests.cli.conftest import TABLE_OPTIONS, TINY
 
 import lowerbound
-from lowerbound import checkpoints
-from lowerbound.checkpoints import Checkpoints
 from lowerbound.cli.watch import RunWatch
+from lowerbound.training import checkpoints
+from lowerbound.training.checkpoints import Checkpoints
 
 KEYS = ["epoch", "step", "elbo", "reconstruction", "kl", "validation_elbo", "n_skipped", "seconds"]
 
@@ -269,7 +269,7 @@ def test_a_loss_that_is_no_number_is_a_sentence(cli, table, tmp_path):
 
 def test_the_last_good_model_is_kept(cli, table, tmp_path, after, monkeypatch):
     run = tmp_path / "run"
-    draw = lowerbound.models.latent.LatentModel.draw
+    draw = lowerbound.models.vae.LatentModel.draw
 
     def spoil():
         def spoiled(self, batch, posterior, objective, noise):
@@ -277,7 +277,7 @@ def test_the_last_good_model_is_kept(cli, table, tmp_path, after, monkeypatch):
             found.log_px = found.log_px * float("nan")
             return found
 
-        monkeypatch.setattr(lowerbound.models.latent.LatentModel, "draw", spoiled)
+        monkeypatch.setattr(lowerbound.models.vae.LatentModel, "draw", spoiled)
 
     after(2, spoil)
     result = train(cli, table, run, "-q", exit_code=1)

@@ -15,7 +15,9 @@ import pandas as pd
 import pytest
 from PIL import Image, ImageOps
 
-from lowerbound.data.readers import DataError, Dataset, read
+from lowerbound.data.checks import DataError
+from lowerbound.data.readers.read import read
+from lowerbound.data.sources import Dataset
 
 rng = np.random.default_rng(0)
 GREY = rng.integers(0, 256, (6, 5, 4), np.uint8)
@@ -270,7 +272,7 @@ def test_digits(tmp_path, monkeypatch):
 def test_a_reader_loads_only_what_it_needs(tmp_path):
     np.save(tmp_path / "a.npy", FLOATS)
     code = (
-        "import sys; from lowerbound.data.readers import read; read(sys.argv[1]);"
+        "import sys; from lowerbound.data.readers.read import read; read(sys.argv[1]);"
         "print(*{'torch', 'pandas', 'pyarrow', 'PIL', 'sklearn'} & set(sys.modules))"
     )
     run = subprocess.run([sys.executable, "-c", code, tmp_path / "a.npy"], capture_output=True, text=True, check=True)
@@ -451,7 +453,7 @@ def test_infinite_values(tmp_path, order, value):
 
 @pytest.mark.parametrize("order", ["C", "F"])
 def test_no_value_falls_between_two_chunks(tmp_path, monkeypatch, order):
-    monkeypatch.setattr("lowerbound.data.dataset._CHUNK", 4)
+    monkeypatch.setattr("lowerbound.data.checks._CHUNK", 4)
     for row, column in np.ndindex(5, 3):
         array = np.zeros((5, 3), order=order)
         array[row, column] = np.inf
@@ -672,7 +674,7 @@ def test_csv_in_another_encoding(tmp_path, lines):
 
 
 def test_a_line_without_end(tmp_path, monkeypatch):
-    monkeypatch.setattr("lowerbound.data.delimited._LONGEST_LINE", 1000)
+    monkeypatch.setattr("lowerbound.data.readers.csv._LONGEST_LINE", 1000)
     with says("a.csv", "line 2", "longer than 1,000"):
         read(put(tmp_path / "a.csv", "a\n" + "1" * 2000))
 

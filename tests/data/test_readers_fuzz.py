@@ -18,7 +18,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from lowerbound.data.readers import DataError, Dataset, read
+from lowerbound.data.checks import DataError
+from lowerbound.data.readers.read import read
+from lowerbound.data.sources import Dataset
 
 rng = np.random.default_rng(0)
 IMAGE = rng.integers(0, 256, (6, 7, 3), np.uint8)

@@ -8,8 +8,9 @@ import pytest
 from PIL import Image
 
 from lowerbound import DataError, read, stream
-from lowerbound.data import parquet, sources
-from lowerbound.data.kinds import infer_columns
+from lowerbound.data import sources
+from lowerbound.data.columns.inference import infer_columns
+from lowerbound.data.readers import parquet
 from lowerbound.data.sources import ArrayFile, MappedArray, Source
 
 rng = np.random.default_rng(0)

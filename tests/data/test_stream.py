@@ -9,12 +9,12 @@ import torch
 from lowerbound import PPCA, VAE
 from lowerbound.data import sources, stream
 from lowerbound.data.batches import RowsInMemory
-from lowerbound.data.dataset import DataError
+from lowerbound.data.checks import DataError
 from lowerbound.data.sources import ArrayFile, MappedArray, Source, as_source
 from lowerbound.data.stream import streamed
-from lowerbound.distributions import Noise, make_generator
+from lowerbound.distributions.noise import Noise, make_generator
 from lowerbound.parallel import Processes
-from lowerbound.train import Watch
+from lowerbound.training.watch import Watch
 
 CPU = torch.device("cpu")
 N = 1000

@@ -14,10 +14,11 @@ from tests.conftest import whole_batch
 
 from lowerbound import Autoencoder, load
 from lowerbound.core import ObjectiveState
-from lowerbound.distributions import DiagonalGaussian, Noise, make_generator
-from lowerbound.estimators.parameters import AUTOENCODER_PARAMETERS
+from lowerbound.distributions.gaussians import DiagonalGaussian
+from lowerbound.distributions.noise import Noise, make_generator
 from lowerbound.inference.autoencoding import Point, hide, jitter, l1, reconstruction, sparsity
 from lowerbound.inference.objectives import elbo
+from lowerbound.parameters.tables import AUTOENCODER_PARAMETERS
 
 IRIS = load_iris().data
 

@@ -7,7 +7,7 @@ from sklearn.datasets import load_digits, load_iris
 from tests import contract
 
 from lowerbound import Factorized, LikelihoodError
-from lowerbound.estimators.parameters import FACTORIZED_PARAMETERS
+from lowerbound.parameters.tables import FACTORIZED_PARAMETERS
 
 IRIS = load_iris().data
 DIGITS = (load_digits().images[:300] * 255 / 16).round().astype(np.uint8)

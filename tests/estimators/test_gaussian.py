@@ -9,7 +9,7 @@ from sklearn.exceptions import ConvergenceWarning
 from tests import contract
 
 from lowerbound import Gaussian, LikelihoodError
-from lowerbound.estimators.parameters import GAUSSIAN_PARAMETERS
+from lowerbound.parameters.tables import GAUSSIAN_PARAMETERS
 
 IRIS, WINE = load_iris().data, load_wine().data
 

@@ -10,7 +10,7 @@ from tests import contract
 
 from lowerbound import Factorized, Gaussian, LikelihoodError, Mixture
 from lowerbound.data.schema import ConstantFeatureWarning
-from lowerbound.estimators.parameters import MIXTURE_PARAMETERS
+from lowerbound.parameters.tables import MIXTURE_PARAMETERS
 
 IRIS = load_iris().data
 STANDARDIZED = (IRIS - IRIS.mean(0)) / IRIS.std(0)

@@ -12,7 +12,7 @@ from sklearn.datasets import load_digits, load_iris
 from tests import contract
 
 from lowerbound import Factorized, LikelihoodError, PixelRNN, load
-from lowerbound.estimators.parameters import PIXEL_RNN_PARAMETERS
+from lowerbound.parameters.tables import PIXEL_RNN_PARAMETERS
 
 IRIS = load_iris().data
 DIGITS = load_digits().images

@@ -16,7 +16,7 @@ from tests import contract
 from tests.conftest import whole_batch
 
 from lowerbound import PPCA, FactorAnalysis, Factorized, LikelihoodError, Mixture
-from lowerbound.estimators.parameters import FACTOR_ANALYSIS_PARAMETERS, PPCA_PARAMETERS
+from lowerbound.parameters.tables import FACTOR_ANALYSIS_PARAMETERS, PPCA_PARAMETERS
 
 IRIS = load_iris().data
 WINE = load_wine().data

@@ -13,9 +13,9 @@ from tests import contract
 
 from lowerbound import RBM, AnnealingWarning, Factorized, LikelihoodError, TrainingError, load
 from lowerbound.estimators import rbm as module
-from lowerbound.estimators.parameters import RBM_PARAMETERS
 from lowerbound.models import rbm as model_module
 from lowerbound.models.rbm import Gradient
+from lowerbound.parameters.tables import RBM_PARAMETERS
 
 IRIS = load_iris().data
 DIGITS = load_digits().images

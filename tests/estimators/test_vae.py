@@ -22,8 +22,8 @@ from tests import contract
 
 import lowerbound
 from lowerbound import VAE, CollapsedPosteriorWarning, ConstantFeatureWarning, LikelihoodError, SavedFileError, load
-from lowerbound.estimators.parameters import VAE_PARAMETERS
-from lowerbound.train import Watch
+from lowerbound.parameters.tables import VAE_PARAMETERS
+from lowerbound.training.watch import Watch
 
 IRIS = load_iris().data
 DIGITS = (load_digits().images[:400] * 255 / 16).round().astype(np.uint8)

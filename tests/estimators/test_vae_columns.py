@@ -10,7 +10,7 @@ import torch
 from scipy import stats
 
 from lowerbound import VAE, load
-from lowerbound.data.coding import UnseenLevelWarning, encode
+from lowerbound.data.columns.coding import UnseenLevelWarning, encode
 
 pytestmark = pytest.mark.filterwarnings("ignore:the posterior has collapsed")  # brief fits
 

@@ -5,8 +5,8 @@ import torch
 from tests import linear_gaussian as toy
 from tests.conftest import whole_batch
 
-from lowerbound.distributions import Noise, make_generator
-from lowerbound.evaluate import importance_weighted
+from lowerbound.distributions.noise import Noise, make_generator
+from lowerbound.evaluation.bound import importance_weighted
 from lowerbound.inference.mcmc import TARGET_ACCEPTANCE, Chains, hmc
 from lowerbound.inference.posteriors import Prior, Refined
 

@@ -11,11 +11,14 @@ from tests.conftest import whole_batch
 
 from lowerbound import VAE
 from lowerbound.core import ObjectiveState
-from lowerbound.data.storage import load_tensors, save_tensors
-from lowerbound.distributions import Noise, make_generator
+from lowerbound.distributions.noise import Noise, make_generator
 from lowerbound.inference import gradients
 from lowerbound.inference.objectives import BASELINES, GRADIENTS, make_objective, trimmed
-from lowerbound.train import Settings, Training, Watch, fit
+from lowerbound.storage.atomic import load_tensors, save_tensors
+from lowerbound.training.loop import fit
+from lowerbound.training.settings import Settings
+from lowerbound.training.state import Training
+from lowerbound.training.watch import Watch
 
 PAIRS = [(objective, gradient) for objective, able in GRADIENTS.items() for gradient in able]
 STATE = ObjectiveState()

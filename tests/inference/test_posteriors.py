@@ -10,9 +10,12 @@ from tests.conftest import whole_batch
 
 from lowerbound import VAE
 from lowerbound.core import Batch
-from lowerbound.distributions import DiagonalGaussian, Noise, make_generator
+from lowerbound.distributions.gaussians import DiagonalGaussian
+from lowerbound.distributions.noise import Noise, make_generator
 from lowerbound.inference.posteriors import Hiding, MeanField, Prior, Refined, Shared
-from lowerbound.train import Settings, Training, fit
+from lowerbound.training.loop import fit
+from lowerbound.training.settings import Settings
+from lowerbound.training.state import Training
 
 rng = np.random.default_rng(0)
 X = rng.normal(size=(400, 2)) @ rng.normal(size=(2, 4)) * 1.5 + rng.normal(size=(400, 4)) + 3
@@ -121,10 +124,10 @@ def test_rows_that_are_not_in_the_batch_do_not_move():
 
 
 def test_training_with_rows_of_their_own_resumes_exactly(tmp_path):
-    from tests.test_train import StopAfter
+    from tests.training.test_loop import StopAfter
 
-    from lowerbound.data.storage import load_tensors, save_tensors
     from lowerbound.inference.objectives import elbo
+    from lowerbound.storage.atomic import load_tensors, save_tensors
 
     def run() -> Training:
         p = toy.model().float()

@@ -9,7 +9,8 @@ from tests.conftest import whole_batch
 from torch import nn
 
 from lowerbound.core import Batch
-from lowerbound.distributions import Bernoulli, Noise, event_sum, make_generator
+from lowerbound.distributions.likelihoods import Bernoulli, event_sum
+from lowerbound.distributions.noise import Noise, make_generator
 from lowerbound.models import autoregressive
 from lowerbound.models.autoregressive import Autoregressive, from_grid, to_grid
 from lowerbound.nn.heads import (

@@ -8,7 +8,7 @@ from sklearn.datasets import load_iris
 from tests.conftest import whole_batch
 
 from lowerbound.core import Batch
-from lowerbound.distributions import make_generator
+from lowerbound.distributions.noise import make_generator
 from lowerbound.inference import em
 from lowerbound.models import gaussian
 from lowerbound.models.gaussian import MixtureOfGaussians

@@ -11,11 +11,11 @@ from tests import linear_gaussian as toy
 
 from lowerbound import VAE, load
 from lowerbound.core import Objective
-from lowerbound.distributions import Noise, make_generator
-from lowerbound.evaluate import importance_weighted
+from lowerbound.distributions.noise import Noise, make_generator
+from lowerbound.evaluation.bound import importance_weighted
 from lowerbound.models.hierarchical import Levels
-from lowerbound.nn.ladder import grounds
-from lowerbound.tasks.outliers import level_ratio
+from lowerbound.nn.hierarchical import grounds
+from lowerbound.tasks.outlier_scores import level_ratio
 
 pytestmark = pytest.mark.filterwarnings("ignore::lowerbound.CollapsedPosteriorWarning")
 

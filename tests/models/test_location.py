@@ -7,7 +7,7 @@ from scipy import stats
 from tests.conftest import whole_batch
 
 from lowerbound.core import Batch
-from lowerbound.distributions import make_generator
+from lowerbound.distributions.noise import make_generator
 from lowerbound.inference import em
 from lowerbound.models.location import LocationModel
 

@@ -10,11 +10,11 @@ from scipy.special import logsumexp
 from tests.conftest import whole_batch
 
 from lowerbound.core import Batch
-from lowerbound.distributions import make_generator
+from lowerbound.distributions.noise import make_generator
 from lowerbound.inference import em
 from lowerbound.models import gaussian
-from lowerbound.models.adapters import MixtureOfBernoullis, MixtureOfDiagonalGaussians
-from lowerbound.models.gaussian import MixtureOfGaussians
+from lowerbound.models.bernoulli_mixture import MixtureOfBernoullis
+from lowerbound.models.gaussian import MixtureOfDiagonalGaussians, MixtureOfGaussians
 
 F, K = 5, 3
 STATES = torch.tensor(list(itertools.product((0.0, 1.0), repeat=F)), dtype=torch.float64)

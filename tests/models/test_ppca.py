@@ -11,7 +11,7 @@ from sklearn.decomposition import PCA, FactorAnalysis
 from tests.conftest import whole_batch
 
 from lowerbound.core import Batch, Objective
-from lowerbound.distributions import Noise, make_generator
+from lowerbound.distributions.noise import Noise, make_generator
 from lowerbound.inference import em
 from lowerbound.models.ppca import LinearGaussian, sigma_points, spectrum
 from lowerbound.tasks import generate

@@ -10,11 +10,11 @@ from tests import linear_gaussian as toy
 from torch.distributions import Categorical, Independent, MixtureSameFamily, MultivariateNormal, Normal
 
 from lowerbound import VAE, load
-from lowerbound.distributions import Noise, make_generator
-from lowerbound.evaluate import importance_weighted
+from lowerbound.distributions.noise import Noise, make_generator
+from lowerbound.evaluation.bound import importance_weighted
 from lowerbound.inference.objectives import elbo
-from lowerbound.models.latent import LatentModel
 from lowerbound.models.priors import GaussianMixture, MixturePrior, VampPrior
+from lowerbound.models.vae import LatentModel
 
 K = 4
 

@@ -9,7 +9,7 @@ from tests.conftest import whole_batch
 from torch import Tensor
 
 from lowerbound.core import Batch
-from lowerbound.distributions import Noise, make_generator
+from lowerbound.distributions.noise import Noise, make_generator
 from lowerbound.models import rbm as module
 from lowerbound.models.rbm import RBM, annealed_log_z, contrastive_divergence, enumerated_log_z, pseudo_log_likelihood
 

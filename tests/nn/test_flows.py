@@ -12,11 +12,12 @@ from torch import Tensor, nn
 
 from lowerbound import VAE, VAEImputer, VAEOutlierDetector, load
 from lowerbound.core import Objective
-from lowerbound.distributions import DiagonalGaussian, Noise, StandardNormal, make_generator
-from lowerbound.evaluate import importance_weighted
+from lowerbound.distributions.gaussians import DiagonalGaussian, StandardNormal
+from lowerbound.distributions.noise import Noise, make_generator
+from lowerbound.evaluation.bound import importance_weighted
 from lowerbound.inference.posteriors import Amortized
-from lowerbound.models.latent import Decoder, Encoder, LatentModel
 from lowerbound.models.priors import FlowPrior
+from lowerbound.models.vae import Decoder, Encoder, LatentModel
 from lowerbound.nn.flows import FlowHead, Pushforward
 from lowerbound.nn.heads import NormalHead, Scale
 from lowerbound.nn.initialization import linear
@@ -211,7 +212,7 @@ def test_everything_else_works_with_flows(tmp_path, flow):
 
 @pytest.mark.parametrize("flow", [{"prior": "flow"}, {"posterior": "flow"}])
 def test_a_stopped_training_goes_on_as_if_it_had_not_been(tmp_path, flow):
-    from lowerbound.train import Watch
+    from lowerbound.training.watch import Watch
 
     class Stop(Watch):
         def should_stop(self):

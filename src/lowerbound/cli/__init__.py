@@ -14,12 +14,12 @@ from lowerbound import __version__
 from lowerbound.cli.compare import compare
 from lowerbound.cli.data import data
 from lowerbound.cli.evaluate import evaluate
+from lowerbound.cli.generate import encode, generate, reconstruct
 from lowerbound.cli.impute import impute
 from lowerbound.cli.outliers import outliers
 from lowerbound.cli.output import INTERRUPTED, Failure, write_error
-from lowerbound.cli.together import refuse_several
+from lowerbound.cli.processes import refuse_several
 from lowerbound.cli.train import train
-from lowerbound.cli.use import encode, generate, reconstruct
 
 
 class Program(click.Group):

@@ -9,17 +9,17 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from lowerbound.cli.generate import spread
 from lowerbound.cli.options import DataOptions, console_options, data_options, force_option
 from lowerbound.cli.output import Console, Failure, new_file, plus_minus, short
-from lowerbound.cli.use import spread
-from lowerbound.estimators.parameters import suggestion
+from lowerbound.parameters.parameter import suggestion
 
 if TYPE_CHECKING:
     import numpy as np
 
-    from lowerbound.data.readers import Dataset
-    from lowerbound.estimators.cases import Case
-    from lowerbound.estimators.ladder import Result
+    from lowerbound.comparison.comparison import Result
+    from lowerbound.comparison.split import Case
+    from lowerbound.data.sources import Dataset
 
 COMPARED = 50_000  # rows of data that are streamed
 MODELS = ("factorized", "mixture", "pixel_rnn", "rbm", "ppca", "autoencoder", "vae")
@@ -81,16 +81,16 @@ def compare(
       lowerbound compare table.csv --label class --models factorized,mixture,ppca,vae
     """
     _check_output(output, force=force)
-    from lowerbound.estimators.cases import split
-    from lowerbound.estimators.ladder import climb
-    from lowerbound.estimators.mixed_columns import has_text
+    from lowerbound.comparison.comparison import climb
+    from lowerbound.comparison.split import split
+    from lowerbound.estimators.tables import has_text
 
     dataset = _rows_at_hand(DataOptions(data, key, drop, label, stream).read(), console)
     columns = list(map(str, getattr(dataset.X, "columns", [])))
     case = split(dataset.X if has_text(dataset.X) else _numbers(dataset.X), binarize=binarize, seed=random_state)
     columns = columns or [f"x{i}" for i in range(math.prod(case.schema.event_shape))]
     if output is not None:
-        from lowerbound.tasks.side_by_side import check_drawable
+        from lowerbound.pictures.side_by_side import check_drawable
 
         if case.schema.columns is not None:
             raise Failure(f"{output}: a picture needs columns of numbers alone: leave -o out")
@@ -143,8 +143,8 @@ def _rows(case: Case) -> str:
 
 
 def _picture(results: list[Result], case: Case, columns: list[str], path: Path, console: Console) -> None:
-    from lowerbound.tasks.pictures import save_map
-    from lowerbound.tasks.side_by_side import side_by_side
+    from lowerbound.pictures.pictures import save_map
+    from lowerbound.pictures.side_by_side import side_by_side
 
     drawn: dict[str, np.ndarray] = {r.title: r.samples for r in results if r.samples is not None}
     if case.binarize:  # zeros and ones come back in the units of the grey values

@@ -12,13 +12,18 @@ import tomllib
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
+import lowerbound
 from lowerbound.cli.options import FLAGS, DataOptions
 from lowerbound.cli.output import Failure
-from lowerbound.estimators.parameters import IMPUTER_TRAINING, suggestion
+from lowerbound.parameters.parameter import suggestion
+from lowerbound.parameters.tables import IMPUTER_TRAINING
+
+if TYPE_CHECKING:
+    from lowerbound.estimators.vae import VAE
 
 DATA_KEYS = tuple(each.name for each in fields(DataOptions))
 MODELS = {"vae": "VAE", "imputer": "VAE"}  # the name on the command line, and in the library
@@ -157,3 +162,8 @@ def _checked_data(data: Any, path: Path) -> dict[str, Any]:
 def _check_known(name: str, known: list[str], complaint: str) -> None:
     if name not in known:
         raise Failure(f"{complaint} {name!r}{suggestion(name, known)}")
+
+
+def make(config: Config) -> VAE:
+    """The estimator that is asked for, not fitted."""
+    return getattr(lowerbound, MODELS[config.model])(**config.parameters)

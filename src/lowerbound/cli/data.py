@@ -16,8 +16,7 @@ from lowerbound.cli.output import Console, short, table
 if TYPE_CHECKING:
     import numpy as np
 
-    from lowerbound.data.readers import Dataset
-    from lowerbound.data.sources import Source
+    from lowerbound.data.sources import Dataset, Source
     from lowerbound.data.statistics import Statistics
 
 MOST_COLUMNS = 40  # shown; JSON has them all
@@ -87,7 +86,7 @@ def _describe_numbers(name: str, dtype: np.dtype, seen: Statistics, columns: Seq
 
 def _describe_mixed(dataset: Dataset) -> dict[str, Any]:
     """A table whose columns are of several kinds."""
-    from lowerbound.data.kinds import look_at
+    from lowerbound.data.columns.inference import look_at
     from lowerbound.data.sources import Source
 
     X: Any = dataset.X

@@ -12,8 +12,8 @@ from lowerbound.cli.output import Console, Failure, nats, plus_minus, short, tab
 from lowerbound.cli.scoring import Method, row_parts, score, score_rows
 
 if TYPE_CHECKING:
-    from lowerbound.data.readers import Dataset
-    from lowerbound.estimators.base import DensityEstimator
+    from lowerbound.data.sources import Dataset
+    from lowerbound.estimators.density import DensityEstimator
     from lowerbound.estimators.vae import VAE
 
 ELBO_SAMPLES = 16
@@ -63,7 +63,7 @@ def evaluate(
         raise click.UsageError("name one or two runs, then the data: evaluate RUN [RUN] DATA")
     if len(set(runs)) < len(runs):
         raise click.UsageError("the two runs are the same")
-    from lowerbound.cli.use import load
+    from lowerbound.cli.generate import load
 
     options = DataOptions(source, key, drop, label, stream)
     models = {run: load(Path(run)) for run in runs}
@@ -85,9 +85,9 @@ def account(
     model: DensityEstimator, dataset: Dataset, method: Method, console: Console, run: Path | None = None
 ) -> dict[str, Any]:
     """Everything that ``evaluate RUN DATA`` reports."""
-    from lowerbound.cli.use import rows_of
+    from lowerbound.cli.generate import rows_of
     from lowerbound.estimators.vae import VAE
-    from lowerbound.evaluate import bits_per_dim
+    from lowerbound.evaluation.estimate import bits_per_dim
 
     X = rows_of(dataset, model)
     bound = _account_of_bound(model, X) if isinstance(model, VAE) else {}
@@ -100,8 +100,8 @@ def account(
 
 
 def _has_gaps(X: Any) -> bool:
-    from lowerbound.data.encoding import missing
     from lowerbound.data.sources import Source
+    from lowerbound.data.table_code import missing
 
     return any(missing(rows).any() for rows in (X if isinstance(X, Source) else [X]))
 
@@ -130,7 +130,7 @@ def _closer_look(
     model: DensityEstimator, dataset: Dataset, method: Method, sandwich: int | None, gap: int | None
 ) -> dict[str, Any]:
     """What takes longer, and only if it was asked for."""
-    from lowerbound.cli.use import rows_of
+    from lowerbound.cli.generate import rows_of
     from lowerbound.estimators.vae import VAE
 
     if (sandwich or gap) and not isinstance(model, VAE):
@@ -153,8 +153,8 @@ def compare(models: dict[str, DensityEstimator], dataset: Dataset, method: Metho
     """The paired difference of two models: log p(x) of the same rows under both."""
     import torch
 
-    from lowerbound.cli.use import rows_of
-    from lowerbound.evaluate import mean_over_rows
+    from lowerbound.cli.generate import rows_of
+    from lowerbound.evaluation.estimate import mean_over_rows
 
     first, second = models
     _check_comparable(*models.values())

@@ -13,19 +13,19 @@ import click
 from torch import Tensor, nn
 
 import lowerbound
-from lowerbound.cli.config import MODELS, Config
+from lowerbound.assembly.vae import choose_network
+from lowerbound.cli.config import Config, make
 from lowerbound.cli.output import INTERRUPTED, Console, Failure, listing, nats, table
+from lowerbound.cli.processes import tell
 from lowerbound.cli.run import Run, environment, fingerprint
 from lowerbound.cli.tensorboard import TensorBoardWatch
-from lowerbound.cli.together import tell
 from lowerbound.cli.watch import RunWatch
 from lowerbound.data.batches import Rows
-from lowerbound.data.readers import Dataset
-from lowerbound.data.sources import Source
-from lowerbound.estimators.assemble import choose_network
-from lowerbound.estimators.base import seed_from
+from lowerbound.data.sources import Dataset, Source
 from lowerbound.estimators.vae import VAE
-from lowerbound.train import Training, TrainingError, Watch
+from lowerbound.parameters.seed import seed_from
+from lowerbound.training.state import Training, TrainingError
+from lowerbound.training.watch import Watch
 
 
 def fit_run(
@@ -119,11 +119,6 @@ def _pinned(config: Config) -> Config:
     path = Path(config.data.source)
     data = replace(config.data, source=str(path.absolute())) if path.exists() else config.data
     return replace(config, data=data, parameters={**config.parameters, "random_state": seed})
-
-
-def make(config: Config) -> VAE:
-    """The estimator that is asked for, not fitted."""
-    return getattr(lowerbound, MODELS[config.model])(**config.parameters)
 
 
 def _finished(checkpoint: dict[str, Any], run: Run) -> VAE | None:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from lowerbound.cli.generate import load, rows_of, spread
 from lowerbound.cli.options import (
     DataOptions,
     console_options,
@@ -16,12 +17,11 @@ from lowerbound.cli.options import (
     run_argument,
 )
 from lowerbound.cli.output import Console, Failure, new_file, short
-from lowerbound.cli.use import load, rows_of, spread
 
 if TYPE_CHECKING:
-    from lowerbound.data.readers import Dataset
-    from lowerbound.estimators.checking import ColumnCheck
-    from lowerbound.estimators.imputer import VAEImputer
+    from lowerbound.data.sources import Dataset
+    from lowerbound.imputation.imputer import VAEImputer
+    from lowerbound.imputation.validation import ColumnCheck
 
 ENDINGS = (".csv", ".parquet", ".npy")
 CHECKED = 10_000  # rows of data that are streamed
@@ -74,7 +74,7 @@ def impute(
       lowerbound impute runs/table table.csv --check
     """
     from lowerbound import VAEImputer
-    from lowerbound.cli.filled import write_filled
+    from lowerbound.cli.filled_table import write_filled
 
     _refuse_what_does_not_go_together(output, n_imputations, intervals=intervals, check=check)
     if output is not None:
@@ -108,7 +108,7 @@ def _of_the_table_alone(imputer: Any, run: Path) -> VAEImputer:
 
 def _set(imputer: VAEImputer, n_importance: int | None, random_state: int | None) -> None:
     """What is asked for, in place of what was saved."""
-    from lowerbound.estimators.completing import EstimatorFiller
+    from lowerbound.imputation.network import EstimatorFiller
 
     if random_state is not None:
         imputer.random_state = imputer.seed_ = random_state
@@ -148,7 +148,7 @@ def _refuse_what_does_not_go_together(
 def _check(imputer: VAEImputer, X: Any, seed: int, console: Console) -> None:
     from dataclasses import asdict
 
-    from lowerbound.estimators.checking import check_filling
+    from lowerbound.imputation.validation import check_filling
 
     checks, beside = check_filling(imputer, X, seed)
     record = {"hidden": 0.1, "level": 0.9, "columns": [asdict(c) for c in checks], "gaussian_error": beside}

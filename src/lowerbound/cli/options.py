@@ -12,10 +12,11 @@ import click
 from click.core import ParameterSource
 
 from lowerbound.cli.output import Console
-from lowerbound.estimators.parameters import VAE_PARAMETERS, Parameter
+from lowerbound.parameters.parameter import Parameter
+from lowerbound.parameters.tables import VAE_PARAMETERS
 
 if TYPE_CHECKING:
-    from lowerbound.data.readers import Dataset
+    from lowerbound.data.sources import Dataset
 
 FLAGS = {name: parameter for name, parameter in VAE_PARAMETERS.items() if name != "verbose"}  # -q and -v say that
 
@@ -46,7 +47,7 @@ class DataOptions:
 
     def read(self, *, mixed: bool = True) -> Dataset:
         """The data, whose columns may be text and dates if ``mixed``; raises ``DataError``."""
-        from lowerbound.data.readers import read
+        from lowerbound.data.readers.read import read
 
         return read(self.source, key=self.key, drop=self.drop, label=self.label, stream=self.stream, mixed=mixed)
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from lowerbound.cli.generate import blocks_of, load, rows_of, shown
 from lowerbound.cli.options import (
     DataOptions,
     console_options,
@@ -17,15 +18,14 @@ from lowerbound.cli.options import (
     run_argument,
 )
 from lowerbound.cli.output import Console, Failure, new_file, short
-from lowerbound.cli.use import blocks_of, load, rows_of, shown
-from lowerbound.estimators.parameters import SCORES
+from lowerbound.parameters.tables import SCORES
 
 if TYPE_CHECKING:
     import numpy as np
     import pandas as pd
 
-    from lowerbound.data.spool import Ranking
-    from lowerbound.estimators.outliers import VAEOutlierDetector
+    from lowerbound.outliers.detector import VAEOutlierDetector
+    from lowerbound.storage.spool import Ranking
 
 NOTABLE = 1.0  # nats above what is typical of a feature, from which it is named as a reason
 SHOWN = 48  # images on a contact sheet
@@ -58,10 +58,10 @@ def outliers(
     with --trim 0.1 --hide 0.5 --no-early-stopping. RUN may also be the folder that a VAEOutlierDetector was saved to.
     """
     from lowerbound import VAEOutlierDetector
-    from lowerbound.data.spool import Ranking
-    from lowerbound.data.storage import write_atomically
-    from lowerbound.data.writing import write_csv
-    from lowerbound.estimators.unusual import rows_at_once
+    from lowerbound.outliers.member import rows_at_once
+    from lowerbound.storage.atomic import write_atomically
+    from lowerbound.storage.results import write_csv
+    from lowerbound.storage.spool import Ranking
 
     if output.suffix.lower() != ".csv":
         raise Failure(f"{output} must end in .csv")
@@ -131,7 +131,7 @@ def sentences(detector: VAEOutlierDetector, X: Any) -> list[str]:
     """Why each row is unusual, in words; of images the place that surprises most."""
     import numpy as np
 
-    from lowerbound.data.encoding import missing
+    from lowerbound.data.table_code import missing
 
     reasons = detector.explain(X, least=NOTABLE)
     if isinstance(reasons, np.ndarray):
@@ -181,8 +181,8 @@ def _day(value: Any) -> str:
 def _plot(detector: VAEOutlierDetector, X: Any, ranking: Ranking, path: Path) -> None:
     import numpy as np
 
-    from lowerbound.estimators.unusual import take
-    from lowerbound.tasks.pictures import above_one_another, as_images, pixel_range, save_grid, save_map, to_pixels
+    from lowerbound.outliers.member import take
+    from lowerbound.pictures.pictures import above_one_another, as_images, pixel_range, save_grid, save_map, to_pixels
 
     schema = detector.estimators_[0].schema_
     if not schema.is_image:

@@ -25,9 +25,8 @@ from lowerbound.cli.output import Failure, command_line
 if TYPE_CHECKING:
     import numpy as np
 
-    from lowerbound.checkpoints import Checkpoints
-    from lowerbound.data.readers import Dataset
-    from lowerbound.data.sources import Source
+    from lowerbound.data.sources import Dataset, Source
+    from lowerbound.training.checkpoints import Checkpoints
 
 REPORTED = ("torch", "numpy", "scikit-learn")
 ROWS_AT_ONCE = 4096
@@ -57,7 +56,7 @@ class Run:
 
     def checkpoints(self, *seconds: float) -> Checkpoints:
         """Where training stands; written at most so often."""
-        from lowerbound.checkpoints import Checkpoints
+        from lowerbound.training.checkpoints import Checkpoints
 
         return Checkpoints(self.folder / "checkpoint", *seconds)
 
@@ -78,7 +77,7 @@ class Run:
 
     def locked(self) -> AbstractContextManager[None]:
         """So that one process at a time trains here."""
-        from lowerbound.data.locks import locked
+        from lowerbound.storage.locks import locked
 
         if self.folder.exists() and not self.folder.is_dir():
             raise Failure(f"{self.folder} is a file; a run is a folder")
@@ -86,7 +85,7 @@ class Run:
 
     def check_free(self, force: bool) -> None:
         """Refuse a folder that holds something, unless it may be written over."""
-        from lowerbound.data.locks import LOCK
+        from lowerbound.storage.locks import LOCK
 
         if not force and any(path.name != LOCK for path in self.folder.iterdir()):
             continued = ", or continue it with --resume" if self.config.exists() else ""
@@ -94,7 +93,7 @@ class Run:
 
     def begin(self, config: str, environment: dict[str, Any]) -> None:
         """Write what is known before training; take an older run's files away."""
-        from lowerbound.data.storage import remove_temporaries, write_text
+        from lowerbound.storage.atomic import remove_temporaries, write_text
 
         self.folder.mkdir(parents=True, exist_ok=True)
         self.checkpoints().clear()
@@ -108,7 +107,7 @@ class Run:
 
     def begin_again(self, epoch: int, step: int, environment: dict[str, Any], history: list[dict]) -> None:
         """Note that the run is resumed; what was written after the checkpoint is taken back."""
-        from lowerbound.data.storage import remove_temporaries, write_text
+        from lowerbound.storage.atomic import remove_temporaries, write_text
 
         for folder in (self.folder, self.model):
             remove_temporaries(folder)
@@ -128,13 +127,13 @@ class Run:
 
     def write_history(self, records: list[dict]) -> None:
         """The whole of ``history.jsonl``."""
-        from lowerbound.data.storage import write_text
+        from lowerbound.storage.atomic import write_text
 
         write_text(self.history, "".join(json.dumps(record) + "\n" for record in records))
 
     def append_history(self, record: dict) -> None:
         """One epoch more."""
-        from lowerbound.data.storage import errors_about
+        from lowerbound.storage.atomic import errors_about
 
         with errors_about(self.history), self.history.open("a", encoding="utf-8") as file:
             file.write(json.dumps(record) + "\n")

@@ -16,9 +16,9 @@ from lowerbound.cli.output import Console
 if TYPE_CHECKING:
     import numpy as np
 
-    from lowerbound.estimators.base import DensityEstimator
+    from lowerbound.estimators.density import DensityEstimator
     from lowerbound.estimators.vae import VAE
-    from lowerbound.evaluate import Estimate
+    from lowerbound.evaluation.estimate import Estimate
 
 ROWS_IN_A_PART = {"importance": 500, "naive": 500, "ais": 50}
 SAVE_SECONDS = 10.0  # between two writings of what is done so far
@@ -74,7 +74,7 @@ class Partial:
         """Keep them, unless that was done a moment ago."""
         import numpy as np
 
-        from lowerbound.data.storage import write_atomically
+        from lowerbound.storage.atomic import write_atomically
 
         if self.path is None or not parts or (not now and time.monotonic() < self.save_after):
             return
@@ -101,8 +101,8 @@ def score_rows(
     import numpy as np
     import torch
 
-    from lowerbound.evaluate import mean_over_rows
-    from lowerbound.evidence import expected_bias, warning_about
+    from lowerbound.evaluation.annealing import expected_bias, warning_about
+    from lowerbound.evaluation.estimate import mean_over_rows
 
     partial = Partial(run, {"method": asdict(method), "data": _digest(X), "model": _digest_of_model(run)})
     log_p, ess = _in_parts(model, X, method, partial, console, name)

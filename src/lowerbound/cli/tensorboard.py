@@ -8,7 +8,8 @@ from typing import Any
 
 from lowerbound.cli.output import Failure
 from lowerbound.data.batches import Rows
-from lowerbound.train import Training, Watch
+from lowerbound.training.state import Training
+from lowerbound.training.watch import Watch
 
 SECONDS = 10.0  # between two looks at an epoch that isn't over
 

@@ -19,8 +19,8 @@ from lowerbound.cli.options import (
     parameter_flags,
 )
 from lowerbound.cli.output import Console, Failure
+from lowerbound.cli.processes import meeting, n_processes, refuse_several, take_part
 from lowerbound.cli.run import Run
-from lowerbound.cli.together import meeting, n_processes, refuse_several, take_part
 
 FREE_ON_RESUME = ("device",)  # what may change when a run is continued
 

@@ -7,13 +7,14 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from lowerbound.checkpoints import Checkpoints, Saving
 from lowerbound.cli.output import Console
 from lowerbound.cli.run import Run
 from lowerbound.cli.tensorboard import TensorBoardWatch
 from lowerbound.data.batches import Rows
-from lowerbound.estimators.progress import ProgressWatch
-from lowerbound.train import Together, Training
+from lowerbound.training.checkpoints import Checkpoints, Saving
+from lowerbound.training.progress import ProgressWatch
+from lowerbound.training.state import Training
+from lowerbound.training.watch import Together
 
 Begin = Callable[[Training, Rows, Rows | None], None]
 

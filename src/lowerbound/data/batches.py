@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from lowerbound.core import Batch
-from lowerbound.distributions import Noise
+from lowerbound.distributions.noise import Noise
 from lowerbound.parallel import ALONE, WHOLE, Processes, Share
 
 Prepare = Callable[[Tensor, Noise | None], Tensor]

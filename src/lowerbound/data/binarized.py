@@ -6,8 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from lowerbound.data.dataset import Dataset
-from lowerbound.data.sources import Source
+from lowerbound.data.sources import Dataset, Source
 
 BLOCK = 256  # rows that have a generator in common
 

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from lowerbound.data.encoding import column_numbers, columns_of, missing
+from lowerbound.data.table_code import column_numbers, columns_of, missing
 
 
 def gaps_as_nan(gaps: np.ndarray) -> np.ndarray:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from lowerbound.data.dataset import in_array
+from lowerbound.data.checks import in_array
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from lowerbound.data.statistics import Extent, measure, row_blocks
-from lowerbound.distributions import N_LEVELS
+from lowerbound.distributions.likelihoods import N_LEVELS
 
 LIKELIHOODS = ("gaussian", "bernoulli", "categorical", "discretized_logistic")
 MAX_CATEGORIES = 1024

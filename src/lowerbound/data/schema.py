@@ -16,8 +16,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from lowerbound.data.coding import decode
-from lowerbound.data.columns import ColumnSchema, from_record
+from lowerbound.data.columns.coding import decode
+from lowerbound.data.columns.schema import ColumnSchema, from_record
 from lowerbound.data.gaps import gaps_of
 from lowerbound.data.likelihoods import (
     LikelihoodError,
@@ -31,7 +31,8 @@ from lowerbound.data.likelihoods import (
 )
 from lowerbound.data.sources import Source
 from lowerbound.data.statistics import Extent, Statistics, measure, row_blocks
-from lowerbound.distributions import N_LEVELS, Noise
+from lowerbound.distributions.likelihoods import N_LEVELS
+from lowerbound.distributions.noise import Noise
 
 CACHED = 2**16  # values that are standardized at once
 PROBABILITY_LIMIT = 1e-3  # output biases are logits of pixel means clipped to [.001, .999]

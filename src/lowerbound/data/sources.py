@@ -10,13 +10,19 @@ import math
 import mmap
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from lowerbound.data.dataset import Dataset, check_finite, in_array
-from lowerbound.data.files import explained, native
+from lowerbound.data.checks import check_finite, in_array
+from lowerbound.data.readers.content import explained, native
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from lowerbound.data.sources import Source
 
 IN_MEMORY = 2**28  # bytes: data that take more as an array are streamed unless told otherwise, on every machine alike
 BLOCK_BYTES = 2**26  # of data that are in memory at once
@@ -193,3 +199,23 @@ def rows_in(ranges: np.ndarray, row: int) -> int:
 def place_in(ranges: np.ndarray) -> Callable[..., str]:
     """Words for the place of a value among the rows of some ranges."""
     return lambda row, *event: in_array(rows_in(ranges, row), *event)
+
+
+@dataclass(frozen=True, eq=False)
+class Dataset:
+    """Data as they were read, before any scaling.
+
+    Attributes
+    ----------
+    X : np.ndarray | pd.DataFrame | Source
+        The data, shape ``(n, *event)``: an array for arrays and images, a frame of numeric and boolean
+        columns for tables. At least one row; NaN where a value is missing; no infinite values.
+    labels : np.ndarray | None
+        One label for each row, shape ``(n,)``: a column, an array or the subfolders; never part of ``X``.
+    source : str
+        What to call the data in messages, such as ``faces.npz[x_train]``.
+    """
+
+    X: np.ndarray | pd.DataFrame | Source
+    labels: np.ndarray | None
+    source: str

@@ -20,7 +20,7 @@ from torch import Tensor
 from lowerbound.core import Batch
 from lowerbound.data.batches import Rows, RowsInMemory, scattered
 from lowerbound.data.sources import Source
-from lowerbound.distributions import Noise
+from lowerbound.distributions.noise import Noise
 from lowerbound.parallel import ALONE, Processes, Share
 
 SLICES = 256  # in a window, and at least so many in the data

@@ -10,12 +10,12 @@ from sklearn.base import ClassNamePrefixFeaturesOutMixin, TransformerMixin
 from sklearn.utils.validation import check_is_fitted
 from torch import nn
 
+from lowerbound.assembly.vae import assemble, choose_latent_dim
 from lowerbound.core import Objective
-from lowerbound.estimators.assemble import assemble, choose_latent_dim
-from lowerbound.estimators.base import GradientEstimator
-from lowerbound.estimators.parameters import AUTOENCODER_PARAMETERS
-from lowerbound.evaluate import accounts
+from lowerbound.estimators.gradient import GradientEstimator
+from lowerbound.evaluation.bound import accounts
 from lowerbound.inference import autoencoding
+from lowerbound.parameters.tables import AUTOENCODER_PARAMETERS
 from lowerbound.tasks import generate, represent
 
 

@@ -9,13 +9,12 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from lowerbound.assembly.columns import columns_head
 from lowerbound.data.likelihoods import choose_likelihood
 from lowerbound.data.schema import Schema, infer_schema
-from lowerbound.estimators.assemble_columns import columns_head
-from lowerbound.estimators.base import ExactEstimator
-from lowerbound.estimators.mixed_columns import MixedColumns
-from lowerbound.estimators.parameters import FACTORIZED_PARAMETERS
-from lowerbound.evaluate import EVALUATION_BATCH
+from lowerbound.estimators.density import ExactEstimator
+from lowerbound.estimators.tables import MixedColumns
+from lowerbound.evaluation.bound import EVALUATION_BATCH
 from lowerbound.inference import em
 from lowerbound.models.factorized import (
     IndependentBernoulli,
@@ -23,6 +22,7 @@ from lowerbound.models.factorized import (
     IndependentColumns,
     IndependentNormal,
 )
+from lowerbound.parameters.tables import FACTORIZED_PARAMETERS
 
 MIN_SCALE = 1e-3  # of a column of numbers, as a part of its standard deviation
 

@@ -15,12 +15,12 @@ from torch import Tensor
 from lowerbound.core import Batch
 from lowerbound.data.batches import Rows
 from lowerbound.data.schema import Schema, infer_schema
-from lowerbound.estimators.base import ExactEstimator
-from lowerbound.estimators.parameters import GAUSSIAN_PARAMETERS
+from lowerbound.estimators.density import ExactEstimator
 from lowerbound.estimators.ppca import refuse_discrete
-from lowerbound.evaluate import evaluating
+from lowerbound.evaluation.bound import evaluating
 from lowerbound.inference import em
 from lowerbound.models.gaussian import MixtureOfGaussians, rows_at_once
+from lowerbound.parameters.tables import GAUSSIAN_PARAMETERS
 
 
 class Gaussian(ExactEstimator):

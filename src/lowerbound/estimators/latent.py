@@ -8,10 +8,10 @@ from torch import nn
 
 from lowerbound.core import Objective
 from lowerbound.data.batches import Rows
-from lowerbound.estimators.base import GradientEstimator
-from lowerbound.evaluate import accounts
+from lowerbound.estimators.gradient import GradientEstimator
+from lowerbound.evaluation.bound import accounts
 from lowerbound.inference import objectives
-from lowerbound.train import Training
+from lowerbound.training.state import Training
 
 ROWS_TO_JUDGE_COLLAPSE = 2000
 

@@ -20,14 +20,14 @@ from lowerbound.core import Batch
 from lowerbound.data.batches import RowsInMemory
 from lowerbound.data.likelihoods import LikelihoodError, choose_likelihood
 from lowerbound.data.schema import Schema
-from lowerbound.distributions import Noise, make_generator
-from lowerbound.estimators.base import ExactEstimator
-from lowerbound.estimators.parameters import MIXTURE_PARAMETERS
-from lowerbound.evaluate import EVALUATION_BATCH, evaluating
+from lowerbound.distributions.noise import Noise, make_generator
+from lowerbound.estimators.density import ExactEstimator
+from lowerbound.evaluation.bound import EVALUATION_BATCH, evaluating
 from lowerbound.inference import em
-from lowerbound.models.adapters import MixtureOfBernoullis, MixtureOfDiagonalGaussians
+from lowerbound.models.bernoulli_mixture import MixtureOfBernoullis
 from lowerbound.models.factorized import IndependentBernoulli
-from lowerbound.models.gaussian import MixtureOfGaussians, rows_at_once
+from lowerbound.models.gaussian import MixtureOfDiagonalGaussians, MixtureOfGaussians, rows_at_once
+from lowerbound.parameters.tables import MIXTURE_PARAMETERS
 
 PASS_ELEMENTS = 2**22  # of x and of the responsibilities that are held together
 PATIENCE = 10  # EM steps in a row without a gain, where the likelihood is noisy

@@ -9,10 +9,10 @@ import numpy as np
 import torch
 from torch import nn
 
+from lowerbound.assembly.vae import LOGISTIC_FLOOR
 from lowerbound.data.schema import Schema
-from lowerbound.estimators.assemble import LOGISTIC_FLOOR
-from lowerbound.estimators.base import ExactEstimator, GradientEstimator
-from lowerbound.estimators.parameters import PIXEL_RNN_PARAMETERS
+from lowerbound.estimators.density import ExactEstimator
+from lowerbound.estimators.gradient import GradientEstimator
 from lowerbound.models.autoregressive import Autoregressive, to_grid
 from lowerbound.nn.heads import (
     BernoulliHead,
@@ -24,6 +24,7 @@ from lowerbound.nn.heads import (
 )
 from lowerbound.nn.inputs import Center
 from lowerbound.nn.recurrent import Level, Number, RasterGRU
+from lowerbound.parameters.tables import PIXEL_RNN_PARAMETERS
 
 REACH = 3  # pixels to either side of the one above that are read with it
 

@@ -15,12 +15,12 @@ from torch import Tensor
 from lowerbound.core import Batch
 from lowerbound.data.likelihoods import LikelihoodError, choose_likelihood
 from lowerbound.data.schema import Schema, infer_schema
-from lowerbound.distributions import make_generator
-from lowerbound.estimators.base import ExactEstimator
-from lowerbound.estimators.parameters import FACTOR_ANALYSIS_PARAMETERS, PPCA_PARAMETERS
-from lowerbound.evaluate import EVALUATION_BATCH, evaluating
+from lowerbound.distributions.noise import make_generator
+from lowerbound.estimators.density import ExactEstimator
+from lowerbound.evaluation.bound import EVALUATION_BATCH, evaluating
 from lowerbound.inference import em
 from lowerbound.models.ppca import LinearGaussian, Spectrum, sigma_points, spectrum
+from lowerbound.parameters.tables import FACTOR_ANALYSIS_PARAMETERS, PPCA_PARAMETERS
 from lowerbound.tasks import generate
 
 

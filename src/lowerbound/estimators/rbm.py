@@ -21,13 +21,13 @@ from torch import Tensor
 
 from lowerbound.data.batches import RowsInMemory
 from lowerbound.data.schema import Schema, infer_schema
-from lowerbound.distributions import Noise, make_generator
-from lowerbound.estimators.base import ExactEstimator
-from lowerbound.estimators.parameters import RBM_PARAMETERS
-from lowerbound.evaluate import Estimate
+from lowerbound.distributions.noise import Noise, make_generator
+from lowerbound.estimators.density import ExactEstimator
+from lowerbound.evaluation.estimate import Estimate
 from lowerbound.models.rbm import RBM as Model
 from lowerbound.models.rbm import Gradient, contrastive_divergence, log_z, pseudo_log_likelihood
-from lowerbound.train import TrainingError
+from lowerbound.parameters.tables import RBM_PARAMETERS
+from lowerbound.training.state import TrainingError
 
 MONITORED_ROWS = 500  # of the training rows, and of those held out: what an epoch's record is computed on
 TRUSTED_PART = 0.1  # of the chains must be effective, else there is a warning

@@ -11,23 +11,12 @@ import torch
 from sklearn.utils.validation import check_is_fitted
 from torch import Tensor, nn
 
-from lowerbound.accounting import Gap, mutual_information, split_gap
 from lowerbound.core import Model
 from lowerbound.data.batches import Rows
-from lowerbound.distributions import DiagonalGaussian, FullGaussian, Noise, make_generator
+from lowerbound.distributions.gaussians import DiagonalGaussian, FullGaussian
+from lowerbound.distributions.noise import Noise, make_generator
 from lowerbound.estimators.latent import LatentEstimator
-from lowerbound.evaluate import (
-    EVALUATION_BATCH,
-    Accounts,
-    Estimate,
-    Summary,
-    accounts,
-    importance_weighted,
-    mean_over_rows,
-    pooled,
-    summarize,
-)
-from lowerbound.evidence import (
+from lowerbound.evaluation.annealing import (
     Annealing,
     Sandwich,
     UnreliableEstimateWarning,
@@ -36,6 +25,9 @@ from lowerbound.evidence import (
     sandwich,
     warning_about,
 )
+from lowerbound.evaluation.bound import EVALUATION_BATCH, Accounts, Summary, accounts, importance_weighted, summarize
+from lowerbound.evaluation.estimate import Estimate, mean_over_rows, pooled
+from lowerbound.evaluation.gap import Gap, mutual_information, split_gap
 
 
 class Scoring(LatentEstimator):

@@ -5,24 +5,18 @@ from __future__ import annotations
 import torch
 from torch import nn
 
+from lowerbound.assembly.hierarchy import assemble_levels
+from lowerbound.assembly.vae import assemble, choose_latent_dim, choose_posterior, start_from_rows, training_posterior
 from lowerbound.core import Objective
 from lowerbound.data.batches import Rows
-from lowerbound.estimators.assemble import (
-    assemble,
-    choose_latent_dim,
-    choose_posterior,
-    start_from_rows,
-    training_posterior,
-)
-from lowerbound.estimators.assemble_levels import assemble_levels
-from lowerbound.estimators.mixed_columns import MixedColumns
-from lowerbound.estimators.parameters import VAE_PARAMETERS
 from lowerbound.estimators.representing import Representing
+from lowerbound.estimators.tables import MixedColumns
 from lowerbound.inference.mcmc import Chains, complete_data
 from lowerbound.inference.objectives import trimmed
 from lowerbound.inference.posteriors import Hiding
-from lowerbound.models.latent import LatentModel
-from lowerbound.train import Training
+from lowerbound.models.vae import LatentModel
+from lowerbound.parameters.tables import VAE_PARAMETERS
+from lowerbound.training.state import Training
 
 
 class VAE(MixedColumns, Representing):

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from lowerbound.core import Batch, Draw, Objective, ObjectiveState
-from lowerbound.distributions import Noise
+from lowerbound.distributions.noise import Noise
 from lowerbound.parallel import WHOLE, Share
 
 Penalty = Callable[[Tensor, Share], Tensor]  # z (S, B, D) → (B,)

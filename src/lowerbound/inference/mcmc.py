@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from lowerbound.core import Batch, Draw, Objective, ObjectiveState
-from lowerbound.distributions import Noise
+from lowerbound.distributions.noise import Noise
 
 TARGET_ACCEPTANCE = 0.75
 ADAPTATION = 0.05  # how fast the logarithm of the step size follows the acceptance

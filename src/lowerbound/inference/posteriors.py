@@ -16,7 +16,8 @@ from torch.nn.utils import skip_init
 
 from lowerbound.core import Batch, Draw, LatentDistribution, Objective, ObjectiveState
 from lowerbound.core import Prior as Latents
-from lowerbound.distributions import DiagonalGaussian, FullGaussian, Noise, make_generator
+from lowerbound.distributions.gaussians import DiagonalGaussian, FullGaussian
+from lowerbound.distributions.noise import Noise, make_generator
 
 PriorFrom = Callable[[], Latents]  # ``Model.prior``
 DrawFrom = Callable[..., Draw]  # ``Model.draw``: (batch, posterior, objective, noise) → Draw

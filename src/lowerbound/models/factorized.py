@@ -14,8 +14,9 @@ import torch
 from torch import Tensor, nn
 
 from lowerbound.core import Batch, ExplicitModel
-from lowerbound.distributions import Bernoulli, Noise, Normal, event_sum, make_generator
-from lowerbound.mixed import Columns
+from lowerbound.distributions.columns import Columns
+from lowerbound.distributions.likelihoods import Bernoulli, Normal, event_sum
+from lowerbound.distributions.noise import Noise, make_generator
 from lowerbound.nn.columns import ColumnsHead, LevelBlock
 
 

@@ -18,11 +18,22 @@ import torch
 from torch import Tensor
 
 from lowerbound.core import Batch
-from lowerbound.distributions import LOG_2PI, Noise
-from lowerbound.models.adapters import Mixture, draw_components
+from lowerbound.distributions.gaussians import LOG_2PI
+from lowerbound.distributions.noise import Noise
+from lowerbound.models.mixture import Mixture, draw_components
 
 if TYPE_CHECKING:
     from sklearn.mixture import GaussianMixture
+
+
+from typing import TYPE_CHECKING
+
+from lowerbound.distributions.likelihoods import Normal, event_sum
+
+if TYPE_CHECKING:
+    from sklearn.mixture import GaussianMixture
+
+    from lowerbound.models.gaussian import MixtureOfGaussians
 
 SOLVE_ELEMENTS = 2**23  # entries of the matrices that are held together, one for each row and component
 
@@ -267,3 +278,44 @@ def _times(W: Tensor, which: Tensor, d: Tensor) -> Tensor:
     if W.shape[-3] == 1:
         return d @ W.squeeze(-3)
     return torch.einsum("...bij,...bj->...bi", W[..., which, :, :], d)
+
+
+class MixtureOfDiagonalGaussians(Mixture):
+    """p(x) = Σ_k π_k N(x; μ_k, diag σ_k²); ``means`` and ``scales`` are (K, F)."""
+
+    def __init__(self, n_components: int, event_shape: Sequence[int], log_unit: Tensor | None = None) -> None:
+        super().__init__(n_components, event_shape, log_unit)
+        n_features = math.prod(event_shape)
+        self.means: Tensor
+        self.scales: Tensor
+        self.register_buffer("means", torch.zeros(n_components, n_features, dtype=torch.float64))
+        self.register_buffer("scales", torch.ones(n_components, n_features, dtype=torch.float64))
+
+    @torch.no_grad()
+    def adopt(self, fitted: GaussianMixture, counted: Tensor) -> None:
+        """Take over the parameters of a mixture of the features where ``counted`` (F,) is True."""
+        self.log_weights.copy_(torch.from_numpy(fitted.weights_).log())
+        self.means[:, counted] = torch.from_numpy(fitted.means_)
+        scales = torch.from_numpy(fitted.covariances_).sqrt()  # (K, F), or (K,) if spherical
+        self.scales[:, counted] = scales if scales.ndim == 2 else scales[:, None]
+
+    @torch.no_grad()
+    def extend(self, part: MixtureOfGaussians, counted: Tensor) -> None:
+        """Take over a mixture with diagonal covariances of the features where ``counted`` (F,) is True."""
+        self.log_weights.copy_(part.log_weights)
+        self.means[:, counted] = part.means
+        self.scales[:, counted] = part.scale_trils.diagonal(dim1=-2, dim2=-1)
+
+    def log_prob_given(self, batch: Batch) -> Tensor:
+        """Σ_j log N(x_j; μ_kj, σ_kj²), shape (B, K)."""
+        x, mask = batch.x.flatten(1), batch.mask.flatten(1)
+        components = zip(self.means, self.scales, strict=True)
+        return torch.stack([event_sum(Normal(mean, scale).log_prob(x), mask) for mean, scale in components], 1)
+
+    def sample_given(self, component: Tensor, noise: Noise) -> Tensor:
+        """μ_k + σ_k ε."""
+        return Normal(self.means[component], self.scales[component]).sample(noise)
+
+    def mean_given(self, component: Tensor) -> Tensor:
+        """μ_k."""
+        return self.means[component]

@@ -17,9 +17,11 @@ import torch
 from torch import Tensor, nn
 
 from lowerbound.core import Batch, Draw, Model, Objective, Posterior
-from lowerbound.distributions import DiagonalGaussian, Likelihood, Noise, StandardNormal
+from lowerbound.distributions.gaussians import DiagonalGaussian, StandardNormal
+from lowerbound.distributions.likelihoods import Likelihood
+from lowerbound.distributions.noise import Noise
 from lowerbound.nn.heads import LikelihoodHead
-from lowerbound.nn.ladder import Level
+from lowerbound.nn.hierarchical import Level
 
 
 @dataclass

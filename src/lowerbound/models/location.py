@@ -14,9 +14,9 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from lowerbound.core import Batch, ExplicitModel
-from lowerbound.distributions import Noise
-from lowerbound.models.adapters import draw_components
+from lowerbound.distributions.noise import Noise
 from lowerbound.models.gaussian import GaussianSums, MixtureOfGaussians, rows_at_once
+from lowerbound.models.mixture import draw_components
 
 
 class LocationSums(NamedTuple):

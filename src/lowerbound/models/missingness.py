@@ -17,7 +17,9 @@ import torch
 from torch import Tensor, nn
 
 from lowerbound.core import Batch
-from lowerbound.distributions import LOG_2PI, Noise, Normal, event_sum
+from lowerbound.distributions.gaussians import LOG_2PI
+from lowerbound.distributions.likelihoods import Normal, event_sum
+from lowerbound.distributions.noise import Noise
 
 
 @dataclass

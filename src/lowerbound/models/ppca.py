@@ -16,7 +16,9 @@ import torch
 from torch import Tensor, nn
 
 from lowerbound.core import Batch, Model
-from lowerbound.distributions import FullGaussian, Noise, Normal, StandardNormal
+from lowerbound.distributions.gaussians import FullGaussian, StandardNormal
+from lowerbound.distributions.likelihoods import Normal
+from lowerbound.distributions.noise import Noise
 
 
 class Spectrum(NamedTuple):

@@ -10,7 +10,8 @@ import torch
 from torch import Tensor, nn
 
 from lowerbound.core import LatentDistribution
-from lowerbound.distributions import LOG_2PI, Noise, StandardNormal
+from lowerbound.distributions.gaussians import LOG_2PI, StandardNormal
+from lowerbound.distributions.noise import Noise
 from lowerbound.nn.flows import CouplingFlow, Pushforward
 
 EDGE = 0.02  # pseudo-inputs start at least this part of their range away from its ends

@@ -17,7 +17,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from lowerbound.core import Batch, ExplicitModel
-from lowerbound.distributions import Bernoulli, Noise
+from lowerbound.distributions.likelihoods import Bernoulli
+from lowerbound.distributions.noise import Noise
 
 ENUMERABLE = 20  # units of a layer whose 2²⁰ states are summed one by one
 PASS_NUMBERS = 2**22  # numbers computed together when they are: bounds memory

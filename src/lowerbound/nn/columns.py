@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
-from lowerbound.mixed import MASS, Columns, Levels, Reals, Scaling, WholeNumbers
+from lowerbound.distributions.columns import MASS, Columns, Levels, Reals, Scaling, WholeNumbers
 from lowerbound.nn.heads import LikelihoodHead, Scale
 from lowerbound.nn.inputs import drawn_in
 
@@ -62,7 +62,7 @@ class LevelBlock(nn.Module):
         Where their logits begin among the decoder's numbers.
     n_common, n_rare : sequence of int
     values : Tensor, shape (n, K)
-        See `lowerbound.mixed.Levels`.
+        See `lowerbound.distributions.columns.Levels`.
     """
 
     def __init__(

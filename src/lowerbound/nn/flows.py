@@ -15,7 +15,8 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor, nn
 
-from lowerbound.distributions import DiagonalGaussian, Noise, StandardNormal, make_generator
+from lowerbound.distributions.gaussians import DiagonalGaussian, StandardNormal
+from lowerbound.distributions.noise import Noise, make_generator
 from lowerbound.nn.heads import GaussianHead
 from lowerbound.nn.mlp import mlp
 from lowerbound.precision import in_full, in_single

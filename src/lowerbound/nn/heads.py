@@ -10,13 +10,12 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from lowerbound.distributions import (
+from lowerbound.distributions.gaussians import DiagonalGaussian, FullGaussian
+from lowerbound.distributions.likelihoods import (
     Bernoulli,
     Categorical,
-    DiagonalGaussian,
     DiscretizedLogistic,
     DiscretizedLogisticMixture,
-    FullGaussian,
     Likelihood,
     Normal,
 )

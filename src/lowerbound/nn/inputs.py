@@ -6,7 +6,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from lowerbound.distributions import DiscretizedLogistic
+from lowerbound.distributions.likelihoods import DiscretizedLogistic
 
 FAR_OUT = 5.0  # standard deviations, beyond which only the order of magnitude of a number is of use
 

@@ -8,8 +8,8 @@ import torch
 from torch import Tensor
 
 from lowerbound.core import ExplicitModel, Model
-from lowerbound.distributions import Noise
-from lowerbound.evaluate import PASS_ELEMENTS, evaluating
+from lowerbound.distributions.noise import Noise
+from lowerbound.evaluation.bound import PASS_ELEMENTS, evaluating
 
 
 def decode(model: Model, z: Tensor, noise: Noise | None = None) -> Tensor:

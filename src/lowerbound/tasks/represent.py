@@ -6,8 +6,8 @@ import torch
 from torch import Tensor, nn
 
 from lowerbound.data.batches import Rows
-from lowerbound.distributions import Noise
-from lowerbound.evaluate import EVALUATION_BATCH, evaluating
+from lowerbound.distributions.noise import Noise
+from lowerbound.evaluation.bound import EVALUATION_BATCH, evaluating
 
 
 def encode(posterior: nn.Module, data: Rows, noise: Noise, *, full: bool) -> tuple[Tensor, Tensor]:

@@ -1,0 +1,1 @@
+"""From a schema and parameters to a model and its posterior."""

@@ -1,0 +1,101 @@
+"""From the schema of mixed columns to what the networks see and say of them."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+
+from lowerbound.data.columns.schema import ColumnSchema
+from lowerbound.distributions.columns import Scaling
+from lowerbound.nn.columns import ColumnInputs, ColumnsHead, LevelBlock, RealBlock, WholeBlock
+from lowerbound.nn.heads import Scale
+
+Placed = list[tuple[int, ColumnSchema]]  # columns with their places
+
+
+def column_inputs(columns: Sequence[ColumnSchema]) -> ColumnInputs:
+    """What an encoder sees."""
+    levels, numbers = _levels(columns), [i for i, column in enumerate(columns) if not column.has_levels]
+    shown = [column.n_common + (column.n_rare > 0) for _, column in levels]
+    return ColumnInputs(numbers, [i for i, _ in levels], shown)
+
+
+def columns_head(columns: Sequence[ColumnSchema], scale: str | float, min_scale: float) -> ColumnsHead:
+    """What a decoder says; ``scale`` is "decoder", "feature" or "unit", in the standardized units of numbers."""
+    if scale not in ("auto", "decoder", "feature", "unit"):
+        raise ValueError(f"scale={scale!r} has no meaning for columns of several kinds: use 'decoder' or 'feature'")
+    blocks: list[nn.Module] = []
+    start: list[Tensor] = []
+    size = 0
+    for group in _by_size(_levels(columns)):
+        first = []
+        for _, column in group:
+            first.append(size)
+            start.append(torch.tensor(column.frequencies, dtype=torch.float64).log())
+            size += len(start[-1])
+        blocks.append(_level_block(group, first))
+    numbers = [(i, column) for i, column in enumerate(columns) if not column.has_levels]
+    for kind, k in sorted({_family(column) for _, column in numbers}, key=_order):
+        group = [(i, column) for i, column in numbers if (kind, k) == _family(column)]
+        blocks.append(_number_block(kind, k, group, size, scale, min_scale))
+        shares = torch.tensor([column.mass_share for _, column in group], dtype=torch.float64)
+        n_weights = 0 if k == 1 else k * len(group)
+        places_and_scales, weights = (torch.zeros(n, dtype=torch.float64) for n in (2 * k * len(group), n_weights))
+        start += [places_and_scales, shares.clamp(1e-3, 1 - 1e-3).logit(), weights]
+        size += sum(map(len, start[-3:]))
+    return ColumnsHead(blocks, torch.cat(start).float())
+
+
+def _levels(columns: Sequence[ColumnSchema]) -> Placed:
+    return [(i, column) for i, column in enumerate(columns) if column.has_levels]
+
+
+def _family(column: ColumnSchema) -> tuple[str, int]:
+    if column.kind == "count":
+        return "whole", 1
+    return "student" if column.heavy_tails else "normal", column.n_components
+
+
+def _order(family: tuple[str, int]) -> tuple[int, int]:
+    return ("whole", "normal", "student").index(family[0]), family[1]
+
+
+def _by_size(levels: Placed) -> list[Placed]:
+    """Columns whose numbers of levels are within a factor of two: padding wastes no more."""
+    groups: dict[int, Placed] = {}
+    for i, column in levels:
+        groups.setdefault(max(1, column.n_common).bit_length(), []).append((i, column))
+    return [groups[size] for size in sorted(groups)]
+
+
+def _level_block(group: Placed, first: list[int]) -> LevelBlock:
+    widest = max(column.n_common + (column.n_rare > 0) for _, column in group)
+    values = torch.full((len(group), widest), math.nan)
+    for row, (_, column) in zip(values, group, strict=True):
+        if column.are_numbers:
+            row[: len(column.levels)] = torch.tensor(column.levels, dtype=torch.float64)
+    places, columns = [i for i, _ in group], [column for _, column in group]
+    return LevelBlock(places, first, [c.n_common for c in columns], [c.n_rare for c in columns], values)
+
+
+def _number_block(
+    kind: str, n_components: int, group: Placed, first: int, scale: str | float, min_scale: float
+) -> nn.Module:
+    places, columns = [i for i, _ in group], [column for _, column in group]
+    fields = ([getattr(column, name) for column in columns] for name in ("location", "unit", "log", "shift"))
+    scaling = Scaling(*map(torch.tensor, fields))
+    one = torch.ones(len(group))
+    how = {"auto": "decoder", "unit": "fixed", "feature": "learned"}.get(str(scale), "decoder")
+    if kind == "whole":
+        width = torch.tensor([1 / 8 / c.unit if not c.log else min_scale / 10 for c in columns])  # of a bin, in x
+        logistic = Scale(how, one * math.sqrt(3) / math.pi, width.clamp(1e-6, 0.1))  # which has sd πs/√3
+        lowest = torch.tensor([0.0 if c.log else -math.inf for c in columns])
+        return WholeBlock(places, first, scaling, logistic, lowest)
+    mass = torch.tensor([math.nan if c.mass is None else c.mass for c in columns])
+    each = torch.ones(len(group) * n_components)
+    within = each if n_components == 1 else math.sqrt(0.5) * each  # the other half of the variance is between them
+    scale_of_each = Scale(how, within, min_scale * each)
+    return RealBlock(places, first, scaling, scale_of_each, mass, n_components, heavy=kind == "student")

@@ -1,0 +1,269 @@
+"""The table that ``impute`` writes: as it is in its file, with the gaps filled, a part of its rows at a time."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from itertools import repeat
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from lowerbound.cli.output import Failure
+from lowerbound.data.readers.parquet import as_frame
+from lowerbound.data.sources import Source
+from lowerbound.data.table_code import missing
+from lowerbound.imputation.gaussians import derived
+from lowerbound.outliers.member import chunks, rows_at_once
+
+if TYPE_CHECKING:
+    import pandas as pd
+    import pyarrow as pa
+
+    from lowerbound.imputation.imputer import VAEImputer
+    from lowerbound.storage.spool import Spool
+
+SEVERAL = "imputation"  # the column that numbers them
+SECONDS = "%Y-%m-%d %H:%M:%S"
+FORMATS = ("%Y-%m-%d", SECONDS, f"{SECONDS}.%f", f"{SECONDS}.%f~")  # the last with nanoseconds
+
+
+@dataclass
+class WholeTable:
+    """A table as it is in its file, with the columns that the model doesn't know.
+
+    Attributes
+    ----------
+    rows : DataFrame, ParquetTable, or array or Source without names
+    text : DataFrame or None
+        The cells of a .csv as they are written there.
+    formats : dict of str
+        In which dates are written as text.
+    """
+
+    rows: Any
+    text: pd.DataFrame | None = None
+    formats: dict[str, str] = field(default_factory=dict)
+
+    @property
+    def schema(self) -> pa.Schema | None:
+        """Types of the columns, if the file says them."""
+        return getattr(self.rows, "file_schema", None)
+
+    def parts(self, n_rows: int) -> Iterator[tuple[pd.DataFrame, pd.DataFrame | None]]:
+        """The rows in order, and what is written there, ``n_rows`` at a time."""
+        import pandas as pd
+
+        if hasattr(self.rows, "frames"):
+            yield from ((frame, None) for frame in self.rows.frames(n_rows))
+            return
+        texts = repeat(None) if self.text is None else chunks(self.text, n_rows)
+        for part, text in zip(chunks(self.rows, n_rows), texts, strict=False):
+            yield part if hasattr(part, "columns") else pd.DataFrame(part, columns=_names(part)), text
+
+    def formatted(self, frame: pd.DataFrame) -> pd.DataFrame:
+        """Dates as text, where that is asked for."""
+        dates = set(frame.select_dtypes(["datetime", "datetimetz"])) & set(self.formats)
+        return frame.assign(**{name: as_text(frame[name], self.formats[name]) for name in dates})
+
+
+def whole_table(source: str, X: Any, *, as_text: bool) -> WholeTable:
+    """The table in a file that X is columns of, X itself where that is all there is; a .csv as it is written there."""
+    import pandas as pd
+
+    from lowerbound.data.readers.read import read
+
+    if getattr(X, "columns", None) is None:
+        return WholeTable(X)
+    if not source.lower().endswith((".csv", ".csv.gz")):
+        return WholeTable(X if isinstance(X, Source) else read(source, stream=True, mixed=True).X)
+    # nullable: gaps don't turn whole numbers and truth values to others
+    frame = pd.read_csv(source, dtype_backend="numpy_nullable")
+    if len(frame) != len(X) or not set(X.columns) <= set(frame.columns):
+        return WholeTable(X)
+    text = pd.read_csv(source, dtype=str) if as_text else None
+    return WholeTable(frame, text if text is not None and list(text) == list(frame) else None)
+
+
+class Filling:
+    """The gaps of rows, filled a part of the rows at a time.
+
+    Parameters
+    ----------
+    imputer : VAEImputer
+    X : array, DataFrame or Source, shape (n, *row)
+    n_rows : int
+        In a part.
+    progress : callable
+        Told how many rows more are filled.
+    """
+
+    def __init__(self, imputer: VAEImputer, X: Any, n_rows: int, progress: Callable[[float], Any]) -> None:
+        self.imputer, self.X, self.n_rows, self.progress = imputer, X, n_rows, progress
+        self.weights: list[tuple[float, int]] = []  # mean effective number of importance samples, and of how many rows
+
+    @property
+    def ess(self) -> float | None:
+        """Mean effective number of importance samples of a row; None where nothing was sampled."""
+        return sum(e * n for e, n in self.weights) / sum(n for _, n in self.weights) if self.weights else None
+
+    def parts(self) -> Iterator[Any]:
+        """The rows as they are."""
+        return chunks(self.X, self.n_rows)
+
+    def expected(self) -> Iterator[Any]:
+        """Every part with expectations, or modes."""
+        for rows in self.parts():
+            yield self.expected_of(rows)
+            self.progress(len(rows))
+
+    def beside(self, whole: WholeTable) -> Iterator[tuple[Any, tuple[pd.DataFrame, pd.DataFrame | None]]]:
+        """Every part to be filled, and what is in the file."""
+        for rows, table in zip(self.parts(), whole.parts(self.n_rows), strict=True):
+            yield rows, table
+            self.progress(len(rows))
+
+    def expected_of(self, rows: Any) -> Any:
+        """One part with expectations, or modes."""
+        filled = self.imputer.transform(rows)
+        ess = getattr(self.imputer, "ess_", None)
+        if ess is not None and missing(rows).any():
+            self.weights.append((ess, len(rows)))
+        return filled
+
+    def seed_of(self, part: int) -> int:
+        """Rows of different parts get different noise."""
+        return self.imputer.seed_ if part == 0 else derived(self.imputer.seed_, part)
+
+    def columns_with_gaps(self) -> np.ndarray:
+        """Which columns have gaps anywhere."""
+        return np.any([missing(rows).any(0) for rows in self.parts()], axis=0)
+
+
+def write_filled(
+    path: Path, imputer: VAEImputer, X: Any, source: str, n_imputations: int | None, *, intervals: bool,
+    progress: Callable[[float], Any] = lambda n: None,
+) -> float | None:  # fmt: skip
+    """Write the filled table, or array, while it is computed; the mean effective number of importance samples."""
+    from lowerbound.storage.results import write_frames, write_parts
+    from lowerbound.storage.spool import Spool
+
+    filling = Filling(imputer, X, rows_at_once((n_imputations or 1, *X.shape[1:])), progress)
+    if path.suffix.lower() == ".npy":
+        dtype = X.dtype if isinstance(X, Source) else np.asarray(X).dtype
+        if dtype.kind == "O":
+            raise Failure(f"{path}: columns of several kinds make no array: give a name that ends in .csv or .parquet")
+        write_parts(path, ((rows.astype(dtype, copy=False), {}) for rows in filling.expected()), [], len(X))
+        return filling.ess
+    if len(X.shape) > 2:
+        raise Failure(f"{path}: images don't go into a table: give a name that ends in .npy")
+    whole = whole_table(source, X, as_text=path.suffix.lower() == ".csv")
+    if path.suffix.lower() == ".csv":
+        whole.formats = _date_formats(filling, whole)
+    if n_imputations is None:
+        frames = _with_ends(filling, whole) if intervals else _completed(filling, whole)
+        write_frames(path, map(whole.formatted, frames), whole.schema)
+        return filling.ess
+    with Spool(path.parent) as spool:
+        write_frames(path, map(whole.formatted, _several(filling, whole, n_imputations, spool)), whole.schema)
+    return filling.ess
+
+
+def _completed(filling: Filling, whole: WholeTable) -> Iterator[pd.DataFrame]:
+    """The table with expectations in its gaps."""
+    for rows, table in filling.beside(whole):
+        yield _placed(table, rows, filling.expected_of(rows), whole.formats)
+
+
+def _with_ends(filling: Filling, whole: WholeTable) -> Iterator[pd.DataFrame]:
+    """Also the ends of intervals, in two columns more for each that has gaps."""
+    chosen = np.flatnonzero(filling.columns_with_gaps())
+    for part, (rows, table) in enumerate(filling.beside(whole)):
+        ends = filling.imputer.impute_interval(rows, random_state=filling.seed_of(part))
+        completed = _placed(table, rows, filling.expected_of(rows), whole.formats)
+        columns = {}
+        for j in chosen:
+            for which, end in zip(("low", "high"), ends, strict=True):
+                columns[f"{_names(rows)[j]}_{which}"] = np.asarray(end)[:, j]
+        yield completed.assign(**columns)
+
+
+def _several(filling: Filling, whole: WholeTable, m: int, spool: Spool) -> Iterator[pd.DataFrame]:
+    """Completed tables with draws, one below the other: put away part by part, and taken out table by table."""
+    places = []
+    for part, (rows, table) in enumerate(filling.beside(whole)):
+        drawn = filling.imputer.sample_imputations(rows, m, filling.seed_of(part))
+        places.append(
+            [
+                spool.put(_placed(table, rows, one, whole.formats).assign(**{SEVERAL: i + 1}))
+                for i, one in enumerate(drawn)
+            ]
+        )
+    for of_one in zip(*places, strict=True):
+        yield from (as_frame(spool.get(place)) for place in of_one)
+
+
+def _placed(
+    table: tuple[pd.DataFrame, pd.DataFrame | None], X: Any, filled: Any, formats: dict[str, str]
+) -> pd.DataFrame:
+    """The whole table with the filled entries where it has gaps; what was written stays as it was written."""
+    import pandas as pd
+
+    from lowerbound.data.filling import with_values
+
+    whole, text = _dated(table[0], X), table[1]
+    parts = {}
+    for name, values in zip(_names(X), np.asarray(filled, object).T, strict=True):
+        rows = np.flatnonzero(whole[name].isna() & ~pd.isna(values))
+        part = with_values(whole[name], rows, values[rows])  # pyright: ignore[reportArgumentType]
+        if text is not None:
+            written = as_text(part, formats[name]) if name in formats else part.astype(str)
+            part = text[name].where(text[name].notna() | part.isna(), written)
+        parts[name] = part
+    return (whole if text is None else text).assign(**parts)
+
+
+def _dated(whole: pd.DataFrame, X: Any) -> pd.DataFrame:
+    """With dates that were written as text as the model has them."""
+    import pandas as pd
+
+    if not hasattr(X, "select_dtypes"):
+        return whole
+    dates = X.select_dtypes(["datetime", "datetimetz"]).dtypes
+    read = {
+        name: pd.to_datetime(whole[name], utc=getattr(dtype, "tz", None) is not None) for name, dtype in dates.items()
+    }
+    return whole.assign(**{name: read[name].astype(dtype) for name, dtype in dates.items()})
+
+
+def _date_formats(filling: Filling, whole: WholeTable) -> dict[str, str]:
+    """The shortest in which all dates of a column can be written, so that all parts of it are written alike."""
+    finest: dict[str, int] = {}
+    for X, (rows, _) in zip(filling.parts(), whole.parts(filling.n_rows), strict=True):
+        dates = _dated(rows, X).select_dtypes(["datetime", "datetimetz"])
+        if not len(dates.columns):
+            return {}
+        for name in dates:
+            finest[name] = max(finest.get(name, 0), _resolution(dates[name]))
+    return {name: FORMATS[place] for name, place in finest.items()}
+
+
+def _resolution(dates: Any) -> int:
+    """Which of ``FORMATS`` loses nothing."""
+    clock = dates.dropna().dt.tz_localize(None).to_numpy("datetime64[ns]").astype(np.int64)
+    units = (86_400 * 10**9, 10**9, 10**3)
+    fits = next((place for place, unit in enumerate(units) if not (clock % unit).any()), len(units))
+    return max(fits, 1 if dates.dt.tz is not None else 0)
+
+
+def as_text(dates: Any, how: str) -> pd.Series:
+    """Dates in one of ``FORMATS``, with their offsets from universal time if they have a time zone."""
+    nanoseconds = dates.dt.nanosecond.map("{:03.0f}".format) if how == FORMATS[-1] else ""
+    offsets = dates.dt.strftime("%z").str.replace(r"(\d\d)$", r":\1", regex=True) if dates.dt.tz is not None else ""
+    return dates.dt.strftime(how.removesuffix("~")) + nanoseconds + offsets
+
+
+def _names(X: Any) -> list[str]:
+    """Of the columns, in their order."""
+    return list(X.columns) if hasattr(X, "columns") else [f"x{i}" for i in range(X.shape[1])]

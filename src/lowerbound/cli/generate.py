@@ -1,0 +1,355 @@
+"""``generate``, ``reconstruct`` and ``encode``: what a fitted model gives back, as a picture, an array or a table."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterable, Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeAlias
+
+import click
+
+from lowerbound.cli.options import (
+    DataOptions,
+    console_options,
+    data_argument,
+    data_options,
+    force_option,
+    run_argument,
+)
+from lowerbound.cli.output import Console, Failure, new_file
+
+if TYPE_CHECKING:
+    import numpy as np
+
+    from lowerbound.data.sources import Dataset
+    from lowerbound.estimators.density import DensityEstimator
+
+ENDINGS = (".png", ".npy", ".csv", ".parquet")
+MAPPED = 20_000  # points in a map of data that are streamed
+SHOWN = 20  # rows in a picture of reconstructions
+SHOWN_IN_A_LINE = 10
+
+Block: TypeAlias = "tuple[Any, np.ndarray | None]"  # rows and their labels
+
+
+class OutputFile(click.ParamType):
+    """A file whose ending says what is written."""
+
+    name = "file"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Path:
+        """The path, if its ending is known."""
+        path = Path(value)
+        if path.suffix.lower() not in ENDINGS:
+            self.fail(f"{value} must end in .png, .npy, .csv or .parquet, which says what is written", param, ctx)
+        return path
+
+
+output_option = click.option(
+    "-o", "--output", metavar="FILE", required=True, type=OutputFile(), help="A .png, .npy, .csv or .parquet file."
+)
+
+
+@click.command(short_help="Draw new rows from a model.")
+@run_argument
+@click.option("-n", "n_rows", type=click.IntRange(1), default=64, show_default=True, help="How many.")
+@output_option
+@click.option("--mean", is_flag=True, help="Give the mean E[x|z] instead of a draw from p(x|z).")
+@click.option(
+    "--given", metavar="COLUMN=VALUE", multiple=True, help="Draw the other columns given this one; can be repeated."
+)
+@click.option("--random-state", type=click.IntRange(0), help="Seed; the run's own if not given.")
+@force_option
+@console_options
+def generate(
+    run: Path, n_rows: int, output: Path, mean: bool, given: tuple[str, ...], random_state: int | None, force: bool,
+    console: Console,
+) -> None:  # fmt: skip
+    """Draw new rows from the model in RUN: z from the prior, then x given z.
+
+    With --given, z is drawn given the values of these columns, by importance sampling.
+    """
+    from lowerbound.storage.results import write_parts
+
+    new_file(output, force)
+    model = load(run)
+    _check_rows_fit(model, output)
+    if given:
+        rows = _sample_given(model, given, n_rows, mean=mean, random_state=random_state)
+    else:
+        rows = model.sample(n_rows, draw=not mean, random_state=random_state)
+    if output.suffix.lower() == ".png":
+        _draw(output, model, rows)
+    else:
+        write_parts(output, [(rows, {})], _names(model), len(rows))
+    done(console, output, rows.shape)
+    console.suggest("evaluate", run, "DATA")
+
+
+def _sample_given(model: Any, given: tuple[str, ...], n_rows: int, *, mean: bool, random_state: int | None) -> Any:
+    """Rows with gaps everywhere but in the columns that are given, filled."""
+    import numpy as np
+    import pandas as pd
+
+    from lowerbound import VAEImputer
+    from lowerbound.data.checks import listed
+
+    if mean:
+        raise click.UsageError("--given draws rows; leave --mean out")
+    names = _names(model)
+    row: dict[str, Any] = dict.fromkeys(names, np.nan)
+    for word in given:
+        name, equals, value = word.partition("=")
+        if not equals:
+            raise click.UsageError(f"--given is COLUMN=VALUE, got {word!r}")
+        if name not in row:
+            raise Failure(f"the model has no column {name!r}: its columns are {listed(names)}")
+        row[name] = _value(model, name, value)
+    table = pd.DataFrame(row, index=range(n_rows), columns=names)
+    X = table if hasattr(model, "feature_names_in_") else table.to_numpy().reshape(n_rows, *model.schema_.row_shape)
+    seed = getattr(model, "seed_", None) if random_state is None else random_state
+    drawn = VAEImputer(model, random_state=seed).fit(X).sample_imputations(X, 1)[0]
+    return drawn if getattr(model, "columns_", None) else np.asarray(drawn)
+
+
+def _value(model: Any, name: str, word: str) -> Any:
+    """What a word on the command line says of a column: one of its levels, or a number."""
+    from lowerbound.data.checks import listed
+
+    columns = {column.name: column for column in getattr(model, "columns_", None) or ()}
+    try:
+        number = float(word)
+    except ValueError:
+        number = math.nan
+    if name in columns and columns[name].has_levels:
+        levels = columns[name].levels
+        for level in levels:
+            if word == str(level) or number == level:
+                return level
+        raise Failure(f"--given {name}={word}: the column has the levels {listed(levels, _level)}")
+    if math.isnan(number):
+        raise Failure(f"--given {name}={word}: the column needs a number")
+    return number
+
+
+def _level(level: Any) -> str:
+    return f"{level:.15g}" if isinstance(level, float) else str(level)
+
+
+@click.command(short_help="Give data as a model sees them.")
+@run_argument
+@data_argument
+@output_option
+@data_options
+@click.option(
+    "-n", "n_rows", type=click.IntRange(1), default=SHOWN, show_default=True, help="Rows in a picture, from all over."
+)
+@force_option
+@console_options
+def reconstruct(
+    run: Path, data: str, output: Path, key: str | None, drop: tuple[str, ...], label: str | None,
+    stream: bool | None, n_rows: int,
+    force: bool, console: Console,
+) -> None:  # fmt: skip
+    """Give every row of DATA as RUN sees it: E[x|z] at its posterior mean z.
+
+    A .png shows originals above their reconstructions.
+    """
+    from lowerbound.storage.results import write_parts
+
+    new_file(output, force)
+    model = load(run, "reconstruct")
+    _check_rows_fit(model, output)
+    options = DataOptions(data, key, drop, label, stream)
+    dataset = options.read()
+    if output.suffix.lower() == ".png":
+        X = rows_of(spread(dataset, n_rows), model)
+        shape = (rows := model.reconstruct(X)).shape
+        _draw(output, model, rows, original=X)
+    else:
+        with console.progress(len(dataset.X), "reconstructing") as progress:
+            parts = ((model.reconstruct(X), {}) for X, _ in shown(blocks_of(dataset, model), progress))
+            shape = write_parts(output, parts, _names(model), len(dataset.X))
+    done(console, output, shape)
+    console.suggest("encode", run, *options.words(), "-o", run / ("map.png" if model.latent_dim_ > 1 else "codes.csv"))
+
+
+@click.command(short_help="Give the codes of data, or a map of them.")
+@run_argument
+@data_argument
+@output_option
+@data_options
+@force_option
+@console_options
+def encode(
+    run: Path, data: str, output: Path, key: str | None, drop: tuple[str, ...], label: str | None,
+    stream: bool | None, force: bool,
+    console: Console,
+) -> None:  # fmt: skip
+    """Give the code of every row of DATA: the mean of its posterior q(z|x).
+
+    A .png is a map of two latent variables (those with the largest KL, if there are more), colored by label.
+    """
+    from lowerbound.data.sources import Source
+    from lowerbound.storage.results import write_parts
+
+    new_file(output, force)
+    model = load(run, "transform")
+    options = DataOptions(data, key, drop, label, stream)
+    dataset = options.read()
+    if output.suffix.lower() == ".png":
+        dataset = spread(dataset, MAPPED) if isinstance(dataset.X, Source) else dataset
+        X = rows_of(dataset, model)
+        shape = (codes := model.transform(X)).shape
+        _write_map(output, model, X, codes, dataset.labels)
+    else:
+        named = label or "label"
+        with console.progress(len(dataset.X), "encoding") as progress:
+            blocks = shown(blocks_of(dataset, model), progress)
+            parts = ((model.transform(X), {} if labels is None else {named: labels}) for X, labels in blocks)
+            shape = write_parts(output, parts, list(model.get_feature_names_out()), len(dataset.X))
+    done(console, output, shape)
+    console.suggest("evaluate", run, *options.words())
+
+
+def load(run: Path, able_to: str = "sample", *others: type) -> Any:
+    """The fitted model of a run, or of a folder that ``save`` wrote, if it has a method or is one of some others."""
+    import lowerbound
+
+    model = lowerbound.load(run)
+    if not hasattr(model, able_to) and not isinstance(model, others):
+        deeds = {
+            "sample": "has no codes: it can be sampled and evaluated only",
+            "sample_imputations": "only fills gaps",
+        }
+        can = next((words for deed, words in deeds.items() if hasattr(model, deed)), "only ranks rows")
+        raise Failure(f"{run} holds a {type(model).__name__}, which {can}")
+    return model
+
+
+def rows_of(dataset: Dataset, model: DensityEstimator) -> Any:
+    """The rows, with columns as the model knows them.
+
+    Raises
+    ------
+    Failure
+        If columns are missing or too many, or the rows have another shape.
+    """
+    import numpy as np
+
+    from lowerbound.data.sources import Source
+
+    known = getattr(model, "feature_names_in_", None)
+    columns = getattr(dataset.X, "columns", None)
+    if known is None or columns is None:
+        shape = getattr(model, "row_shape_", None) or model.schema_.row_shape
+        if dataset.X.shape[1:] != shape:
+            raise Failure(
+                f"{dataset.source} has rows of shape {dataset.X.shape[1:]}, but the model was fitted to {shape}"
+            )
+        return dataset.X if isinstance(dataset.X, Source) else np.asarray(dataset.X)
+    missing = [str(name) for name in known if name not in columns]
+    if missing:
+        raise Failure(f"{dataset.source} has no column {missing[0]!r}, which the model was fitted to")
+    extra = [str(name) for name in columns if name not in known]
+    if extra:
+        flags = " ".join(f"--drop {name}" for name in extra[:3])
+        raise Failure(f"{dataset.source} has the column {extra[0]!r}, which the model was not fitted to: add {flags}")
+    return dataset.X.select(list(known)) if isinstance(dataset.X, Source) else dataset.X[list(known)]
+
+
+def blocks_of(dataset: Dataset, model: DensityEstimator, n_rows: int | None = None) -> Iterator[Block]:
+    """The rows and their labels: all at once, or of a source as they are read; ``n_rows`` at a time if it is given."""
+    from lowerbound.data.sources import Source
+
+    X, labels = rows_of(dataset, model), dataset.labels
+    if isinstance(X, Source):
+        yield from ((block.X, block.labels) for block in X.blocks(n_rows))
+        return
+    for first in range(0, len(X), n_rows or len(X)):
+        rows = slice(first, first + (n_rows or len(X)))
+        yield X.iloc[rows] if hasattr(X, "iloc") else X[rows], None if labels is None else labels[rows]
+
+
+def shown(blocks: Iterable[Block], progress: Callable[[float], Any]) -> Iterator[Block]:
+    """The same, counted when the next one is asked for."""
+    for block in blocks:
+        yield block
+        progress(len(block[0]))
+
+
+def spread(dataset: Dataset, n_rows: int) -> Dataset:
+    """Rows from all over the data, so that data in the order of their classes show them all."""
+    import numpy as np
+
+    from lowerbound.data.sources import Dataset, Source
+
+    X, labels = dataset.X, dataset.labels
+    if isinstance(X, Source):
+        return X.spread(n_rows)
+    places = np.linspace(0, len(X) - 1, min(len(X), n_rows)).round().astype(int)
+    chosen: Any = X.iloc[places] if hasattr(X, "iloc") else X[places]  # type: ignore[attr-defined]
+    return Dataset(chosen, None if labels is None else labels[places], dataset.source)
+
+
+def _check_rows_fit(model: Any, path: Path) -> None:
+    """Before any work: can rows be written to such a file?"""
+    import numpy as np
+
+    from lowerbound.pictures.pictures import as_images
+
+    ending, schema = path.suffix.lower(), model.schema_
+    if ending == ".png":
+        as_images(schema, np.zeros((1, *schema.row_shape)))
+    if ending in (".csv", ".parquet") and len(schema.row_shape) > 1:
+        raise Failure(f"{path}: images don't go into a table: give a name that ends in .png or .npy")
+
+
+def _names(model: Any) -> list[str]:
+    """Of the columns of rows."""
+    import math
+
+    return list(getattr(model, "feature_names_in_", [f"x{i}" for i in range(math.prod(model.schema_.row_shape))]))
+
+
+def _draw(path: Path, model: Any, rows: np.ndarray, original: np.ndarray | None = None) -> None:
+    """Rows as pictures, below the originals if there are any."""
+    import numpy as np
+
+    from lowerbound.pictures.pictures import above_one_another, as_images, pixel_range, save_grid, to_pixels
+
+    schema = model.schema_
+    images = as_images(schema, rows)
+    if original is None:
+        return save_grid(to_pixels(images, *pixel_range(schema, images)), path)
+    upper = as_images(schema, np.asarray(original))
+    low, high = pixel_range(schema, images, upper)
+    grey = schema.grey_levels if schema.binarize else high  # grey values stand above probabilities
+    columns = min(len(images), SHOWN_IN_A_LINE)
+    pairs = above_one_another(to_pixels(upper, low, grey), to_pixels(images, low, high), columns)
+    save_grid(pairs, path, columns, group=2)
+
+
+def _write_map(path: Path, model: Any, X: np.ndarray, codes: np.ndarray, labels: np.ndarray | None) -> None:
+    from lowerbound.pictures.pictures import latent_map, save_map
+
+    if model.latent_dim_ < 2:
+        raise Failure("a map needs two latent variables and the model has one: give a name that ends in .csv or .npy")
+    shown, notes = [0, 1], ["", ""]
+    if hasattr(model, "accounts"):
+        parts = model.accounts(X)
+        of_each = parts.kl.shape[1] >= model.latent_dim_  # a learned prior and levels have no KL of each variable
+        said = (parts.kl.mean(0) if of_each else parts.mean.var(0)).numpy()[: model.latent_dim_]
+        shown = sorted(said.argsort()[-2:].tolist())
+        notes = [f"  (KL {said[i]:.2f} nats)" if of_each else "" for i in shown]
+    names = [f"latent variable {i}{note}" for i, note in zip(shown, notes, strict=True)]
+    save_map(latent_map(codes[:, shown], labels, names), path)
+
+
+def done(console: Console, path: Path, shape: tuple[int, ...]) -> None:
+    """Say what was written."""
+    if console.as_json:
+        console.result({"output": str(path), "shape": list(shape)}, "")
+    else:
+        console.say(f"wrote {path} ({shape[0]:,} rows)")

@@ -1,0 +1,106 @@
+"""Training in several processes that torchrun started: the first one owns the folder and does the talking."""
+
+from __future__ import annotations
+
+import os
+import signal
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+import click
+
+from lowerbound.cli.config import Config
+from lowerbound.cli.output import Failure
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    Checkpoint = tuple[dict[str, Tensor], dict]
+
+
+def n_processes() -> int:
+    """How many processes ``torchrun`` started."""
+    if "RANK" not in os.environ:  # most often; torch isn't imported for it
+        return 1
+    from lowerbound.parallel import n_started
+
+    return n_started()
+
+
+def refuse_several(what: str) -> None:
+    """Raise a usage error, once, where ``torchrun`` started several processes for what one does."""
+    if n_processes() > 1:
+        if os.environ["RANK"] != "0":
+            click.get_current_context().exit(2)
+        raise click.UsageError(f"{what} works in one process: start it without torchrun")
+
+
+@contextmanager
+def meeting() -> Iterator[bool]:
+    """Whether this process is the first of those that train; it fails in a sentence if another one is lost."""
+    if n_processes() == 1:
+        yield True
+        return
+    from lowerbound.parallel import LostProcessError, join
+
+    try:
+        with join() as processes:
+            yield processes.is_first
+    except LostProcessError as error:
+        raise Failure(str(error)) from error
+
+
+def tell(config: Config | None, checkpoint: Checkpoint | None = None) -> None:
+    """Let the other processes, if there are any, take part in this training; None where there is nothing to train."""
+    from lowerbound.parallel import current
+    from lowerbound.storage.atomic import to_bytes
+
+    processes = current()
+    if processes.size > 1:
+        processes.from_first(b"" if config is None else config.to_json().encode())
+        processes.from_first(b"" if checkpoint is None else to_bytes(*checkpoint))
+
+
+def take_part() -> None:
+    """What every process but the first does: the same training on other rows, without a word."""
+    from lowerbound.cli.config import make
+    from lowerbound.parallel import current
+    from lowerbound.storage.atomic import from_bytes
+    from lowerbound.training.state import TrainingError
+    from lowerbound.training.watch import Watch
+
+    context = click.get_current_context()
+    try:
+        text, content = (current().from_first(b"") for _ in range(2))
+    except RuntimeError:  # the first one has ended, and said why
+        context.exit(1)
+    if not text:
+        return
+    config = Config.from_json(text.decode())
+    with _leaving_signals_to_the_first(), warnings.catch_warnings():
+        warnings.simplefilter("ignore", UserWarning)
+        X = config.data.read().X
+        try:
+            make(config).fit(X, watch=Watch(), resume=from_bytes(content) if content else None)
+        except TrainingError:  # the same in all processes
+            context.exit(1)
+
+
+@contextmanager
+def _leaving_signals_to_the_first() -> Iterator[None]:
+    """Ctrl-C and SIGTERM reach all processes, and the first says when all stop; the second time it is meant."""
+    asked: list[int] = []
+
+    def ask(number: int, frame: object) -> None:
+        if asked:
+            raise KeyboardInterrupt
+        asked.append(number)
+
+    before = {number: signal.signal(number, ask) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)

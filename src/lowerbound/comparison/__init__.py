@@ -1,0 +1,1 @@
+"""Models of p(x) fitted to the same rows and scored on the same others."""

@@ -1,0 +1,327 @@
+"""The ladder: every model of p(x) fitted to the same rows and scored on the same others, on one base measure.
+
+0/1 data and 8-bit levels have probabilities, real values have densities in the user's units, rows of several kinds of
+columns have products of both: a model that can't give the number its neighbors give says why it has none.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+import warnings
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from torch import nn
+
+from lowerbound.comparison.dequantized import Dequantized
+from lowerbound.comparison.split import Case
+from lowerbound.estimators.autoencoder import Autoencoder
+from lowerbound.estimators.factorized import Factorized
+from lowerbound.estimators.gradient import GradientEstimator
+from lowerbound.estimators.mixture import Mixture
+from lowerbound.estimators.pixel_rnn import PixelRNN
+from lowerbound.estimators.ppca import PPCA
+from lowerbound.estimators.rbm import RBM
+from lowerbound.estimators.vae import VAE
+from lowerbound.evaluation.estimate import Estimate, bits_per_dim
+from lowerbound.training.time_budget import Deadline, Enough, Stopwatch, affordable
+from lowerbound.training.watch import Watch
+
+DRAWS = 1000  # whose time is taken
+MOST_FEATURES_FULL = 100  # of Gaussians with full covariances
+MORE_PASSES = 4  # of a trial
+ONE_KIND = "it needs columns of numbers alone, and these are of several kinds"
+
+
+class NotApplicable(Exception):
+    """A model has no number to give for these data; the message says why."""
+
+
+@dataclass
+class Result:
+    """One rung as it came out.
+
+    Attributes
+    ----------
+    log_p : Estimate or None
+        Mean of log p(x) over the rows scored, in nats; its ``kind`` says whether it is exact or a bound. None where
+        there is none, and then ``reason`` says why.
+    bits_per_dim : float or None
+        Of discrete data.
+    n_parameters : int
+        Numbers that were fitted.
+    fit_seconds, sample_seconds : float
+        To fit, and to draw 1,000 rows.
+    notes : list of str
+        What the budget cut, and what was warned of.
+    samples : ndarray or None, shape (1000, *row)
+    """
+
+    name: str
+    title: str
+    log_p: Estimate | None = None
+    bits_per_dim: float | None = None
+    n_parameters: int | None = None
+    fit_seconds: float | None = None
+    sample_seconds: float | None = None
+    failed: bool = False
+    reason: str | None = None
+    notes: list[str] = field(default_factory=list)
+    samples: np.ndarray | None = None
+
+    def to_dict(self) -> dict[str, Any]:
+        """As JSON, without the samples."""
+        record = {k: v for k, v in vars(self).items() if k not in ("samples", "log_p")}
+        return {**record, "log_likelihood": None if self.log_p is None else self.log_p.to_dict()}
+
+
+@dataclass(frozen=True)
+class Rung:
+    """How a model is made for a case, and how long it may learn.
+
+    Attributes
+    ----------
+    make : callable
+        From a case; raises ``NotApplicable``.
+    iterations : str or None
+        The parameter that says how often the rows are gone through; None for closed forms, which need no budget.
+    trial : dict
+        Parameters while the time of one pass is taken.
+    """
+
+    title: str
+    make: Callable[[Case], Any]
+    iterations: str | None = None
+    fewest: int = 1
+    trial: dict[str, Any] = field(default_factory=dict)
+
+
+def _factorized(case: Case) -> Factorized:
+    return Factorized(columns=case.schema.columns, binarize=case.binarize, random_state=case.seed)
+
+
+def _refuse_several_kinds(case: Case) -> None:
+    if case.schema.columns is not None:
+        raise NotApplicable(ONE_KIND)
+
+
+def _mixture(case: Case) -> Mixture | Dequantized:
+    _refuse_several_kinds(case)
+    n, n_features = len(case.train), math.prod(case.schema.event_shape)
+    if case.kind == "binary":
+        return Mixture(min(100, max(2, n // 50)), binarize=case.binarize, random_state=case.seed)
+    is_small = n_features <= MOST_FEATURES_FULL and n >= 20 * n_features
+    gaussians = Mixture(
+        min(10, max(2, n // 100)), covariance="full" if is_small else "diag",
+        reg_covar=1e-3 if case.kind == "levels" else 1e-6, random_state=case.seed,
+    )  # fmt: skip
+    return Dequantized(gaussians, case.seed) if case.kind == "levels" else gaussians
+
+
+def _pixel_rnn(case: Case) -> PixelRNN:
+    _refuse_several_kinds(case)
+    return PixelRNN(binarize=case.binarize, batch_size=case.batch_size, random_state=case.seed)
+
+
+def _rbm(case: Case) -> RBM:
+    _refuse_several_kinds(case)
+    if case.kind != "binary":
+        what = "8-bit levels" if case.kind == "levels" else "real values"
+        raise NotApplicable(f"its units are 0 or 1, and the data are {what}: --binarize would change the data for all")
+    return RBM(binarize=case.binarize, batch_size=case.batch_size, random_state=case.seed)
+
+
+def _ppca(case: Case) -> PPCA | Dequantized:
+    _refuse_several_kinds(case)
+    if case.kind == "binary":
+        raise NotApplicable("it is a density of real values, which gives 0 and 1 no probability")
+    ppca = PPCA(random_state=case.seed)
+    return Dequantized(ppca, case.seed) if case.kind == "levels" else ppca
+
+
+def _autoencoder(case: Case) -> Autoencoder:
+    raise NotApplicable("it has no p(x): nothing says where its codes lie, so it neither scores nor draws")
+
+
+def _vae(case: Case) -> VAE:
+    columns, size = case.schema.columns, case.batch_size
+    return VAE(columns=columns, binarize=case.binarize, batch_size=size, random_state=case.seed)
+
+
+LADDER: dict[str, Rung] = {  # in the order in which each mends what the last could not do
+    "factorized": Rung("independent features", _factorized),
+    "mixture": Rung("mixture", _mixture, "max_iter", fewest=10, trial={"tol": 0.0}),
+    "pixel_rnn": Rung("pixel RNN", _pixel_rnn, "max_epochs"),
+    "rbm": Rung("RBM", _rbm, "max_epochs", trial={"n_chains": 2, "n_temperatures": 2}),
+    "ppca": Rung("PPCA", _ppca),
+    "autoencoder": Rung("autoencoder", _autoencoder),
+    "vae": Rung("VAE", _vae, "max_epochs"),
+}
+
+
+def climb(
+    case: Case,
+    names: Sequence[str] = tuple(LADDER),
+    *,
+    seconds: float = math.inf,
+    parameters: Mapping[str, Mapping[str, Any]] | None = None,
+    say: Callable[[str], object] = lambda message: None,
+) -> Iterator[Result]:
+    """Fit and score the models, one after another, in the order of the ladder.
+
+    Parameters
+    ----------
+    case : Case
+    names : sequence of str
+        Which of ``LADDER``.
+    seconds : float
+        For fitting all of them. What is left is shared evenly by the models that learn by iterations; where it isn't
+        enough, they make fewer passes, and where not even one is possible, they see fewer rows. A note says so.
+    parameters : mapping, optional
+        For each model, parameters other than the ladder's.
+    say : callable
+        Told what begins.
+
+    Yields
+    ------
+    Result
+        A model that fails has one too, with the reason.
+    """
+    chosen = [name for name in LADDER if name in names]
+    left = seconds
+    for i, name in enumerate(chosen):
+        waiting = sum(LADDER[other].iterations is not None for other in chosen[i:])
+        rung, started = LADDER[name], time.perf_counter()
+        result = Result(name, rung.title)
+        try:
+            model = rung.make(case).set_params(**(parameters or {}).get(name, {}))
+            say(f"fitting {rung.title}")
+            _measure(result, model, rung, case, left / max(1, waiting))
+        except NotApplicable as reason:
+            result.reason = str(reason)
+        except Exception as error:  # one that fails, for whatever reason, must not end the others
+            result = Result(name, rung.title, failed=True, reason=_sentence(error), notes=result.notes)
+        left = max(0.0, left - (result.fit_seconds or time.perf_counter() - started))
+        yield result
+
+
+def _sentence(error: Exception) -> str:
+    return " ".join(str(error).split()) or type(error).__name__
+
+
+def _measure(result: Result, model: Any, rung: Rung, case: Case, seconds: float) -> None:
+    """Fill the result in."""
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("ignore")
+        started = time.perf_counter()
+        n_rows = _pace(result, model, rung, case, seconds) if rung.iterations else len(case.train)
+        warnings.simplefilter("always", UserWarning)
+        watch = Deadline(started + 1.25 * seconds)
+        _fit(model, case.train[:n_rows], watch)
+        result.fit_seconds = time.perf_counter() - started
+        if watch.stopped_after:
+            result.notes.append(f"stopped by the budget after epoch {watch.stopped_after}")
+        result.log_p = _score(model, case)
+        started = time.perf_counter()
+        result.samples = model.sample(DRAWS)
+        result.sample_seconds = time.perf_counter() - started
+    result.notes += list(dict.fromkeys(str(each.message) for each in caught))
+    result.title, result.n_parameters = title(model, rung.title), count_parameters(model)
+    if case.kind in ("binary", "levels"):
+        result.bits_per_dim = bits_per_dim(result.log_p.value, case.schema.n_dimensions)
+
+
+def _fit(model: Any, X: np.ndarray, watch: Watch) -> None:
+    if isinstance(model, GradientEstimator):
+        model.fit(X, watch=watch)
+    else:
+        model.fit(X)
+
+
+def _score(model: Any, case: Case) -> Estimate:
+    vae = isinstance(model, VAE)
+    log_p = model.log_likelihood(case.test, case.n_importance) if vae else model.log_likelihood(case.test)
+    if not math.isfinite(log_p.value):
+        raise ArithmeticError(f"log p(x) of the rows held out is {log_p.value:g}")
+    return log_p
+
+
+def _pace(result: Result, model: Any, rung: Rung, case: Case, seconds: float) -> int:
+    """Set how many passes the model may make; return over how many rows."""
+    inner = model.density if isinstance(model, Dequantized) else model
+    name: str = rung.iterations or ""
+    asked = getattr(inner, name)
+    wanted = case.n_epochs if asked == "auto" else asked
+    n = len(case.train)
+    passes, n_rows = wanted, n
+    if seconds < math.inf:
+        started = time.perf_counter()
+        each = _seconds_per_row(model, rung, case, seconds)
+        left = max(0.0, seconds - (time.perf_counter() - started))
+        passes, n_rows = affordable(left / each, wanted, rung.fewest, n, _fewest_rows(inner, case))
+    model.set_params(**{name: passes})
+    if passes < wanted:
+        what = "EM steps" if name == "max_iter" else "epochs"
+        result.notes.append(f"the budget allowed {passes} of {wanted} {what}")
+    if n_rows < n:
+        result.notes.append(f"the budget allowed {n_rows:,} of {n:,} rows")
+    return n_rows
+
+
+def _fewest_rows(model: Any, case: Case) -> int:
+    return min(len(case.train), 2 * max(case.batch_size, getattr(model, "n_components", 0)))
+
+
+def _seconds_per_row(model: Any, rung: Rung, case: Case, most: float) -> float:
+    """Of one pass: by the steps of a trial, or by what more passes over a few rows take than one."""
+    inner = model.density if isinstance(model, Dequantized) else model
+    trial: Any = type(inner)(**{**inner.get_params(), str(rung.iterations): 1, **rung.trial})
+    if isinstance(trial, GradientEstimator):
+        watch = Stopwatch(most / 4)
+        with suppress(Enough):
+            trial.fit(case.train, watch=watch)
+        return watch.seconds_per_row
+    if isinstance(model, Dequantized):
+        trial = Dequantized(trial, case.seed)
+    X = case.train[: 2 * _fewest_rows(inner, case)]
+    _seconds(trial, X)  # what is loaded at the first call
+    once, more = _seconds(trial, X), _seconds(trial.set_params(**{str(rung.iterations): 1 + MORE_PASSES}), X)
+    return max((more - once) / MORE_PASSES, once / (5 * MORE_PASSES)) / len(X)
+
+
+def _seconds(model: Any, X: np.ndarray) -> float:
+    started = time.perf_counter()
+    model.fit(X)
+    return time.perf_counter() - started
+
+
+def title(model: Any, plain: str) -> str:
+    """What was fitted, in words."""
+    inner = model.density if isinstance(model, Dequantized) else model
+    if isinstance(inner, Mixture):
+        components = "Bernoullis" if inner.schema_.likelihood == "bernoulli" else "Gaussians"
+        plain = f"mixture of {inner.n_components} {components}"
+    size = {RBM: "n_hidden", PPCA: "latent_dim_", VAE: "latent_dim_"}.get(type(inner))
+    return plain if size is None else f"{plain}-{getattr(inner, size)}"
+
+
+def count_parameters(model: Any) -> int:
+    """Numbers that were fitted: weights, and what closed forms and EM keep in their place."""
+    modules: list[nn.Module] = [model.model_, *([model.posterior_] if hasattr(model, "posterior_") else [])]
+    weights = sum(weight.numel() for module in modules for weight in module.parameters())
+    return weights + sum(_free(name, buffer.shape) for name, buffer in modules[0].named_buffers())
+
+
+def _free(name: str, shape: Sequence[int]) -> int:
+    """How many numbers of a buffer are free: probabilities sum to 1, and a triangle is half a square."""
+    if name == "log_weights":
+        return shape[0] - 1
+    if name == "log_probability":
+        return (shape[0] - 1) * math.prod(shape[1:])
+    if name == "scale_trils":
+        return shape[0] * shape[1] * (shape[1] + 1) // 2
+    return math.prod(shape) if name in ("logits", "mean", "scale", "means", "scales") else 0

@@ -1,0 +1,117 @@
+"""The rows that the models of a ladder are fitted to, and those that they are scored on: one split for all of them."""
+
+from __future__ import annotations
+
+import math
+import warnings
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from lowerbound.data.columns.inference import infer_columns
+from lowerbound.data.gaps import mask_gaps
+from lowerbound.data.schema import Schema, infer_schema
+from lowerbound.estimators.tables import has_text
+
+STEPS, FEWEST_EPOCHS, MOST_EPOCHS = 10_000, 30, 300  # what a fit by steps gets if there is time enough
+KINDS = {"bernoulli": "binary", "discretized_logistic": "levels", "gaussian": "real", "columns": "mixed"}
+
+
+@dataclass(frozen=True)
+class Case:
+    """The rows to fit and the rows to score, the same for all.
+
+    Attributes
+    ----------
+    train, test : ndarray, shape (n, *row), or DataFrame
+        Under ``binarize="sample"`` the rows to fit keep their grey values, and the rows to score are 0 or 1.
+    schema : Schema
+        What they are; all models of a table of several kinds take its columns for the same.
+    binarize : {None, "sample"}
+        What the models are to do with grey values.
+    seed : int
+    n_importance : int
+        Importance samples a row, for the VAE.
+    """
+
+    train: Any
+    test: Any
+    schema: Schema
+    binarize: str | None
+    seed: int
+    n_importance: int = 500
+
+    @property
+    def kind(self) -> str:
+        """``binary``, ``levels`` (8 bits), ``real``, or ``mixed``: columns of several kinds."""
+        return KINDS[self.schema.likelihood]
+
+    @property
+    def batch_size(self) -> Any:
+        """Rows in a step of those that go by steps."""
+        return min(128, max(16, 2 ** round(math.log2(len(self.train) / 16))))
+
+    @property
+    def n_epochs(self) -> int:
+        """Passes over the rows that make about ``STEPS`` steps."""
+        return min(MOST_EPOCHS, max(FEWEST_EPOCHS, STEPS // math.ceil(len(self.train) / self.batch_size)))
+
+
+def split(
+    X: Any, *, binarize: str | None = None, seed: int = 0, held_out: float = 0.2, most_scored: int = 2000
+) -> Case:
+    """One split of the rows, one binarization of those that are scored.
+
+    Parameters
+    ----------
+    X : ndarray, shape (n, *row), or DataFrame with columns of several kinds
+    binarize : {None, "sample", "threshold", "mean"}
+        Grey values become 0 or 1: redrawn in fitting and drawn once for scoring, or cut, at ½ or at the feature's mean.
+    seed : int
+    held_out : float
+        The part of the rows that no model is fitted to.
+    most_scored : int
+        At most so many of them are scored.
+
+    Raises
+    ------
+    ValueError
+        If there are too few rows, or grey values were expected and aren't there.
+    """
+    n_held_out = round(held_out * len(X))
+    if n_held_out < 2 or len(X) - n_held_out < 8:
+        raise ValueError(f"{len(X)} rows are too few to fit models to some and to score them on others: 10 are needed")
+    order = np.random.default_rng([seed, 0]).permutation(len(X))
+    fitted, scored = order[n_held_out:], order[:n_held_out][:most_scored]
+    train, test = (X.iloc[fitted], X.iloc[scored]) if has_text(X) else (mask_gaps(X)[fitted], mask_gaps(X)[scored])
+    return case_of(train, test, binarize=binarize, seed=seed)
+
+
+def case_of(train: Any, test: Any, *, binarize: str | None = None, seed: int = 0) -> Case:
+    """``split`` for rows that come apart already."""
+    if has_text(train):
+        if binarize is not None:
+            raise ValueError("binarize needs numbers, and the table has columns of other kinds: leave it out")
+        return Case(
+            train, test, Schema.of_columns(infer_columns(train), gaps=bool(train.isna().any(axis=None))), None, seed
+        )
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", UserWarning)  # every model warns of constant features itself
+        schema = infer_schema(train, binarize=binarize)
+        if binarize is None:
+            return Case(train, test, schema, None, seed)
+        schema.check(test)
+        scored = _zeros_and_ones(schema, test, seed)
+        if binarize == "sample":
+            return Case(train, scored, schema, "sample", seed)
+        fitted = _zeros_and_ones(schema, train, seed)
+        return Case(fitted, scored, infer_schema(fitted), None, seed)
+
+
+def _zeros_and_ones(schema: Schema, X: np.ndarray, seed: int) -> np.ndarray:
+    if schema.binarize == "mean":
+        return schema.to_rows((schema.to_event(X) > schema.location).astype(np.uint8))
+    level = np.random.default_rng([seed, 1]).random(X.shape, np.float32) if schema.binarize == "sample" else 0.5
+    is_one = level * schema.grey_levels < X if schema.binarize == "sample" else level * schema.grey_levels <= X
+    return is_one.astype(np.uint8)

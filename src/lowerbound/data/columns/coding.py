@@ -1,0 +1,167 @@
+"""The way between a frame whose columns are of several kinds and the model's numbers."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from functools import lru_cache
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from lowerbound.data.checks import DataError, listed
+from lowerbound.data.columns.schema import DAY, ColumnSchema, days, plain
+from lowerbound.distributions.columns import MASS
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+
+class UnseenLevelWarning(UserWarning):
+    """New rows have levels that the model was not fitted to; they count as not observed."""
+
+
+@contextmanager
+def warned_once() -> Iterator[None]:
+    """What several models say of the same rows is said once."""
+    caught: list[warnings.WarningMessage] = []
+    try:
+        with warnings.catch_warnings(record=True) as caught:
+            warnings.simplefilter("always", UserWarning)
+            yield
+    finally:
+        for warning in {str(w.message): w for w in caught}.values():
+            warnings.warn(warning.message, warning.category, stacklevel=4)  # whoever called what this decorates
+
+
+def encode(frame: pd.DataFrame, columns: Sequence[ColumnSchema]) -> np.ndarray:
+    """A frame as the model's numbers, shape (n, F), NaN where nothing is known.
+
+    Levels that no row of the fit had count as not observed, and are warned of.
+    """
+    coded, unseen = encode_quietly(frame, columns)
+    warn_of_unseen(unseen)
+    return coded
+
+
+def encode_quietly(frame: pd.DataFrame, columns: Sequence[ColumnSchema]) -> tuple[np.ndarray, list[str]]:
+    """The same, and the columns with values that were not seen in the fit."""
+    coded, unseen = np.full((len(frame), len(columns)), np.nan), []
+    for j, column in enumerate(columns):
+        values = frame.iloc[:, j]
+        coded[:, j] = _encode(values, column)
+        if (np.isnan(coded[:, j]) & ~values.isna().to_numpy()).any():
+            unseen.append(column.name)
+    return coded, unseen
+
+
+def warn_of_unseen(names: Sequence[str]) -> None:
+    """Say in which columns there are such values."""
+    if names:
+        message = f"values that the model has not seen count as not observed, in {listed(names)}"
+        warnings.warn(UnseenLevelWarning(message), stacklevel=4)
+
+
+def _encode(values: Any, column: ColumnSchema) -> np.ndarray:
+    """A column as the model's numbers, NaN where there is none."""
+    missing = values.isna().to_numpy()
+    if column.has_levels:
+        return _level_places(values, column)
+    if column.kind != "date":
+        return _scaled(_numbers(values, missing, column), column)
+    v = np.full(len(values), np.nan)
+    v[~missing] = days(values[~missing])
+    return _scaled(v, column)
+
+
+def _level_places(values: Any, column: ColumnSchema) -> np.ndarray:
+    """The places of the levels among those of the column, NaN of what isn't one of them."""
+    import pandas as pd
+
+    place = _places(column.levels)
+    if column.kind == "ordinal" and all(isinstance(level, int | float) for level in column.levels):
+        values = pd.Series(_numbers(values, values.isna().to_numpy(), column))
+    which, distinct = pd.factorize(values)  # −1 where a value is missing
+    return np.array([*(place.get(plain(level), np.nan) for level in distinct), np.nan])[which]
+
+
+def _numbers(values: Any, missing: np.ndarray, column: ColumnSchema) -> np.ndarray:
+    """What the column holds as numbers, NaN where it is missing; text and infinite values are refused."""
+    import pandas as pd
+
+    is_number = pd.api.types.is_numeric_dtype(values.dtype)
+    parsed: Any = values if is_number else pd.to_numeric(values.astype(object), errors="coerce")
+    numbers = parsed.to_numpy(np.float64, na_value=np.nan)
+    wrong = ~np.isfinite(numbers) & ~missing
+    if wrong.any():
+        row = int(np.flatnonzero(wrong)[0])
+        what = "infinite" if np.isinf(numbers[row]) else "no number, and the model was fitted to numbers"
+        raise DataError(
+            f"column {column.name!r}, row {row}: {str(values.iloc[row])[:40]!r} is {what}; "
+            f"replace it, or leave it empty."
+        )
+    return numbers
+
+
+def _scaled(v: np.ndarray, column: ColumnSchema) -> np.ndarray:
+    """(g(v) − location)/unit; NaN where there is no logarithm, ``MASS`` at the point mass."""
+    is_mass = v == column.mass if column.mass is not None else np.zeros(len(v), bool)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        g = np.where(v + column.shift > 0, np.log(v + column.shift), np.nan) if column.log else v
+    return np.where(is_mass, MASS, (g - column.location) / column.unit)
+
+
+@lru_cache(256)
+def _places(levels: tuple) -> dict:
+    return {level: i for i, level in enumerate(levels)}
+
+
+def decode(x: np.ndarray, columns: Sequence[ColumnSchema], *, expected: bool) -> pd.DataFrame:
+    """The model's numbers (n, F) as a frame with the user's columns, types and levels.
+
+    Parameters
+    ----------
+    x : ndarray, shape (n, F)
+    columns : sequence of ColumnSchema
+    expected : bool
+        x holds means: numbers are not rounded, and levels that are numbers may lie between two.
+    """
+    import pandas as pd
+
+    series = {column.name: _decode(x[:, j], column, expected) for j, column in enumerate(columns)}
+    return pd.DataFrame(series)
+
+
+def _decode(x: np.ndarray, column: ColumnSchema, expected: bool) -> Any:
+    import pandas as pd
+
+    if column.has_levels:
+        if column.are_numbers and expected:
+            return pd.Series(np.interp(x, np.arange(len(column.levels)), np.array(column.levels, np.float64)))
+        levels = np.array([*column.levels, None], dtype=object)[:-1]
+        chosen = pd.Series(levels[x.round().astype(np.int64)], dtype=object)
+        return _as_user(chosen, column)
+    is_mass = x == MASS
+    g = np.where(is_mass, 0.0, x) * column.unit + column.location
+    v = np.exp(np.minimum(g, 700)) - column.shift if column.log else g
+    v = np.where(is_mass, column.mass if column.mass is not None else 0.0, v)
+    v = np.clip(v, column.low, column.high)
+    if column.kind == "date":
+        stamps = pd.Series(np.rint(v * DAY).astype(np.int64).astype("datetime64[ns]"))
+        stamps = stamps.dt.round("D") if column.decimals == 0 else stamps.dt.round("s")
+        return stamps.dt.tz_localize("UTC").astype(column.dtype) if "," in column.dtype else stamps.astype(column.dtype)
+    if expected:
+        return pd.Series(v)
+    return _as_user(pd.Series(v if column.decimals is None else np.round(v, column.decimals)), column)
+
+
+def _as_user(values: pd.Series, column: ColumnSchema) -> Any:
+    """In the user's type; as it is where that can't hold what is missing."""
+    import pandas as pd
+
+    if column.levels == (None,):
+        return pd.Series(np.full(len(values), np.nan))
+    if column.dtype == "category":
+        return values.astype(pd.CategoricalDtype(list(column.levels), ordered=column.kind == "ordinal"))
+    return values.astype(column.dtype)

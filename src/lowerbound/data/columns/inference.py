@@ -1,0 +1,333 @@
+"""What the columns of a table are, found by looking at all rows block by block: the same in memory and from files.
+
+A first pass counts values; a second, over real numbers and counts alone, takes the moments that say how to scale them.
+"""
+
+from __future__ import annotations
+
+import math
+from abc import ABC, abstractmethod
+from collections import Counter
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from lowerbound.data.checks import DataError, listed
+from lowerbound.data.columns.counts import Moments, Tally
+from lowerbound.data.columns.schema import LEVEL_KINDS, ColumnSchema, days, plain, told_of
+from lowerbound.data.gaps import gaps_of, nan_in_gaps
+from lowerbound.data.sources import Source
+from lowerbound.data.statistics import BLOCK_VALUES
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+MOST_LEVELS = 256  # with a probability of their own
+MOST_DISTINCT = 2**18  # levels of a column; more are names of rows
+MOST_COUNTED = 2**12  # numbers; a mass point is far more frequent than the others
+MOST_VALUES = 32  # of numbers with fractions that are described as levels
+ROWS_A_LEVEL = 20  # at least, for numbers to be described as levels
+ROWS_BESIDE_MASS = 5  # a level, where most rows have one value and say nothing of the others
+FEWEST = 3  # rows of a category with a probability of its own
+MASS_SHARE = 0.1  # of one value among real ones, from which on it is a point mass
+MASS_TIMES = 3  # as often as any other value
+WIDEST_COUNT = 10**5  # float32 tells whole numbers in such a range apart
+SKEWED, HEAVY = 1.0, 1.0  # skewness and excess kurtosis above which there is a logarithm, and Student's t
+LOPSIDED, FLAT = 0.5, -0.5  # skewness above which, and excess kurtosis below which, one density is not enough,
+COMPONENTS, ROWS_A_COMPONENT = 5, 100  # but these are, of so many rows at least
+BLOCK_ROWS = 2**16
+
+
+def infer_columns(X: Any, asked: Any = None) -> tuple[ColumnSchema, ...]:
+    """Look at every column.
+
+    Parameters
+    ----------
+    X : DataFrame, array or Source, shape (n, columns)
+    asked : mapping, sequence or str, optional
+        What the user says of columns: kinds or fields by name, a sequence of ``ColumnSchema``, or the name of a JSON
+        file with either.
+
+    Raises
+    ------
+    ValueError
+        If what is asked names no column, or doesn't fit it.
+    """
+    return tuple(look.schema() for look in look_at(X, asked))
+
+
+def look_at(X: Any, asked: Any = None) -> list[Look]:
+    """What was seen of every column."""
+    told, looks = told_of(asked), []
+    for frame in _frames(X):
+        looks = looks or _looks(frame, told)
+        for j, look in enumerate(looks):
+            look.count(frame.iloc[:, j].dropna())
+    real = [j for j, look in enumerate(looks) if isinstance(look, Numbers) and look.needs_moments()]
+    if real:
+        for frame in _frames(X, real):
+            for i, j in enumerate(real):
+                looks[j].measure(frame.iloc[:, i].dropna())
+    return looks
+
+
+def framed(X: Any) -> pd.DataFrame:
+    """A frame as it is; an array with columns x0, x1, …"""
+    import pandas as pd
+
+    if hasattr(X, "dtypes") and hasattr(X, "columns"):
+        return X
+    X = np.asarray(X) if gaps_of(X) is None else nan_in_gaps(X)
+    if X.ndim != 2:
+        raise ValueError(f"columns are for tables (rows, columns), and X has shape {X.shape}")
+    return pd.DataFrame(X, columns=[f"x{j}" for j in range(X.shape[1])])
+
+
+def _frames(X: Any, chosen: list[int] | None = None) -> Iterator[pd.DataFrame]:
+    """A table cut along its rows where every table of so many columns is cut; maybe some of its columns only."""
+    n_rows = max(1, min(BLOCK_ROWS, BLOCK_VALUES // max(1, X.shape[1])))
+    if isinstance(X, Source):
+        if chosen is not None and X.columns is not None:
+            X, chosen = X.select([X.columns[j] for j in chosen]), None
+        parts = (framed(block.X) for block in X.blocks(n_rows))
+    else:
+        whole = framed(X)
+        parts = (whole.iloc[i : i + n_rows] for i in range(0, max(1, len(whole)), n_rows))  # no rows have columns, too
+    yield from parts if chosen is None else (part.iloc[:, chosen] for part in parts)
+
+
+def _looks(frame: pd.DataFrame, told: dict[str, dict]) -> list[Look]:
+    names = list(map(str, frame.columns))
+    unknown = [name for name in told if name not in names]
+    if unknown:
+        raise ValueError(f"columns names {unknown[0]!r}, but the table has: {listed(names)}")
+    return [_look(name, frame.iloc[:, j], told.get(name, {})) for j, name in enumerate(names)]
+
+
+def _look(name: str, column: Any, told: dict) -> Look:
+    import pandas as pd
+
+    kind, dtype = told.get("kind"), column.dtype
+    if pd.api.types.is_datetime64_any_dtype(dtype) and kind in (None, "date"):
+        return Numbers(name, str(dtype), told, are_dates=True)
+    if pd.api.types.is_numeric_dtype(dtype) and not pd.api.types.is_bool_dtype(dtype):
+        return Numbers(name, str(dtype), told)
+    if kind not in (None, *LEVEL_KINDS):
+        raise ValueError(f"column {name!r} holds {dtype} values, which can't be {kind!r}: use 'categorical'")
+    return Words(name, str(dtype), told)
+
+
+class Look(ABC):
+    """What was seen of a column.
+
+    Attributes
+    ----------
+    n : int
+        Values that aren't missing.
+    """
+
+    def __init__(self, name: str, dtype: str, told: dict) -> None:
+        self.name, self.dtype, self.told, self.n = name, dtype, told, 0
+
+    @abstractmethod
+    def count(self, seen: Any) -> None:
+        """The values of more rows, without those that are missing."""
+
+    @abstractmethod
+    def measure(self, seen: Any) -> None:
+        """The same once more, where that was asked for."""
+
+    @property
+    @abstractmethod
+    def n_distinct(self) -> int | None:
+        """Different values; None if there are too many to be counted."""
+
+    @property
+    def n_known(self) -> int:
+        """Values that the schema has a place for; the others count as not observed."""
+        return self.n
+
+    @abstractmethod
+    def schema(self) -> ColumnSchema:
+        """What the column is."""
+
+    def _levels(self, kind: str, levels: list, counts: np.ndarray) -> ColumnSchema:
+        """Common levels first where some are rare; each common one has a probability of its own."""
+        if not levels:
+            levels, counts = [None], np.ones(1, np.int64)  # nothing was ever observed
+        n_common = len(levels)
+        if kind == "categorical":
+            order = np.argsort(-counts, kind="stable")
+            levels, counts = [levels[i] for i in order], counts[order]
+            n_common = min(int((counts >= FEWEST).sum()), MOST_LEVELS - 1)
+            n_common = n_common if len(levels) - n_common > 1 else len(levels)
+        elif len(levels) > MOST_LEVELS:
+            raise ValueError(f"column {self.name!r} has {len(levels):,} levels; at most {MOST_LEVELS} can be in order")
+        mass = [*counts[:n_common], *([counts[n_common:].sum()] if n_common < len(levels) else [])]
+        frequencies = tuple((np.array(mass) + 0.5) / (counts.sum() + 0.5 * len(mass)))
+        return ColumnSchema(self.name, kind, self.dtype, tuple(levels), n_common, tuple(map(float, frequencies)))
+
+    def _check_distinct(self, n: int) -> None:
+        if n > MOST_DISTINCT:
+            raise DataError(
+                f"column {self.name!r} has more than {MOST_DISTINCT:,} different values, which are no categories; "
+                f"leave it out with drop."
+            )
+
+
+class Words(Look):
+    """Text, categories and truth values."""
+
+    def __init__(self, name: str, dtype: str, told: dict) -> None:
+        super().__init__(name, dtype, told)
+        self.counts: Counter[Any] = Counter()
+        self.is_ordered = False
+
+    def count(self, seen: Any) -> None:
+        """How often each is met."""
+        self.n += len(seen)
+        self.is_ordered = bool(getattr(getattr(seen, "cat", None), "ordered", False))
+        for level, count in seen.value_counts(sort=False).items():  # all categories, in their order
+            self.counts[plain(level)] += int(count)
+        self._check_distinct(len(self.counts))
+
+    def measure(self, seen: Any) -> None:
+        """Nothing more."""
+
+    @property
+    def n_distinct(self) -> int:
+        """Different values."""
+        return sum(count > 0 for count in self.counts.values())
+
+    @property
+    def n_known(self) -> int:
+        """Fewer than all where the user names the levels, and not all of them."""
+        return sum(self.counts[level] for level in set(map(plain, self.told.get("levels") or self.counts)))
+
+    def schema(self) -> ColumnSchema:
+        """Levels, the most common first, ties in alphabetic order, unless they are ordered."""
+        levels = [plain(level) for level in self.told.get("levels") or self.counts]
+        if not self.is_ordered and not self.told.get("levels"):
+            levels = sorted(levels, key=lambda level: (-self.counts[level], str(level)))
+        named = "ordinal" if self.is_ordered else "binary" if len(levels) <= 2 else "categorical"
+        counts = np.array([self.counts.get(level, 0) for level in levels], np.int64)
+        return self._levels(self.told.get("kind") or named, levels, counts)
+
+
+class Numbers(Look):
+    """Numbers, and dates as days since 1970."""
+
+    def __init__(self, name: str, dtype: str, told: dict, *, are_dates: bool = False) -> None:
+        super().__init__(name, dtype, told)
+        self.are_dates = are_dates
+        self.low, self.high = math.inf, -math.inf
+        self.is_whole = True
+        self.decimals: int | None = 0  # the fewest that all can be written with, up to 6
+        self.tally = Tally.empty(MOST_DISTINCT if told.get("kind") in LEVEL_KINDS else MOST_COUNTED)
+        self.moments, self.log_moments = Moments(), Moments()
+
+    def count(self, seen: Any) -> None:
+        """How often each is met, and what all have in common."""
+        v = self._values(seen)
+        if np.isinf(v).any():
+            raise DataError(f"column {self.name!r} has infinite values; replace them or drop the rows.")
+        if not len(v):
+            return
+        self.n += len(v)
+        self.low, self.high = min(self.low, float(v.min())), max(self.high, float(v.max()))
+        self.is_whole = self.is_whole and bool((v == np.round(v)).all())
+        if self.decimals is not None:
+            self.decimals = next((d for d in range(self.decimals, 7) if _has_decimals(v, d)), None)
+        self.tally.add(v)
+        if self.told.get("kind") in LEVEL_KINDS and not self.tally.is_complete:
+            self._check_distinct(MOST_DISTINCT + 1)
+
+    def _values(self, seen: Any) -> np.ndarray:
+        return days(seen) if self.are_dates else seen.to_numpy(np.float64)
+
+    @property
+    def n_distinct(self) -> int | None:
+        """Different values; None if there are too many to be counted."""
+        return len(self.tally.values) if self.tally.is_complete else None
+
+    def needs_moments(self) -> bool:
+        """What it is, or its scale, isn't known from the counts alone."""
+        self.kind = self._kind()
+        self.shift = 1.0 if self.kind == "count" else 0.0
+        self.scale = 2.0 ** math.floor(math.log2(max(abs(self.low), abs(self.high), 1e-300))) if self.n else 1.0
+        may_have_mass = self.kind in ("real", "continuous", "positive")
+        self.mass = self.told.get("mass", self._standing_out() if may_have_mass else None)
+        return self.kind not in LEVEL_KINDS and self.n > 0
+
+    def _kind(self) -> str:
+        """As far as the counts say; "real" numbers may be continuous or positive."""
+        if self.told.get("kind") or self.are_dates:
+            return self.told.get("kind") or "date"
+        n_levels = math.inf if self.n_distinct is None else self.n_distinct
+        if n_levels <= 2:
+            return "binary"
+        mass = self._standing_out()
+        enough = self.n >= ROWS_A_LEVEL * n_levels
+        if mass is not None:
+            enough = enough and self.n - self.tally.counts.max() >= ROWS_BESIDE_MASS * (n_levels - 1)
+        if enough and n_levels <= (MOST_LEVELS if self.is_whole else MOST_VALUES):
+            return "ordinal"
+        is_narrow = self.high - self.low <= WIDEST_COUNT and max(abs(self.low), abs(self.high)) <= 10 * WIDEST_COUNT
+        return "count" if self.is_whole and is_narrow and mass is None else "real"
+
+    def _standing_out(self) -> float | None:
+        """The value of a point mass."""
+        return self.tally.standing_out(self.n, MASS_SHARE, FEWEST, MASS_TIMES)
+
+    def measure(self, seen: Any) -> None:
+        """Moments of all but the point mass."""
+        v = self._values(seen)
+        rest = v if self.mass is None else v[v != self.mass]
+        self.moments += Moments.of(rest / self.scale)  # by a power of two, which is exact: fourth powers stay finite
+        if len(rest) and self.moments.low * self.scale + self.shift > 0:
+            self.log_moments += Moments.of(np.log(rest + self.shift))
+
+    def schema(self) -> ColumnSchema:
+        """Levels, or how the numbers are scaled."""
+        rest = self.moments
+        if self.kind in LEVEL_KINDS:
+            return self._levels(self.kind, [plain(level) for level in self.tally.values], self.tally.counts)
+        if not rest.n:
+            levels = [plain(np.float64(self.low))] if self.n else []
+            return self._levels("ordinal", levels, np.array([self.n] * len(levels), np.int64))
+        low, is_skewed = rest.low * self.scale, self._is_skewed()
+        kind = ("positive" if low > 0 and is_skewed else "continuous") if self.kind == "real" else self.kind
+        if kind == "positive" and low <= 0:
+            raise ValueError(f"column {self.name!r} can't be 'positive': it goes down to {low:g}")
+        if kind == "count" and not self.is_whole:
+            raise ValueError(f"column {self.name!r} can't be 'count': it has fractions")
+        skewed_counts = kind == "count" and self.low >= 0 and is_skewed
+        log = bool(self.told.get("log", kind == "positive" or skewed_counts))
+        if log and self.log_moments.n < rest.n:
+            raise ValueError(f"column {self.name!r} can't have a logarithm: it goes down to {low:g}")
+        g, scale = (self.log_moments, 1.0) if log else (rest, self.scale)
+        location, unit = g.mean * scale, g.spread * scale
+        unit = unit if unit > 1e-12 * max(abs(location), 1e-300) else 1.0
+        heavy = bool(self.told.get("heavy_tails", kind != "count" and g.kurtosis > HEAVY))
+        several = kind != "count" and (abs(g.skewness) > LOPSIDED or g.kurtosis < FLAT)
+        enough = rest.n >= ROWS_A_COMPONENT * COMPONENTS
+        n_components = self.told.get("n_components", COMPONENTS if several and enough else 1)
+        if n_components not in range(1, 2 if kind == "count" else MOST_LEVELS + 1):
+            allowed = "a count has 1" if kind == "count" else f"1 to {MOST_LEVELS}"
+            raise ValueError(f"column {self.name!r} can't have n_components={n_components!r}: {allowed}")
+        return ColumnSchema(
+            self.name, kind, self.dtype, location=location, unit=unit, log=log, shift=self.shift, heavy_tails=heavy,
+            n_components=n_components,
+            mass=None if self.mass is None else float(self.mass), mass_share=(self.n - rest.n) / self.n,
+            low=self.low, high=self.high, decimals=self.decimals,
+        )  # fmt: skip
+
+    def _is_skewed(self) -> bool:
+        """Less so after a logarithm, where all have one."""
+        all_have_one = self.log_moments.n == self.moments.n
+        return all_have_one and self.moments.skewness > max(SKEWED, self.log_moments.skewness)
+
+
+def _has_decimals(v: np.ndarray, d: int) -> bool:
+    return np.allclose(np.round(v, d), v, rtol=1e-12, atol=0)

@@ -1,0 +1,144 @@
+"""Tables whose columns are of several kinds: what each column is, and the way between a frame and the model's numbers.
+
+What is understood of a column is a `ColumnSchema`, which is saved as JSON with the model and can be edited: kinds are
+"continuous", "positive" (continuous after a logarithm), "count", "binary", "categorical", "ordinal" and "date".
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, fields
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from lowerbound.data.checks import DataError
+
+KINDS = ("continuous", "positive", "count", "binary", "categorical", "ordinal", "date")
+LEVEL_KINDS = ("binary", "categorical", "ordinal")
+DAY = np.timedelta64(1, "D") / np.timedelta64(1, "ns")
+
+
+@dataclass(frozen=True)
+class ColumnSchema:
+    """What a column is.
+
+    Attributes
+    ----------
+    name, kind, dtype : str
+        ``dtype`` is the user's.
+    levels : tuple
+        Of binary, categorical and ordinal columns; in order, or the common ones first.
+    n_common : int
+        Levels with a probability of their own; the others share one.
+    frequencies : tuple of float
+        Of the common levels and, last, of the rare together.
+    location, unit : float
+        Numbers enter the model as (g(v) − location)/unit, dates as days since 1970.
+    log : bool
+        g is log(v + shift), else the identity.
+    heavy_tails : bool
+        Student's t instead of the normal density.
+    n_components : int
+        Densities that are mixed, of continuous, positive and date columns.
+    mass, mass_share : float or None
+        A real value that is taken with a probability of its own, and how often.
+    low, high : float
+        The range of the values seen, to which draws are confined.
+    decimals : int or None
+        To which draws are rounded.
+    """
+
+    name: str
+    kind: str
+    dtype: str
+    levels: tuple = ()
+    n_common: int = 0
+    frequencies: tuple[float, ...] = ()
+    location: float = 0.0
+    unit: float = 1.0
+    log: bool = False
+    shift: float = 0.0
+    heavy_tails: bool = False
+    n_components: int = 1
+    mass: float | None = None
+    mass_share: float = 0.0
+    low: float | None = None
+    high: float | None = None
+    decimals: int | None = None
+
+    @property
+    def has_levels(self) -> bool:
+        """It is described by probabilities of levels."""
+        return self.kind in LEVEL_KINDS
+
+    @property
+    def n_rare(self) -> int:
+        """Levels that share one probability."""
+        return len(self.levels) - self.n_common
+
+    @property
+    def are_numbers(self) -> bool:
+        """The levels are numbers in order, so that they have a mean."""
+        return self.kind in ("binary", "ordinal") and all(_is_number(level) for level in self.levels)
+
+    def describe(self) -> str:
+        """In a few words."""
+        if self.has_levels:
+            rare = f", {self.n_rare} of them rare" if self.n_rare else ""
+            return f"{self.kind}, {len(self.levels)} level{'s' * (len(self.levels) != 1)}{rare}"
+        notes = ["logarithmic"] * (self.log and self.kind != "positive") + ["heavy tails"] * self.heavy_tails
+        notes += [f"{self.n_components} components"] if self.n_components > 1 else []
+        notes += [f"{self.mass_share:.0%} are {self.mass:g}"] if self.mass is not None else []
+        return ", ".join([self.kind, *notes])
+
+
+def _is_number(level: Any) -> bool:
+    return isinstance(level, (int, float)) and not isinstance(level, bool) and np.isfinite(level)
+
+
+def told_of(asked: Any) -> dict[str, dict]:
+    """What the user says of columns, by name: fields of ``ColumnSchema``."""
+    if isinstance(asked, (str, Path)):
+        try:
+            asked = json.loads(Path(asked).read_text(encoding="utf-8"))
+        except (OSError, ValueError) as error:
+            raise DataError(f"{asked} is no JSON file that describes columns ({error}).") from error
+        asked = asked.get("columns", asked) if isinstance(asked, dict) else asked  # as ``data check --json`` says it
+    if asked is None:
+        return {}
+    if not isinstance(asked, Mapping):
+        asked = {(c.name if isinstance(c, ColumnSchema) else c["name"]): c for c in asked}
+    known = {field.name for field in fields(ColumnSchema)}
+    told = {}
+    for name, what in asked.items():
+        record = {"kind": what} if isinstance(what, str) else asdict(what) if isinstance(what, ColumnSchema) else what
+        wrong = [key for key in record if key not in (*known, "description", "missing", "distinct")]
+        if wrong:
+            raise ValueError(f"column {name!r} has no {wrong[0]!r}: it has {', '.join(sorted(known))}")
+        if "kind" in record and record["kind"] not in KINDS:
+            raise ValueError(f"column {name!r} can't be {record['kind']!r}: kinds are {', '.join(KINDS)}")
+        told[str(name)] = dict(record)
+    return told
+
+
+def plain(level: Any) -> Any:
+    """As JSON can hold it; whole numbers as such."""
+    level = level.item() if isinstance(level, np.generic) else level
+    return level if isinstance(level, (str, bool, int, float, type(None))) else str(level)
+
+
+def days(column: Any) -> np.ndarray:
+    """Days since 1970, in universal time."""
+    import pandas as pd
+
+    stamps = pd.to_datetime(column, utc=True).dt.tz_localize(None)
+    return stamps.to_numpy().astype("datetime64[ns]").astype(np.int64) / DAY
+
+
+def from_record(record: dict) -> ColumnSchema:
+    """The inverse of ``asdict``, as JSON gives it back."""
+    known: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in record.items()}
+    return ColumnSchema(**known)

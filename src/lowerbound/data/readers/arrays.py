@@ -1,0 +1,221 @@
+"""NumPy's files: `.npy`, mapped and not loaded, and `.npz`. Pickled objects are never read."""
+
+from __future__ import annotations
+
+import math
+import re
+import zipfile
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+
+from lowerbound.data.checks import DataError, check_finite, check_labels, check_name, check_shape, listed
+from lowerbound.data.readers.content import NPY, check_promise, content, explained, fill, first_bytes, native
+from lowerbound.data.sources import ArrayFile, Dataset, MappedArray, is_streamed
+
+_HEADER_BYTES = 1 << 14
+_NUMBERS = {"b1", "i1", "i2", "i4", "i8", "u1", "u2", "u4", "u8", "f2", "f4", "f8"}
+_NOT_NUMBERS = {
+    "O": "Python objects (a pickle), which are never read because they can run code",
+    "U": "text",
+    "S": "text",
+    "M": "dates",
+    "m": "spans of time",
+    "c": "complex numbers",
+    "V": "records (a structured array)",
+}
+_DESCR = re.compile(r"""['"]descr['"]\s*:\s*(?:['"]([^'"]*)['"]|\[)""")
+_ORDER = re.compile(r"""['"]fortran_order['"]\s*:\s*(True|False)""")
+_SHAPE = re.compile(r"""['"]shape['"]\s*:\s*\(([\s\dL,]*)\)""", re.ASCII)
+
+
+class Header(NamedTuple):
+    """What an `.npy` file says before its values: `dtype` is None for types that are never read."""
+
+    shape: tuple[int, ...]
+    descr: str
+    dtype: np.dtype | None
+    order: str
+    offset: int
+
+    @property
+    def kind(self) -> str:
+        """The letter of the type: ``f`` for floats, ``O`` for objects."""
+        return self.descr.lstrip("<>|=")[:1]
+
+    @property
+    def size(self) -> int:
+        """How many bytes the values take."""
+        return math.prod(self.shape) * (self.dtype.itemsize if self.dtype else 0)
+
+    def __str__(self) -> str:
+        named = {"O": "objects", "V": "records"}.get(self.kind, self.descr[:20])
+        return f"{self.shape} {self.dtype.name if self.dtype else named}"
+
+
+def parse_header(head: bytes, name: str) -> Header:
+    """Read the header of an `.npy` file from its first bytes.
+
+    It is read with patterns where NumPy evaluates a literal, so that no header can warn, recurse or allocate.
+
+    Parameters
+    ----------
+    head : bytes
+        The first bytes of the file.
+    name : str
+        What to call the file in messages.
+
+    Returns
+    -------
+    Header
+        The shape, type and order of the array, and where its values start.
+    """
+    if content(head) != NPY or len(head) < 12:
+        raise DataError(f"{name} does not start like a NumPy array; save it again with numpy.save.")
+    start = 10 if head[6] == 1 else 12
+    length = int.from_bytes(head[8:start], "little")
+    text = head[start : start + length].decode("latin-1")
+    descr, order, shape = _DESCR.search(text), _ORDER.search(text), _SHAPE.search(text)
+    if not (descr and order and shape):
+        raise DataError(f"{name} has a damaged header, which does not give the shape and type of the array.")
+    sizes = tuple(int(size[:20]) for size in re.findall(r"\d+", shape[1], re.ASCII))
+    kind = descr[1] if descr[1] is not None else "V"  # a list describes a structured array
+    return Header(sizes, kind, _dtype(kind), "F" if order[1] == "True" else "C", start + length)
+
+
+def _dtype(descr: str) -> np.dtype | None:
+    """Give the type of numbers and of text of fixed width."""
+    is_number = descr.lstrip("<>|=") in _NUMBERS and descr[:-2] in ("<", ">", "|", "=", "")
+    is_text = re.fullmatch(r"[<>|=]?[US][1-9]\d{0,5}", descr, re.ASCII)
+    return np.dtype(descr) if is_number or is_text else None
+
+
+def _check_numbers(header: Header, name: str) -> np.dtype:
+    """Refuse anything but numbers."""
+    if header.kind in _NOT_NUMBERS:
+        raise DataError(f"{name} holds {_NOT_NUMBERS[header.kind]}; save it again as an array of numbers.")
+    return _check_readable(header, name)
+
+
+def _check_readable(header: Header, name: str) -> np.dtype:
+    """Refuse types that have no plain values."""
+    if header.dtype is None:
+        what = _NOT_NUMBERS.get(header.kind, f"values of type '{header.descr[:20]}', which cannot be read")
+        raise DataError(f"{name} holds {what}; save it again as float64 or text.")
+    return header.dtype
+
+
+def read_npy(path: Path, name: str, *, stream: bool | None = None) -> Dataset:
+    """Read an `.npy` file as a read-only memory map: rows are loaded when they are used.
+
+    Parameters
+    ----------
+    path : Path
+        The file.
+    name : str
+        What to call it in messages.
+    stream : bool | None
+        Don't look at the whole, but read rows when they are used; None does so if they take much memory.
+
+    Returns
+    -------
+    Dataset
+        The array, shape ``(n, *event)``, or a source of its rows.
+    """
+    header = parse_header(first_bytes(path, name, _HEADER_BYTES), name)
+    dtype = _check_numbers(header, name)
+    check_shape(header.shape, name)
+    promised, size = header.offset + header.size, path.stat().st_size
+    if promised != size:
+        wrong = "is cut short" if promised > size else "is damaged"
+        raise DataError(f"{name} {wrong}: its header promises {promised:,} bytes and it has {size:,}.")
+    if header.order == "C" and is_streamed(source := ArrayFile(path, name, header.shape, dtype, header.offset), stream):
+        return Dataset(source, None, name)
+    with explained(name):
+        mapped = np.memmap(path, dtype, "r", header.offset, header.shape, header.order)  # pyright: ignore
+    if is_streamed(source := MappedArray(mapped, name), stream):
+        return Dataset(source, None, name)
+    x = native(mapped)
+    check_finite(x, name)
+    return Dataset(x, None, name)
+
+
+def read_npz(path: Path, name: str, *, key: str | None = None, label: str | None = None) -> Dataset:
+    """Read one array of an `.npz` archive, and another as its labels.
+
+    Parameters
+    ----------
+    path : Path
+        The file.
+    name : str
+        What to call it in messages.
+    key : str | None
+        The array to read; may be left out where there is only one besides the labels.
+    label : str | None
+        The array with a label for each row.
+
+    Returns
+    -------
+    Dataset
+        The array, shape ``(n, *event)``.
+    """
+    with explained(name):
+        archive = zipfile.ZipFile(path)
+    with archive:
+        members = _Members(archive, name, path.stat().st_size)
+        key = members.choose(key, label)
+        x = members.read(key, numbers=True)
+        labels = None if label is None else members.read(label)
+    if labels is not None:
+        labels = check_labels(labels, len(x), f"{name}[{label}]")
+    check_finite(x, f"{name}[{key}]")
+    return Dataset(x, labels, f"{name}[{key}]")
+
+
+class _Members:
+    """The arrays of an open `.npz` archive, by name."""
+
+    def __init__(self, archive: zipfile.ZipFile, name: str, packed: int):
+        self.archive, self.name, self.packed = archive, name, packed
+        arrays = (info for info in archive.infolist() if info.filename.endswith(".npy"))
+        self.infos = {info.filename.removesuffix(".npy"): info for info in arrays}
+
+    def choose(self, key: str | None, label: str | None) -> str:
+        """Give the array to read, if it was named or there is only one."""
+        names = list(self.infos)
+        for wanted in (key, label):
+            if wanted is not None:
+                check_name(wanted, names, "array", self.name)
+        if key is not None and key == label:
+            raise DataError(f"{self.name}[{key}] cannot be both the data and the labels; choose another key or label.")
+        if key is not None:
+            return key
+        others = [each for each in names if each != label]
+        if not others:
+            raise DataError(f"{self.name} holds no arrays to read; save it again with numpy.savez.")
+        if len(others) > 1:
+            arrays = listed(others, lambda each: f"{each} {self.header(each)}")
+            raise DataError(
+                f"{self.name} holds {len(others)} arrays; choose one by key, such as {others[0]}: {arrays}."
+            )
+        return others[0]
+
+    def header(self, key: str) -> Header:
+        """Read what one array says of itself."""
+        name = f"{self.name}[{key}]"
+        with explained(name), self.archive.open(self.infos[key]) as stream:
+            return parse_header(stream.read(_HEADER_BYTES), name)
+
+    def read(self, key: str, *, numbers: bool = False) -> np.ndarray:
+        """Read one array, having checked that the archive can hold what it promises."""
+        name, info, header = f"{self.name}[{key}]", self.infos[key], self.header(key)
+        dtype = (_check_numbers if numbers else _check_readable)(header, name)
+        check_shape(header.shape, name)
+        promised = header.offset + header.size
+        if promised != info.file_size:
+            raise DataError(f"{name} is damaged: {promised:,} bytes were promised, {info.file_size:,} are there.")
+        check_promise(promised, min(info.compress_size, self.packed), name)
+        with explained(name), self.archive.open(info) as stream:
+            stream.read(header.offset)
+            return fill(stream, header.shape, dtype, header.order, name)

@@ -1,0 +1,163 @@
+"""Opening files: what their first bytes say they are, and what went wrong in words.
+
+Libraries raise some twenty kinds of exception at a damaged file. `explained` is the one place that turns them
+into a `DataError`; it goes around the calls that open and parse files.
+"""
+
+from __future__ import annotations
+
+import math
+import struct
+import zipfile
+import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager
+from gzip import GzipFile
+from pathlib import Path
+from typing import IO
+
+import numpy as np
+
+from lowerbound.data.checks import DataError
+
+NPY = "a NumPy array (.npy)"
+ZIP = "a zip archive (as are .npz and .xlsx)"
+PARQUET = "a Parquet file"
+GZIP = "gzip-compressed data (.gz)"
+IDX = "an IDX file"
+PNG = "a PNG image"
+JPEG = "a JPEG image"
+TEXT = "text"
+
+_MAGIC = {
+    b"\x93NUMPY": NPY,
+    b"PK\x03\x04": ZIP,
+    b"PK\x05\x06": ZIP,
+    b"PAR1\x15": PARQUET,  # with the byte that follows: PAR1 alone may be a column of a .csv
+    b"\x1f\x8b": GZIP,
+    b"\x89PNG\r\n\x1a\n": PNG,
+    b"\xff\xd8\xff": JPEG,
+    **{bytes((0, 0, code)): IDX for code in (0x08, 0x09, 0x0B, 0x0C, 0x0D, 0x0E)},
+    **{bytes((0x80, protocol)): "a Python pickle" for protocol in (2, 3, 4, 5)},
+    b"\x89HDF\r\n\x1a\n": "an HDF5 file",
+    b"ARROW1\0\0": "an Arrow (Feather) file",
+    b"MATLAB 5.0": "a MATLAB file",
+    b"SQLite format 3\0": "an SQLite database",
+    b"BZh": "bzip2-compressed data",
+    b"\xfd7zXZ\0": "xz-compressed data",
+    b"7z\xbc\xaf\x27\x1c": "a 7-Zip archive",
+    b"GIF8": "a GIF image",
+    b"%PDF-": "a PDF document",
+    b"\xff\xfe": "UTF-16 text",
+    b"\xfe\xff": "UTF-16 text",
+    b"<!DOCTYPE": "a web page",
+    b"<html": "a web page",
+    b"version https://git-lfs": "a Git LFS pointer, not the file itself",
+}
+_DAMAGE = (
+    ArithmeticError,  # sizes that overflow
+    EOFError,
+    LookupError,
+    OSError,
+    RuntimeError,  # encrypted or unknown compression
+    SyntaxError,  # Pillow's word for a broken image
+    TypeError,  # odd metadata of images
+    ValueError,
+    struct.error,
+    zipfile.BadZipFile,
+    zlib.error,
+)
+_BLOCK = 1 << 24  # bytes read at once
+_BEST_RATIO = 1032  # deflate can do no better, so a larger promise is false
+
+
+@contextmanager
+def explained(name: str, *others: type[Exception]) -> Iterator[None]:
+    """Turn what libraries raise at a damaged file into a `DataError` that names it.
+
+    Parameters
+    ----------
+    name : str
+        What to call the file in the message.
+    *others : type[Exception]
+        Exceptions of a library that descend from nothing familiar.
+    """
+    try:
+        yield
+    except DataError:
+        raise
+    except MemoryError as error:
+        raise DataError(f"{name} does not fit in memory.") from error
+    except PermissionError as error:
+        raise DataError(f"{name} may not be read: permission denied.") from error
+    except EOFError as error:
+        raise DataError(f"{name} is cut short: it ends before its data do; copy it again.") from error
+    except (*_DAMAGE, *others) as error:
+        reason = " ".join(str(error).split())[:200] or type(error).__name__
+        raise DataError(f"{name} cannot be read and is probably damaged ({reason}); save it again.") from error
+
+
+def first_bytes(path: Path, name: str, count: int = 64) -> bytes:
+    """Read how a file begins."""
+    with explained(name), path.open("rb") as file:
+        return file.read(count)
+
+
+def content(head: bytes) -> str | None:
+    """Tell from its first bytes what a file is; None where they say nothing."""
+    for magic, kind in _MAGIC.items():
+        if head.startswith(magic):
+            return kind
+    return None
+
+
+def check_content(path: Path, expected: str, name: str) -> None:
+    """Refuse a file that is empty, or is not what its name promises."""
+    head = first_bytes(path, name)
+    if not head:
+        raise DataError(f"{name} is empty (0 bytes).")
+    found = content(head)
+    if found != (None if expected == TEXT else expected):
+        holds = found or f"something else (it starts with {head[:12]!r})"
+        raise DataError(f"{name} is named like {expected} but holds {holds}; rename it or save it again.")
+
+
+def check_promise(promised: int, packed: int, name: str) -> None:
+    """Refuse compressed data that claim to unpack to more than they can, before any memory is taken."""
+    if promised > _BEST_RATIO * (packed + 64):
+        raise DataError(f"{name} claims {promised:,} bytes of data but is only {packed:,} bytes packed; it is damaged.")
+
+
+def fill(stream: IO[bytes] | GzipFile, shape: tuple[int, ...], dtype: np.dtype, order: str, name: str) -> np.ndarray:
+    """Read an array from a stream that holds exactly that.
+
+    Parameters
+    ----------
+    stream : IO[bytes]
+        An open file, at the first value.
+    shape, dtype, order : tuple[int, ...], np.dtype, str
+        What the header said; ``order`` is ``C`` or ``F``.
+    name : str
+        What to call the file in messages.
+
+    Returns
+    -------
+    np.ndarray
+        The array, in the machine's own byte order.
+    """
+    flat = np.empty(math.prod(shape), dtype)
+    memory = flat.view(np.uint8).data
+    filled = 0
+    while filled < len(memory):
+        count = stream.readinto(memory[filled : filled + _BLOCK])  # pyright: ignore[reportAttributeAccessIssue]
+        if not count:
+            raise DataError(f"{name} is cut short: {len(memory):,} bytes were promised, {filled:,} are there.")
+        filled += count
+    if stream.read(1):  # reading to the end also checks the checksum
+        raise DataError(f"{name} is damaged: it goes on after the {len(memory):,} bytes its header promises.")
+    return native(flat.reshape(shape, order=order))  # pyright: ignore[reportCallIssue, reportArgumentType]
+
+
+def native(x: np.ndarray) -> np.ndarray:
+    """Give an array the machine's own byte order, copying only if it has another."""
+    return x if x.dtype.isnative else x.astype(x.dtype.newbyteorder("="))

@@ -1,0 +1,194 @@
+"""Reading users' files: one function, and the table of formats behind it.
+
+    dataset = read("faces.npz", key="x_train", label="y_train")
+    dataset = read("patients.csv", drop=["id"], label="diagnosis")
+
+The reader is chosen by how the name ends and checked against what the file holds. Whatever is wrong with a
+file ends in a `DataError`.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Sequence
+from difflib import get_close_matches
+from itertools import islice
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+
+from lowerbound.data.checks import DataError
+from lowerbound.data.readers.arrays import read_npy, read_npz
+from lowerbound.data.readers.content import (
+    GZIP,
+    IDX,
+    NPY,
+    PARQUET,
+    TEXT,
+    ZIP,
+    check_content,
+    content,
+    explained,
+    first_bytes,
+)
+from lowerbound.data.readers.csv import read_csv
+from lowerbound.data.readers.idx import read_idx
+from lowerbound.data.readers.images import read_images
+from lowerbound.data.readers.parquet import parquet_files, read_parquet
+from lowerbound.data.sources import Dataset, Source
+
+__all__ = ["DataError", "Dataset", "read"]
+
+
+class _Format(NamedTuple):
+    reader: Callable[..., Dataset]
+    content: str  # what the first bytes must say
+    options: tuple[str, ...] = ()  # what `read` passes on
+
+
+_FORMATS = {
+    ".npy": _Format(read_npy, NPY, ("stream",)),
+    ".npz": _Format(read_npz, ZIP, ("key", "label")),
+    ".csv": _Format(read_csv, TEXT, ("drop", "label")),
+    ".csv.gz": _Format(read_csv, GZIP, ("drop", "label")),
+    ".parquet": _Format(read_parquet, PARQUET, ("drop", "label", "stream")),
+    "-ubyte": _Format(read_idx, IDX),
+    "-ubyte.gz": _Format(read_idx, GZIP),
+}
+_TABLES = _Format(read_parquet, "", ("drop", "label", "stream"))
+_IMAGES = _Format(read_images, "", ("stream",))
+_READABLE = ", ".join(_FORMATS) + " and folders of .parquet files, or of PNG or JPEG images"
+_MOST_NAMES = 10_000  # looked through for one that comes close
+_MISUSED = {
+    "key": "key names an array of an .npz file",
+    "drop": "drop names columns of a table",
+    "label": "label names a column of a table or an array of an .npz file",
+    "stream": "rows can be streamed from .npy and .parquet files and from folders",
+}
+
+
+def read(
+    source: str | os.PathLike[str],
+    *,
+    key: str | None = None,
+    drop: Sequence[str] = (),
+    label: str | None = None,
+    stream: bool | None = None,
+    mixed: bool = False,
+) -> Dataset:
+    """Read a data file, a folder of images or of Parquet files, or the built-in ``digits``.
+
+    Parameters
+    ----------
+    source : str | os.PathLike[str]
+        A file ending in ``.npy``, ``.npz``, ``.csv``, ``.csv.gz``, ``.parquet``, ``-ubyte`` or ``-ubyte.gz``
+        (IDX); a folder of images or of ``.parquet`` files; or ``digits``, scikit-learn's 1,797 images of 8 × 8
+        pixels, if no file has that name.
+    key : str | None
+        The array of an `.npz` file.
+    drop : Sequence[str]
+        Columns of a table to leave out.
+    label : str | None
+        The column of a table, or the array of an `.npz` file, that holds a label for each row.
+    stream : bool | None
+        Read rows when they are used, so that memory doesn't grow with the data: `.npy`, `.parquet` and folders. None
+        does so where an array of the data would take more than 256 MiB (``sources.IN_MEMORY``).
+    mixed : bool
+        Columns of a table may be text, categories and dates.
+
+    Returns
+    -------
+    Dataset
+        The data and their labels. The arrays of `.npy` files are read-only memory maps; data that are streamed are a
+        ``Source``, whose blocks have the labels.
+
+    Raises
+    ------
+    DataError
+        If the data cannot be read, or are not numbers, or some are infinite, or there are fewer than two rows; it
+        says what is wrong, where, and what to do.
+    """
+    path = Path(source)
+    name = path.name or str(path)
+    chosen = _choose(path, name, str(source))
+    columns = (drop,) if isinstance(drop, str) else tuple(drop)
+    given = {"key": key, "drop": columns or None, "label": label}
+    options = {option: value for option, value in given.items() if value is not None}
+    if stream or (stream is not None and "stream" in chosen.options):
+        options["stream"] = stream
+    for option in options:
+        if option not in chosen.options:
+            raise DataError(f"{name} cannot be read with {option}: {_MISUSED[option]}; leave it out.")
+    if mixed and chosen.reader in (read_csv, read_parquet):
+        options["mixed"] = True
+    return chosen.reader(path, name, **options)
+
+
+def stream(source: str | os.PathLike[str], *, drop: Sequence[str] = (), label: str | None = None) -> Source:
+    """Rows of a file or a folder that are read when they are used: ``VAE().fit(stream("rows.npy"))``.
+
+    Iterating gives all rows in order, a block at a time.
+
+    Parameters
+    ----------
+    source : str | os.PathLike[str]
+        An ``.npy`` or ``.parquet`` file, or a folder of ``.parquet`` files or of images.
+    drop, label : Sequence[str], str | None
+        Columns of a table that are no features; the label comes with the ``blocks`` of the source.
+
+    Raises
+    ------
+    DataError
+        If the file can't be read in parts, or is not what its name promises. Values are checked when they are read.
+    """
+    X = read(source, drop=drop, label=label, stream=True, mixed=True).X
+    assert isinstance(X, Source)
+    return X
+
+
+def _choose(path: Path, name: str, source: str) -> _Format:
+    """Choose the reader, having checked that the file is there and is what its name promises."""
+    if not source:
+        raise DataError("The name of the data is empty; give a file or a folder.")
+    with explained(name):
+        exists, is_folder, is_file = path.exists(), path.is_dir(), path.is_file()
+    if not exists:
+        if source == "digits":
+            return _Format(_read_digits, "")
+        raise DataError(_missing(path, source))
+    chosen = next((_FORMATS[ending] for ending in _FORMATS if name.lower().endswith(ending)), None)
+    if is_folder:
+        if chosen:
+            raise DataError(f"{name} is a folder, though it is named like {chosen.content}; give a file in it.")
+        with explained(name):
+            return _TABLES if parquet_files(path) else _IMAGES
+    if not is_file:
+        raise DataError(f"{name} is neither a file nor a folder; copy its data to a file first.")
+    if not chosen:
+        holds = content(first_bytes(path, name))
+        hint = f" This one holds {holds}." if holds else ""
+        raise DataError(f"{name} is not named like data that can be read: {_READABLE}.{hint}")
+    check_content(path, chosen.content, name)
+    return chosen
+
+
+def _missing(path: Path, source: str) -> str:
+    """Say that a file does not exist, and which names come close."""
+    if "://" in source:
+        return f"{source} is an address, not a file; download it first."
+    if not path.parent.is_dir():
+        return f"{path} does not exist: there is no folder {path.parent}."
+    with explained(str(path.parent)), os.scandir(path.parent) as entries:
+        names = [entry.name for entry in islice(entries, _MOST_NAMES)]
+    close = get_close_matches(path.name, names)
+    return f"{path} does not exist" + (f"; did you mean {' or '.join(close)}?" if close else ".")
+
+
+def _read_digits(path: Path, name: str) -> Dataset:
+    """Read scikit-learn's digits: 1,797 images of 8 × 8 pixels, 0 to 16 there and 0 to 255 here."""
+    from sklearn.datasets import load_digits
+
+    x, labels = load_digits(return_X_y=True)
+    images = np.rint(np.asarray(x) * (255 / 16)).astype(np.uint8).reshape(-1, 8, 8)
+    return Dataset(images, np.asarray(labels), name)

@@ -1,0 +1,1 @@
+"""Densities, and the one source of noise."""

@@ -1,0 +1,265 @@
+"""p(x) of rows whose entries are of several kinds: levels, whole numbers, reals with and without a point mass.
+
+Each entry of x is one number: the place of a level, or (g(v) − location)/unit of a number v, with g the identity or
+the logarithm. Densities are those of v, in the user's units: probabilities of levels and whole numbers, densities of
+reals, and where a real column has a point mass, both with respect to the sum of the counting measure on that point and
+Lebesgue's. So their product is one joint density, whatever model it comes from.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from lowerbound.distributions.gaussians import LOG_2PI
+from lowerbound.distributions.likelihoods import Categorical, Likelihood
+from lowerbound.distributions.noise import Noise
+
+MASS = -1000.0  # stands for the point mass of a column among its standardized values
+LARGEST_EXPONENT = 80.0  # exp stays finite in float32
+
+
+@dataclass
+class Scaling:
+    """How numbers v become entries: x = (g(v) − location)/unit, for n columns.
+
+    Attributes
+    ----------
+    location, unit : Tensor, shape (n,)
+    log : Tensor of bool, shape (n,)
+        g is log(v + shift), else the identity.
+    shift : Tensor, shape (n,)
+    """
+
+    location: Tensor
+    unit: Tensor
+    log: Tensor
+    shift: Tensor
+
+    def standardize(self, v: Tensor) -> Tensor:
+        """x of v."""
+        g = torch.where(self.log, torch.log((v + self.shift).clamp_min(1e-30)), v)
+        return (g - self.location) / self.unit
+
+    def restore(self, x: Tensor) -> Tensor:
+        """v of x."""
+        g = x * self.unit + self.location
+        return torch.where(self.log, g.clamp_max(LARGEST_EXPONENT).exp() - self.shift, g)
+
+    def bin_width(self, v: Tensor) -> Tensor:
+        """x of v + ½ less x of v − ½, without the difference of two close numbers."""
+        of_log = torch.log1p(1 / (v + self.shift - 0.5).clamp_min(1e-30))
+        return torch.where(self.log, of_log, 1.0) / self.unit
+
+    def log_jacobian(self, x: Tensor) -> Tensor:
+        """log dx/dv = log g'(v) − log unit."""
+        return torch.where(self.log, -(x * self.unit + self.location), 0.0) - self.unit.log()
+
+
+@dataclass
+class Levels:
+    """n columns of levels 0, 1, …: a softmax over the common ones and, as one more, all rare ones together.
+
+    The probability of the rare is divided evenly among them, so that those of all levels sum to 1.
+
+    Attributes
+    ----------
+    logits : Tensor, shape (S, B, n, K)
+        −inf beyond a column's own.
+    n_common, n_rare : Tensor of int64, shape (n,)
+    values : Tensor, shape (n, K)
+        The numbers that levels in order stand for, rising; NaN in columns whose levels aren't numbers.
+    """
+
+    logits: Tensor
+    n_common: Tensor
+    n_rare: Tensor
+    values: Tensor
+
+    def log_prob(self, x: Tensor) -> Tensor:
+        """Log-probability of the level, shape (S, B, n)."""
+        is_rare = x >= self.n_common
+        together = Categorical(self.logits).log_prob(torch.minimum(x, self.n_common.to(x.dtype)).clamp_min(0))
+        return together - torch.where(is_rare & (self.n_rare > 0), self.n_rare.clamp_min(1).to(x.dtype).log(), 0.0)
+
+    @property
+    def mean(self) -> Tensor:
+        """The mode; of numbers the mean, as a place between levels."""
+        mode = self.logits.argmax(-1).to(self.logits.dtype)
+        are_numbers = ~self.values[:, 0].isnan()
+        values = self.values.nan_to_num()
+        p = self.logits.softmax(-1)
+        last = torch.isfinite(self.values).sum(-1).clamp_min(1) - 1
+        mean = (p * values).sum(-1)
+        order = torch.where(torch.isfinite(self.values), self.values, torch.inf).contiguous()
+        flat = mean.movedim(-1, 0).flatten(1).contiguous()
+        below = (torch.searchsorted(order, flat, right=True) - 1).clamp_min(0)
+        below = torch.minimum(below, (last - 1).clamp_min(0)[:, None])
+        start = values.gather(1, below)
+        step = values.gather(1, torch.minimum(below + 1, last[:, None])) - start
+        place = below + torch.where(step > 0, (flat - start) / torch.where(step > 0, step, 1.0), 0.0)
+        place = torch.minimum(place.clamp_min(0), last[:, None].to(place.dtype))
+        return torch.where(are_numbers, place.unflatten(1, mean.shape[:-1]).movedim(0, -1).to(mode.dtype), mode)
+
+    def sample(self, noise: Noise) -> Tensor:
+        """A level; of the rare ones any."""
+        level = Categorical(self.logits).sample(noise)
+        n_rare = self.n_rare.to(level.dtype)
+        any_rare = self.n_common + (noise.uniform(level.shape, level) * n_rare).floor().clamp_max(n_rare - 1)
+        return torch.where((level >= self.n_common) & (self.n_rare > 0), any_rare, level)
+
+
+@dataclass
+class WholeNumbers:
+    """n columns of whole numbers: the mass that a logistic density of x puts on the bin [v − ½, v + ½].
+
+    The bin of the lowest number goes down to −∞, that of every other is as wide as it is, so that the probabilities of
+    all whole numbers from the lowest up sum to 1.
+
+    Attributes
+    ----------
+    location, scale : Tensor, shape (S, B, n)
+        Of the logistic density.
+    scaling : Scaling
+    lowest : Tensor, shape (n,)
+        −inf where any number can be.
+    """
+
+    location: Tensor
+    scale: Tensor
+    scaling: Scaling
+    lowest: Tensor
+
+    def log_prob(self, x: Tensor) -> Tensor:
+        """log[σ(b) − σ(a)] = log σ(b) + log σ(−a) + log(1 − e^{a−b}), a and b the edges of the bin."""
+        v = self.scaling.restore(x).round()
+        low, high = (self.scaling.standardize(v + half) for half in (-0.5, 0.5))
+        is_lowest = v <= self.lowest
+        b, a = (high - self.location) / self.scale, (low - self.location) / self.scale
+        width = (self.scaling.bin_width(v) / self.scale).clamp_min(1e-12)
+        inside = F.logsigmoid(-a) + torch.log(-torch.expm1(-width))
+        log_p = F.logsigmoid(b) + torch.where(is_lowest, 0.0, inside)
+        return torch.where(v < self.lowest, -torch.inf, log_p)
+
+    @property
+    def mean(self) -> Tensor:
+        """x at the median, which is the mean of a logistic density."""
+        return self.location
+
+    def sample(self, noise: Noise) -> Tensor:
+        """A draw of the logistic density, rounded."""
+        u = noise.uniform(self.location.shape, self.location)
+        x = self.location + self.scale * torch.logit(u, eps=torch.finfo(u.dtype).tiny)
+        return self.scaling.standardize(torch.maximum(self.scaling.restore(x).round(), self.lowest))
+
+
+@dataclass
+class Reals:
+    """n columns of real numbers: a mixture of K normal or Student-t densities of x, with a point mass or without.
+
+    Attributes
+    ----------
+    location, scale : Tensor, shape (S, B, n, K)
+        Of x.
+    log_weight : Tensor, shape (S, B, n, K)
+        Of the components; log of what sums to 1.
+    df : Tensor, broadcastable to (S, B, n), or None
+        Degrees of freedom ν > 2 of Student's t; None for normal densities.
+    mass_logit : Tensor, shape (S, B, n)
+        Of the probability of the point mass; −inf where there is none.
+    mass : Tensor, shape (n,)
+        The point, in the user's units; anything where there is none.
+    scaling : Scaling
+    """
+
+    location: Tensor
+    scale: Tensor
+    log_weight: Tensor
+    df: Tensor | None
+    mass_logit: Tensor
+    mass: Tensor
+    scaling: Scaling
+
+    def log_prob(self, x: Tensor) -> Tensor:
+        """log π at the point mass; log(1 − π) + log p(v) elsewhere."""
+        is_mass = x == MASS
+        x = torch.where(is_mass, 0.0, x)
+        log_p = self._log_density(x) + self.scaling.log_jacobian(x) + F.logsigmoid(-self.mass_logit)
+        has_mass = torch.isfinite(self.mass_logit)
+        log_mass = F.logsigmoid(torch.where(has_mass, self.mass_logit, 0.0))
+        return torch.where(is_mass, torch.where(has_mass, log_mass, -torch.inf), log_p)
+
+    def _log_density(self, x: Tensor) -> Tensor:
+        """log Σ_k w_k p_k(x)."""
+        squared = ((x.unsqueeze(-1) - self.location) / self.scale).square()
+        if self.df is None:
+            log_p = -0.5 * squared - self.scale.log() - 0.5 * LOG_2PI
+        else:
+            df = self.df.unsqueeze(-1)
+            half = 0.5 * (df + 1)
+            constant = torch.lgamma(half) - torch.lgamma(0.5 * df) - 0.5 * torch.log(df * math.pi)
+            log_p = constant - self.scale.log() - half * torch.log1p(squared / df)
+        return (self.log_weight + log_p).logsumexp(-1)
+
+    @property
+    def mean(self) -> Tensor:
+        """x of E[v]; under a logarithm the median of each component stands for its mean."""
+        pi, w = self.mass_logit.sigmoid(), self.log_weight.exp()
+        centers = self.scaling.restore(self.location.movedim(-1, 0)).movedim(0, -1)
+        v = pi * self.mass + (1 - pi) * (w * centers).sum(-1)
+        is_exact = (pi == 0) & (w.shape[-1] == 1)
+        return torch.where(is_exact, self.location[..., 0], self.scaling.standardize(v))
+
+    def sample(self, noise: Noise) -> Tensor:
+        """A draw; Student's t by √(ν(u^{−2/ν} − 1)) cos 2πw (Bailey, 1994)."""
+        location, scale = self._component(noise)
+        if self.df is None:
+            standard = noise.normal(location.shape, location)
+        else:
+            u = noise.uniform(location.shape, location).clamp_min(1e-12)
+            w = noise.uniform(location.shape, location)
+            standard = (self.df * torch.expm1(-2 / self.df * u.log())).sqrt() * torch.cos(2 * math.pi * w)
+        is_mass = noise.uniform(location.shape, location) < self.mass_logit.sigmoid()
+        return torch.where(is_mass, MASS, location + scale * standard)
+
+    def _component(self, noise: Noise) -> tuple[Tensor, Tensor]:
+        """Location and scale, (S, B, n) each, of a component drawn by its weight."""
+        if self.log_weight.shape[-1] == 1:
+            return self.location[..., 0], self.scale[..., 0]
+        k = Categorical(self.log_weight).sample(noise).long().unsqueeze(-1)
+        return self.location.gather(-1, k)[..., 0], self.scale.gather(-1, k)[..., 0]
+
+
+@dataclass
+class Columns:
+    """Independent entries, each column of its own kind.
+
+    Attributes
+    ----------
+    parts : sequence of (Tensor of int64, Likelihood)
+        Columns of one kind, by their places, and what they are distributed like; every column is in one part.
+    """
+
+    parts: Sequence[tuple[Tensor, Likelihood]]
+
+    def log_prob(self, x: Tensor) -> Tensor:
+        """Of each entry in nats and the user's units, shape (S, B, F)."""
+        return self._in_place([part.log_prob(x[..., place]) for place, part in self.parts])
+
+    @property
+    def mean(self) -> Tensor:
+        """The mean of numbers, the mode of levels, shape (S, B, F)."""
+        return self._in_place([part.mean for _, part in self.parts])
+
+    def sample(self, noise: Noise) -> Tensor:
+        """One draw of each entry, shape (S, B, F)."""
+        return self._in_place([part.sample(noise) for _, part in self.parts])
+
+    def _in_place(self, parts: list[Tensor]) -> Tensor:
+        order = torch.cat([place for place, _ in self.parts]).argsort()
+        return torch.cat(parts, -1).index_select(-1, order)

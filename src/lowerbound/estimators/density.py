@@ -1,0 +1,221 @@
+"""What every estimator of p(x) shares: checking, the schema, seeds, sampling, scoring, saving.
+
+``DensityEstimator`` is for all of them; ``GradientEstimator`` adds what the one training loop needs.
+"""
+
+from __future__ import annotations
+
+import copy
+from pathlib import Path
+from typing import Any, ClassVar, Literal
+
+import numpy as np
+import torch
+from sklearn.base import BaseEstimator
+from sklearn.utils.validation import check_is_fitted, validate_data
+from torch import nn
+
+from lowerbound.core import Model
+from lowerbound.data.batches import RowsInMemory
+from lowerbound.data.checks import check_finite
+from lowerbound.data.gaps import mask_gaps, naming_words, without_na
+from lowerbound.data.schema import Schema, infer_schema
+from lowerbound.data.sources import Source, as_source
+from lowerbound.data.stream import streamed
+from lowerbound.distributions.noise import Noise, make_generator
+from lowerbound.estimators import saving
+from lowerbound.evaluation.bound import exact_log_prob
+from lowerbound.evaluation.estimate import Estimate, mean_over_rows
+from lowerbound.parameters.parameter import Parameter
+from lowerbound.parameters.seed import seed_from
+from lowerbound.tasks import generate
+
+
+class DensityEstimator(BaseEstimator):
+    """A model of p(x) behind scikit-learn's conventions.
+
+    A subclass lists its parameters in ``PARAMETERS``, makes its modules from ``schema_`` in ``_assemble``, fits them
+    in ``fit``, and scores rows in ``score_samples`` and ``log_likelihood``. What must come back after ``load`` is in
+    the modules, or named in ``FITTED``. Entries that are NaN, None or NA, or masked in a ``numpy.ma.MaskedArray``, were
+    not observed: they are in no statistic and in no density. ``GAPS`` says where a subclass can do without values.
+    """
+
+    PARAMETERS: ClassVar[dict[str, Parameter]]
+    FITTED: ClassVar[tuple[str, ...]] = ("seed_", "n_features_in_")
+    STREAMS: ClassVar[bool] = False  # a `Source` can be given, whose rows are read when they are needed
+    GAPS: ClassVar[Literal["anywhere", "somewhere", "nowhere"]] = "anywhere"
+
+    random_state: Any
+    schema_: Schema
+    model_: Model
+    seed_: int
+
+    def _assemble(self, generator: torch.Generator) -> None:
+        """Make ``model_`` (and a posterior, where there is one) from ``schema_``, weights from ``generator``."""
+        raise NotImplementedError(f"{type(self).__name__} does not say how its model is made")
+
+    def _modules(self) -> dict[str, nn.Module]:
+        """What is saved, by name."""
+        return {"model": self.model_}
+
+    def _start(self, X, *, keep_weights: bool = False, reset: bool = True) -> Any:
+        """Check everything; make the model unless the weights are to be kept."""
+        for name, parameter in self.PARAMETERS.items():
+            if not self._is_object(name):
+                parameter.check(getattr(self, name))
+        X = self._validate(X, reset=reset)
+        if keep_weights and hasattr(self, "model_"):
+            return X
+        self.n_fits_ = 0
+        if len(X) < 2:
+            raise ValueError(f"X has 1 sample (n_samples = {len(X)}): a density needs at least 2 rows")
+        if isinstance(X, np.ma.MaskedArray) and not X.count():
+            raise ValueError("every value of X is missing: there is nothing to fit")
+        self.seed_ = self._choose_seed()
+        names = getattr(self, "feature_names_in_", None)
+        self.schema_ = self._infer_schema(X, None if names is None else list(names))
+        self._assemble(make_generator(self.seed_, "weights"))
+        return X
+
+    def _choose_seed(self) -> int:
+        return seed_from(self.random_state)
+
+    def _infer_schema(self, X: Any, names: list[str] | None) -> Schema:
+        asked = {
+            k: getattr(self, k) for k in ("likelihood", "binarize", "standardize", "image_shape") if hasattr(self, k)
+        }
+        return infer_schema(X, names=names, **asked)
+
+    def _is_object(self, name: str) -> bool:
+        """Parameters that may be objects, which the table of words and numbers doesn't know."""
+        is_generator = isinstance(self.random_state, (np.random.RandomState, np.random.Generator))
+        return name == "device" or (name == "random_state" and is_generator)
+
+    def _validate(self, X, *, reset: bool = False) -> Any:
+        """An array, checked, masked where it has gaps; of a source only a few rows, the others when they are read."""
+        X = as_source(X)
+        if isinstance(X, Source):
+            if not self.STREAMS:
+                raise ValueError(f"{type(self).__name__} needs all rows in memory: give an array, or part of them")
+            self._validate(X.spread(2).X, reset=reset)
+            return X
+        mask = np.ma.getmaskarray(X) if isinstance(X, np.ma.MaskedArray) else None
+        checks = {"reset": reset, "allow_nd": True, "dtype": "numeric", "ensure_all_finite": False}
+        with naming_words(X):
+            X = np.asarray(validate_data(self, without_na(X), **checks))
+        names = getattr(self, "feature_names_in_", None)
+        place = None if names is None else lambda row, column: f"row {row}, column {str(names[column])!r}"
+        check_finite(X, "X", place, allow_nan=self.GAPS != "nowhere")
+        return self._mask_gaps(X.astype(np.float32) if X.dtype == np.float16 else X, mask)
+
+    def _mask_gaps(self, X: np.ndarray, mask: np.ndarray | None = None) -> np.ndarray:
+        X = mask_gaps(X, mask)
+        if self.GAPS == "nowhere" and isinstance(X, np.ma.MaskedArray):
+            raise ValueError(f"{type(self).__name__} needs complete data, and X has missing values: drop or fill them")
+        return X
+
+    def __sklearn_tags__(self):
+        tags = super().__sklearn_tags__()
+        tags.input_tags.allow_nan = self.GAPS == "anywhere"
+        return tags
+
+    def _device(self) -> torch.device:
+        device = getattr(self, "device", "cpu")
+        if device == "auto":
+            device = "cuda" if torch.cuda.is_available() else "cpu"
+        try:
+            return torch.empty(0, device=device).device  # with its number: of several GPUs the current one
+        except (RuntimeError, AssertionError) as error:
+            raise ValueError(f"device={device!r} can't be used on this machine: use 'cpu', or 'auto'") from error
+
+    def _rows(self, X: Any, dtype: torch.dtype = torch.float32) -> Any:
+        """The rows of an array in memory, or those of a source as they are read."""
+        schema, device = self.schema_, self._device()
+        mask = torch.from_numpy(schema.counted).to(device)
+
+        def hold(rows: np.ndarray, grey_levels: int | None = None) -> RowsInMemory:
+            raw, observed = schema.store(rows, dtype, grey_levels), schema.observed(rows)
+            return RowsInMemory(raw, lambda raw, noise: schema.prepare(raw, noise, dtype), mask, device, observed)
+
+        if not isinstance(X, Source):
+            return hold(X)
+        grey_levels = schema.grey_levels if X.dtype.name == schema.dtype else None
+        return streamed(
+            X, lambda rows: hold(self._mask_gaps(X.as_array(rows)), grey_levels), schema.event_shape, device
+        )
+
+    def _noise(self, purpose: str, *, shared: bool = False) -> Noise:
+        """Noise that is the same at every call."""
+        return Noise(make_generator(self.seed_, purpose, self._device()), shared)
+
+    def _fresh_noise(self, random_state, purpose: str) -> Noise:
+        """Noise from the seed that the caller gives, else from the estimator's."""
+        seed = seed_from(self.random_state if random_state is None else random_state)
+        return Noise(make_generator(seed, purpose, self._device()))
+
+    def score_samples(self, X) -> np.ndarray:
+        """log p(x) of every row, in nats, shape (n,)."""
+        raise NotImplementedError(f"{type(self).__name__} does not score rows")
+
+    def log_likelihood(self, X) -> Estimate:
+        """Mean of log p(x) over rows, in nats, with its standard error."""
+        raise NotImplementedError(f"{type(self).__name__} does not score data")
+
+    def score(self, X, y=None) -> float:
+        """Mean of ``score_samples``, in nats a row."""
+        return float(self.score_samples(X).mean())
+
+    def sample(self, n_samples: int = 1, draw: bool = True, random_state=None) -> np.ndarray:
+        """New rows.
+
+        Parameters
+        ----------
+        n_samples : int
+        draw : bool
+            Draws from p(x|z) with z from the prior; its mean E[x|z] if False.
+        random_state : int, optional
+            The estimator's if None: with a fixed one, two calls give the same rows.
+
+        Returns
+        -------
+        ndarray, shape (n_samples, *row)
+        """
+        check_is_fitted(self)
+        if n_samples < 1:
+            raise ValueError(f"n_samples must be at least 1, got {n_samples}")
+        noise = self._fresh_noise(random_state, "sample")
+        return self.schema_.restore(generate.sample(self.model_, n_samples, noise, draw=draw), expected=not draw)
+
+    def save(self, path: str | Path) -> None:
+        """Write a folder of safetensors and JSON, atomically; ``lowerbound.load`` reads it."""
+        check_is_fitted(self)
+        saving.save(self, Path(path))
+
+    @classmethod
+    def from_saved(cls, saved: saving.Saved, restore: saving.Restore) -> Any:
+        """The estimator that ``save`` wrote; ``lowerbound.load`` calls this."""
+        return saving.restored(cls, saved, restore)
+
+
+class ExactEstimator(DensityEstimator):
+    """A model that knows its log p(x) exactly."""
+
+    def score_samples(self, X) -> np.ndarray:
+        """log p(x) of every row, exact, in nats and the user's units, shape (n,).
+
+        Computed in float64; grey values under ``binarize="sample"`` are scored on one fixed binarization.
+        """
+        check_is_fitted(self)
+        rows = self._rows(self._validate(X), torch.float64)
+        model = copy.deepcopy(self.model_).double()
+        return exact_log_prob(model, rows, self._noise("evaluation", shared=True)).numpy()
+
+    def log_likelihood_rows(self, X) -> np.ndarray:
+        """log p(x) of every row, exact, shape (n,); like ``score_samples``, but binarizations are independent."""
+        check_is_fitted(self)
+        rows = self._rows(self._validate(X), torch.float64)
+        return exact_log_prob(copy.deepcopy(self.model_).double(), rows, self._noise("log_likelihood")).numpy()
+
+    def log_likelihood(self, X) -> Estimate:
+        """Mean log p(x) over rows, exact, with its standard error; binarizations are independent."""
+        return mean_over_rows(torch.from_numpy(self.log_likelihood_rows(X)), "exact")

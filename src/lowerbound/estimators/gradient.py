@@ -1,0 +1,192 @@
+"""Estimators that are fitted by the training loop."""
+
+from __future__ import annotations
+
+import math
+import sys
+from contextlib import nullcontext
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from torch import Tensor, nn
+
+from lowerbound.core import Objective
+from lowerbound.data.batches import Rows
+from lowerbound.data.sources import Source
+from lowerbound.distributions.noise import make_generator
+from lowerbound.estimators.density import DensityEstimator
+from lowerbound.inference import objectives
+from lowerbound.parallel import current
+from lowerbound.storage.locks import locked
+from lowerbound.training.checkpoints import Checkpoints, Saving
+from lowerbound.training.loop import fit
+from lowerbound.training.progress import ProgressWatch
+from lowerbound.training.settings import Settings
+from lowerbound.training.state import Training, TrainingError
+from lowerbound.training.watch import Together, Watch
+
+
+class GradientEstimator(DensityEstimator):
+    """Fits a model by the one training loop."""
+
+    FITTED = (*DensityEstimator.FITTED, "n_iter_", "n_fits_", "history_")
+    STREAMS = True
+    n_fits_ = 0  # of models that were saved before it was counted
+
+    max_epochs: int | str
+    batch_size: int | str
+    early_stopping: bool
+    validation_fraction: float
+    warm_start: bool
+    verbose: int
+
+    def _posterior(self, n_rows: int) -> nn.Module:
+        """q(z|x) for ``n_rows`` rows to be fitted; a model without latent variables needs none."""
+        return nn.Identity()
+
+    def _objective(self) -> Objective:
+        """What is minimized: −log p(x) where there are no latent variables."""
+        return objectives.elbo()
+
+    def fit(
+        self, X, y=None, *, checkpoint: str | Path | None = None, watch: Watch | None = None,
+        resume: tuple[dict[str, Tensor], dict] | None = None,
+    ):  # fmt: skip
+        """Fit to the rows of ``X``.
+
+        Parameters
+        ----------
+        X : array-like, shape (n, *row)
+        y : ignored
+        checkpoint : path, optional
+            A folder that is told now and then where training stands. If it says so already, training goes on from
+            there, as if it had never been stopped; the data, the parameters and the seed must be the same.
+        watch : Watch, optional
+            Told after every step and epoch; may ask to stop.
+        resume : tuple, optional
+            A checkpoint, as ``Training.state`` gave it, of a run on the same data with the same parameters.
+
+        Returns
+        -------
+        self
+
+        Raises
+        ------
+        ValueError
+            If a parameter is out of range, or doesn't fit the data; ``LikelihoodError`` if the likelihood can't
+            describe them.
+        TrainingError
+            If too many steps in a row have no finite loss or gradient; the last good weights are kept.
+        FolderInUseError
+            If another process trains with the same ``checkpoint``.
+        """
+        X = self._start(X, keep_weights=self.warm_start)
+        training_rows, validation_rows = self._split(X)
+        if self.n_fits_ == 0:
+            self._begin(training_rows)
+        training = self._training(len(training_rows))
+        self.n_fits_ += 1
+        checkpoints = None if checkpoint is None else Checkpoints(Path(checkpoint))
+        first = current().is_first
+        with locked(checkpoints.folder) if checkpoints and first else nullcontext():
+            if checkpoints is not None:
+                resume = checkpoints.load_for(training)
+            if resume is not None:
+                training.load_state(*resume)
+            if self.verbose >= 2:
+                print(self._choices(training.settings), file=sys.stderr)
+            bar = ProgressWatch() if self.verbose and not watch and first else None
+            saving = Saving(checkpoints) if checkpoints and first else None
+            try:
+                watches = Together(*(each for each in (watch, bar, saving) if each))
+                fit(training, training_rows, validation_rows, watches)
+            except TrainingError:
+                if training.progress.best_epoch:
+                    self._end(training, training_rows)
+                raise
+            finally:
+                if bar is not None:
+                    bar.close()
+        return self._end(training, training_rows)
+
+    def _end(self, training: Training, rows: Rows):
+        """With the weights that were kept."""
+        training.restore_best()
+        self._training_state = None
+        return self._finish(training, rows)
+
+    def partial_fit(self, X, y=None):
+        """One pass over ``X``, at a constant learning rate and with nothing held out.
+
+        The first call fixes what the rows are (likelihood, standardization); later calls keep it.
+        """
+        self._check_partial_fit()
+        started = hasattr(self, "model_")
+        X = self._start(X, keep_weights=started, reset=not started)
+        rows = self._rows(X)
+        training: Training | None = getattr(self, "_training_state", None) if started else None
+        if training is None:
+            if self.n_fits_ == 0:
+                self._begin(rows)
+            training = self._training(len(rows), max_epochs=0, lr_schedule="constant", early_stopping=False)
+            self.n_fits_ += 1
+        training.settings = replace(training.settings, max_epochs=training.progress.epoch + 1)
+        fit(training, rows)
+        self._training_state = training
+        return self._finish(training, rows)
+
+    def _choices(self, settings: Settings) -> str:
+        """What "auto" stood for, in a line."""
+        chosen = {name.removesuffix("_"): value for name, value in vars(self).items() if name == "latent_dim_"}
+        chosen |= {"likelihood": self.schema_.likelihood, "batch_size": settings.batch_size}
+        return ", ".join(f"{k}={v}" for k, v in {**chosen, "max_epochs": settings.max_epochs}.items())
+
+    def _begin(self, rows: Rows) -> None:
+        """Look at the training rows once, before the first fit of new weights."""
+
+    def _check_partial_fit(self) -> None:
+        """Raise where a pass over some of the rows makes no sense."""
+
+    def _split(self, X: np.ndarray | Source) -> tuple[Rows, Rows | None]:
+        """Training rows, and rows held out for early stopping (none if there would be fewer than two of either)."""
+        rows = self._rows(X)
+        if not self.early_stopping:
+            return rows, None
+        return rows.split(self.validation_fraction, make_generator(self.seed_, "split"))
+
+    def _training(self, n_rows: int, **overrides: Any) -> Training:
+        automatic_batch = min(128, max(16, 2 ** round(math.log2(max(1, n_rows) / 16))))
+        batch_size = automatic_batch if self.batch_size == "auto" else int(self.batch_size)
+        automatic_epochs = min(500, max(30, 10_000 // math.ceil(n_rows / batch_size)))
+        max_epochs = automatic_epochs if self.max_epochs == "auto" else int(self.max_epochs)
+        chosen: dict[str, Any] = {"max_epochs": max_epochs, "batch_size": batch_size}
+        for name in ("lr", "lr_schedule", "weight_decay", "early_stopping", "n_iter_no_change", "tol"):
+            chosen[name] = getattr(self, name)
+        own = ("ema", "max_gradient_norm", "compile", "precision")
+        chosen |= {name: getattr(self, name) for name in own if hasattr(self, name)}
+        settings = Settings(**(chosen | overrides))
+        return Training(
+            self.model_, self._posterior(n_rows), self._objective(), settings, self._training_seed(), self._device()
+        )
+
+    def _choose_seed(self) -> int:
+        """That of the first of several processes."""
+        return current().number_of_first(super()._choose_seed())
+
+    def _training_seed(self) -> int:
+        """Another for every fit that goes on from the weights there are, so that no noise is met twice."""
+        if self.n_fits_ == 0:
+            return self.seed_
+        return int(np.random.SeedSequence([self.seed_, self.n_fits_]).generate_state(1)[0])
+
+    def _finish(self, training: Training, rows: Rows):
+        self.history_ = training.progress.history
+        self.n_iter_ = training.progress.epoch
+        return self
+
+    def __getstate__(self) -> dict:
+        """Without the optimizer's state, whose generators can't be copied."""
+        state = dict(super().__getstate__())  # type: ignore[call-overload]
+        return {**state, "_training_state": None} if "_training_state" in state else state

@@ -1,0 +1,87 @@
+"""Estimators that take tables whose columns are of several kinds."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from sklearn.utils.validation import validate_data
+
+from lowerbound.data.columns.coding import encode
+from lowerbound.data.columns.inference import framed, look_at
+from lowerbound.data.columns.schema import ColumnSchema
+from lowerbound.data.columns.streamed import EncodedRows
+from lowerbound.data.gaps import mask_gaps
+from lowerbound.data.schema import Schema
+from lowerbound.data.sources import Source, as_source
+from lowerbound.estimators.density import DensityEstimator
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+
+class MixedColumns(DensityEstimator):
+    """A frame with text, categories or dates, or any table for which ``columns`` says so, is encoded by its columns."""
+
+    columns: Any
+
+    def _validate(self, X, *, reset: bool = False) -> Any:
+        """An array, masked where it has gaps; of a table of several kinds the places of levels and scaled numbers."""
+        is_kept = not reset or (getattr(self, "warm_start", False) and hasattr(self, "model_"))
+        if not is_kept:
+            self._inferred = self._infer_columns(X)
+        schema = self.schema_ if is_kept else self._inferred
+        columns = None if schema is None else schema.columns
+        if columns is None:
+            return super()._validate(X, reset=reset)
+        X = as_source(X) if self.STREAMS else X
+        frame = framed(X.spread(2).X if isinstance(X, Source) else X)
+        named: Any = frame if hasattr(X, "columns") else X
+        validate_data(self, named, reset=reset, skip_check_array=True)
+        if frame.shape[1] != len(columns):
+            raise ValueError(f"X has {frame.shape[1]} columns, but the model was fitted to {len(columns)}")
+        if not len(frame):
+            raise ValueError(f"X has no rows: 0 sample(s) (shape={frame.shape}) while a minimum of 1 is required")
+        return EncodedRows(X, columns) if isinstance(X, Source) else mask_gaps(encode(frame, columns))
+
+    def _infer_columns(self, X: Any) -> Schema | None:
+        """What the columns are, if they are of several kinds."""
+        if (isinstance(X, Source) and not self.STREAMS) or (self.columns is None and not has_text(X)):
+            return None
+        if self.likelihood != "auto" or self.binarize is not None:  # type: ignore[attr-defined]
+            raise ValueError("a table of several kinds has a likelihood for each column: leave likelihood and binarize")
+        looks = look_at(X, None if self.columns == "auto" else self.columns)
+        gaps = any(look.n_known < len(X) for look in looks)
+        return Schema.of_columns(tuple(look.schema() for look in looks), gaps=gaps)
+
+    def _infer_schema(self, X: Any, names: list[str] | None) -> Schema:
+        return super()._infer_schema(X, names) if self._inferred is None else self._inferred
+
+    def _is_object(self, name: str) -> bool:
+        is_described = name == "columns" and isinstance(self.columns, (Mapping, Sequence))
+        return super()._is_object(name) or (is_described and not isinstance(self.columns, str))
+
+    @property
+    def columns_(self) -> tuple[ColumnSchema, ...] | None:
+        """What each column is, where they are of several kinds."""
+        return self.schema_.columns
+
+
+def has_text(X: Any) -> bool:
+    """It is a table with a column that is neither numbers nor truth values."""
+    if isinstance(X, Source):
+        return X.is_mixed
+    if not (hasattr(X, "dtypes") and hasattr(X, "columns")):
+        return False
+    return any(_is_text(X.iloc[:, j]) for j in range(X.shape[1]))
+
+
+def _is_text(column: pd.Series) -> bool:
+    import pandas as pd
+
+    if pd.api.types.is_numeric_dtype(column.dtype):
+        return False
+    if column.dtype.kind != "O" or isinstance(column.dtype, pd.CategoricalDtype):
+        return True
+    inferred = pd.api.types.infer_dtype(column, skipna=True)  # of objects
+    return inferred not in ("integer", "floating", "mixed-integer-float", "boolean", "decimal", "empty")

@@ -1,0 +1,227 @@
+"""How good a fitted model is: the lower bound, log p(x), and what the latent variables hold.
+
+Everything is in nats a row; ``bits_per_dim`` is the one place that converts. Rows are the independent units: the
+standard error of a mean over rows already holds the Monte-Carlo part when each row draws its own noise.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from lowerbound.core import Draw, Model, Objective, ObjectiveState, Posterior
+from lowerbound.data.batches import Rows
+from lowerbound.data.statistics import Statistics
+from lowerbound.distributions.noise import Noise
+from lowerbound.evaluation.estimate import Estimate, mean_over_rows, pooled
+
+ACTIVE_VARIANCE = 0.01  # a unit whose posterior mean varies by more is active (Burda et al., 2016)
+CELL_BITS = 8  # of a latent variable's grid, with cells of 2⁻⁸
+PASS_ELEMENTS = 2**21  # entries of x that one pass of the decoder may produce: bounds memory, whatever S is
+EVALUATION_BATCH = 500
+
+
+@contextmanager
+def evaluating(*modules: nn.Module) -> Iterator[None]:
+    """Evaluation mode without gradients; the modules' own modes come back afterwards."""
+    modes = [module.training for module in modules]
+    for module in modules:
+        module.eval()
+    try:
+        with torch.no_grad():
+            yield
+    finally:
+        for module, mode in zip(modules, modes, strict=True):
+            module.train(mode)
+
+
+def _no_loss(draw: Draw, state: ObjectiveState) -> Tensor:
+    return -draw.log_px.mean(0)
+
+
+@dataclass
+class Accounts:
+    """The lower bound's parts for every row, in nats."""
+
+    reconstruction: Tensor  # (N,) E_q log p(x|z)
+    kl: Tensor  # (N, G) KL in groups
+    mean: Tensor  # (N, D) posterior means
+    log_pz: Tensor  # (N,) E_q log p(z)
+
+    @property
+    def elbo(self) -> Tensor:
+        """E_q log p(x|z) − KL, shape (N,)."""
+        return self.reconstruction - self.kl.sum(-1)
+
+    @property
+    def active_units(self) -> int:
+        """Latent dimensions whose posterior mean varies over rows by more than 0.01 (variance)."""
+        return int((self.mean.var(0) > ACTIVE_VARIANCE).sum()) if len(self.mean) > 1 else 0
+
+
+@dataclass(frozen=True)
+class Summary:
+    """The lower bound's parts as means over rows, in nats.
+
+    Attributes
+    ----------
+    elbo : Estimate
+    reconstruction : float
+    kl : Tensor, shape (G,)
+    active_units : int
+        Latent dimensions whose posterior mean varies over rows by more than 0.01 (variance).
+    log_pz : float
+        E_q log p(z).
+    latent_dim : int
+        D.
+    """
+
+    elbo: Estimate
+    reconstruction: float
+    kl: Tensor
+    active_units: int
+    log_pz: float
+    latent_dim: int
+
+    @property
+    def bits(self) -> Bits:
+        """The bound as a message."""
+        z = -self.log_pz / math.log(2) + self.latent_dim * CELL_BITS
+        x = -self.reconstruction / math.log(2)
+        kl = self.kl.sum().item() / math.log(2)
+        return Bits(z, x, z - kl, x + kl)
+
+
+@dataclass(frozen=True)
+class Bits:
+    """What it takes to send a row by bits-back coding, in bits (Hinton & van Camp, 1993; Frey & Hinton, 1997).
+
+    Attributes
+    ----------
+    z : float
+        To send z ~ q(z|x) by p(z), on a grid with cells of 1/256.
+    x : float
+        To send x by p(x|z).
+    back : float
+        Got back, because the choice of z carries bits of another message, by q(z|x) on the same grid.
+    total : float
+        z + x − back = −ELBO in bits, whatever the grid.
+    """
+
+    z: float
+    x: float
+    back: float
+    total: float
+
+
+def summarize(parts: Iterable[Accounts]) -> Summary:
+    """Means over the rows of all parts, of which one is held at a time."""
+    elbo, n, reconstruction, log_pz, kl = [], 0, 0.0, 0.0, torch.zeros(())
+    codes: Statistics | None = None
+    for part in parts:
+        weight = len(part.elbo) / (n + len(part.elbo))
+        n += len(part.elbo)
+        elbo.append(mean_over_rows(part.elbo, "lower"))
+        reconstruction += weight * (part.reconstruction.mean().item() - reconstruction)
+        log_pz += weight * (part.log_pz.mean().item() - log_pz)
+        kl = kl + weight * (part.kl.mean(0) - kl)
+        seen = Statistics.of(part.mean.numpy())
+        codes = seen if codes is None else codes + seen
+    assert codes is not None
+    varies = codes.m2 / max(1, n - 1) > ACTIVE_VARIANCE
+    return Summary(pooled(elbo), reconstruction, kl, int(varies.sum()), log_pz, varies.size)
+
+
+def accounts(model: Model, posterior: Posterior, data: Rows, noise: Noise, n_samples: int = 1) -> Accounts:
+    """The ELBO of every row and its parts, with the KL in closed form."""
+    objective = Objective(_no_loss, n_samples)
+    parts: list[tuple[Tensor, ...]] = []
+    with evaluating(model, posterior):  # type: ignore[arg-type]
+        for batch in data.batches(_rows_in_a_pass(data, n_samples), noise):
+            draw = model.draw(batch, posterior, objective, noise)
+            log_px, log_pz = (log_p.double().mean(0) for log_p in (draw.log_px, draw.log_pz))
+            parts.append((log_px, draw.kl.double(), draw.posterior.mean, log_pz))
+    return Accounts(*(torch.cat(part).cpu() for part in zip(*parts, strict=True)))
+
+
+class LogMean:
+    """log (1/K) Σ_k w_k of every row, added up a few samples at a time, in float64."""
+
+    def __init__(self, n_rows: int, device: torch.device) -> None:
+        self.n = 0
+        self.log_sum = torch.full((n_rows,), -math.inf, dtype=torch.float64, device=device)
+        self.log_sum_of_squares = self.log_sum.clone()
+
+    def add(self, log_w: Tensor) -> Tensor:
+        """Count more log weights (S, B) in; their part of the sum of all up to now, (B,)."""
+        log_w = log_w.double()
+        self.n += len(log_w)
+        new = log_w.logsumexp(0)
+        self.log_sum = torch.logaddexp(self.log_sum, new)
+        self.log_sum_of_squares = torch.logaddexp(self.log_sum_of_squares, (2 * log_w).logsumexp(0))
+        return (new - self.log_sum).exp()
+
+    @property
+    def ess(self) -> Tensor:
+        """(Σ w)²/Σ w², (B,)."""
+        return (2 * self.log_sum - self.log_sum_of_squares).exp()
+
+    def result(self) -> tuple[Tensor, Tensor]:
+        """log (1/K) Σ w and (Σ w)²/Σ w², shape (B,) each."""
+        return (self.log_sum - math.log(self.n)).cpu(), self.ess.cpu()
+
+
+def importance_weighted(
+    model: Model, posterior: Posterior, data: Rows, noise: Noise, n_importance: int, progress=lambda n: None
+) -> tuple[Tensor, Tensor]:
+    """log (1/K) Σ_k w_k for every row, a lower bound of log p(x) in expectation that rises with K.
+
+    Burda et al., 2016, arXiv:1509.00519, eq. 8. The logarithm of the sum is streamed in float64, a few samples at
+    a time, so that memory doesn't grow with K.
+
+    Parameters
+    ----------
+    n_importance : int
+        K.
+    progress : callable
+        Told how many rows more are done; parts of them, where a batch takes long.
+
+    Returns
+    -------
+    log_p : Tensor of float64, shape (N,)
+        In nats.
+    ess : Tensor of float64, shape (N,)
+        (Σ w)²/Σ w², the effective number of samples.
+    """
+    if n_importance < 1:
+        raise ValueError(f"n_importance must be at least 1, got {n_importance}")
+    n_rows = min(EVALUATION_BATCH, _rows_in_a_pass(data, 1))
+    chunk = max(1, min(n_importance, _rows_in_a_pass(data, n_rows)))
+    parts = []
+    with evaluating(model, posterior):  # type: ignore[arg-type]
+        for batch in data.batches(n_rows, noise):
+            q, total = posterior(batch, noise), LogMean(len(batch.x), batch.x.device)
+            for first in range(0, n_importance, chunk):
+                objective = Objective(_no_loss, min(chunk, n_importance - first))
+                total.add(model.draw(batch, lambda *_, q=q: q, objective, noise).log_w)
+                progress(len(batch.x) * objective.samples / n_importance)
+            parts.append(total.result())
+    log_p, ess = zip(*parts, strict=True)
+    return torch.cat(log_p), torch.cat(ess)
+
+
+def exact_log_prob(model: Model, data: Rows, noise: Noise) -> Tensor:
+    """log p(x) of every row of a model that knows it, in nats, float64, shape (N,)."""
+    with evaluating(model):
+        parts = [model.log_prob(batch).double() for batch in data.batches(_rows_in_a_pass(data, 1), noise)]
+    return torch.cat(parts).cpu()
+
+
+def _rows_in_a_pass(data: Rows, n_samples: int) -> int:
+    """How many rows (or samples) fit in one pass; depends on the shape of a row only, never on the rows' number."""
+    return max(1, min(EVALUATION_BATCH, PASS_ELEMENTS // (n_samples * max(1, math.prod(data.event_shape)))))

@@ -1,0 +1,84 @@
+"""A mean over rows with its standard error, and the conversion of nats to bits."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from typing import Literal
+
+from torch import Tensor
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """A mean over rows that says how sure it is.
+
+    Attributes
+    ----------
+    value, standard_error : float
+        In nats a row.
+    kind : {"exact", "lower", "upper", "estimate"}
+        What ``value`` is of the quantity it is named after, in expectation.
+    n_rows : int
+    n_importance : int or None
+        K, importance samples a row.
+    ess : float or None
+        Mean effective sample size of the importance weights, at most K.
+    """
+
+    value: float
+    standard_error: float
+    kind: Literal["exact", "lower", "upper", "estimate"]
+    n_rows: int
+    n_importance: int | None = None
+    ess: float | None = None
+
+    def __str__(self) -> str:
+        sign = {"exact": "=", "lower": "≥", "upper": "≤", "estimate": "≈"}[self.kind]
+        return f"{sign} {self.value:.4g} ± {self.standard_error:.2g} nats ({self.n_rows} rows)"
+
+    def to_dict(self) -> dict:
+        """As JSON; ``mean`` is the value."""
+        record = asdict(self)
+        return {"mean": record.pop("value"), **{k: v for k, v in record.items() if v is not None}}
+
+
+def mean_over_rows(
+    rows: Tensor, kind: Literal["exact", "lower", "upper", "estimate"], n_importance: int | None = None,
+    ess: float | None = None,
+) -> Estimate:  # fmt: skip
+    """Mean of one number a row, with its standard error s/√n (NaN for a single row)."""
+    rows = rows.double()
+    error = rows.std().item() / math.sqrt(len(rows)) if len(rows) > 1 else math.nan
+    return Estimate(rows.mean().item(), error, kind, len(rows), n_importance, ess)
+
+
+def pooled(estimates: Sequence[Estimate]) -> Estimate:
+    """The mean over all rows, from the means over parts of them."""
+    if len(estimates) == 1:
+        return estimates[0]
+    n = sum(part.n_rows for part in estimates)
+    mean, ess = (sum(part.n_rows / n * value(part) for part in estimates) for value in (_value, _ess))
+    # Σ(x − m)² = Σ_parts s² n (n − 1) + n (m_part − m)², with the standard error s of a part's mean
+    squares = (
+        (part.standard_error**2 * part.n_rows * (part.n_rows - 1) if part.n_rows > 1 else 0.0)
+        + part.n_rows * (part.value - mean) ** 2
+        for part in estimates
+    )
+    error = math.sqrt(sum(squares) / (n - 1) / n)
+    first = estimates[0]
+    return Estimate(mean, error, first.kind, n, first.n_importance, None if first.ess is None else ess)
+
+
+def _value(estimate: Estimate) -> float:
+    return estimate.value
+
+
+def _ess(estimate: Estimate) -> float:
+    return estimate.ess or 0.0
+
+
+def bits_per_dim(nats: float, n_dimensions: int) -> float:
+    """The code length −log₂ p(x) for each dimension, from log p(x) in nats."""
+    return -nats / (math.log(2) * n_dimensions)

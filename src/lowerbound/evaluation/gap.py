@@ -1,0 +1,101 @@
+"""Where the lower bound's nats go: what z says of x, and what stands between the bound and log p(x)."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from lowerbound.core import LatentDistribution, Model
+from lowerbound.data.batches import Rows
+from lowerbound.distributions.noise import Noise
+from lowerbound.evaluation.bound import accounts, evaluating, importance_weighted
+from lowerbound.evaluation.estimate import Estimate, mean_over_rows
+from lowerbound.inference.posteriors import Amortized, Refined
+
+AT_ONCE = 100  # rows whose q score so many z in one pass
+
+
+def mutual_information(posterior: nn.Module, data: Rows, noise: Noise) -> Estimate:
+    """I(x; z) = E[log q(z|x) − log q(z)] under q, with q(z) = (1/N) Σ_n q(z|x_n) over the rows given.
+
+    Hoffman & Johnson, 2016, "ELBO surgery". It can't exceed log N, and lies below the information about new rows: a
+    lower bound, in nats. Every z is scored under the q of every row, which takes N² evaluations of log q.
+    """
+    with evaluating(posterior):
+        qs = [posterior(batch, noise) for batch in data.batches(AT_ONCE, noise)]
+        draws = [q.rsample((1,), noise) for q in qs]
+        own = torch.cat([q.log_prob(z)[0] for q, z in zip(qs, draws, strict=True)]).double()
+        z = torch.cat(draws, 1)[0]
+        aggregate = torch.cat([_log_aggregate(qs, few) for few in z.split(AT_ONCE)])
+    return mean_over_rows(own - aggregate, "lower")
+
+
+def _log_aggregate(qs: Sequence[LatentDistribution], z: Tensor) -> Tensor:
+    """log (1/N) Σ_n q(z|x_n), for z (n, D), shape (n,)."""
+    each = [q.log_prob(z.unsqueeze(1).expand(-1, len(q.mean), -1)) for q in qs]
+    log_q = torch.cat(each, 1).double()
+    return log_q.logsumexp(1) - math.log(log_q.shape[1])
+
+
+@dataclass(frozen=True)
+class Gap:
+    """log p(x) − ELBO and its two parts, means over rows in nats.
+
+    Attributes
+    ----------
+    total : Estimate
+        log p(x), by importance sampling from the refined q, less the ELBO of the encoder's q.
+    approximation : Estimate
+        log p(x) less the ELBO of the best q of its family for each row: what the family can't express.
+    amortization : Estimate
+        The ELBO of that q less the encoder's: what the encoder misses.
+    log_likelihood : Estimate
+    """
+
+    total: Estimate
+    approximation: Estimate
+    amortization: Estimate
+    log_likelihood: Estimate
+
+
+def split_gap(
+    model: Model, posterior: nn.Module, data: Rows, noise: Noise, n_steps: int, n_samples: int, n_importance: int
+) -> Gap:
+    """Refine q for each row, and see how much of the gap closes (Cremer, Li & Duvenaud, 2018, arXiv:1801.03558).
+
+    A family is what q can be for any features of a row. Those of a Gaussian are its parameters; of several levels and
+    of a flow they are what its networks are told, so there the networks' own shortcomings count as approximation.
+
+    Parameters
+    ----------
+    n_steps : int
+        Of the climb of each row's bound.
+    n_samples : int
+        For each ELBO.
+    n_importance : int
+        For log p(x).
+
+    Raises
+    ------
+    ValueError
+        If q doesn't come from an encoder.
+    """
+    if not isinstance(posterior, Amortized):
+        raise ValueError("the gap is split for a q that comes from an encoder: inference='amortized'")
+    refined = Refined(posterior, model.draw, n_steps)
+    amortized, best = (_elbo(model, q, data, noise, n_samples) for q in (posterior, refined))
+    log_p, ess = importance_weighted(model, refined, data, noise, n_importance)
+    return Gap(
+        total=mean_over_rows(log_p - amortized, "lower"),
+        approximation=mean_over_rows(log_p - best, "estimate"),
+        amortization=mean_over_rows(best - amortized, "lower"),
+        log_likelihood=mean_over_rows(log_p, "lower", n_importance, ess.mean().item()),
+    )
+
+
+def _elbo(model: Model, posterior: nn.Module, data: Rows, noise: Noise, n_samples: int) -> Tensor:
+    return accounts(model, posterior, data, noise, n_samples).elbo

@@ -1,0 +1,1 @@
+"""Missing values, filled by a stack of models."""

@@ -1,0 +1,247 @@
+"""What may fill the gaps of a coded table by exact EM: Gaussians, mixtures of them, and location models.
+
+All work on the matrix of ``TableCode``: rows of standardized numbers with NaN in the gaps.
+"""
+
+from __future__ import annotations
+
+import warnings
+import zlib
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+import torch
+from sklearn.cluster import KMeans
+from sklearn.exceptions import ConvergenceWarning
+
+from lowerbound.core import Batch
+from lowerbound.data.columns.inference import FEWEST, MOST_VALUES, ROWS_A_LEVEL
+from lowerbound.data.table_code import Raw
+from lowerbound.distributions.noise import Noise, make_generator
+from lowerbound.inference import em
+from lowerbound.models.gaussian import MixtureOfGaussians, rows_at_once
+from lowerbound.models.location import LocationModel
+from lowerbound.models.ppca import LinearGaussian, spectrum
+
+MAX_FULL = 64  # columns of the matrix for which a full covariance is affordable
+FACTORS = 32  # latent variables that stand for it where it is not
+FIT_ELEMENTS = 3e8  # rows times columns³ in a step of EM; of more rows, a sample is fitted
+
+
+class Filler(Protocol):
+    """Gives the missing entries of Z (n, P), which are NaN; its observed ones come back as they are."""
+
+    def mean(self, Z: np.ndarray) -> np.ndarray: ...  # noqa: D102
+    def draws(self, Z: np.ndarray, n: int, seed: int) -> np.ndarray: ...  # noqa: D102
+
+
+@dataclass
+class ExactFiller:
+    """A model that knows its conditionals."""
+
+    model: MixtureOfGaussians | LinearGaussian | LocationModel
+    code: Raw | None = None  # where the model reads indicators as they are, not standardized
+
+    def mean(self, Z: np.ndarray) -> np.ndarray:
+        """E[z_m|z_o] in the gaps, shape (n, P)."""
+        with torch.no_grad():
+            filled = torch.cat([self.model.conditional_mean(batch) for batch in batches(self._raw(Z))]).numpy()
+        return self._back(filled, Z)
+
+    def draws(self, Z: np.ndarray, n: int, seed: int) -> np.ndarray:
+        """Draws from p(z_m|z_o) in the gaps, shape (n, N, P)."""
+        noise = Noise(make_generator(seed, "impute"))
+        with torch.no_grad():
+            parts = [self.model.conditional_sample(batch, n, noise) for batch in batches(self._raw(Z))]
+        return self._back(torch.cat(parts, 1).numpy(), Z)
+
+    def _raw(self, Z: np.ndarray) -> np.ndarray:
+        return Z if self.code is None else self.code.raw(Z)
+
+    def _back(self, filled: np.ndarray, Z: np.ndarray) -> np.ndarray:
+        return filled if self.code is None else np.where(np.isnan(Z), self.code.standardized(filled), Z)
+
+
+@dataclass(frozen=True)
+class FewValues:
+    """Numbers of few distinct values, coded as levels too: what depends on them need not do so along a line.
+
+    A school's grade and its name say the same, but no line leads from the one to the indicators of the other.
+
+    Attributes
+    ----------
+    places : ndarray
+        The column of the matrix that each indicator is of.
+    values : ndarray
+        The value that it indicates.
+    mean, spread : ndarray
+        Of the indicators, which are standardized as the others are.
+    """
+
+    places: np.ndarray
+    values: np.ndarray
+    mean: np.ndarray
+    spread: np.ndarray
+
+    @classmethod
+    def of(cls, Z: np.ndarray, numbers: np.ndarray) -> FewValues:
+        """Those of the columns ``numbers`` that have at most 32 values, and 20 rows for each of them."""
+        places, values, shares = [], [], []
+        for j in numbers:
+            seen = Z[~np.isnan(Z[:, j]), j]
+            levels, counts = np.unique(seen, return_counts=True)
+            if 2 < len(levels) <= MOST_VALUES and len(seen) >= ROWS_A_LEVEL * len(levels):
+                common = counts >= FEWEST
+                places.append(np.full(common.sum(), j))
+                values.append(levels[common])
+                shares.append(counts[common] / len(seen))
+        if not places:
+            return cls(np.zeros(0, int), *np.zeros((3, 0)))
+        p = np.concatenate(shares)
+        return cls(np.concatenate(places), np.concatenate(values), p, np.sqrt(p * (1 - p)))
+
+    def widened(self, Z: np.ndarray) -> np.ndarray:
+        """The matrix with the indicators to its right."""
+        z = Z[:, self.places]
+        indicators = np.where(np.isnan(z), np.nan, np.isclose(z, self.values))
+        return np.concatenate([Z, (indicators - self.mean) / self.spread], 1)
+
+
+@dataclass
+class LeveledFiller:
+    """A filler of the matrix with the indicators of ``FewValues``; of what it gives, these are cut off again."""
+
+    few: FewValues
+    filler: ExactFiller
+
+    def mean(self, Z: np.ndarray) -> np.ndarray:
+        """E[z_m|z_o] in the gaps, shape (n, P)."""
+        return self.filler.mean(self.few.widened(Z))[:, : Z.shape[1]]
+
+    def draws(self, Z: np.ndarray, n: int, seed: int) -> np.ndarray:
+        """Draws from p(z_m|z_o) in the gaps, shape (n, N, P)."""
+        return self.filler.draws(self.few.widened(Z), n, seed)[..., : Z.shape[1]]
+
+
+def stream(seed: int, purpose: str) -> np.random.Generator:
+    """Random numbers of their own for each purpose: a user's ``default_rng(seed)`` may have made the very gaps."""
+    return np.random.default_rng([seed, zlib.crc32(purpose.encode())])
+
+
+def derived(seed: int, i: int) -> int:
+    """The i-th of the seeds that come from one; those of neighboring seeds have nothing in common."""
+    return int(np.random.SeedSequence([seed, i]).generate_state(1)[0])
+
+
+def batches(Z: np.ndarray) -> Iterator[Batch]:
+    """The rows, as many at a time as may have a matrix of their own."""
+    size = min(rows_at_once(Z.shape[1]), 20_000)
+    for first in range(0, len(Z), size):
+        yield batch_of(Z[first : first + size], first)
+
+
+def batch_of(Z: np.ndarray, first: int = 0) -> Batch:
+    """All rows at once."""
+    observed = torch.from_numpy(~np.isnan(Z))
+    return Batch(torch.from_numpy(np.nan_to_num(Z)), observed, torch.arange(first, first + len(Z)))
+
+
+def fit_gaussian(
+    Z: np.ndarray, seed: int, start: ExactFiller | None = None, *, tol: float = 1e-4, max_iter: int = 300
+) -> ExactFiller:
+    """The full covariance by EM, or, of many columns, what ``FACTORS`` latent variables can say of it.
+
+    EM begins where ``start`` is, if it is given: a Gaussian that was fitted to a part of the cells.
+    """
+    Z = _some_rows(Z, seed)
+    P = Z.shape[1]
+    if P > MAX_FULL:
+        return _fit_factors(Z, seed, start)
+    identity = torch.eye(P, dtype=torch.float64)
+    model = MixtureOfGaussians(1, (P,))
+    model.start(torch.zeros(1, P, dtype=torch.float64), identity, identity)
+    if start is not None:
+        model.load_state_dict(start.model.state_dict())
+    em.fit(model, lambda: batches(Z), tol, max_iter)
+    return ExactFiller(model)
+
+
+def _fit_factors(Z: np.ndarray, seed: int, start: ExactFiller | None) -> ExactFiller:
+    n, P = Z.shape
+    D = max(1, min(FACTORS, P // 2, n // 4))
+    model = LinearGaussian((P,), D, "feature", torch.full((P,), 0.1, dtype=torch.float64))
+    model.start(spectrum(torch.from_numpy(np.nan_to_num(Z))), make_generator(seed, "em"))
+    if start is not None:
+        model.load_state_dict(start.model.state_dict())
+    em.fit(model, lambda: _batches_of(Z, 2000), 1e-3, 50)
+    return ExactFiller(model.requires_grad_(False))
+
+
+def _batches_of(Z: np.ndarray, size: int) -> Iterator[Batch]:
+    return (batch_of(Z[i : i + size], i) for i in range(0, len(Z), size))
+
+
+def fit_mixture(
+    Z: np.ndarray, gaussian: ExactFiller, n_components: int, shrinkage: float, seed: int,
+    start: MixtureOfGaussians | None = None,
+) -> ExactFiller:  # fmt: skip
+    """K Gaussians, each shrunk towards the one of all rows, narrowed to the K-th part of its volume.
+
+    Begins with the groups that k-means finds in the rows as the Gaussian fills them, or where ``start`` is.
+    """
+    assert isinstance(gaussian.model, MixtureOfGaussians)
+    Z = _some_rows(Z, seed)
+    P, covariance = Z.shape[1], gaussian.model.covariances[0]
+    model = MixtureOfGaussians(n_components, (P,), shrinkage=shrinkage)
+    if start is None:
+        filled = gaussian.mean(Z)
+        means = _centers(filled, n_components, seed)
+        model.start(torch.from_numpy(means), 0.5 * covariance, covariance * n_components ** (-2 / P))
+    else:
+        model.load_state_dict(start.state_dict())
+        model.average.copy_(covariance * n_components ** (-2 / P))
+    em.fit(model, lambda: batches(Z), 3e-3, 30)
+    return ExactFiller(model)
+
+
+def fit_location(
+    Z: np.ndarray, code: Raw, gaussian: Filler, n_components: int, shrinkage: float, seed: int,
+    start: LocationModel | None = None,
+) -> ExactFiller:  # fmt: skip
+    """K components of Gaussian numbers and independent categories, from the groups that k-means finds."""
+    Z = _some_rows(Z, seed)
+    here, filled = code.blocks < 0, gaussian.mean(Z)
+    frequencies = torch.from_numpy(np.where(here, 1.0, code.mean))
+    model = LocationModel(n_components, torch.from_numpy(code.blocks), frequencies, shrinkage)
+    numbers = filled[:, here]
+    covariance = torch.from_numpy(np.atleast_2d(np.cov(numbers.T)) + 1e-3 * np.eye(here.sum()))
+    narrow = covariance * n_components ** (-2 / max(1, here.sum()))
+    if start is None:
+        means = _centers(filled, n_components, seed)
+        model.numbers.start(torch.from_numpy(means[:, here]), 0.5 * covariance, narrow)
+        theta = torch.from_numpy((means * code.spread + code.mean)[:, ~here]).clamp_min(0.02)
+        total = theta.new_zeros(len(theta), model.n_blocks).index_add(1, model.blocks, theta)
+        model.log_theta.copy_((theta / total[:, model.blocks]).log())
+    else:
+        model.load_state_dict(start.state_dict())
+        model.numbers.average.copy_(narrow)
+    em.fit(model, lambda: batches(code.raw(Z)), 3e-3, 40)
+    return ExactFiller(model, code)
+
+
+def _centers(filled: np.ndarray, n_components: int, seed: int) -> np.ndarray:
+    """Of the groups that k-means finds, some of which may coincide, shape (K, P)."""
+    k_means = KMeans(n_components, n_init=1, max_iter=20, random_state=seed % 2**32)  # type: ignore[arg-type]
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ConvergenceWarning)  # fewer distinct rows than groups
+        return k_means.fit(filled).cluster_centers_
+
+
+def _some_rows(Z: np.ndarray, seed: int) -> np.ndarray:
+    """A sample of the rows where there are more than EM can afford."""
+    most = int(max(2000, FIT_ELEMENTS / Z.shape[1] ** 3))
+    if len(Z) <= most:
+        return Z
+    return Z[np.sort(stream(seed, "rows").permutation(len(Z))[:most])]

@@ -1,0 +1,366 @@
+"""Filling gaps behind scikit-learn's conventions for imputers."""
+
+from __future__ import annotations
+
+import warnings
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from sklearn.base import BaseEstimator, OneToOneFeatureMixin, TransformerMixin, clone
+from sklearn.impute import MissingIndicator
+from sklearn.utils._set_output import _get_output_config
+from sklearn.utils.validation import check_is_fitted, validate_data
+
+from lowerbound.data.filling import as_numbers, gaps_as_nan, some_columns, some_rows, with_gaps_from, with_values
+from lowerbound.data.gaps import naming_words
+from lowerbound.data.table_code import TableCode, column_numbers, columns_of, missing
+from lowerbound.estimators.density import DensityEstimator
+from lowerbound.estimators.saving import Restore, Saved
+from lowerbound.imputation import saved
+from lowerbound.imputation.gaussians import derived, stream
+from lowerbound.imputation.network import EstimatorFiller, network_candidate
+from lowerbound.imputation.selection import choose
+from lowerbound.parameters.parameter import Parameter
+from lowerbound.parameters.seed import seed_from
+from lowerbound.parameters.tables import IMPUTER_PARAMETERS
+
+DRAWS = 400  # behind an interval
+DRAWN_ENTRIES = 2**24  # that are held at a time
+
+
+class VAEImputer(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):
+    r"""Fill the gaps of a table with what its other entries say of them: E[x_m|x_o], draws, and intervals.
+
+    By default several models compete: a Gaussian with full covariance (exact EM), mixtures of 4 to 48 of them (in
+    tables with categories these are independent given the component), and a variational autoencoder trained with the
+    importance-weighted bound (MIWAE). A tenth of the observed cells is hidden from them; the blend with the least
+    squared error there is fitted again to all observed cells. So where the table is nearly Gaussian the result is the
+    Gaussian's, and ``report_`` says so. Or a model of your own fills the gaps: ``VAEImputer(estimator=vae)``.
+
+    Takes arrays of numbers, and DataFrames with columns of numbers, categories, words, booleans and dates. NaN, None
+    and NA are gaps. Rows need not have been in ``fit``, nor gaps be where they were there. Observed values come back
+    bit for bit. Missing at random is assumed: whether an entry is missing may depend on the observed ones, but not on
+    itself.
+
+    Parameters
+    ----------
+    estimator : estimator of lowerbound, optional
+        A fitted ``VAE``, ``PPCA``, ``FactorAnalysis``, ``Gaussian``, ``Mixture`` or ``Factorized`` is used as it is, an
+        unfitted one is fitted to X. Nothing is held out, and there is no blend.
+    models : tuple of {"gaussian", "mixture", "network"}
+        The candidates, where there is no ``estimator``. The Gaussian always is one.
+    n_importance : int
+        K, importance samples for each row of a model that doesn't know its conditionals.
+    n_imputations : int
+        Completed tables that ``sample_imputations`` gives.
+    add_indicator : bool
+        Append a 0/1 column for each column that had gaps in ``fit``.
+    keep_empty_features : bool
+        Columns without any value in ``fit`` are filled with 0 (numbers) instead of being left out, as in scikit-learn.
+    random_state : int, RandomState or None
+        The same seed gives the same result.
+    verbose : int
+        1 prints each candidate's error on hidden cells, and the blend.
+
+    Attributes
+    ----------
+    report_ : list of dict
+        For each candidate its ``name``, its ``error`` on hidden cells (squared, 1 for predicting the mean) and its
+        ``weight`` in the blend, the mean of those that it has in each column.
+    ess_ : float or None
+        With an ``estimator``: the mean effective number of importance samples of a row in the last ``transform``; None
+        where nothing was sampled.
+    indicator_ : MissingIndicator or None
+    n_features_in_ : int
+    row_shape_ : tuple of int
+        Of a row of numbers.
+    feature_names_in_ : ndarray of str
+    seed_ : int
+
+    References
+    ----------
+    Mattei & Frellsen, 2019, arXiv:1812.02633. Rubin, 1987, Multiple Imputation for Nonresponse in Surveys.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from lowerbound import VAEImputer
+    >>> X = np.array([[1.0, 2.0], [2.0, 4.0], [3.0, np.nan], [4.0, 8.0], [5.0, 10.0]])
+    >>> round(float(VAEImputer(random_state=0).fit_transform(X)[2, 1]))
+    6
+    """
+
+    PARAMETERS: dict[str, Parameter] = IMPUTER_PARAMETERS
+
+    def __init__(
+        self, estimator=None, *, models=("gaussian", "mixture", "network"), n_importance=1000, n_imputations=20,
+        add_indicator=False, keep_empty_features=False, random_state=None, verbose=0,
+    ):  # fmt: skip
+        self.estimator = estimator
+        self.models = models
+        self.n_importance = n_importance
+        self.n_imputations = n_imputations
+        self.add_indicator = add_indicator
+        self.keep_empty_features = keep_empty_features
+        self.random_state = random_state
+        self.verbose = verbose
+
+    def fit(self, X, y=None):
+        """Learn how the entries of a row hang together.
+
+        Parameters
+        ----------
+        X : array-like or DataFrame, shape (n, columns)
+        y : ignored
+
+        Returns
+        -------
+        self
+
+        Raises
+        ------
+        ValueError
+            If a parameter is out of range, or X has infinite values.
+        """
+        self._check_parameters()
+        self.row_shape_ = ()
+        X = self._check(X, reset=True)
+        self.seed_ = seed_from(self.random_state)
+        gaps = missing(X)
+        given: Any = None if self.estimator is None else self._fitted(X)
+        every = self.keep_empty_features or given is not None  # which knows what it was fitted to
+        self._kept = np.flatnonzero(~gaps.all(0) | every)
+        if len(self._kept) < X.shape[1]:
+            self._warn_empty(gaps)
+        self.indicator_ = MissingIndicator(error_on_new=False).fit(gaps_as_nan(gaps)) if self.add_indicator else None
+        table = some_columns(X, self._kept)
+        self._code = TableCode(table)
+        if given is not None:
+            self._filler: Any = EstimatorFiller(given, self.n_importance)
+            self.report_ = [{"name": type(given).__name__, "error": None, "weight": 1.0}]
+            return self
+        network = network_candidate(self.n_importance) if "network" in self.models else None
+        self._filler, self.report_ = choose(
+            self._code.encode(table), self._code.owner, self._code.importance, self._code.raw, self.seed_, network,
+            mixtures="mixture" in self.models, verbose=self.verbose,
+        )  # fmt: skip
+        return self
+
+    def _fitted(self, X: Any) -> DensityEstimator:
+        if not isinstance(self.estimator, DensityEstimator):
+            raise TypeError(f"estimator must be one of lowerbound's, got {type(self.estimator).__name__}")
+        fitted: Any = self.estimator if hasattr(self.estimator, "model_") else clone(self.estimator)
+        return fitted if fitted is self.estimator else fitted.fit(X)
+
+    def transform(self, X):
+        """Fill the gaps with E[x_m|x_o]; those of categories with the most probable level.
+
+        Returns
+        -------
+        ndarray or DataFrame, shape (n, columns)
+            Observed values as they are. A DataFrame, with the types of X, after ``set_output(transform="pandas")``.
+        """
+        check_is_fitted(self, "report_")
+        X = self._check(X)
+        table, gaps = some_columns(X, self._kept), missing(X)
+        filled = self._expected(table) if gaps[:, self._kept].any() else table.copy()
+        return self._output(filled, gaps)
+
+    def sample_imputations(self, X, m: int | None = None, random_state=None) -> list:
+        """Multiple imputation: completed tables whose gaps hold draws from p(x_m|x_o).
+
+        What differs between them is what is not known of the gaps (Rubin, 1987). Draws are of x, not only of z.
+
+        Parameters
+        ----------
+        X : array-like or DataFrame, shape (n, columns)
+        m : int, optional
+            How many; ``n_imputations`` if None.
+        random_state : int, optional
+            The estimator's if None: with a fixed one, two calls give the same tables.
+
+        Returns
+        -------
+        list of ndarray or DataFrame
+            Of the type of X.
+        """
+        check_is_fitted(self, "report_")
+        m = self.n_imputations if m is None else m
+        if m < 1:
+            raise ValueError(f"m must be at least 1, got {m}")
+        seed = self.seed_ if random_state is None else seed_from(random_state)
+        X = self._check(X)
+        table = some_columns(X, self._kept)
+        given = self._given(table)
+        if self.estimator is not None:
+            return [self._shaped(with_gaps_from(table, drawn)) for drawn in self._filler.draws(given, m, seed)]
+        expected, draws = self._filler.mean_and_draws(given, m, seed)
+        return [self._fill(table, Z, expected, derived(seed, i)) for i, Z in enumerate(draws)]
+
+    def impute_interval(self, X, level: float = 0.9, random_state=None) -> tuple[Any, Any]:
+        """A central interval for each missing number: its (1 − level)/2 and (1 + level)/2 quantiles.
+
+        Parameters
+        ----------
+        X : array-like or DataFrame, shape (n, columns)
+        level : float
+            The probability that the interval claims.
+        random_state : int, optional
+            For the draws behind the quantiles.
+
+        Returns
+        -------
+        low, high : ndarray, or DataFrames for a DataFrame
+            Observed entries are both; categories have no interval, NaN.
+        """
+        check_is_fitted(self, "report_")
+        if not 0 < level < 1:
+            raise ValueError(f"level must lie between 0 and 1, got {level:g}")
+        seed = self.seed_ if random_state is None else seed_from(random_state)
+        table = some_columns(self._check(X), self._kept)
+        tails, size = [(1 - level) / 2, (1 + level) / 2], max(1, DRAWN_ENTRIES // (DRAWS * max(1, self._code.width)))
+        parts = [some_rows(table, i, i + size) for i in range(0, len(table), size)]
+        ends = np.concatenate([np.quantile(self._drawn_numbers(part, seed), tails, axis=0) for part in parts], 1)
+        gaps = missing(table)
+        observed = np.stack([column_numbers(values) for values in columns_of(table)], 1)
+        low, high = (np.where(gaps, end, np.where(np.isnan(end), np.nan, observed)) for end in ends)
+        if isinstance(table, pd.DataFrame):
+            return tuple(pd.DataFrame(end, index=table.index, columns=table.columns) for end in (low, high))  # type: ignore[return-value]
+        return self._shaped(low), self._shaped(high)
+
+    def save(self, path: str | Path) -> None:
+        """Write a folder of safetensors and JSON, atomically; ``lowerbound.load`` reads it.
+
+        Raises
+        ------
+        ValueError
+            If a column has levels that JSON can't hold, as dates among words.
+        """
+        check_is_fitted(self, "report_")
+        saved.save(self, Path(path))
+
+    @classmethod
+    def from_saved(cls, contents: Saved, restore: Restore) -> VAEImputer:
+        """The imputer that ``save`` wrote; ``lowerbound.load`` calls this."""
+        return saved.restored(cls, contents, restore)
+
+    # tables and matrices
+
+    def _given(self, table: Any) -> Any:
+        """What the filler reads: the matrix, or the rows as they are."""
+        return self._code.encode(table) if self.estimator is None else table
+
+    def _expected(self, table: Any) -> Any:
+        """The table with expectations, or modes, in the gaps."""
+        filled = self._filler.mean(self._given(table))
+        if self.estimator is None:
+            return self._fill(table, filled)
+        self.ess_ = self._filler.ess
+        return with_gaps_from(table, filled)
+
+    def _drawn_numbers(self, table: Any, seed: int) -> np.ndarray:
+        """Draws for the gaps as numbers, shape (DRAWS, n, columns); NaN in the columns of categories."""
+        draws = self._filler.draws(self._given(table), DRAWS, seed)
+        if self.estimator is not None:
+            return np.stack([as_numbers(drawn, len(table)) for drawn in draws])
+        out = np.full((*draws.shape[:2], len(self._code.columns)), np.nan)
+        for j, column in enumerate(self._code.columns):
+            if column.kind == "number":
+                out[..., j] = draws[..., column.places.start] * column.spread[0] + column.mean[0]
+        return out
+
+    def _fill(self, table: Any, Z: np.ndarray, expected: np.ndarray | None = None, seed: int = 0) -> Any:
+        """A copy of the table with the gaps filled from the matrix; where that was drawn, ``expected`` is its mean."""
+        gaps = missing(table)
+        filled = table.copy()
+        for j, column in enumerate(self._code.columns):
+            rows = np.flatnonzero(gaps[:, j])
+            if not len(rows) or (column.kind == "level" and not column.levels):
+                continue  # nothing to fill, or nothing is known of it
+            if column.kind == "level" and expected is not None:
+                values = self._draw_levels(Z[rows], expected[rows], column, stream(seed, f"levels {j}"))
+            else:
+                values = column.decode(Z[rows, column.places])
+            if isinstance(filled, pd.DataFrame):
+                filled.isetitem(j, with_values(filled.iloc[:, j], rows, values))
+            else:
+                filled[rows, j] = values
+        return filled
+
+    def _draw_levels(self, Z: np.ndarray, expected: np.ndarray, column: Any, rng: np.random.Generator) -> np.ndarray:
+        """The levels that were drawn; where it was one of the rare ones, which have no name, by the others' odds."""
+        indicators = Z[:, column.places] * column.spread + column.mean
+        is_named = (indicators[:, : len(column.levels)] > 0.5).any(1, keepdims=True)
+        p = np.where(is_named, self._code.probabilities(Z, column), self._code.probabilities(expected, column))
+        cumulative = p.cumsum(1)
+        place = (rng.random((len(Z), 1)) > cumulative).sum(1).clip(max=len(column.levels) - 1)
+        return np.asarray(column.levels, object)[place]
+
+    def _output(self, filled: Any, gaps: np.ndarray) -> Any:
+        as_frame = _get_output_config("transform", self)["dense"] != "default" and isinstance(filled, pd.DataFrame)
+        if self.indicator_ is None:
+            return filled if as_frame else self._shaped(np.asarray(filled))
+        marks = self.indicator_.transform(gaps_as_nan(gaps))
+        if as_frame:
+            names = self.get_feature_names_out()[filled.shape[1] :]
+            return pd.concat([filled, pd.DataFrame(marks, index=filled.index, columns=names)], axis=1)
+        return np.hstack([np.asarray(filled), np.asarray(marks)])
+
+    def get_feature_names_out(self, input_features=None):
+        """Names of the columns of ``transform``: those of X that were kept, then the indicators."""
+        check_is_fitted(self, "report_")
+        names: Any = super().get_feature_names_out(input_features)
+        if self.indicator_ is None:
+            return names[self._kept]
+        marks = [f"missingindicator_{names[j]}" for j in self.indicator_.features_]
+        return np.concatenate([names[self._kept], np.asarray(marks, object)])
+
+    def _check_parameters(self) -> None:
+        for name, parameter in self.PARAMETERS.items():
+            if name != "random_state" or isinstance(self.random_state, (int, np.integer, type(None))):
+                parameter.check(getattr(self, name))
+        strange = [name for name in self.models if name not in ("gaussian", "mixture", "network")]
+        if strange:
+            raise ValueError(f"models are 'gaussian', 'mixture' and 'network', got {strange[0]!r}")
+
+    def _check(self, X: Any, *, reset: bool = False) -> Any:
+        """An array of numbers, or a DataFrame as it is."""
+        several = not reset and not self.row_shape_  # kinds of columns in fit
+        if isinstance(X, pd.DataFrame) and (several or not all(map(pd.api.types.is_numeric_dtype, X.dtypes))):
+            validate_data(self, X, reset=reset, skip_check_array=True)  # type: ignore[arg-type]
+            if not reset:
+                self._code.check(some_columns(X, self._kept))
+            if len(X) == 0:
+                raise ValueError("X has 0 rows: there is nothing to fill")
+            numbers = X.select_dtypes("number").to_numpy(float, na_value=np.nan)
+            if np.isinf(numbers).any():
+                raise ValueError("Input X contains infinity: there is no way to fill next to it")
+            return X
+        own = self.estimator is not None  # which may be fitted to images
+        checks: Any = {"dtype": "numeric", "ensure_all_finite": "allow-nan", "allow_nd": own}
+        with naming_words(X):
+            checked: Any = validate_data(self, X, reset=reset, **checks)  # type: ignore[arg-type]
+        if reset:
+            self.row_shape_: tuple[int, ...] = checked.shape[1:]
+        elif checked.shape[1:] != self.row_shape_:
+            raise ValueError(f"rows have shape {checked.shape[1:]}, but the imputer was fitted to {self.row_shape_}")
+        return X if isinstance(X, pd.DataFrame) else checked.reshape(len(checked), -1)
+
+    def _shaped(self, rows: Any) -> Any:
+        """Flattened rows in the shape that the user's have."""
+        shape = getattr(self, "row_shape_", ())
+        return rows.reshape(len(rows), *shape) if len(shape) > 1 else rows
+
+    def _warn_empty(self, gaps: np.ndarray) -> None:
+        empty = np.flatnonzero(gaps.all(0))
+        names = getattr(self, "feature_names_in_", np.arange(gaps.shape[1]))
+        listed = ", ".join(map(str, names[empty][:10]))
+        warnings.warn(f"left out {len(empty)} column(s) without any value: {listed}", UserWarning, stacklevel=3)
+
+    def __sklearn_tags__(self):
+        tags = super().__sklearn_tags__()
+        tags.input_tags.allow_nan = True
+        tags.non_deterministic = False
+        return tags

@@ -1,0 +1,134 @@
+"""Fitted estimators as fillers of gaps, and the network among the imputer's candidates."""
+
+from __future__ import annotations
+
+import copy
+import math
+import warnings
+from typing import Any
+
+import numpy as np
+import torch
+
+from lowerbound.data.schema import ConstantFeatureWarning
+from lowerbound.distributions.noise import Noise, make_generator
+from lowerbound.estimators.density import DensityEstimator, ExactEstimator
+from lowerbound.estimators.latent import CollapsedPosteriorWarning
+from lowerbound.estimators.vae import VAE
+from lowerbound.imputation.selection import Candidate, Network, Trial
+from lowerbound.tasks import conditional
+from lowerbound.training.state import Training
+from lowerbound.training.watch import Watch
+
+STEPS = 3000
+CHECKS = 8  # of the error on hidden cells, to choose the epoch
+CHECK_IMPORTANCE = 50
+FEWEST_ROWS = 200  # for a network
+
+
+class EstimatorFiller:
+    """A fitted estimator's p(x_m|x_o), exact where it knows it, else by importance sampling.
+
+    ``ess`` is the mean effective number of samples of the rows at the last use, or None.
+    """
+
+    def __init__(self, estimator: DensityEstimator, n_importance: int) -> None:
+        self.estimator, self.n_importance = estimator, n_importance
+        self.ess: float | None = None
+
+    def mean(self, Z: Any) -> Any:
+        """E[x_m|x_o] in the gaps; a row's result doesn't depend on the others."""
+        model, posterior, rows = self._parts(Z)
+        noise = self.estimator._noise("impute", shared=True)
+        filled = conditional.expected(model, posterior, rows, noise, self.n_importance)
+        self._note(filled.ess)
+        return self.estimator.schema_.restore(filled.x, expected=True)
+
+    def draws(self, Z: Any, n: int, seed: int) -> Any:
+        """Draws from p(x_m|x_o) in the gaps: n arrays (N, *row), or frames."""
+        model, posterior, rows = self._parts(Z)
+        noise = Noise(make_generator(seed, "impute", rows.device))
+        filled = conditional.drawn(model, posterior, rows, noise, n, self.n_importance)
+        self._note(filled.ess)
+        return [self.estimator.schema_.restore(x, expected=False) for x in filled.x]
+
+    def _parts(self, X: Any) -> tuple:
+        estimator = self.estimator
+        exact = isinstance(estimator, ExactEstimator)
+        model = copy.deepcopy(estimator.model_).double() if exact else estimator.model_
+        if isinstance(X, np.ndarray):
+            X = X.reshape(len(X), *estimator.schema_.row_shape)
+        rows = estimator._rows(estimator._validate(X), torch.float64 if exact else torch.float32)
+        return model, getattr(estimator, "posterior_", None), rows
+
+    def _note(self, ess: torch.Tensor | None) -> None:
+        self.ess = None if ess is None else float(ess.mean())
+
+
+def recommended(n_rows: int, n_columns: int) -> dict[str, Any]:
+    """Parameters of a VAE that is to fill gaps (MIWAE's, in small: Mattei & Frellsen, 2019, section 4.3)."""
+    batch_size = min(128, max(16, 2 ** round(math.log2(max(1, n_rows) / 16))))
+    return {
+        "latent_dim": min(10, max(2, n_columns // 2)), "hidden_layer_sizes": (128, 128), "scale": "decoder",
+        "min_scale": 0.05, "objective": "iwae", "n_samples": 10, "early_stopping": False, "batch_size": batch_size,
+        "max_epochs": max(8, math.ceil(STEPS / math.ceil(n_rows / batch_size))),
+    }  # fmt: skip
+
+
+def network_candidate(n_importance: int) -> Network:
+    """A VAE trained with the importance-weighted bound, for as many epochs as are best on the hidden cells."""
+
+    def candidate(trial: Trial) -> Candidate | None:
+        varies = np.fmax.reduce(trial.rest) > np.fmin.reduce(trial.rest)
+        if len(trial.Z) < FEWEST_ROWS or not varies.any():
+            return None
+        parameters = recommended(*trial.Z.shape) | {"likelihood": "gaussian", "random_state": trial.seed}
+        watch = _BestEpoch(trial, VAE(**parameters), parameters["max_epochs"])
+        _fitted(watch.vae, trial.rest, watch)
+
+        def refit() -> EstimatorFiller:
+            return EstimatorFiller(_fitted(VAE(**parameters), trial.Z, _StopAt(watch.epoch)), n_importance)
+
+        return Candidate("network", refit, watch.predicted, watch.error)
+
+    return candidate
+
+
+def _fitted(vae: VAE, Z: np.ndarray, watch: Watch) -> VAE:
+    """Without warnings that are for those who chose a VAE: what it is worth here, its error on hidden cells says."""
+    with warnings.catch_warnings():
+        for category in (ConstantFeatureWarning, CollapsedPosteriorWarning):
+            warnings.simplefilter("ignore", category)
+        return vae.fit(Z, watch=watch)
+
+
+class _BestEpoch(Watch):
+    """Fills the hidden cells every now and then, and remembers when that went best."""
+
+    def __init__(self, trial: Trial, vae: VAE, max_epochs: int) -> None:
+        self.trial, self.vae = trial, vae
+        self.every = max(1, max_epochs // CHECKS)
+        self.error, self.epoch, self.predicted = math.inf, max_epochs, np.zeros(0)
+
+    def on_epoch(self, training: Training, record: dict) -> None:
+        """Judge, if it is time."""
+        if training.progress.epoch % self.every:
+            return
+        predicted, error = self.trial.predict(EstimatorFiller(self.vae, CHECK_IMPORTANCE))
+        if error < self.error:
+            self.error, self.epoch, self.predicted = error, training.progress.epoch, predicted
+
+
+class _StopAt(Watch):
+    """Ends after so many epochs."""
+
+    def __init__(self, epoch: int) -> None:
+        self.epoch, self.done = epoch, 0
+
+    def on_epoch(self, training: Training, record: dict) -> None:
+        """One more."""
+        self.done = training.progress.epoch
+
+    def should_stop(self) -> bool:
+        """At the last one."""
+        return self.done >= self.epoch

@@ -1,0 +1,148 @@
+"""An imputer to a folder and back: how it codes tables, and the models of its blend."""
+
+from __future__ import annotations
+
+from dataclasses import fields
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import torch
+from sklearn.base import clone
+from sklearn.impute import MissingIndicator
+from torch import Tensor
+
+from lowerbound.data.filling import gaps_as_nan
+from lowerbound.data.table_code import Column, Raw, TableCode
+from lowerbound.estimators.saving import Restore, Saved, contents, output_of, part, plain
+from lowerbound.imputation.gaussians import ExactFiller, FewValues, Filler, LeveledFiller
+from lowerbound.imputation.network import EstimatorFiller
+from lowerbound.imputation.stacking import Blend
+from lowerbound.models.gaussian import MixtureOfGaussians
+from lowerbound.models.location import LocationModel
+from lowerbound.models.ppca import LinearGaussian
+from lowerbound.storage.atomic import save_folder
+
+
+def save(imputer: Any, folder: Path) -> None:
+    """Write ``model.json`` and the tensors it names, of all fillers together."""
+    given = imputer.estimator is not None
+    tensors = {} if given else {"weights": torch.from_numpy(np.ascontiguousarray(imputer._filler.weights))}
+    descriptions = []
+    for i, filler in enumerate([imputer._filler] if given else imputer._filler.fillers):
+        weights, description = _described(filler)
+        tensors |= {f"fillers.{i}.{k}": v for k, v in weights.items()}
+        descriptions.append(description)
+    names, marked = getattr(imputer, "feature_names_in_", None), imputer.indicator_
+    description = {
+        "class": type(imputer).__name__,
+        "parameters": {k: plain(v) for k, v in imputer.get_params(deep=False).items() if k != "estimator"},
+        "estimator": ("fitted" if imputer._filler.estimator is imputer.estimator else "template") if given else None,
+        "fitted": {name: getattr(imputer, name) for name in ("report_", "seed_", "n_features_in_")},
+        "feature_names": None if names is None else list(map(str, names)),
+        "row_shape": imputer.row_shape_,
+        "output": output_of(imputer),
+        "kept": imputer._kept.tolist(),
+        "marked": None if marked is None else marked.features_.tolist(),
+        "columns": [_column(column) for column in imputer._code.columns],
+        "fillers": descriptions,
+    }
+    save_folder(folder, tensors, description)
+
+
+def restored(kind: Any, saved: Saved, restore: Restore) -> Any:
+    """The imputer that ``save`` wrote."""
+    tensors, record = saved
+    imputer = kind(**(record["parameters"] | {"models": tuple(record["parameters"]["models"])}))
+    for name, value in record["fitted"].items():
+        setattr(imputer, name, value)
+    if record["feature_names"] is not None:
+        setattr(imputer, "feature_names_in_", np.asarray(record["feature_names"], dtype=object))  # noqa: B010
+    imputer.set_output(transform=record.get("output"))  # None changes nothing
+    imputer.row_shape_, imputer._kept = tuple(record["row_shape"]), np.asarray(record["kept"], int)
+    imputer._code = TableCode.of([_as_column(column) for column in record["columns"]])
+    imputer.indicator_ = _indicator(record["marked"], record["fitted"]["n_features_in_"])
+    raw = imputer._code.raw
+    fillers = [
+        _filler(Saved(part(tensors, f"fillers.{i}."), description), raw, restore)
+        for i, description in enumerate(record["fillers"])
+    ]
+    if record["estimator"] is None:
+        imputer._filler = Blend(fillers, tensors["weights"].numpy(), raw)
+    else:
+        imputer._filler = fillers[0]
+        fitted = imputer._filler.estimator
+        imputer.estimator = fitted if record["estimator"] == "fitted" else clone(fitted)
+    return imputer
+
+
+def _described(filler: Filler) -> Saved:
+    """The tensors of a filler, and what JSON says of it."""
+    if isinstance(filler, EstimatorFiller):
+        weights, description = contents(filler.estimator)
+        return Saved(weights, {"estimator": description, "n_importance": filler.n_importance})
+    if isinstance(filler, LeveledFiller):
+        weights, description = _described(filler.filler)
+        few = {f"few.{name}": torch.from_numpy(values) for name, values in vars(filler.few).items()}
+        return Saved(weights | few, description)
+    assert isinstance(filler, ExactFiller)
+    model = filler.model
+    weights = model.state_dict()
+    if isinstance(model, LinearGaussian):
+        return Saved(weights, {"model": "LinearGaussian"})
+    numbers = model.numbers if isinstance(model, LocationModel) else model
+    return Saved(weights, {"model": type(model).__name__, "shrinkage": numbers.shrinkage})
+
+
+def _filler(saved: Saved, raw: Raw, restore: Restore) -> Filler:
+    """The inverse of ``_described``."""
+    tensors, record = saved
+    if "estimator" in record:
+        return EstimatorFiller(restore(Saved(tensors, record["estimator"])), record["n_importance"])
+    few = {name: values.numpy() for name, values in part(tensors, "few.").items()}
+    weights = {name: values for name, values in tensors.items() if not name.startswith("few.")}
+    filler = _exact(weights, record, raw)
+    return LeveledFiller(FewValues(**few), filler) if few else filler
+
+
+def _exact(weights: dict[str, Tensor], record: dict, raw: Raw) -> ExactFiller:
+    code, model = None, None
+    if record["model"] == "LinearGaussian":
+        P, D = weights["weights"].shape
+        model = LinearGaussian((P,), D, "feature").requires_grad_(False)
+    elif record["model"] == "LocationModel":
+        code, frequencies = raw, torch.from_numpy(np.where(raw.blocks < 0, 1.0, raw.mean))
+        model = LocationModel(len(weights["log_theta"]), torch.from_numpy(raw.blocks), frequencies, record["shrinkage"])
+    else:
+        K, P = weights["means"].shape
+        model = MixtureOfGaussians(K, (P,), shrinkage=record["shrinkage"])
+    model.load_state_dict(weights)
+    return ExactFiller(model, code)
+
+
+def _column(column: Column) -> dict[str, Any]:
+    """As JSON can hold it."""
+    levels = [level.item() if isinstance(level, np.generic) else level for level in column.levels]
+    strange = [level for level in levels if not isinstance(level, (str, bool, int, float))]
+    if strange:
+        kind = type(strange[0]).__name__
+        raise ValueError(f"a column has the level {strange[0]!r}, a {kind}, which JSON can't hold: make words of them")
+    record = {field.name: getattr(column, field.name) for field in fields(column)}
+    arrays = {name: value.tolist() for name, value in record.items() if isinstance(value, np.ndarray)}
+    return record | arrays | {"dtype": str(column.dtype), "levels": levels, "places": column.places.start}
+
+
+def _as_column(record: dict[str, Any]) -> Column:
+    """The inverse."""
+    known: dict[str, Any] = {name: np.asarray(record[name], np.float64) for name in ("mean", "spread", "importance")}
+    known["places"] = slice(record["places"], record["places"] + len(record["mean"]))
+    known["dtype"] = pd.api.types.pandas_dtype(record["dtype"])
+    return Column(**record | known)
+
+
+def _indicator(marked: list[int] | None, n_columns: int) -> MissingIndicator | None:
+    """Fitted to one row that has gaps in these columns."""
+    if marked is None:
+        return None
+    return MissingIndicator(error_on_new=False).fit(gaps_as_nan(np.isin(np.arange(n_columns), marked)[None]))

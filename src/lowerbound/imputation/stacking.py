@@ -1,0 +1,166 @@
+"""Blends of fillers: weights for every column of the table, from what they predict of cells that were hidden."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from scipy.optimize import nnls
+
+from lowerbound.data.table_code import Raw
+from lowerbound.imputation.gaussians import ExactFiller, Filler, derived, stream
+
+OTHERS = 0.1  # what a hidden cell counts for the weights of another column of its kind
+LEAST = 0.05  # smaller weights are left out
+IMPROBABLE = 1e-6  # the least probability: lines through indicators lead below 0
+
+
+@dataclass
+class Blend:
+    """The mean is Σ_c w_cj E_c[z_j|z_o]; a draw is that of one filler, chosen by weight, moved to the blend's mean.
+
+    Levels are drawn by the chosen filler's probabilities, and not moved, so that they have the blend's. Numbers drawn
+    from a mixture Σ_c w_c p_c would be spread too far: the fillers' own errors count in p_c, what they disagree on
+    would be added, and the error of their mean is less than either (Hora, 2004, Management Science 50:597).
+
+    Attributes
+    ----------
+    fillers : list of Filler
+    weights : ndarray, shape (C, P)
+        Of every filler in every column of the matrix; they add up to 1 in each.
+    raw : Raw
+        Which columns are indicators of levels, whose draws are 0 or 1.
+    """
+
+    fillers: list[Filler]
+    weights: np.ndarray
+    raw: Raw
+
+    def mean(self, Z: np.ndarray) -> np.ndarray:
+        """Σ_c w_c E_c[z_m|z_o] in the gaps, shape (n, P)."""
+        return self._mean(Z, [filler.mean(Z) for filler in self.fillers])
+
+    def _mean(self, Z: np.ndarray, means: list[np.ndarray]) -> np.ndarray:
+        return np.where(np.isnan(Z), sum(w * mean for w, mean in zip(self.weights, means, strict=True)), Z)
+
+    def draws(self, Z: np.ndarray, n: int, seed: int) -> np.ndarray:
+        """For every draw of every row one filler, as far as the weights of its columns agree, shape (n, N, P)."""
+        return self.mean_and_draws(Z, n, seed)[1]
+
+    def mean_and_draws(self, Z: np.ndarray, n: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
+        """Both, at the cost of the draws.
+
+        One uniform number chooses among the weights of all columns, so that most of what is drawn together is one
+        filler's, and hangs together as it says.
+        """
+        u = stream(seed, "blend").random((n, len(Z), 1))
+        ends = self.weights.cumsum(0)
+        ends[-1] = 1
+        means = [filler.mean(Z) for filler in self.fillers]
+        center = self._mean(Z, means)
+        x = np.broadcast_to(Z, (n, *Z.shape)).copy()
+        for c, filler in enumerate(self.fillers):
+            chosen = (u < ends[c]) & (u >= (ends[c - 1] if c else 0))
+            drawn = np.stack(list(filler.draws(Z, n, derived(seed, c))))
+            drawn = drawn + np.where(self.raw.blocks < 0, center - means[c], 0)
+            if not (isinstance(filler, ExactFiller) and filler.code is not None):  # a location model's are levels
+                self._draw_levels(drawn, Z, means[c], stream(derived(seed, c), "levels"))
+            x = np.where(chosen, drawn, x)
+        return center, x
+
+    def _draw_levels(self, drawn: np.ndarray, Z: np.ndarray, mean: np.ndarray, rng: np.random.Generator) -> None:
+        """Put levels, by the probabilities that a filler's mean gives them, where it drew normal numbers."""
+        for block in range(self.raw.blocks.max(initial=-1) + 1):
+            places = np.flatnonzero(self.raw.blocks == block)
+            rows = np.flatnonzero(np.isnan(Z[:, places[0]]))
+            center, spread = self.raw.mean[places], self.raw.spread[places]
+            p = np.clip(mean[np.ix_(rows, places)] * spread + center, IMPROBABLE, None)
+            ends = (p / p.sum(1, keepdims=True)).cumsum(1)[:, :-1]
+            level = (rng.random((len(drawn), len(rows), 1)) > ends).sum(-1)
+            drawn[:, rows[:, None], places] = (np.eye(len(places))[level] - center) / spread
+
+
+def column_weights(
+    predicted: np.ndarray, target: np.ndarray, importance: np.ndarray, row: np.ndarray, owner: np.ndarray,
+    kind: np.ndarray,
+) -> np.ndarray:  # fmt: skip
+    """Weights of every candidate in every column of the table, as stacking finds them and caution allows.
+
+    All columns of a kind have weights in common, drawn back to the first candidate; those of one column are found where
+    its hidden cells count fully and the others of its kind a tenth, and drawn back to the common ones.
+
+    Parameters
+    ----------
+    predicted : ndarray, shape (C, cells)
+    target, importance : ndarray, shape (cells,)
+    row, owner : ndarray of int, shape (cells,)
+        The row and the column of the table that each cell belongs to: of a category all its indicators.
+    kind : ndarray, shape (columns,)
+
+    Returns
+    -------
+    ndarray, shape (C, columns)
+    """
+    weights = np.empty((len(predicted), len(kind)))
+    for j in range(len(kind)):
+        own, alike = owner == j, kind[owner] == kind[j]
+        alike |= not alike.any()  # nothing of this kind was hidden: everything counts
+        cells = predicted[:, alike], target[alike], importance[alike]
+        weights[:, j] = cautious(stack(*cells), np.eye(len(predicted))[0], *cells, row[alike])
+        if own.any():
+            w = stack(*cells[:2], cells[2] * np.where(own[alike], 1, OTHERS))
+            weights[:, j] = cautious(w, weights[:, j], predicted[:, own], target[own], importance[own], row[own])
+    return weights
+
+
+def stack(predicted: np.ndarray, target: np.ndarray, importance: np.ndarray) -> np.ndarray:
+    """Weights w ≥ 0 with Σ w = 1 and the least Σ importance (target − Σ_c w_c predicted_c)² (Breiman, 1996).
+
+    Parameters
+    ----------
+    predicted : ndarray, shape (C, cells)
+    target, importance : ndarray, shape (cells,)
+
+    Returns
+    -------
+    ndarray, shape (C,)
+        Those below 0.05 are left out.
+    """
+    root = np.sqrt(importance / importance.sum())
+    deviation = (predicted - target) * root  # with Σ w = 1 the error is Σ_c w_c deviation_c
+    heavy = 1e3 * np.sqrt((deviation**2).sum(1).max() + 1e-12)
+    A = np.vstack([deviation.T, np.full(len(predicted), heavy)])
+    w, _ = nnls(A, np.append(np.zeros(deviation.shape[1]), heavy))
+    return without_least(w)
+
+
+def cautious(
+    w: np.ndarray, safe: np.ndarray, predicted: np.ndarray, target: np.ndarray, importance: np.ndarray, row: np.ndarray
+) -> np.ndarray:
+    """Weights drawn back to safe ones as far as the gain over these may be chance.
+
+    With a gain g in the squared error, whose standard error over rows is s, the safe ones get min(1, (s/g)²) of the
+    whole (shrinkage after James & Stein, 1961): all of it if the gain is no more than its standard error. Rows are what
+    is independent: the indicators of one category are not, nor are the hidden cells of one row (Liang & Zeger, 1986).
+
+    Parameters
+    ----------
+    w, safe : ndarray, shape (C,)
+    predicted : ndarray, shape (C, cells)
+    target, importance, row : ndarray, shape (cells,)
+    """
+    n_rows = len(np.unique(row))
+    if n_rows < 2:
+        return without_least(safe)
+    gains = (safe @ predicted - target) ** 2 - (w @ predicted - target) ** 2
+    gain = np.average(gains, weights=importance)
+    of_rows = np.bincount(row, importance * (gains - gain))  # what each row adds to Σ importance (gains − gain) = 0
+    error = np.sqrt(n_rows / (n_rows - 1) * (of_rows**2).sum()) / importance.sum()
+    back = min(1.0, (error / gain) ** 2) if gain > 0 else 1.0
+    return without_least((1 - back) * w + back * safe)
+
+
+def without_least(w: np.ndarray) -> np.ndarray:
+    """Weights without those below 0.05, adding up to 1 again."""
+    w = np.where(w / w.sum() < LEAST, 0.0, w)
+    return w / w.sum()

@@ -1,0 +1,95 @@
+"""How good a filling is, column by column: observed cells are hidden, filled, and compared."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from lowerbound.data.table_code import column_numbers, columns_of, missing
+from lowerbound.imputation.gaussians import stream
+from lowerbound.imputation.imputer import VAEImputer
+
+HIDDEN = 0.1
+LEVEL = 0.9
+
+
+@dataclass
+class ColumnCheck:
+    """One column.
+
+    Attributes
+    ----------
+    kind : {"number", "category"}
+    n_cells : int
+        That were hidden.
+    error : float
+        Root mean squared error in the column's standard deviations; of categories, the part that is wrong.
+    coverage : float or None
+        Part of the hidden numbers that lie in their 90 % interval.
+    """
+
+    name: str
+    kind: str
+    n_cells: int
+    error: float
+    coverage: float | None
+
+
+def check_filling(imputer: VAEImputer, X: Any, seed: int) -> tuple[list[ColumnCheck], float | None]:
+    """Hide a tenth of the observed cells of X, fill them, and compare.
+
+    Parameters
+    ----------
+    imputer : VAEImputer
+        Fitted; it is not fitted again, so its model may have seen the cells in training.
+    X : ndarray or DataFrame, shape (n, columns)
+    seed : int
+
+    Returns
+    -------
+    checks : list of ColumnCheck
+        Columns without hidden cells are left out.
+    gaussian : float or None
+        Error in all hidden numbers of a full Gaussian that is fitted to what was not hidden.
+    """
+    hidden = ~missing(X) & (stream(seed, "check").random(X.shape) < HIDDEN)
+    gaps = X.mask(hidden) if isinstance(X, pd.DataFrame) else np.where(hidden, np.nan, X)
+    filled, ends = imputer.transform(gaps), imputer.impute_interval(gaps, LEVEL)
+    names = X.columns if isinstance(X, pd.DataFrame) else range(X.shape[1])
+    checks = []
+    for j, (name, truth) in enumerate(zip(names, columns_of(X), strict=True)):
+        rows = np.flatnonzero(hidden[:, j])
+        if len(rows):
+            guess = columns_of(filled)[j]
+            low, high = (np.asarray(columns_of(end)[j], float)[rows] for end in ends)
+            checks.append(_compare(str(name), truth, np.asarray(guess)[rows], rows, low, high))
+    return checks, _gaussian_error(X, gaps, hidden, seed)
+
+
+def _compare(
+    name: str, truth: Any, guess: np.ndarray, rows: np.ndarray, low: np.ndarray, high: np.ndarray
+) -> ColumnCheck:
+    numbers = column_numbers(truth)
+    if np.isnan(numbers).all():
+        return ColumnCheck(name, "category", len(rows), float(np.mean(guess != np.asarray(truth)[rows])), None)
+    right, spread = numbers[rows], np.nanstd(numbers) or 1.0
+    error = float(np.sqrt(np.mean((guess.astype(float) - right) ** 2)) / spread)
+    return ColumnCheck(name, "number", len(rows), error, float(np.mean((low <= right) & (right <= high))))
+
+
+def _gaussian_error(X: Any, gaps: Any, hidden: np.ndarray, seed: int) -> float | None:
+    """Root of the mean over columns of numbers of the mean squared error in standard deviations."""
+    numbers = np.stack([column_numbers(values) for values in columns_of(X)], 1)
+    gaussian = VAEImputer(models=("gaussian",), keep_empty_features=True, random_state=seed)
+    filled = np.stack(
+        [column_numbers(v) for v in columns_of(gaussian.set_output(transform="pandas").fit_transform(gaps))], 1
+    )
+    of_columns = []
+    for j, rows in enumerate(hidden.T):
+        if rows.any() and not np.isnan(numbers[:, j]).all():
+            spread = np.nanstd(numbers[:, j]) or 1.0
+            of_columns.append((((filled - numbers)[rows, j] / spread) ** 2).mean())
+    return float(np.sqrt(np.mean(of_columns))) if of_columns else None

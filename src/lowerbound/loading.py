@@ -1,0 +1,58 @@
+"""Fitted estimators from the folders that they were saved to."""
+
+from __future__ import annotations
+
+import importlib
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from lowerbound.estimators.saving import Restore, Saved
+from lowerbound.storage.atomic import SavedFileError, load_folder
+
+HOMES = {  # the only classes that a saved folder can name
+    "VAE": "estimators.vae",
+    "Autoencoder": "estimators.autoencoder",
+    "Factorized": "estimators.factorized",
+    "Gaussian": "estimators.gaussian",
+    "Mixture": "estimators.mixture",
+    "PPCA": "estimators.ppca",
+    "FactorAnalysis": "estimators.ppca",
+    "PixelRNN": "estimators.pixel_rnn",
+    "RBM": "estimators.rbm",
+    "VAEImputer": "imputation.imputer",
+    "VAEOutlierDetector": "outliers.detector",
+}
+
+
+def load(path: str | Path, network: tuple[torch.nn.Module, torch.nn.Module] | None = None, device: str = "auto") -> Any:
+    """Read a fitted estimator from the folder that ``save`` wrote, or from the run that holds it.
+
+    Parameters
+    ----------
+    path : str or Path
+        The folder of ``save``, or of ``lowerbound train -o``.
+    network : pair of Module, optional
+        The encoder and decoder that the estimator was fitted with, if they were the user's own.
+    device : str
+        Where it shall compute; "auto" takes a GPU if there is one.
+
+    Raises
+    ------
+    SavedFileError
+        If the folder is missing, damaged, foreign, or needs the user's own modules.
+    """
+    folder = Path(path)
+    if not (folder / "model.json").exists() and (folder / "model" / "model.json").exists():
+        folder = folder / "model"
+    saved = Saved(*load_folder(folder))
+    try:
+        return Restore(_kind_of, network, device)(saved)
+    except (KeyError, TypeError, RuntimeError) as error:
+        raise SavedFileError(f"{folder} is damaged: what model.json says doesn't fit the weights ({error})") from error
+
+
+def _kind_of(name: str) -> Any:
+    """The class of that name."""
+    return getattr(importlib.import_module(f"lowerbound.{HOMES[name]}"), name)

@@ -1,0 +1,154 @@
+"""The variational autoencoder's p: z ~ N(0, I) or a learned prior, x ~ p(x | network of z).
+
+An infinite mixture whose components' parameters are a network of z (Kingma & Welling, 2014, arXiv:1312.6114;
+Rezende et al., 2014, arXiv:1401.4082). The encoder, the network half of q(z|x), is built here too, because it
+is a conditional like the decoder.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn.utils import skip_init
+
+from lowerbound.core import Batch, LatentDistribution, Model, Prior
+from lowerbound.distributions.gaussians import StandardNormal
+from lowerbound.distributions.likelihoods import Likelihood
+from lowerbound.models.missingness import SelfMasking
+from lowerbound.nn.heads import LikelihoodHead
+from lowerbound.nn.initialization import branch, linear
+from lowerbound.precision import in_single
+
+
+class Encoder(nn.Module):
+    """x → q(z|x): what the network sees of x, the network, the head, which takes what the network returns."""
+
+    def __init__(self, inputs: nn.Module, network: nn.Module, head: Callable[..., LatentDistribution]) -> None:
+        super().__init__()
+        self.inputs, self.network, self.head = inputs, network, head
+
+    def forward(self, x: Tensor, mask: Tensor | None = None, missing: Tensor | None = None) -> LatentDistribution:
+        """(B, *event) → q(z|x)."""
+        return self.head(*self.features(x, mask, missing))
+
+    def features(self, x: Tensor, mask: Tensor | None = None, missing: Tensor | None = None) -> list[Tensor]:
+        """What the network returns; zeros are read where ``mask`` is False, and ``missing`` by a branch of its own."""
+        seen = self.inputs(x, mask)
+        without_branch = missing is None or getattr(self.network, "gaps", None) is None
+        features = self.network(seen) if without_branch else self.network(seen, missing)
+        return features if isinstance(features, list) else [features]
+
+
+class Decoder(nn.Module):
+    """z → p(x|z): the network, the head."""
+
+    def __init__(self, network: nn.Module, head: LikelihoodHead) -> None:
+        super().__init__()
+        self.network, self.head = network, head
+
+    def forward(self, z: Tensor) -> Likelihood:
+        """(S, B, D) → p(x|z) with parameters of shape (S, B, *event)."""
+        return self.head(in_single(self.network(z.flatten(0, 1))).unflatten(0, z.shape[:2]))
+
+
+class LatentModel(Model):
+    """One level of latent variables.
+
+    Parameters
+    ----------
+    decoder : Decoder
+    latent_dim : int
+        D.
+    log_unit : Tensor, shape (*event), optional
+        log of the user's units in one unit of x: with standardized data, the log standard deviations. Densities
+        are reported in the user's units, so this is the Jacobian. None when x is discrete.
+    learned_prior : Module, optional
+        Called without arguments, gives p(z); N(0, I) without one.
+    missingness : SelfMasking, optional
+        p(s|x) of which entries are missing. It enters log p(x|z), which is then log p(x_o, s|z).
+    """
+
+    def __init__(
+        self, decoder: Decoder, latent_dim: int, log_unit: Tensor | None = None,
+        learned_prior: nn.Module | None = None, missingness: SelfMasking | None = None,
+    ) -> None:  # fmt: skip
+        super().__init__()
+        self.decoder, self.latent_dim, self.learned_prior = decoder, latent_dim, learned_prior
+        self.missingness = missingness
+        self._like: Tensor
+        self.register_buffer("log_unit", log_unit)
+        self.register_buffer("_like", torch.empty(0), persistent=False)
+
+    def prior(self) -> Prior:
+        """N(0, I), or the learned one."""
+        return StandardNormal(self.latent_dim, self._like) if self.learned_prior is None else self.learned_prior()
+
+    def likelihood(self, z: Tensor) -> Likelihood:
+        """p(x|z) for z of shape (S, B, D)."""
+        return self.decoder(z)
+
+    def log_px_under(self, batch: Batch, p: Any) -> Tensor:
+        """log p(x_o|z), or log p(x_o, s|z), in nats and the user's units, shape (S, B)."""
+        log_px = super().log_px_under(batch, p)
+        return log_px if self.missingness is None else log_px + self.missingness.log_prob(batch, p)
+
+    def among_missing(self, p: Any) -> Likelihood:
+        """p(x|z) of entries that are missing."""
+        return p if self.missingness is None else self.missingness.among_missing(p)
+
+
+class OwnEncoder(nn.Module):
+    """A user's module with a linear layer that maps its features to what the head needs.
+
+    The module is copied; it takes ``(B, *event)`` and returns features ``(B, h)`` of any width. With ``n_gaps``, what
+    is missing, that many indicators a row, reaches the features by a branch without bias.
+    """
+
+    def __init__(
+        self, module: nn.Module, example: Tensor, n_features_out: int, generator: torch.Generator, n_gaps: int = 0
+    ) -> None:
+        super().__init__()
+        self.module = copy.deepcopy(module)
+        with torch.no_grad():
+            features = self.module.eval()(example)
+        if not isinstance(features, Tensor) or features.ndim < 2 or len(features) != len(example):
+            shape = tuple(features.shape) if isinstance(features, Tensor) else type(features).__name__
+            raise ValueError(
+                f"the encoder must return features of shape (batch, ...), one row for each of its input's; "
+                f"for input of shape {tuple(example.shape)} it returned {shape}"
+            )
+        self.gaps = branch(skip_init(nn.Linear, n_gaps, n_features_out, bias=False)) if n_gaps else None
+        self.layer = linear(features[0].numel(), n_features_out, generator)
+
+    def forward(self, x: Tensor, missing: Tensor | None = None) -> Tensor:
+        """(B, *event) → (B, n_features_out)."""
+        features = self.layer(self.module(x).flatten(1))
+        if missing is None or self.gaps is None:
+            return features
+        return features + self.gaps(missing.flatten(1).to(x.dtype))
+
+
+class OwnDecoder(nn.Module):
+    """A user's module from ``(N, D)`` to P numbers for every entry, and a bias that is filled from the data."""
+
+    def __init__(self, module: nn.Module, latent_dim: int, event_shape: Sequence[int], n_parameters: int) -> None:
+        super().__init__()
+        self.module = copy.deepcopy(module)
+        self.output_shape = (n_parameters, *event_shape)
+        self.bias = nn.Parameter(torch.zeros(self.output_shape))
+        with torch.no_grad():
+            output = self.module.eval()(torch.zeros(2, latent_dim))
+        if output.shape[1:].numel() != self.bias.numel() or len(output) != 2:
+            wanted = event_shape if n_parameters == 1 else self.output_shape
+            raise ValueError(
+                f"the decoder must return (batch, {', '.join(map(str, wanted))}): {n_parameters} parameter(s) for "
+                f"every entry of x; for z of shape (2, {latent_dim}) it returned {tuple(output.shape)}"
+            )
+
+    def forward(self, z: Tensor) -> Tensor:
+        """(N, D) → (N, P, *event)."""
+        return self.module(z).reshape(-1, *self.output_shape) + self.bias

@@ -1,0 +1,1 @@
+"""Unusual rows, found by an ensemble of autoencoders."""

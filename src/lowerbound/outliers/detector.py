@@ -1,0 +1,399 @@
+"""The outlier detector: a few autoencoders, what is unusual about a row in nats, and the reasons."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import torch
+from sklearn.base import BaseEstimator, OutlierMixin, clone
+from sklearn.utils.validation import _num_samples, check_is_fitted
+
+from lowerbound.data.columns.coding import warned_once
+from lowerbound.distributions.noise import make_generator
+from lowerbound.estimators.latent import CollapsedPosteriorWarning
+from lowerbound.estimators.saving import Restore, Saved
+from lowerbound.estimators.vae import VAE
+from lowerbound.outliers import saved
+from lowerbound.outliers.ensemble import fit_abreast
+from lowerbound.outliers.explanation import reasons
+from lowerbound.outliers.member import Member, chunks, few, take
+from lowerbound.parameters.parameter import Parameter
+from lowerbound.parameters.seed import seed_from
+from lowerbound.parameters.tables import CLIMBING, SCORES
+
+ONLY_IF_NAMED = (*CLIMBING, "level_ratio")
+COMBINED = ("aggregate_kl", "reconstruction", "surprise")
+LEFT_OUT = 0.04  # part of the training rows' codes that may be those of outliers of one kind, unless novelty
+SMALLEST_SPREAD = 0.1  # nats: below, a score says the same of all rows
+ROWS_TO_RANK = 1_000  # training rows whose likelihood regret is known
+
+PARAMETERS = {
+    p.name: p
+    for p in (
+        Parameter("criterion", "auto", "what makes a row an outlier", ("auto", *SCORES)),
+        Parameter("contamination", "auto", "part of the rows called outliers", ("auto",), float, 0, 0.5, open_low=True),
+        Parameter("novelty", False, "the training rows are clean", (True, False)),
+        Parameter("trim", 0.1, "part of each batch that isn't learned, unless novelty", (), float, 0, 0.5),
+        Parameter("n_estimators", "auto", "autoencoders", ("auto",), int, 1),
+        Parameter("n_steps", "auto", "steps of training of each", ("auto",), int, 1),
+        Parameter("calibration_fraction", 0.0, "part of the rows held out for p-values", (), float, 0, 0.9),
+    )
+}
+
+
+def recommended(vae: VAE) -> str:
+    """The score that "auto" stands for."""
+    if not vae.schema_.is_image:
+        return "combined"
+    return "relative_regret" if vae.model_.log_unit is None else "regret"
+
+
+class VAEOutlierDetector(OutlierMixin, BaseEstimator):
+    r"""Finds, ranks and explains outliers by variational autoencoders.
+
+    Rows may be tables, with missing values, or images; they may hold outliers when they are fitted (``novelty=False``)
+    or be known to be clean (``novelty=True``).
+
+    Parameters
+    ----------
+    estimator : VAE, optional
+        A fitted ``VAE``, used as it is, or one to be fitted. By default, for tables, small ones that are hard to
+        mislead: a part of each row is hidden from the encoder in training, the rows of highest loss are not learned,
+        and σ of p(x|z) comes from the decoder in one of three and is one for each feature in the others.
+    criterion : {"auto", "kl", "aggregate_kl", "reconstruction", "elbo", "log_p", "surprise", "regret", \
+"relative_regret", "level_ratio", "combined"}
+        What makes a row an outlier, in nats. "kl": KL(q(z|x) ‖ p(z)). "aggregate_kl": a bound on KL(q(z|x) ‖ q̂(z)), q̂
+        the mean of q(z|x_j) over 500 training rows but for the 4 % that are nearest (with ``novelty`` the nearest one:
+        its own for one of the 500, a neighbor's for other rows); "kl" where q(z|x) has no diagonal covariance.
+        "reconstruction": −E_q log p(x|z). "elbo": −ELBO, KL and reconstruction. "log_p": −log p(x), by importance
+        sampling. "surprise": Σ_j −log p(x_j | x_-j), each entry given what is left when a part of the row is hidden.
+        "regret": how much better a q of the row's own is (Xiao et al., 2020, arXiv:2003.02977). "relative_regret": the
+        part of −ELBO that this is, for discrete data. "level_ratio": what the levels of a ladder below the top add to
+        the bound (Havtorn et al., 2021, arXiv:2102.08248). "combined": KL to the aggregate, reconstruction and
+        surprise, each in units of its interquartile range among the training rows, the mean over autoencoders. "auto":
+        combined for tables, the relative regret for images, or the regret where they are continuous.
+    contamination : "auto" or float
+        Part of the training rows that ``predict`` calls outliers; "auto" draws the line at Tukey's upper fence of what
+        is unusual among them, Q₃ + 1.5 (Q₃ − Q₁).
+    novelty : bool
+        The training rows are clean, and all of them are learned.
+    trim : float
+        Part of each batch, its rows of highest loss, that is not learned unless ``novelty``.
+    n_estimators : int or "auto"
+        Autoencoders of different seeds over which scores are averaged; "auto": 3 for tables, 1 for images.
+    n_steps : int or "auto"
+        Steps of training of each default autoencoder; "auto": 400 for tables, 2,000 for images.
+    calibration_fraction : float
+        Part of the rows that ``fit`` holds out for ``p_values``; ``calibrate`` takes others.
+    random_state : int, RandomState or None
+        With the same seed, the same result. Nothing global is touched.
+    device : str
+        "auto" takes a GPU if there is one.
+
+    Attributes
+    ----------
+    estimators_ : list of VAE
+    offset_ : float
+        ``decision_function`` is ``score_samples`` less this.
+    center_, spread_ : dict of ndarray, shape (len(estimators_),)
+        Medians and interquartile ranges of the parts of "combined" among the training rows, in nats.
+    training_scores_ : ndarray, shape (n,)
+        ``score_samples`` of the training rows, ascending: the most unusual first.
+    calibration_scores_ : ndarray, shape (m,)
+        Of held-out rows, ascending.
+    criterion_ : str
+        What "auto" stood for.
+    n_features_in_ : int
+    feature_names_in_ : ndarray of str
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from lowerbound import VAEOutlierDetector
+    >>> X = np.random.default_rng(0).normal(size=(200, 3))
+    >>> X[7] = [6, -6, 6]
+    >>> int(VAEOutlierDetector(random_state=0).fit(X).score_samples(X).argmin())
+    7
+    """
+
+    def __init__(
+        self, estimator=None, *, criterion="auto", contamination="auto", novelty=False, trim=0.1, n_estimators="auto",
+        n_steps="auto", calibration_fraction=0.0, random_state=None, device="auto",
+    ):  # fmt: skip
+        self.estimator = estimator
+        self.criterion = criterion
+        self.contamination = contamination
+        self.novelty = novelty
+        self.trim = trim
+        self.n_estimators = n_estimators
+        self.n_steps = n_steps
+        self.calibration_fraction = calibration_fraction
+        self.random_state = random_state
+        self.device = device
+
+    @warned_once()
+    def fit(self, X, y=None):
+        """Fit the autoencoders, unless ``estimator`` is fitted, and see how unusual the rows are.
+
+        Parameters
+        ----------
+        X : array-like or Source, shape (n, *row)
+        y : ignored
+
+        Returns
+        -------
+        self
+
+        Raises
+        ------
+        ValueError
+            If a parameter is out of range, or the rows can't be described.
+        """
+        for name, parameter in PARAMETERS.items():
+            parameter.check(getattr(self, name))
+        seed = seed_from(self.random_state)
+        X, held_out = self._split(X, seed)
+        left_out = 0.0 if self.novelty else LEFT_OUT
+        self._take([Member.introduced(vae, X, seed, left_out) for vae in self._fitted(X, seed)])
+        first = self.estimators_[0]
+        self.criterion_ = recommended(first) if self.criterion == "auto" else self.criterion
+        known = few(X, ROWS_TO_RANK, seed) if self.criterion_ in CLIMBING else X
+        scores = self._rank(self._parts(known))
+        self.training_scores_ = np.sort(scores)
+        self.offset_ = self._offset(scores)
+        if held_out is not None:
+            self.calibrate(held_out)
+        return self
+
+    def fit_predict(self, X, y=None, **kwargs) -> np.ndarray:
+        """Fit, and −1 for the outliers among the same rows, 1 for the others, shape (n,)."""
+        return self.fit(X).predict(X)
+
+    def score_samples(self, X) -> np.ndarray:
+        """How usual each row is, shape (n,); higher is more normal. The negative of the score that was asked for.
+
+        Two calls give the same numbers, and a row's doesn't depend on the others.
+        """
+        check_is_fitted(self)
+        return -self._total(self._parts(X))
+
+    def decision_function(self, X) -> np.ndarray:
+        """``score_samples`` less ``offset_``, shape (n,): negative for outliers."""
+        return self.score_samples(X) - self.offset_
+
+    def predict(self, X) -> np.ndarray:
+        """−1 for outliers, 1 for the others, shape (n,)."""
+        return np.where(self.decision_function(X) < 0, -1, 1)
+
+    def scores(self, X, names: Sequence[str] | None = None) -> pd.DataFrame:
+        """Every score of every row; higher is more unusual.
+
+        All are in nats but two, which have no unit: "relative_regret" is a part of −ELBO, and "combined" counts
+        interquartile ranges of the training rows, which is why its numbers mean little from one table to another.
+
+        Parameters
+        ----------
+        X : array-like, shape (n, *row)
+        names : sequence of str, optional
+            Which. If None: all, but regrets and "level_ratio" only if they are the criterion: those climb each row's
+            own bound and take a hundred times as long, this one needs a ladder.
+
+        Returns
+        -------
+        DataFrame, shape (n, len(names))
+        """
+        check_is_fitted(self)
+        if names is None:
+            names = [k for k in SCORES if k not in (*ONLY_IF_NAMED, "combined") or self.criterion_ == k]
+        for name in names:
+            if name not in SCORES:
+                raise ValueError(f"there is no score {name!r}: take some of {', '.join(SCORES)}")
+        if "combined" in names and self.criterion_ != "combined":
+            raise ValueError(
+                f"fitted with criterion={self.criterion_!r}, nothing can be combined: use criterion='combined'"
+            )
+        wanted = list(dict.fromkeys(part for name in names for part in (COMBINED if name == "combined" else (name,))))
+        parts = self._by_member(X, wanted)
+        found = pd.DataFrame({name: nats.mean(1) for name, nats in parts.items()})
+        if "combined" in names:
+            found["combined"] = self._combined(parts)
+        return pd.DataFrame(found[list(names)])
+
+    def quantile(self, X) -> np.ndarray:
+        """Part of the training rows that are more usual than each row, from 0 to 1, shape (n,)."""
+        return self._quantile(self.score_samples(X))
+
+    def table(self, X) -> pd.DataFrame:
+        """``score``, the one that was asked for, with its ``quantile``, and all ``scores``, of every row."""
+        scores = self.scores(X)
+        score = scores[self.criterion_].to_numpy()
+        return pd.DataFrame({"score": score, "quantile": self._quantile(-score), **scores})
+
+    def calibrate(self, X):
+        """Keep the scores of normal rows that were not fitted, for ``p_values``.
+
+        Parameters
+        ----------
+        X : array-like, shape (m, *row)
+
+        Returns
+        -------
+        self
+        """
+        self.calibration_scores_ = np.sort(self.score_samples(X))
+        return self
+
+    def p_values(self, X) -> np.ndarray:
+        """How probable it is that a normal row is as unusual as each of these, shape (n,).
+
+        (1 + #{calibration rows at least as unusual})/(m + 1): a normal row has p ≤ α with a probability of at most α,
+        whatever the model (Vovk et al., 2005; Bates et al., 2023, arXiv:2104.08279). Where the calibration rows hold
+        outliers, it is too large.
+        """
+        check_is_fitted(self)
+        if not hasattr(self, "calibration_scores_"):
+            raise ValueError(
+                "p-values need normal rows that were not fitted: call calibrate with some, or set calibration_fraction"
+            )
+        as_unusual = np.searchsorted(self.calibration_scores_, self.score_samples(X), "right")
+        return (1 + as_unusual) / (1 + len(self.calibration_scores_))
+
+    @warned_once()
+    def explain(self, X, n_features: int = 3, *, least: float = -np.inf):
+        """Why each row is unusual: the features that surprise most, what they are and what they should be.
+
+        Parameters
+        ----------
+        X : array-like, shape (n, *row)
+        n_features : int
+            Features named for each row of a table.
+        least : float
+            Features with less surprise than so many nats are left out, and rows without others.
+
+        Returns
+        -------
+        DataFrame or ndarray
+            For tables, ``n_features`` rows for each row of ``X``, the most surprising first: ``row`` (its place in
+            ``X``), ``feature``, ``surprise`` (nats above what is typical of the feature, given what else the row
+            says; 0 where it is missing), ``value``, and in the user's units what is expected of it given all other
+            features: ``expected`` (the median, or the most probable level), ``low`` and ``high`` (between which nine
+            of ten values lie; levels have none). For images a heat map of surprise, nats a pixel above what is typical
+            of it, (n, H, W).
+        """
+        check_is_fitted(self)
+        excess = np.mean([member.excess(X) for member in self._members], axis=0)
+        schema = self.estimators_[0].schema_
+        if schema.is_image:
+            return np.nan_to_num(excess).reshape(len(excess), *schema.event_shape).sum(1)
+        names = getattr(self, "feature_names_in_", [f"x{j}" for j in range(excess.shape[1])])
+        return reasons(self.estimators_, X, list(names), excess, n_features, least)
+
+    def save(self, path: str | Path) -> None:
+        """Write a folder of safetensors and JSON, atomically; ``lowerbound.load`` reads it."""
+        check_is_fitted(self)
+        saved.save(self, Path(path))
+
+    @classmethod
+    def from_saved(cls, contents: Saved, restore: Restore) -> VAEOutlierDetector:
+        """The detector that ``save`` wrote; ``lowerbound.load`` calls this."""
+        return saved.restored(cls, contents, restore)
+
+    def _take(self, members: list[Member]) -> None:
+        """Set the members, and what their autoencoders know of the columns."""
+        self._members = members
+        self.estimators_ = [member.vae for member in members]
+        first = self.estimators_[0]
+        for name in ("n_features_in_", "feature_names_in_"):
+            if hasattr(first, name):
+                setattr(self, name, getattr(first, name))
+
+    def _quantile(self, scores: np.ndarray) -> np.ndarray:
+        return 1 - np.searchsorted(self.training_scores_, scores, "right") / len(self.training_scores_)
+
+    def _split(self, X, seed: int) -> tuple[Any, Any]:
+        """Rows to fit, and rows held out for calibration, if any."""
+        n = _num_samples(X)
+        n_held_out = round(self.calibration_fraction * n)
+        if n_held_out == 0:
+            return X, None
+        order = torch.randperm(n, generator=make_generator(seed, "calibration")).numpy()
+        return take(X, np.sort(order[n_held_out:])), take(X, np.sort(order[:n_held_out]))
+
+    def _fitted(self, X, seed: int) -> list[VAE]:
+        if self.estimator is not None and hasattr(self.estimator, "model_"):
+            return [self.estimator]
+        is_image = len((X if hasattr(X, "shape") else np.asarray(X)).shape) > 2
+        n = (1 if is_image else 3) if self.n_estimators == "auto" else int(self.n_estimators)
+        templates = [self.estimator] if self.estimator is not None else self._templates(_num_samples(X), is_image)
+        members: list[VAE] = [clone(templates[i % len(templates)]) for i in range(n)]  # type: ignore[assignment]
+        if self.estimator is None:  # an epoch of more rows would have more steps
+            X = few(X, max(2, self._n_steps(is_image) * int(templates[0].batch_size)), seed)
+        with warnings.catch_warnings():
+            if self.estimator is None:  # a short training may leave the codes unused; the surprise remains
+                warnings.simplefilter("ignore", CollapsedPosteriorWarning)
+            for member, state in zip(members, np.random.SeedSequence(seed).generate_state(n).tolist(), strict=True):
+                member.set_params(random_state=state)
+            if self.estimator is None and not is_image:
+                fit_abreast(members, X)
+            else:
+                for member in members:
+                    member.fit(X)
+        return members
+
+    def _n_steps(self, is_image: bool) -> int:
+        return (2000 if is_image else 400) if self.n_steps == "auto" else int(self.n_steps)
+
+    def _templates(self, n_rows: int, is_image: bool) -> list[VAE]:
+        """Autoencoders for rows whose outliers are not to be learned."""
+        batch_size = min(128, max(16, n_rows // 4))
+        common = {
+            "batch_size": batch_size,
+            "max_epochs": max(1, round(self._n_steps(is_image) * batch_size / max(1, n_rows))),
+            "trim": 0.0 if self.novelty else self.trim, "lr": 5e-3, "early_stopping": False, "device": self.device,
+        }  # fmt: skip
+        if is_image:
+            return [VAE(**common)]
+        common |= {"hidden_layer_sizes": (64, 64), "hide": 0.5, "min_scale": 0.05}
+        return [VAE(**common), VAE(**common, scale="decoder"), VAE(**common)]
+
+    def _parts(self, X) -> dict[str, np.ndarray]:
+        """What the score in use is made of, as in ``_by_member``."""
+        return self._by_member(X, COMBINED if self.criterion_ == "combined" else (self.criterion_,))
+
+    @warned_once()
+    def _by_member(self, X, names: Sequence[str]) -> dict[str, np.ndarray]:
+        """Some scores of every row by every autoencoder, (n, M) each."""
+        found = [[pd.DataFrame(member.scores(rows, names)) for member in self._members] for rows in chunks(X)]
+        members = [pd.concat(parts, ignore_index=True) for parts in zip(*found, strict=True)]
+        return {name: np.column_stack([scores[name] for scores in members]) for name in names}
+
+    def _rank(self, parts: dict[str, np.ndarray]) -> np.ndarray:
+        """See how the parts are spread among the training rows, and what these score."""
+        self.center_, self.spread_ = {}, {}
+        for name, nats in parts.items():
+            low, self.center_[name], high = np.quantile(nats, [0.25, 0.5, 0.75], axis=0)
+            self.spread_[name] = np.maximum(high - low, SMALLEST_SPREAD)
+        return -self._total(parts)
+
+    def _combined(self, parts: dict[str, np.ndarray]) -> np.ndarray:
+        """Σ_k (x_k − center_k)/spread_k, mean over autoencoders, (n,)."""
+        return np.sum([(parts[k] - self.center_[k]) / self.spread_[k] for k in COMBINED], axis=0).mean(1)
+
+    def _total(self, parts: dict[str, np.ndarray]) -> np.ndarray:
+        return self._combined(parts) if self.criterion_ == "combined" else parts[self.criterion_].mean(1)
+
+    def _offset(self, scores: np.ndarray) -> float:
+        if self.contamination != "auto":
+            return float(np.percentile(scores, 100 * float(self.contamination)))
+        low, high = np.quantile(scores, [0.25, 0.75])
+        return float(low - 1.5 * (high - low))
+
+    def __sklearn_tags__(self):
+        tags = super().__sklearn_tags__()
+        tags.input_tags.allow_nan = VAE().__sklearn_tags__().input_tags.allow_nan
+        return tags

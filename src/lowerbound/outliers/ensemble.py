@@ -1,0 +1,54 @@
+"""Several small autoencoders fitted to the same rows in the time of little more than one."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import cast
+
+from lowerbound.estimators.vae import VAE
+from lowerbound.inference.objectives import of_members
+from lowerbound.inference.posteriors import Amortized, Hiding
+from lowerbound.models.vae import Decoder, Encoder, LatentModel
+from lowerbound.nn.heads import GaussianHead
+from lowerbound.nn.mlp import MLPDecoder, MLPEncoder
+from lowerbound.nn.stacked import Decoders, Encoders
+from lowerbound.training.loop import fit
+from lowerbound.training.state import Training
+
+
+def fit_abreast(members: Sequence[VAE], X) -> None:
+    """Fit all members to the rows of ``X``, as each would be alone, but with the same batches and hidden entries.
+
+    They are plain ones, a multilayer perceptron each way, and differ in their seeds and in σ of p(x|z) alone; the
+    first one's other parameters hold for all. Their ``history_`` is that of the mean over members.
+    """
+    rows = [member._start(X) for member in members]
+    first = members[0]
+    data = first._rows(rows[0])
+    model, posterior, stacks = side_by_side(members)
+    training = Training(
+        model, Hiding(posterior, first.hide) if first.hide else posterior, of_members(first.trim),
+        first._training(len(data)).settings, first._training_seed(), first._device(),
+    )  # fmt: skip
+    fit(training, data)
+    training.restore_best()
+    for stack in stacks:
+        stack.hand_back()
+    for member in members:
+        member.n_fits_ = 1
+        member._finish(training, data)
+
+
+def side_by_side(members: Sequence[VAE]) -> tuple[LatentModel, Amortized, tuple[Encoders, Decoders]]:
+    """A model and a posterior that hold those of all members; what has their weights hands them back."""
+    encoders = [cast(Encoder, member.posterior_.encoder) for member in members]
+    decoders = [cast(Decoder, cast(LatentModel, member.model_).decoder) for member in members]
+    networks = [cast(MLPEncoder, encoder.network) for encoder in encoders]
+    q = Encoders(networks, cast(GaussianHead, encoders[0].head))
+    p = Decoders([cast(MLPDecoder, decoder.network) for decoder in decoders], [decoder.head for decoder in decoders])
+    model = LatentModel(cast(Decoder, p), members[0].latent_dim_, cast(LatentModel, members[0].model_).log_unit)
+    return model, Amortized(Encoder(encoders[0].inputs, q, _as_it_is)), (q, p)
+
+
+def _as_it_is(q):
+    return q

@@ -1,0 +1,80 @@
+"""Which values of a row surprise, and what is expected of them, given the rest of the row."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from lowerbound.estimators.vae import VAE
+from lowerbound.outliers.member import ENTRIES_AT_ONCE, limit_of
+from lowerbound.tasks import outlier_scores
+
+N_DRAWS = 100  # of a value given the rest of its row, from each autoencoder
+RANGE = (0.05, 0.95)  # quantiles between which a value is expected
+
+
+def reasons(
+    members: Sequence[VAE], X, names: Sequence[str], excess: np.ndarray, n_features: int, least: float
+) -> pd.DataFrame:
+    """For each row the ``n_features`` entries with the highest excess (n, F), if it is ``least`` nats or more."""
+    nats = np.where(np.isnan(excess), -np.inf, excess)  # what is missing comes last
+    top = np.argsort(-nats, axis=1, kind="stable")[:, :n_features]
+    rows, ranks = np.nonzero(np.take_along_axis(nats, top, 1) >= least)
+    columns = top[rows, ranks]
+    expected, low, high = expectations(members, X, rows, columns)
+    found = {
+        "row": rows,
+        "feature": np.asarray(names, dtype=object)[columns],
+        "surprise": np.nan_to_num(excess[rows, columns]),
+        "value": np.asarray(X, dtype=object)[rows, columns],
+    }
+    return pd.DataFrame(found | {"expected": expected, "low": low, "high": high}).infer_objects()
+
+
+def expectations(members: Sequence[VAE], X, rows: np.ndarray, columns: np.ndarray) -> np.ndarray:
+    """Median and range of entries given the rest of their rows, for k places (row, column) in X; (3, k)."""
+    found = np.full((3, len(rows)), np.nan, dtype=object)
+    prepared = [(m.model_, m.posterior_, m._rows(m._validate(X)), m._noise("evaluation", shared=True)) for m in members]
+    for places in _parts(columns, max(1, ENTRIES_AT_ONCE // (N_DRAWS * np.shape(X)[1]))):
+        j, chosen = int(columns[places[0]]), rows[places]
+        drawn = [
+            outlier_scores.draws_of_entry(*model, chosen, j, N_DRAWS, limit_of(member))
+            for member, model in zip(members, prepared, strict=True)
+        ]
+        restored = [member.schema_.restore(x, expected=False) for member, x in zip(members, drawn, strict=True)]
+        series = [pd.DataFrame(values).iloc[:, j] for values in restored]
+        pooled = np.concatenate([_without_zone(one).to_numpy().reshape(N_DRAWS, len(chosen)) for one in series])
+        if pooled.dtype.kind in "iufM":
+            quantiles = pd.DataFrame(pooled).quantile([0.5, *RANGE], interpolation="nearest")
+            found[:, places] = quantiles.apply(_with_zone, zone=getattr(series[0].dtype, "tz", None))
+        else:  # words and truth values have no order, so no range
+            found[0, places] = _most_frequent(pooled)
+    return found
+
+
+def _without_zone(column: pd.Series) -> pd.Series:
+    """Times with a zone as those of UTC."""
+    return column.dt.tz_convert(None) if isinstance(column.dtype, pd.DatetimeTZDtype) else column
+
+
+def _with_zone(column: pd.Series, zone: Any) -> pd.Series:
+    """And back."""
+    return column if zone is None else column.dt.tz_localize("UTC").dt.tz_convert(zone)
+
+
+def _most_frequent(draws: np.ndarray) -> np.ndarray:
+    """The level that each of n entries has most often, draws (k, n) → (n,)."""
+    which, levels = pd.factorize(draws.ravel())
+    n = draws.shape[1]
+    counts = np.bincount(which * n + np.tile(np.arange(n), len(draws)), minlength=len(levels) * n)
+    return levels[counts.reshape(len(levels), n).argmax(0)]
+
+
+def _parts(columns: np.ndarray, step: int) -> Iterator[np.ndarray]:
+    """The places of each number in ``columns`` (k,), at most ``step`` at a time."""
+    for j in np.unique(columns):
+        places = np.flatnonzero(columns == j)
+        yield from (places[i : i + step] for i in range(0, len(places), step))

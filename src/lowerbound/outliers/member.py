@@ -1,0 +1,150 @@
+"""What one autoencoder finds unusual about rows, and the rows a part at a time."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from sklearn.utils.validation import _num_samples
+from torch import nn
+
+from lowerbound.core import Model
+from lowerbound.data.batches import Rows
+from lowerbound.data.sources import Source
+from lowerbound.distributions.gaussians import DiagonalGaussian
+from lowerbound.distributions.noise import Noise, make_generator
+from lowerbound.estimators.vae import VAE
+from lowerbound.evaluation.bound import EVALUATION_BATCH, importance_weighted
+from lowerbound.nn.inputs import FAR_OUT
+from lowerbound.tasks import outlier_scores
+
+N_PARTS, N_SAMPLES, N_IMPORTANCE = 4, 2, 64
+N_CODES = 500  # training rows whose codes are kept
+BY_ENTRY = ("reconstruction", "surprise")
+ROWS_TO_KNOW_ENTRIES = 1_000  # training rows that tell what is typical of each entry
+ROWS_AT_ONCE = 10_000  # that are scored together, where they are no larger than that
+ENTRIES_AT_ONCE = 2**23
+
+
+@dataclass
+class Member:
+    """An autoencoder, and what it found typical of the training rows.
+
+    Attributes
+    ----------
+    vae : VAE
+    typical : dict of ndarray, shape (F,) each
+        The medians over training rows of the reconstruction and of the surprise of each entry, in nats.
+    codes : DiagonalGaussian or None
+        q(z|x) of some training rows, the components of the aggregate posterior; None where it has another form.
+    n_left_out : int
+        How many of them, the nearest, a row isn't compared with; its own is the nearest only if it is one of them.
+    """
+
+    vae: VAE
+    typical: dict[str, np.ndarray]
+    codes: DiagonalGaussian | None
+    n_left_out: int
+
+    @classmethod
+    def introduced(cls, vae: VAE, X, seed: int, left_out: float) -> Member:
+        """One that has seen training rows; ``left_out`` is the part of the codes that may be a row's own kind."""
+        _, posterior, rows, noise = vae._exactly(few(X, N_CODES, seed))
+        codes = outlier_scores.codes(posterior, rows, noise)
+        entries = by_entry(*vae._exactly(few(X, ROWS_TO_KNOW_ENTRIES, seed)), BY_ENTRY, limit_of(vae))
+        typical = {name: median_of_known(entries[name]) for name in BY_ENTRY}
+        return cls(vae, typical, codes, max(1, round(left_out * len(rows))))
+
+    def scores(self, X, names: Sequence[str]) -> dict[str, np.ndarray]:
+        """Some scores of every row, (n,) each; an entry that is missing counts as typical."""
+        model, posterior, rows, noise = self.vae._exactly(X)
+        found = by_entry(
+            model, posterior, rows, noise, [*names, *(("kl",) if self.codes is None else ())], limit_of(self.vae)
+        )
+        for name in set(BY_ENTRY) & set(found):
+            found[name] = np.where(np.isnan(found[name]), self.typical[name], found[name]).sum(1)
+        if "elbo" in names:
+            found["elbo"] = found["kl"] + found["reconstruction"]
+        if "aggregate_kl" in names:
+            q = outlier_scores.codes(posterior, rows, noise)
+            if q is None or self.codes is None:
+                found["aggregate_kl"] = found["kl"]
+            else:
+                found["aggregate_kl"] = outlier_scores.aggregate_kl(q, self.codes, self.n_left_out).numpy()
+        return {name: found[name] for name in names}
+
+    def excess(self, X) -> np.ndarray:
+        """The surprise of each entry above what is typical of it, in nats, (n, F); NaN where it is missing."""
+        nats = by_entry(*self.vae._exactly(X), ("surprise",), limit_of(self.vae))["surprise"]
+        return nats - self.typical["surprise"]
+
+
+def limit_of(vae: VAE) -> torch.Tensor:
+    """How far out, in the model's units, an entry may be and still tell something of the others, (*event)."""
+    return torch.where(torch.from_numpy(vae.schema_.in_deviations), FAR_OUT, torch.inf)
+
+
+def by_entry(
+    model: Model, posterior: nn.Module, rows: Rows, noise: Noise, names: Sequence[str], limit: torch.Tensor
+) -> dict[str, np.ndarray]:
+    """Scores of one autoencoder, (n,) each; reconstruction and surprise by entry, (n, F), NaN where it is missing."""
+    found: dict[str, torch.Tensor] = {}
+    if {"kl", "reconstruction", "elbo"} & set(names):
+        found["kl"], found["reconstruction"] = outlier_scores.bound(model, posterior, rows, noise, N_SAMPLES)
+    if "surprise" in names:
+        found["surprise"] = outlier_scores.surprise(model, posterior, rows, noise, N_PARTS, N_SAMPLES, limit)
+    if "log_p" in names:
+        found["log_p"] = -importance_weighted(model, posterior, rows, noise, N_IMPORTANCE)[0]
+    if {"regret", "relative_regret"} & set(names):
+        if "relative_regret" in names and model.log_unit is not None:
+            raise ValueError(
+                "relative_regret is a part of a code's length, which continuous data don't have: use regret"
+            )
+        before, after = outlier_scores.refined(model, posterior, rows, noise)
+        found |= {"regret": after - before, "relative_regret": (after - before) / -before}
+    if "level_ratio" in names:
+        found["level_ratio"] = outlier_scores.level_ratio(model, posterior, rows, noise)
+    return {name: (nats if nats.ndim == 1 else nats.flatten(1)).double().numpy() for name, nats in found.items()}
+
+
+def median_of_known(nats: np.ndarray) -> np.ndarray:
+    """The median of each column's numbers, 0 where there are none."""
+    known = ~np.isnan(nats)
+    return np.array([np.median(column[k]) if k.any() else 0.0 for column, k in zip(nats.T, known.T, strict=True)])
+
+
+def take(X, places: np.ndarray) -> Any:
+    """Some rows of an array, a frame, a list or a source."""
+    if isinstance(X, Source):
+        return X.take(places).X
+    if hasattr(X, "iloc"):
+        return X.iloc[places]
+    return X[places] if isinstance(X, np.ndarray) else np.asarray(X)[places]
+
+
+def few(X, n: int, seed: int) -> Any:
+    """At most ``n`` rows, from all over."""
+    if _num_samples(X) <= n:
+        return X
+    return take(X, np.sort(torch.randperm(_num_samples(X), generator=make_generator(seed, "few"))[:n].numpy()))
+
+
+def rows_at_once(row_shape: Sequence[int]) -> int:
+    """How many rows are worked on together: bounds memory, whatever their number."""
+    rows = ENTRIES_AT_ONCE // max(1, math.prod(row_shape))
+    return max(1, min(ROWS_AT_ONCE, rows - rows % EVALUATION_BATCH if rows > EVALUATION_BATCH else rows))
+
+
+def chunks(X, n_rows: int | None = None) -> Iterator[Any]:
+    """The rows in order, ``n_rows`` at a time: so many that working on them needs little memory."""
+    n, step = _num_samples(X), n_rows or rows_at_once((X if hasattr(X, "shape") else np.asarray(X)).shape[1:])
+    if isinstance(X, Source):
+        yield from (block.X for block in X.blocks(step))
+    elif n <= step:
+        yield X
+    else:
+        yield from (take(X, np.arange(i, min(n, i + step))) for i in range(0, n, step))

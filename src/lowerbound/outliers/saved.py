@@ -1,0 +1,79 @@
+"""An outlier detector to a folder and back: its autoencoders, and what they found typical of the training rows."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from sklearn.base import clone
+from torch import Tensor
+
+from lowerbound.distributions.gaussians import DiagonalGaussian
+from lowerbound.estimators.saving import Restore, Saved, contents, part, plain
+from lowerbound.outliers.member import BY_ENTRY, Member
+from lowerbound.storage.atomic import save_folder
+
+SORTED = ("training_scores_", "calibration_scores_")
+BY_PART = ("center_", "spread_")
+
+
+def save(detector: Any, folder: Path) -> None:
+    """Write ``model.json`` and the tensors it names, of all autoencoders together."""
+    tensors: dict[str, Tensor] = {}
+    descriptions = []
+    for i, member in enumerate(detector._members):
+        weights, description = contents(member.vae)
+        tensors |= {f"members.{i}.{k}": v for k, v in (weights | _seen(member)).items()}
+        descriptions.append(description | {"n_left_out": member.n_left_out})
+    tensors |= {name: torch.from_numpy(getattr(detector, name)) for name in SORTED if hasattr(detector, name)}
+    tensors |= {f"{name}.{k}": torch.from_numpy(v) for name in BY_PART for k, v in getattr(detector, name).items()}
+    description = {
+        "class": type(detector).__name__,
+        "parameters": {name: plain(value) for name, value in detector.get_params(deep=False).items()},
+        "estimator": _kind(detector.estimator),
+        "fitted": {"criterion_": detector.criterion_, "offset_": detector.offset_},
+        "members": descriptions,
+    }
+    save_folder(folder, tensors, description)
+
+
+def restored(kind: Any, saved: Saved, restore: Restore) -> Any:
+    """The detector that ``save`` wrote."""
+    tensors, record = saved
+    detector = kind(**(record["parameters"] | {"device": restore.device}))
+    members = []
+    for i, description in enumerate(record["members"]):
+        own = part(tensors, f"members.{i}.")
+        members.append(_member(restore(Saved(own, description)), own, description["n_left_out"]))
+    detector._take(members)
+    if record["estimator"] is not None:
+        first = detector.estimators_[0]
+        detector.estimator = first if record["estimator"] == "fitted" else clone(first)
+    for name, value in record["fitted"].items():
+        setattr(detector, name, value)
+    for name in set(SORTED) & set(tensors):
+        setattr(detector, name, tensors[name].numpy())
+    for name in BY_PART:
+        setattr(detector, name, {k: v.numpy() for k, v in part(tensors, f"{name}.").items()})
+    return detector
+
+
+def _kind(estimator: Any) -> str | None:
+    """What was given as ``estimator``: nothing, an autoencoder that was used as it was, or one to be fitted."""
+    if estimator is None:
+        return None
+    return "fitted" if hasattr(estimator, "model_") else "template"
+
+
+def _seen(member: Member) -> dict[str, Tensor]:
+    """What a member knows of the training rows."""
+    codes = {} if member.codes is None else {"codes.mean": member.codes.mean, "codes.log_scale": member.codes.log_scale}
+    return {f"typical.{name}": torch.from_numpy(nats) for name, nats in member.typical.items()} | codes
+
+
+def _member(vae: Any, tensors: dict[str, Tensor], n_left_out: int) -> Member:
+    codes = part(tensors, "codes.")
+    typical = {name: np.asarray(tensors[f"typical.{name}"]) for name in BY_ENTRY}
+    return Member(vae, typical, DiagonalGaussian(**codes) if codes else None, n_left_out)

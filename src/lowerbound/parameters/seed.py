@@ -1,0 +1,16 @@
+"""What ``random_state`` stands for."""
+
+from __future__ import annotations
+
+import numpy as np
+
+
+def seed_from(random_state) -> int:
+    """A seed: the number itself, the next one of a generator, or a fresh one for None."""
+    if random_state is None:
+        return int(np.random.SeedSequence().generate_state(1)[0])
+    if isinstance(random_state, np.random.RandomState):
+        return int(random_state.randint(2**31 - 1))
+    if isinstance(random_state, np.random.Generator):
+        return int(random_state.integers(2**31 - 1))
+    return int(random_state)

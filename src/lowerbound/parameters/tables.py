@@ -1,0 +1,354 @@
+"""The parameters of the estimators in tables: what each may be, and one line of help.
+
+An estimator checks its values with its table, the command line makes its flags of it. Importing this loads no torch.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from lowerbound.parameters.parameter import Parameter, suggestion
+
+__all__ = ["VAE_PARAMETERS", "Parameter", "suggestion"]
+
+VAE_PARAMETERS: dict[str, Parameter] = {
+    p.name: p
+    for p in (
+        Parameter(
+            "latent_dim",
+            "auto",
+            "latent variables; auto: half the features, from 2 to 32; several numbers: a chain of levels",
+            ("auto",),
+            int,
+            1,
+            or_many=True,
+        ),
+        Parameter("levels", 1, "levels of latent variables; 2 and more: a ladder", (), int, 1),
+        Parameter(
+            "network", "auto", "kind of network; auto: conv for images of 16×16 and more", ("auto", "mlp", "conv")
+        ),
+        Parameter(
+            "hidden_layer_sizes",
+            (200, 200),
+            "hidden units of the MLP encoder; the decoder's are reversed",
+            (),
+            int,
+            1,
+            many=True,
+        ),
+        Parameter("activation", "silu", "activation of the MLP", ("silu", "relu", "tanh", "gelu", "elu", "softplus")),
+        Parameter(
+            "likelihood",
+            "auto",
+            "p(x|z); auto: by type and values of the data",
+            ("auto", "gaussian", "bernoulli", "categorical", "discretized_logistic"),
+        ),
+        Parameter(
+            "columns",
+            None,
+            "columns of several kinds: auto, or a JSON file that says of what kind they are; text columns need no flag",
+            (None, "auto"),
+            any_word=True,
+        ),
+        Parameter(
+            "scale",
+            "auto",
+            "σ of p(x|z): 1, a number in your units, learned (one, or one a feature), or from the decoder",
+            ("auto", "unit", "shared", "feature", "decoder"),
+            float,
+            0,
+            open_low=True,
+        ),
+        Parameter(
+            "min_scale",
+            0.01,
+            "lower bound of a learned σ, as a part of the feature's standard deviation",
+            (),
+            float,
+            0,
+            1,
+            open_low=True,
+        ),
+        Parameter("n_logistics", 1, "discretized logistics mixed for each byte", (), int, 1),
+        Parameter("standardize", "auto", "standardize real-valued features", ("auto", True, False)),
+        Parameter(
+            "image_shape",
+            None,
+            "height,width or height,width,channels of images given as flat rows",
+            (None,),
+            int,
+            1,
+            many=True,
+        ),
+        Parameter("covariance", "diagonal", "covariance of q(z|x)", ("diagonal", "isotropic", "full")),
+        Parameter("posterior", "gaussian", "q(z|x): a Gaussian, or one that a flow bends", ("gaussian", "flow")),
+        Parameter(
+            "prior",
+            "normal",
+            "p(z): standard normal, or learned: a mixture, one of the encoder's q at pseudo-inputs, or a flow",
+            ("normal", "mixture", "vamp", "flow"),
+        ),
+        Parameter("n_prior_components", 100, "components of a learned prior", (), int, 1),
+        Parameter(
+            "binarize",
+            None,
+            "make grey values 0 or 1: redrawn for every batch, or cut at one half",
+            (None, "sample", "threshold"),
+        ),
+        Parameter(
+            "inference",
+            "amortized",
+            "where q(z|x) comes from: encoder, encoder and climb, numbers of each row's own, one q, Markov chains",
+            ("amortized", "refined", "mean_field", "shared", "mcem"),
+        ),
+        Parameter("n_refinement_steps", 100, "steps of the climb of a row's own bound", (), int, 0),
+        Parameter(
+            "objective",
+            "elbo",
+            "bound to raise: KL in closed form, KL from the draws, or importance-weighted over n_samples draws",
+            ("elbo", "elbo_sampled", "iwae"),
+        ),
+        Parameter(
+            "gradient",
+            "pathwise",
+            "estimator of the gradient; stl also with elbo_sampled, vimco and dreg with iwae alone",
+            ("pathwise", "score", "vimco", "stl", "dreg"),
+        ),
+        Parameter("n_samples", 1, "latent draws for each row and step", (), int, 1),
+        Parameter("kl_weight", 1.0, "weight of the KL term; 1 is the lower bound", (), float, 0),
+        Parameter("kl_warmup_steps", 0, "steps over which the weight rises from 0", (), int, 0),
+        Parameter("free_bits", 0.0, "nats for each latent variable that the KL term leaves free", (), float, 0),
+        Parameter("trim", 0.0, "part of each batch, its rows of highest loss, that isn't learned", (), float, 0, 0.5),
+        Parameter(
+            "mask_model", None, "which entries are missing; self: those that hide by their own value", (None, "self")
+        ),
+        Parameter("hide", 0.0, "largest part of a row that is hidden from the encoder in training", (), float, 0, 1),
+        Parameter(
+            "max_epochs",
+            "auto",
+            "passes over the data at most; auto: about 10,000 steps, from 30 to 500 passes",
+            ("auto",),
+            int,
+            1,
+        ),
+        Parameter(
+            "batch_size", "auto", "rows in a step, of all processes together; auto: from 16 to 128", ("auto",), int, 1
+        ),
+        Parameter("lr", 1e-3, "highest learning rate of Adam", (), float, 0, open_low=True),
+        Parameter(
+            "lr_schedule",
+            "cosine",
+            "learning rate over the steps: up and down to zero, or constant",
+            ("cosine", "constant"),
+        ),
+        Parameter("weight_decay", 0.0, "decoupled weight decay", (), float, 0),
+        Parameter(
+            "compile", False, "make one compiled graph of a training step: slow start, faster steps", (True, False)
+        ),
+        Parameter(
+            "precision",
+            "float32",
+            "of the networks' products in training; tf32 is for GPUs",
+            ("float32", "tf32", "bfloat16"),
+        ),
+        Parameter("ema", 0.0, "decay of the moving average of weights that is kept; 0: none", (), float, 0, 0.99999),
+        Parameter(
+            "max_gradient_norm",
+            None,
+            "longer gradients are shortened to it, absurd ones skipped",
+            (None,),
+            float,
+            0,
+            open_low=True,
+        ),
+        Parameter(
+            "early_stopping",
+            True,
+            "hold rows out, stop when their bound no longer rises, keep the best weights",
+            (True, False),
+        ),
+        Parameter("validation_fraction", 0.1, "part of the rows held out for that", (), float, 0, 0.9, open_low=True),
+        Parameter("n_iter_no_change", 20, "epochs without a better validation bound before stopping", (), int, 1),
+        Parameter("tol", 0.0, "nats a row by which the validation bound must rise to count as better", (), float, 0),
+        Parameter("warm_start", False, "fit again from the weights there are", (True, False)),
+        Parameter("random_state", None, "seed: the same seed gives the same result", (None,), int, 0, 2**63 - 1),
+        Parameter("device", "auto", "cpu, cuda, cuda:1, …; auto: a GPU if there is one", ("auto",), any_word=True),
+        Parameter("verbose", 0, "1: a progress bar; 2: also what was chosen", (), int, 0),
+    )
+}
+
+
+def _table(*parameters: Parameter | str) -> dict[str, Parameter]:
+    """A table of its own rows and, by name, of rows that are the same for ``VAE``."""
+    rows = (VAE_PARAMETERS[p] if isinstance(p, str) else p for p in parameters)
+    return {row.name: row for row in rows}
+
+
+FACTORIZED_PARAMETERS = _table(
+    Parameter(
+        "likelihood",
+        "auto",
+        "p of each feature; auto: by type and values of the data, bytes as 256 levels",
+        ("auto", "gaussian", "bernoulli", "categorical"),
+    ),
+    "columns",
+    Parameter(
+        "binarize",
+        None,
+        "make grey values 0 or 1: with the grey value as probability, or cut at one half",
+        (None, "sample", "threshold"),
+    ),
+    "image_shape",
+    Parameter("smoothing", 0.1, "imaginary observations of each level", (), float, 0, open_low=True),
+    "random_state",
+)
+
+MIXTURE_PARAMETERS = _table(
+    Parameter("n_components", 5, "components of the mixture", (), int, 1),
+    Parameter(
+        "likelihood",
+        "auto",
+        "p of a component; auto: by type and values of the data",
+        ("auto", "gaussian", "bernoulli"),
+    ),
+    Parameter(
+        "covariance",
+        "full",
+        "covariance of a Gaussian component, in scikit-learn's words",
+        ("full", "tied", "diag", "spherical"),
+    ),
+    "binarize",
+    "image_shape",
+    Parameter("reg_covar", 1e-6, "added to the standardized variances of Gaussian components", (), float, 0),
+    Parameter("smoothing", 1.0, "imaginary average rows in each Bernoulli component", (), float, 0, open_low=True),
+    Parameter("tol", 1e-3, "nats a row; EM stops when a step gains less", (), float, 0),
+    Parameter("max_iter", 200, "EM steps at most", (), int, 1),
+    Parameter("n_init", 1, "starts; the best is kept", (), int, 1),
+    "random_state",
+    "device",
+    Parameter("verbose", 0, "1: one line for each EM step", (), int, 0),
+)
+
+FACTOR_ANALYSIS_PARAMETERS = _table(
+    Parameter(
+        "latent_dim",
+        "auto",
+        "latent variables; auto: half the features, at most 32 and half the rows",
+        ("auto",),
+        int,
+        1,
+    ),
+    "image_shape",
+    Parameter(
+        "min_scale", 1e-3, "lower bound of σ, as a part of the standard deviation", (), float, 0, 1, open_low=True
+    ),
+    Parameter("tol", 1e-5, "nats a row; EM stops when a step gains less", (), float, 0),
+    Parameter("max_iter", 5000, "EM steps at most", (), int, 1),
+    "random_state",
+)
+
+PPCA_PARAMETERS = _table(
+    FACTOR_ANALYSIS_PARAMETERS["latent_dim"],
+    Parameter("method", "closed_form", "how the likelihood is maximized", ("closed_form", "em")),
+    Parameter(
+        "standardize",
+        "auto",
+        "standardize features; auto: those of tables, not pixels of images",
+        ("auto", True, False),
+    ),
+    *(FACTOR_ANALYSIS_PARAMETERS[name] for name in ("image_shape", "min_scale", "tol", "max_iter", "random_state")),
+)
+
+GAUSSIAN_PARAMETERS = _table(
+    Parameter("shrinkage", 1.0, "imaginary rows of independent features", (), float, 0),
+    "image_shape",
+    FACTOR_ANALYSIS_PARAMETERS["tol"],
+    Parameter("max_iter", 1000, "EM steps at most", (), int, 1),
+    "random_state",
+)
+
+IMPUTER_TRAINING: dict[str, object] = {  # of a VAE that is to fill gaps (MIWAE: Mattei & Frellsen, 2019, section 4)
+    "objective": "iwae",
+    "n_samples": 10,
+    "hidden_layer_sizes": (128, 128),
+    "hide": 0.5,  # so that it knows gaps where the training rows have none
+}
+
+IMPUTER_PARAMETERS = _table(
+    Parameter("n_importance", 1000, "importance samples for each row", (), int, 1),
+    Parameter("n_imputations", 20, "completed tables", (), int, 1),
+    Parameter("add_indicator", False, "append a column for each that had gaps", (True, False)),
+    Parameter("keep_empty_features", False, "fill columns without any value with 0", (True, False)),
+    "random_state",
+    Parameter("verbose", 0, "1: errors on hidden cells, and the blend", (), int, 0),
+)
+
+CLIMBING = ("regret", "relative_regret")  # scores of outliers, of which these climb each row's own bound
+SCORES = ("kl", "aggregate_kl", "reconstruction", "elbo", "log_p", "surprise", *CLIMBING, "level_ratio", "combined")
+
+PIXEL_RNN_PARAMETERS = _table(
+    Parameter("hidden_size", 64, "hidden units of each recurrent layer", (), int, 1),
+    Parameter(
+        "likelihood",
+        "auto",
+        "p of a feature given those before it; auto: by type and values of the data",
+        ("auto", "gaussian", "bernoulli", "categorical", "discretized_logistic"),
+    ),
+    "min_scale",
+    "binarize",
+    "image_shape",
+    "max_epochs",
+    "batch_size",
+    Parameter("lr", 4e-3, "highest learning rate of Adam", (), float, 0, open_low=True),
+    "lr_schedule",
+    "weight_decay",
+    "early_stopping",
+    "validation_fraction",
+    "n_iter_no_change",
+    "tol",
+    "warm_start",
+    "random_state",
+    "device",
+    "verbose",
+)
+
+RBM_PARAMETERS = _table(
+    Parameter("n_hidden", 128, "hidden units", (), int, 1),
+    Parameter(
+        "binarize",
+        None,
+        "make values 0 or 1: redrawn for every batch, cut at one half, or cut at each feature's mean",
+        (None, "sample", "threshold", "mean"),
+    ),
+    Parameter("method", "pcd", "where Gibbs chains start: from where they were, or from the data", ("pcd", "cd")),
+    Parameter("n_gibbs_steps", 1, "k, steps of the chains for each step of learning", (), int, 1),
+    Parameter(
+        "max_epochs", "auto", "passes over the data; auto: about 10,000 steps, from 10 to 200", ("auto",), int, 1
+    ),
+    Parameter("batch_size", 64, "rows in a step, and persistent chains", (), int, 1),
+    Parameter("lr", 0.05, "learning rate at the start; it falls linearly to 0", (), float, 0, open_low=True),
+    Parameter("momentum", 0.5, "part of the last step that is kept in the next", (), float, 0, 0.999),
+    Parameter("weight_decay", 1e-4, "pull of the weights towards 0", (), float, 0),
+    Parameter("validation_fraction", 0.0, "part of the rows held out to watch for overfitting", (), float, 0, 0.9),
+    Parameter("n_chains", 100, "chains of annealed importance sampling, for log Z", (), int, 2),
+    Parameter("n_temperatures", 1000, "steps of each, from independent units to the model", (), int, 1),
+    Parameter("burn_in", 1000, "Gibbs steps before a draw", (), int, 1),
+    "random_state",
+    "device",
+    Parameter("verbose", 0, "1: one line an epoch", (), int, 0),
+)
+
+
+AUTOENCODER_PARAMETERS = _table(
+    replace(
+        VAE_PARAMETERS["latent_dim"], help="numbers in a code; auto: half the features, from 2 to 32", or_many=False
+    ),
+    *("network", "hidden_layer_sizes", "activation", "likelihood", "scale", "min_scale", "standardize"),
+    *("image_shape", "binarize"),
+    Parameter("penalty", None, "sparse codes: by their absolute values, or by their mean activity", (None, "l1", "kl")),
+    Parameter("penalty_weight", 0.1, "weight of that penalty", (), float, 0),
+    Parameter("noise", None, "denoising: entries hidden from the encoder, or normal noise", (None, "hide", "normal")),
+    Parameter("noise_level", 0.3, "share of entries hidden, or the noise's standard deviation", (), float, 0),
+    *("max_epochs", "batch_size", "lr", "lr_schedule", "weight_decay", "early_stopping", "validation_fraction"),
+    *("n_iter_no_change", "tol", "warm_start", "random_state", "device", "verbose"),
+)

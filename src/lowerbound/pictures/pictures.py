@@ -1,0 +1,186 @@
+"""Pictures of data and of codes: grids of images, and maps of two latent variables."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from lowerbound.data.schema import Schema
+from lowerbound.storage.atomic import write_atomically
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+    from PIL.Image import Image
+
+TILE = 56  # pixels that an image should be wide and high at least
+WIDEST = 4096  # pixels of a picture; beyond, images are not enlarged
+GAP = 2  # pixels between images
+GROUP_GAP = 12  # pixels between groups of rows, such as originals and what was made of them
+BACKGROUND = 255
+MOST_CLASSES = 20  # with a color each; more are shown on a scale
+INK = "#333333"
+
+
+def pixel_range(schema: Schema, *parts: np.ndarray) -> tuple[float, float]:
+    """What is black and what is white.
+
+    Bytes and probabilities have a range of their own. Real values that leave [0, 1] are stretched between their
+    0.5 % and 99.5 % quantiles, so that the noise of a few draws doesn't grey the rest.
+    """
+    if schema.likelihood == "categorical":
+        return 0.0, float(schema.n_levels - 1)
+    if schema.likelihood != "gaussian":
+        return 0.0, 255.0 if schema.likelihood == "discretized_logistic" else 1.0
+    values = np.concatenate([part.ravel() for part in parts])
+    if np.nanmin(values) >= 0 and np.nanmax(values) <= 1:
+        return 0.0, 1.0
+    low, high = np.nanquantile(values, [0.005, 0.995])
+    return float(low), float(high)
+
+
+def to_pixels(images: np.ndarray, low: float, high: float) -> np.ndarray:
+    """Values to bytes, ``low`` black and ``high`` white."""
+    share = (np.asarray(images, np.float64) - low) / max(high - low, 1e-12)
+    return np.rint(255 * np.nan_to_num(np.clip(share, 0, 1), nan=0.5)).astype(np.uint8)  # grey where nothing was seen
+
+
+def as_images(schema: Schema, rows: np.ndarray) -> np.ndarray:
+    """Rows of data as images (n, H, W) or (n, H, W, 3).
+
+    Raises
+    ------
+    ValueError
+        If the rows are no images, or have neither one channel nor three.
+    """
+    if not schema.is_image:
+        raise ValueError("rows of a table make no picture: give a name that ends in .csv or .npy")
+    images = np.moveaxis(schema.to_event(np.asarray(rows)), 1, -1)
+    if images.shape[-1] not in (1, 3):
+        raise ValueError(f"images of {images.shape[-1]} channels make no picture: give a name that ends in .npy")
+    return images[..., 0] if images.shape[-1] == 1 else images
+
+
+def image_grid(images: np.ndarray, columns: int | None = None, group: int = 1) -> Image:
+    """Many images on one picture, small ones enlarged.
+
+    Parameters
+    ----------
+    images : ndarray of uint8, shape (n, H, W) or (n, H, W, 3)
+    columns : int, optional
+        Images in a row; as many as make the picture about square if None.
+    group : int
+        Rows that stand closer together than others.
+
+    Returns
+    -------
+    PIL.Image.Image
+    """
+    from PIL import Image
+
+    n, height, width = images.shape[:3]
+    columns = int(columns or min(n, math.ceil(math.sqrt(n * height / width))))
+    rows = math.ceil(n / columns)
+    factor = max(1, min(math.ceil(TILE / min(height, width)), WIDEST // (max(columns * width, rows * height))))
+    images = images.repeat(factor, axis=1).repeat(factor, axis=2)
+    height, width = images.shape[1:3]
+    tops = [GAP + row * (height + GAP) + row // group * (GROUP_GAP - GAP) * (group > 1) for row in range(rows)]
+    shape = (tops[-1] + height + GAP, GAP + columns * (width + GAP), *images.shape[3:])
+    canvas = np.full(shape, BACKGROUND, np.uint8)
+    for i, image in enumerate(images):
+        top, left = tops[i // columns], GAP + i % columns * (width + GAP)
+        canvas[top : top + height, left : left + width] = image
+    return Image.fromarray(canvas)
+
+
+def above_one_another(upper: np.ndarray, lower: np.ndarray, columns: int) -> np.ndarray:
+    """Rows of ``upper`` and ``lower`` in turn, for a grid with ``columns`` and groups of two."""
+    n_blank = -len(upper) % columns
+    blank = np.full((n_blank, *upper.shape[1:]), BACKGROUND, upper.dtype)
+    pairs = [np.concatenate([part, blank]).reshape(-1, columns, *part.shape[1:]) for part in (upper, lower)]
+    return np.stack(pairs, 1).reshape(-1, *upper.shape[1:])
+
+
+def save_grid(images: np.ndarray, path: Path, columns: int | None = None, group: int = 1) -> None:
+    """``image_grid`` as a PNG file, written atomically."""
+    grid = image_grid(images, columns, group)
+    write_atomically(path, lambda temporary: grid.save(temporary, format="PNG", optimize=True))
+
+
+def latent_map(codes: np.ndarray, labels: np.ndarray | None = None, names: Sequence[str] = ("z₁", "z₂")) -> Figure:
+    """Posterior means of two latent variables, colored by label.
+
+    Parameters
+    ----------
+    codes : ndarray, shape (n, 2)
+    labels : ndarray, shape (n,), optional
+        A few classes get a color and their name each, many numbers a scale.
+    names : pair of str
+        Of the axes.
+
+    Returns
+    -------
+    matplotlib.figure.Figure
+    """
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(7, 7), dpi=120, layout="constrained")
+    axes = figure.add_subplot()
+    _draw_prior(axes)
+    size = float(np.clip(24000 / len(codes), 4, 30))
+    classes = None if labels is None else np.unique(labels)
+    if labels is None or classes is None:
+        axes.scatter(*codes.T, s=size, color="#3b6ea8", alpha=0.6, linewidths=0)
+    elif len(classes) <= MOST_CLASSES or labels.dtype.kind not in "biuf":
+        _draw_classes(axes, codes, labels, classes, size)
+    else:
+        points = axes.scatter(*codes.T, s=size, c=labels, cmap="viridis", alpha=0.8, linewidths=0)
+        figure.colorbar(points, ax=axes, shrink=0.7)
+    axes.set(xlabel=names[0], ylabel=names[1])
+    axes.set_aspect("equal", adjustable="datalim")
+    axes.tick_params(colors=INK)
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.margins(0.03)
+    return figure
+
+
+def save_map(figure: Figure, path: Path) -> None:
+    """A figure as a PNG file, written atomically."""
+    write_atomically(path, lambda temporary: figure.savefig(temporary, format="png"))
+
+
+def _draw_prior(axes: Axes) -> None:
+    """Circles that hold 50 % and 95 % of the prior N(0, I)."""
+    from matplotlib.patches import Circle
+    from matplotlib.patheffects import withStroke
+
+    for part in (0.5, 0.95):
+        radius = math.sqrt(-2 * math.log(1 - part))  # ‖z‖² of two dimensions is exponential
+        axes.add_patch(Circle((0, 0), radius, fill=False, color="#c0c0c0", linewidth=0.8, zorder=0))
+        corner = radius * math.sqrt(0.5)
+        halo = [withStroke(linewidth=2, foreground="white")]
+        axes.annotate(
+            f"{part:.0%} of p(z)", (corner, -corner), color="#808080", fontsize=8, path_effects=halo, zorder=3
+        )
+
+
+def _draw_classes(axes: Axes, codes: np.ndarray, labels: np.ndarray, classes: np.ndarray, size: float) -> None:
+    """Every class in a color, named at its median and in a legend."""
+    import matplotlib
+    from matplotlib.patheffects import withStroke
+
+    palette = matplotlib.colormaps["tab10" if len(classes) <= 10 else "tab20"]
+    order = np.random.default_rng(0).permutation(len(codes))  # no class lies on top of all others
+    place = np.searchsorted(classes, labels)
+    axes.scatter(*codes[order].T, s=size, color=palette(place[order] % palette.N), alpha=0.75, linewidths=0)
+    for i, name in enumerate(classes[:MOST_CLASSES]):
+        axes.scatter([], [], s=30, color=palette(i % palette.N), label=str(name))
+        axes.annotate(
+            str(name), tuple(np.median(codes[labels == name], 0)), ha="center", va="center", weight="bold", fontsize=14,
+            color=palette(i % palette.N), path_effects=[withStroke(linewidth=3, foreground="white")],
+        )  # fmt: skip
+    axes.legend(loc="upper left", fontsize=8, frameon=False, ncols=2, handletextpad=0, columnspacing=0.6)

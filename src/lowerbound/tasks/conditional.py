@@ -1,0 +1,192 @@
+"""Filling gaps: the missing entries of a row given the observed ones, x_m ~ p(x_m|x_o).
+
+Models that know this distribution say it themselves (``conditional_mean``, ``conditional_sample``); for others it is
+
+    p(x_m|x_o) = ∫ p(x_m|z) p(z|x_o) dz ≈ Σ_k w_k p(x_m|z_k),   z_k ~ q(z|x_o),   w_k ∝ p(x_o|z_k) p(z_k)/q(z_k|x_o),
+
+self-normalized importance sampling (Rubin, 1987; Mattei & Frellsen, 2019, arXiv:1812.02633, eqs. 10–12): the weighted
+mean of E[x|z_k], or draws of x from p(x|z_k) with z_k drawn by weight. With a model of what hides, p(x_o|z) and
+p(x_m|z) are those given which entries are missing. Samples are streamed, so that memory doesn't
+grow with their number.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from dataclasses import replace
+from typing import NamedTuple, Protocol, runtime_checkable
+
+import torch
+from torch import Tensor
+
+from lowerbound.core import Batch, LatentDistribution, Model, Posterior
+from lowerbound.data.batches import Rows
+from lowerbound.distributions.columns import Columns, Levels, Reals, WholeNumbers
+from lowerbound.distributions.likelihoods import Categorical, Likelihood
+from lowerbound.distributions.noise import Noise
+from lowerbound.evaluation.bound import EVALUATION_BATCH, PASS_ELEMENTS, LogMean, evaluating
+
+
+@runtime_checkable
+class Completable(Protocol):
+    """A model that knows p(x_m|x_o)."""
+
+    def conditional_mean(self, batch: Batch) -> Tensor: ...  # noqa: D102
+    def conditional_sample(self, batch: Batch, n: int, noise: Noise) -> Tensor: ...  # noqa: D102
+
+
+class Filled(NamedTuple):
+    """Rows without gaps, and how sure their weights are.
+
+    ``x`` (N, *event), or (m, N, *event) for m draws; ``ess`` (N,) effective number of importance samples,
+    (Σ w)²/Σ w², or None where nothing was sampled.
+    """
+
+    x: Tensor
+    ess: Tensor | None
+
+
+def expected(model: Model, posterior: Posterior | None, data: Rows, noise: Noise, n_importance: int = 1000) -> Filled:
+    """E[x_m|x_o] in the gaps; for categories the most probable level.
+
+    Parameters
+    ----------
+    model : Model
+    posterior : Posterior or None
+        q(z|x_o), the proposal; models that are ``Completable`` need none.
+    data : Rows
+    noise : Noise
+        For z; shared by all rows, a row's result doesn't depend on the others.
+    n_importance : int
+        K.
+    """
+    with evaluating(*_modules(model, posterior)):
+        if isinstance(model, Completable):
+            return Filled(torch.cat([model.conditional_mean(batch) for batch in _batches(data, noise)]), None)
+        parts = [
+            _expected(model, _proposal(model, posterior, batch, noise), batch, noise, n_importance)
+            for batch in _batches(data, noise)
+        ]
+    x, ess = (torch.cat(part) for part in zip(*parts, strict=True))
+    return Filled(x, ess)
+
+
+def drawn(
+    model: Model, posterior: Posterior | None, data: Rows, noise: Noise, n_draws: int, n_importance: int = 1000
+) -> Filled:
+    """``n_draws`` draws from p(x_m|x_o) in the gaps of every row, independent given the weights.
+
+    Sampling-importance-resampling (Rubin, 1987): z_k by weight, then x from p(x|z_k). The ``n_draws`` latent vectors
+    are kept in a reservoir while samples stream by, so that each ends as z_k with probability w_k/Σ w.
+    """
+    with evaluating(*_modules(model, posterior)):
+        if isinstance(model, Completable):
+            draws = [model.conditional_sample(batch, n_draws, noise) for batch in _batches(data, noise, n_draws)]
+            return Filled(torch.cat(draws, 1), None)
+        parts = [
+            _drawn(model, _proposal(model, posterior, batch, noise), batch, noise, n_draws, n_importance)
+            for batch in _batches(data, noise, n_draws)
+        ]
+    x, ess = zip(*parts, strict=True)
+    return Filled(torch.cat(x, 1), torch.cat(ess))
+
+
+class _Pass(NamedTuple):
+    """Some of the samples: z (S, B, D), p(x_m|z), and log w (S, B) up to a constant for each row."""
+
+    z: Tensor
+    p: Likelihood
+    log_w: Tensor
+
+
+def _passes(
+    model: Model, q: LatentDistribution, batch: Batch, noise: Noise, n: int, n_draws: int = 1
+) -> Iterator[_Pass]:
+    """As many samples at a time as a full batch allows: noise comes in the same pieces for a row among few others."""
+    entries = max(1, batch.x[0].numel())
+    size = max(1, min(n, PASS_ELEMENTS // (_rows_at_once(entries, n_draws) * entries)))
+    for first in range(0, n, size):
+        z = q.rsample((min(size, n - first),), noise)
+        p = model.likelihood(z)
+        log_px = model.log_px_under(batch, p)
+        yield _Pass(z, model.among_missing(p), (log_px + model.prior().log_prob(z) - q.log_prob(z)).double())
+
+
+def _expected(
+    model: Model, q: LatentDistribution, batch: Batch, noise: Noise, n_importance: int
+) -> tuple[Tensor, Tensor]:
+    weights, p = LogMean(len(batch.x), batch.x.device), None
+    means: list[Tensor] = []
+    for _, p, log_w in _passes(model, q, batch, noise, n_importance):
+        share, w = weights.add(log_w), log_w.softmax(0)
+        new = [(_over_event(w, v.ndim).to(v.dtype) * v).sum(0) for v in _values(p)]
+        olds = means or [torch.zeros_like(m) for m in new]
+        means = [o + _over_event(share, m.ndim).to(m.dtype) * (m - o) for o, m in zip(olds, new, strict=True)]
+    assert p is not None
+    return torch.where(batch.mask, batch.x, _best(p, means).to(batch.x.dtype)), weights.ess
+
+
+def _drawn(
+    model: Model, q: LatentDistribution, batch: Batch, noise: Noise, n_draws: int, n_importance: int
+) -> tuple[Tensor, Tensor]:
+    weights, kept = LogMean(len(batch.x), batch.x.device), q.mean.expand(n_draws, *q.mean.shape)
+    for z, _, log_w in _passes(model, q, batch, noise, n_importance, n_draws):
+        part = weights.add(log_w)
+        candidates = z.gather(0, _by_weight(log_w, n_draws, noise).unsqueeze(-1).expand(-1, -1, z.shape[-1]))
+        taken = noise.uniform((n_draws, len(part)), part) < part
+        kept = torch.where(taken.unsqueeze(-1), candidates, kept)
+    x = model.among_missing(model.likelihood(kept)).sample(noise)
+    return torch.where(batch.mask, batch.x, x.to(batch.x.dtype)), weights.ess
+
+
+def _by_weight(log_w: Tensor, n: int, noise: Noise) -> Tensor:
+    """k with probability w_k/Σ w, ``n`` times for every row, shape (n, B)."""
+    cumulative = log_w.softmax(0).cumsum(0).T.contiguous()  # (B, S)
+    u = noise.uniform((n, len(cumulative)), cumulative) * cumulative[:, -1]
+    return torch.searchsorted(cumulative, u.T.contiguous(), right=True).clamp_max(len(log_w) - 1).T
+
+
+def _values(p: Likelihood) -> list[Tensor]:
+    """What can be averaged over z, (S, B, …) each: expectations of numbers v, and probabilities of levels."""
+    if isinstance(p, Columns):
+        return [value for _, part in p.parts for value in _values(part)]
+    if isinstance(p, (Categorical, Levels)):
+        return [p.logits.softmax(-1)]
+    return [p.scaling.restore(p.mean) if isinstance(p, (WholeNumbers, Reals)) else p.mean]
+
+
+def _best(p: Likelihood, means: list[Tensor]) -> Tensor:
+    """The averages as rows, shape (B, *event): levels have no mean, so the most probable one."""
+    if isinstance(p, Columns):
+        parts = [_best(part, [mean]) for (_, part), mean in zip(p.parts, means, strict=True)]
+        return torch.cat(parts, -1)[..., torch.cat([place for place, _ in p.parts]).argsort()]
+    (mean,) = means
+    if isinstance(p, Categorical):
+        return mean.argmax(-1)
+    if isinstance(p, Levels):
+        return replace(p, logits=mean.log().unsqueeze(0)).mean[0]
+    return p.scaling.standardize(mean) if isinstance(p, (WholeNumbers, Reals)) else mean
+
+
+def _over_event(weight: Tensor, ndim: int) -> Tensor:
+    """(*, B) with dimensions for the event, to stand beside a tensor of ``ndim``."""
+    return weight.view(*weight.shape, *[1] * (ndim - weight.ndim))
+
+
+def _batches(data: Rows, noise: Noise, n_draws: int = 1) -> Iterator[Batch]:
+    return data.batches(_rows_at_once(max(1, math.prod(data.event_shape)), n_draws), noise)
+
+
+def _rows_at_once(entries: int, n_draws: int) -> int:
+    return max(1, min(EVALUATION_BATCH, PASS_ELEMENTS // (entries * n_draws)))
+
+
+def _modules(model: Model, posterior: object) -> list[torch.nn.Module]:
+    return [m for m in (model, posterior) if isinstance(m, torch.nn.Module)]
+
+
+def _proposal(model: Model, posterior: Posterior | None, batch: Batch, noise: Noise) -> LatentDistribution:
+    if posterior is None:
+        raise TypeError(f"{type(model).__name__} neither knows p(x_m|x_o) nor has a posterior q(z|x) to sample from")
+    return posterior(batch, noise)

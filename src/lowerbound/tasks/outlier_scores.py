@@ -1,0 +1,219 @@
+"""How unusual rows are, and which of their entries: a few lines over prior, likelihood and posterior.
+
+Everything is in nats, higher is more unusual; where rows share their noise, a row's numbers depend on that row alone.
+What each score is blind to:
+
+- KL(q(z|x) ‖ p(z)): rows off the manifold, whose codes are ordinary;
+- −E_q log p(x|z): rows that are coded far from the prior and rebuilt well;
+- their sum −ELBO, and −log p(x): the same, where the entries are so many that they drown the few codes;
+- KL(q(z|x) ‖ q̂(z)), q̂ the mean of other rows' q(z|x): rows off the manifold whose codes are those of others, too;
+- the surprise −log p(x_j | x_-j) of each entry given the others: rows that are far out in all entries alike.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import replace
+from typing import cast
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from lowerbound.core import Batch, Draw, Model
+from lowerbound.data.batches import Rows, RowsInMemory
+from lowerbound.distributions.columns import MASS
+from lowerbound.distributions.gaussians import DiagonalGaussian
+from lowerbound.distributions.likelihoods import event_sum
+from lowerbound.distributions.noise import Noise, make_generator
+from lowerbound.evaluation.bound import EVALUATION_BATCH, PASS_ELEMENTS, accounts, evaluating
+from lowerbound.inference.posteriors import OfFeatures, OrPrior, Refined
+from lowerbound.models.hierarchical import Levels
+from lowerbound.tasks import conditional
+
+PATCH = 4  # pixels on a side that are hidden together: one alone is given away by its neighbors
+
+
+def parts_of(event_shape: tuple[int, ...], n_parts: int) -> Tensor:
+    """A partition of a row's entries, drawn once and for all; shape (P, *event) of bool with P ≤ ``n_parts``.
+
+    Images (C, H, W) are cut in patches of 4 × 4 pixels with all their channels.
+    """
+    is_image = len(event_shape) == 3
+    shape = tuple(math.ceil(side / PATCH) for side in event_shape[1:]) if is_image else event_shape
+    n = math.prod(shape)
+    part = (torch.randperm(n, generator=make_generator(0, "parts")) % min(n, n_parts)).reshape(shape)
+    if is_image:
+        part = part.repeat_interleave(PATCH, 0).repeat_interleave(PATCH, 1)
+        part = part[: event_shape[1], : event_shape[2]].expand(event_shape)
+    return torch.stack([part == i for i in range(min(n, n_parts))])
+
+
+def nats_of_entries(log_p: Tensor, batch: Batch, model: Model) -> Tensor:
+    """−log p of every entry in the user's units, NaN where it is missing or doesn't count, (B, *event)."""
+    nats = -log_p if model.log_unit is None else model.log_unit - log_p
+    return torch.where(batch.mask, nats, torch.nan)
+
+
+def bound(model: Model, posterior: nn.Module, data: Rows, noise: Noise, n_samples: int = 4) -> tuple[Tensor, Tensor]:
+    """The parts of −ELBO: KL(q(z|x) ‖ p(z)) of every row, (N,), and −E_q log p(x_j|z) of its entries, (N, *event)."""
+    kl, rebuilt = [], []
+    with evaluating(model, posterior):
+        for batch in data.batches(_rows_in_a_pass(data, n_samples), noise):
+            q = posterior(batch, noise)
+            z = q.rsample((n_samples,), noise)
+            log_p = model.likelihood(z).log_prob(batch.x)
+            kl.append(Draw(z, event_sum(log_p, batch.mask), model.prior(), q, q).kl.sum(-1))
+            rebuilt.append(nats_of_entries(log_p.mean(0), batch, model))
+    return torch.cat(kl).cpu(), torch.cat(rebuilt).cpu()
+
+
+def codes(posterior: nn.Module, data: Rows, noise: Noise) -> DiagonalGaussian | None:
+    """q(z|x) of all rows, (N, D) in float64; None where it is no Gaussian with a diagonal covariance."""
+    means, log_scales = [], []
+    with evaluating(posterior):
+        for batch in data.batches(EVALUATION_BATCH, noise):
+            q = posterior(batch, noise)
+            if isinstance(q, OrPrior) and isinstance(q.q, DiagonalGaussian):  # with the prior's moments
+                q = DiagonalGaussian(q.mean, q.scale.log())
+            if not isinstance(q, DiagonalGaussian):
+                return None
+            means.append(q.mean.double())
+            log_scales.append(q.log_scale.double().expand_as(q.mean))
+    return DiagonalGaussian(torch.cat(means).cpu(), torch.cat(log_scales).cpu())
+
+
+def aggregate_kl(q: DiagonalGaussian, others: DiagonalGaussian, n_left_out: int = 0) -> Tensor:
+    """An upper bound on KL(q(z|x) ‖ q̂(z)) of every row, in nats, (N,), with q̂(z) = (1/J) Σ_j q(z|x_j) over J others.
+
+    −log (1/J) Σ_j exp[−KL(q(z|x) ‖ q(z|x_j))], by Jensen's inequality (Hershey & Olsen, 2007, eq. 20, of one
+    component), equal to it for J = 1. The aggregate posterior q̂ is where rows are coded, which the prior needn't be
+    (Hoffman & Johnson, 2016, "ELBO surgery").
+
+    Parameters
+    ----------
+    n_left_out : int
+        For each row the components of q̂ that are nearest to its own: one, lest a row that is among the others vouches
+        for itself (a row that isn't loses a neighbor); more, lest a few rows of a kind vouch for each other.
+    """
+    n_others = len(others.mean)
+    n_left_out = min(n_left_out, n_others - 1)
+    nats = []
+    for part in zip(q.mean.split(EVALUATION_BATCH), q.log_scale.split(EVALUATION_BATCH), strict=True):
+        kl = DiagonalGaussian(*part).kl_to_each(others)
+        if n_left_out:
+            kl.scatter_(1, kl.topk(n_left_out, largest=False, sorted=False).indices, torch.inf)
+        nats.append(math.log(n_others - n_left_out) - (-kl).logsumexp(1))
+    return torch.cat(nats)
+
+
+def surprise(
+    model: Model, posterior: nn.Module, data: Rows, noise: Noise, n_parts: int = 4, n_samples: int = 4,
+    limit: Tensor | None = None,
+) -> Tensor:  # fmt: skip
+    """−log p(x_j | x_-P) of every entry j, where P is the part of the row that j is hidden with; (N, *event).
+
+    p(x_j | x_-P) = ∫ p(x_j|z) p(z|x_-P) dz by self-normalized importance sampling from q(z|x_-P) (Mattei & Frellsen,
+    2019, arXiv:1812.02633, eq. 12). What is hidden from the encoder can't be coded away.
+
+    Parameters
+    ----------
+    n_parts : int
+        Parts that the entries fall into, a pass each; as many as there are entries gives −log p(x_j | x_-j).
+    n_samples : int
+        Draws of z.
+    limit : Tensor, shape (*event), optional
+        An entry beyond ±limit is hidden from all others: so far out the model knows nothing of how entries go
+        together, and others would be found absurd in its place.
+    """
+    parts = parts_of(data.event_shape, n_parts).to(data.device)
+    rows = []
+    with evaluating(model, posterior):
+        for batch in data.batches(_rows_in_a_pass(data, n_samples), noise):
+            log_p = torch.zeros_like(batch.x)
+            absurd = torch.zeros_like(parts[0]) if limit is None else beyond(batch.x, limit)
+            for part in parts:
+                noise.restart()
+                rest = batch.hiding(part | absurd)
+                log_p = torch.where(part, _log_p_given(rest, model, posterior, noise, n_samples), log_p)
+            rows.append(nats_of_entries(log_p, batch, model))
+    return torch.cat(rows).cpu()
+
+
+def beyond(x: Tensor, limit: Tensor) -> Tensor:
+    """Where numbers in x are greater than ``limit``, or less than −limit, shape (B, *event); no point mass is."""
+    return (x.abs() > limit.to(x)) & (x != MASS)
+
+
+def _log_p_given(rest: Batch, model: Model, posterior: nn.Module, noise: Noise, n_samples: int) -> Tensor:
+    """log Σ_s w_s p(x_j|z_s) of every entry, with w_s ∝ p(rest, z_s)/q(z_s|rest), (B, *event)."""
+    q = posterior(rest, noise)
+    z = q.rsample((n_samples,), noise)
+    log_p = model.likelihood(z).log_prob(rest.x)
+    log_w = event_sum(log_p, rest.mask) + model.prior().log_prob(z) - q.log_prob(z)
+    log_w = torch.log_softmax(log_w, 0)
+    return (log_w.reshape(*log_w.shape, *(1,) * (rest.x.ndim - 1)) + log_p).logsumexp(0)
+
+
+def draws_of_entry(
+    model: Model, posterior: nn.Module, data: Rows, noise: Noise, rows: np.ndarray, entry: int, n_draws: int,
+    limit: Tensor,
+) -> Tensor:  # fmt: skip
+    """Draws of x_j given the rest of its row, for some rows of a table; (n_draws · n, F), where column j holds them.
+
+    The rest is what is within ±limit, (F,), as in ``surprise``.
+    """
+    assert isinstance(data, RowsInMemory)
+    some = data.subset(torch.from_numpy(rows))
+    hidden = beyond(some.raw, limit)
+    hidden[:, entry] = True
+    observed = ~hidden if some.observed is None else some.observed & ~hidden  # the encoder is told
+    without = replace(some, observed=observed)
+    return conditional.drawn(model, posterior, without, noise, n_draws, n_importance=n_draws).x.flatten(0, 1).cpu()
+
+
+def refined(
+    model: Model, posterior: nn.Module, data: Rows, noise: Noise, n_steps: int = 100, n_samples: int = 8
+) -> tuple[Tensor, Tensor]:
+    """ELBO(q(z|x)) and ELBO(q*), q* a q(z) of the row's own that starts from the encoder's and climbs; (N,) each.
+
+    Their difference is the likelihood regret (Xiao et al., 2020, arXiv:2003.02977, eq. 5): the encoder knows what it
+    was trained on. It grows with how much there is to see in a row, of which −ELBO(q(z|x)) is the measure: where x is
+    discrete, it is the length of a code for x, and the regret divided by it the part of that length which a code of
+    the row's own would save.
+    """
+    climbed = Refined(cast(OfFeatures, posterior), model.draw, n_steps)
+    before, after = (accounts(model, q, data, noise, n_samples).elbo for q in (posterior, climbed))
+    return before, after
+
+
+class Upper(nn.Module):
+    """The posterior of the levels at the top of a ladder alone; those below come from p(z_l | levels above)."""
+
+    def __init__(self, posterior: nn.Module, n_levels: int) -> None:
+        super().__init__()
+        self.posterior, self.n_levels = posterior, n_levels
+
+    def forward(self, batch: Batch, noise: Noise | None = None) -> Levels:
+        """q(z_L, …|x) Π p(z_l | above) for the rows of a batch."""
+        q = self.posterior(batch, noise)
+        if not isinstance(q, Levels):
+            raise ValueError("the ratio between levels needs a ladder of them: VAE(levels=2) or more")
+        return q.upper(self.n_levels)
+
+
+def level_ratio(
+    model: Model, posterior: nn.Module, data: Rows, noise: Noise, n_samples: int = 8, n_levels: int = 1
+) -> Tensor:
+    """What the levels at the bottom of a ladder add to the bound of a row: ELBO − ELBO^{>k}, in nats, (N,).
+
+    The log-likelihood ratio of Havtorn et al. (2021, arXiv:2102.08248, eq. 8): where z of the lower levels is drawn
+    from p, given the ``n_levels`` at the top, and not from q, x is told only by what the top has understood of it.
+    Low levels describe texture, which a strange row has too, so its bound may be high; then the ratio is.
+    """
+    whole, upper = (accounts(model, q, data, noise, n_samples).elbo for q in (posterior, Upper(posterior, n_levels)))
+    return whole - upper
+
+
+def _rows_in_a_pass(data: Rows, n_samples: int) -> int:
+    return max(1, min(EVALUATION_BATCH, PASS_ELEMENTS // (n_samples * math.prod(data.event_shape))))

@@ -1,0 +1,148 @@
+"""Where training stands, on disk: the last state and the best weights, each written whole or not at all.
+
+last.safetensors            everything that is needed to continue, from any step
+best-<epoch>.safetensors    the weights that were kept; ``last`` names the epoch
+
+The best weights are written before the state that names them and removed after another one does, so that a process
+may be killed at any moment.
+"""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+
+from torch import Tensor
+
+from lowerbound.storage.atomic import SavedFileError, load_tensors, remove_temporaries, save_tensors
+from lowerbound.training.state import Training
+from lowerbound.training.watch import Watch
+
+SECONDS = 5.0  # of work that a killed process may lose
+PART = 0.02  # of the time, at most, goes into writing
+BEST = "best."
+
+
+class Checkpoints:
+    """A folder of checkpoints of one run.
+
+    Parameters
+    ----------
+    folder : Path
+    seconds : float
+        The shortest time between two checkpoints that nobody asked for.
+    """
+
+    def __init__(self, folder: Path, seconds: float = SECONDS) -> None:
+        self.folder, self.seconds = Path(folder), seconds
+        self.due_at = time.monotonic() + seconds
+        self.saved: tuple[int, int] | None = None  # epochs, and batches of the next one
+        self.saved_best = 0  # the epoch whose weights are there
+
+    @property
+    def last(self) -> Path:
+        """The state."""
+        return self.folder / "last.safetensors"
+
+    def best(self, epoch: int) -> Path:
+        """The weights of an epoch."""
+        return self.folder / f"best-{epoch}.safetensors"
+
+    def save_if_due(self, training: Training) -> None:
+        """Save, unless the last checkpoint is young."""
+        if time.monotonic() >= self.due_at and training.is_settled:
+            self.save(training)
+
+    def save(self, training: Training) -> None:
+        """Write where ``training`` stands, unless that is written."""
+        progress = training.progress
+        if self.saved == (progress.epoch, progress.n_batches):
+            return
+        started = time.monotonic()
+        self.folder.mkdir(parents=True, exist_ok=True)
+        tensors, metadata = training.state()
+        best = {name: tensors.pop(name) for name in list(tensors) if name.startswith(BEST)}
+        named = self.best(progress.best_epoch)
+        if progress.best_epoch != self.saved_best:
+            save_tensors(named, best, {"epoch": progress.best_epoch, "validation_bound": progress.best})
+        save_tensors(self.last, tensors, metadata)
+        for other in self.folder.glob("best-*.safetensors"):
+            if other != named:
+                other.unlink(missing_ok=True)
+        self.saved, self.saved_best = (progress.epoch, progress.n_batches), progress.best_epoch
+        finished = time.monotonic()
+        self.due_at = finished + max(self.seconds, (finished - started) / PART)
+
+    def load(self) -> tuple[dict[str, Tensor], dict] | None:
+        """What ``Training.load_state`` takes; None if nothing was saved.
+
+        Raises
+        ------
+        SavedFileError
+            If a file is damaged, or the best weights are missing.
+        """
+        remove_temporaries(self.folder)
+        if not self.last.exists():
+            return None
+        try:
+            tensors, metadata = load_tensors(self.last)
+            progress = metadata["progress"]
+            if progress["best_epoch"]:
+                tensors |= load_tensors(self.best(progress["best_epoch"]))[0]
+        except SavedFileError as error:
+            raise SavedFileError(
+                f"{error}: copy it back if you can; else remove {self.folder} to start anew"
+            ) from error
+        self.saved, self.saved_best = (progress["epoch"], progress["n_batches"]), progress["best_epoch"]
+        return tensors, metadata
+
+    def load_for(self, training: Training) -> tuple[dict[str, Tensor], dict] | None:
+        """What was saved, if it is of the same run.
+
+        Raises
+        ------
+        ValueError
+            If it is of another.
+        """
+        state = self.load()
+        if state is None:
+            return None
+        own = training.state()
+        differing = [name for name, value in own[1]["settings"].items() if state[1]["settings"].get(name) != value]
+        differing += ["random_state"] if state[1]["seed"] != training.seed else []
+        shapes = ({k: t.shape for k, t in s[0].items() if k.startswith("weights.")} for s in (own, state))
+        differing += [] if next(shapes) == next(shapes) else ["the network, or the data"]
+        if differing:
+            raise ValueError(
+                f"{self.folder} holds a checkpoint of a run that differs in {', '.join(differing)}: "
+                f"leave everything as it was, or give another folder"
+            )
+        return state
+
+    def clear(self) -> None:
+        """Take an older run's files away: the state first, for the others mean nothing without it."""
+        self.last.unlink(missing_ok=True)
+        for old in self.folder.glob("best-*.safetensors"):
+            old.unlink(missing_ok=True)
+
+
+class Saving(Watch):
+    """Writes checkpoints while it trains: now and then, at the end, and where training is left."""
+
+    def __init__(self, checkpoints: Checkpoints) -> None:
+        self.checkpoints = checkpoints
+
+    def on_step(self, training: Training) -> None:
+        """Save, unless the last checkpoint is young."""
+        self.checkpoints.save_if_due(training)
+
+    def on_epoch(self, training: Training, record: dict) -> None:
+        """Save, unless the last checkpoint is young and not the last of all."""
+        if training.is_done:
+            self.checkpoints.save(training)
+        else:
+            self.checkpoints.save_if_due(training)
+
+    def on_stop(self, training: Training) -> None:
+        """Save, as far as training is."""
+        self.checkpoints.save(training)

@@ -1,0 +1,98 @@
+"""How far a training run is, on stderr: a bar on a terminal, else one line an epoch."""
+
+from __future__ import annotations
+
+import math
+import os
+import sys
+import time
+
+from tqdm import tqdm
+
+from lowerbound.data.batches import Rows
+from lowerbound.training.state import Training
+from lowerbound.training.watch import Watch
+
+REFRESH_SECONDS = 0.25  # reading the totals waits for the device, so it is done this seldom
+WIDE = 110  # columns from which the held-out bound has room beside the bar
+ECHO = 3  # columns left free for the ^C of an interrupted run, which would break the line
+BAR = "{desc} {percentage:3.0f}%|{bar}| {remaining} left{postfix}"
+
+
+class ProgressWatch(Watch):
+    """Shows ELBO, reconstruction and KL (nats a row), rows a second, and the time left until ``max_epochs``."""
+
+    def __init__(self) -> None:
+        self.terminal = sys.stderr.isatty()
+        self.bar: tqdm | None = None
+        self.shown_at, self.held_out = 0.0, ""
+
+    def on_start(self, training: Training, data: Rows, validation: Rows | None) -> None:
+        """Draw the bar, on a terminal."""
+        self.n_rows, self.max_epochs = len(data), training.settings.max_epochs
+        self.begun, self.before = time.monotonic(), self._done(training)
+        if self.terminal:
+            self.bar = tqdm(
+                total=self.n_rows * self.max_epochs, initial=self.before, file=sys.stderr,
+                bar_format=BAR, ncols=_columns(), leave=False, desc=self._epoch(training.progress.epoch + 1),
+            )  # fmt: skip
+
+    def on_step(self, training: Training) -> None:
+        """Move the bar, a few times a second."""
+        if self.bar is None or time.monotonic() - self.shown_at < REFRESH_SECONDS:
+            return
+        self.shown_at = time.monotonic()
+        reconstruction, kl = training.ledger.means()
+        self.bar.set_description_str(self._epoch(training.progress.epoch + 1), refresh=False)
+        self.bar.ncols = _columns()
+        more = f"  {self._rate(training)}{self.held_out}" if self.bar.ncols >= WIDE else ""
+        self.bar.postfix = _sum(reconstruction, kl) + more
+        self._move_to(self._done(training))
+
+    def on_epoch(self, training: Training, record: dict) -> None:
+        """One line, where there is no bar."""
+        validation = record["validation_elbo"]
+        self.held_out = "" if validation is None else f"  held-out ELBO {_number(validation)}"
+        if self.bar is not None:
+            self._move_to(record["epoch"] * self.n_rows)
+        elif not self.terminal:
+            shown = _sum(record["reconstruction"], record["kl"])
+            shown += f"{self.held_out}  {self._rate(training)}"
+            line = f"{self._epoch(record['epoch'])}  {shown}  {record['seconds']:.1f} s"
+            print(line, file=sys.stderr, flush=True)
+
+    def close(self) -> None:
+        """Leave the terminal as it was."""
+        if self.bar is not None:
+            self.bar.close()
+
+    def _done(self, training: Training) -> int:
+        """Rows, of those of all epochs."""
+        return training.progress.epoch * self.n_rows + training.progress.n_rows
+
+    def _rate(self, training: Training) -> str:
+        """Since the start, with everything that is done beside training."""
+        return f"{(self._done(training) - self.before) / (time.monotonic() - self.begun):,.0f} rows/s"
+
+    def _epoch(self, epoch: int) -> str:
+        return f"epoch {epoch:>{len(str(self.max_epochs))}}/{self.max_epochs}"
+
+    def _move_to(self, done: int) -> None:
+        if self.bar is not None:
+            self.bar.update(done - self.bar.n)
+
+
+def _columns() -> int:
+    """How wide the bar may be, now."""
+    return os.get_terminal_size(sys.stderr.fileno()).columns - ECHO
+
+
+def _sum(reconstruction: float, kl: float | None) -> str:
+    """The ELBO as the difference that it is; log p(x|z) alone where there is no bound."""
+    if kl is None or math.isnan(kl):
+        return f"log p(x|z) {_number(reconstruction)}"
+    return f"ELBO {_number(reconstruction - kl)} = {_number(reconstruction)} − KL {_number(kl)}"
+
+
+def _number(value: float) -> str:
+    return f"{value:.2f}".replace("-", "−")

@@ -1,0 +1,239 @@
+"""Everything that fitting a model changes: weights, optimizers, noise, progress."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import asdict
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from lowerbound.core import Batch, Model, Objective, ObjectiveState
+from lowerbound.distributions.noise import Noise, continued, make_generator
+from lowerbound.parallel import current
+from lowerbound.training.epoch_totals import Ledger
+from lowerbound.training.optimizers import AdamW
+from lowerbound.training.settings import Progress, Settings
+from lowerbound.training.stabilizers import Average, Clipping
+from lowerbound.training.step import BatchLoss, CompiledStep
+
+ROW_RATE = 20.0
+LR_WARMUP = 0.05  # part of the steps in which the learning rate of the cosine schedule rises
+MOST_BROKEN = 10  # steps in a row; after so many without a finite loss and gradient there is no hope
+LOOK_STEPS = 50  # steps between two looks at what makes the device, or other processes, wait
+REMEDIES = {
+    "reconstruction": ", or look for extreme values in the data",
+    "KL term": ", or let its weight rise slowly (kl_warmup_steps)",
+    "gradient": ", or shorten it (max_gradient_norm)",
+}
+
+
+class TrainingError(RuntimeError):
+    """Steps in a row without a finite loss or gradient; the message says since when, which term, and what to do."""
+
+
+class Training:
+    """A model, its posterior, an objective, and the whole state of fitting them.
+
+    It is the same in each of several processes, which only work on different rows.
+    """
+
+    def __init__(
+        self,
+        model: Model,
+        posterior: nn.Module,
+        objective: Objective,
+        settings: Settings,
+        seed: int,
+        device: torch.device,
+    ) -> None:
+        self.model, self.posterior, self.objective, self.settings = model, posterior, objective, settings
+        self.seed, self.device = seed, device
+        self.modules = nn.ModuleDict({"model": model, "posterior": posterior}).to(device)
+        self.adamw, self.row_adam = _optimizers(self.modules, settings)
+        self.optimizers = [self.adamw] if self.row_adam is None else [self.adamw, self.row_adam]
+        self.processes = current()
+        if self.processes.size > 1 and hasattr(posterior, "new_rows"):
+            raise ValueError(
+                f"{type(posterior).__name__} keeps numbers for every training row, which one process has to hold: "
+                f"train it without torchrun, or use inference='amortized'"
+            )
+        self.loss = self.processes.replicate(BatchLoss(model, posterior, settings.precision))
+        self.average = Average(self.adamw.weights, settings.ema) if settings.ema else None
+        longest = settings.max_gradient_norm
+        self.clipping = Clipping(self.adamw.weights, longest) if longest is not None else None
+        self.ledger = Ledger(self.processes, device)
+        if settings.compile and (self.processes.size > 1 or self.clipping is not None or len(self.optimizers) > 1):
+            raise ValueError("compile=True goes with one process, one network for all rows, and no max_gradient_norm")
+        self.compiled = CompiledStep(self.loss, objective, self.adamw) if settings.compile else None
+        self.order = make_generator(seed, "order")
+        self.epoch_order = self.order.get_state()  # as it was when the epoch began: its order can be drawn again
+        self.noise = Noise(make_generator(seed, "noise", device))
+        self.progress = Progress()
+        self.best_weights: dict[str, Tensor] | None = None
+
+    def learning_rate(self, n_steps: int) -> float:
+        """The rate for the next step, of ``n_steps`` in all."""
+        if self.settings.lr_schedule == "constant":
+            return self.settings.lr
+        done = min(1.0, (self.progress.objective.step + 0.5) / n_steps)
+        if done < LR_WARMUP:
+            return self.settings.lr * done / LR_WARMUP
+        return self.settings.lr * 0.5 * (1 + math.cos(math.pi * (done - LR_WARMUP) / (1 - LR_WARMUP)))
+
+    def step(self, batch: Batch, lr: float) -> None:
+        """One step of the optimizer down the loss; it is skipped where that or its gradient is not finite.
+
+        Nothing waits for the device: where ``found_inf`` is 1, AdamW leaves weights, moments and its count alone.
+        """
+        progress = self.progress
+        if self.compiled is not None and len(batch.x) == self.settings.batch_size:
+            loss, totals, skip, broken = self.compiled(batch, self.noise, progress.objective, lr)
+        else:
+            loss, totals, skip, broken = self._eager_step(batch, lr)
+        if self.average is not None:
+            self.average.update(progress.objective.step)
+        progress.objective.step += 1
+        progress.n_batches += 1
+        progress.n_rows += batch.share.n_rows or len(batch.x)
+        n_counted = len(batch.x) if batch.share.counts else 0
+        self.ledger.enter(loss.detach(), totals, n_counted, skip=skip, broken=broken)
+
+    def _eager_step(self, batch: Batch, lr: float) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        loss, totals = self.loss(batch, self.objective, self.noise, self.progress.objective)
+        loss.backward(1 + 0 * loss.detach())  # of a loss that is not finite no gradient is, in any process
+        skip, broken = self._look_at_gradient()
+        self.adamw.move(lr, skip.float())
+        if self.row_adam is not None:
+            self.row_adam.param_groups[0]["lr"] = lr * ROW_RATE
+            if not skip:  # it waits for the device anyway
+                self.row_adam.step()
+            self.row_adam.zero_grad()
+        return loss, totals, skip, broken
+
+    def _look_at_gradient(self) -> tuple[Tensor, Tensor]:
+        """Whether to skip the step, and whether because the gradient is not finite; shortens it where that is asked."""
+        gradients = [p.grad for o in self.optimizers for p in o.param_groups[0]["params"] if p.grad is not None]
+        total = torch.stack([gradient.sum() for gradient in gradients]).sum()
+        broken = total - total != 0  # ∞ − ∞ and NaN − NaN are NaN
+        return (broken, broken) if self.clipping is None else (broken | self.clipping.shorten().bool(), broken)
+
+    def check(self, most: int = MOST_BROKEN) -> None:
+        """Raise ``TrainingError`` if the last ``most`` steps all had no finite loss or gradient."""
+        n = int(self.ledger.skipped[1])
+        if n < most:
+            return
+        progress, step = self.progress, self.progress.objective.step
+        term, value = self.ledger.broken_term()
+        kept = f"the weights of epoch {progress.best_epoch}" if progress.best_epoch else "no weights, no epoch was good"
+        raise TrainingError(
+            f"the {term}{value} is not finite since step {step - n + 1} (now step {step}, epoch {progress.epoch + 1}): "
+            f"lower the learning rate (lr={self.settings.lr:g}){REMEDIES[term]}; kept: {kept}"
+        )
+
+    @property
+    def is_done(self) -> bool:
+        """There is no epoch left to train."""
+        return self.progress.stopped or self.progress.epoch >= self.settings.max_epochs
+
+    @property
+    def is_settled(self) -> bool:
+        """Whether the first of several processes could write a checkpoint: it holds what the others have added up."""
+        return self.processes.size == 1 or self.progress.objective.step % LOOK_STEPS == 0 or not self.progress.n_batches
+
+    def close_epoch(self, record: dict) -> None:
+        """Enter the epoch into the history, and stand at the start of the next one."""
+        self.progress.history.append(record)
+        self.progress.epoch, self.progress.n_batches, self.progress.n_rows = self.progress.epoch + 1, 0, 0
+        self.epoch_order = self.order.get_state()
+
+    def judge(self, bound: float) -> None:
+        """Keep the weights if the validation bound is the best so far, and see whether to stop."""
+        progress, settings = self.progress, self.settings
+        if bound > progress.best:
+            progress.best = bound
+            self.keep()
+        if bound > progress.reference + settings.tol or progress.objective.step < self.objective.warmup_steps:
+            progress.reference, progress.stale_epochs = bound, 0
+        else:
+            progress.stale_epochs += 1
+        progress.stopped = settings.early_stopping and progress.stale_epochs >= settings.n_iter_no_change
+
+    def keep(self) -> None:
+        """Remember the weights of the epoch that ends."""
+        self.progress.best_epoch = self.progress.epoch + 1
+        self.best_weights = {name: t.clone() for name, t in self.modules.state_dict().items()}
+
+    def restore_best(self) -> None:
+        """Put the weights that were kept back, if there are any."""
+        if self.best_weights is not None:
+            self.modules.load_state_dict(self.best_weights)
+
+    def _parts(self) -> list[tuple[str, Ledger | Average | Clipping]]:
+        parts = (("ledger", self.ledger), ("average", self.average), ("clipping", self.clipping))
+        return [(name, part) for name, part in parts if part is not None]
+
+    def state(self) -> tuple[dict[str, Tensor], dict]:
+        """Everything a checkpoint holds: tensors, and what JSON can hold."""
+        tensors = {f"weights.{k}": v for k, v in self.modules.state_dict().items()}
+        tensors |= {f"best.{k}": v for k, v in (self.best_weights or {}).items()}
+        for k, optimizer in enumerate(self.optimizers):
+            for i, slots in optimizer.state_dict()["state"].items():
+                tensors |= {
+                    f"optimizer.{k}.{i}.{name}": torch.as_tensor(value).clone() for name, value in slots.items()
+                }
+        tensors |= {
+            "generator.order": self.epoch_order,
+            "generator.noise": self.noise.generator.get_state(),
+        }
+        for name, part in self._parts():
+            tensors |= {f"{name}.{k}": v for k, v in part.state().items()}
+        return tensors, {
+            "settings": asdict(self.settings),
+            "seed": self.seed,
+            "progress": asdict(self.progress),
+        }
+
+    def load_state(self, tensors: dict[str, Tensor], metadata: dict) -> None:
+        """Continue from what ``state`` gave; ``ValueError`` if that was of another model or version."""
+        try:
+            self._load(tensors, metadata)
+        except (KeyError, TypeError, RuntimeError) as error:
+            raise ValueError(
+                "the checkpoint is of another network or another version of lowerbound: continue it with that, "
+                "or train anew in another folder"
+            ) from error
+
+    def _load(self, tensors: dict[str, Tensor], metadata: dict) -> None:
+        self.modules.load_state_dict(_with_prefix(tensors, "weights."))
+        self.best_weights = _with_prefix(tensors, "best.") or None
+        for k, optimizer in enumerate(self.optimizers):
+            slots: dict[int, dict[str, Any]] = {}
+            for key, value in _with_prefix(tensors, f"optimizer.{k}.").items():
+                index, name = key.split(".", 1)
+                plain = isinstance(optimizer, torch.optim.SparseAdam) and value.ndim == 0  # it counts in a Python int
+                slots.setdefault(int(index), {})[name] = value.item() if plain else value
+            optimizer.load_state_dict({**optimizer.state_dict(), "state": slots})
+        self.epoch_order = tensors["generator.order"]
+        for name, part in self._parts():
+            part.load_state(_with_prefix(tensors, f"{name}."))
+        saved = metadata["progress"]
+        self.progress = Progress(**{**saved, "objective": ObjectiveState(**saved["objective"])})
+        purpose = f"noise from step {self.progress.objective.step}"
+        self.noise = Noise(continued(self.noise.generator, tensors["generator.noise"], self.seed, purpose))
+
+
+def _optimizers(modules: nn.Module, settings: Settings) -> tuple[AdamW, torch.optim.SparseAdam | None]:
+    """AdamW for the networks, and where rows have numbers of their own, an Adam that moves only those of the batch.
+
+    A row's own numbers are met once an epoch, so their learning rate is ``ROW_RATE`` times as high.
+    """
+    rows = [table.weight for table in modules.modules() if isinstance(table, nn.Embedding) and table.sparse]
+    others = [p for p in modules.parameters() if all(p is not row for row in rows)]
+    row_adam = torch.optim.SparseAdam(rows, lr=settings.lr) if rows else None
+    return AdamW(others, settings.lr, settings.weight_decay), row_adam
+
+
+def _with_prefix(tensors: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:
+    return {k.removeprefix(prefix): v for k, v in tensors.items() if k.startswith(prefix)}

@@ -1,0 +1,166 @@
+"""One training step: the loss of a batch, AdamW; and loss, gradient and AdamW as one compiled graph.
+
+A graph can't draw from a generator that is passed in. So the numbers that one step asks for are written down once,
+and from then on drawn before the graph runs: the same numbers in the same order as without it.
+"""
+
+# pyright: reportPrivateImportUsage=false
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterator, Sequence
+from inspect import signature
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from lowerbound.core import Batch, Model, Objective, ObjectiveState
+from lowerbound.distributions.noise import Noise
+from lowerbound.precision import products_in
+from lowerbound.training.optimizers import AdamW
+
+# Since torch 2.13 graphs of one function may be kept apart; else eight models in one program were the most.
+APART: dict[str, Any] = dict.fromkeys({"isolate_recompiles"} & set(signature(torch.compile).parameters), True)
+# What differs from step to step among the arguments of a graph; a guard without a name is of torch's modes.
+CHANGES = re.compile(r"(L\[')?(batch|state)\b")
+Request = tuple[Callable[..., Tensor], Sequence[int], Tensor]  # how to draw, which shape, with whose dtype and device
+
+
+class BatchLoss(nn.Module):
+    """The loss of a batch as the forward pass of one module, so that processes can replicate it."""
+
+    def __init__(self, model: Model, posterior: nn.Module, precision: str = "float32") -> None:
+        super().__init__()
+        self.model, self.posterior, self.precision = model, posterior, precision
+
+    def forward(self, batch: Batch, objective: Objective, noise: Noise, state: ObjectiveState) -> tuple[Tensor, Tensor]:
+        """The mean loss of the batch (this process's part of it), and the sums of (log p(x|z), KL) over the rows."""
+        with products_in(self.precision, batch.x.device):
+            draw = self.model.draw(batch, self.posterior, objective, noise)
+        loss = batch.share.objective(objective.loss(draw, state))
+        return loss, batch.share.sum(torch.stack([draw.log_px.detach().mean(0), draw.kl.detach().sum(-1)], -1))
+
+
+class Recorder(Noise):
+    """Noise that writes down what is asked for, and leaves the generator that it copies as it was."""
+
+    def __init__(self, noise: Noise) -> None:
+        copy = torch.Generator(noise.generator.device)
+        super().__init__(copy.set_state(noise.generator.get_state()))
+        self.requests: list[Request] = []
+
+    def draw(self, how: Callable[..., Tensor], shape: Sequence[int], like: Tensor) -> Tensor:
+        """Numbers of the right shape."""
+        self.requests.append((how, tuple(shape), like.new_empty(0)))
+        return super().draw(how, shape, like)
+
+
+class Drawn(Noise):
+    """Noise whose numbers were drawn before."""
+
+    def __init__(self, numbers: Iterator[Tensor]) -> None:
+        self.numbers = numbers
+
+    def draw(self, how: Callable[..., Tensor], shape: Sequence[int], like: Tensor) -> Tensor:
+        """The next ones."""
+        return next(self.numbers)
+
+
+def what_changes(guards: Sequence[Any]) -> list[bool]:
+    """Which of a graph's guards are looked at in every step: those of the batch and of the state of the objective.
+
+    The others, of which there are hundreds, are of weights, moments and modules that stay the same.
+    """
+    return [not guard.name or CHANGES.match(guard.name) is not None for guard in guards]
+
+
+class CompiledStep:
+    """One step of AdamW down a loss, for batches that all have the same number of rows.
+
+    Parameters
+    ----------
+    loss : Module
+        ``(batch, objective, noise, state) → (loss, totals)``; depends on its arguments and its weights alone.
+    objective : Objective
+    optimizer : AdamW
+        Keeps the moments, as it would without this, so that steps of both kinds may follow each other.
+    """
+
+    def __init__(self, loss: nn.Module, objective: Objective, optimizer: AdamW) -> None:
+        self.loss, self.objective, self.optimizer = loss, objective, optimizer
+        self.weights: dict[str, Tensor] = dict(loss.named_parameters())
+        self.moments = optimizer.moments(list(self.weights.values()))
+        group = optimizer.param_groups[0]
+        self.betas = torch.tensor(group["betas"], dtype=torch.float64, device=optimizer.count.device)
+        self.requests: list[Request] | None = None
+        for tensor in (*self.weights.values(), *self.moments[0], *self.moments[1]) if optimizer.count.is_cuda else ():
+            torch._dynamo.mark_static_address(tensor)  # CUDA graphs write to no others of their arguments
+        kind = "triton.cudagraphs" if optimizer.count.is_cuda else "cpp_wrapper"  # one launch; one call from Python
+        options = {kind: True, "guard_filter_fn": what_changes}
+        self.graph = torch.compile(self._step, fullgraph=True, options=options, **APART)
+        from torch._dynamo.exc import TorchDynamoException  # which takes a second to import
+
+        self.failure = TorchDynamoException
+
+    def __call__(
+        self, batch: Batch, noise: Noise, state: ObjectiveState, lr: float
+    ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """Take the step; loss, totals, whether it was skipped, and whether because something was not finite.
+
+        ``ValueError`` where the compiler can't make a graph of it, or is missing.
+        """
+        if self.requests is None:
+            self.requests = self._record(batch, noise, state)
+        numbers = [noise.draw(*request) for request in self.requests]
+        with torch.no_grad():
+            try:
+                loss, totals, broken = self.graph(self.weights, self.moments, batch, numbers, state, self._scalars(lr))
+            except self.failure as error:
+                raise ValueError(
+                    f"compile=True can't make one graph of this model's training step, leave compile=False; "
+                    f"the compiler says: {str(error).strip().splitlines()[0]}"
+                ) from error
+            self.optimizer.count += ~broken
+        return loss, totals, broken, broken
+
+    def _record(self, batch: Batch, noise: Noise, state: ObjectiveState) -> list[Request]:
+        recorder = Recorder(noise)
+        with torch.no_grad():
+            self.loss(batch, self.objective, recorder, state)
+        return recorder.requests
+
+    def _step(
+        self, weights: dict[str, Tensor], moments: tuple[list[Tensor], list[Tensor]], batch: Batch,
+        numbers: list[Tensor], state: ObjectiveState, scalars: Tensor,
+    ) -> tuple[Tensor, Tensor, Tensor]:  # fmt: skip
+        def loss(weights: dict[str, Tensor]) -> tuple[Tensor, tuple[Tensor, Tensor]]:
+            arguments = (batch, self.objective, Drawn(iter(numbers)), state)
+            value, totals = torch.func.functional_call(self.loss, weights, arguments)
+            return value, (value, totals)
+
+        gradients, (value, totals) = torch.func.grad(loss, has_aux=True)(weights)
+        good = torch.stack([value, *(gradient.sum() for gradient in gradients.values())]).sum().isfinite()
+        for weight, gradient, *own in zip(weights.values(), gradients.values(), *moments, strict=True):
+            self._adamw(weight, gradient, good, scalars.to(weight.dtype), *own)
+        return value, totals, ~good
+
+    def _scalars(self, lr: float) -> Tensor:
+        """η/(1 − β₁ᵗ), 1/√(1 − β₂ᵗ) and 1 − ηλ of the next step, once and for all weights."""
+        beta1, beta2 = (1 - self.betas ** (self.optimizer.count + 1)).unbind()
+        kept = 1 - lr * self.optimizer.param_groups[0]["weight_decay"]
+        return torch.stack([lr / beta1, beta2.rsqrt(), torch.full_like(beta1, kept)])
+
+    def _adamw(
+        self, weight: Tensor, gradient: Tensor, good: Tensor, scalars: Tensor, exp_avg: Tensor, exp_avg_sq: Tensor
+    ) -> None:
+        """θ ← (1 − ηλ)θ − η m̂/(√v̂ + ε) (Loshchilov & Hutter, 2019, arXiv:1711.05101, algorithm 2)."""
+        group = self.optimizer.param_groups[0]
+        (beta1, beta2), eps = group["betas"], group["eps"]
+        rate, correction, kept = scalars.unbind()
+        m = torch.lerp(exp_avg, gradient, 1 - beta1)
+        v = beta2 * exp_avg_sq + (1 - beta2) * gradient.square()
+        moved = kept * weight - rate * m / (v.sqrt() * correction + eps)
+        for old, new in ((exp_avg, m), (exp_avg_sq, v), (weight, moved)):
+            old.copy_(torch.where(good, new, old))

@@ -1,0 +1,57 @@
+"""How much of a fit there is time for, and watches that hold it to that."""
+
+from __future__ import annotations
+
+import math
+import time
+
+from lowerbound.training.state import Training
+from lowerbound.training.watch import Watch
+
+
+def affordable(row_passes: float, wanted: int, fewest: int, n: int, fewest_rows: int) -> tuple[int, int]:
+    """How many passes over how many rows, if ``row_passes`` times a row can be looked at: passes are cut first."""
+    passes = int(min(wanted, max(fewest, row_passes // n)))
+    return passes, int(min(n, max(fewest_rows, row_passes // passes)))
+
+
+class Deadline(Watch):
+    """Stops a fit after the epoch in which its time is over."""
+
+    def __init__(self, until: float) -> None:
+        self.until, self.stopped_after = until, 0
+
+    def on_epoch(self, training: Training, record: dict) -> None:
+        """Look at the clock."""
+        is_last = training.progress.stopped or training.progress.epoch >= training.settings.max_epochs
+        if time.perf_counter() > self.until and not is_last:
+            self.stopped_after = training.progress.epoch
+
+    def should_stop(self) -> bool:
+        """When it is late."""
+        return self.stopped_after > 0
+
+
+class Enough(Exception):
+    """The trial has been long enough."""
+
+
+class Stopwatch(Watch):
+    """Times the steps of a trial, leaving the first out, and ends it."""
+
+    MOST_STEPS = 20
+
+    def __init__(self, seconds: float) -> None:
+        self.seconds, self.n_steps, self.n_first = seconds, 0, 0
+        self.seconds_per_row = math.nan
+
+    def on_step(self, training: Training) -> None:
+        """Rows since the first step, by the time since then; one step has to do where it takes all the time."""
+        now, n_rows = time.perf_counter(), training.progress.n_rows
+        if self.n_steps == 0:
+            self.begun, self.n_first = now, n_rows
+        elif n_rows > self.n_first:
+            self.seconds_per_row = (now - self.begun) / (n_rows - self.n_first)
+        self.n_steps += 1
+        if self.n_steps > self.MOST_STEPS or (self.n_steps > 1 and now - self.begun > self.seconds):
+            raise Enough

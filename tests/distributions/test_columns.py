@@ -1,0 +1,166 @@
+"""Densities of columns of several kinds: they sum or integrate to 1, agree with SciPy, and are drawn as they say."""
+
+import math
+
+import numpy as np
+import pytest
+import torch
+from scipy import integrate, stats
+
+from lowerbound.distributions.columns import MASS, Columns, Levels, Reals, Scaling, WholeNumbers
+from lowerbound.distributions.noise import Noise, make_generator
+
+DRAWS = 40_000
+
+
+def tensor(*values) -> torch.Tensor:
+    return torch.tensor(values, dtype=torch.float64)
+
+
+def scaling(location=3.0, unit=2.0, log=False, shift=0.0) -> Scaling:
+    return Scaling(tensor(location), tensor(unit), torch.tensor([log]), tensor(shift))
+
+
+def noise() -> Noise:
+    return Noise(make_generator(0, "columns"))
+
+
+def reals(*, log=False, df=None, mass=None, pi=0.3, n=1, at=(0.5,), scale=(0.8,), weight=(1.0,)) -> Reals:
+    shape = torch.ones(1, n, 1, dtype=torch.float64)
+    location, sd, w = (tensor(*values).expand(1, n, 1, -1) for values in (at, scale, weight))
+    logit = shape * (-math.inf if mass is None else math.log(pi / (1 - pi)))
+    units = scaling(0.4, 0.7, log=True) if log else scaling()
+    nu = None if df is None else tensor(df)
+    return Reals(location, sd, w.log(), nu, logit, tensor(0.0 if mass is None else mass), units)
+
+
+TWO = {"at": (-1.0, 2.0), "scale": (0.5, 0.8), "weight": (0.3, 0.7)}
+
+
+def density(p: Reals, v: float) -> float:
+    return p.log_prob(p.scaling.standardize(tensor(v))[None]).exp().item()
+
+
+@pytest.mark.parametrize("df", [None, 3.5])
+@pytest.mark.parametrize("log", [False, True])
+@pytest.mark.parametrize("mass", [None, 0.0])
+@pytest.mark.parametrize("components", [{}, TWO])
+def test_a_density_of_reals_integrates_to_one_beside_its_point_mass(df, log, mass, components):
+    p = reals(log=log, df=df, mass=mass, **components)
+    parts = [(0, 1), (1, 50), (50, np.inf)] if log else [(-np.inf, 0), (0, 8), (8, np.inf)]
+    total = sum(integrate.quad(lambda v: density(p, v), *part, limit=200)[0] for part in parts)
+    at_mass = p.log_prob(tensor(MASS)[None]).exp().item()
+    assert at_mass == pytest.approx(0.3 if mass is not None else 0.0)
+    assert total + at_mass == pytest.approx(1, abs=1e-5)
+
+
+@pytest.mark.parametrize("v", [0.2, 1.0, 7.5])
+def test_reals_agree_with_scipy_in_the_users_units(v):
+    # x = (v − 3)/2 ~ N(.5, .8²) means v ~ N(4, 1.6²); (log v − .4)/.7 ~ N(.5, .8²) means log v ~ N(.75, .56²)
+    assert density(reals(), v) == pytest.approx(stats.norm(4, 1.6).pdf(v), rel=1e-9)
+    assert density(reals(df=5.0), v) == pytest.approx(stats.t(5.0, 4, 1.6).pdf(v), rel=1e-9)
+    assert density(reals(log=True), v) == pytest.approx(stats.lognorm(0.56, scale=math.exp(0.75)).pdf(v), rel=1e-9)
+    assert density(reals(mass=0.0), v) == pytest.approx(0.7 * stats.norm(4, 1.6).pdf(v), rel=1e-9)
+
+
+@pytest.mark.parametrize(("df", "law"), [(None, stats.norm), (5.0, lambda *where: stats.t(5.0, *where))])
+def test_mixtures_of_reals_agree_with_scipy_and_are_drawn_so(df, law):
+    # x = (v − 3)/2: v ~ .3 p((v − 1)/1) + .7 p((v − 7)/1.6)
+    first, second = law(1.0, 1.0), law(7.0, 1.6)
+    for v in (-3.0, 1.2, 4.0, 9.5):
+        assert density(reals(df=df, **TWO), v) == pytest.approx(0.3 * first.pdf(v) + 0.7 * second.pdf(v), rel=1e-9)
+    p = reals(df=df, n=DRAWS, **TWO)
+    drawn = p.scaling.restore(p.sample(noise())).flatten().numpy()
+    assert stats.kstest(drawn, lambda v: 0.3 * first.cdf(v) + 0.7 * second.cdf(v)).pvalue > 0.01
+    assert p.scaling.restore(p.mean)[0, 0].item() == pytest.approx(0.3 * 1 + 0.7 * 7)
+
+
+def test_a_value_that_is_no_point_mass_of_the_column_is_impossible():
+    assert reals().log_prob(tensor(MASS)[None]).item() == -math.inf
+
+
+@pytest.mark.parametrize(("df", "law"), [(None, stats.norm(0.5, 0.8)), (3.0, stats.t(3.0, 0.5, 0.8))])
+def test_draws_of_reals_have_their_distribution(df, law):
+    x = reals(df=df, n=DRAWS).sample(noise()).flatten().numpy()
+    assert stats.kstest(x, law.cdf).pvalue > 0.01
+
+
+def test_the_point_mass_is_drawn_as_often_as_it_says():
+    x = reals(mass=2.0, n=DRAWS).sample(noise()).flatten()
+    assert (x == MASS).double().mean().item() == pytest.approx(0.3, abs=4 * math.sqrt(0.21 / DRAWS))
+
+
+def test_the_mean_of_reals_holds_the_point_mass():
+    p = reals(mass=10.0)
+    assert p.scaling.restore(p.mean).item() == pytest.approx(0.3 * 10 + 0.7 * 4)
+
+
+@pytest.mark.parametrize("log", [False, True])
+@pytest.mark.parametrize("scale", [0.05, 0.5, 3.0])
+def test_probabilities_of_whole_numbers_sum_to_one(log, scale):
+    v = torch.arange(0 if log else -3000, 300_000 if log else 3000, dtype=torch.float64)
+    units = scaling(2.0, 1.5, log=log, shift=1.0 if log else 0.0)
+    at = torch.full((1, len(v), 1), 0.3, dtype=torch.float64)
+    p = WholeNumbers(at, scale * at / 0.3, units, tensor(0.0 if log else -math.inf))
+    above = torch.sigmoid((0.3 - units.standardize(v[-1:, None] + 0.5)) / scale).item()  # what lies beyond the last
+    assert p.log_prob(units.standardize(v[:, None])).exp().sum().item() + above == pytest.approx(1, abs=1e-9)
+
+
+@pytest.mark.parametrize("log", [False, True])
+def test_large_whole_numbers_have_their_probability_in_float32_too(log):
+    v = torch.arange(99_990, 100_010, dtype=torch.float64)[:, None]
+    units = scaling(9.0 if log else 1e5, 3.0 if log else 2e4, log=log, shift=1.0 if log else 0.0)
+    exact = WholeNumbers(torch.zeros(1, 1, 1).double(), torch.ones(1, 1, 1).double(), units, tensor(-math.inf))
+    narrow = Scaling(units.location.float(), units.unit.float(), units.log, units.shift.float())
+    rounded = WholeNumbers(torch.zeros(1, 1, 1), torch.ones(1, 1, 1), narrow, tensor(-math.inf).float())
+    x = units.standardize(v)
+    torch.testing.assert_close(rounded.log_prob(x.float()).double(), exact.log_prob(x), rtol=0, atol=1e-4)
+
+
+def test_whole_numbers_agree_with_scipy_and_are_drawn_so():
+    at = torch.full((1, DRAWS, 1), 0.3, dtype=torch.float64)
+    p = WholeNumbers(at, 2 * at, scaling(), tensor(-math.inf))
+    law = stats.logistic(3 + 0.3 * 2, 0.6 * 2)  # of v before it is rounded
+    v = torch.arange(-5.0, 15, dtype=torch.float64)
+    probability = p.log_prob(p.scaling.standardize(v[:, None])[:, None]).exp()[:, 0, 0].numpy()
+    np.testing.assert_allclose(probability, law.cdf(v + 0.5) - law.cdf(v - 0.5), rtol=1e-9)
+    drawn = p.scaling.restore(p.sample(noise())).flatten().round().numpy()
+    error = np.sqrt(probability * (1 - probability) / DRAWS)
+    assert (np.abs([(drawn == k).mean() for k in v.numpy()] - probability) < 4.5 * error).all()
+
+
+def levels(n: int = 1, *, values=(math.nan, math.nan, math.nan)) -> Levels:
+    """Two common levels and three rare ones, of which the third logit is."""
+    logits = tensor(0.1, -0.5, 0.7).expand(1, n, 1, 3)
+    return Levels(logits, torch.tensor([2]), torch.tensor([3]), torch.tensor([values], dtype=torch.float64))
+
+
+def test_the_rare_levels_share_their_probability():
+    x = torch.arange(5.0, dtype=torch.float64)[:, None]
+    probability = levels(5).log_prob(x).exp().flatten().numpy()
+    p = np.exp([0.1, -0.5, 0.7])
+    p /= p.sum()
+    np.testing.assert_allclose(probability, [p[0], p[1], p[2] / 3, p[2] / 3, p[2] / 3], rtol=1e-12)
+    drawn = np.bincount(levels(DRAWS).sample(noise()).flatten().long().numpy(), minlength=5) / DRAWS
+    assert (np.abs(drawn - probability) < 4.5 * np.sqrt(probability * (1 - probability) / DRAWS)).all()
+
+
+def test_the_mean_of_levels_is_the_mode_and_that_of_numbers_lies_between_them():
+    assert levels().mean.item() == 2
+    numbers = Levels(
+        tensor(0.0, math.log(3), -math.inf).expand(1, 2, 1, 3), torch.tensor([2]), torch.tensor([0]),
+        tensor([10.0, 20.0, math.nan]),
+    )  # fmt: skip
+    np.testing.assert_allclose(numbers.mean.flatten(), [0.75, 0.75])  # 17.5 is three quarters of the way
+
+
+def test_columns_are_put_back_in_their_places():
+    first, second = reals(n=4), levels(4)
+    x = torch.tensor([[0.0, 0.3], [1.0, -1.0], [4.0, 2.0], [2.0, 0.0]], dtype=torch.float64)
+    one = Columns([(torch.tensor([1]), first), (torch.tensor([0]), second)])
+    other = Columns([(torch.tensor([1]), second), (torch.tensor([0]), first)])
+    expected = torch.cat([second.log_prob(x[:, :1]), first.log_prob(x[:, 1:])], -1)
+    torch.testing.assert_close(one.log_prob(x), expected)
+    torch.testing.assert_close(other.log_prob(x.flip(1)), expected.flip(-1))
+    assert one.mean[..., 0].unique().tolist() == [2.0]
+    assert one.sample(noise()).shape == (1, 4, 2)
