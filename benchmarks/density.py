@@ -153,7 +153,7 @@ def score(vae: VAE, test: np.ndarray, evaluation: dict[str, Any]) -> dict[str, A
         "active_units": summary.active_units,
     }
     if len(scored) < len(test) and choice == "random":
-        elbo = vae.accounts(scored, PAIRED_ELBO_SAMPLES).elbo.double()
+        elbo = vae.elbo_terms(scored, PAIRED_ELBO_SAMPLES).elbo.double()
         found["test_nll_by_difference"] = by_difference(summary.elbo, rows.numpy(), elbo.numpy())
     if not vae.binarize:
         found["bits_per_dim"] = bits_per_dim(log_p.value, vae.schema_.n_dimensions)

@@ -57,7 +57,7 @@ def measure(inference: str, train: np.ndarray, test: np.ndarray, epochs: int, re
     return {
         "inference": inference,
         "training_elbo": last,
-        "test_elbo": mean_over_rows(vae.accounts(test, ELBO_SAMPLES).elbo, "lower").to_dict(),
+        "test_elbo": mean_over_rows(vae.elbo_terms(test, ELBO_SAMPLES).elbo, "lower").to_dict(),
         "test_log_likelihood": vae.log_likelihood(test, N_IMPORTANCE).to_dict(),
         "fit_seconds": round(seconds, 2),
         "parameters": count_parameters(vae),

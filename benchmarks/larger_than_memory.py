@@ -231,7 +231,7 @@ def speed(folder: Path) -> dict:
 
 
 def learn(X, test: np.ndarray) -> float:
-    return float(VAE(**LEARNED).fit(X).accounts(test).elbo.mean())
+    return float(VAE(**LEARNED).fit(X).elbo_terms(test).elbo.mean())
 
 
 def sorted_data(path: Path, folder: Path) -> dict:

@@ -47,7 +47,7 @@ def assert_verbs(estimator, X: np.ndarray) -> None:
     assert (drawn.shape, drawn.dtype) == ((4, *X.shape[1:]), X.dtype)
     np.testing.assert_array_equal(estimator.sample(4), drawn)
     assert not np.array_equal(estimator.sample(4, random_state=8), drawn)
-    assert estimator.sample(2, draw=False).shape == (2, *X.shape[1:])
+    assert estimator.sample(2, mean=True).shape == (2, *X.shape[1:])
 
 
 def assert_kept(estimator, X: np.ndarray, folder: Path) -> None:
@@ -85,7 +85,7 @@ def assert_constant_columns_stay_apart(estimator, X: np.ndarray) -> None:
     np.testing.assert_allclose(fitted.score_samples(wider), without.score_samples(frame), rtol=0, atol=1e-9)
     np.testing.assert_array_equal(fitted.score_samples(wider.assign(always=0.0)), fitted.score_samples(wider))
     assert (fitted.sample(50)[:, 1] == 7.25).all()
-    assert (fitted.sample(2, draw=False)[:, 1] == 7.25).all()
+    assert (fitted.sample(2, mean=True)[:, 1] == 7.25).all()
 
 
 def assert_same_seed_same_result(estimator, X: np.ndarray) -> None:

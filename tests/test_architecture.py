@@ -88,7 +88,7 @@ def test_the_walk_sees_wrong_imports(tmp_path):
     (tmp_path / "models").mkdir()
     wrong, other, fine = (tmp_path / "models" / name for name in ("wrong.py", "other.py", "fine.py"))
     wrong.write_text(
-        "from typing import TYPE_CHECKING\nfrom lowerbound.inference import objectives\nimport lowerbound.training.loop\n"
+        "from typing import TYPE_CHECKING\nfrom lowerbound.inference import em\nimport lowerbound.training.loop\n"
         "if TYPE_CHECKING:\n    from lowerbound.models.other import Other\n"
     )
     other.write_text("def later():\n    from lowerbound.models import wrong\n")

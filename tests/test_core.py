@@ -41,7 +41,7 @@ def test_the_mask_of_an_incomplete_batch_counts():
 def test_what_is_hidden_twice_is_missing_once_and_for_all():
     first, second = torch.tensor([True, False, False]), torch.tensor([False, True, True])
     mask = torch.tensor([[True, True, True], [True, False, True]])
-    batch = Batch(torch.zeros(2, 3), mask, torch.arange(2)).hiding(first).hiding(second)
+    batch = Batch(torch.zeros(2, 3), mask, torch.arange(2)).with_hidden(first).with_hidden(second)
     assert torch.equal(batch.mask, torch.zeros(2, 3, dtype=torch.bool))
     assert batch.missing is not None
     assert torch.equal(batch.missing, mask)  # what didn't count before is not missing

@@ -12,7 +12,7 @@ from lowerbound.core import Batch, ObjectiveState
 from lowerbound.data.schema import ConstantFeatureWarning
 from lowerbound.distributions.noise import Noise, make_generator
 from lowerbound.inference.objectives import elbo, iwae
-from lowerbound.inference.posteriors import OrPrior, standard_normal_where
+from lowerbound.inference.posteriors import PriorWhereUnobserved, standard_normal_where
 from lowerbound.models.hierarchical import Levels
 
 pytestmark = pytest.mark.filterwarnings("ignore:the posterior has collapsed")  # brief fits
@@ -96,7 +96,7 @@ def test_a_mixture_of_bernoullis_is_fitted_over_gaps():
     assert np.logaddexp(*both) == pytest.approx(one, abs=1e-12)
 
 
-@pytest.mark.parametrize("covariance", ["full", "tied", "diag", "spherical"])
+@pytest.mark.parametrize("covariance", ["full", "tied", "diagonal", "isotropic"])
 def test_a_mixture_of_gaussians_is_fitted_over_gaps(covariance):
     """What is hidden costs less than rows that would have to be dropped; log p is the marginal of what is observed."""
     model = Mixture(3, covariance=covariance, random_state=0).fit(GAPPY)
@@ -221,7 +221,9 @@ def test_draws_for_a_row_of_which_nothing_is_known_are_those_of_the_prior(parame
     assert energy_distance(ours, theirs[8]) < 2.5 * max(usual)
     if not isinstance(q, Levels):  # whose mean is that of every level given the means above
         pooled = torch.cat(theirs)
-        assert ((pooled.mean(0) - mean).abs() < 5 * scale * (1 / len(pooled) + 1 / OrPrior.N_MOMENTS) ** 0.5).all()
+        assert (
+            (pooled.mean(0) - mean).abs() < 5 * scale * (1 / len(pooled) + 1 / PriorWhereUnobserved.N_MOMENTS) ** 0.5
+        ).all()
         assert (pooled.std(0) / scale - 1).abs().max() < 0.06
 
 

@@ -5,7 +5,7 @@ import torch
 
 from lowerbound.core import Objective, ObjectiveState
 from lowerbound.distributions.noise import Noise, make_generator
-from lowerbound.evaluation.bound import accounts, importance_weighted
+from lowerbound.evaluation.bound import elbo_terms, importance_weighted
 from lowerbound.inference.objectives import elbo
 from tests import linear_gaussian as toy
 from tests.conftest import whole_batch
@@ -62,7 +62,7 @@ def test_the_bound_is_below_log_p_and_equals_its_closed_form(covariance):
     distribution = q(whole_batch(x))
     exact = toy.exact_elbo(p, distribution.mean, distribution.scale_tril, x).detach()
     assert (exact < toy.marginal(p).log_prob(x)).all()
-    measured = accounts(p, q, toy.rows(x), some_noise(), n_samples=50).elbo
+    measured = elbo_terms(p, q, toy.rows(x), some_noise(), n_samples=50).elbo
     error = (measured - exact).std() / len(x) ** 0.5
     assert (measured - exact).mean().abs() < 4 * error
 

@@ -58,7 +58,7 @@ def main(folder: Path, max_epochs: int = 400) -> dict[str, Estimate]:
     flat = VAE(latent_dim=2, lr=2e-3, max_epochs=max_epochs, n_iter_no_change=60, **shared).fit(train)
 
     columns = 16
-    save_grid(to_pixels(vae.sample(128, draw=False), 0, 1), folder / "samples.png", columns)
+    save_grid(to_pixels(vae.sample(128, mean=True), 0, 1), folder / "samples.png", columns)
     pairs = above_one_another(test[:32] / 255, vae.reconstruct(test[:32]), columns)
     save_grid(to_pixels(pairs, 0, 1), folder / "reconstructions.png", columns, group=2)
     save_map(latent_map(flat.transform(test), labels), folder / "latent_map.png")

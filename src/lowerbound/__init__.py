@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from lowerbound import diagnostics
     from lowerbound.data.checks import DataError
-    from lowerbound.data.columns.coding import UnseenLevelWarning
+    from lowerbound.data.columns.coding import UnseenCategoryWarning
     from lowerbound.data.likelihoods import LikelihoodError
     from lowerbound.data.readers.read import read, stream
     from lowerbound.data.schema import ConstantFeatureWarning
@@ -58,7 +58,7 @@ _HOMES = {
     "DataError": "data.checks",
     "LikelihoodError": "data.likelihoods",
     "ConstantFeatureWarning": "data.schema",
-    "UnseenLevelWarning": "data.columns.coding",
+    "UnseenCategoryWarning": "data.columns.coding",
     "SavedFileError": "storage.atomic",
     "TrainingError": "training.state",
 }
@@ -84,7 +84,7 @@ __all__ = [
     "SavedFileError",
     "TrainingError",
     "UnreliableEstimateWarning",
-    "UnseenLevelWarning",
+    "UnseenCategoryWarning",
     "VAEImputer",
     "VAEOutlierDetector",
     "bits_per_dim",

@@ -50,7 +50,7 @@ class Batch:
         """The entries that are observed, and zeros elsewhere."""
         return self.x if self.complete else torch.where(self.mask, self.x, 0.0)
 
-    def hiding(self, hidden: Tensor) -> Batch:
+    def with_hidden(self, hidden: Tensor) -> Batch:
         """The same rows with some entries not observed; ``hidden`` is broadcastable to (B, *event)."""
         missing = self.mask & hidden if self.missing is None else self.missing | (self.mask & hidden)
         return replace(self, mask=self.mask & ~hidden, complete=False, missing=missing)
@@ -265,7 +265,7 @@ class ExplicitModel(Model):
         """log p(x) of the observed entries, in nats and the user's units, shape (B,)."""
         raise NotImplementedError(f"{type(self).__name__} does not define its density")
 
-    def sample(self, n: int, noise: Noise, *, draw: bool = True) -> Tensor:
+    def sample(self, n: int, noise: Noise, *, mean: bool = False) -> Tensor:
         """``n`` draws of x, or its mean n times, shape (n, *event)."""
         raise NotImplementedError(f"{type(self).__name__} does not define how to draw from it")
 

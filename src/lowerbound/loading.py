@@ -9,6 +9,7 @@ from typing import Any
 import torch
 
 from lowerbound.estimators.saving import Restore, Saved
+from lowerbound.parameters.upgrade import upgraded
 from lowerbound.storage.atomic import SavedFileError, load_folder
 
 HOMES = {  # the only classes that a saved folder can name
@@ -46,8 +47,9 @@ def load(path: str | Path, network: tuple[torch.nn.Module, torch.nn.Module] | No
     folder = Path(path)
     if not (folder / "model.json").exists() and (folder / "model" / "model.json").exists():
         folder = folder / "model"
-    saved = Saved(*load_folder(folder))
+    tensors, record = load_folder(folder)
     try:
+        saved = Saved(tensors, upgraded(record) if record["version"] == 1 else record)
         return Restore(_kind_of, network, device)(saved)
     except (KeyError, TypeError, RuntimeError) as error:
         raise SavedFileError(f"{folder} is damaged: what model.json says doesn't fit the weights ({error})") from error

@@ -63,7 +63,7 @@ def test_no_number_is_a_failure_only_where_models_failed(cli, images, monkeypatc
     def broken(case):
         raise RuntimeError("out of order")
 
-    monkeypatch.setitem(comparison.LADDER, "autoencoder", comparison.Rung("autoencoder", broken))
+    monkeypatch.setitem(comparison.MODELS, "autoencoder", comparison.Contender("autoencoder", broken))
     assert "failed: out of order" in cli(*words, exit_code=1).stdout
 
 

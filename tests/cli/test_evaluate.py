@@ -132,11 +132,11 @@ def test_every_method_and_the_closer_looks(cli, table_run, other_table):
     by = {method: evaluated(cli, *words, "--method", method) for method in ("importance", "naive", "ais")}
     assert {r["log_likelihood"]["method"] for r in by.values()} == set(by)
     assert by["ais"]["log_likelihood"]["n_importance"] == 4
-    record = evaluated(cli, *words, "--sandwich", 10, "--gap", 5)
-    assert record["sandwich"]["lower"]["n_rows"] == 10
-    parts = {name: record["gap"][name]["mean"] for name in ("total", "approximation", "amortization")}
+    record = evaluated(cli, *words, "--bidirectional-bounds", 10, "--inference-gap", 5)
+    assert record["bidirectional_bounds"]["lower"]["n_rows"] == 10
+    parts = {name: record["inference_gap"][name]["mean"] for name in ("total", "approximation", "amortization")}
     assert parts["total"] == pytest.approx(parts["approximation"] + parts["amortization"])
-    text = cli("evaluate", *words, *FEW, "--sandwich", 10, "--gap", 5, "--method", "ais").stdout
+    text = cli("evaluate", *words, *FEW, "--bidirectional-bounds", 10, "--inference-gap", 5, "--method", "ais").stdout
     assert "4 annealed chains" in text
     assert "= approximation" in text
     assert "≤ log p(x) ≤" in text

@@ -27,9 +27,7 @@ def test_new_images_are_an_array(cli, digits_run, tmp_path):
         cli("generate", digits_run, "-n", 6, "-o", tmp_path / "new.npy", "--force", *words, "-q")
         found = np.load(tmp_path / "new.npy")
         seed = 5 if "--random-state" in words else None
-        assert np.array_equal(
-            found, lowerbound.load(digits_run).sample(6, draw="--mean" not in words, random_state=seed)
-        )
+        assert np.array_equal(found, lowerbound.load(digits_run).sample(6, mean="--mean" in words, random_state=seed))
 
 
 def test_new_rows_are_a_table_with_names(cli, table_run, tmp_path):

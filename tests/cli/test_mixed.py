@@ -48,7 +48,7 @@ def test_what_is_understood_can_be_printed_edited_and_given_back(cli, people, tm
     assert [column["kind"] for column in record["columns"]] == ["count", "binary", "date", "positive"]
     assert record["missing"] > 0
     text = cli("data", "check", people).stdout
-    assert "binary, 2 levels" in text
+    assert "binary, 2 categories" in text
     assert "one for each column" in text
     record["columns"][0]["kind"] = "continuous"
     edited, run = tmp_path / "columns.json", tmp_path / "run"
@@ -73,4 +73,4 @@ def test_a_level_that_is_a_number_is_given_as_it_is_written(cli, tmp_path):
         cli(*words, f"age={age}")
         assert pd.read_csv(tmp_path / "drawn.csv")["age"].tolist() == [40] * 5
     for age in ("50", "old"):
-        assert f"age={age}: the column has the levels 20, 30, 40" in cli(*words, f"age={age}", exit_code=1).stderr
+        assert f"age={age}: the column has the categories 20, 30, 40" in cli(*words, f"age={age}", exit_code=1).stderr

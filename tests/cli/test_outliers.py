@@ -11,7 +11,7 @@ from tests.cli.conftest import TABLE_OPTIONS, TINY
 import lowerbound
 from lowerbound import SavedFileError, VAEOutlierDetector
 from lowerbound.cli.outliers import _about, _word
-from lowerbound.data.columns.coding import UnseenLevelWarning
+from lowerbound.data.columns.coding import UnseenCategoryWarning
 from lowerbound.pictures.pictures import GAP
 
 
@@ -29,7 +29,19 @@ def odd_table(table, tmp_path_factory):
 @pytest.fixture(scope="module")
 def run(cli, table, tmp_path_factory):
     run = tmp_path_factory.mktemp("runs") / "people"
-    words = ("--max-epochs", 60, "--hide", 0.5, "--trim", 0.1, "--no-early-stopping", "--lr", 0.01, *TINY, "-q")
+    words = (
+        "--max-epochs",
+        60,
+        "--input-dropout",
+        0.5,
+        "--trim-fraction",
+        0.1,
+        "--no-early-stopping",
+        "--lr",
+        0.01,
+        *TINY,
+        "-q",
+    )
     cli("train", table, *TABLE_OPTIONS, "-o", run, *words)
     return run
 
@@ -140,7 +152,7 @@ def test_what_is_not_known_is_said_once(cli, tmp_path, monkeypatch):
     rng = np.random.default_rng(0)
     frame = pd.DataFrame({"a": rng.normal(size=90), "color": rng.choice(["red", "blue"], 90)})
     detector = VAEOutlierDetector(n_steps=5, random_state=0).fit(frame)
-    with pytest.warns(UnseenLevelWarning) as warned:
+    with pytest.warns(UnseenCategoryWarning) as warned:
         detector.score_samples(frame.assign(color="green"))
     assert len(warned) == 1
     detector.save(tmp_path / "detector")

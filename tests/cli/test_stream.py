@@ -167,8 +167,8 @@ def test_two_models_of_binarized_data_see_the_same_zeros_and_ones(cli, tmp_path,
 
 
 def test_a_closer_look_at_a_stream(cli, run, table):
-    words = ("evaluate", run, table, "--label", "kind", "--n-importance", 5, "--gap", 20, "--json", "-q")
-    streamed, whole = (json.loads(cli(*words, flag).stdout)["gap"] for flag in ("--stream", "--no-stream"))
+    words = ("evaluate", run, table, "--label", "kind", "--n-importance", 5, "--inference-gap", 20, "--json", "-q")
+    streamed, whole = (json.loads(cli(*words, flag).stdout)["inference_gap"] for flag in ("--stream", "--no-stream"))
     assert streamed["total"] == pytest.approx(whole["total"])
 
 

@@ -133,7 +133,7 @@ def test_data_are_described_as_in_memory(cli, table):
     streamed, whole = (json.loads(cli("data", "check", table, *WORDS, "--json", "-q", flag).stdout) for flag in FLAGS)
     assert streamed == whole
     assert streamed["labels"] == pd.read_parquet(table)["kind"].value_counts().to_dict()
-    assert "categorical, 3 levels" in cli("data", "check", table, *WORDS, "--stream").stdout
+    assert "categorical, 3 categories" in cli("data", "check", table, *WORDS, "--stream").stdout
 
 
 def test_kinds_that_are_asked_for(cli, table, tmp_path):

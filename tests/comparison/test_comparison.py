@@ -9,10 +9,9 @@ from scipy.stats import norm
 
 from lowerbound import VAE, Factorized, Mixture
 from lowerbound.comparison import comparison
-from lowerbound.comparison.comparison import Rung, climb
+from lowerbound.comparison.comparison import Contender, climb, count_parameters
 from lowerbound.comparison.dequantized import Dequantized
 from lowerbound.comparison.split import case_of, split
-from lowerbound.comparison.comparison import count_parameters
 from lowerbound.training.time_budget import Deadline, affordable
 
 
@@ -102,7 +101,7 @@ def test_a_model_that_fails_does_not_end_the_others(monkeypatch):
     def broken(case):
         raise RuntimeError("broken\n in two lines")
 
-    monkeypatch.setitem(comparison.LADDER, "mixture", Rung("mixture", broken))
+    monkeypatch.setitem(comparison.MODELS, "mixture", Contender("mixture", broken))
     results = list(climb(split(bits(100)), ["mixture", "factorized"]))
     assert [r.name for r in results] == ["factorized", "mixture"]
     assert results[0].log_p is not None
@@ -149,7 +148,7 @@ def test_models_of_a_table_of_several_kinds_take_its_columns_for_the_same():
     assert len(case.train) + len(case.test) == 200
     assert not set(case.train.index) & set(case.test.index)
     for name in ("factorized", "vae"):
-        assert comparison.LADDER[name].make(case).columns is case.schema.columns
+        assert comparison.MODELS[name].make(case).columns is case.schema.columns
     result, other = climb(case, ("factorized", "mixture"))
     share = case.train["word"].value_counts(normalize=True)[case.test["word"]].to_numpy()
     x = norm(case.train["x"].mean(), case.train["x"].std(ddof=0))

@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 
 from lowerbound.data.checks import DataError
-from lowerbound.data.columns.coding import UnseenLevelWarning, decode, encode
+from lowerbound.data.columns.coding import UnseenCategoryWarning, decode, encode
 from lowerbound.data.columns.inference import infer_columns
 from lowerbound.data.columns.schema import ColumnSchema, from_record
 
@@ -45,9 +45,9 @@ def test_what_is_inferred():
     assert (BY_NAME["gain"].mass, BY_NAME["gain"].mass_share) == (0.0, (TABLE["gain"] == 0).mean())
     assert BY_NAME["income"].location == pytest.approx(np.log(TABLE["income"]).mean())
     assert BY_NAME["visits"].log
-    assert BY_NAME["city"].levels == ("Rome", "Oslo", "Bern")
-    assert BY_NAME["size"].levels == ("S", "M", "L")
-    assert all(sum(column.frequencies) == pytest.approx(1) for column in COLUMNS if column.has_levels)
+    assert BY_NAME["city"].categories == ("Rome", "Oslo", "Bern")
+    assert BY_NAME["size"].categories == ("S", "M", "L")
+    assert all(sum(column.frequencies) == pytest.approx(1) for column in COLUMNS if column.has_categories)
 
 
 def test_what_is_inferred_does_not_depend_on_the_order_of_rows_or_columns():
@@ -77,7 +77,7 @@ def test_gaps_are_nan():
 
 
 def test_draws_stay_in_the_range_of_the_data():
-    wild = np.where([c.has_levels for c in COLUMNS], 0.0, rng.normal(0, 50, (100, len(COLUMNS))))
+    wild = np.where([c.has_categories for c in COLUMNS], 0.0, rng.normal(0, 50, (100, len(COLUMNS))))
     drawn = decode(wild, COLUMNS, expected=False)
     for name in ("height", "income", "visits", "day", "shocks"):
         assert drawn[name].min() >= TABLE[name].min()
@@ -92,15 +92,15 @@ def test_time_zones_and_hours():
     pd.testing.assert_frame_equal(decode(encode(frame, columns), columns, expected=False), frame)
 
 
-def test_unseen_levels_are_not_observed_and_warned_of():
+def test_unseen_categories_are_not_observed_and_warned_of():
     new = TABLE.head(4).copy()
     new["city"] = ["Rome", "Paris", "Oslo", "Paris"]
-    with pytest.warns(UnseenLevelWarning, match="in city$"):
+    with pytest.warns(UnseenCategoryWarning, match="in city$"):
         coded = encode(new, COLUMNS)
     assert np.isnan(coded[:, 6]).tolist() == [False, True, False, True]
 
 
-def test_text_among_levels_that_are_numbers_is_refused():
+def test_text_among_categories_that_are_numbers_is_refused():
     columns = infer_columns(pd.DataFrame({"age": np.repeat([20, 30, 40], 30), "job": ["cook", "clerk", "pilot"] * 30}))
     assert [column.kind for column in columns] == ["ordinal", "categorical"]
     new = pd.DataFrame({"age": ["20", "40.0", None], "job": "cook"})
@@ -109,19 +109,19 @@ def test_text_among_levels_that_are_numbers_is_refused():
         encode(new.assign(age=["20", "old", None]), columns)
 
 
-def test_rare_levels_share_a_probability():
+def test_rare_categories_share_a_probability():
     names = ["a"] * 50 + ["b"] * 40 + ["c", "d", "e"]
     column = infer_columns(pd.DataFrame({"letter": names}))[0]
     assert (column.n_common, column.n_rare, len(column.frequencies)) == (2, 3, 3)
-    assert column.describe() == "categorical, 5 levels, 3 of them rare"
+    assert column.describe() == "categorical, 5 categories, 3 of them rare"
     one_rare = infer_columns(pd.DataFrame({"letter": names[:-2]}))[0]
     assert (one_rare.n_common, one_rare.n_rare) == (3, 0)
 
 
-def test_ten_thousand_levels():
+def test_ten_thousand_categories():
     names = [f"n{i}" for i in rng.zipf(1.3, 60_000) % 10_000] + [f"n{i}" for i in range(10_000)]
     column = infer_columns(pd.DataFrame({"name": names}))[0]
-    assert len(column.levels) == 10_000
+    assert len(column.categories) == 10_000
     assert len(column.frequencies) <= 256
     frame = pd.DataFrame({"name": names})
     assert decode(encode(frame, [column]), [column], expected=False)["name"].tolist() == names

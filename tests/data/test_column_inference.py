@@ -9,7 +9,7 @@ from scipy import stats
 
 from lowerbound import DataError, read, stream
 from lowerbound.data.columns import inference
-from lowerbound.data.columns.coding import UnseenLevelWarning, encode
+from lowerbound.data.columns.coding import UnseenCategoryWarning, encode
 from lowerbound.data.columns.counts import Moments, Tally
 from lowerbound.data.columns.inference import infer_columns, look_at
 from lowerbound.data.columns.streamed import EncodedRows
@@ -124,9 +124,9 @@ def test_what_is_found_block_by_block_is_what_numpy_says_of_the_whole():
     )
     assert (found["shocks"].low, found["shocks"].high) == (shocks.min(), shocks.max())
     assert found["shocks"].heavy_tails
-    assert found["city"].levels == tuple(FRAME["city"].value_counts().index)
-    assert found["size"].levels == ("S", "M", "L", "XL")
-    assert found["late"].levels == ("a", "b", "c")
+    assert found["city"].categories == tuple(FRAME["city"].value_counts().index)
+    assert found["size"].categories == ("S", "M", "L", "XL")
+    assert found["late"].categories == ("a", "b", "c")
     looks = {look.name: look for look in look_at(FRAME)}
     assert {name: look.n for name, look in looks.items()} == FRAME.notna().sum().to_dict()
     assert {name: look.n_distinct for name, look in looks.items()} == FRAME.nunique().to_dict()
@@ -206,17 +206,17 @@ def test_what_was_not_seen_is_warned_of_once(folder):
     source = stream(folder, drop=[c for c in FRAME if c not in ("city", "late")])
     columns = infer_columns(FRAME[["city", "late"]].head(100))
     encoded = EncodedRows(source, columns)
-    with pytest.warns(UnseenLevelWarning, match="in late$"):
+    with pytest.warns(UnseenCategoryWarning, match="in late$"):
         list(encoded)
     list(encoded)  # warnings are errors
 
 
 @pytest.mark.parametrize("city", [["Rome", "Oslo", "Bern"], ["Rome", "Oslo"], ["Rome", "Oslo", "Bern", "Ulm", "Rome"]])
 def test_what_stays_unknown_is_counted_while_columns_are_looked_at(city):
-    """Where something is missing, or isn't among the levels that the user names, ``encode`` gives NaN."""
-    looks = look_at(FRAME, {"city": {"kind": "categorical", "levels": city}})
+    """Where something is missing, or isn't among the categories that the user names, ``encode`` gives NaN."""
+    looks = look_at(FRAME, {"city": {"kind": "categorical", "categories": city}})
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore", UnseenLevelWarning)
+        warnings.simplefilter("ignore", UnseenCategoryWarning)
         x = encode(FRAME, [look.schema() for look in looks])
     assert {look.name: look.n_known for look in looks} == dict(zip(FRAME, (~np.isnan(x)).sum(0).tolist(), strict=True))
 

@@ -102,5 +102,5 @@ def test_what_cannot_be_described_is_refused(X, parameters, message):
 
 
 def test_a_level_out_of_range_is_refused():
-    with pytest.raises(LikelihoodError, match="levels 0 to 3"):
+    with pytest.raises(LikelihoodError, match="values 0 to 3"):
         Factorized(likelihood="categorical").fit(LEVELS).score_samples(LEVELS + 2)

@@ -16,6 +16,7 @@ IRIS = load_iris().data
 STANDARDIZED = (IRIS - IRIS.mean(0)) / IRIS.std(0)
 DIGITS = (load_digits().images[:300] * 255 / 16).round().astype(np.uint8)
 BINARY = DIGITS > 100
+IN_SCIKIT_LEARN = {"full": "full", "tied": "tied", "diagonal": "diag", "isotropic": "spherical"}
 
 
 @pytest.mark.parametrize(("estimator", "check"), contract.checks(Mixture()))
@@ -33,10 +34,10 @@ def test_the_parameter_table_is_the_signature():
     [
         (IRIS, {}),
         (IRIS.astype(np.float32), {"covariance": "tied"}),
-        (IRIS, {"covariance": "diag"}),
-        (IRIS, {"covariance": "spherical"}),
+        (IRIS, {"covariance": "diagonal"}),
+        (IRIS, {"covariance": "isotropic"}),
         (DIGITS[:, 2:6, 2:6] / 255, {}),
-        (np.stack([DIGITS / 255] * 3, -1)[:, 2:6, 2:6], {"covariance": "diag"}),
+        (np.stack([DIGITS / 255] * 3, -1)[:, 2:6, 2:6], {"covariance": "diagonal"}),
         (DIGITS[:, 2:6, 2:6], {"likelihood": "gaussian"}),
         (BINARY, {}),
         (BINARY[..., None].repeat(3, -1).astype(np.uint8), {}),
@@ -59,7 +60,7 @@ def test_every_kind_of_data_can_be_fitted_scored_drawn_and_kept(X, parameters, t
 
 def test_units_constants_and_seeds():
     contract.assert_units(Mixture(2, random_state=0), IRIS, atol=1e-6)
-    for covariance in ("full", "tied", "diag", "spherical"):
+    for covariance in ("full", "tied", "diagonal", "isotropic"):
         contract.assert_constant_columns_stay_apart(Mixture(2, covariance=covariance, random_state=0), IRIS)
     contract.assert_same_seed_same_result(Mixture(2), IRIS)
     contract.assert_same_seed_same_result(Mixture(2), BINARY)
@@ -68,11 +69,13 @@ def test_units_constants_and_seeds():
 # Gaussians
 
 
-@pytest.mark.parametrize("covariance", ["full", "tied", "diag", "spherical"])
+@pytest.mark.parametrize("covariance", ["full", "tied", "diagonal", "isotropic"])
 def test_gaussians_are_scikit_learns_on_standardized_rows_in_the_users_units(covariance):
     ours = Mixture(3, covariance=covariance, random_state=5).fit(IRIS)
     seed = int(np.random.SeedSequence(5).generate_state(1)[0])
-    theirs = GaussianMixture(3, covariance_type=covariance, max_iter=200, random_state=seed).fit(STANDARDIZED)
+    theirs = GaussianMixture(3, covariance_type=IN_SCIKIT_LEARN[covariance], max_iter=200, random_state=seed).fit(
+        STANDARDIZED
+    )
     unit = np.log(IRIS.std(0)).sum()
     np.testing.assert_allclose(ours.score_samples(IRIS), theirs.score_samples(STANDARDIZED) - unit, rtol=0, atol=1e-9)
     np.testing.assert_allclose(ours.responsibilities(IRIS), theirs.predict_proba(STANDARDIZED), atol=1e-9)
@@ -103,7 +106,7 @@ def test_one_component_over_gaps_is_the_gaussian():
     np.testing.assert_allclose(one.score_samples(IRIS), gaussian.score_samples(IRIS), atol=1e-5)
 
 
-@pytest.mark.parametrize("covariance", ["full", "tied", "diag", "spherical"])
+@pytest.mark.parametrize("covariance", ["full", "tied", "diagonal", "isotropic"])
 def test_what_em_climbed_over_gaps_is_the_likelihood_in_the_users_units(covariance, capsys):
     mixture = Mixture(3, covariance=covariance, reg_covar=1e-9, tol=1e-4, random_state=0, verbose=1).fit(GAPPY)
     log_prior = mixture.model_.log_weights.sum().item() / 150  # all there is of it but for reg_covar
@@ -208,10 +211,10 @@ def test_redrawn_grey_values_generalize_better_than_one_drawing():
 @pytest.mark.parametrize(
     ("X", "parameters", "message"),
     [
-        (DIGITS, {}, "neither gives the probability of 8-bit levels.*binarize='sample'.*Factorized or VAE"),
+        (DIGITS, {}, "neither gives the probability of grey levels.*binarize='sample'.*Factorized or VAE"),
         (IRIS, {"likelihood": "bernoulli"}, "0/1 data"),
         (IRIS, {"likelihood": "categorical"}, "likelihood must be"),
-        (IRIS, {"covariance": "diagonal"}, "covariance must be 'full' or .*did you mean 'diag'"),
+        (IRIS, {"covariance": "diag"}, "covariance must be 'full' or .*did you mean 'diagonal'"),
         (IRIS, {"n_components": 0}, "n_components must be a whole number ≥ 1"),
         (IRIS, {"n_components": 151}, "n_components=151 needs at least as many rows"),
         (BINARY, {"smoothing": 0.0}, "smoothing must be a number > 0"),

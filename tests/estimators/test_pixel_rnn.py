@@ -92,7 +92,7 @@ def test_rows_of_any_shape(X, likelihood):
     assert rnn.score_samples(X).shape == (len(X),)
     assert rnn.sample(3).shape == (3, *X.shape[1:])
     assert rnn.sample(3).dtype == X.dtype
-    assert rnn.sample(3, draw=False).shape == (3, *X.shape[1:])
+    assert rnn.sample(3, mean=True).shape == (3, *X.shape[1:])
 
 
 def test_flat_images_are_read_as_images_when_told_so():

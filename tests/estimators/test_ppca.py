@@ -173,7 +173,7 @@ def test_em_says_when_it_did_not_converge():
 @pytest.mark.parametrize(
     ("X", "message"),
     [
-        (DIGITS, "real values.*8-bit levels.*Factorized, Mixture or VAE.*uniform noise"),
+        (DIGITS, "real values.*8-bit grey levels.*Factorized, Mixture or VAE.*uniform noise"),
         (DIGITS > 100, "real values.*only 0 and 1"),
         (IRIS[:, :1], "at least 2 features that vary and 3 rows.*n_features = 1"),
         (IRIS[:2, :3] + np.arange(6).reshape(2, 3), "3 rows.*n_samples = 2"),

@@ -69,7 +69,7 @@ def test_samples_are_of_both_patterns():
     p = np.exp(rbm.score_samples(every))
     frequency = (rows[:, None] == every).all(2).mean(0)
     assert (np.abs(frequency - p) <= 4 * np.sqrt(p * (1 - p) / n)).all()
-    means = rbm.sample(n, draw=False)
+    means = rbm.sample(n, mean=True)
     assert ((means > 0) & (means < 1)).all()
 
 

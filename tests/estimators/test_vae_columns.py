@@ -10,7 +10,7 @@ import torch
 from scipy import stats
 
 from lowerbound import VAE, load
-from lowerbound.data.columns.coding import UnseenLevelWarning, encode
+from lowerbound.data.columns.coding import UnseenCategoryWarning, encode
 
 pytestmark = pytest.mark.filterwarnings("ignore:the posterior has collapsed")  # brief fits
 
@@ -88,7 +88,7 @@ def test_rows_are_scored_alone_as_among_others(vae):
 
 def test_unseen_levels_count_as_not_observed(vae):
     new = TABLE.head(3).assign(job=["pilot", "clerk", "cook"])
-    with pytest.warns(UnseenLevelWarning, match="in job$"):
+    with pytest.warns(UnseenCategoryWarning, match="in job$"):
         scores = vae.score_samples(new)
     np.testing.assert_array_equal(scores, vae.score_samples(new.assign(job=[np.nan, "clerk", "cook"])))
 
@@ -110,7 +110,9 @@ def test_tables_with_gaps_in_every_column():
     assert vae.sample(3)["since"].dtype == TABLE["since"].dtype
 
 
-@pytest.mark.parametrize("parameters", [{"levels": 2}, {"latent_dim": (3, 2)}, {"scale": "feature"}, {"hide": 0.5}])
+@pytest.mark.parametrize(
+    "parameters", [{"levels": 2}, {"latent_dim": (3, 2)}, {"scale": "feature"}, {"input_dropout": 0.5}]
+)
 def test_other_models_take_them_too(parameters):
     vae = small(max_epochs=2, **parameters).fit(TABLE)
     assert np.isfinite(vae.score_samples(TABLE[:20], n_importance=4)).all()
@@ -168,9 +170,9 @@ def test_columns_of_one_value_and_of_none():
 
 @pytest.mark.parametrize("n_levels", [3, 100])
 @pytest.mark.parametrize("parameters", [{}, {"latent_dim": (3, 2)}, {"levels": 2}])
-def test_as_much_of_a_row_reaches_the_encoder_however_many_levels_there_are(n_levels, parameters):
+def test_as_much_of_a_row_reaches_the_encoder_however_many_levels_there_are(n_categories, parameters):
     draw = np.random.default_rng(3)
-    frame = pd.DataFrame({f"c{i}": draw.permutation(3000) % n_levels for i in range(8)}).astype(str)
+    frame = pd.DataFrame({f"c{i}": draw.permutation(3000) % n_categories for i in range(8)}).astype(str)
     vae = small(max_epochs=1, lr=1e-12, hidden_layer_sizes=(400,), batch_size=1000, **parameters).fit(frame)
     encoder = vae.posterior_.encoder
     layer = encoder.network.stem[1] if "levels" in parameters else encoder.network.layers[0]

@@ -17,12 +17,12 @@ from lowerbound.evaluation.annealing import (
     _forward,
     _pilot,
     annealed,
+    bidirectional_bounds,
     expected_bias,
     naive,
-    sandwich,
     warning_about,
 )
-from lowerbound.evaluation.bound import LogMean, importance_weighted
+from lowerbound.evaluation.bound import RunningLogMeanExp, importance_weighted
 from lowerbound.evaluation.estimate import Estimate
 
 pytestmark = pytest.mark.filterwarnings("ignore::lowerbound.CollapsedPosteriorWarning")
@@ -134,8 +134,8 @@ def test_the_sandwich_holds_the_exact_value_and_closes():
     p = toy.model()
     q = toy.ExactPosterior(p, shift=0.3, widen=1.4)
     mask = torch.ones(toy.F, dtype=torch.bool)
-    wide = sandwich(p, q, 200, mask, noise(), Annealing(1, 1, 1))
-    narrow = sandwich(p, q, 200, mask, noise(), Annealing(80, 8, 3))
+    wide = bidirectional_bounds(p, q, 200, mask, noise(), Annealing(1, 1, 1))
+    narrow = bidirectional_bounds(p, q, 200, mask, noise(), Annealing(80, 8, 3))
     exact = -toy.marginal(p).entropy().item()
     for found in (wide, narrow):
         assert found.lower.value - 4 * found.lower.standard_error < exact
@@ -147,7 +147,7 @@ def test_the_sandwich_holds_the_exact_value_and_closes():
 
 def test_the_running_mean_of_weights_is_that_of_all_at_once():
     log_w = 40 * toy.numbers(100, 5, seed=3) - 300
-    total = LogMean(5, torch.device("cpu"))
+    total = RunningLogMeanExp(5, torch.device("cpu"))
     for part in log_w.split(17):
         total.add(part)
     log_mean, ess = total.result()
@@ -194,7 +194,7 @@ def test_parts_of_the_data_have_noise_of_their_own():
 
 
 def test_the_estimator_closes_the_sandwich():
-    found = fitted().sandwich(50, n_temperatures=60, n_chains=8, random_state=3)
+    found = fitted().bidirectional_bounds(50, n_temperatures=60, n_chains=8, random_state=3)
     assert found.lower.n_rows == 50
     assert -0.05 < found.gap.value < 0.2
 

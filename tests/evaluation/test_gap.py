@@ -12,8 +12,8 @@ from torch import nn
 from lowerbound import VAE
 from lowerbound.distributions.gaussians import DiagonalGaussian, StandardNormal
 from lowerbound.distributions.noise import Noise, make_generator
-from lowerbound.evaluation.bound import accounts, summarize
-from lowerbound.evaluation.gap import mutual_information, split_gap
+from lowerbound.evaluation.bound import elbo_terms, summarize
+from lowerbound.evaluation.gap import inference_gap, mutual_information
 from lowerbound.inference.posteriors import Amortized
 from lowerbound.models.hierarchical import Chain, Lowest, places
 from lowerbound.models.vae import Decoder, Encoder, LatentModel
@@ -73,7 +73,7 @@ def test_information_is_at_most_the_logarithm_of_the_rows():
 def test_the_gap_and_its_parts_in_closed_form():
     p, q = toy.model(), toy.posterior("diagonal")
     x = toy.numbers(40, toy.F, seed=9)
-    gap = split_gap(p, q, toy.rows(x), noise(), n_steps=1500, n_samples=2000, n_importance=5000)
+    gap = inference_gap(p, q, toy.rows(x), noise(), n_steps=1500, n_samples=2000, n_importance=5000)
     with torch.no_grad():
         encoded = q(next(toy.rows(x).batches(40)))
         elbo = toy.exact_elbo(p, encoded.mean, encoded.scale_tril, x)
@@ -91,7 +91,7 @@ def test_the_gap_and_its_parts_in_closed_form():
 def test_a_full_covariance_leaves_nothing_to_approximate():
     p, q = toy.model(), toy.posterior("full")
     x = toy.numbers(40, toy.F, seed=9)
-    gap = split_gap(p, q, toy.rows(x), noise(), n_steps=1500, n_samples=1000, n_importance=2000)
+    gap = inference_gap(p, q, toy.rows(x), noise(), n_steps=1500, n_samples=1000, n_importance=2000)
     with torch.no_grad():
         encoded = q(next(toy.rows(x).batches(40)))
         exact = toy.marginal(p).log_prob(x) - toy.exact_elbo(p, encoded.mean, encoded.scale_tril, x)
@@ -125,7 +125,7 @@ def test_the_gap_of_two_levels_in_closed_form():
     p = Model(Decoder(Lowest(decoder, 1), NormalHead(Scale("fixed", scale, torch.zeros(())))), 2).double()
     q = Amortized(Encoder(Values(), toy._Affine(1, 2, 20, False), Head()))
     x = toy.numbers(40, 1, seed=9)
-    gap = split_gap(p, q, toy.rows(x), noise(), n_steps=500, n_samples=1000, n_importance=2000)
+    gap = inference_gap(p, q, toy.rows(x), noise(), n_steps=500, n_samples=1000, n_importance=2000)
     precision = 1 / variance + w**2 / toy.SIGMA**2
     with torch.no_grad():
         first = q(next(toy.rows(x).batches(40))).first
@@ -146,7 +146,7 @@ def test_bits_add_up_to_the_bound_and_z_costs_its_entropy():
         def forward(self, batch, noise=None):
             return DiagonalGaussian(*(batch.x.new_zeros(len(batch.x), toy.D) for _ in range(2)))
 
-    whole = accounts(p, Ignorant(), data, noise(), 50)
+    whole = elbo_terms(p, Ignorant(), data, noise(), 50)
     found = summarize([whole])
     bits = found.bits
     assert bits.total == pytest.approx(-found.elbo.value / math.log(2))
@@ -154,7 +154,9 @@ def test_bits_add_up_to_the_bound_and_z_costs_its_entropy():
     entropy = toy.D * (0.5 * math.log2(2 * math.pi * math.e) + 8)
     assert bits.z == pytest.approx(entropy, abs=0.05)
     assert bits.back == pytest.approx(bits.z)  # q is the prior
-    halves = [accounts(p, Ignorant(), toy.rows(data.raw[part]), noise(), 50) for part in (slice(250), slice(250, 500))]
+    halves = [
+        elbo_terms(p, Ignorant(), toy.rows(data.raw[part]), noise(), 50) for part in (slice(250), slice(250, 500))
+    ]
     assert summarize(halves).bits.z == pytest.approx(bits.z, abs=0.2)
 
 
@@ -162,13 +164,13 @@ def test_the_estimator_gives_them():
     X = load_iris().data
     settings = {"hidden_layer_sizes": (16,), "max_epochs": 40, "lr": 1e-2, "scale": 0.2, "random_state": 0}
     vae = VAE(2, **settings).fit(X)
-    gap = vae.gap(X[:50], n_steps=100)
+    gap = vae.inference_gap(X[:50], n_steps=100)
     assert gap.amortization.value > 0
     assert gap.total.value > 0
     information = vae.mutual_information(X)
     assert 1 < information.value < math.log(len(X)) + 1e-6
     assert information.value < vae.summary(X, 16).kl.sum() + 4 * information.standard_error
-    np.testing.assert_array_equal(vae.gap(X[:9], 3).total.value, vae.gap(X[:9], 3).total.value)
+    np.testing.assert_array_equal(vae.inference_gap(X[:9], 3).total.value, vae.inference_gap(X[:9], 3).total.value)
 
 
 @pytest.mark.parametrize(
@@ -182,7 +184,7 @@ def test_every_posterior_has_them(kind):
     X = load_iris().data
     settings = {"latent_dim": 2, "hidden_layer_sizes": (16,), "max_epochs": 20, "lr": 1e-2, "scale": 0.2}
     vae = VAE(**(settings | kind), random_state=0).fit(X)
-    gap = vae.gap(X[:50], n_steps=60)
+    gap = vae.inference_gap(X[:50], n_steps=60)
     assert gap.amortization.value > 0
     assert gap.total.value == pytest.approx(gap.approximation.value + gap.amortization.value)
     information = vae.mutual_information(X)
@@ -195,4 +197,4 @@ def test_one_q_for_all_rows_has_no_gap_to_split_and_knows_nothing():
     vae = VAE(2, inference="shared", hidden_layer_sizes=(16,), max_epochs=3, random_state=0).fit(X)
     assert vae.mutual_information(X).value == pytest.approx(0, abs=1e-5)
     with pytest.raises(ValueError, match="comes from an encoder"):
-        vae.gap(X[:5])
+        vae.inference_gap(X[:5])

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from lowerbound.evaluation.bound import Accounts, summarize
+from lowerbound.evaluation.bound import ElboTerms, summarize
 from lowerbound.evaluation.estimate import mean_over_rows, pooled
 
 generator = torch.Generator().manual_seed(0)
@@ -33,8 +33,8 @@ def test_summaries(bounds):
         * torch.nn.functional.normalize(torch.randn(1000, 3, generator=generator) - 0.0, dim=0)
         * np.sqrt(999)
     )
-    whole = Accounts(ROWS, kl, codes, 2 * ROWS)
-    parts = [Accounts(ROWS[a:b], kl[a:b], codes[a:b], 2 * ROWS[a:b]) for a, b in pairwise(bounds)]
+    whole = ElboTerms(ROWS, kl, codes, 2 * ROWS)
+    parts = [ElboTerms(ROWS[a:b], kl[a:b], codes[a:b], 2 * ROWS[a:b]) for a, b in pairwise(bounds)]
     found = summarize(parts)
     assert found.elbo.value == pytest.approx(whole.elbo.mean().item(), rel=1e-13)
     assert found.reconstruction == pytest.approx(ROWS.mean().item(), rel=1e-13)

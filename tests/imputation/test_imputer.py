@@ -9,17 +9,17 @@ from sklearn.datasets import load_iris, load_wine
 from tests import contract
 
 from lowerbound import PPCA, Factorized, Gaussian, Mixture, VAEImputer
-from lowerbound.data.table_code import MAX_LEVELS, Raw, TableCode
+from lowerbound.data.table_code import MAX_CATEGORIES, Raw, TableCode
 from lowerbound.imputation import selection
 from lowerbound.imputation.gaussians import (
+    CategoryFiller,
     ExactFiller,
     FewValues,
-    LeveledFiller,
     fit_gaussian,
     fit_location,
     fit_mixture,
 )
-from lowerbound.imputation.stacking import OTHERS, Blend, cautious, column_weights, stack
+from lowerbound.imputation.stacking import OTHERS, Stack, cautious, column_weights, stack
 from lowerbound.parameters.tables import IMPUTER_PARAMETERS
 
 IRIS, WINE = load_iris().data, load_wine().data
@@ -176,7 +176,7 @@ def test_constant_columns_new_levels_and_many_levels():
     frame["name"] = [f"name {i}" for i in range(len(frame))]
     imputer = VAEImputer(models=EXACT, random_state=0).set_output(transform="pandas").fit(frame)
     assert imputer.transform(frame)["same"].eq(3.5).all()
-    assert imputer._code.width <= MAX_LEVELS + 12
+    assert imputer._code.width <= MAX_CATEGORIES + 12
     new = frame.head(3).assign(word="an unseen word", name=None)
     out = imputer.transform(new)
     assert (out["word"] == "an unseen word").all()
@@ -217,11 +217,11 @@ def test_on_gaussian_data_it_is_the_gaussian_and_elsewhere_far_better():
     for X, better in ((straight, 1.03), (rings(), 0.8)):
         gaps = with_gaps(X, 0.4)
         hidden = np.isnan(gaps)
-        blend, gaussian = (
+        stack, gaussian = (
             np.mean((VAEImputer(models=models, random_state=0).fit_transform(gaps) - X)[hidden] ** 2)
             for models in (EXACT, ("gaussian",))
         )
-        assert blend < better * gaussian
+        assert stack < better * gaussian
 
 
 def test_intervals_cover_what_they_claim():
@@ -426,7 +426,7 @@ def test_numbers_of_few_values_are_levels_too():
     np.testing.assert_allclose(wide[:, 3:].mean(0), 0, atol=1e-12)
     np.testing.assert_allclose(wide[:, 3:].std(0), 1)
     gaps = with_gaps(Z, 0.2)
-    filler = LeveledFiller(few, fit_gaussian(few.widened(gaps), 0))
+    filler = CategoryFiller(few, fit_gaussian(few.widened(gaps), 0))
     hidden = np.isnan(gaps[:, 1]) & ~np.isnan(gaps[:, 0])
     assert np.abs(filler.mean(gaps) - Z)[hidden, 1].max() < 0.1  # what no line can do:
     assert np.abs(fit_gaussian(gaps, 0).mean(gaps) - Z)[hidden, 1].max() > 1
@@ -450,11 +450,11 @@ def test_draws_of_a_blend_have_its_mean_and_the_spread_of_its_parts():
     gaussian = fit_gaussian(Z, 0)
     mixture = fit_mixture(Z, gaussian, 3, 4.0, 0)
     weights = np.array([[0.25, 0.25, 0, 1], [0.75, 0.75, 1, 0]])
-    blend = Blend([gaussian, mixture], weights, Raw(np.full(4, -1), np.zeros(4), np.ones(4)))
-    np.testing.assert_allclose(blend.mean(Z), weights[0] * gaussian.mean(Z) + weights[1] * mixture.mean(Z))
+    stack = Stack([gaussian, mixture], weights, Raw(np.full(4, -1), np.zeros(4), np.ones(4)))
+    np.testing.assert_allclose(stack.mean(Z), weights[0] * gaussian.mean(Z) + weights[1] * mixture.mean(Z))
     n = 3000
-    draws, parts = blend.draws(Z, n, 0), [filler.draws(Z, n, 7) for filler in (gaussian, mixture)]
-    assert (np.abs(draws.mean(0) - blend.mean(Z)) <= 4.7 * draws.std(0) / n**0.5 + 1e-12).all()
+    draws, parts = stack.draws(Z, n, 0), [filler.draws(Z, n, 7) for filler in (gaussian, mixture)]
+    assert (np.abs(draws.mean(0) - stack.mean(Z)) <= 4.7 * draws.std(0) / n**0.5 + 1e-12).all()
     expected = sum(w * part.var(0) for w, part in zip(weights, parts, strict=True))
     np.testing.assert_allclose(draws.var(0).sum(0), expected.sum(0), rtol=0.03)
     assert np.array_equal(draws[0][~np.isnan(Z)], Z[~np.isnan(Z)])
@@ -472,8 +472,8 @@ def test_draws_ask_every_filler_for_its_mean_once(monkeypatch):
 def test_draws_of_neighboring_seeds_have_no_noise_in_common():
     Z = with_gaps((IRIS - IRIS.mean(0)) / IRIS.std(0))
     gaussian = fit_gaussian(Z, 0)
-    blend = Blend([gaussian] * 2, np.full((2, 4), 0.5), Raw(np.full(4, -1), np.zeros(4), np.ones(4)))
-    one, two = ((blend.draws(Z, 50, seed) - blend.mean(Z))[:, np.isnan(Z)].ravel() for seed in (0, 1))
+    stack = Stack([gaussian] * 2, np.full((2, 4), 0.5), Raw(np.full(4, -1), np.zeros(4), np.ones(4)))
+    one, two = ((stack.draws(Z, 50, seed) - stack.mean(Z))[:, np.isnan(Z)].ravel() for seed in (0, 1))
     assert abs(np.corrcoef(one, two)[0, 1]) < 4 / len(one) ** 0.5
 
 
@@ -492,7 +492,7 @@ def test_drawn_levels_have_the_probabilities_of_the_blend():
     assert apart == pytest.approx([0.6, 1.0], abs=0.05)
     for weight in (0.0, 0.5, 1.0):
         weights = np.repeat([[weight], [1 - weight]], 3, 1)
-        imputer._filler = Blend([gaussian, location], weights, raw)
+        imputer._filler = Stack([gaussian, location], weights, raw)
         p = imputer._code.probabilities(imputer._filler.mean(given[:1]), column)[0, 0]
         share = (imputer.sample_imputations(rows, 1)[0]["where"] == "inside").mean()
         assert abs(share - p) < 4 * (p * (1 - p) / n) ** 0.5 + 1 / n

@@ -11,9 +11,9 @@ from sklearn.datasets import load_iris
 from tests.imputation.test_imputer import table, with_gaps
 
 from lowerbound import PPCA, VAE, Gaussian, VAEImputer, load
-from lowerbound.imputation.gaussians import FewValues, LeveledFiller, fit_gaussian, fit_location
+from lowerbound.imputation.gaussians import CategoryFiller, FewValues, fit_gaussian, fit_location
 from lowerbound.imputation.network import EstimatorFiller
-from lowerbound.imputation.stacking import Blend
+from lowerbound.imputation.stacking import Stack
 from lowerbound.storage.atomic import SavedFileError
 
 FRAME = table(300).assign(code=np.random.default_rng(1).integers(0, 5, 300).astype(float))
@@ -29,10 +29,10 @@ def imputer():
     gaussian, few = fit_gaussian(Z, 0), FewValues.of(Z, np.flatnonzero(code.raw.blocks < 0))
     vae = VAE(2, hidden_layer_sizes=(8,), likelihood="gaussian", max_epochs=2, random_state=0).fit(Z)
     location = fit_location(Z, code.raw, gaussian, 4, 1.0, 0)
-    leveled = LeveledFiller(few, fit_gaussian(few.widened(Z), 0))
+    leveled = CategoryFiller(few, fit_gaussian(few.widened(Z), 0))
     assert len(few.places) > 0
     fillers = [gaussian, leveled, location, EstimatorFiller(vae, 50)]
-    imputer._filler = Blend(fillers, np.full((4, code.width), 0.25), code.raw)
+    imputer._filler = Stack(fillers, np.full((4, code.width), 0.25), code.raw)
     return imputer
 
 

@@ -196,5 +196,5 @@ def test_trimmed_rows_are_not_learned():
     X = rng.normal(size=(300, 2)).astype(np.float32)
     X[:15] += 30
     linear = {"hidden_layer_sizes": (), "standardize": False, "lr": 0.02, "max_epochs": 60, "early_stopping": False}
-    centers = [VAE(1, trim=trim, random_state=0, **linear).fit(X).sample(2000).mean(0) for trim in (0.0, 0.1)]
+    centers = [VAE(1, trim_fraction=trim, random_state=0, **linear).fit(X).sample(2000).mean(0) for trim in (0.0, 0.1)]
     assert np.abs(centers[1]).max() < 0.3 < np.abs(centers[0]).max()

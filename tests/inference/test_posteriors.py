@@ -12,7 +12,7 @@ from lowerbound import VAE
 from lowerbound.core import Batch
 from lowerbound.distributions.gaussians import DiagonalGaussian
 from lowerbound.distributions.noise import Noise, make_generator
-from lowerbound.inference.posteriors import Hiding, MeanField, Prior, Refined, Shared
+from lowerbound.inference.posteriors import MaskedInput, MeanField, Prior, Refined, Shared
 from lowerbound.training.loop import fit
 from lowerbound.training.settings import Settings
 from lowerbound.training.state import Training
@@ -196,9 +196,9 @@ def test_hiding_hides_the_share_that_it_says_in_training_only():
         def forward(self, batch, noise=None):
             seen.append(batch.mask.double())
 
-    hiding = Hiding(Encoder(), most=0.6)
-    hiding(batch, Noise(make_generator(0, "noise")))
-    hiding.eval()(batch, Noise(make_generator(0, "noise")))
+    with_hidden = MaskedInput(Encoder(), most=0.6)
+    with_hidden(batch, Noise(make_generator(0, "noise")))
+    with_hidden.eval()(batch, Noise(make_generator(0, "noise")))
     assert (seen[1] == 1).all()
     hidden = 1 - seen[0].mean(1)
     whole = (hidden == 0).double()
@@ -210,4 +210,4 @@ def test_hiding_hides_the_share_that_it_says_in_training_only():
 
 def test_hiding_needs_an_encoder():
     with pytest.raises(ValueError, match="encoder"):
-        VAE(2, hide=0.5, inference="mean_field").fit(X)
+        VAE(2, input_dropout=0.5, inference="mean_field").fit(X)

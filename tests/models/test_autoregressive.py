@@ -41,9 +41,9 @@ def model(event_shape, head: LikelihoodHead | None = None, view: nn.Module | Non
     return Autoregressive(network, head, **({"counted": counted, "log_unit": None} | more)).double()
 
 
-def every(n_levels: int, event_shape) -> torch.Tensor:
+def every(n_categories: int, event_shape) -> torch.Tensor:
     """Every x there is."""
-    states = itertools.product(range(n_levels), repeat=math.prod(event_shape))
+    states = itertools.product(range(n_categories), repeat=math.prod(event_shape))
     return torch.tensor(list(states), dtype=torch.float64).view(-1, *event_shape)
 
 
@@ -218,8 +218,8 @@ def test_draws_have_the_entropy_of_the_density(kind, noise):
     if isinstance(head, NormalHead):
         negative_entropy = -conditionals.scale.log() - 0.5 * math.log(2 * math.pi * math.e)
     else:
-        n_levels = 4 if isinstance(head, CategoricalHead) else 256
-        log_p = torch.stack([conditionals.log_prob(torch.full((n, 2, 2), float(k))) for k in range(n_levels)])
+        n_categories = 4 if isinstance(head, CategoricalHead) else 256
+        log_p = torch.stack([conditionals.log_prob(torch.full((n, 2, 2), float(k))) for k in range(n_categories)])
         negative_entropy = (log_p.exp() * log_p.clamp_min(-1e4)).sum(0)
     surplus = (p.log_prob(whole_batch(x)) - event_sum(negative_entropy, mask)[0]).detach()
     assert surplus.mean().abs() <= 4 * surplus.std() / math.sqrt(n)
@@ -229,7 +229,7 @@ def test_draws_have_the_entropy_of_the_density(kind, noise):
 def test_means_of_the_conditionals_have_the_mean_of_draws_and_vary_less(shape, noise):
     p, x, n = model(shape), every(2, shape), 20_000
     exact = (p.log_prob(whole_batch(x)).exp()[:, None] * x.flatten(1)).sum(0)
-    means = p.sample(n, noise, draw=False).flatten(1)
+    means = p.sample(n, noise, mean=True).flatten(1)
     assert ((means.mean(0) - exact).abs() <= 4 * means.std(0) / math.sqrt(n) + 1e-12).all()
     assert (means.var(0) < exact * (1 - exact)).all()
 

@@ -32,22 +32,22 @@ def fitted(model, batch: Batch):
     return model
 
 
-def all_states(n_levels: int, n_features: int) -> torch.Tensor:
-    return torch.tensor(list(itertools.product(range(n_levels), repeat=n_features)), dtype=torch.float64)
+def all_states(n_categories: int, n_features: int) -> torch.Tensor:
+    return torch.tensor(list(itertools.product(range(n_categories), repeat=n_features)), dtype=torch.float64)
 
 
 @pytest.mark.parametrize(("n_levels", "kind"), [(2, "bernoulli"), (3, "categorical")])
-def test_probabilities_of_all_states_sum_to_1(n_levels, kind):
+def test_probabilities_of_all_states_sum_to_1(n_categories, kind):
     make, x = DATA[kind]
     model = fitted(make(), whole_batch(torch.from_numpy(x).double()))
-    assert model.log_prob(whole_batch(all_states(n_levels, 4))).exp().sum().item() == pytest.approx(1, abs=1e-12)
+    assert model.log_prob(whole_batch(all_states(n_categories, 4))).exp().sum().item() == pytest.approx(1, abs=1e-12)
 
 
 @pytest.mark.parametrize(("n_levels", "kind"), [(2, "bernoulli"), (3, "categorical")])
-def test_log_p_of_the_observed_entries_is_the_sum_over_the_hidden_ones(n_levels, kind):
+def test_log_p_of_the_observed_entries_is_the_sum_over_the_hidden_ones(n_categories, kind):
     make, x = DATA[kind]
     model = fitted(make(), whole_batch(torch.from_numpy(x).double()))
-    states, seen = all_states(n_levels, 4), [0, 2]
+    states, seen = all_states(n_categories, 4), [0, 2]
     mask = np.isin(np.arange(4), seen)[None]
     log_p = model.log_prob(masked(x[:1], mask)).item()
     same = (states[:, seen] == torch.from_numpy(x[0, seen])).all(1)
@@ -139,7 +139,7 @@ def test_normal_draws(noise):
 def test_expectations_instead_of_draws(noise):
     for make, x in DATA.values():
         model = fitted(make(), whole_batch(torch.from_numpy(x).double()))
-        expected = model.sample(2, noise, draw=False)
+        expected = model.sample(2, noise, mean=True)
         assert expected.shape == (2, 4)
         assert torch.equal(expected[0], expected[1])
     assert expected[0].tolist() == [np.bincount(column).argmax() for column in x.T]  # levels have no mean

@@ -109,7 +109,7 @@ def test_complete_rows_give_the_sample_mean_and_covariance():
 
 @pytest.mark.parametrize("n_components", [1, 3])
 @pytest.mark.parametrize("shrinkage", [0.5, 5])
-@pytest.mark.parametrize("form", ["full", "tied", "diag", "spherical"])
+@pytest.mark.parametrize("form", ["full", "tied", "diagonal", "isotropic"])
 def test_em_never_falls(n_components, shrinkage, form):
     batch = with_gaps(IRIS)
     model, ascent = fitted(batch, n_components, shrinkage, form=form)
@@ -143,8 +143,8 @@ def test_em_ends_where_nothing_is_left_to_climb():
     [
         ("full", lambda slope: slope),
         ("tied", lambda slope: slope.sum(0)),
-        ("diag", lambda slope: slope.diagonal(dim1=1, dim2=2)),
-        ("spherical", lambda slope: slope.diagonal(dim1=1, dim2=2).sum(1)),
+        ("diagonal", lambda slope: slope.diagonal(dim1=1, dim2=2)),
+        ("isotropic", lambda slope: slope.diagonal(dim1=1, dim2=2).sum(1)),
     ],
 )
 def test_em_of_mixtures_ends_where_no_covariance_of_its_form_is_better(form, free):

@@ -23,9 +23,9 @@ IRIS = load_iris().data
 DIGITS = (load_digits().images[:300] * 255 / 16).round().astype(np.uint8)
 BIG = DIGITS.repeat(3, 1).repeat(3, 2)[:, :19, :22]
 SMALL = {"hidden_layer_sizes": (8,), "max_epochs": 1, "random_state": 0}
-LADDER = {"levels": 2, "latent_dim": 1, **SMALL}
+MODELS = {"levels": 2, "latent_dim": 1, **SMALL}
 CHAIN = {"latent_dim": (1, 1), **SMALL}
-KINDS = [pytest.param(LADDER, id="ladder"), pytest.param(CHAIN, id="chain")]
+KINDS = [pytest.param(MODELS, id="ladder"), pytest.param(CHAIN, id="chain")]
 PICTURES = [
     pytest.param({"levels": 3, "network": "conv", "latent_dim": 2, **SMALL}, id="ladder on grids"),
     pytest.param({"levels": 3, "network": "mlp", "latent_dim": 3, **SMALL}, id="ladder of rows"),
@@ -97,7 +97,7 @@ def test_the_kl_is_the_mean_of_log_q_less_log_p(parameters):
 
 
 def test_the_kl_of_a_ladder_is_that_of_every_level():
-    model, posterior, rows = toy_of(LADDER)
+    model, posterior, rows = toy_of(MODELS)
     with torch.no_grad():
         draw = model.draw(next(rows.batches(8)), posterior, Objective(lambda d, s: d.log_px, 3000), noise())
     way = draw.posterior.last
@@ -108,7 +108,7 @@ def test_the_kl_of_a_ladder_is_that_of_every_level():
 
 
 def test_below_the_upper_levels_q_is_p():
-    _, posterior, rows = toy_of(LADDER)
+    _, posterior, rows = toy_of(MODELS)
     with torch.no_grad():
         q = posterior(next(rows.batches(8)))
         z = q.rsample((5,), noise())
@@ -119,7 +119,7 @@ def test_below_the_upper_levels_q_is_p():
 
 
 def test_the_level_ratio_is_that_of_two_integrals_over_a_grid():
-    model, posterior, rows = toy_of(LADDER)
+    model, posterior, rows = toy_of(MODELS)
     z, log_area = grid()
     batch = next(rows.batches(len(rows)))
     z = z.expand(-1, len(rows), -1)
@@ -154,7 +154,7 @@ def test_one_way_down_says_what_a_new_one_says(parameters):
 
 
 def test_a_z_that_was_scored_is_not_mistaken_for_another():
-    model, posterior, rows = toy_of(LADDER)
+    model, posterior, rows = toy_of(MODELS)
     q = posterior(next(rows.batches(4)))
     with torch.no_grad():
         z = q.rsample((2,), noise())
@@ -166,7 +166,7 @@ def test_a_z_that_was_scored_is_not_mistaken_for_another():
 
 
 def test_draws_of_the_prior_have_its_moments():
-    model, _, _ = toy_of(LADDER)
+    model, _, _ = toy_of(MODELS)
     z, log_area = grid()
     with torch.no_grad():
         weight = (model.prior().log_prob(z) + log_area).exp()
@@ -191,7 +191,7 @@ def test_everything_else_works_on_levels(tmp_path, parameters):
     vae.save(tmp_path / "model")
     np.testing.assert_array_equal(load(tmp_path / "model").score_samples(BIG[:9], 5), scores)
     assert np.isfinite(vae.log_likelihood(BIG[:9], 20).value)
-    assert vae.accounts(BIG[:9]).kl.shape == (9, 1 if isinstance(vae.latent_dim, tuple) else 3)
+    assert vae.elbo_terms(BIG[:9]).kl.shape == (9, 1 if isinstance(vae.latent_dim, tuple) else 3)
 
 
 @pytest.mark.parametrize("colors", [1, 3])

@@ -124,7 +124,7 @@ def test_what_hides_because_it_is_high_biases_the_mean_unless_its_hiding_is_mode
         "max_epochs": 60, "batch_size": 128, "lr": 1e-2, "random_state": 0,
     }  # fmt: skip
     naive = VAE(**common).fit(gaps)
-    told = VAE(**common, mask_model="self").fit(gaps)
+    told = VAE(**common, missingness="self_masking").fit(gaps)
     of_naive, of_told = (
         VAEImputer(vae, n_importance=300).fit(gaps).transform(gaps)[:, 1].mean() for vae in (naive, told)
     )
@@ -150,4 +150,4 @@ NUMBERS = np.random.default_rng(0).standard_normal((40, 3))
 )  # fmt: skip
 def test_where_it_has_no_meaning_it_is_refused(X, parameters, message):
     with pytest.raises(ValueError, match=message):
-        VAE(**{"mask_model": "self", "max_epochs": 1, **parameters}).fit(X)
+        VAE(**{"missingness": "self_masking", "max_epochs": 1, **parameters}).fit(X)

@@ -219,5 +219,5 @@ def test_draws_within_a_component(full, noise):
     white = np.linalg.solve(L, (x - model.means[1].numpy()).T)
     for column in white:
         assert stats.kstest(column, "norm").pvalue > 1e-3
-    means = model.sample(50, noise, draw=False)
+    means = model.sample(50, noise, mean=True)
     assert all((row == model.means).all(1).any() for row in means)

@@ -125,7 +125,7 @@ def test_a_learned_prior_fits_clusters_better_and_comes_back_from_a_file(tmp_pat
     X = clusters()
     plain = VAE(2, **SETTINGS).fit(X)
     vae = VAE(2, prior=prior, n_prior_components=8, **SETTINGS).fit(X)
-    assert vae.accounts(X, 32).elbo.mean() > plain.accounts(X, 32).elbo.mean() + 0.1
+    assert vae.elbo_terms(X, 32).elbo.mean() > plain.elbo_terms(X, 32).elbo.mean() + 0.1
     drawn = vae.sample(2000, random_state=1)
     se = drawn.std(0) / math.sqrt(2000) + X.std(0) / math.sqrt(len(X))
     assert (np.abs(drawn.mean(0) - X.mean(0)) < 5 * se).all()
@@ -154,7 +154,7 @@ def test_pseudo_inputs_start_from_rows_of_the_data():
         ({"prior": "vamp", "covariance": "full"}, "can't be used with covariance='full'"),
         (
             {"prior": "vamp", "likelihood": "categorical", "scale": "auto"},
-            "can't be used with levels of categories",
+            "can't be used with categories",
         ),
         ({"prior": "flows"}, "prior must be 'normal' or 'mixture' or 'vamp' or 'flow'"),
     ],

@@ -157,7 +157,7 @@ def test_samples_have_the_shape_of_the_event():
 
 def test_probabilities_have_the_mean_of_draws():
     rbm, n = machine(4, 3, burn_in=40), 20_000
-    means = rbm.sample(n, some_noise(), draw=False)
+    means = rbm.sample(n, some_noise(), mean=True)
     exact = joint(rbm).sum(1) @ states(4)
     assert ((means.mean(0) - exact).abs() <= 4 * means.std(0) / math.sqrt(n)).all()
 

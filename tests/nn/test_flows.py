@@ -179,7 +179,7 @@ def clusters(n: int = 400) -> np.ndarray:
 def test_a_flow_fits_clusters_better(flow):
     X, settings = clusters(), SETTINGS | {"hidden_layer_sizes": (32,), "max_epochs": 12, "early_stopping": False}
     plain, vae = (VAE(2, **settings, **chosen).fit(X) for chosen in ({}, flow))
-    assert vae.accounts(X, 32).elbo.mean() > plain.accounts(X, 32).elbo.mean() + 0.2
+    assert vae.elbo_terms(X, 32).elbo.mean() > plain.elbo_terms(X, 32).elbo.mean() + 0.2
 
 
 @pytest.mark.filterwarnings("ignore::lowerbound.UnreliableEstimateWarning")  # few chains

@@ -11,7 +11,7 @@ from sklearn.datasets import load_digits
 from tests.contract import checks
 
 from lowerbound import VAE, ConstantFeatureWarning, PyODDetector, VAEOutlierDetector
-from lowerbound.evaluation.bound import accounts
+from lowerbound.evaluation.bound import elbo_terms
 from lowerbound.outliers.detector import SMALLEST_SPREAD
 from lowerbound.parameters.tables import SCORES
 from lowerbound.tasks.outlier_scores import codes
@@ -283,7 +283,7 @@ def test_images_get_a_map_and_are_scored_by_regret():
     assert heat[0, :4, :4].sum() > 3 * abs(heat[1:, :4, :4].sum((1, 2))).max()
     scores = detector.scores(odd, ["regret", "relative_regret"])
     assert (scores["regret"] > 0).all()
-    code_length = -accounts(*detector.estimators_[0]._exactly(odd), 8).elbo.numpy()
+    code_length = -elbo_terms(*detector.estimators_[0]._exactly(odd), 8).elbo.numpy()
     np.testing.assert_allclose(scores["relative_regret"], scores["regret"] / code_length)
     np.testing.assert_allclose(detector.score_samples(odd), -scores["relative_regret"])
 
@@ -314,7 +314,7 @@ def test_pyods_conventions_are_the_opposite(detector):
     [
         ({"criterion": "likelihood"}, "criterion must be"),
         ({"contamination": 0.7}, "contamination"),
-        ({"trim": 1}, "trim"),
+        ({"trim_fraction": 1}, "trim_fraction"),
     ],
 )
 def test_wrong_parameters_are_refused(parameters, message):

@@ -10,7 +10,7 @@ from lowerbound import VAE
 from lowerbound.core import ObjectiveState
 from lowerbound.distributions.noise import Noise, make_generator
 from lowerbound.inference.objectives import elbo, of_members, trimmed
-from lowerbound.inference.posteriors import Hiding
+from lowerbound.inference.posteriors import MaskedInput
 from lowerbound.outliers.ensemble import fit_abreast, side_by_side
 from lowerbound.training.step import BatchLoss
 
@@ -49,7 +49,7 @@ class Replayed(Noise):
 
 @pytest.mark.parametrize(("hide", "trim"), [(0.0, 0.0), (0.5, 0.2)])
 def test_each_member_has_its_own_gradient(hide, trim):
-    several = members(hide=hide)
+    several = members(input_dropout=hide)
     for member in several:
         rows = member._rows(member._start(X))
     batch = next(rows.batches(30))
@@ -67,7 +67,7 @@ def test_each_member_has_its_own_gradient(hide, trim):
 
 def down(model, posterior, batch, objective, noise, hide) -> None:
     """One step down the gradient."""
-    q = Hiding(posterior, hide).train() if hide else posterior
+    q = MaskedInput(posterior, hide).train() if hide else posterior
     BatchLoss(model, q)(batch, objective, noise, ObjectiveState())[0].backward()
     moved = 0
     with torch.no_grad():
@@ -97,7 +97,7 @@ def test_the_bound_is_the_mean_over_members():
 def test_members_come_out_as_estimators_of_their_own(tmp_path):
     from lowerbound import load
 
-    several = members(hide=0.5)
+    several = members(input_dropout=0.5)
     fit_abreast(several, X)
     several[1].save(tmp_path / "second")
     np.testing.assert_allclose(load(tmp_path / "second").score_samples(X), several[1].score_samples(X))

@@ -86,7 +86,7 @@ def test_codes_stay_where_codes_are_and_the_density_is_that_of_the_value(name, l
 
 @pytest.mark.parametrize("levels", [1, 2])
 def test_gaps_beside_it_are_filled_with_what_people_have(levels):
-    vae = VAE(2, levels=levels, hide=0.5, hidden_layer_sizes=(32,), max_epochs=60, random_state=0).fit(NUMBERS)
+    vae = VAE(2, levels=levels, input_dropout=0.5, hidden_layer_sizes=(32,), max_epochs=60, random_state=0).fit(NUMBERS)
     imputer, gaps = VAEImputer(vae, random_state=0).fit(NUMBERS), NUMBERS.iloc[:12].assign(pressure=np.nan)
     usual = imputer.transform(gaps)[:, 1]
     for age in AGES:

@@ -279,7 +279,7 @@ def test_a_step_without_a_finite_loss_or_gradient_moves_nothing(how):
     after = everything(run)
     assert before.keys() == after.keys()
     assert all(torch.equal(before[name], after[name]) for name in before)
-    assert run.ledger.skipped.tolist() == [4, 4]
+    assert run.epoch_totals.skipped.tolist() == [4, 4]
 
 
 def test_rows_with_numbers_of_their_own_are_skipped_too():

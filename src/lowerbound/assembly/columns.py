@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from lowerbound.data.columns.schema import ColumnSchema
 from lowerbound.distributions.columns import Scaling
-from lowerbound.nn.columns import ColumnInputs, ColumnsHead, LevelBlock, RealBlock, WholeBlock
+from lowerbound.nn.columns import CategoryBlock, ColumnInputs, ColumnsHead, RealBlock, WholeBlock
 from lowerbound.nn.heads import Scale
 
 Placed = list[tuple[int, ColumnSchema]]  # columns with their places
@@ -18,9 +18,9 @@ Placed = list[tuple[int, ColumnSchema]]  # columns with their places
 
 def column_inputs(columns: Sequence[ColumnSchema]) -> ColumnInputs:
     """What an encoder sees."""
-    levels, numbers = _levels(columns), [i for i, column in enumerate(columns) if not column.has_levels]
-    shown = [column.n_common + (column.n_rare > 0) for _, column in levels]
-    return ColumnInputs(numbers, [i for i, _ in levels], shown)
+    categories, numbers = _categories(columns), [i for i, column in enumerate(columns) if not column.has_categories]
+    shown = [column.n_common + (column.n_rare > 0) for _, column in categories]
+    return ColumnInputs(numbers, [i for i, _ in categories], shown)
 
 
 def columns_head(columns: Sequence[ColumnSchema], scale: str | float, min_scale: float) -> ColumnsHead:
@@ -30,14 +30,14 @@ def columns_head(columns: Sequence[ColumnSchema], scale: str | float, min_scale:
     blocks: list[nn.Module] = []
     start: list[Tensor] = []
     size = 0
-    for group in _by_size(_levels(columns)):
+    for group in _by_size(_categories(columns)):
         first = []
         for _, column in group:
             first.append(size)
             start.append(torch.tensor(column.frequencies, dtype=torch.float64).log())
             size += len(start[-1])
-        blocks.append(_level_block(group, first))
-    numbers = [(i, column) for i, column in enumerate(columns) if not column.has_levels]
+        blocks.append(_category_block(group, first))
+    numbers = [(i, column) for i, column in enumerate(columns) if not column.has_categories]
     for kind, k in sorted({_family(column) for _, column in numbers}, key=_order):
         group = [(i, column) for i, column in numbers if (kind, k) == _family(column)]
         blocks.append(_number_block(kind, k, group, size, scale, min_scale))
@@ -49,8 +49,8 @@ def columns_head(columns: Sequence[ColumnSchema], scale: str | float, min_scale:
     return ColumnsHead(blocks, torch.cat(start).float())
 
 
-def _levels(columns: Sequence[ColumnSchema]) -> Placed:
-    return [(i, column) for i, column in enumerate(columns) if column.has_levels]
+def _categories(columns: Sequence[ColumnSchema]) -> Placed:
+    return [(i, column) for i, column in enumerate(columns) if column.has_categories]
 
 
 def _family(column: ColumnSchema) -> tuple[str, int]:
@@ -63,22 +63,22 @@ def _order(family: tuple[str, int]) -> tuple[int, int]:
     return ("whole", "normal", "student").index(family[0]), family[1]
 
 
-def _by_size(levels: Placed) -> list[Placed]:
-    """Columns whose numbers of levels are within a factor of two: padding wastes no more."""
+def _by_size(categories: Placed) -> list[Placed]:
+    """Columns whose numbers of categories are within a factor of two: padding wastes no more."""
     groups: dict[int, Placed] = {}
-    for i, column in levels:
+    for i, column in categories:
         groups.setdefault(max(1, column.n_common).bit_length(), []).append((i, column))
     return [groups[size] for size in sorted(groups)]
 
 
-def _level_block(group: Placed, first: list[int]) -> LevelBlock:
+def _category_block(group: Placed, first: list[int]) -> CategoryBlock:
     widest = max(column.n_common + (column.n_rare > 0) for _, column in group)
     values = torch.full((len(group), widest), math.nan)
     for row, (_, column) in zip(values, group, strict=True):
         if column.are_numbers:
-            row[: len(column.levels)] = torch.tensor(column.levels, dtype=torch.float64)
+            row[: len(column.categories)] = torch.tensor(column.categories, dtype=torch.float64)
     places, columns = [i for i, _ in group], [column for _, column in group]
-    return LevelBlock(places, first, [c.n_common for c in columns], [c.n_rare for c in columns], values)
+    return CategoryBlock(places, first, [c.n_common for c in columns], [c.n_rare for c in columns], values)
 
 
 def _number_block(

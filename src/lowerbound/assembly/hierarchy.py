@@ -31,7 +31,7 @@ FIXED = {
     "posterior": "gaussian",
     "inference": "amortized",
     "prior": "normal",
-    "mask_model": None,
+    "missingness": None,
 }
 
 

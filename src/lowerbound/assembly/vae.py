@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from lowerbound.assembly.columns import column_inputs, columns_head
 from lowerbound.data.batches import Rows
 from lowerbound.data.schema import Schema
-from lowerbound.distributions.likelihoods import N_LEVELS, DiscretizedLogistic
+from lowerbound.distributions.likelihoods import N_GREY_LEVELS, DiscretizedLogistic
 from lowerbound.distributions.noise import Noise, make_generator
 from lowerbound.inference.mcmc import Chains
 from lowerbound.inference.posteriors import Amortized, MeanField, Prior, Refined, Shared
@@ -36,7 +36,7 @@ from lowerbound.nn.inputs import Center, OneHot, Standardized, Values
 from lowerbound.nn.mlp import MLPDecoder, MLPEncoder
 
 CONV_MIN_SIDE = 16
-LOGISTIC_FLOOR = DiscretizedLogistic.BIN / 8  # narrower than this, a level's bin holds all the mass
+LOGISTIC_FLOOR = DiscretizedLogistic.BIN / 8  # narrower than this, a grey level's bin holds all the mass
 
 
 def assemble(
@@ -93,7 +93,7 @@ def choose_inputs(schema: Schema) -> nn.Module:
     """What a network sees of x."""
     if schema.columns is not None:
         return column_inputs(schema.columns)
-    views: dict[str, nn.Module] = {"categorical": OneHot(schema.n_levels), "discretized_logistic": Center()}
+    views: dict[str, nn.Module] = {"categorical": OneHot(schema.n_categories), "discretized_logistic": Center()}
     return views.get(schema.likelihood, Standardized() if schema.is_standardized else Values())
 
 
@@ -124,20 +124,20 @@ def _prior(
     if kind == "flow":
         return FlowPrior(latent_dim, generator)
     if schema.likelihood in ("categorical", "columns") or parameters["covariance"] == "full":
-        what = "covariance='full'" if parameters["covariance"] == "full" else "levels of categories"
+        what = "covariance='full'" if parameters["covariance"] == "full" else "categories"
         raise ValueError(f"prior='vamp' can't be used with {what}: use prior='mixture'")
-    highest = {"bernoulli": 1.0, "discretized_logistic": N_LEVELS - 1.0}.get(schema.likelihood)
+    highest = {"bernoulli": 1.0, "discretized_logistic": N_GREY_LEVELS - 1.0}.get(schema.likelihood)
     return VampPrior(encoder.forward, (n_components, *schema.event_shape), generator, highest)
 
 
 def _missingness(schema: Schema, parameters: dict) -> SelfMasking | None:
     """Which entries hide themselves."""
-    if parameters.get("mask_model") is None:
+    if parameters.get("missingness") is None:
         return None
     if schema.likelihood != "gaussian":
-        raise ValueError(f"mask_model is for real values (likelihood='gaussian'), and these are {schema.likelihood!r}")
+        raise ValueError(f"missingness is for real values (likelihood='gaussian'), and these are {schema.likelihood!r}")
     if not schema.gaps:
-        raise ValueError("mask_model is a model of what is missing, and nothing is: leave mask_model=None")
+        raise ValueError("missingness is a model of what is missing, and nothing is: leave missingness=None")
     return SelfMasking(schema.event_shape)
 
 
@@ -210,7 +210,7 @@ def _networks(
         likelihood_head.n_parameters,
     )
     latent_dim, shape = posterior_head.latent_dim, output_shape(schema, likelihood_head)
-    has_gaps = schema.gaps or bool(parameters.get("hide"))
+    has_gaps = schema.gaps or bool(parameters.get("input_dropout"))
     n_gaps = math.prod(schema.event_shape) if has_gaps else 0
     if not isinstance(network, str):
         encoder, decoder = network
@@ -262,7 +262,7 @@ def choose_likelihood_head(schema: Schema, parameters: dict) -> LikelihoodHead:
     if schema.likelihood in ("bernoulli", "categorical"):
         if scale != "auto":
             raise ValueError(f"likelihood={schema.likelihood!r} has no scale; leave scale='auto'")
-        return BernoulliHead() if schema.likelihood == "bernoulli" else CategoricalHead(schema.n_levels)
+        return BernoulliHead() if schema.likelihood == "bernoulli" else CategoricalHead(schema.n_categories)
     if schema.likelihood == "gaussian":
         return NormalHead(_normal_scale(schema, "feature" if scale == "auto" else scale, parameters["min_scale"]))
     scale_of_logistic = _logistic_scale(schema, "decoder" if scale == "auto" else scale)
@@ -283,11 +283,11 @@ def _normal_scale(schema: Schema, scale: str | float, min_scale: float) -> Scale
 
 
 def _logistic_scale(schema: Schema, scale: str | float) -> Scale:
-    """s on the scale where the 256 levels run from −1 to 1; a number is a standard deviation πs/√3 in levels."""
+    """s on the scale where the 256 grey levels run from −1 to 1; a number is a standard deviation πs/√3 of them."""
     if scale == "unit":
         raise ValueError(
             "scale='unit' is for the Gaussian; for likelihood='discretized_logistic' "
-            "give a number of levels, or 'shared', 'feature' or 'decoder'"
+            "give a number of grey levels, or 'shared', 'feature' or 'decoder'"
         )
     floor = torch.tensor(LOGISTIC_FLOOR)
     if not isinstance(scale, str):

@@ -31,9 +31,9 @@ LEGEND = (
 )
 UNITS = {
     "binary": "log-probabilities of 0 and 1",
-    "levels": "log-probabilities of 8-bit levels; densities of real values by uniform dequantization, a lower bound",
+    "grey_levels": "log-probabilities of 8-bit grey levels; densities by uniform dequantization, a lower bound",
     "real": "log-densities in the data's units",
-    "mixed": "log-probabilities of levels and log-densities of numbers in the data's units",
+    "mixed": "log-probabilities of categories and log-densities of numbers in the data's units",
 }
 
 
@@ -72,7 +72,7 @@ def compare(
 ) -> None:  # fmt: skip
     """Fit the ladder of models to most rows of DATA and score all on the same others.
 
-    All numbers are on one base measure: probabilities of 0/1 data, of 8-bit levels and of words, or densities in the
+    All numbers are on one base measure: probabilities of 0/1 data, of grey levels and of words, or densities in the
     data's units. A model that has no such number says why. Of data that are streamed, 50,000 rows from all over are
     taken.
 

@@ -39,18 +39,18 @@ BINARIZATION_SEED = 0  # two models are compared on the same zeros and ones
     help="Chains of annealing for each row.",
 )  # fmt: skip
 @click.option(
-    "--sandwich", metavar="N", type=click.IntRange(2), default=None,
+    "--bidirectional-bounds", metavar="N", type=click.IntRange(2), default=None,
     help="Bound log p(x) from both sides, on N rows drawn from the model: how far annealing can be trusted.",
 )  # fmt: skip
 @click.option(
-    "--gap", metavar="N", type=click.IntRange(2), default=None,
+    "--inference-gap", metavar="N", type=click.IntRange(2), default=None,
     help="Split log p(x) − ELBO on the first N rows: what a Gaussian can't express, what the encoder misses.",
 )  # fmt: skip
 @console_options
 def evaluate(
     paths: tuple[str, ...], key: str | None, drop: tuple[str, ...], label: str | None, stream: bool | None,
-    n_importance: int, method: str, n_temperatures: int, n_chains: int, sandwich: int | None, gap: int | None,
-    console: Console,
+    n_importance: int, method: str, n_temperatures: int, n_chains: int, bidirectional_bounds: int | None,
+    inference_gap: int | None, console: Console,
 ) -> None:  # fmt: skip
     """Score DATA under the model in RUN: lower bound, log p(x), and what the latent variables hold.
 
@@ -72,7 +72,7 @@ def evaluate(
     how = Method(method, n_importance, n_temperatures, n_chains)
     if len(runs) == 1:
         record = account(models[runs[0]], dataset, how, console, Path(runs[0]))
-        record |= _closer_look(models[runs[0]], dataset, how, sandwich, gap)
+        record |= _closer_look(models[runs[0]], dataset, how, bidirectional_bounds, inference_gap)
         console.result(record, _text(record, options))
         ending = "png" if models[runs[0]].schema_.is_image else "csv"
         return console.suggest("generate", runs[0], "-o", Path(runs[0]) / f"samples.{ending}")
@@ -127,25 +127,33 @@ def _account_of_bound(vae: VAE, X: Any) -> dict[str, Any]:
 
 
 def _closer_look(
-    model: DensityEstimator, dataset: Dataset, method: Method, sandwich: int | None, gap: int | None
+    model: DensityEstimator,
+    dataset: Dataset,
+    method: Method,
+    bidirectional_bounds: int | None,
+    inference_gap: int | None,
 ) -> dict[str, Any]:
     """What takes longer, and only if it was asked for."""
     from lowerbound.cli.generate import rows_of
     from lowerbound.estimators.vae import VAE
 
-    if (sandwich or gap) and not isinstance(model, VAE):
-        raise Failure(f"--sandwich and --gap are for a VAE: {type(model).__name__} knows its log p(x)")
+    if (bidirectional_bounds or inference_gap) and not isinstance(model, VAE):
+        raise Failure(
+            f"--bidirectional-bounds and --inference-gap are for a VAE: {type(model).__name__} knows its log p(x)"
+        )
     record: dict[str, Any] = {}
-    if sandwich and isinstance(model, VAE):
-        found = model.sandwich(sandwich, n_temperatures=method.n_temperatures, n_chains=method.n_chains)
-        record["sandwich"] = {name: part.to_dict() for name, part in vars(found).items()}
-    if gap and isinstance(model, VAE):
+    if bidirectional_bounds and isinstance(model, VAE):
+        found = model.bidirectional_bounds(
+            bidirectional_bounds, n_temperatures=method.n_temperatures, n_chains=method.n_chains
+        )
+        record["bidirectional_bounds"] = {name: part.to_dict() for name, part in vars(found).items()}
+    if inference_gap and isinstance(model, VAE):
         rows = rows_of(dataset, model)
         try:
-            parts = model.gap(next(row_parts(rows, gap))[1])
+            parts = model.inference_gap(next(row_parts(rows, inference_gap))[1])
         except ValueError as error:
             raise Failure(str(error)) from error
-        record["gap"] = {name: part.to_dict() for name, part in vars(parts).items()}
+        record["inference_gap"] = {name: part.to_dict() for name, part in vars(parts).items()}
     return record
 
 
@@ -251,14 +259,14 @@ def _text_of_bound(record: dict[str, Any]) -> dict[str, str]:
 
 def _text_of_closer_look(record: dict[str, Any]) -> dict[str, str]:
     rows = {}
-    if "gap" in record:
-        parts = {name: _estimate(part) for name, part in record["gap"].items()}
-        rows["gap"] = (
+    if "inference_gap" in record:
+        parts = {name: _estimate(part) for name, part in record["inference_gap"].items()}
+        rows["inference gap"] = (
             f"{parts['total']} = approximation {parts['approximation']} + amortization {parts['amortization']}"
         )
-    if "sandwich" in record:
-        parts = {name: _estimate(part) for name, part in record["sandwich"].items()}
-        rows["sandwich"] = f"{parts['lower']} ≤ log p(x) ≤ {parts['upper']} on rows drawn from the model"
+    if "bidirectional_bounds" in record:
+        parts = {name: _estimate(part) for name, part in record["bidirectional_bounds"].items()}
+        rows["bounds"] = f"{parts['lower']} ≤ log p(x) ≤ {parts['upper']} on rows drawn from the model"
     return rows
 
 

@@ -209,7 +209,7 @@ class OneBatch(Watch):
     def on_step(self, training: Training) -> None:
         """Stop after the first."""
         self.n_rows = training.progress.n_rows
-        self.reconstruction, self.kl = training.ledger.means()
+        self.reconstruction, self.kl = training.epoch_totals.means()
         raise _Enough
 
 

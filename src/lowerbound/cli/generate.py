@@ -78,7 +78,7 @@ def generate(
     if given:
         rows = _sample_given(model, given, n_rows, mean=mean, random_state=random_state)
     else:
-        rows = model.sample(n_rows, draw=not mean, random_state=random_state)
+        rows = model.sample(n_rows, mean=mean, random_state=random_state)
     if output.suffix.lower() == ".png":
         _draw(output, model, rows)
     else:
@@ -114,7 +114,7 @@ def _sample_given(model: Any, given: tuple[str, ...], n_rows: int, *, mean: bool
 
 
 def _value(model: Any, name: str, word: str) -> Any:
-    """What a word on the command line says of a column: one of its levels, or a number."""
+    """What a word on the command line says of a column: one of its categories, or a number."""
     from lowerbound.data.checks import listed
 
     columns = {column.name: column for column in getattr(model, "columns_", None) or ()}
@@ -122,19 +122,19 @@ def _value(model: Any, name: str, word: str) -> Any:
         number = float(word)
     except ValueError:
         number = math.nan
-    if name in columns and columns[name].has_levels:
-        levels = columns[name].levels
-        for level in levels:
-            if word == str(level) or number == level:
-                return level
-        raise Failure(f"--given {name}={word}: the column has the levels {listed(levels, _level)}")
+    if name in columns and columns[name].has_categories:
+        categories = columns[name].categories
+        for category in categories:
+            if word == str(category) or number == category:
+                return category
+        raise Failure(f"--given {name}={word}: the column has the categories {listed(categories, _category)}")
     if math.isnan(number):
         raise Failure(f"--given {name}={word}: the column needs a number")
     return number
 
 
-def _level(level: Any) -> str:
-    return f"{level:.15g}" if isinstance(level, float) else str(level)
+def _category(category: Any) -> str:
+    return f"{category:.15g}" if isinstance(category, float) else str(category)
 
 
 @click.command(short_help="Give data as a model sees them.")
@@ -337,8 +337,8 @@ def _write_map(path: Path, model: Any, X: np.ndarray, codes: np.ndarray, labels:
     if model.latent_dim_ < 2:
         raise Failure("a map needs two latent variables and the model has one: give a name that ends in .csv or .npy")
     shown, notes = [0, 1], ["", ""]
-    if hasattr(model, "accounts"):
-        parts = model.accounts(X)
+    if hasattr(model, "elbo_terms"):
+        parts = model.elbo_terms(X)
         of_each = parts.kl.shape[1] >= model.latent_dim_  # a learned prior and levels have no KL of each variable
         said = (parts.kl.mean(0) if of_each else parts.mean.var(0)).numpy()[: model.latent_dim_]
         shown = sorted(said.argsort()[-2:].tolist())

@@ -65,7 +65,7 @@ def impute(
 ) -> None:  # fmt: skip
     """Fill the gaps of DATA with what RUN, or a saved VAEImputer, says of them, given what is observed in the row.
 
-    Numbers get their expectation, categories the most probable level, both by importance sampling; what is
+    Numbers get their expectation, categories the most probable one, both by importance sampling; what is
     observed stays as it is. Columns left out by --drop and --label are written too.
 
     \b

@@ -55,7 +55,8 @@ def outliers(
 
     Of each: its place in DATA (from 0), its score (higher is more unusual), and the part of the training rows that
     are more usual. A model that is to find outliers in the data it is trained on had better not learn them: train it
-    with --trim 0.1 --hide 0.5 --no-early-stopping. RUN may also be the folder that a VAEOutlierDetector was saved to.
+    with --trim-fraction 0.1 --input-dropout 0.5 --no-early-stopping. RUN may also
+    be the folder that a VAEOutlierDetector was saved to.
     """
     from lowerbound import VAEOutlierDetector
     from lowerbound.outliers.member import rows_at_once
@@ -67,7 +68,7 @@ def outliers(
         raise Failure(f"{output} must end in .csv")
     for path in [output, *([output.with_suffix(".png")] if plot else [])]:
         new_file(path, force)
-    model = load(run, "accounts", VAEOutlierDetector)
+    model = load(run, "elbo_terms", VAEOutlierDetector)
     options = DataOptions(data, key, drop, label, stream)
     dataset = options.read()
     if isinstance(model, VAEOutlierDetector):
@@ -149,7 +150,7 @@ def sentences(detector: VAEOutlierDetector, X: Any) -> list[str]:
 
 def _clause(reason: Mapping) -> str:
     low, high = reason["low"], reason["high"]
-    between = "" if low != low else f" ({_about(low)} to {_about(high)})"  # levels have no range
+    between = "" if low != low else f" ({_about(low)} to {_about(high)})"  # categories have no range
     return f"{reason['feature']} is {_word(reason['value'])} where {_about(reason['expected'])}{between} is expected"
 
 

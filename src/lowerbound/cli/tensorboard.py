@@ -44,7 +44,7 @@ class TensorBoardWatch(Watch):
     def on_step(self, training: Training) -> None:
         """The means so far, every few seconds."""
         if time.monotonic() - self.written_at >= SECONDS:
-            reconstruction, kl = training.ledger.means()
+            reconstruction, kl = training.epoch_totals.means()
             self._write(training, "within the epoch", elbo=reconstruction - kl, reconstruction=reconstruction, kl=kl)
 
     def on_epoch(self, training: Training, record: dict) -> None:

@@ -1,6 +1,6 @@
 """The ladder: every model of p(x) fitted to the same rows and scored on the same others, on one base measure.
 
-0/1 data and 8-bit levels have probabilities, real values have densities in the user's units, rows of several kinds of
+0/1 data and grey levels have probabilities, real values have densities in the user's units, rows of several kinds of
 columns have products of both: a model that can't give the number its neighbors give says why it has none.
 """
 
@@ -80,7 +80,7 @@ class Result:
 
 
 @dataclass(frozen=True)
-class Rung:
+class Contender:
     """How a model is made for a case, and how long it may learn.
 
     Attributes
@@ -116,10 +116,10 @@ def _mixture(case: Case) -> Mixture | Dequantized:
         return Mixture(min(100, max(2, n // 50)), binarize=case.binarize, random_state=case.seed)
     is_small = n_features <= MOST_FEATURES_FULL and n >= 20 * n_features
     gaussians = Mixture(
-        min(10, max(2, n // 100)), covariance="full" if is_small else "diag",
-        reg_covar=1e-3 if case.kind == "levels" else 1e-6, random_state=case.seed,
+        min(10, max(2, n // 100)), covariance="full" if is_small else "diagonal",
+        reg_covar=1e-3 if case.kind == "grey_levels" else 1e-6, random_state=case.seed,
     )  # fmt: skip
-    return Dequantized(gaussians, case.seed) if case.kind == "levels" else gaussians
+    return Dequantized(gaussians, case.seed) if case.kind == "grey_levels" else gaussians
 
 
 def _pixel_rnn(case: Case) -> PixelRNN:
@@ -130,7 +130,7 @@ def _pixel_rnn(case: Case) -> PixelRNN:
 def _rbm(case: Case) -> RBM:
     _refuse_several_kinds(case)
     if case.kind != "binary":
-        what = "8-bit levels" if case.kind == "levels" else "real values"
+        what = "8-bit grey levels" if case.kind == "grey_levels" else "real values"
         raise NotApplicable(f"its units are 0 or 1, and the data are {what}: --binarize would change the data for all")
     return RBM(binarize=case.binarize, batch_size=case.batch_size, random_state=case.seed)
 
@@ -140,7 +140,7 @@ def _ppca(case: Case) -> PPCA | Dequantized:
     if case.kind == "binary":
         raise NotApplicable("it is a density of real values, which gives 0 and 1 no probability")
     ppca = PPCA(random_state=case.seed)
-    return Dequantized(ppca, case.seed) if case.kind == "levels" else ppca
+    return Dequantized(ppca, case.seed) if case.kind == "grey_levels" else ppca
 
 
 def _autoencoder(case: Case) -> Autoencoder:
@@ -152,20 +152,20 @@ def _vae(case: Case) -> VAE:
     return VAE(columns=columns, binarize=case.binarize, batch_size=size, random_state=case.seed)
 
 
-LADDER: dict[str, Rung] = {  # in the order in which each mends what the last could not do
-    "factorized": Rung("independent features", _factorized),
-    "mixture": Rung("mixture", _mixture, "max_iter", fewest=10, trial={"tol": 0.0}),
-    "pixel_rnn": Rung("pixel RNN", _pixel_rnn, "max_epochs"),
-    "rbm": Rung("RBM", _rbm, "max_epochs", trial={"n_chains": 2, "n_temperatures": 2}),
-    "ppca": Rung("PPCA", _ppca),
-    "autoencoder": Rung("autoencoder", _autoencoder),
-    "vae": Rung("VAE", _vae, "max_epochs"),
+MODELS: dict[str, Contender] = {  # in the order in which each mends what the last could not do
+    "factorized": Contender("independent features", _factorized),
+    "mixture": Contender("mixture", _mixture, "max_iter", fewest=10, trial={"tol": 0.0}),
+    "pixel_rnn": Contender("pixel RNN", _pixel_rnn, "max_epochs"),
+    "rbm": Contender("RBM", _rbm, "max_epochs", trial={"n_chains": 2, "n_temperatures": 2}),
+    "ppca": Contender("PPCA", _ppca),
+    "autoencoder": Contender("autoencoder", _autoencoder),
+    "vae": Contender("VAE", _vae, "max_epochs"),
 }
 
 
 def climb(
     case: Case,
-    names: Sequence[str] = tuple(LADDER),
+    names: Sequence[str] = tuple(MODELS),
     *,
     seconds: float = math.inf,
     parameters: Mapping[str, Mapping[str, Any]] | None = None,
@@ -191,20 +191,20 @@ def climb(
     Result
         A model that fails has one too, with the reason.
     """
-    chosen = [name for name in LADDER if name in names]
+    chosen = [name for name in MODELS if name in names]
     left = seconds
     for i, name in enumerate(chosen):
-        waiting = sum(LADDER[other].iterations is not None for other in chosen[i:])
-        rung, started = LADDER[name], time.perf_counter()
-        result = Result(name, rung.title)
+        waiting = sum(MODELS[other].iterations is not None for other in chosen[i:])
+        contender, started = MODELS[name], time.perf_counter()
+        result = Result(name, contender.title)
         try:
-            model = rung.make(case).set_params(**(parameters or {}).get(name, {}))
-            say(f"fitting {rung.title}")
-            _measure(result, model, rung, case, left / max(1, waiting))
+            model = contender.make(case).set_params(**(parameters or {}).get(name, {}))
+            say(f"fitting {contender.title}")
+            _measure(result, model, contender, case, left / max(1, waiting))
         except NotApplicable as reason:
             result.reason = str(reason)
         except Exception as error:  # one that fails, for whatever reason, must not end the others
-            result = Result(name, rung.title, failed=True, reason=_sentence(error), notes=result.notes)
+            result = Result(name, contender.title, failed=True, reason=_sentence(error), notes=result.notes)
         left = max(0.0, left - (result.fit_seconds or time.perf_counter() - started))
         yield result
 
@@ -213,12 +213,12 @@ def _sentence(error: Exception) -> str:
     return " ".join(str(error).split()) or type(error).__name__
 
 
-def _measure(result: Result, model: Any, rung: Rung, case: Case, seconds: float) -> None:
+def _measure(result: Result, model: Any, contender: Contender, case: Case, seconds: float) -> None:
     """Fill the result in."""
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("ignore")
         started = time.perf_counter()
-        n_rows = _pace(result, model, rung, case, seconds) if rung.iterations else len(case.train)
+        n_rows = _pace(result, model, contender, case, seconds) if contender.iterations else len(case.train)
         warnings.simplefilter("always", UserWarning)
         watch = Deadline(started + 1.25 * seconds)
         _fit(model, case.train[:n_rows], watch)
@@ -230,8 +230,8 @@ def _measure(result: Result, model: Any, rung: Rung, case: Case, seconds: float)
         result.samples = model.sample(DRAWS)
         result.sample_seconds = time.perf_counter() - started
     result.notes += list(dict.fromkeys(str(each.message) for each in caught))
-    result.title, result.n_parameters = title(model, rung.title), count_parameters(model)
-    if case.kind in ("binary", "levels"):
+    result.title, result.n_parameters = title(model, contender.title), count_parameters(model)
+    if case.kind in ("binary", "grey_levels"):
         result.bits_per_dim = bits_per_dim(result.log_p.value, case.schema.n_dimensions)
 
 
@@ -250,19 +250,19 @@ def _score(model: Any, case: Case) -> Estimate:
     return log_p
 
 
-def _pace(result: Result, model: Any, rung: Rung, case: Case, seconds: float) -> int:
+def _pace(result: Result, model: Any, contender: Contender, case: Case, seconds: float) -> int:
     """Set how many passes the model may make; return over how many rows."""
     inner = model.density if isinstance(model, Dequantized) else model
-    name: str = rung.iterations or ""
+    name: str = contender.iterations or ""
     asked = getattr(inner, name)
     wanted = case.n_epochs if asked == "auto" else asked
     n = len(case.train)
     passes, n_rows = wanted, n
     if seconds < math.inf:
         started = time.perf_counter()
-        each = _seconds_per_row(model, rung, case, seconds)
+        each = _seconds_per_row(model, contender, case, seconds)
         left = max(0.0, seconds - (time.perf_counter() - started))
-        passes, n_rows = affordable(left / each, wanted, rung.fewest, n, _fewest_rows(inner, case))
+        passes, n_rows = affordable(left / each, wanted, contender.fewest, n, _fewest_rows(inner, case))
     model.set_params(**{name: passes})
     if passes < wanted:
         what = "EM steps" if name == "max_iter" else "epochs"
@@ -276,10 +276,10 @@ def _fewest_rows(model: Any, case: Case) -> int:
     return min(len(case.train), 2 * max(case.batch_size, getattr(model, "n_components", 0)))
 
 
-def _seconds_per_row(model: Any, rung: Rung, case: Case, most: float) -> float:
+def _seconds_per_row(model: Any, contender: Contender, case: Case, most: float) -> float:
     """Of one pass: by the steps of a trial, or by what more passes over a few rows take than one."""
     inner = model.density if isinstance(model, Dequantized) else model
-    trial: Any = type(inner)(**{**inner.get_params(), str(rung.iterations): 1, **rung.trial})
+    trial: Any = type(inner)(**{**inner.get_params(), str(contender.iterations): 1, **contender.trial})
     if isinstance(trial, GradientEstimator):
         watch = Stopwatch(most / 4)
         with suppress(Enough):
@@ -289,7 +289,7 @@ def _seconds_per_row(model: Any, rung: Rung, case: Case, most: float) -> float:
         trial = Dequantized(trial, case.seed)
     X = case.train[: 2 * _fewest_rows(inner, case)]
     _seconds(trial, X)  # what is loaded at the first call
-    once, more = _seconds(trial, X), _seconds(trial.set_params(**{str(rung.iterations): 1 + MORE_PASSES}), X)
+    once, more = _seconds(trial, X), _seconds(trial.set_params(**{str(contender.iterations): 1 + MORE_PASSES}), X)
     return max((more - once) / MORE_PASSES, once / (5 * MORE_PASSES)) / len(X)
 
 

@@ -1,4 +1,4 @@
-"""Densities of real values as models of 8-bit levels, by uniform dequantization."""
+"""Densities of real values as models of 8-bit grey levels, by uniform dequantization."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from lowerbound.distributions.likelihoods import N_LEVELS
+from lowerbound.distributions.likelihoods import N_GREY_LEVELS
 from lowerbound.estimators.density import ExactEstimator
 from lowerbound.evaluation.estimate import Estimate, mean_over_rows
 
@@ -15,7 +15,7 @@ SCORED_DRAWS = 8  # of u for each row; each adds noise to a row, none adds bias
 
 
 class Dequantized:
-    """A density p of real values as a model P of levels 0, 1, …, 255: p is fitted to x + u, u uniform on [0, 1).
+    """A density p of real values as a model P of grey levels 0, 1, …, 255: p is fitted to x + u, u uniform on [0, 1).
 
     P(x) = ∫ p(x + u) du, so log P(x) ≥ E_u log p(x + u) by Jensen: what is reported is a **lower bound** of a
     log-probability, on the same scale as that of any discrete model (Theis, van den Oord & Bethge, 2016, section 3.1).
@@ -53,5 +53,5 @@ class Dequantized:
         return mean_over_rows(torch.from_numpy(np.mean(draws, 0)), "lower")
 
     def sample(self, n_samples: int) -> np.ndarray:
-        """Draws of x + u, rounded down; those beyond the levels become the last ones."""
-        return np.clip(np.floor(self.density.sample(n_samples)), 0, N_LEVELS - 1).astype(np.uint8)
+        """Draws of x + u, rounded down; those beyond 0 and 255 become the last ones."""
+        return np.clip(np.floor(self.density.sample(n_samples)), 0, N_GREY_LEVELS - 1).astype(np.uint8)

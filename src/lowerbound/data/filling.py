@@ -50,7 +50,7 @@ def some_rows(X: Any, first: int, last: int) -> Any:
 def with_values(column: pd.Series, rows: np.ndarray, values: Any) -> pd.Series:
     """A copy of the column with values in some rows, of the same type: whole numbers, truth values and days stay such.
 
-    A level that the column's type doesn't know is added to it.
+    A category that the column's type doesn't know is added to it.
     """
     filled, dtype, values = column.copy(), column.dtype, np.asarray(values)
     if isinstance(dtype, pd.CategoricalDtype):

@@ -1,7 +1,7 @@
 """What was not observed: NaN, None or NA in the user's data, a masked array inside.
 
 An array without gaps stays the plain array that it is. With gaps it is a ``numpy.ma.MaskedArray`` with zeros beneath
-the mask, so that the type of bytes and levels stays.
+the mask, so that the type of bytes and categories stays.
 """
 
 from __future__ import annotations

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from lowerbound.data.statistics import Extent, measure, row_blocks
-from lowerbound.distributions.likelihoods import N_LEVELS
+from lowerbound.distributions.likelihoods import N_GREY_LEVELS
 
 LIKELIHOODS = ("gaussian", "bernoulli", "categorical", "discretized_logistic")
 MAX_CATEGORIES = 1024
@@ -34,7 +34,7 @@ def grey_levels_of(X: np.ndarray) -> int:
 
 def grey_levels(dtype: np.dtype, highest: float) -> int:
     """``grey_levels_of`` from the highest value."""
-    return N_LEVELS - 1 if dtype == np.uint8 and highest > 1 else 1
+    return N_GREY_LEVELS - 1 if dtype == np.uint8 and highest > 1 else 1
 
 
 def check_binary(extent: Extent, dtype: np.dtype) -> None:
@@ -56,30 +56,30 @@ def check_grey(extent: Extent, dtype: np.dtype) -> None:
         )
 
 
-def check_levels(extent: Extent, n_levels: int, likelihood: str) -> None:
-    """Raise unless there are only the whole numbers 0, …, n_levels − 1."""
+def check_categories(extent: Extent, n_categories: int, likelihood: str) -> None:
+    """Raise unless there are only the whole numbers 0, …, n_categories − 1."""
     if not extent.whole.all():
         raise LikelihoodError(
             f"likelihood={likelihood!r} describes whole numbers, but X has fractions: use likelihood='gaussian'"
         )
-    if extent.lowest < 0 or extent.highest >= n_levels:
+    if extent.lowest < 0 or extent.highest >= n_categories:
         raise LikelihoodError(
-            f"likelihood={likelihood!r} describes the levels 0 to {n_levels - 1}, but X has values from "
+            f"likelihood={likelihood!r} describes the values 0 to {n_categories - 1}, but X has values from "
             f"{extent.lowest:g} to {extent.highest:g}: "
-            + ("recode the levels" if likelihood == "categorical" else "use likelihood='gaussian'")
+            + ("recode the categories" if likelihood == "categorical" else "use likelihood='gaussian'")
         )
 
 
-def count_levels(extent: Extent, likelihood: str) -> int:
-    """K: levels from 0 to the highest, at least two; 0 where there are none."""
+def count_categories(extent: Extent, likelihood: str) -> int:
+    """K: categories from 0 to the highest, at least two; 0 where there are none."""
     if likelihood == "discretized_logistic":
-        return N_LEVELS
+        return N_GREY_LEVELS
     if likelihood != "categorical":
         return 0
-    n_levels = int(extent.highest) + 1
-    if n_levels > MAX_CATEGORIES:
+    n_categories = int(extent.highest) + 1
+    if n_categories > MAX_CATEGORIES:
         raise LikelihoodError(
-            f"likelihood='categorical' has one probability for each level, and X goes up to {n_levels - 1} "
-            f"(at most {MAX_CATEGORIES - 1}): recode the levels as 0, 1, 2, …, or use likelihood='gaussian'"
+            f"likelihood='categorical' has one probability for each category, and X goes up to {n_categories - 1} "
+            f"(at most {MAX_CATEGORIES - 1}): recode the categories as 0, 1, 2, …, or use likelihood='gaussian'"
         )
-    return max(n_levels, 2)
+    return max(n_categories, 2)

@@ -1,6 +1,6 @@
 """What the rows of a data set are, and the way between the user's units and the model's.
 
-Real values are standardized and kept as float32; 0/1 data and 8-bit images are kept as bytes; levels of a
+Real values are standardized and kept as float32; 0/1 data and 8-bit images are kept as bytes; categories of a
 category as integers. Images have events of shape (C, H, W), whatever the order of the user's axes; everything
 else is (F,).
 """
@@ -22,16 +22,16 @@ from lowerbound.data.gaps import gaps_of
 from lowerbound.data.likelihoods import (
     LikelihoodError,
     check_binary,
+    check_categories,
     check_grey,
-    check_levels,
     choose,
-    count_levels,
+    count_categories,
     grey_levels,
     grey_levels_of,
 )
 from lowerbound.data.sources import Source
 from lowerbound.data.statistics import Extent, Statistics, measure, row_blocks
-from lowerbound.distributions.likelihoods import N_LEVELS
+from lowerbound.distributions.likelihoods import N_GREY_LEVELS
 from lowerbound.distributions.noise import Noise
 
 CACHED = 2**16  # values that are standardized at once
@@ -63,7 +63,7 @@ class Schema:
         feature (which leaves 0/1 features as they are).
     grey_levels : int
         What stands for 1 in grey values to be binarized: 255 for bytes, else 1.
-    n_levels : int
+    n_categories : int
         K of a categorical likelihood.
     location, unit : ndarray of float64
         Real values enter the model as (x − location)/unit; where they are cut at the mean, as 1 above location.
@@ -72,7 +72,7 @@ class Schema:
     counted : ndarray of bool
         False for features that are constant or were never observed, which are kept out of the density.
     frequencies : ndarray of float64, shape (K, *event)
-        How often each level of a categorical feature occurs; empty otherwise.
+        How often each category of a categorical feature occurs; empty otherwise.
     gaps : bool
         Some entries were missing.
     columns : tuple of ColumnSchema or None
@@ -86,7 +86,7 @@ class Schema:
     dtype: str
     binarize: str | None
     grey_levels: int
-    n_levels: int
+    n_categories: int
     location: np.ndarray
     unit: np.ndarray
     mean: np.ndarray
@@ -113,14 +113,14 @@ class Schema:
     def in_deviations(self) -> np.ndarray:
         """Entries of a table that reach the model in standard deviations from their mean, (*event) of bool."""
         if self.columns is not None:
-            return np.array([not column.has_levels for column in self.columns])
+            return np.array([not column.has_categories for column in self.columns])
         return np.full(self.event_shape, self.is_standardized and not self.is_image)
 
     @property
     def is_discrete(self) -> bool:
         """log p(x) is a log-probability, so that it can be read in bits."""
         if self.columns is not None:
-            return all(column.has_levels or column.kind == "count" for column in self.columns)
+            return all(column.has_categories or column.kind == "count" for column in self.columns)
         return self.likelihood != "gaussian"
 
     @property
@@ -145,7 +145,7 @@ class Schema:
         return (height, width, channels)
 
     def store(self, X: np.ndarray, dtype: torch.dtype = torch.float32, grey_levels: int | None = None) -> Tensor:
-        """The user's rows as they are kept for the model, shape (n, *event): bytes, levels or real numbers.
+        """The user's rows as they are kept for the model, shape (n, *event): bytes, categories or real numbers.
 
         What stands for 1 in grey values is seen from ``X``, unless ``X`` is a part of the data that may be too dark.
         """
@@ -160,7 +160,7 @@ class Schema:
         if self.likelihood == "gaussian":
             return self._standardized(x, dtype)
         if self.likelihood == "categorical":
-            return torch.from_numpy(x.astype(np.int16 if self.n_levels > N_LEVELS else np.uint8))
+            return torch.from_numpy(x.astype(np.int16 if self.n_categories > N_GREY_LEVELS else np.uint8))
         if self.binarize == "mean":
             return torch.from_numpy((x > self.location).astype(np.uint8))
         if self.binarize:
@@ -238,13 +238,13 @@ class Schema:
         elif self.likelihood == "bernoulli":
             check_binary(extent, dtype)
         else:
-            check_levels(extent, self.n_levels, self.likelihood)
+            check_categories(extent, self.n_categories, self.likelihood)
 
     def output_bias(self, n_parameters: int) -> Tensor:
         """Where the decoder's raw parameters should start, shape (P, *event): the features' means."""
         bias = torch.zeros(n_parameters, *self.event_shape, dtype=torch.float64)
         if self.likelihood == "categorical":
-            logits = np.log(np.clip(self.frequencies, PROBABILITY_LIMIT / self.n_levels, 1))
+            logits = np.log(np.clip(self.frequencies, PROBABILITY_LIMIT / self.n_categories, 1))
             bias.copy_(torch.from_numpy(logits))
         elif self.likelihood == "bernoulli":
             bias[0] = torch.from_numpy(self.mean).clamp(PROBABILITY_LIMIT, 1 - PROBABILITY_LIMIT).logit()
@@ -273,10 +273,10 @@ class Schema:
     def of_columns(cls, columns: tuple[ColumnSchema, ...], *, gaps: bool) -> Schema:
         """That of a table of several kinds; columns without any value are kept out of the density."""
         n, zero, one = len(columns), np.zeros(len(columns)), np.ones(len(columns))
-        counted = np.array([column.levels != (None,) for column in columns])
+        counted = np.array([column.categories != (None,) for column in columns])
         return cls(
             likelihood="columns", row_shape=(n,), event_shape=(n,), channels_last=False, dtype="float64",
-            binarize=None, grey_levels=1, n_levels=0, location=zero, unit=one, mean=zero.copy(), spread=one.copy(),
+            binarize=None, grey_levels=1, n_categories=0, location=zero, unit=one, mean=zero.copy(), spread=one.copy(),
             counted=counted, frequencies=np.zeros(0), gaps=gaps, columns=columns,
         )  # fmt: skip
 
@@ -324,7 +324,7 @@ def infer_schema(
     schema = Schema(
         likelihood=chosen, row_shape=X.shape[1:], event_shape=event_shape, channels_last=channels_last,
         dtype=X.dtype.name, binarize=binarize, grey_levels=grey_levels(X.dtype, seen.extent.highest),
-        n_levels=count_levels(seen.extent, chosen), location=empty, unit=empty, mean=empty, spread=empty,
+        n_categories=count_categories(seen.extent, chosen), location=empty, unit=empty, mean=empty, spread=empty,
         counted=np.ones(event_shape, bool), frequencies=empty, gaps=bool((seen.count < seen.n_rows).any()),
     )  # fmt: skip
     schema.check_extent(seen.extent, X.dtype)
@@ -355,7 +355,7 @@ def _with_statistics(
     mean, spread, count = (schema.to_event(array[None])[0] for array in (seen.mean, seen.spread, seen.count))
     mean, schema = np.where(count > 0, mean, np.nan), replace(schema, counted=count > 0)
     if schema.likelihood == "categorical":
-        frequencies = _level_counts(schema, X) / np.maximum(count, 1)
+        frequencies = _category_counts(schema, X) / np.maximum(count, 1)
         return replace(schema, frequencies=frequencies, mean=mean, spread=np.ones(shape))
     if schema.binarize == "mean":
         above = measure(Statistics.of, (schema.to_event(block) > mean for block in row_blocks(X)))
@@ -363,7 +363,7 @@ def _with_statistics(
     if schema.likelihood == "bernoulli":
         return replace(schema, mean=mean / (schema.grey_levels if schema.binarize else 1), spread=spread)
     if schema.likelihood == "discretized_logistic":
-        half = (N_LEVELS - 1) / 2
+        half = (N_GREY_LEVELS - 1) / 2
         return replace(schema, mean=mean / half - 1, spread=spread / half)
     counted = spread > 1e-12 * np.maximum(np.abs(mean), 1e-300)
     _warn_constant(schema, counted, names)
@@ -375,12 +375,12 @@ def _with_statistics(
     return replace(schema, location=zero, unit=one, mean=mean, spread=spread, counted=counted)
 
 
-def _level_counts(schema: Schema, X: np.ndarray | Source) -> np.ndarray:
-    """How often each level occurs, shape (K, *event)."""
-    counts = np.zeros((schema.n_levels, *schema.event_shape), np.int64)
+def _category_counts(schema: Schema, X: np.ndarray | Source) -> np.ndarray:
+    """How often each category occurs, shape (K, *event)."""
+    counts = np.zeros((schema.n_categories, *schema.event_shape), np.int64)
     for block in row_blocks(X):
         x = schema.to_event(block)
-        counts += np.stack([(x == level).sum(0) for level in range(schema.n_levels)])
+        counts += np.stack([(x == category).sum(0) for category in range(schema.n_categories)])
     return counts
 
 

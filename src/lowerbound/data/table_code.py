@@ -1,6 +1,6 @@
 """Tables with gaps as one matrix of standardized numbers, and back.
 
-A number becomes (x − mean)/sd of what was observed, a category an indicator of each level, standardized as well, and
+A number becomes (x − mean)/sd of what was observed, a category one standardized indicator for each of its values, and
 a date its days. Then means and squared errors make sense in every column: of an indicator the mean is a probability.
 """
 
@@ -15,9 +15,9 @@ import pandas as pd
 
 from lowerbound.data.gaps import naming_words
 
-MAX_LEVELS = 50  # of a category; rarer ones share one indicator, so that no column takes all the memory
-OTHER = "(other levels)"
-KINDS = {"number": "numbers", "level": "categories", "date": "dates"}
+MAX_CATEGORIES = 50  # of a column; rarer ones share one indicator, so that no column takes all the memory
+OTHER = "(other categories)"
+KINDS = {"number": "numbers", "category": "categories", "date": "dates"}
 DAY = 86_400e9  # nanoseconds
 
 
@@ -27,31 +27,31 @@ class Column:
 
     Attributes
     ----------
-    kind : {"number", "level", "date"}
+    kind : {"number", "category", "date"}
     dtype : numpy or pandas dtype
-    levels : list
+    categories : list
         Those with an indicator, most frequent first.
     places : slice
         Columns of the matrix.
     mean, spread : ndarray
         Of these, before they were standardized; a spread of 0 stands as 1.
     importance : ndarray
-        Weights of squared errors in these, which add up to 1: of a category its share of the variance.
+        Weights of squared errors in these, which add up to 1: of an indicator its share of the variance.
     """
 
     kind: str
     dtype: Any
-    levels: list
+    categories: list
     places: slice
     mean: np.ndarray
     spread: np.ndarray
     importance: np.ndarray
 
     def decode(self, z: np.ndarray) -> np.ndarray:
-        """Expectations (n, width) in the column's own values; of a category the most probable level."""
+        """Expectations (n, width) in the column's own values; of categories the most probable one."""
         values = z * self.spread + self.mean
-        if self.kind == "level":
-            return np.asarray(self.levels, object)[values[:, : len(self.levels)].argmax(1)]
+        if self.kind == "category":
+            return np.asarray(self.categories, object)[values[:, : len(self.categories)].argmax(1)]
         if self.kind == "date":
             return np.rint(values[:, 0] * DAY).astype("int64").view("datetime64[ns]")
         integer = pd.api.types.is_integer_dtype(self.dtype)
@@ -60,7 +60,7 @@ class Column:
 
 @dataclass
 class Raw:
-    """How indicators were standardized, and to which category each column of the matrix belongs (−1: a number)."""
+    """How indicators were standardized, and the categorical column of each column of the matrix (−1: a number)."""
 
     blocks: np.ndarray
     mean: np.ndarray
@@ -114,15 +114,15 @@ class TableCode:
     @property
     def raw(self) -> Raw:
         """Which columns of the matrix are indicators, and how they were standardized."""
-        is_level = np.repeat([c.kind == "level" for c in self.columns], [len(c.mean) for c in self.columns])
-        places = np.unique(self.owner[is_level], return_inverse=True)[1]
+        is_category = np.repeat([c.kind == "category" for c in self.columns], [len(c.mean) for c in self.columns])
+        places = np.unique(self.owner[is_category], return_inverse=True)[1]
         blocks = np.full(self.width, -1)
-        blocks[is_level] = places
+        blocks[is_category] = places
         mean, spread = (np.concatenate([getattr(c, name) for c in self.columns]) for name in ("mean", "spread"))
         return Raw(blocks, mean, spread)
 
     def encode(self, X: Any) -> np.ndarray:
-        """The matrix (n, width), NaN where nothing was observed or the level was never seen."""
+        """The matrix (n, width), NaN where nothing was observed or the category was never seen."""
         parts = [_encode(column, values) for column, values in zip(self.columns, columns_of(X), strict=True)]
         return np.concatenate(parts, axis=1)
 
@@ -145,9 +145,9 @@ class TableCode:
                 _numbers(values, "number")
 
     def probabilities(self, Z: np.ndarray, column: Column) -> np.ndarray:
-        """Expectations of indicators as probabilities, (*, levels)."""
+        """Expectations of indicators as probabilities, (*, categories)."""
         p = Z[..., column.places] * column.spread + column.mean
-        p = np.clip(p[..., : len(column.levels)], 1e-6, None)
+        p = np.clip(p[..., : len(column.categories)], 1e-6, None)
         return p / p.sum(-1, keepdims=True)
 
 
@@ -167,15 +167,15 @@ def columns_of(X: Any) -> list[Any]:
 
 
 def _describe(values: Any, first: int) -> Column:
-    kind, levels = _kind(values), []
-    if kind == "level":
+    kind, categories = _kind(values), []
+    if kind == "category":
         counts = pd.Series(values).value_counts()
-        levels = [
-            level for level, count in counts.items() if count > 0
+        categories = [
+            category for category, count in counts.items() if count > 0
         ]  # not those that a categorical type names and no row has
-        rare = len(levels) > MAX_LEVELS
-        levels = levels[: MAX_LEVELS - 1] if rare else levels
-        raw = _indicators(values, levels, rare)
+        rare = len(categories) > MAX_CATEGORIES
+        categories = categories[: MAX_CATEGORIES - 1] if rare else categories
+        raw = _indicators(values, categories, rare)
     else:
         raw = _numbers(values, kind)
     with warnings.catch_warnings():
@@ -183,19 +183,19 @@ def _describe(values: Any, first: int) -> Column:
         mean, spread = np.nan_to_num(np.nanmean(raw, 0)), np.nan_to_num(np.nanstd(raw, 0))
     share = spread**2 / (spread**2).sum() if (spread > 0).any() else np.full(len(spread), 1 / max(1, len(spread)))
     scale = np.where(spread > 1e-12 * np.abs(mean), spread, 1.0)
-    return Column(kind, values.dtype, levels, slice(first, first + raw.shape[1]), mean, scale, share)
+    return Column(kind, values.dtype, categories, slice(first, first + raw.shape[1]), mean, scale, share)
 
 
 def _kind(values: Any) -> str:
     dtype = values.dtype
     if pd.api.types.is_datetime64_any_dtype(dtype):
         return "date"
-    return "number" if pd.api.types.is_numeric_dtype(dtype) and not pd.api.types.is_bool_dtype(dtype) else "level"
+    return "number" if pd.api.types.is_numeric_dtype(dtype) and not pd.api.types.is_bool_dtype(dtype) else "category"
 
 
 def _encode(column: Column, values: Any) -> np.ndarray:
-    if column.kind == "level":
-        raw = _indicators(values, column.levels, len(column.mean) > len(column.levels))
+    if column.kind == "category":
+        raw = _indicators(values, column.categories, len(column.mean) > len(column.categories))
     else:
         raw = _numbers(values, column.kind)
     return (raw - column.mean) / column.spread
@@ -210,12 +210,12 @@ def _numbers(values: Any, kind: str) -> np.ndarray:
     return np.asarray(values, np.float64)[:, None]
 
 
-def _indicators(values: Any, levels: list, rare: bool) -> np.ndarray:
-    """1 for the level there is, 0 for the others; NaN in a row without one, or, if none is rare, with a strange one."""
-    place = pd.Index(levels, dtype=object).get_indexer(pd.Index(np.asarray(values, object), dtype=object))
+def _indicators(values: Any, categories: list, rare: bool) -> np.ndarray:
+    """1 for the row's category, 0 for the others; NaN without one, or with an unknown one if none is rare."""
+    place = pd.Index(categories, dtype=object).get_indexer(pd.Index(np.asarray(values, object), dtype=object))
     gaps = np.asarray(pd.isna(values))
-    width = len(levels) + rare
-    place = np.where((place < 0) & ~gaps & rare, len(levels), np.where(gaps, -1, place))
+    width = len(categories) + rare
+    place = np.where((place < 0) & ~gaps & rare, len(categories), np.where(gaps, -1, place))
     raw = (place[:, None] == np.arange(width)).astype(np.float64)
     raw[place < 0] = np.nan
     return raw

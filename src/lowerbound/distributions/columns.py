@@ -1,7 +1,7 @@
-"""p(x) of rows whose entries are of several kinds: levels, whole numbers, reals with and without a point mass.
+"""p(x) of rows whose entries are of several kinds: categories, whole numbers, reals with and without a point mass.
 
-Each entry of x is one number: the place of a level, or (g(v) − location)/unit of a number v, with g the identity or
-the logarithm. Densities are those of v, in the user's units: probabilities of levels and whole numbers, densities of
+Each entry of x is one number: the place of a category, or (g(v) − location)/unit of a number v, with g the identity or
+the logarithm. Densities are those of v, in the user's units: probabilities of categories and counts, densities of
 reals, and where a real column has a point mass, both with respect to the sum of the counting measure on that point and
 Lebesgue's. So their product is one joint density, whatever model it comes from.
 """
@@ -62,10 +62,10 @@ class Scaling:
 
 
 @dataclass
-class Levels:
-    """n columns of levels 0, 1, …: a softmax over the common ones and, as one more, all rare ones together.
+class Categories:
+    """n columns of categories 0, 1, …: a softmax over the common ones and, as one more, all rare ones together.
 
-    The probability of the rare is divided evenly among them, so that those of all levels sum to 1.
+    The probability of the rare is divided evenly among them, so that those of all categories sum to 1.
 
     Attributes
     ----------
@@ -73,7 +73,7 @@ class Levels:
         −inf beyond a column's own.
     n_common, n_rare : Tensor of int64, shape (n,)
     values : Tensor, shape (n, K)
-        The numbers that levels in order stand for, rising; NaN in columns whose levels aren't numbers.
+        The numbers that categories in order stand for, rising; NaN in columns whose categories aren't numbers.
     """
 
     logits: Tensor
@@ -82,14 +82,14 @@ class Levels:
     values: Tensor
 
     def log_prob(self, x: Tensor) -> Tensor:
-        """Log-probability of the level, shape (S, B, n)."""
+        """Log-probability of the category, shape (S, B, n)."""
         is_rare = x >= self.n_common
         together = Categorical(self.logits).log_prob(torch.minimum(x, self.n_common.to(x.dtype)).clamp_min(0))
         return together - torch.where(is_rare & (self.n_rare > 0), self.n_rare.clamp_min(1).to(x.dtype).log(), 0.0)
 
     @property
     def mean(self) -> Tensor:
-        """The mode; of numbers the mean, as a place between levels."""
+        """The mode; of numbers the mean, as a place between categories."""
         mode = self.logits.argmax(-1).to(self.logits.dtype)
         are_numbers = ~self.values[:, 0].isnan()
         values = self.values.nan_to_num()
@@ -107,11 +107,11 @@ class Levels:
         return torch.where(are_numbers, place.unflatten(1, mean.shape[:-1]).movedim(0, -1).to(mode.dtype), mode)
 
     def sample(self, noise: Noise) -> Tensor:
-        """A level; of the rare ones any."""
-        level = Categorical(self.logits).sample(noise)
-        n_rare = self.n_rare.to(level.dtype)
-        any_rare = self.n_common + (noise.uniform(level.shape, level) * n_rare).floor().clamp_max(n_rare - 1)
-        return torch.where((level >= self.n_common) & (self.n_rare > 0), any_rare, level)
+        """A category; of the rare ones any."""
+        category = Categorical(self.logits).sample(noise)
+        n_rare = self.n_rare.to(category.dtype)
+        any_rare = self.n_common + (noise.uniform(category.shape, category) * n_rare).floor().clamp_max(n_rare - 1)
+        return torch.where((category >= self.n_common) & (self.n_rare > 0), any_rare, category)
 
 
 @dataclass
@@ -253,7 +253,7 @@ class Columns:
 
     @property
     def mean(self) -> Tensor:
-        """The mean of numbers, the mode of levels, shape (S, B, F)."""
+        """The mean of numbers, the mode of categories, shape (S, B, F)."""
         return self._in_place([part.mean for _, part in self.parts])
 
     def sample(self, noise: Noise) -> Tensor:

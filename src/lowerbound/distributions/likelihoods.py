@@ -18,7 +18,7 @@ from torch import Tensor
 from lowerbound.distributions.gaussians import LOG_2PI
 from lowerbound.distributions.noise import Noise
 
-N_LEVELS = 256  # of an 8-bit image
+N_GREY_LEVELS = 256  # of an 8-bit image
 
 
 def event_sum(log_prob: Tensor, mask: Tensor, complete: bool = False) -> Tensor:
@@ -96,19 +96,19 @@ class Bernoulli:
 
 @dataclass
 class Categorical:
-    """Independent entries with levels 0, …, K − 1; ``logits`` carries the K levels in its **last** dimension."""
+    """Independent entries with categories 0, …, K − 1; ``logits`` carries the K of them in its **last** dimension."""
 
     logits: Tensor
 
     @property
     def mean(self) -> Tensor:
-        """The most probable level: levels have no mean."""
+        """The most probable category: categories have no mean."""
         return self.logits.argmax(-1).to(self.logits.dtype)
 
     def log_prob(self, x: Tensor) -> Tensor:
-        """The logit of the level seen − log Σ exp(logits)."""
-        level = x.long().expand(self.logits.shape[:-1]).unsqueeze(-1)
-        return self.logits.gather(-1, level).squeeze(-1) - self.logits.logsumexp(-1)
+        """The logit of the observed category − log Σ exp(logits)."""
+        category = x.long().expand(self.logits.shape[:-1]).unsqueeze(-1)
+        return self.logits.gather(-1, category).squeeze(-1) - self.logits.logsumexp(-1)
 
     def sample(self, noise: Noise) -> Tensor:
         """argmax_k (logit_k + Gumbel noise) (Gumbel, 1954)."""
@@ -120,9 +120,9 @@ class Categorical:
 
 @dataclass
 class DiscretizedLogistic:
-    """Independent entries with levels 0, …, 255: the mass that a logistic density puts on each level's bin.
+    """Independent entries with grey levels 0, …, 255: the mass that a logistic density puts on each grey level's bin.
 
-    ``mean_parameter`` μ and ``scale`` s live on the scale where the 256 levels run from −1 to 1; the outermost
+    ``mean_parameter`` μ and ``scale`` s live on the scale where the 256 grey levels run from −1 to 1; the outermost
     bins are extended to infinity, so that the 256 probabilities sum to 1 (Kingma et al., 2016,
     arXiv:1606.04934, section 6.2; Salimans et al., 2017, arXiv:1701.05517, eq. 2).
     """
@@ -130,7 +130,7 @@ class DiscretizedLogistic:
     mean_parameter: Tensor
     scale: Tensor
 
-    BIN = 2 / (N_LEVELS - 1)
+    BIN = 2 / (N_GREY_LEVELS - 1)
 
     @staticmethod
     def center(x: Tensor) -> Tensor:
@@ -139,9 +139,9 @@ class DiscretizedLogistic:
 
     @property
     def mean(self) -> Tensor:
-        """E[x|z] = Σ_{k=1}^{255} P(x ≥ k), in levels."""
+        """E[x|z] = Σ_{k=1}^{255} P(x ≥ k), in grey levels."""
         total = torch.zeros_like(self.mean_parameter)
-        for k in range(1, N_LEVELS):
+        for k in range(1, N_GREY_LEVELS):
             total += torch.sigmoid((self.mean_parameter + 1 - (k - 0.5) * self.BIN) / self.scale)
         return total
 
@@ -149,22 +149,22 @@ class DiscretizedLogistic:
         """log[σ(a) − σ(b)] = log σ(a) + log σ(−b) + log(1 − e^{b−a}), a and b the edges of the bin of x."""
         centered = (self.center(x) - self.mean_parameter) / self.scale
         half = 0.5 * self.BIN / self.scale
-        lowest, highest = x <= 0, x >= N_LEVELS - 1
+        lowest, highest = x <= 0, x >= N_GREY_LEVELS - 1
         below_upper_edge = torch.where(highest, 0.0, F.logsigmoid(centered + half))
         above_lower_edge = torch.where(lowest, 0.0, F.logsigmoid(half - centered))
         both = torch.where(lowest | highest, 0.0, torch.log(-torch.expm1(-2 * half)))
         return below_upper_edge + above_lower_edge + both
 
     def sample(self, noise: Noise) -> Tensor:
-        """μ + s·logit(u), rounded to the nearest level."""
+        """μ + s·logit(u), rounded to the nearest grey level."""
         u = noise.uniform(self.mean_parameter.shape, self.mean_parameter)
         value = self.mean_parameter + self.scale * torch.logit(u, eps=torch.finfo(u.dtype).tiny)
-        return ((value + 1) / self.BIN).round().clamp(0, N_LEVELS - 1)
+        return ((value + 1) / self.BIN).round().clamp(0, N_GREY_LEVELS - 1)
 
 
 @dataclass
 class DiscretizedLogisticMixture:
-    """Independent entries with levels 0, …, 255: Σ_k π_k of discretized logistics (Salimans et al., 2017, eq. 2).
+    """Independent entries with grey levels 0, …, 255: Σ_k π_k of discretized logistics (Salimans et al., 2017, eq. 2).
 
     ``components`` has parameters of shape ``(S, B, K, *event)``, and so has ``log_weight`` = log π.
     """
@@ -174,7 +174,7 @@ class DiscretizedLogisticMixture:
 
     @property
     def mean(self) -> Tensor:
-        """E[x|z] in levels."""
+        """E[x|z] in grey levels."""
         return (self.log_weight.exp() * self.components.mean).sum(2)
 
     def log_prob(self, x: Tensor) -> Tensor:
@@ -182,7 +182,7 @@ class DiscretizedLogisticMixture:
         return (self.log_weight + self.components.log_prob(x.unsqueeze(1))).logsumexp(2)
 
     def sample(self, noise: Noise) -> Tensor:
-        """A component for each entry (Gumbel, 1954), and a level of it."""
+        """A component for each entry (Gumbel, 1954), and a grey level of it."""
         u = noise.uniform(self.log_weight.shape, self.log_weight)
         gumbel = -torch.log(-torch.log1p(-u.clamp_min(torch.finfo(u.dtype).eps / 4)))
         chosen = (self.log_weight + gumbel).argmax(2, keepdim=True)

@@ -13,7 +13,7 @@ from torch import nn
 from lowerbound.assembly.vae import assemble, choose_latent_dim
 from lowerbound.core import Objective
 from lowerbound.estimators.gradient import GradientEstimator
-from lowerbound.evaluation.bound import accounts
+from lowerbound.evaluation.bound import elbo_terms
 from lowerbound.inference import autoencoding
 from lowerbound.parameters.tables import AUTOENCODER_PARAMETERS
 from lowerbound.tasks import generate, represent
@@ -140,7 +140,7 @@ class Autoencoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, GradientEst
         """E[x|z] at the code of every row."""
         return self.inverse_transform(self.transform(X))
 
-    def sample(self, n_samples: int = 1, draw: bool = True, random_state=None) -> np.ndarray:
+    def sample(self, n_samples: int = 1, mean: bool = False, random_state=None) -> np.ndarray:
         """Refused: nothing says where codes lie."""
         raise TypeError("an Autoencoder has no distribution of codes to draw from: use VAE")
 
@@ -149,4 +149,4 @@ class Autoencoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, GradientEst
         check_is_fitted(self)
         rows, noise = self._rows(self._validate(X), torch.float64), self._noise("evaluation", shared=True)
         model, posterior = copy.deepcopy(self.model_).double(), copy.deepcopy(self.posterior_).double()
-        return accounts(model, posterior, rows, noise).reconstruction.numpy()
+        return elbo_terms(model, posterior, rows, noise).reconstruction.numpy()

@@ -165,14 +165,14 @@ class DensityEstimator(BaseEstimator):
         """Mean of ``score_samples``, in nats a row."""
         return float(self.score_samples(X).mean())
 
-    def sample(self, n_samples: int = 1, draw: bool = True, random_state=None) -> np.ndarray:
+    def sample(self, n_samples: int = 1, mean: bool = False, random_state=None) -> np.ndarray:
         """New rows.
 
         Parameters
         ----------
         n_samples : int
-        draw : bool
-            Draws from p(x|z) with z from the prior; its mean E[x|z] if False.
+        mean : bool
+            The mean E[x|z] for z from the prior, instead of draws from p(x|z).
         random_state : int, optional
             The estimator's if None: with a fixed one, two calls give the same rows.
 
@@ -184,7 +184,7 @@ class DensityEstimator(BaseEstimator):
         if n_samples < 1:
             raise ValueError(f"n_samples must be at least 1, got {n_samples}")
         noise = self._fresh_noise(random_state, "sample")
-        return self.schema_.restore(generate.sample(self.model_, n_samples, noise, draw=draw), expected=not draw)
+        return self.schema_.restore(generate.sample(self.model_, n_samples, noise, mean=mean), expected=mean)
 
     def save(self, path: str | Path) -> None:
         """Write a folder of safetensors and JSON, atomically; ``lowerbound.load`` reads it."""

@@ -36,8 +36,8 @@ class Factorized(MixedColumns, ExactEstimator):
     Parameters
     ----------
     likelihood : {"auto", "gaussian", "bernoulli", "categorical"}
-        p of each feature: a normal density, the probability of a 1, or a histogram of the levels 0, 1, 2, …; bytes
-        (uint8) have 256 levels. "auto": Bernoulli for 0/1 data, a histogram for bytes, else Gaussian.
+        p of each feature: a normal density, the probability of a 1, or a histogram of the categories 0, 1, 2, …; bytes
+        (uint8) have 256 grey levels. "auto": Bernoulli for 0/1 data, a histogram for bytes, else Gaussian.
     columns : {None, "auto"}, mapping, sequence or str
         How a table of several kinds is described, as in ``VAE``: None does so for DataFrames with text, categories or
         dates. log p(x) is then comparable with that of a VAE of the same columns.
@@ -47,7 +47,7 @@ class Factorized(MixedColumns, ExactEstimator):
     image_shape : tuple of int, optional
         (H, W) or (H, W, C), for images given as flat rows.
     smoothing : float
-        Imaginary observations α of every level of every feature: (n_k + α)/(n + αK). A level not seen in ``fit`` is
+        Imaginary observations α of every category of a feature: (n_k + α)/(n + αK). A category not seen in ``fit`` is
         improbable, not impossible. Not used by the Gaussian; ½ in tables of several kinds.
     random_state : int, RandomState or None
         For ``sample``, and for the binarization that is scored.
@@ -122,8 +122,8 @@ class Factorized(MixedColumns, ExactEstimator):
         )
         if not as_bytes or self.binarize:
             return super()._infer_schema(X, names)
-        levels = infer_schema(X, likelihood="discretized_logistic", image_shape=self.image_shape, names=names)
-        return replace(levels, likelihood="categorical")  # all 256, seen or not
+        schema = infer_schema(X, likelihood="discretized_logistic", image_shape=self.image_shape, names=names)
+        return replace(schema, likelihood="categorical")  # all 256, seen or not
 
     def _assemble(self, generator: torch.Generator) -> None:
         schema = self.schema_
@@ -134,4 +134,4 @@ class Factorized(MixedColumns, ExactEstimator):
         elif schema.likelihood == "bernoulli":
             self.model_ = IndependentBernoulli(schema.event_shape, self.smoothing)
         else:
-            self.model_ = IndependentCategorical(schema.event_shape, schema.n_levels, self.smoothing)
+            self.model_ = IndependentCategorical(schema.event_shape, schema.n_categories, self.smoothing)

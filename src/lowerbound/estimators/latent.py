@@ -9,7 +9,7 @@ from torch import nn
 from lowerbound.core import Objective
 from lowerbound.data.batches import Rows
 from lowerbound.estimators.gradient import GradientEstimator
-from lowerbound.evaluation.bound import accounts
+from lowerbound.evaluation.bound import elbo_terms
 from lowerbound.inference import objectives
 from lowerbound.training.state import Training
 
@@ -49,7 +49,7 @@ class LatentEstimator(GradientEstimator):
     def _finish(self, training: Training, rows: Rows):
         super()._finish(training, rows)
         few = rows.few(ROWS_TO_JUDGE_COLLAPSE)
-        self.n_active_units_ = accounts(self.model_, self.posterior_, few, self._noise("collapse")).active_units
+        self.n_active_units_ = elbo_terms(self.model_, self.posterior_, few, self._noise("collapse")).active_units
         one_for_all = getattr(self, "inference", None) == "shared"  # where nothing else is possible
         fewest = 1 if getattr(self, "_has_levels", False) else max(1, 0.1 * self.latent_dim_)  # a level may stay empty
         if training.progress.epoch and not one_for_all and self.n_active_units_ < fewest:

@@ -30,6 +30,7 @@ from lowerbound.models.gaussian import MixtureOfDiagonalGaussians, MixtureOfGaus
 from lowerbound.parameters.tables import MIXTURE_PARAMETERS
 
 PASS_ELEMENTS = 2**22  # of x and of the responsibilities that are held together
+IN_SCIKIT_LEARN = {"diagonal": "diag", "isotropic": "spherical"}
 PATIENCE = 10  # EM steps in a row without a gain, where the likelihood is noisy
 
 
@@ -48,9 +49,9 @@ class Mixture(ExactEstimator):
         K.
     likelihood : {"auto", "gaussian", "bernoulli"}
         p(x|k). "auto": Bernoulli for 0/1 data, else Gaussian; bytes (uint8) that aren't binarized are refused, since a
-        density of real values says nothing of the probability of levels.
-    covariance : {"full", "tied", "diag", "spherical"}
-        Of the Gaussians, in scikit-learn's words; spherical on the scale of the standardized features.
+        density of real values says nothing of the probability of grey levels.
+    covariance : {"full", "tied", "diagonal", "isotropic"}
+        Of the Gaussians; isotropic on the scale of the standardized features.
     binarize : {None, "sample", "threshold"}
         Grey values (uint8, or real in [0, 1]) become 0 or 1: drawn as Bernoulli, anew for every EM step, or cut at ½.
     image_shape : tuple of int, optional
@@ -167,8 +168,8 @@ class Mixture(ExactEstimator):
     def _infer_schema(self, X: np.ndarray, names: list[str] | None) -> Schema:
         if self.likelihood == "auto" and choose_likelihood(X, self.binarize) == "discretized_logistic":
             raise LikelihoodError(
-                "Mixture has Gaussian and Bernoulli components, and neither gives the probability of 8-bit levels: use "
-                "binarize='sample' to redraw them as 0 or 1, Factorized or VAE to model the levels, or "
+                "Mixture has Gaussian and Bernoulli components, and neither gives the probability of grey levels: use "
+                "binarize='sample' to redraw them as 0 or 1, Factorized or VAE to model the grey levels, or "
                 "likelihood='gaussian' if a density will do"
             )
         return super()._infer_schema(X, names)
@@ -189,7 +190,8 @@ class Mixture(ExactEstimator):
         if self.schema_.gaps:
             return self._fit_over_gaps(rows, counted.to(self._device()))
         fitted = GaussianMixture(
-            self.n_components, covariance_type=self.covariance, tol=self.tol, reg_covar=self.reg_covar,
+            self.n_components, covariance_type=IN_SCIKIT_LEARN.get(self.covariance, self.covariance),
+            tol=self.tol, reg_covar=self.reg_covar,
             max_iter=self.max_iter, n_init=self.n_init, random_state=self._seed_of_start(0),
         ).fit(rows.raw.flatten(1)[:, counted].numpy())  # fmt: skip
         self.model_.adopt(fitted, counted)
@@ -221,7 +223,7 @@ class Mixture(ExactEstimator):
         except torch.linalg.LinAlgError as error:  # type: ignore[attr-defined]
             raise ValueError(
                 f"the covariance of a component is singular: raise reg_covar (it is {self.reg_covar:g}), or have fewer "
-                f"components than {self.n_components}, or covariance='diag'"
+                f"components than {self.n_components}, or covariance='diagonal'"
             ) from error
         self.model_.to(self._device()).extend(model, counted)
         self._finish(best.objective[-1] - self._log_units(rows), best.n_iter, best.converged)

@@ -45,7 +45,7 @@ class PixelRNN(GradientEstimator, ExactEstimator):
     hidden_size : int
         Hidden units of each of the two recurrent layers (one, for a table).
     likelihood : {"auto", "gaussian", "bernoulli", "categorical", "discretized_logistic"}
-        p(x_j | x_<j). "auto": Bernoulli for 0/1 data, discretized logistic over 256 levels for uint8, else Gaussian.
+        p(x_j | x_<j). "auto": Bernoulli for 0/1 data, discretized logistic over grey levels for uint8, else Gaussian.
         The scale of the last two is the network's too, and real-valued features are standardized inside.
     min_scale : float
         Lower bound of the Gaussian's σ, as a part of the feature's standard deviation; without one, two equal columns
@@ -165,14 +165,14 @@ class PixelRNN(GradientEstimator, ExactEstimator):
         log_unit = torch.from_numpy(np.log(schema.unit)).float() if schema.likelihood == "gaussian" else None
         self.model_ = Autoregressive(network, head, counted, log_unit)
 
-    def sample(self, n_samples: int = 1, draw: bool = True, random_state: Any = None) -> np.ndarray:
+    def sample(self, n_samples: int = 1, mean: bool = False, random_state: Any = None) -> np.ndarray:
         """New rows, one feature after another.
 
         Parameters
         ----------
         n_samples : int
-        draw : bool
-            Draws from p(x); if False, the means E[x_j | x_<j] of the features, each given those *drawn* before it.
+        mean : bool
+            The means E[x_j | x_<j] of the features, each given those *drawn* before it, instead of draws from p(x).
         random_state : int, optional
             The estimator's if None: with a fixed one, two calls give the same rows.
 
@@ -180,13 +180,13 @@ class PixelRNN(GradientEstimator, ExactEstimator):
         -------
         ndarray, shape (n_samples, *row)
         """
-        return super().sample(n_samples, draw, random_state)
+        return super().sample(n_samples, mean, random_state)
 
 
 def _view(schema: Schema, generator: torch.Generator) -> nn.Module:
     """What the network reads of an entry."""
     if schema.likelihood == "categorical":
-        return Level(schema.n_levels, generator)
+        return Level(schema.n_categories, generator)
     return nn.Sequential(Center(), Number()) if schema.likelihood == "discretized_logistic" else Number()
 
 
@@ -195,7 +195,7 @@ def _head(schema: Schema, min_scale: float) -> LikelihoodHead:
     if schema.likelihood == "bernoulli":
         return BernoulliHead()
     if schema.likelihood == "categorical":
-        return CategoricalHead(schema.n_levels)
+        return CategoricalHead(schema.n_categories)
     if schema.likelihood == "gaussian":  # standardized: the features' standard deviations are 1
         return NormalHead(Scale("decoder", torch.tensor(1.0), torch.tensor(float(min_scale))))
     initial = schema.spread.mean() * math.sqrt(3) / math.pi  # a logistic has sd πs/√3

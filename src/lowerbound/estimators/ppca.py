@@ -358,9 +358,9 @@ def refuse_discrete(estimator: object, X: np.ndarray) -> None:
     """Raise ``LikelihoodError`` where a density of real values would be one of 0/1 data or bytes."""
     name, kind = type(estimator).__name__, choose_likelihood(X, None)
     if kind != "gaussian":
-        found = "only 0 and 1" if kind == "bernoulli" else "8-bit levels"
+        found = "only 0 and 1" if kind == "bernoulli" else "8-bit grey levels"
         raise LikelihoodError(
             f"{name} is a density of real values, which says nothing of the probability of discrete ones, and X "
-            f"has {found}: use Factorized, Mixture or VAE; or make X real by uniform noise as wide as a level, "
+            f"has {found}: use Factorized, Mixture or VAE; or make X real by uniform noise as wide as a grey level, "
             f"X + u with u in [0, 1): E log p(X + u) is a lower bound of the log-probability of X"
         )

@@ -293,14 +293,14 @@ class RBM(ExactEstimator):
         error = math.hypot(over_rows.standard_error, self.log_z_standard_error_)
         return replace(over_rows, standard_error=error, kind="upper")
 
-    def sample(self, n_samples: int = 1, draw: bool = True, random_state: Any = None) -> np.ndarray:
+    def sample(self, n_samples: int = 1, mean: bool = False, random_state: Any = None) -> np.ndarray:
         """New rows, each the end of a Gibbs chain of its own after ``burn_in`` steps.
 
         Parameters
         ----------
         n_samples : int
-        draw : bool
-            Zeros and ones; if False, the probabilities p(v = 1|h) from which they are drawn.
+        mean : bool
+            The probabilities p(v = 1|h), instead of the zeros and ones that are drawn with them.
         random_state : int, optional
             The estimator's if None: with a fixed one, two calls give the same rows.
 
@@ -308,7 +308,7 @@ class RBM(ExactEstimator):
         -------
         ndarray, shape (n_samples, *row)
         """
-        return super().sample(n_samples, draw, random_state)
+        return super().sample(n_samples, mean, random_state)
 
 
 def _first(rows: RowsInMemory, noise: Noise) -> Tensor:

@@ -50,7 +50,7 @@ class Representing(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Scoring):
         return mean.cpu().numpy(), scale.cpu().numpy()
 
     def inverse_transform(self, Z) -> np.ndarray:
-        """E[x|z] for codes ``Z`` (n, D), in the user's units and shape (categories: the most probable level)."""
+        """E[x|z] for codes ``Z`` (n, D), in the user's units and shape (categories: the most probable one)."""
         return self.decode(Z)
 
     def decode(self, Z, draw: bool = False, n_draws: int = 1, random_state=None) -> np.ndarray:

@@ -18,16 +18,16 @@ from lowerbound.distributions.noise import Noise, make_generator
 from lowerbound.estimators.latent import LatentEstimator
 from lowerbound.evaluation.annealing import (
     Annealing,
-    Sandwich,
+    BidirectionalBounds,
     UnreliableEstimateWarning,
+    bidirectional_bounds,
     expected_bias,
     log_likelihood_rows,
-    sandwich,
     warning_about,
 )
-from lowerbound.evaluation.bound import EVALUATION_BATCH, Accounts, Summary, accounts, importance_weighted, summarize
+from lowerbound.evaluation.bound import EVALUATION_BATCH, ElboTerms, Summary, elbo_terms, importance_weighted, summarize
 from lowerbound.evaluation.estimate import Estimate, mean_over_rows, pooled
-from lowerbound.evaluation.gap import Gap, mutual_information, split_gap
+from lowerbound.evaluation.gap import InferenceGap, inference_gap, mutual_information
 
 
 class Scoring(LatentEstimator):
@@ -43,9 +43,9 @@ class Scoring(LatentEstimator):
     def elbo(self, X, n_samples: int = 16) -> np.ndarray:
         """The evidence lower bound of every row, in nats, shape (n,).
 
-        All rows share one noise, as in ``score_samples``; for the mean over rows use ``accounts``.
+        All rows share one noise, as in ``score_samples``; for the mean over rows use ``elbo_terms``.
         """
-        return accounts(*self._exactly(X), n_samples).elbo.numpy()
+        return elbo_terms(*self._exactly(X), n_samples).elbo.numpy()
 
     def score_samples(self, X, n_importance: int = 64) -> np.ndarray:
         """log p(x) of every row by ``n_importance`` samples (a lower bound in expectation), in nats, shape (n,).
@@ -122,10 +122,10 @@ class Scoring(LatentEstimator):
         for part in rows.parts(EVALUATION_BATCH):
             yield log_likelihood_rows(self.model_, self.posterior_, part, noise, method, n_importance, how, progress)
 
-    def sandwich(
+    def bidirectional_bounds(
         self, n_rows: int = 100, *, n_temperatures: int = 500, n_chains: int = 8, n_leapfrog: int = 5,
         random_state: int | None = None, progress=lambda n: None,
-    ) -> Sandwich:  # fmt: skip
+    ) -> BidirectionalBounds:  # fmt: skip
         """log p(x) from below and above, on rows drawn from the model: how far annealing can be trusted here.
 
         Bidirectional Monte Carlo (Grosse et al., 2015). The gap bounds, in expectation, the error of
@@ -136,20 +136,20 @@ class Scoring(LatentEstimator):
             raise ValueError(f"n_rows must be at least 2, got {n_rows}")
         how, noise = Annealing(n_temperatures, n_chains, n_leapfrog), self._fresh_noise(random_state, "sandwich")
         mask = torch.from_numpy(self.schema_.counted).to(self._device())
-        return sandwich(self.model_, self.posterior_, n_rows, mask, noise, how, progress)
+        return bidirectional_bounds(self.model_, self.posterior_, n_rows, mask, noise, how, progress)
 
-    def accounts(self, X, n_samples: int = 1) -> Accounts:
+    def elbo_terms(self, X, n_samples: int = 1) -> ElboTerms:
         """The lower bound's parts for every row, with independent noise: reconstruction, KL, posterior means."""
         check_is_fitted(self)
         rows = self._rows(self._validate(X))
-        return accounts(self.model_, self.posterior_, rows, self._noise("accounts"), n_samples)
+        return elbo_terms(self.model_, self.posterior_, rows, self._noise("accounts"), n_samples)
 
     def summary(self, X, n_samples: int = 1) -> Summary:
-        """The means over rows of ``accounts``, in memory that doesn't grow with the rows of a source."""
+        """The means over rows of ``elbo_terms``, in memory that doesn't grow with the rows of a source."""
         check_is_fitted(self)
         rows, noise = self._rows(self._validate(X)), self._noise("accounts")
         parts = rows.parts(EVALUATION_BATCH)
-        return summarize(accounts(self.model_, self.posterior_, part, noise, n_samples) for part in parts)
+        return summarize(elbo_terms(self.model_, self.posterior_, part, noise, n_samples) for part in parts)
 
     def mutual_information(self, X, n_rows: int | None = None) -> Estimate:
         """I(x; z) under q, in nats, from at most ``n_rows`` rows, of whose number its logarithm is the ceiling.
@@ -162,11 +162,11 @@ class Scoring(LatentEstimator):
         few = rows.few(n_rows or (2000 if gaussian else 300), make_generator(0, "rows of the mutual information"))
         return mutual_information(self.posterior_, few, noise)
 
-    def gap(self, X, n_steps: int = 300, n_samples: int = 64, n_importance: int = 2000) -> Gap:
+    def inference_gap(self, X, n_steps: int = 300, n_samples: int = 64, n_importance: int = 2000) -> InferenceGap:
         """log p(x) − ELBO, split into what q can't express and what the encoder misses (Cremer et al., 2018).
 
         Each row's q is refined by ``n_steps``: take some hundred rows. For inference="amortized".
         """
         check_is_fitted(self)
         rows, noise = self._rows(self._validate(X)), self._noise("gap")
-        return split_gap(self.model_, self.posterior_, rows, noise, n_steps, n_samples, n_importance)
+        return inference_gap(self.model_, self.posterior_, rows, noise, n_steps, n_samples, n_importance)

@@ -26,7 +26,7 @@ class MixedColumns(DensityEstimator):
     columns: Any
 
     def _validate(self, X, *, reset: bool = False) -> Any:
-        """An array, masked where it has gaps; of a table of several kinds the places of levels and scaled numbers."""
+        """An array, masked where it has gaps; of a table of several kinds places of categories and scaled numbers."""
         is_kept = not reset or (getattr(self, "warm_start", False) and hasattr(self, "model_"))
         if not is_kept:
             self._inferred = self._infer_columns(X)

@@ -13,7 +13,7 @@ from lowerbound.estimators.representing import Representing
 from lowerbound.estimators.tables import MixedColumns
 from lowerbound.inference.mcmc import Chains, complete_data
 from lowerbound.inference.objectives import trimmed
-from lowerbound.inference.posteriors import Hiding
+from lowerbound.inference.posteriors import MaskedInput
 from lowerbound.models.vae import LatentModel
 from lowerbound.parameters.tables import VAE_PARAMETERS
 from lowerbound.training.state import Training
@@ -45,7 +45,7 @@ class VAE(MixedColumns, Representing):
     activation : {"silu", "relu", "tanh", "gelu", "elu", "softplus"}
         Of the MLP.
     likelihood : {"auto", "gaussian", "bernoulli", "categorical", "discretized_logistic"}
-        p(x|z). "auto": Bernoulli for 0/1 data, discretized logistic over 256 levels for uint8, else Gaussian.
+        p(x|z). "auto": Bernoulli for 0/1 data, discretized logistic over 256 grey levels for uint8, else Gaussian.
     columns : {None, "auto"}, mapping, sequence or str
         How a table of several kinds is described: each column by a density or by probabilities of its own
         (``ColumnSchema``). None does so for DataFrames with text, categories or dates, "auto" for every table. A
@@ -53,7 +53,7 @@ class VAE(MixedColumns, Representing):
         with either, says what isn't to be inferred. σ is then a network of z unless ``scale="feature"``.
     scale : {"auto", "unit", "shared", "feature", "decoder"} or float
         σ of p(x|z). "unit" is 1 in the units that the model works in (a standard deviation where features are
-        standardized); a number is in the user's units (levels, for the discretized logistic); the others are
+        standardized); a number is in the user's units (grey levels, for the discretized logistic); the others are
         learned: one, one for each feature, or a network of z. "auto": "feature" for the Gaussian, "decoder" for the
         discretized logistic.
     min_scale : float
@@ -100,12 +100,12 @@ class VAE(MixedColumns, Representing):
         Steps over which that weight rises from 0.
     free_bits : float
         Nats for each latent variable that the KL term leaves free.
-    trim : float
+    trim_fraction : float
         Part of each batch, its rows of highest loss, that isn't learned: for data with outliers among them.
-    mask_model : {None, "self"}
-        "self" fits which real values are missing too, each by its own value: P(missing) = Φ(ax + b) (not-MIWAE: Ipsen
-        et al., 2021). All log-densities are then of the observed entries and of which they are.
-    hide : float
+    missingness : {None, "self_masking"}
+        "self_masking" fits which real values are missing too, each by its own value: P(missing) = Φ(ax + b) (not-MIWAE:
+        Ipsen et al., 2021). All log-densities are then of the observed entries and of which they are.
+    input_dropout : float
         Largest part of a row's entries that is hidden from the encoder in training (a denoising VAE).
     max_epochs : int or "auto"
         "auto": about 10,000 steps, from 30 to 500 epochs.
@@ -183,7 +183,7 @@ class VAE(MixedColumns, Representing):
         image_shape=None, covariance="diagonal", posterior="gaussian", prior="normal",
         n_prior_components=100, binarize=None, inference="amortized", n_refinement_steps=100,
         objective="elbo", gradient="pathwise", n_samples=1, kl_weight=1.0, kl_warmup_steps=0, free_bits=0.0,
-        trim=0.0, mask_model=None, hide=0.0,
+        trim_fraction=0.0, missingness=None, input_dropout=0.0,
         max_epochs="auto", batch_size="auto", lr=1e-3, lr_schedule="cosine", weight_decay=0.0, ema=0.0,
         max_gradient_norm=None, compile=False, precision="float32", early_stopping=True, validation_fraction=0.1,
         n_iter_no_change=20, tol=0.0, warm_start=False, random_state=None, device="auto", verbose=0,
@@ -213,9 +213,9 @@ class VAE(MixedColumns, Representing):
         self.kl_weight = kl_weight
         self.kl_warmup_steps = kl_warmup_steps
         self.free_bits = free_bits
-        self.trim = trim
-        self.mask_model = mask_model
-        self.hide = hide
+        self.trim_fraction = trim_fraction
+        self.missingness = missingness
+        self.input_dropout = input_dropout
         self.max_epochs = max_epochs
         self.batch_size = batch_size
         self.lr = lr
@@ -268,7 +268,7 @@ class VAE(MixedColumns, Representing):
         ):
             if is_sampled:
                 self._check_sampled_kl(what)
-        return trimmed(super()._objective(), self.trim)
+        return trimmed(super()._objective(), self.trim_fraction)
 
     def _check_sampled_kl(self, what: str) -> None:
         """Raise where a KL that has no closed form can't do what is asked."""
@@ -300,6 +300,8 @@ class VAE(MixedColumns, Representing):
         posterior = self.posterior_
         if isinstance(self.model_, LatentModel):
             posterior = training_posterior(self.inference, self.model_, self.posterior_, n_rows)
-        if self.hide and self.inference not in ("amortized", "refined"):
-            raise ValueError(f"hide={self.hide:g} hides entries from an encoder: inference={self.inference!r} has none")
-        return Hiding(posterior, self.hide) if self.hide else posterior
+        if self.input_dropout and self.inference not in ("amortized", "refined"):
+            raise ValueError(
+                f"input_dropout hides entries from an encoder, which inference={self.inference!r} has not: set it to 0"
+            )
+        return MaskedInput(posterior, self.input_dropout) if self.input_dropout else posterior

@@ -16,7 +16,13 @@ from torch import Tensor
 from lowerbound.core import Batch, LatentDistribution, Model, Posterior
 from lowerbound.data.batches import Rows, RowsInMemory
 from lowerbound.distributions.noise import Noise
-from lowerbound.evaluation.bound import EVALUATION_BATCH, PASS_ELEMENTS, LogMean, evaluating, importance_weighted
+from lowerbound.evaluation.bound import (
+    EVALUATION_BATCH,
+    PASS_ELEMENTS,
+    RunningLogMeanExp,
+    evaluating,
+    importance_weighted,
+)
 from lowerbound.evaluation.estimate import Estimate, mean_over_rows
 from lowerbound.inference.mcmc import hmc
 
@@ -96,7 +102,7 @@ def naive(
     parts = []
     with evaluating(model):
         for batch in data.batches(n_rows, noise):
-            total = LogMean(len(batch.x), batch.x.device)
+            total = RunningLogMeanExp(len(batch.x), batch.x.device)
             for first in range(0, n_samples, chunk):
                 S = min(chunk, n_samples - first)
                 z = model.prior().rsample((S * len(batch.x),), noise).unflatten(0, (S, -1))
@@ -183,7 +189,7 @@ def annealed(
         for batch in data.batches(_rows_at_once(data, how.n_chains), noise):
             bridge = Bridge(model, batch, posterior(batch, noise), how.n_chains)
             steps = _pilot(bridge, how, noise, progress)
-            total = LogMean(len(batch.x), batch.x.device)
+            total = RunningLogMeanExp(len(batch.x), batch.x.device)
             total.add(_forward(bridge, how, steps, noise, progress))
             parts.append(total.result())
     log_p, ess = zip(*parts, strict=True)
@@ -233,7 +239,7 @@ def _backward(bridge: Bridge, how: Annealing, steps: list[Tensor], z: Tensor, no
 
 
 @dataclass(frozen=True)
-class Sandwich:
+class BidirectionalBounds:
     """The mean log p(x) of data drawn from the model, from below and from above, in nats a row.
 
     Attributes
@@ -248,10 +254,10 @@ class Sandwich:
     gap: Estimate
 
 
-def sandwich(
+def bidirectional_bounds(
     model: Model, posterior: Posterior, n_rows: int, mask: Tensor, noise: Noise, how: Annealing,
     progress: Progress = lambda n: None,
-) -> Sandwich:  # fmt: skip
+) -> BidirectionalBounds:  # fmt: skip
     """Bidirectional Monte Carlo: both bounds of log p(x) for data whose z is known, because the model drew them.
 
     Grosse et al., 2015, arXiv:1511.02543. Chains that start from the z that made x start from p(z|x) exactly, so that
@@ -273,7 +279,7 @@ def sandwich(
         for batch in data.batches(_rows_at_once(data, how.n_chains), noise):
             bridge = Bridge(model, batch, posterior(batch, noise), how.n_chains)
             steps = _pilot(bridge, how, noise, progress)
-            below, above = LogMean(len(batch.x), x.device), LogMean(len(batch.x), x.device)
+            below, above = RunningLogMeanExp(len(batch.x), x.device), RunningLogMeanExp(len(batch.x), x.device)
             below.add(_forward(bridge, how, steps, noise, progress))
             above.add(-_backward(bridge, how, steps, z[batch.index], noise))
             (low, ess), (minus_high, _) = below.result(), above.result()
@@ -281,7 +287,7 @@ def sandwich(
             upper.append(-minus_high)
             esses.append(ess)
     low, high, ess = torch.cat(lower), torch.cat(upper), torch.cat(esses).mean().item()
-    return Sandwich(
+    return BidirectionalBounds(
         mean_over_rows(low, "lower", how.n_chains, ess),
         mean_over_rows(high, "upper", how.n_chains),
         mean_over_rows(high - low, "upper", how.n_chains),

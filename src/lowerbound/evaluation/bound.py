@@ -45,7 +45,7 @@ def _no_loss(draw: Draw, state: ObjectiveState) -> Tensor:
 
 
 @dataclass
-class Accounts:
+class ElboTerms:
     """The lower bound's parts for every row, in nats."""
 
     reconstruction: Tensor  # (N,) E_q log p(x|z)
@@ -119,7 +119,7 @@ class Bits:
     total: float
 
 
-def summarize(parts: Iterable[Accounts]) -> Summary:
+def summarize(parts: Iterable[ElboTerms]) -> Summary:
     """Means over the rows of all parts, of which one is held at a time."""
     elbo, n, reconstruction, log_pz, kl = [], 0, 0.0, 0.0, torch.zeros(())
     codes: Statistics | None = None
@@ -137,7 +137,7 @@ def summarize(parts: Iterable[Accounts]) -> Summary:
     return Summary(pooled(elbo), reconstruction, kl, int(varies.sum()), log_pz, varies.size)
 
 
-def accounts(model: Model, posterior: Posterior, data: Rows, noise: Noise, n_samples: int = 1) -> Accounts:
+def elbo_terms(model: Model, posterior: Posterior, data: Rows, noise: Noise, n_samples: int = 1) -> ElboTerms:
     """The ELBO of every row and its parts, with the KL in closed form."""
     objective = Objective(_no_loss, n_samples)
     parts: list[tuple[Tensor, ...]] = []
@@ -146,10 +146,10 @@ def accounts(model: Model, posterior: Posterior, data: Rows, noise: Noise, n_sam
             draw = model.draw(batch, posterior, objective, noise)
             log_px, log_pz = (log_p.double().mean(0) for log_p in (draw.log_px, draw.log_pz))
             parts.append((log_px, draw.kl.double(), draw.posterior.mean, log_pz))
-    return Accounts(*(torch.cat(part).cpu() for part in zip(*parts, strict=True)))
+    return ElboTerms(*(torch.cat(part).cpu() for part in zip(*parts, strict=True)))
 
 
-class LogMean:
+class RunningLogMeanExp:
     """log (1/K) Σ_k w_k of every row, added up a few samples at a time, in float64."""
 
     def __init__(self, n_rows: int, device: torch.device) -> None:
@@ -205,7 +205,7 @@ def importance_weighted(
     parts = []
     with evaluating(model, posterior):  # type: ignore[arg-type]
         for batch in data.batches(n_rows, noise):
-            q, total = posterior(batch, noise), LogMean(len(batch.x), batch.x.device)
+            q, total = posterior(batch, noise), RunningLogMeanExp(len(batch.x), batch.x.device)
             for first in range(0, n_importance, chunk):
                 objective = Objective(_no_loss, min(chunk, n_importance - first))
                 total.add(model.draw(batch, lambda *_, q=q: q, objective, noise).log_w)

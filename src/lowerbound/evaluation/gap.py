@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from lowerbound.core import LatentDistribution, Model
 from lowerbound.data.batches import Rows
 from lowerbound.distributions.noise import Noise
-from lowerbound.evaluation.bound import accounts, evaluating, importance_weighted
+from lowerbound.evaluation.bound import elbo_terms, evaluating, importance_weighted
 from lowerbound.evaluation.estimate import Estimate, mean_over_rows
 from lowerbound.inference.posteriors import Amortized, Refined
 
@@ -42,7 +42,7 @@ def _log_aggregate(qs: Sequence[LatentDistribution], z: Tensor) -> Tensor:
 
 
 @dataclass(frozen=True)
-class Gap:
+class InferenceGap:
     """log p(x) − ELBO and its two parts, means over rows in nats.
 
     Attributes
@@ -62,9 +62,9 @@ class Gap:
     log_likelihood: Estimate
 
 
-def split_gap(
+def inference_gap(
     model: Model, posterior: nn.Module, data: Rows, noise: Noise, n_steps: int, n_samples: int, n_importance: int
-) -> Gap:
+) -> InferenceGap:
     """Refine q for each row, and see how much of the gap closes (Cremer, Li & Duvenaud, 2018, arXiv:1801.03558).
 
     A family is what q can be for any features of a row. Those of a Gaussian are its parameters; of several levels and
@@ -89,7 +89,7 @@ def split_gap(
     refined = Refined(posterior, model.draw, n_steps)
     amortized, best = (_elbo(model, q, data, noise, n_samples) for q in (posterior, refined))
     log_p, ess = importance_weighted(model, refined, data, noise, n_importance)
-    return Gap(
+    return InferenceGap(
         total=mean_over_rows(log_p - amortized, "lower"),
         approximation=mean_over_rows(log_p - best, "estimate"),
         amortization=mean_over_rows(best - amortized, "lower"),
@@ -98,4 +98,4 @@ def split_gap(
 
 
 def _elbo(model: Model, posterior: nn.Module, data: Rows, noise: Noise, n_samples: int) -> Tensor:
-    return accounts(model, posterior, data, noise, n_samples).elbo
+    return elbo_terms(model, posterior, data, noise, n_samples).elbo

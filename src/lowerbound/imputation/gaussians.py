@@ -17,7 +17,7 @@ from sklearn.cluster import KMeans
 from sklearn.exceptions import ConvergenceWarning
 
 from lowerbound.core import Batch
-from lowerbound.data.columns.inference import FEWEST, MOST_VALUES, ROWS_A_LEVEL
+from lowerbound.data.columns.inference import FEWEST, MOST_VALUES, ROWS_A_CATEGORY
 from lowerbound.data.table_code import Raw
 from lowerbound.distributions.noise import Noise, make_generator
 from lowerbound.inference import em
@@ -66,7 +66,7 @@ class ExactFiller:
 
 @dataclass(frozen=True)
 class FewValues:
-    """Numbers of few distinct values, coded as levels too: what depends on them need not do so along a line.
+    """Numbers of few distinct values, coded as categories too: what depends on them need not do so along a line.
 
     A school's grade and its name say the same, but no line leads from the one to the indicators of the other.
 
@@ -91,11 +91,11 @@ class FewValues:
         places, values, shares = [], [], []
         for j in numbers:
             seen = Z[~np.isnan(Z[:, j]), j]
-            levels, counts = np.unique(seen, return_counts=True)
-            if 2 < len(levels) <= MOST_VALUES and len(seen) >= ROWS_A_LEVEL * len(levels):
+            categories, counts = np.unique(seen, return_counts=True)
+            if 2 < len(categories) <= MOST_VALUES and len(seen) >= ROWS_A_CATEGORY * len(categories):
                 common = counts >= FEWEST
                 places.append(np.full(common.sum(), j))
-                values.append(levels[common])
+                values.append(categories[common])
                 shares.append(counts[common] / len(seen))
         if not places:
             return cls(np.zeros(0, int), *np.zeros((3, 0)))
@@ -110,7 +110,7 @@ class FewValues:
 
 
 @dataclass
-class LeveledFiller:
+class CategoryFiller:
     """A filler of the matrix with the indicators of ``FewValues``; of what it gives, these are cut off again."""
 
     few: FewValues

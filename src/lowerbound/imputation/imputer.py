@@ -155,7 +155,7 @@ class VAEImputer(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):
         return fitted if fitted is self.estimator else fitted.fit(X)
 
     def transform(self, X):
-        """Fill the gaps with E[x_m|x_o]; those of categories with the most probable level.
+        """Fill the gaps with E[x_m|x_o]; categories with the most probable one.
 
         Returns
         -------
@@ -236,7 +236,7 @@ class VAEImputer(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):
         Raises
         ------
         ValueError
-            If a column has levels that JSON can't hold, as dates among words.
+            If a column has categories that JSON can't hold, as dates among words.
         """
         check_is_fitted(self, "report_")
         saved.save(self, Path(path))
@@ -277,10 +277,10 @@ class VAEImputer(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):
         filled = table.copy()
         for j, column in enumerate(self._code.columns):
             rows = np.flatnonzero(gaps[:, j])
-            if not len(rows) or (column.kind == "level" and not column.levels):
+            if not len(rows) or (column.kind == "category" and not column.categories):
                 continue  # nothing to fill, or nothing is known of it
-            if column.kind == "level" and expected is not None:
-                values = self._draw_levels(Z[rows], expected[rows], column, stream(seed, f"levels {j}"))
+            if column.kind == "category" and expected is not None:
+                values = self._draw_categories(Z[rows], expected[rows], column, stream(seed, f"levels {j}"))
             else:
                 values = column.decode(Z[rows, column.places])
             if isinstance(filled, pd.DataFrame):
@@ -289,14 +289,16 @@ class VAEImputer(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):
                 filled[rows, j] = values
         return filled
 
-    def _draw_levels(self, Z: np.ndarray, expected: np.ndarray, column: Any, rng: np.random.Generator) -> np.ndarray:
-        """The levels that were drawn; where it was one of the rare ones, which have no name, by the others' odds."""
+    def _draw_categories(
+        self, Z: np.ndarray, expected: np.ndarray, column: Any, rng: np.random.Generator
+    ) -> np.ndarray:
+        """The categories that were drawn; in place of a rare one, which has no name, one by the others' odds."""
         indicators = Z[:, column.places] * column.spread + column.mean
-        is_named = (indicators[:, : len(column.levels)] > 0.5).any(1, keepdims=True)
+        is_named = (indicators[:, : len(column.categories)] > 0.5).any(1, keepdims=True)
         p = np.where(is_named, self._code.probabilities(Z, column), self._code.probabilities(expected, column))
         cumulative = p.cumsum(1)
-        place = (rng.random((len(Z), 1)) > cumulative).sum(1).clip(max=len(column.levels) - 1)
-        return np.asarray(column.levels, object)[place]
+        place = (rng.random((len(Z), 1)) > cumulative).sum(1).clip(max=len(column.categories) - 1)
+        return np.asarray(column.categories, object)[place]
 
     def _output(self, filled: Any, gaps: np.ndarray) -> Any:
         as_frame = _get_output_config("transform", self)["dense"] != "default" and isinstance(filled, pd.DataFrame)

@@ -16,9 +16,9 @@ from torch import Tensor
 from lowerbound.data.filling import gaps_as_nan
 from lowerbound.data.table_code import Column, Raw, TableCode
 from lowerbound.estimators.saving import Restore, Saved, contents, output_of, part, plain
-from lowerbound.imputation.gaussians import ExactFiller, FewValues, Filler, LeveledFiller
+from lowerbound.imputation.gaussians import CategoryFiller, ExactFiller, FewValues, Filler
 from lowerbound.imputation.network import EstimatorFiller
-from lowerbound.imputation.stacking import Blend
+from lowerbound.imputation.stacking import Stack
 from lowerbound.models.gaussian import MixtureOfGaussians
 from lowerbound.models.location import LocationModel
 from lowerbound.models.ppca import LinearGaussian
@@ -69,10 +69,10 @@ def restored(kind: Any, saved: Saved, restore: Restore) -> Any:
         for i, description in enumerate(record["fillers"])
     ]
     if record["estimator"] is None:
-        imputer._filler = Blend(fillers, tensors["weights"].numpy(), raw)
+        imputer._filler = Stack(fillers, tensors["weights"].numpy(), raw)
     else:
         imputer._filler = fillers[0]
-        fitted = imputer._filler.estimator
+        fitted: Any = imputer._filler.estimator
         imputer.estimator = fitted if record["estimator"] == "fitted" else clone(fitted)
     return imputer
 
@@ -82,7 +82,7 @@ def _described(filler: Filler) -> Saved:
     if isinstance(filler, EstimatorFiller):
         weights, description = contents(filler.estimator)
         return Saved(weights, {"estimator": description, "n_importance": filler.n_importance})
-    if isinstance(filler, LeveledFiller):
+    if isinstance(filler, CategoryFiller):
         weights, description = _described(filler.filler)
         few = {f"few.{name}": torch.from_numpy(values) for name, values in vars(filler.few).items()}
         return Saved(weights | few, description)
@@ -103,7 +103,7 @@ def _filler(saved: Saved, raw: Raw, restore: Restore) -> Filler:
     few = {name: values.numpy() for name, values in part(tensors, "few.").items()}
     weights = {name: values for name, values in tensors.items() if not name.startswith("few.")}
     filler = _exact(weights, record, raw)
-    return LeveledFiller(FewValues(**few), filler) if few else filler
+    return CategoryFiller(FewValues(**few), filler) if few else filler
 
 
 def _exact(weights: dict[str, Tensor], record: dict, raw: Raw) -> ExactFiller:
@@ -123,14 +123,16 @@ def _exact(weights: dict[str, Tensor], record: dict, raw: Raw) -> ExactFiller:
 
 def _column(column: Column) -> dict[str, Any]:
     """As JSON can hold it."""
-    levels = [level.item() if isinstance(level, np.generic) else level for level in column.levels]
-    strange = [level for level in levels if not isinstance(level, (str, bool, int, float))]
+    categories = [category.item() if isinstance(category, np.generic) else category for category in column.categories]
+    strange = [category for category in categories if not isinstance(category, (str, bool, int, float))]
     if strange:
         kind = type(strange[0]).__name__
-        raise ValueError(f"a column has the level {strange[0]!r}, a {kind}, which JSON can't hold: make words of them")
+        raise ValueError(
+            f"a column has the category {strange[0]!r}, a {kind}, which JSON can't hold: make words of them"
+        )
     record = {field.name: getattr(column, field.name) for field in fields(column)}
     arrays = {name: value.tolist() for name, value in record.items() if isinstance(value, np.ndarray)}
-    return record | arrays | {"dtype": str(column.dtype), "levels": levels, "places": column.places.start}
+    return record | arrays | {"dtype": str(column.dtype), "categories": categories, "places": column.places.start}
 
 
 def _as_column(record: dict[str, Any]) -> Column:

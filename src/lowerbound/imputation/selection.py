@@ -19,16 +19,16 @@ from lowerbound.data.table_code import Raw
 from lowerbound.imputation.gaussians import (
     FIT_ELEMENTS,
     MAX_FULL,
+    CategoryFiller,
     ExactFiller,
     FewValues,
     Filler,
-    LeveledFiller,
     fit_gaussian,
     fit_location,
     fit_mixture,
     stream,
 )
-from lowerbound.imputation.stacking import Blend, column_weights
+from lowerbound.imputation.stacking import Stack, column_weights
 
 HELD_OUT = 0.1  # part of the observed cells
 FEWEST_ROWS = 50  # with fewer there is nothing to judge by, and the Gaussian is taken
@@ -120,11 +120,11 @@ Network = Callable[[Trial], Candidate | None]
 def choose(
     Z: np.ndarray, owner: np.ndarray, importance: np.ndarray, raw: Raw, seed: int, network: Network | None, *,
     mixtures: bool = True, verbose: int = 0,
-) -> tuple[Blend, list[dict[str, Any]]]:  # fmt: skip
+) -> tuple[Stack, list[dict[str, Any]]]:  # fmt: skip
     """The blend of the candidates that earn weight, fitted to all of Z; and a record of each candidate."""
     trial = Trial(Z, owner, importance, seed, raw)
     if len(Z) < FEWEST_ROWS or not trial.hidden.any():
-        return Blend([fit_gaussian(Z, seed)], np.ones((1, 1)), raw), [
+        return Stack([fit_gaussian(Z, seed)], np.ones((1, 1)), raw), [
             {"name": "gaussian", "error": None, "weight": 1.0}
         ]
     judged: list[Candidate] = []
@@ -140,17 +140,17 @@ def choose(
     for candidate, weight in zip(judged, weights.mean(1), strict=True):
         candidate.weight = float(weight)
     kept = [c for c in judged if c.weight > 0]
-    blend = Blend([c.refit() for c in kept], weights[weights.any(1)][:, trial.owner], raw)
+    stack = Stack([c.refit() for c in kept], weights[weights.any(1)][:, trial.owner], raw)
     if verbose:
         print("blend: " + ", ".join(f"{c.weight:.2f} {c.name}" for c in kept), file=sys.stderr)
-    return blend, [{"name": c.name, "error": c.error, "weight": c.weight} for c in judged]
+    return stack, [{"name": c.name, "error": c.error, "weight": c.weight} for c in judged]
 
 
 def _candidates(trial: Trial, network: Network | None, mixtures: bool) -> Iterator[Candidate]:
     yield Candidate("gaussian", lambda: trial.whole, *trial.predict(trial.gaussian))
     n_numbers, width = int(trial.is_number.sum()), trial.Z.shape[1]
     if not trial.is_number.all():
-        yield from _leveled(trial)
+        yield from _with_categories(trial)
         if mixtures and 0 < n_numbers <= MAX_FULL:
             yield from _locations(trial)
     if mixtures and width <= (MAX_FULL if trial.is_number.all() else MAX_MIXED):
@@ -161,16 +161,16 @@ def _candidates(trial: Trial, network: Network | None, mixtures: bool) -> Iterat
         yield candidate
 
 
-def _leveled(trial: Trial) -> Iterator[Candidate]:
+def _with_categories(trial: Trial) -> Iterator[Candidate]:
     """The Gaussian that knows the values of numbers that have few of them."""
     few = FewValues.of(trial.rest, np.flatnonzero(trial.raw.blocks < 0))
     if len(few.places):
         gaussian = fit_gaussian(few.widened(trial.rest), trial.seed)
 
-        def refit() -> LeveledFiller:
-            return LeveledFiller(few, fit_gaussian(few.widened(trial.Z), trial.seed, gaussian))
+        def refit() -> CategoryFiller:
+            return CategoryFiller(few, fit_gaussian(few.widened(trial.Z), trial.seed, gaussian))
 
-        yield Candidate("gaussian of numbers as levels", refit, *trial.predict(LeveledFiller(few, gaussian)))
+        yield Candidate("gaussian of numbers as categories", refit, *trial.predict(CategoryFiller(few, gaussian)))
 
 
 def _ladder(trial: Trial, shrinkage: float) -> Iterator[Candidate]:

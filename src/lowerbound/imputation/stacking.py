@@ -16,10 +16,10 @@ IMPROBABLE = 1e-6  # the least probability: lines through indicators lead below 
 
 
 @dataclass
-class Blend:
+class Stack:
     """The mean is Σ_c w_cj E_c[z_j|z_o]; a draw is that of one filler, chosen by weight, moved to the blend's mean.
 
-    Levels are drawn by the chosen filler's probabilities, and not moved, so that they have the blend's. Numbers drawn
+    Categories are drawn by the chosen filler's probabilities, and not moved, so they have the stack's. Numbers drawn
     from a mixture Σ_c w_c p_c would be spread too far: the fillers' own errors count in p_c, what they disagree on
     would be added, and the error of their mean is less than either (Hora, 2004, Management Science 50:597).
 
@@ -29,7 +29,7 @@ class Blend:
     weights : ndarray, shape (C, P)
         Of every filler in every column of the matrix; they add up to 1 in each.
     raw : Raw
-        Which columns are indicators of levels, whose draws are 0 or 1.
+        Which columns are indicators of categories, whose draws are 0 or 1.
     """
 
     fillers: list[Filler]
@@ -63,21 +63,21 @@ class Blend:
             chosen = (u < ends[c]) & (u >= (ends[c - 1] if c else 0))
             drawn = np.stack(list(filler.draws(Z, n, derived(seed, c))))
             drawn = drawn + np.where(self.raw.blocks < 0, center - means[c], 0)
-            if not (isinstance(filler, ExactFiller) and filler.code is not None):  # a location model's are levels
-                self._draw_levels(drawn, Z, means[c], stream(derived(seed, c), "levels"))
+            if not (isinstance(filler, ExactFiller) and filler.code is not None):  # a location model's are categories
+                self._draw_categories(drawn, Z, means[c], stream(derived(seed, c), "levels"))
             x = np.where(chosen, drawn, x)
         return center, x
 
-    def _draw_levels(self, drawn: np.ndarray, Z: np.ndarray, mean: np.ndarray, rng: np.random.Generator) -> None:
-        """Put levels, by the probabilities that a filler's mean gives them, where it drew normal numbers."""
+    def _draw_categories(self, drawn: np.ndarray, Z: np.ndarray, mean: np.ndarray, rng: np.random.Generator) -> None:
+        """Put categories, by the probabilities that a filler's mean gives them, where it drew normal numbers."""
         for block in range(self.raw.blocks.max(initial=-1) + 1):
             places = np.flatnonzero(self.raw.blocks == block)
             rows = np.flatnonzero(np.isnan(Z[:, places[0]]))
             center, spread = self.raw.mean[places], self.raw.spread[places]
             p = np.clip(mean[np.ix_(rows, places)] * spread + center, IMPROBABLE, None)
             ends = (p / p.sum(1, keepdims=True)).cumsum(1)[:, :-1]
-            level = (rng.random((len(drawn), len(rows), 1)) > ends).sum(-1)
-            drawn[:, rows[:, None], places] = (np.eye(len(places))[level] - center) / spread
+            category = (rng.random((len(drawn), len(rows), 1)) > ends).sum(-1)
+            drawn[:, rows[:, None], places] = (np.eye(len(places))[category] - center) / spread
 
 
 def column_weights(

@@ -23,7 +23,7 @@ PriorFrom = Callable[[], Latents]  # ``Model.prior``
 DrawFrom = Callable[..., Draw]  # ``Model.draw``: (batch, posterior, objective, noise) → Draw
 
 
-class OfFeatures(nn.Module):
+class FeaturePosterior(nn.Module):
     """A posterior in two steps: numbers for each row, its features, and what they say of z.
 
     ``Refined`` lets go of the first step and moves the features of a row until its bound is highest.
@@ -44,13 +44,13 @@ class OfFeatures(nn.Module):
 
     def given(self, features: Sequence[Tensor], batch: Batch) -> LatentDistribution:
         """q(z|x) with these features."""
-        return self.or_prior(DiagonalGaussian(*features), batch)
+        return self.prior_where_unobserved(DiagonalGaussian(*features), batch)
 
     def forward(self, batch: Batch, noise: Noise | None = None) -> LatentDistribution:
         """q(z|x) for the rows of a batch."""
         return self.given(self.features(batch), batch)
 
-    def or_prior(self, q: LatentDistribution, batch: Batch) -> LatentDistribution:
+    def prior_where_unobserved(self, q: LatentDistribution, batch: Batch) -> LatentDistribution:
         """q(z|x), and p(z) for the rows of which nothing is observed: what else would say nothing of them?
 
         Then log p(x) = log 1 of such a row exactly, its KL is 0, and it teaches no parameter anything.
@@ -58,14 +58,14 @@ class OfFeatures(nn.Module):
         if batch.missing is None:
             return q
         unknown = ~batch.mask.flatten(1).any(1)
-        if isinstance(q, OfPrior):
+        if isinstance(q, RelativeToPrior):
             return q.prior_where(unknown)
         if self.prior is None:
             return standard_normal_where(unknown, q)
-        return q if not self.training and not unknown.any() else OrPrior(unknown, q, self.prior())
+        return q if not self.training and not unknown.any() else PriorWhereUnobserved(unknown, q, self.prior())
 
 
-class Amortized(OfFeatures):
+class Amortized(FeaturePosterior):
     """q(z|x) from an encoder that all rows share (Kingma & Welling, 2014, section 2.1).
 
     Where the data have gaps, the encoder is also told which entries are missing (Mattei & Frellsen, 2019,
@@ -91,7 +91,7 @@ class Amortized(OfFeatures):
 
     def given(self, features: Sequence[Tensor], batch: Batch) -> LatentDistribution:
         """What the encoder's head makes of them."""
-        return self.or_prior(self.encoder.head(*features), batch)
+        return self.prior_where_unobserved(self.encoder.head(*features), batch)
 
 
 def standard_normal_where(unknown: Tensor, q: LatentDistribution) -> LatentDistribution:
@@ -106,7 +106,7 @@ def standard_normal_where(unknown: Tensor, q: LatentDistribution) -> LatentDistr
 
 
 @runtime_checkable
-class OfPrior(Protocol):
+class RelativeToPrior(Protocol):
     """A q(z|x) that is told relative to its prior, as a ladder's, and can be as far as nothing from it."""
 
     def prior_where(self, unknown: Tensor) -> LatentDistribution:
@@ -114,7 +114,7 @@ class OfPrior(Protocol):
         ...
 
 
-class OrPrior:
+class PriorWhereUnobserved:
     """q(z|x), and p(z) for the rows where ``unknown`` (B,) is True, whatever the two are.
 
     Attributes
@@ -176,12 +176,12 @@ class OrPrior:
         """There is no closed form."""
         return
 
-    def detach(self) -> OrPrior:
+    def detach(self) -> PriorWhereUnobserved:
         """The same, through whose q no gradient flows."""
-        return OrPrior(self.unknown, self.q.detach(), self.p)
+        return PriorWhereUnobserved(self.unknown, self.q.detach(), self.p)
 
 
-class Hiding(nn.Module):
+class MaskedInput(nn.Module):
     """In training the encoder sees a part of x while the likelihood scores all of it.
 
     A row in three is seen whole; of each other row a share of the entries, uniform between 0 and ``most``, is hidden.
@@ -209,10 +209,10 @@ class Hiding(nn.Module):
         n_rows, n_entries = len(batch.x), batch.x[0].numel()
         uniform = noise.uniform((1, n_rows, 1 + n_entries), batch.x)[0]
         share = self.most * (uniform[:, :1] - self.WHOLE).clamp_min(0) / (1 - self.WHOLE)  # (B, 1)
-        return self.posterior(batch.hiding((uniform[:, 1:] < share).view_as(batch.x)), noise)
+        return self.posterior(batch.with_hidden((uniform[:, 1:] < share).view_as(batch.x)), noise)
 
 
-class Shared(OfFeatures):
+class Shared(FeaturePosterior):
     """One q(z) for all rows, whatever x: too restrictive, and the ladder shows it."""
 
     def __init__(self, latent_dim: int, prior: PriorFrom | None = None) -> None:
@@ -226,7 +226,7 @@ class Shared(OfFeatures):
         return self.mean.expand(shape), self.log_scale.expand(shape)
 
 
-class Prior(OfFeatures):
+class Prior(FeaturePosterior):
     """q(z|x) = N(0, I): where a search for a better one starts."""
 
     def __init__(self, latent_dim: int, prior: PriorFrom | None = None) -> None:
@@ -243,7 +243,7 @@ def _negative_bound(draw: Draw, state: ObjectiveState) -> Tensor:
     return draw.kl.sum(-1) - draw.log_px.mean(0)
 
 
-class Refined(OfFeatures):
+class Refined(FeaturePosterior):
     """Start from another posterior and climb each row's own bound, by Adam on the row's features.
 
     Those are m and log s where q is a diagonal Gaussian; of a ladder they are what the way up says of x, of a chain
@@ -264,7 +264,7 @@ class Refined(OfFeatures):
 
     N_SAMPLES = 4
 
-    def __init__(self, start: OfFeatures, draw: DrawFrom, n_steps: int, lr: float = 0.05) -> None:
+    def __init__(self, start: FeaturePosterior, draw: DrawFrom, n_steps: int, lr: float = 0.05) -> None:
         super().__init__()
         self.start, self.draw, self.n_steps, self.lr = start, draw, n_steps, lr
         self.objective = Objective(_negative_bound, self.N_SAMPLES)

@@ -78,10 +78,10 @@ class Autoregressive(ExplicitModel):
         return self.head(self.network(x).movedim(-1, 1)[None])
 
     @torch.no_grad()
-    def complete(self, batch: Batch, noise: Noise, *, draw: bool = True) -> Tensor:
+    def complete(self, batch: Batch, noise: Noise, *, mean: bool = False) -> Tensor:
         """x with its missing last entries drawn from p(x_j | x_<j), one after the other, shape (B, *event).
 
-        With ``draw=False`` they are the means E[x_j | x_<j], each given the entries *drawn* before it: the mean of
+        With ``mean=True`` they are the means E[x_j | x_<j], each given the entries *drawn* before it: the mean of
         such rows is that of draws, and they vary less.
 
         Raises
@@ -95,14 +95,14 @@ class Autoregressive(ExplicitModel):
         for r, l, raw in self.network.unroll(x):
             p = self.head(raw[None, :, :, None])  # one entry for every row
             x[:, r, l] = torch.where(missing[:, r, l], p.sample(noise)[0, :, 0], x[:, r, l])
-            shown[:, r, l] = x[:, r, l] if draw else torch.where(missing[:, r, l], p.mean[0, :, 0], x[:, r, l])
+            shown[:, r, l] = torch.where(missing[:, r, l], p.mean[0, :, 0], x[:, r, l]) if mean else x[:, r, l]
         return from_grid(shown, self.counted.shape)
 
-    def sample(self, n: int, noise: Noise, *, draw: bool = True) -> Tensor:
+    def sample(self, n: int, noise: Noise, *, mean: bool = False) -> Tensor:
         """``n`` rows of which nothing is known, completed, shape (n, *event)."""
         nothing = self.network.bias.new_zeros(n, *self.counted.shape)
         return self.complete(
-            Batch(nothing, torch.zeros_like(nothing, dtype=torch.bool), torch.arange(n)), noise, draw=draw
+            Batch(nothing, torch.zeros_like(nothing, dtype=torch.bool), torch.arange(n)), noise, mean=mean
         )
 
     def _check_order(self, mask: Tensor) -> None:

@@ -17,7 +17,7 @@ from lowerbound.core import Batch, ExplicitModel
 from lowerbound.distributions.columns import Columns
 from lowerbound.distributions.likelihoods import Bernoulli, Normal, event_sum
 from lowerbound.distributions.noise import Noise, make_generator
-from lowerbound.nn.columns import ColumnsHead, LevelBlock
+from lowerbound.nn.columns import CategoryBlock, ColumnsHead
 
 
 class Moments(NamedTuple):
@@ -28,8 +28,8 @@ class Moments(NamedTuple):
     squares: Tensor
 
 
-class LevelCounts(NamedTuple):
-    """How often each of K levels was seen, shape (K, *event)."""
+class CategoryCounts(NamedTuple):
+    """How often each of K categories was seen, shape (K, *event)."""
 
     seen: Tensor
 
@@ -44,8 +44,8 @@ class Independent(ExplicitModel):
     """Features that say nothing of each other, so that what is missing is as if nothing were observed."""
 
     def conditional_mean(self, batch: Batch) -> Tensor:
-        """E[x_j] in the gaps, or the most frequent level."""
-        mean = self.sample(len(batch.x), Noise(make_generator(0, "unused")), draw=False)
+        """E[x_j] in the gaps, or the most frequent category."""
+        mean = self.sample(len(batch.x), Noise(make_generator(0, "unused")), mean=True)
         return torch.where(batch.mask, batch.x, mean.to(batch.x.dtype))
 
     def conditional_sample(self, batch: Batch, n: int, noise: Noise) -> Tensor:
@@ -87,10 +87,10 @@ class IndependentNormal(Independent):
         log_p = event_sum(Normal(self.mean, self.scale).log_prob(batch.x), batch.mask)
         return log_p if self.log_unit is None else log_p - event_sum(self.log_unit, batch.mask)
 
-    def sample(self, n: int, noise: Noise, *, draw: bool = True) -> Tensor:
+    def sample(self, n: int, noise: Noise, *, mean: bool = False) -> Tensor:
         """Draws, or μ n times, shape (n, *event)."""
-        mean = self.mean.expand(n, *self.mean.shape)
-        return Normal(mean, self.scale).sample(noise) if draw else mean
+        center = self.mean.expand(n, *self.mean.shape)
+        return center if mean else Normal(center, self.scale).sample(noise)
 
 
 class IndependentBernoulli(Independent):
@@ -124,58 +124,58 @@ class IndependentBernoulli(Independent):
         """Σ_j x_j log θ_j + (1 − x_j) log (1 − θ_j), shape (B,)."""
         return event_sum(Bernoulli(self.logits).log_prob(batch.x), batch.mask)
 
-    def sample(self, n: int, noise: Noise, *, draw: bool = True) -> Tensor:
+    def sample(self, n: int, noise: Noise, *, mean: bool = False) -> Tensor:
         """Draws, or θ n times, shape (n, *event)."""
         p = Bernoulli(self.logits.expand(n, *self.logits.shape))
-        return p.sample(noise) if draw else p.mean
+        return p.mean if mean else p.sample(noise)
 
 
 class IndependentCategorical(Independent):
-    """p(x) = Π_j π_{j, x_j}: a histogram over the levels 0, …, K − 1 for each feature.
+    """p(x) = Π_j π_{j, x_j}: a histogram over the categories 0, …, K − 1 for each feature.
 
     Parameters
     ----------
     event_shape : tuple of int
-    n_levels : int
+    n_categories : int
         K.
     smoothing : float
-        Imaginary observations α > 0 of every level: π_jk = (n_jk + α)/(n_j + αK).
+        Imaginary observations α > 0 of every category: π_jk = (n_jk + α)/(n_j + αK).
     """
 
-    def __init__(self, event_shape: Sequence[int], n_levels: int, smoothing: float = 0.1) -> None:
+    def __init__(self, event_shape: Sequence[int], n_categories: int, smoothing: float = 0.1) -> None:
         super().__init__()
-        self.n_levels, self.smoothing = n_levels, smoothing
+        self.n_categories, self.smoothing = n_categories, smoothing
         self.log_probability: Tensor
         self.log_unit = None
-        uniform = torch.full((n_levels, *event_shape), -math.log(n_levels), dtype=torch.float64)
+        uniform = torch.full((n_categories, *event_shape), -math.log(n_categories), dtype=torch.float64)
         self.register_buffer("log_probability", uniform)
 
-    def statistics(self, batch: Batch) -> LevelCounts:
-        """Count the levels of the observed entries."""
+    def statistics(self, batch: Batch) -> CategoryCounts:
+        """Count the categories of the observed entries."""
         x, mask = batch.x.flatten(1).long(), batch.mask.flatten(1)
         n_features = x.shape[1]
-        place = x * n_features + torch.arange(n_features, device=x.device)  # a number for each (level, feature)
-        seen = torch.bincount(place[mask], minlength=self.n_levels * n_features)
-        return LevelCounts(seen.view(self.log_probability.shape).to(self.log_probability.dtype))
+        place = x * n_features + torch.arange(n_features, device=x.device)  # a number for each (category, feature)
+        seen = torch.bincount(place[mask], minlength=self.n_categories * n_features)
+        return CategoryCounts(seen.view(self.log_probability.shape).to(self.log_probability.dtype))
 
-    def maximize(self, counts: LevelCounts) -> None:
+    def maximize(self, counts: CategoryCounts) -> None:
         """π_jk = (n_jk + α)/(n_j + αK)."""
         n, alpha = counts.seen, self.smoothing
-        self.log_probability.copy_((n + alpha).log() - (n.sum(0) + alpha * self.n_levels).log())
+        self.log_probability.copy_((n + alpha).log() - (n.sum(0) + alpha * self.n_categories).log())
 
     def log_prob(self, batch: Batch) -> Tensor:
         """Σ_j log π_{j, x_j}, shape (B,)."""
         return event_sum(self.log_probability.gather(0, batch.x.long()), batch.mask)
 
-    def sample(self, n: int, noise: Noise, *, draw: bool = True) -> Tensor:
-        """Draws by inverting the cumulative histogram, or the most probable levels n times, shape (n, *event)."""
+    def sample(self, n: int, noise: Noise, *, mean: bool = False) -> Tensor:
+        """Draws by inverting the cumulative histogram, or the most probable categories n times, shape (n, *event)."""
         event_shape = self.log_probability.shape[1:]
-        if not draw:
+        if mean:
             return self.log_probability.argmax(0).to(self.log_probability.dtype).expand(n, *event_shape)
         cumulative = self.log_probability.flatten(1).T.exp().cumsum(1).contiguous()  # (F, K)
         u = noise.uniform((n, len(cumulative)), cumulative).T.contiguous() * cumulative[:, -1:]
-        levels = torch.searchsorted(cumulative, u, right=True).clamp_max(self.n_levels - 1)
-        return levels.T.reshape(n, *event_shape).to(cumulative.dtype)
+        categories = torch.searchsorted(cumulative, u, right=True).clamp_max(self.n_categories - 1)
+        return categories.T.reshape(n, *event_shape).to(cumulative.dtype)
 
 
 class IndependentColumns(Independent):
@@ -193,7 +193,7 @@ class IndependentColumns(Independent):
         self.raw = nn.Parameter(head.start.view(1, 1, 1, -1).clone())
         self.moves = torch.ones_like(self.raw)
         for block in head.blocks:
-            if isinstance(block, LevelBlock):  # begins at smoothed frequencies, and stays: no level is impossible
+            if isinstance(block, CategoryBlock):  # begins at smoothed frequencies, and stays: no category is impossible
                 self.moves[..., block.index] = 0
         self.double()
 
@@ -201,7 +201,7 @@ class IndependentColumns(Independent):
         return self.head(self.raw.expand(1, n, 1, -1))
 
     def climb(self, batches: Callable[[], Iterable[Batch]], max_iter: int = 200) -> None:
-        """The maximum of the likelihood of the observed entries, by L-BFGS; levels keep their smoothed frequencies."""
+        """The maximum likelihood of the observed entries, by L-BFGS; categories keep their smoothed frequencies."""
         optimizer = torch.optim.LBFGS(
             self.parameters(), max_iter=max_iter, tolerance_grad=1e-9, tolerance_change=1e-13,
             line_search_fn="strong_wolfe",
@@ -226,7 +226,7 @@ class IndependentColumns(Independent):
         """Σ_j log p_j(x_j), shape (B,)."""
         return event_sum(self._p(len(batch.x)).log_prob(batch.x[None]), batch.mask)[0]
 
-    def sample(self, n: int, noise: Noise, *, draw: bool = True) -> Tensor:
-        """Draws, or the mean of numbers and the mode of levels n times, shape (n, F)."""
+    def sample(self, n: int, noise: Noise, *, mean: bool = False) -> Tensor:
+        """Draws, or the mean of numbers and the mode of categories n times, shape (n, F)."""
         p = self._p(n)
-        return (p.sample(noise) if draw else p.mean)[0]
+        return (p.mean if mean else p.sample(noise))[0]

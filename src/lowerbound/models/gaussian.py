@@ -83,7 +83,7 @@ class MixtureOfGaussians(Mixture):
         log of the user's units in one unit of x.
     shrinkage : float
         α, at least 0.
-    form : {"full", "tied", "diag", "spherical"}
+    form : {"full", "tied", "diagonal", "isotropic"}
         What Σ_k may be: any, the same for all components, diagonal, or a multiple of the identity.
     """
 
@@ -257,7 +257,7 @@ class MixtureOfGaussians(Mixture):
         if self.form == "full":
             return covariances
         variances = covariances.diagonal(dim1=-2, dim2=-1)
-        if self.form == "spherical":
+        if self.form == "isotropic":
             variances = variances.mean(-1, keepdim=True).expand_as(variances)
         return variances.diag_embed()
 
@@ -296,7 +296,7 @@ class MixtureOfDiagonalGaussians(Mixture):
         """Take over the parameters of a mixture of the features where ``counted`` (F,) is True."""
         self.log_weights.copy_(torch.from_numpy(fitted.weights_).log())
         self.means[:, counted] = torch.from_numpy(fitted.means_)
-        scales = torch.from_numpy(fitted.covariances_).sqrt()  # (K, F), or (K,) if spherical
+        scales = torch.from_numpy(fitted.covariances_).sqrt()  # (K, F), or (K,) if isotropic
         self.scales[:, counted] = scales if scales.ndim == 2 else scales[:, None]
 
     @torch.no_grad()

@@ -20,18 +20,18 @@ from lowerbound.models.mixture import draw_components
 
 
 class LocationSums(NamedTuple):
-    """Sums over rows that EM needs: those of the numbers, and ``levels`` Σ r 1[x_j = level], (K, I)."""
+    """Sums over rows that EM needs: those of the numbers, and ``categories`` Σ r 1[x_j = category], (K, I)."""
 
     n_rows: Tensor
     log_p: Tensor
     weight: Tensor
     first: Tensor
     second: Tensor
-    levels: Tensor
+    categories: Tensor
 
 
 class LocationModel(ExplicitModel):
-    """A mixture whose rows are numbers and indicators of levels side by side, in one vector.
+    """A mixture whose rows are numbers and indicators of categories side by side, in one vector.
 
     EM climbs the likelihood times the prior of ``MixtureOfGaussians``, and of one imaginary row for each component and
     category, distributed as all rows are.
@@ -43,7 +43,7 @@ class LocationModel(ExplicitModel):
     blocks : Tensor of int64, shape (P,)
         −1 for a number; for indicators the number of their category, from 0, in order.
     frequencies : Tensor, shape (P,)
-        How often each level occurs; anything for numbers.
+        How often each category occurs; anything for numbers.
     shrinkage : float
         Of the covariances.
     """
@@ -89,7 +89,7 @@ class LocationModel(ExplicitModel):
         return torch.where(batch.mask, batch.x, mean)
 
     def conditional_sample(self, batch: Batch, n: int, noise: Noise) -> Tensor:
-        """k ~ p(k|x_o), then numbers and levels given k, shape (n, B, P)."""
+        """k ~ p(k|x_o), then numbers and categories given k, shape (n, B, P)."""
         return torch.cat([self._conditional_sample(part, n, noise) for part in self._pieces(batch, n)], 1)
 
     def _conditional_sample(self, batch: Batch, n: int, noise: Noise) -> Tensor:
@@ -98,16 +98,16 @@ class LocationModel(ExplicitModel):
         chosen = draw_components(self._log_joint(given.log_p, indicators).softmax(0).T, n, noise)
         x = batch.x.new_empty((n, *batch.x.shape))
         x[..., self.is_number] = self.numbers.sample_from(given, numbers, chosen, noise)
-        x[..., ~self.is_number] = self._levels(chosen, noise)
+        x[..., ~self.is_number] = self._categories(chosen, noise)
         return torch.where(batch.mask, batch.x, x)
 
-    def _levels(self, chosen: Tensor, noise: Noise) -> Tensor:
-        """Indicators of a level of each category, shape (n, B, I)."""
+    def _categories(self, chosen: Tensor, noise: Noise) -> Tensor:
+        """An indicator of one category for each block, shape (n, B, I)."""
         parts = []
         for j in range(self.n_blocks):
             theta = self.log_theta[:, self.blocks == j].exp()
-            level = draw_components(theta[chosen.flatten()], 1, noise)[0]
-            parts.append(F.one_hot(level, theta.shape[1]).view(*chosen.shape, -1))
+            category = draw_components(theta[chosen.flatten()], 1, noise)[0]
+            parts.append(F.one_hot(category, theta.shape[1]).view(*chosen.shape, -1))
         return torch.cat(parts, -1).to(self.log_theta.dtype)
 
     def _pieces(self, batch: Batch, n: int = 1) -> list[Batch]:
@@ -130,7 +130,7 @@ class LocationModel(ExplicitModel):
     def maximize(self, sums: LocationSums) -> None:
         """The M-step of the numbers, and θ_kj = (Σ r 1[x_j] + frequency)/(Σ r over rows with x_j + 1)."""
         self.numbers.maximize(GaussianSums(*sums[:5]))
-        counts = sums.levels + self.frequencies
+        counts = sums.categories + self.frequencies
         seen = counts.new_zeros(len(counts), self.n_blocks).index_add(1, self.blocks, counts)
         self.log_theta.copy_((counts / seen[:, self.blocks]).log())
 

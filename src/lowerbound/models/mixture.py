@@ -59,12 +59,12 @@ class Mixture(ExplicitModel):
         log_p = self.log_joint_given(batch).logsumexp(-1)
         return log_p if self.log_unit is None else log_p - event_sum(self.log_unit, batch.mask)
 
-    def sample(self, n: int, noise: Noise, *, draw: bool = True) -> Tensor:
+    def sample(self, n: int, noise: Noise, *, mean: bool = False) -> Tensor:
         """k ~ π, then x ~ p(x|k), or its mean; shape (n, *event)."""
         cumulative = self.log_weights.exp().cumsum(0)
         u = noise.uniform((n, 1), cumulative)[:, 0] * cumulative[-1]
         component = torch.searchsorted(cumulative, u, right=True).clamp_max(self.n_components - 1)
-        x = self.sample_given(component, noise) if draw else self.mean_given(component)
+        x = self.mean_given(component) if mean else self.sample_given(component, noise)
         return x.view(n, *self.event_shape)
 
     def conditional_mean(self, batch: Batch) -> Tensor:

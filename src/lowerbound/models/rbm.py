@@ -123,7 +123,7 @@ class RBM(ExplicitModel):
         return bernoulli(self.base.expand(n, -1), noise)
 
     @torch.no_grad()
-    def sample(self, n: int, noise: Noise, *, draw: bool = True) -> Tensor:
+    def sample(self, n: int, noise: Noise, *, mean: bool = False) -> Tensor:
         """``n`` states v, each from a Gibbs chain of its own, or their p(v = 1|h), shape (n, *event).
 
         A chain starts from the base rates and makes ``burn_in`` steps, in the first half of which it is annealed, β
@@ -133,7 +133,7 @@ class RBM(ExplicitModel):
         v = self.base_rates(n, noise)
         for step in range(1, self.burn_in + 1):
             v = self.gibbs_step(v, noise, min(1.0, 2 * step / self.burn_in))
-        if not draw:
+        if mean:
             v = self.visible_logits(bernoulli(self.hidden_logits(v), noise)).sigmoid()
         return v.view(n, *self.event_shape)
 

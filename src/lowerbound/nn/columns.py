@@ -7,52 +7,52 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
-from lowerbound.distributions.columns import MASS, Columns, Levels, Reals, Scaling, WholeNumbers
+from lowerbound.distributions.columns import MASS, Categories, Columns, Reals, Scaling, WholeNumbers
 from lowerbound.nn.heads import LikelihoodHead, Scale
 from lowerbound.nn.inputs import drawn_in
 
 
 class ColumnInputs(nn.Module):
-    """(B, F) → (B, E): numbers as ``drawn_in`` gives them, levels as indicators, zeros where nothing was observed.
+    """(B, F) → (B, E): numbers as ``drawn_in`` gives them, categories as indicators, zeros where nothing was observed.
 
-    A first linear layer after it is an embedding of the levels.
+    A first linear layer after it is an embedding of the categories.
 
     Parameters
     ----------
     numbers : sequence of int
         Places of columns of numbers; a point mass among them is an indicator beside a zero.
-    levels : sequence of int
-        Places of columns of levels.
+    categories : sequence of int
+        Places of columns of categories.
     n_shown : sequence of int
-        Indicators of each; the last one of a column stands for all its rare levels.
+        Indicators of each; the last one of a column stands for all its rare categories.
     """
 
-    def __init__(self, numbers: Sequence[int], levels: Sequence[int], n_shown: Sequence[int]) -> None:
+    def __init__(self, numbers: Sequence[int], categories: Sequence[int], n_shown: Sequence[int]) -> None:
         super().__init__()
         self.numbers: Tensor
-        self.levels: Tensor
+        self.categories: Tensor
         self.last: Tensor
         self.start: Tensor
         shown = torch.tensor(n_shown, dtype=torch.int64)
         self.register_buffer("numbers", torch.tensor(numbers, dtype=torch.int64), persistent=False)
-        self.register_buffer("levels", torch.tensor(levels, dtype=torch.int64), persistent=False)
+        self.register_buffer("categories", torch.tensor(categories, dtype=torch.int64), persistent=False)
         self.register_buffer("last", shown - 1, persistent=False)
         self.register_buffer("start", shown.cumsum(0) - shown, persistent=False)
         self.n_indicators = int(shown.sum())
 
     def forward(self, x: Tensor, mask: Tensor | None = None) -> Tensor:
-        """Numbers, indicators of their point masses, indicators of levels."""
+        """Numbers, indicators of their point masses, indicators of categories."""
         mask = torch.ones_like(x, dtype=torch.bool) if mask is None else mask
         numbers, known = x[:, self.numbers], mask[:, self.numbers]
         is_mass = known & (numbers == MASS)
-        place = torch.minimum(x[:, self.levels].long(), self.last) + self.start
+        place = torch.minimum(x[:, self.categories].long(), self.last) + self.start
         indicators = x.new_zeros(len(x), self.n_indicators)
-        indicators.scatter_(1, place, mask[:, self.levels].to(x.dtype))
+        indicators.scatter_(1, place, mask[:, self.categories].to(x.dtype))
         return torch.cat([drawn_in(torch.where(known & ~is_mass, numbers, 0.0)), is_mass.to(x.dtype), indicators], 1)
 
 
-class LevelBlock(nn.Module):
-    """Columns with about as many levels, whose logits are padded with −∞.
+class CategoryBlock(nn.Module):
+    """Columns with about as many categories, whose logits are padded with −∞.
 
     Parameters
     ----------
@@ -62,7 +62,7 @@ class LevelBlock(nn.Module):
         Where their logits begin among the decoder's numbers.
     n_common, n_rare : sequence of int
     values : Tensor, shape (n, K)
-        See `lowerbound.distributions.columns.Levels`.
+        See `lowerbound.distributions.columns.Categories`.
     """
 
     def __init__(
@@ -86,10 +86,10 @@ class LevelBlock(nn.Module):
         self.register_buffer("n_rare", torch.tensor(n_rare), persistent=False)
         self.register_buffer("values", values, persistent=False)
 
-    def forward(self, raw: Tensor) -> Levels:
-        """(S, B, P) → the levels' probabilities."""
+    def forward(self, raw: Tensor) -> Categories:
+        """(S, B, P) → the categories' probabilities."""
         logits = raw[..., self.index].masked_fill(self.pad, -torch.inf)
-        return Levels(logits, self.n_common, self.n_rare, self.values)
+        return Categories(logits, self.n_common, self.n_rare, self.values)
 
 
 class NumberBlock(nn.Module):

@@ -79,12 +79,12 @@ class BernoulliHead(LikelihoodHead):
 class CategoricalHead(LikelihoodHead):
     """K logits for every entry."""
 
-    def __init__(self, n_levels: int) -> None:
+    def __init__(self, n_categories: int) -> None:
         super().__init__()
-        self.n_parameters = n_levels
+        self.n_parameters = n_categories
 
     def forward(self, raw: Tensor) -> Categorical:
-        """Logits to probabilities of the levels."""
+        """Logits to probabilities of the categories."""
         return Categorical(raw.movedim(2, -1))
 
 
@@ -156,13 +156,13 @@ class NormalHead(LocationScaleHead):
 
 
 class DiscretizedLogisticHead(LocationScaleHead):
-    """256 levels for every entry."""
+    """256 grey levels for every entry."""
 
     family = DiscretizedLogistic
 
 
 class DiscretizedLogisticMixtureHead(LikelihoodHead):
-    """256 levels for every entry, from K logistics: their locations, scales and logits, P = 3K.
+    """256 grey levels for every entry, from K logistics: their locations, scales and logits, P = 3K.
 
     Parameters
     ----------

@@ -39,7 +39,7 @@ class Standardized(Values):
 
 
 class Center(nn.Module):
-    """Levels 0…255 to [−1, 1]."""
+    """Grey levels 0…255 to [−1, 1]."""
 
     def forward(self, x: Tensor, mask: Tensor | None = None) -> Tensor:
         """Same shape."""
@@ -48,14 +48,14 @@ class Center(nn.Module):
 
 
 class OneHot(nn.Module):
-    """Levels 0…K−1 to indicators: (B, F, ...) → (B, K·F, ...)."""
+    """Categories 0…K−1 to indicators: (B, F, ...) → (B, K·F, ...)."""
 
-    def __init__(self, n_levels: int) -> None:
+    def __init__(self, n_categories: int) -> None:
         super().__init__()
-        self.n_levels = n_levels
+        self.n_categories = n_categories
 
     def forward(self, x: Tensor, mask: Tensor | None = None) -> Tensor:
         """The K indicators of an entry are laid along the first dimension of the event."""
-        indicators = F.one_hot(x.long(), self.n_levels).to(x.dtype).movedim(-1, 1)
+        indicators = F.one_hot(x.long(), self.n_categories).to(x.dtype).movedim(-1, 1)
         seen = indicators if mask is None else torch.where(mask.unsqueeze(1), indicators, 0.0)
         return seen.flatten(1, 2)

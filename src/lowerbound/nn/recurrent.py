@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from lowerbound.nn.initialization import linear
 
 PLACE_SIZE = 16  # learned numbers that say where an entry is
-LEVEL_SIZE = 8  # learned numbers, at most, that stand for a level of a category
+CATEGORY_SIZE = 8  # learned numbers, at most, that stand for a category
 
 
 @torch.no_grad()
@@ -44,15 +44,15 @@ class Number(nn.Module):
 
 
 class Level(nn.Module):
-    """A level 0, …, K − 1 as a learned vector: (*) → (*, V), with V = min(K, 8)."""
+    """A category 0, …, K − 1 as a learned vector: (*) → (*, V), with V = min(K, 8)."""
 
-    def __init__(self, n_levels: int, generator: torch.Generator) -> None:
+    def __init__(self, n_categories: int, generator: torch.Generator) -> None:
         super().__init__()
-        self.size = min(n_levels, LEVEL_SIZE)
-        self.vectors = nn.Parameter(torch.randn(n_levels, self.size, generator=generator))
+        self.size = min(n_categories, CATEGORY_SIZE)
+        self.vectors = nn.Parameter(torch.randn(n_categories, self.size, generator=generator))
 
     def forward(self, x: Tensor) -> Tensor:
-        """The vectors of the levels."""
+        """The vectors of the categories."""
         return self.vectors[x.long()]
 
 
@@ -65,7 +65,7 @@ class RasterGRU(nn.Module):
 
     with e_{r,l} learned for each place. θ_{r,l} depends on the entries before (r, l) in raster order and on no other.
     When x is known all rows are run at once, so R + L steps follow upon each other and not R·L; drawing x takes
-    them all. A table is one row: s and the entries above are left out. The two levels are those of the Row LSTM (van
+    them all. A table is one row: s and the entries above are left out. The two layers are those of the Row LSTM (van
     den Oord et al., 2016, arXiv:1601.06759, section 3.1) with a recurrence in place of its convolutions.
 
     Parameters

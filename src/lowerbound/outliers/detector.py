@@ -38,7 +38,7 @@ PARAMETERS = {
         Parameter("criterion", "auto", "what makes a row an outlier", ("auto", *SCORES)),
         Parameter("contamination", "auto", "part of the rows called outliers", ("auto",), float, 0, 0.5, open_low=True),
         Parameter("novelty", False, "the training rows are clean", (True, False)),
-        Parameter("trim", 0.1, "part of each batch that isn't learned, unless novelty", (), float, 0, 0.5),
+        Parameter("trim_fraction", 0.1, "part of each batch that isn't learned, unless novelty", (), float, 0, 0.5),
         Parameter("n_estimators", "auto", "autoencoders", ("auto",), int, 1),
         Parameter("n_steps", "auto", "steps of training of each", ("auto",), int, 1),
         Parameter("calibration_fraction", 0.0, "part of the rows held out for p-values", (), float, 0, 0.9),
@@ -82,7 +82,7 @@ class VAEOutlierDetector(OutlierMixin, BaseEstimator):
         is unusual among them, Q₃ + 1.5 (Q₃ − Q₁).
     novelty : bool
         The training rows are clean, and all of them are learned.
-    trim : float
+    trim_fraction : float
         Part of each batch, its rows of highest loss, that is not learned unless ``novelty``.
     n_estimators : int or "auto"
         Autoencoders of different seeds over which scores are averaged; "auto": 3 for tables, 1 for images.
@@ -122,14 +122,14 @@ class VAEOutlierDetector(OutlierMixin, BaseEstimator):
     """
 
     def __init__(
-        self, estimator=None, *, criterion="auto", contamination="auto", novelty=False, trim=0.1, n_estimators="auto",
-        n_steps="auto", calibration_fraction=0.0, random_state=None, device="auto",
+        self, estimator=None, *, criterion="auto", contamination="auto", novelty=False, trim_fraction=0.1,
+        n_estimators="auto", n_steps="auto", calibration_fraction=0.0, random_state=None, device="auto",
     ):  # fmt: skip
         self.estimator = estimator
         self.criterion = criterion
         self.contamination = contamination
         self.novelty = novelty
-        self.trim = trim
+        self.trim_fraction = trim_fraction
         self.n_estimators = n_estimators
         self.n_steps = n_steps
         self.calibration_fraction = calibration_fraction
@@ -281,8 +281,8 @@ class VAEOutlierDetector(OutlierMixin, BaseEstimator):
             For tables, ``n_features`` rows for each row of ``X``, the most surprising first: ``row`` (its place in
             ``X``), ``feature``, ``surprise`` (nats above what is typical of the feature, given what else the row
             says; 0 where it is missing), ``value``, and in the user's units what is expected of it given all other
-            features: ``expected`` (the median, or the most probable level), ``low`` and ``high`` (between which nine
-            of ten values lie; levels have none). For images a heat map of surprise, nats a pixel above what is typical
+            features: ``expected`` (the median, or the most probable category), ``low`` and ``high`` (between which nine
+            of ten values lie; categories have none). For images a map of surprise, nats a pixel above what is typical
             of it, (n, H, W).
         """
         check_is_fitted(self)
@@ -354,11 +354,12 @@ class VAEOutlierDetector(OutlierMixin, BaseEstimator):
         common = {
             "batch_size": batch_size,
             "max_epochs": max(1, round(self._n_steps(is_image) * batch_size / max(1, n_rows))),
-            "trim": 0.0 if self.novelty else self.trim, "lr": 5e-3, "early_stopping": False, "device": self.device,
+            "trim_fraction": 0.0 if self.novelty else self.trim_fraction,
+            "lr": 5e-3, "early_stopping": False, "device": self.device,
         }  # fmt: skip
         if is_image:
             return [VAE(**common)]
-        common |= {"hidden_layer_sizes": (64, 64), "hide": 0.5, "min_scale": 0.05}
+        common |= {"hidden_layer_sizes": (64, 64), "input_dropout": 0.5, "min_scale": 0.05}
         return [VAE(**common), VAE(**common, scale="decoder"), VAE(**common)]
 
     def _parts(self, X) -> dict[str, np.ndarray]:

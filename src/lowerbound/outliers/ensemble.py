@@ -7,7 +7,7 @@ from typing import cast
 
 from lowerbound.estimators.vae import VAE
 from lowerbound.inference.objectives import of_members
-from lowerbound.inference.posteriors import Amortized, Hiding
+from lowerbound.inference.posteriors import Amortized, MaskedInput
 from lowerbound.models.vae import Decoder, Encoder, LatentModel
 from lowerbound.nn.heads import GaussianHead
 from lowerbound.nn.mlp import MLPDecoder, MLPEncoder
@@ -27,7 +27,8 @@ def fit_abreast(members: Sequence[VAE], X) -> None:
     data = first._rows(rows[0])
     model, posterior, stacks = side_by_side(members)
     training = Training(
-        model, Hiding(posterior, first.hide) if first.hide else posterior, of_members(first.trim),
+        model, MaskedInput(posterior, first.input_dropout) if first.input_dropout else posterior,
+        of_members(first.trim_fraction),
         first._training(len(data)).settings, first._training_seed(), first._device(),
     )  # fmt: skip
     fit(training, data)

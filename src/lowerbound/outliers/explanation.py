@@ -66,11 +66,11 @@ def _with_zone(column: pd.Series, zone: Any) -> pd.Series:
 
 
 def _most_frequent(draws: np.ndarray) -> np.ndarray:
-    """The level that each of n entries has most often, draws (k, n) → (n,)."""
-    which, levels = pd.factorize(draws.ravel())
+    """The category that each of n entries has most often, draws (k, n) → (n,)."""
+    which, categories = pd.factorize(draws.ravel())
     n = draws.shape[1]
-    counts = np.bincount(which * n + np.tile(np.arange(n), len(draws)), minlength=len(levels) * n)
-    return levels[counts.reshape(len(levels), n).argmax(0)]
+    counts = np.bincount(which * n + np.tile(np.arange(n), len(draws)), minlength=len(categories) * n)
+    return categories[counts.reshape(len(categories), n).argmax(0)]
 
 
 def _parts(columns: np.ndarray, step: int) -> Iterator[np.ndarray]:

@@ -118,11 +118,18 @@ VAE_PARAMETERS: dict[str, Parameter] = {
         Parameter("kl_weight", 1.0, "weight of the KL term; 1 is the lower bound", (), float, 0),
         Parameter("kl_warmup_steps", 0, "steps over which the weight rises from 0", (), int, 0),
         Parameter("free_bits", 0.0, "nats for each latent variable that the KL term leaves free", (), float, 0),
-        Parameter("trim", 0.0, "part of each batch, its rows of highest loss, that isn't learned", (), float, 0, 0.5),
         Parameter(
-            "mask_model", None, "which entries are missing; self: those that hide by their own value", (None, "self")
+            "trim_fraction", 0.0, "part of each batch, its rows of highest loss, that isn't learned", (), float, 0, 0.5
         ),
-        Parameter("hide", 0.0, "largest part of a row that is hidden from the encoder in training", (), float, 0, 1),
+        Parameter(
+            "missingness",
+            None,
+            "model of which entries are missing; self_masking: each by its own value",
+            (None, "self_masking"),
+        ),
+        Parameter(
+            "input_dropout", 0.0, "largest part of a row that is hidden from the encoder in training", (), float, 0, 1
+        ),
         Parameter(
             "max_epochs",
             "auto",
@@ -214,8 +221,8 @@ MIXTURE_PARAMETERS = _table(
     Parameter(
         "covariance",
         "full",
-        "covariance of a Gaussian component, in scikit-learn's words",
-        ("full", "tied", "diag", "spherical"),
+        "covariance of a Gaussian component",
+        ("full", "tied", "diagonal", "isotropic"),
     ),
     "binarize",
     "image_shape",
@@ -271,7 +278,7 @@ IMPUTER_TRAINING: dict[str, object] = {  # of a VAE that is to fill gaps (MIWAE:
     "objective": "iwae",
     "n_samples": 10,
     "hidden_layer_sizes": (128, 128),
-    "hide": 0.5,  # so that it knows gaps where the training rows have none
+    "input_dropout": 0.5,  # so that it knows gaps where the training rows have none
 }
 
 IMPUTER_PARAMETERS = _table(
@@ -280,7 +287,7 @@ IMPUTER_PARAMETERS = _table(
     Parameter("add_indicator", False, "append a column for each that had gaps", (True, False)),
     Parameter("keep_empty_features", False, "fill columns without any value with 0", (True, False)),
     "random_state",
-    Parameter("verbose", 0, "1: errors on hidden cells, and the blend", (), int, 0),
+    Parameter("verbose", 0, "1: errors on hidden cells, and the stack", (), int, 0),
 )
 
 CLIMBING = ("regret", "relative_regret")  # scores of outliers, of which these climb each row's own bound

@@ -33,7 +33,7 @@ def pixel_range(schema: Schema, *parts: np.ndarray) -> tuple[float, float]:
     0.5 % and 99.5 % quantiles, so that the noise of a few draws doesn't grey the rest.
     """
     if schema.likelihood == "categorical":
-        return 0.0, float(schema.n_levels - 1)
+        return 0.0, float(schema.n_categories - 1)
     if schema.likelihood != "gaussian":
         return 0.0, 255.0 if schema.likelihood == "discretized_logistic" else 1.0
     values = np.concatenate([part.ravel() for part in parts])

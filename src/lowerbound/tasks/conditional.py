@@ -22,10 +22,10 @@ from torch import Tensor
 
 from lowerbound.core import Batch, LatentDistribution, Model, Posterior
 from lowerbound.data.batches import Rows
-from lowerbound.distributions.columns import Columns, Levels, Reals, WholeNumbers
+from lowerbound.distributions.columns import Categories, Columns, Reals, WholeNumbers
 from lowerbound.distributions.likelihoods import Categorical, Likelihood
 from lowerbound.distributions.noise import Noise
-from lowerbound.evaluation.bound import EVALUATION_BATCH, PASS_ELEMENTS, LogMean, evaluating
+from lowerbound.evaluation.bound import EVALUATION_BATCH, PASS_ELEMENTS, RunningLogMeanExp, evaluating
 
 
 @runtime_checkable
@@ -48,7 +48,7 @@ class Filled(NamedTuple):
 
 
 def expected(model: Model, posterior: Posterior | None, data: Rows, noise: Noise, n_importance: int = 1000) -> Filled:
-    """E[x_m|x_o] in the gaps; for categories the most probable level.
+    """E[x_m|x_o] in the gaps; for categories the most probable one.
 
     Parameters
     ----------
@@ -116,7 +116,7 @@ def _passes(
 def _expected(
     model: Model, q: LatentDistribution, batch: Batch, noise: Noise, n_importance: int
 ) -> tuple[Tensor, Tensor]:
-    weights, p = LogMean(len(batch.x), batch.x.device), None
+    weights, p = RunningLogMeanExp(len(batch.x), batch.x.device), None
     means: list[Tensor] = []
     for _, p, log_w in _passes(model, q, batch, noise, n_importance):
         share, w = weights.add(log_w), log_w.softmax(0)
@@ -130,7 +130,7 @@ def _expected(
 def _drawn(
     model: Model, q: LatentDistribution, batch: Batch, noise: Noise, n_draws: int, n_importance: int
 ) -> tuple[Tensor, Tensor]:
-    weights, kept = LogMean(len(batch.x), batch.x.device), q.mean.expand(n_draws, *q.mean.shape)
+    weights, kept = RunningLogMeanExp(len(batch.x), batch.x.device), q.mean.expand(n_draws, *q.mean.shape)
     for z, _, log_w in _passes(model, q, batch, noise, n_importance, n_draws):
         part = weights.add(log_w)
         candidates = z.gather(0, _by_weight(log_w, n_draws, noise).unsqueeze(-1).expand(-1, -1, z.shape[-1]))
@@ -148,23 +148,23 @@ def _by_weight(log_w: Tensor, n: int, noise: Noise) -> Tensor:
 
 
 def _values(p: Likelihood) -> list[Tensor]:
-    """What can be averaged over z, (S, B, …) each: expectations of numbers v, and probabilities of levels."""
+    """What can be averaged over z, (S, B, …) each: expectations of numbers v, and probabilities of categories."""
     if isinstance(p, Columns):
         return [value for _, part in p.parts for value in _values(part)]
-    if isinstance(p, (Categorical, Levels)):
+    if isinstance(p, (Categorical, Categories)):
         return [p.logits.softmax(-1)]
     return [p.scaling.restore(p.mean) if isinstance(p, (WholeNumbers, Reals)) else p.mean]
 
 
 def _best(p: Likelihood, means: list[Tensor]) -> Tensor:
-    """The averages as rows, shape (B, *event): levels have no mean, so the most probable one."""
+    """The averages as rows, shape (B, *event): categories have no mean, so the most probable one."""
     if isinstance(p, Columns):
         parts = [_best(part, [mean]) for (_, part), mean in zip(p.parts, means, strict=True)]
         return torch.cat(parts, -1)[..., torch.cat([place for place, _ in p.parts]).argsort()]
     (mean,) = means
     if isinstance(p, Categorical):
         return mean.argmax(-1)
-    if isinstance(p, Levels):
+    if isinstance(p, Categories):
         return replace(p, logits=mean.log().unsqueeze(0)).mean[0]
     return p.scaling.standardize(mean) if isinstance(p, (WholeNumbers, Reals)) else mean
 

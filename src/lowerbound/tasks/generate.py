@@ -33,11 +33,11 @@ def decode(model: Model, z: Tensor, noise: Noise | None = None) -> Tensor:
     return torch.cat(parts) if parts else z.new_zeros(0)
 
 
-def sample(model: Model, n: int, noise: Noise, *, draw: bool = True) -> Tensor:
+def sample(model: Model, n: int, noise: Noise, *, mean: bool = False) -> Tensor:
     """``n`` draws of x, or of E[x|z], with z ~ p(z); shape (n, *event)."""
     if isinstance(model, ExplicitModel):
         with evaluating(model):
-            return model.sample(n, noise, draw=draw)
+            return model.sample(n, noise, mean=mean)
     with torch.no_grad():
         z = model.prior().rsample((n,), noise)
-    return decode(model, z, noise if draw else None)
+    return decode(model, z, None if mean else noise)

@@ -26,8 +26,8 @@ from lowerbound.distributions.columns import MASS
 from lowerbound.distributions.gaussians import DiagonalGaussian
 from lowerbound.distributions.likelihoods import event_sum
 from lowerbound.distributions.noise import Noise, make_generator
-from lowerbound.evaluation.bound import EVALUATION_BATCH, PASS_ELEMENTS, accounts, evaluating
-from lowerbound.inference.posteriors import OfFeatures, OrPrior, Refined
+from lowerbound.evaluation.bound import EVALUATION_BATCH, PASS_ELEMENTS, elbo_terms, evaluating
+from lowerbound.inference.posteriors import FeaturePosterior, PriorWhereUnobserved, Refined
 from lowerbound.models.hierarchical import Levels
 from lowerbound.tasks import conditional
 
@@ -74,7 +74,7 @@ def codes(posterior: nn.Module, data: Rows, noise: Noise) -> DiagonalGaussian | 
     with evaluating(posterior):
         for batch in data.batches(EVALUATION_BATCH, noise):
             q = posterior(batch, noise)
-            if isinstance(q, OrPrior) and isinstance(q.q, DiagonalGaussian):  # with the prior's moments
+            if isinstance(q, PriorWhereUnobserved) and isinstance(q.q, DiagonalGaussian):  # with the prior's moments
                 q = DiagonalGaussian(q.mean, q.scale.log())
             if not isinstance(q, DiagonalGaussian):
                 return None
@@ -134,7 +134,7 @@ def surprise(
             absurd = torch.zeros_like(parts[0]) if limit is None else beyond(batch.x, limit)
             for part in parts:
                 noise.restart()
-                rest = batch.hiding(part | absurd)
+                rest = batch.with_hidden(part | absurd)
                 log_p = torch.where(part, _log_p_given(rest, model, posterior, noise, n_samples), log_p)
             rows.append(nats_of_entries(log_p, batch, model))
     return torch.cat(rows).cpu()
@@ -182,8 +182,8 @@ def refined(
     discrete, it is the length of a code for x, and the regret divided by it the part of that length which a code of
     the row's own would save.
     """
-    climbed = Refined(cast(OfFeatures, posterior), model.draw, n_steps)
-    before, after = (accounts(model, q, data, noise, n_samples).elbo for q in (posterior, climbed))
+    climbed = Refined(cast(FeaturePosterior, posterior), model.draw, n_steps)
+    before, after = (elbo_terms(model, q, data, noise, n_samples).elbo for q in (posterior, climbed))
     return before, after
 
 
@@ -211,7 +211,7 @@ def level_ratio(
     from p, given the ``n_levels`` at the top, and not from q, x is told only by what the top has understood of it.
     Low levels describe texture, which a strange row has too, so its bound may be high; then the ratio is.
     """
-    whole, upper = (accounts(model, q, data, noise, n_samples).elbo for q in (posterior, Upper(posterior, n_levels)))
+    whole, upper = (elbo_terms(model, q, data, noise, n_samples).elbo for q in (posterior, Upper(posterior, n_levels)))
     return whole - upper
 
 

@@ -10,7 +10,7 @@ from torch import Tensor
 from lowerbound.parallel import Processes
 
 
-class Ledger:
+class EpochTotals:
     """Sums over the rows of the epoch so far, in float64, and how many steps were skipped.
 
     Each of several processes adds up its own rows; which steps were skipped is the same in all.

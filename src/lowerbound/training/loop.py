@@ -54,7 +54,7 @@ def _train(training: Training, data: Rows, validation: Rows | None, watch: Watch
             progress.seconds = time.perf_counter() - started
             if progress.objective.step % LOOK_STEPS == 0:
                 training.check()
-                training.ledger.settle()
+                training.epoch_totals.settle()
             watch.on_step(training)
             if training.is_settled and processes.any(watch.should_stop()):
                 return False
@@ -93,9 +93,11 @@ def _finish_epoch(training: Training, validation: Rows | None, watch: Watch) -> 
             if bounds is None:
                 return None
             training.judge(bounds[1])
-        elif not training.ledger.skipped[1]:
+        elif not training.epoch_totals.skipped[1]:
             training.keep()
-    reconstruction, kl, n_skipped = training.ledger.close()  # a point and draws of a Markov chain have no KL, no bound
+    reconstruction, kl, n_skipped = (
+        training.epoch_totals.close()
+    )  # a point and draws of a Markov chain have no KL, no bound
     values = {"elbo": reconstruction - kl, "reconstruction": reconstruction, "kl": kl}
     values["validation_elbo"] = bounds[0] if bounds else math.nan
     record: dict[str, Any] = {"epoch": training.progress.epoch + 1, "step": training.progress.objective.step}

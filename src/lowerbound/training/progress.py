@@ -42,7 +42,7 @@ class ProgressWatch(Watch):
         if self.bar is None or time.monotonic() - self.shown_at < REFRESH_SECONDS:
             return
         self.shown_at = time.monotonic()
-        reconstruction, kl = training.ledger.means()
+        reconstruction, kl = training.epoch_totals.means()
         self.bar.set_description_str(self._epoch(training.progress.epoch + 1), refresh=False)
         self.bar.ncols = _columns()
         more = f"  {self._rate(training)}{self.held_out}" if self.bar.ncols >= WIDE else ""

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from lowerbound.core import Batch, Model, Objective, ObjectiveState
 from lowerbound.distributions.noise import Noise, continued, make_generator
 from lowerbound.parallel import current
-from lowerbound.training.epoch_totals import Ledger
+from lowerbound.training.epoch_totals import EpochTotals
 from lowerbound.training.optimizers import AdamW
 from lowerbound.training.settings import Progress, Settings
 from lowerbound.training.stabilizers import Average, Clipping
@@ -63,7 +63,7 @@ class Training:
         self.average = Average(self.adamw.weights, settings.ema) if settings.ema else None
         longest = settings.max_gradient_norm
         self.clipping = Clipping(self.adamw.weights, longest) if longest is not None else None
-        self.ledger = Ledger(self.processes, device)
+        self.epoch_totals = EpochTotals(self.processes, device)
         if settings.compile and (self.processes.size > 1 or self.clipping is not None or len(self.optimizers) > 1):
             raise ValueError("compile=True goes with one process, one network for all rows, and no max_gradient_norm")
         self.compiled = CompiledStep(self.loss, objective, self.adamw) if settings.compile else None
@@ -98,7 +98,7 @@ class Training:
         progress.n_batches += 1
         progress.n_rows += batch.share.n_rows or len(batch.x)
         n_counted = len(batch.x) if batch.share.counts else 0
-        self.ledger.enter(loss.detach(), totals, n_counted, skip=skip, broken=broken)
+        self.epoch_totals.enter(loss.detach(), totals, n_counted, skip=skip, broken=broken)
 
     def _eager_step(self, batch: Batch, lr: float) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         loss, totals = self.loss(batch, self.objective, self.noise, self.progress.objective)
@@ -121,11 +121,11 @@ class Training:
 
     def check(self, most: int = MOST_BROKEN) -> None:
         """Raise ``TrainingError`` if the last ``most`` steps all had no finite loss or gradient."""
-        n = int(self.ledger.skipped[1])
+        n = int(self.epoch_totals.skipped[1])
         if n < most:
             return
         progress, step = self.progress, self.progress.objective.step
-        term, value = self.ledger.broken_term()
+        term, value = self.epoch_totals.broken_term()
         kept = f"the weights of epoch {progress.best_epoch}" if progress.best_epoch else "no weights, no epoch was good"
         raise TrainingError(
             f"the {term}{value} is not finite since step {step - n + 1} (now step {step}, epoch {progress.epoch + 1}): "
@@ -170,8 +170,8 @@ class Training:
         if self.best_weights is not None:
             self.modules.load_state_dict(self.best_weights)
 
-    def _parts(self) -> list[tuple[str, Ledger | Average | Clipping]]:
-        parts = (("ledger", self.ledger), ("average", self.average), ("clipping", self.clipping))
+    def _parts(self) -> list[tuple[str, EpochTotals | Average | Clipping]]:
+        parts = (("ledger", self.epoch_totals), ("average", self.average), ("clipping", self.clipping))
         return [(name, part) for name, part in parts if part is not None]
 
     def state(self) -> tuple[dict[str, Tensor], dict]:

@@ -18,8 +18,8 @@ if TYPE_CHECKING:
     import pandas as pd
 
 
-class UnseenLevelWarning(UserWarning):
-    """New rows have levels that the model was not fitted to; they count as not observed."""
+class UnseenCategoryWarning(UserWarning):
+    """New rows have categories that the model was not fitted to; they count as not observed."""
 
 
 @contextmanager
@@ -38,7 +38,7 @@ def warned_once() -> Iterator[None]:
 def encode(frame: pd.DataFrame, columns: Sequence[ColumnSchema]) -> np.ndarray:
     """A frame as the model's numbers, shape (n, F), NaN where nothing is known.
 
-    Levels that no row of the fit had count as not observed, and are warned of.
+    Categories that no row of the fit had count as not observed, and are warned of.
     """
     coded, unseen = encode_quietly(frame, columns)
     warn_of_unseen(unseen)
@@ -60,14 +60,14 @@ def warn_of_unseen(names: Sequence[str]) -> None:
     """Say in which columns there are such values."""
     if names:
         message = f"values that the model has not seen count as not observed, in {listed(names)}"
-        warnings.warn(UnseenLevelWarning(message), stacklevel=4)
+        warnings.warn(UnseenCategoryWarning(message), stacklevel=4)
 
 
 def _encode(values: Any, column: ColumnSchema) -> np.ndarray:
     """A column as the model's numbers, NaN where there is none."""
     missing = values.isna().to_numpy()
-    if column.has_levels:
-        return _level_places(values, column)
+    if column.has_categories:
+        return _category_places(values, column)
     if column.kind != "date":
         return _scaled(_numbers(values, missing, column), column)
     v = np.full(len(values), np.nan)
@@ -75,15 +75,15 @@ def _encode(values: Any, column: ColumnSchema) -> np.ndarray:
     return _scaled(v, column)
 
 
-def _level_places(values: Any, column: ColumnSchema) -> np.ndarray:
-    """The places of the levels among those of the column, NaN of what isn't one of them."""
+def _category_places(values: Any, column: ColumnSchema) -> np.ndarray:
+    """The places of the categories among those of the column, NaN of what isn't one of them."""
     import pandas as pd
 
-    place = _places(column.levels)
-    if column.kind == "ordinal" and all(isinstance(level, int | float) for level in column.levels):
+    place = _places(column.categories)
+    if column.kind == "ordinal" and all(isinstance(category, int | float) for category in column.categories):
         values = pd.Series(_numbers(values, values.isna().to_numpy(), column))
     which, distinct = pd.factorize(values)  # −1 where a value is missing
-    return np.array([*(place.get(plain(level), np.nan) for level in distinct), np.nan])[which]
+    return np.array([*(place.get(plain(category), np.nan) for category in distinct), np.nan])[which]
 
 
 def _numbers(values: Any, missing: np.ndarray, column: ColumnSchema) -> np.ndarray:
@@ -113,19 +113,19 @@ def _scaled(v: np.ndarray, column: ColumnSchema) -> np.ndarray:
 
 
 @lru_cache(256)
-def _places(levels: tuple) -> dict:
-    return {level: i for i, level in enumerate(levels)}
+def _places(categories: tuple) -> dict:
+    return {category: i for i, category in enumerate(categories)}
 
 
 def decode(x: np.ndarray, columns: Sequence[ColumnSchema], *, expected: bool) -> pd.DataFrame:
-    """The model's numbers (n, F) as a frame with the user's columns, types and levels.
+    """The model's numbers (n, F) as a frame with the user's columns, types and categories.
 
     Parameters
     ----------
     x : ndarray, shape (n, F)
     columns : sequence of ColumnSchema
     expected : bool
-        x holds means: numbers are not rounded, and levels that are numbers may lie between two.
+        x holds means: numbers are not rounded, and categories that are numbers may lie between two.
     """
     import pandas as pd
 
@@ -136,11 +136,11 @@ def decode(x: np.ndarray, columns: Sequence[ColumnSchema], *, expected: bool) ->
 def _decode(x: np.ndarray, column: ColumnSchema, expected: bool) -> Any:
     import pandas as pd
 
-    if column.has_levels:
+    if column.has_categories:
         if column.are_numbers and expected:
-            return pd.Series(np.interp(x, np.arange(len(column.levels)), np.array(column.levels, np.float64)))
-        levels = np.array([*column.levels, None], dtype=object)[:-1]
-        chosen = pd.Series(levels[x.round().astype(np.int64)], dtype=object)
+            return pd.Series(np.interp(x, np.arange(len(column.categories)), np.array(column.categories, np.float64)))
+        categories = np.array([*column.categories, None], dtype=object)[:-1]
+        chosen = pd.Series(categories[x.round().astype(np.int64)], dtype=object)
         return _as_user(chosen, column)
     is_mass = x == MASS
     g = np.where(is_mass, 0.0, x) * column.unit + column.location
@@ -160,8 +160,8 @@ def _as_user(values: pd.Series, column: ColumnSchema) -> Any:
     """In the user's type; as it is where that can't hold what is missing."""
     import pandas as pd
 
-    if column.levels == (None,):
+    if column.categories == (None,):
         return pd.Series(np.full(len(values), np.nan))
     if column.dtype == "category":
-        return values.astype(pd.CategoricalDtype(list(column.levels), ordered=column.kind == "ordinal"))
+        return values.astype(pd.CategoricalDtype(list(column.categories), ordered=column.kind == "ordinal"))
     return values.astype(column.dtype)

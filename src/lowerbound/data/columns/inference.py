@@ -15,7 +15,7 @@ import numpy as np
 
 from lowerbound.data.checks import DataError, listed
 from lowerbound.data.columns.counts import Moments, Tally
-from lowerbound.data.columns.schema import LEVEL_KINDS, ColumnSchema, days, plain, told_of
+from lowerbound.data.columns.schema import CATEGORY_KINDS, ColumnSchema, days, plain, told_of
 from lowerbound.data.gaps import gaps_of, nan_in_gaps
 from lowerbound.data.sources import Source
 from lowerbound.data.statistics import BLOCK_VALUES
@@ -23,12 +23,12 @@ from lowerbound.data.statistics import BLOCK_VALUES
 if TYPE_CHECKING:
     import pandas as pd
 
-MOST_LEVELS = 256  # with a probability of their own
-MOST_DISTINCT = 2**18  # levels of a column; more are names of rows
+MOST_CATEGORIES = 256  # with a probability of their own
+MOST_DISTINCT = 2**18  # categories of a column; more are names of rows
 MOST_COUNTED = 2**12  # numbers; a mass point is far more frequent than the others
-MOST_VALUES = 32  # of numbers with fractions that are described as levels
-ROWS_A_LEVEL = 20  # at least, for numbers to be described as levels
-ROWS_BESIDE_MASS = 5  # a level, where most rows have one value and say nothing of the others
+MOST_VALUES = 32  # of numbers with fractions that are described as categories
+ROWS_A_CATEGORY = 20  # at least, for numbers to be described as categories
+ROWS_BESIDE_MASS = 5  # a category, where most rows have one value and say nothing of the others
 FEWEST = 3  # rows of a category with a probability of its own
 MASS_SHARE = 0.1  # of one value among real ones, from which on it is a point mass
 MASS_TIMES = 3  # as often as any other value
@@ -113,7 +113,7 @@ def _look(name: str, column: Any, told: dict) -> Look:
         return Numbers(name, str(dtype), told, are_dates=True)
     if pd.api.types.is_numeric_dtype(dtype) and not pd.api.types.is_bool_dtype(dtype):
         return Numbers(name, str(dtype), told)
-    if kind not in (None, *LEVEL_KINDS):
+    if kind not in (None, *CATEGORY_KINDS):
         raise ValueError(f"column {name!r} holds {dtype} values, which can't be {kind!r}: use 'categorical'")
     return Words(name, str(dtype), told)
 
@@ -152,21 +152,23 @@ class Look(ABC):
     def schema(self) -> ColumnSchema:
         """What the column is."""
 
-    def _levels(self, kind: str, levels: list, counts: np.ndarray) -> ColumnSchema:
-        """Common levels first where some are rare; each common one has a probability of its own."""
-        if not levels:
-            levels, counts = [None], np.ones(1, np.int64)  # nothing was ever observed
-        n_common = len(levels)
+    def _categories(self, kind: str, categories: list, counts: np.ndarray) -> ColumnSchema:
+        """Common categories first where some are rare; each common one has a probability of its own."""
+        if not categories:
+            categories, counts = [None], np.ones(1, np.int64)  # nothing was ever observed
+        n_common = len(categories)
         if kind == "categorical":
             order = np.argsort(-counts, kind="stable")
-            levels, counts = [levels[i] for i in order], counts[order]
-            n_common = min(int((counts >= FEWEST).sum()), MOST_LEVELS - 1)
-            n_common = n_common if len(levels) - n_common > 1 else len(levels)
-        elif len(levels) > MOST_LEVELS:
-            raise ValueError(f"column {self.name!r} has {len(levels):,} levels; at most {MOST_LEVELS} can be in order")
-        mass = [*counts[:n_common], *([counts[n_common:].sum()] if n_common < len(levels) else [])]
+            categories, counts = [categories[i] for i in order], counts[order]
+            n_common = min(int((counts >= FEWEST).sum()), MOST_CATEGORIES - 1)
+            n_common = n_common if len(categories) - n_common > 1 else len(categories)
+        elif len(categories) > MOST_CATEGORIES:
+            raise ValueError(
+                f"column {self.name!r} has {len(categories):,} categories; at most {MOST_CATEGORIES} can be in order"
+            )
+        mass = [*counts[:n_common], *([counts[n_common:].sum()] if n_common < len(categories) else [])]
         frequencies = tuple((np.array(mass) + 0.5) / (counts.sum() + 0.5 * len(mass)))
-        return ColumnSchema(self.name, kind, self.dtype, tuple(levels), n_common, tuple(map(float, frequencies)))
+        return ColumnSchema(self.name, kind, self.dtype, tuple(categories), n_common, tuple(map(float, frequencies)))
 
     def _check_distinct(self, n: int) -> None:
         if n > MOST_DISTINCT:
@@ -188,8 +190,8 @@ class Words(Look):
         """How often each is met."""
         self.n += len(seen)
         self.is_ordered = bool(getattr(getattr(seen, "cat", None), "ordered", False))
-        for level, count in seen.value_counts(sort=False).items():  # all categories, in their order
-            self.counts[plain(level)] += int(count)
+        for category, count in seen.value_counts(sort=False).items():  # all categories, in their order
+            self.counts[plain(category)] += int(count)
         self._check_distinct(len(self.counts))
 
     def measure(self, seen: Any) -> None:
@@ -202,17 +204,17 @@ class Words(Look):
 
     @property
     def n_known(self) -> int:
-        """Fewer than all where the user names the levels, and not all of them."""
-        return sum(self.counts[level] for level in set(map(plain, self.told.get("levels") or self.counts)))
+        """Fewer than all where the user names the categories, and not all of them."""
+        return sum(self.counts[category] for category in set(map(plain, self.told.get("categories") or self.counts)))
 
     def schema(self) -> ColumnSchema:
-        """Levels, the most common first, ties in alphabetic order, unless they are ordered."""
-        levels = [plain(level) for level in self.told.get("levels") or self.counts]
-        if not self.is_ordered and not self.told.get("levels"):
-            levels = sorted(levels, key=lambda level: (-self.counts[level], str(level)))
-        named = "ordinal" if self.is_ordered else "binary" if len(levels) <= 2 else "categorical"
-        counts = np.array([self.counts.get(level, 0) for level in levels], np.int64)
-        return self._levels(self.told.get("kind") or named, levels, counts)
+        """Categories, the most common first, ties in alphabetic order, unless they are ordered."""
+        categories = [plain(category) for category in self.told.get("categories") or self.counts]
+        if not self.is_ordered and not self.told.get("categories"):
+            categories = sorted(categories, key=lambda category: (-self.counts[category], str(category)))
+        named = "ordinal" if self.is_ordered else "binary" if len(categories) <= 2 else "categorical"
+        counts = np.array([self.counts.get(category, 0) for category in categories], np.int64)
+        return self._categories(self.told.get("kind") or named, categories, counts)
 
 
 class Numbers(Look):
@@ -224,7 +226,7 @@ class Numbers(Look):
         self.low, self.high = math.inf, -math.inf
         self.is_whole = True
         self.decimals: int | None = 0  # the fewest that all can be written with, up to 6
-        self.tally = Tally.empty(MOST_DISTINCT if told.get("kind") in LEVEL_KINDS else MOST_COUNTED)
+        self.tally = Tally.empty(MOST_DISTINCT if told.get("kind") in CATEGORY_KINDS else MOST_COUNTED)
         self.moments, self.log_moments = Moments(), Moments()
 
     def count(self, seen: Any) -> None:
@@ -240,7 +242,7 @@ class Numbers(Look):
         if self.decimals is not None:
             self.decimals = next((d for d in range(self.decimals, 7) if _has_decimals(v, d)), None)
         self.tally.add(v)
-        if self.told.get("kind") in LEVEL_KINDS and not self.tally.is_complete:
+        if self.told.get("kind") in CATEGORY_KINDS and not self.tally.is_complete:
             self._check_distinct(MOST_DISTINCT + 1)
 
     def _values(self, seen: Any) -> np.ndarray:
@@ -258,20 +260,20 @@ class Numbers(Look):
         self.scale = 2.0 ** math.floor(math.log2(max(abs(self.low), abs(self.high), 1e-300))) if self.n else 1.0
         may_have_mass = self.kind in ("real", "continuous", "positive")
         self.mass = self.told.get("mass", self._standing_out() if may_have_mass else None)
-        return self.kind not in LEVEL_KINDS and self.n > 0
+        return self.kind not in CATEGORY_KINDS and self.n > 0
 
     def _kind(self) -> str:
         """As far as the counts say; "real" numbers may be continuous or positive."""
         if self.told.get("kind") or self.are_dates:
             return self.told.get("kind") or "date"
-        n_levels = math.inf if self.n_distinct is None else self.n_distinct
-        if n_levels <= 2:
+        n_categories = math.inf if self.n_distinct is None else self.n_distinct
+        if n_categories <= 2:
             return "binary"
         mass = self._standing_out()
-        enough = self.n >= ROWS_A_LEVEL * n_levels
+        enough = self.n >= ROWS_A_CATEGORY * n_categories
         if mass is not None:
-            enough = enough and self.n - self.tally.counts.max() >= ROWS_BESIDE_MASS * (n_levels - 1)
-        if enough and n_levels <= (MOST_LEVELS if self.is_whole else MOST_VALUES):
+            enough = enough and self.n - self.tally.counts.max() >= ROWS_BESIDE_MASS * (n_categories - 1)
+        if enough and n_categories <= (MOST_CATEGORIES if self.is_whole else MOST_VALUES):
             return "ordinal"
         is_narrow = self.high - self.low <= WIDEST_COUNT and max(abs(self.low), abs(self.high)) <= 10 * WIDEST_COUNT
         return "count" if self.is_whole and is_narrow and mass is None else "real"
@@ -289,13 +291,13 @@ class Numbers(Look):
             self.log_moments += Moments.of(np.log(rest + self.shift))
 
     def schema(self) -> ColumnSchema:
-        """Levels, or how the numbers are scaled."""
+        """Categories, or how the numbers are scaled."""
         rest = self.moments
-        if self.kind in LEVEL_KINDS:
-            return self._levels(self.kind, [plain(level) for level in self.tally.values], self.tally.counts)
+        if self.kind in CATEGORY_KINDS:
+            return self._categories(self.kind, [plain(category) for category in self.tally.values], self.tally.counts)
         if not rest.n:
-            levels = [plain(np.float64(self.low))] if self.n else []
-            return self._levels("ordinal", levels, np.array([self.n] * len(levels), np.int64))
+            categories = [plain(np.float64(self.low))] if self.n else []
+            return self._categories("ordinal", categories, np.array([self.n] * len(categories), np.int64))
         low, is_skewed = rest.low * self.scale, self._is_skewed()
         kind = ("positive" if low > 0 and is_skewed else "continuous") if self.kind == "real" else self.kind
         if kind == "positive" and low <= 0:
@@ -313,8 +315,8 @@ class Numbers(Look):
         several = kind != "count" and (abs(g.skewness) > LOPSIDED or g.kurtosis < FLAT)
         enough = rest.n >= ROWS_A_COMPONENT * COMPONENTS
         n_components = self.told.get("n_components", COMPONENTS if several and enough else 1)
-        if n_components not in range(1, 2 if kind == "count" else MOST_LEVELS + 1):
-            allowed = "a count has 1" if kind == "count" else f"1 to {MOST_LEVELS}"
+        if n_components not in range(1, 2 if kind == "count" else MOST_CATEGORIES + 1):
+            allowed = "a count has 1" if kind == "count" else f"1 to {MOST_CATEGORIES}"
             raise ValueError(f"column {self.name!r} can't have n_components={n_components!r}: {allowed}")
         return ColumnSchema(
             self.name, kind, self.dtype, location=location, unit=unit, log=log, shift=self.shift, heavy_tails=heavy,

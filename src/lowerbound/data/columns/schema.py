@@ -17,7 +17,7 @@ import numpy as np
 from lowerbound.data.checks import DataError
 
 KINDS = ("continuous", "positive", "count", "binary", "categorical", "ordinal", "date")
-LEVEL_KINDS = ("binary", "categorical", "ordinal")
+CATEGORY_KINDS = ("binary", "categorical", "ordinal")
 DAY = np.timedelta64(1, "D") / np.timedelta64(1, "ns")
 
 
@@ -29,12 +29,12 @@ class ColumnSchema:
     ----------
     name, kind, dtype : str
         ``dtype`` is the user's.
-    levels : tuple
+    categories : tuple
         Of binary, categorical and ordinal columns; in order, or the common ones first.
     n_common : int
-        Levels with a probability of their own; the others share one.
+        Categories with a probability of their own; the others share one.
     frequencies : tuple of float
-        Of the common levels and, last, of the rare together.
+        Of the common categories and, last, of the rare together.
     location, unit : float
         Numbers enter the model as (g(v) − location)/unit, dates as days since 1970.
     log : bool
@@ -54,7 +54,7 @@ class ColumnSchema:
     name: str
     kind: str
     dtype: str
-    levels: tuple = ()
+    categories: tuple = ()
     n_common: int = 0
     frequencies: tuple[float, ...] = ()
     location: float = 0.0
@@ -70,33 +70,33 @@ class ColumnSchema:
     decimals: int | None = None
 
     @property
-    def has_levels(self) -> bool:
-        """It is described by probabilities of levels."""
-        return self.kind in LEVEL_KINDS
+    def has_categories(self) -> bool:
+        """It is described by probabilities of categories."""
+        return self.kind in CATEGORY_KINDS
 
     @property
     def n_rare(self) -> int:
-        """Levels that share one probability."""
-        return len(self.levels) - self.n_common
+        """Categories that share one probability."""
+        return len(self.categories) - self.n_common
 
     @property
     def are_numbers(self) -> bool:
-        """The levels are numbers in order, so that they have a mean."""
-        return self.kind in ("binary", "ordinal") and all(_is_number(level) for level in self.levels)
+        """The categories are numbers in order, so that they have a mean."""
+        return self.kind in ("binary", "ordinal") and all(_is_number(category) for category in self.categories)
 
     def describe(self) -> str:
         """In a few words."""
-        if self.has_levels:
+        if self.has_categories:
             rare = f", {self.n_rare} of them rare" if self.n_rare else ""
-            return f"{self.kind}, {len(self.levels)} level{'s' * (len(self.levels) != 1)}{rare}"
+            return f"{self.kind}, {len(self.categories)} categor{'y' if len(self.categories) == 1 else 'ies'}{rare}"
         notes = ["logarithmic"] * (self.log and self.kind != "positive") + ["heavy tails"] * self.heavy_tails
         notes += [f"{self.n_components} components"] if self.n_components > 1 else []
         notes += [f"{self.mass_share:.0%} are {self.mass:g}"] if self.mass is not None else []
         return ", ".join([self.kind, *notes])
 
 
-def _is_number(level: Any) -> bool:
-    return isinstance(level, (int, float)) and not isinstance(level, bool) and np.isfinite(level)
+def _is_number(category: Any) -> bool:
+    return isinstance(category, (int, float)) and not isinstance(category, bool) and np.isfinite(category)
 
 
 def told_of(asked: Any) -> dict[str, dict]:
@@ -124,10 +124,10 @@ def told_of(asked: Any) -> dict[str, dict]:
     return told
 
 
-def plain(level: Any) -> Any:
+def plain(category: Any) -> Any:
     """As JSON can hold it; whole numbers as such."""
-    level = level.item() if isinstance(level, np.generic) else level
-    return level if isinstance(level, (str, bool, int, float, type(None))) else str(level)
+    category = category.item() if isinstance(category, np.generic) else category
+    return category if isinstance(category, (str, bool, int, float, type(None))) else str(category)
 
 
 def days(column: Any) -> np.ndarray:

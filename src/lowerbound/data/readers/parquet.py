@@ -336,7 +336,7 @@ def _is_index(column: str) -> bool:
 
 
 def _widened(field: pa.Field) -> pa.Field:
-    """As wide as in any other file: values may be missing, and the places of levels take 32 bits."""
+    """As wide as in any other file: values may be missing, and the places of categories take 32 bits."""
     import pyarrow as pa
 
     kind = field.type

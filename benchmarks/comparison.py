@@ -1,10 +1,10 @@
 """Every model of p(x) on dynamically binarized MNIST, in nats, on the same binarized test images.
 
-    python benchmarks/ladder.py --data mnist.npz --minutes 60
+    python benchmarks/comparison.py --data mnist.npz --minutes 60
 
 The models, their order and their shares of the time are those of ``lowerbound compare``; each minibatch is binarized
-afresh, and all models are scored on one binarization of all test images. Writes ``benchmarks/results/ladder.json`` with
-the command, commit, machine and what the budget cut.
+afresh, and all models are scored on one binarization of all test images. Writes
+``benchmarks/results/comparison.json`` with the command, commit, machine and what the budget cut.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from pathlib import Path
 import numpy as np
 from density import machine, revision
 
-from lowerbound.comparison.comparison import LADDER, Result, climb
+from lowerbound.comparison.comparison import MODELS, Result, climb
 from lowerbound.comparison.split import case_of
 from lowerbound.storage.atomic import write_text
 
@@ -60,11 +60,11 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", type=Path, required=True, help="mnist.npz with x_train and x_test")
     parser.add_argument("--minutes", type=float, default=60.0, help="for fitting all models")
-    parser.add_argument("--models", default=",".join(LADDER))
+    parser.add_argument("--models", default=",".join(MODELS))
     parser.add_argument("--n-importance", type=int, default=100)
     parser.add_argument("--test-rows", type=int, help="score only so many of the test images")
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--output", type=Path, default=Path(__file__).parent / "results" / "ladder.json")
+    parser.add_argument("--output", type=Path, default=Path(__file__).parent / "results" / "comparison.json")
     arguments = parser.parse_args()
     with np.load(arguments.data) as arrays:
         train, test = arrays["x_train"], arrays["x_test"][: arguments.test_rows]

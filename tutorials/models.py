@@ -1,13 +1,13 @@
 """Up the ladder: from "why model p(x)?" to the reparameterization trick, every claim run.
 
-    python tutorials/ladder.py [folder] [--quick]
+    python tutorials/models.py [folder] [--quick]
 
 A variational autoencoder is best understood as the last of a line of simpler ideas, each of which breaks in a way that
 the next one mends. This file climbs that line. Every section is a function: its docstring is the text, which is
 printed, and its body runs what the text claims, on scikit-learn's 8×8 digits or on toys whose answer is known. What
 it measures comes with a standard error; what it calls exact is exact.
 
-It takes a minute or two and writes its pictures to ``runs/ladder/``; ``--quick`` trains less.
+It takes a minute or two and writes its pictures to ``runs/models/``; ``--quick`` trains less.
 """
 
 from __future__ import annotations
@@ -466,7 +466,7 @@ def ways_of_inference(lesson: Lesson) -> dict:
         gaps = found[name] = {"log p": mean_and_error(vae.log_likelihood_rows(x, 500)[0] - best)}
         bound = "   there is none"
         if name != "mcem":
-            gaps["bound"] = mean_and_error(vae.accounts(x, n_samples=100).elbo.numpy() - best)
+            gaps["bound"] = mean_and_error(vae.elbo_terms(x, n_samples=100).elbo.numpy() - best)
             bound = "{:8.4f} ± {:.4f}".format(*gaps["bound"])
         print(f"  {name:12} {bound:17}     {'{:8.4f} ± {:.4f}'.format(*gaps['log p'])}      {seconds:5.1f}")
     print(f"A model that ignores z misses {found['ignoring z']:.4f}.")
@@ -563,7 +563,7 @@ def autoencoder(lesson: Lesson) -> dict:
     print("8 latent variables, training rows, in nats:")
     for weight in (1.0, 0.1, 0.001):
         vae = VAE(8, kl_weight=weight, **common, **networks).fit(train)
-        parts = vae.accounts(train, n_samples=4)
+        parts = vae.elbo_terms(train, n_samples=4)
         scale = math.sqrt((vae.encode(train)[1] ** 2).mean())
         rebuilt, kl = parts.reconstruction.mean().item(), parts.kl.sum(-1).mean().item()
         found[weight] = {"rebuilt": rebuilt, "kl": kl, "scale": scale, "elbo": rebuilt - kl}
@@ -775,4 +775,4 @@ def main(folder: Path, quick: bool = False) -> dict[str, dict]:
 
 if __name__ == "__main__":
     arguments = [a for a in sys.argv[1:] if a != "--quick"]
-    main(Path(arguments[0] if arguments else "runs/ladder"), quick="--quick" in sys.argv)
+    main(Path(arguments[0] if arguments else "runs/models"), quick="--quick" in sys.argv)
