@@ -62,6 +62,7 @@ class Gradient(Watch):
                 loss, totals = training.loss(batch, training.objective, training.noise, state)
                 loss.backward()
             gradients = [p.grad for p in training.modules.parameters() if p.grad is not None]
+            training.processes.average(gradients)
             self.values += [torch.cat([g.flatten() for g in gradients]), training.processes.sum(totals)]
         raise _Seen
 

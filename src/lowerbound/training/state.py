@@ -61,7 +61,8 @@ class Training:
                 f"{type(posterior).__name__} keeps numbers for every training row, which one process has to hold: "
                 f"train it without torchrun, or use inference='amortized'"
             )
-        self.loss = self.processes.replicate(BatchLoss(model, posterior, settings.precision))
+        self.processes.replicate(self.modules)
+        self.loss = BatchLoss(model, posterior, settings.precision)
         self.average = Average(self.adamw.weights, settings.ema) if settings.ema else None
         longest = settings.max_gradient_norm
         self.clipping = Clipping(self.adamw.weights, longest) if longest is not None else None
@@ -127,6 +128,7 @@ class Training:
         # The seed of the backward pass is 1, and NaN where the loss is not finite: then so is every gradient, and all
         # processes, which add their gradients up, skip the step together.
         loss.backward(torch.where(loss.isfinite(), 1.0, torch.nan).to(loss))
+        self.processes.average([weight.grad for weight in self.adamw.weights if weight.grad is not None])
         return loss, totals, *self._look_at_gradient()
 
     def _move_rows(self, lr: float, skip: Tensor) -> None:
