@@ -1,4 +1,4 @@
-"""Which likelihood describes which data."""
+"""The choice of a likelihood for data, and checks that data have the values it describes."""
 
 from __future__ import annotations
 
@@ -16,19 +16,19 @@ class LikelihoodError(ValueError):
 
 
 def choose_likelihood(X: np.ndarray, binarize: str | None) -> str:
-    """Bernoulli for 0/1 data, the discretized logistic for bytes, the Gaussian for everything else."""
+    """Choose Bernoulli for 0/1 data, the discretized logistic for bytes, the Gaussian for everything else."""
     return choose(measure(Extent.of, row_blocks(X)), X.dtype, binarize)
 
 
 def choose(extent: Extent, dtype: np.dtype, binarize: str | None) -> str:
-    """``choose_likelihood`` from what was seen of the data."""
+    """``choose_likelihood`` from the range and type of the data."""
     if binarize or extent.binary.all():
         return "bernoulli"
     return "discretized_logistic" if dtype == np.uint8 else "gaussian"
 
 
 def grey_levels_of(X: np.ndarray) -> int:
-    """What stands for 1 in grey values: 255 in bytes, unless none is above 1; else 1."""
+    """The grey value that stands for 1: 255 in bytes, unless none is above 1; else 1."""
     return grey_levels(X.dtype, X.max()) if X.dtype == np.uint8 and X.size else 1
 
 
@@ -71,7 +71,7 @@ def check_categories(extent: Extent, n_categories: int, likelihood: str) -> None
 
 
 def count_categories(extent: Extent, likelihood: str) -> int:
-    """K: categories from 0 to the highest, at least two; 0 where there are none."""
+    """K, the number of categories from 0 to the highest, at least two; 0 for likelihoods without categories."""
     if likelihood == "discretized_logistic":
         return N_GREY_LEVELS
     if likelihood != "categorical":
