@@ -11,13 +11,14 @@ from torch import nn
 
 from lowerbound import VAE
 from lowerbound.distributions.gaussians import DiagonalGaussian, StandardNormal
+from lowerbound.distributions.likelihoods import NormalHead, Scale
 from lowerbound.distributions.noise import Noise, make_generator
 from lowerbound.evaluation.bound import elbo_terms, summarize
 from lowerbound.evaluation.gap import inference_gap, mutual_information
 from lowerbound.inference.posteriors import Amortized
 from lowerbound.models.hierarchical import Chain, Lowest, places
 from lowerbound.models.vae import Decoder, Encoder, LatentModel
-from lowerbound.nn.heads import GaussianHead, NormalHead, Scale
+from lowerbound.nn.heads import GaussianHead
 from lowerbound.nn.inputs import Values
 
 

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from lowerbound.distributions.columns import MASS, Categories, Columns, Reals, Scaling, WholeNumbers
-from lowerbound.nn.heads import LikelihoodHead, Scale
+from lowerbound.distributions.likelihoods import LikelihoodHead, Scale
 from lowerbound.nn.inputs import drawn_in
 
 
