@@ -20,7 +20,6 @@ from lowerbound.inference.posteriors import Amortized, MeanField, Prior, Refined
 from lowerbound.models.missingness import SelfMasking
 from lowerbound.models.priors import FlowPrior, MixturePrior, VampPrior
 from lowerbound.models.vae import Decoder, Encoder, LatentModel, OwnDecoder, OwnEncoder
-from lowerbound.nn.columns import ColumnsHead
 from lowerbound.nn.conv import ConvDecoder, ConvEncoder
 from lowerbound.nn.flows import FlowHead
 from lowerbound.nn.heads import GaussianHead
@@ -96,7 +95,7 @@ def output_shape(schema: Schema, head: LikelihoodHead) -> tuple[int, ...]:
 
 def output_bias(schema: Schema, head: LikelihoodHead) -> Tensor:
     """Where they start: at what the features are like without regard to each other."""
-    return head.start[None] if isinstance(head, ColumnsHead) else schema.output_bias(head.n_parameters)
+    return schema.output_bias(head.n_parameters) if head.start is None else head.start[None]
 
 
 def log_unit_of(schema: Schema) -> Tensor | None:

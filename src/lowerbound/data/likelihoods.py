@@ -1,4 +1,4 @@
-"""Which likelihood describes which data, and what grey values are."""
+"""Which likelihood "auto" stands for, and what grey values are."""
 
 from __future__ import annotations
 

@@ -222,12 +222,12 @@ class Schema:
 
     def check(self, X: np.ndarray) -> None:
         """Raise ``LikelihoodError`` if the likelihood can't describe ``X``."""
-        if self._describes_less_than_all and X.size:
+        if self._refuses_some and X.size:
             self.check_extent(measure(Extent.of, row_blocks(X)), X.dtype)
 
     def check_extent(self, extent: Extent, dtype: np.dtype) -> None:
         """Raise ``LikelihoodError`` if the likelihood can't describe data of this extent."""
-        if not self._describes_less_than_all:
+        if not self._refuses_some:
             return
         if self.binarize:
             check_grey(extent, dtype)
@@ -235,7 +235,8 @@ class Schema:
             self.kind.check(extent, dtype, self.n_categories)
 
     @property
-    def _describes_less_than_all(self) -> bool:
+    def _refuses_some(self) -> bool:
+        """Data have to be looked at before the likelihood can be said to describe them."""
         return self.columns is None and not self.kind.takes_all and self.binarize != "mean"
 
     def output_bias(self, n_parameters: int) -> Tensor:

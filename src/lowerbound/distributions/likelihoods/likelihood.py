@@ -98,6 +98,11 @@ class LikelihoodHead(nn.Module):
     n_parameters: int
     parameter_shape: tuple[int, ...] | None = None  # in place of the event's, where entries have unequal numbers
 
+    @property
+    def start(self) -> Tensor | None:
+        """Where the parameters begin, of shape ``parameter_shape``; None where `LikelihoodKind.start` says it."""
+        return None
+
     def forward(self, raw: Tensor) -> Likelihood:
         """(S, B, P, *event) → p(x|z)."""
         raise NotImplementedError(f"{type(self).__name__} does not say how parameters become a distribution")
