@@ -7,5 +7,6 @@ LIKELIHOODS = {
     "bernoulli": "bernoulli",
     "categorical": "categorical",
     "discretized_logistic": "discretized_logistic",
+    "poisson": "poisson",
     "gaussian": "normal",
 }
