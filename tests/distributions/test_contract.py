@@ -14,7 +14,6 @@ from torch import Tensor
 from torch.distributions import Bernoulli as TorchBernoulli
 from torch.distributions import Categorical as TorchCategorical
 from torch.distributions import Normal as TorchNormal
-from torch.distributions import Poisson as TorchPoisson
 
 from lowerbound import VAE, LikelihoodError, VAEImputer
 from lowerbound.data.schema import Schema, infer_schema
@@ -106,10 +105,6 @@ CASES = [
         logistic_masses, {"scale": 20.0},
     ),
     Case("discretized_logistic", grey, [], levels(256), logistic_masses),
-    Case(
-        "poisson", rng.poisson([0.5, 6.0], (60, F)), [(fractions, "fractions"), (np.round(fractions), "counts 0, 1")],
-        levels(400), lambda p, v: TorchPoisson(p.mean[..., None]).log_prob(v), auto=False,
-    ),
     Case("discretized_logistic", grey, [], levels(256), mixed_masses, {"n_components": 3}),
 ]  # fmt: skip
 EACH = pytest.mark.parametrize("case", CASES, ids=lambda case: "-".join([case.name, *case.options]))

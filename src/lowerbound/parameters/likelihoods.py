@@ -7,6 +7,5 @@ LIKELIHOODS = {
     "bernoulli": "bernoulli",
     "categorical": "categorical",
     "discretized_logistic": "discretized_logistic",
-    "poisson": "poisson",
     "gaussian": "normal",
 }
