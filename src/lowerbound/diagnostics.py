@@ -126,7 +126,7 @@ def _started(model: VAE, X) -> VAE:
     if hasattr(model, "model_"):
         return copy.deepcopy(model)
     fresh: VAE = clone(model)  # type: ignore[assignment]
-    fresh._start(X)
+    fresh.begin_fit(X)
     return fresh
 
 
@@ -162,7 +162,8 @@ def _moments(n: Tensor, first: Tensor, second: Tensor) -> tuple[Tensor, Tensor, 
 
 def _drawn(vae: VAE, X, objective: Objective, n: int, batch_size: int | None, seed: int) -> dict[str, Sums]:
     """n draws of the gradient by group of parameters."""
-    rows, device, state = vae._rows(vae._validate(X)), vae._device(), ObjectiveState(step=objective.warmup_steps)
+    fitted, state = vae.fitted_, ObjectiveState(step=objective.warmup_steps)
+    rows, device = fitted.rows(X), fitted.device
     order, noise = make_generator(seed, "gradient rows"), Noise(make_generator(seed, "gradient noise", device))
     modules = {"decoder": vae.model_.to(device).train(), "encoder": vae.posterior_.to(device).train()}
     weights = {name: parameters for name, m in modules.items() if (parameters := list(m.parameters()))}

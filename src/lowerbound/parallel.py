@@ -17,7 +17,6 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
-from inspect import signature
 from uuid import uuid4
 
 import torch
@@ -25,8 +24,6 @@ import torch.distributed as dist
 from torch import Tensor, nn
 
 TIMEOUT = timedelta(minutes=10)  # a process that waits longer for another takes it for lost
-_SYNC = {"forward_sync_buffers", "broadcast_buffers"}  # the name since torch 2.13, and before
-KEEP_BUFFERS = {max(_SYNC & set(signature(nn.parallel.DistributedDataParallel).parameters)): False}
 
 
 class LostProcessError(RuntimeError):
@@ -64,11 +61,25 @@ class Processes:
         start, stop = (n_rows * rank // self.size for rank in (self.rank, self.rank + 1))
         return Share(start, stop, n_rows, self) if start < stop else Share(0, 1, n_rows, self, counts=False)
 
-    def replicate(self, module: nn.Module) -> nn.Module:
-        """The module, whose gradients will be the means over all processes; its weights become those of the first."""
+    def replicate(self, module: nn.Module) -> None:
+        """Give the weights of the first process to all."""
+        if self.size > 1:
+            for tensor in module.state_dict().values():
+                dist.broadcast(tensor, 0)
+
+    def average(self, gradients: Sequence[Tensor]) -> None:
+        """Replace gradients by their means over all processes, the same bits in each.
+
+        They are added up as one vector. torch's ``DistributedDataParallel`` arranges them anew after its first step,
+        and with it the order of the additions, so that a run that is continued would round otherwise.
+        """
         if self.size == 1:
-            return module
-        return nn.parallel.DistributedDataParallel(module, **KEEP_BUFFERS)  # type: ignore[arg-type]
+            return
+        flat = torch.cat([gradient.flatten() for gradient in gradients])
+        dist.all_reduce(flat)
+        means = flat.div_(self.size).split([gradient.numel() for gradient in gradients])
+        for gradient, mean in zip(gradients, means, strict=True):
+            gradient.copy_(mean.view_as(gradient))
 
     def sum(self, values: Tensor) -> Tensor:
         """The sum over all processes, the same bits in each."""

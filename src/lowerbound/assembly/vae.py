@@ -10,13 +10,14 @@ import torch
 from torch import Tensor, nn
 
 from lowerbound.assembly.columns import column_inputs, columns_head
+from lowerbound.core import Posterior
 from lowerbound.data.batches import Rows
 from lowerbound.data.schema import Schema
 from lowerbound.distributions.likelihoods import LikelihoodHead
 from lowerbound.distributions.likelihoods.kind import no_components
 from lowerbound.distributions.noise import Noise, make_generator
 from lowerbound.inference.mcmc import Chains
-from lowerbound.inference.posteriors import Amortized, MeanField, Prior, Refined, Shared
+from lowerbound.inference.posteriors import Amortized, MeanField, Refined, Shared, StartAtPrior
 from lowerbound.models.missingness import SelfMasking
 from lowerbound.models.priors import FlowPrior, MixturePrior, VampPrior
 from lowerbound.models.vae import Decoder, Encoder, LatentModel, OwnDecoder, OwnEncoder
@@ -147,7 +148,7 @@ def start_from_rows(model: LatentModel, rows: Rows, n_components: int, seed: int
             model.missingness.start(missing.float().mean(0))
 
 
-def choose_posterior(inference: str, model: LatentModel, amortized: Amortized, n_steps: int) -> nn.Module:
+def choose_posterior(inference: str, model: LatentModel, amortized: Amortized, n_steps: int) -> Posterior:
     """q(z|x) for rows that were not fitted: the encoder's, one for all, or one that is searched for each row."""
     if inference == "amortized":
         return amortized
@@ -164,10 +165,10 @@ def choose_posterior(inference: str, model: LatentModel, amortized: Amortized, n
     if inference == "shared":
         return Shared(model.latent_dim)
     prior = None if model.learned_prior is None else model.prior
-    return Refined(Prior(model.latent_dim, prior), model.draw, n_steps)
+    return Refined(StartAtPrior(model.latent_dim, prior), model.draw, n_steps)
 
 
-def training_posterior(inference: str, model: LatentModel, posterior: nn.Module, n_rows: int) -> nn.Module:
+def training_posterior(inference: str, model: LatentModel, posterior: Posterior, n_rows: int) -> Posterior:
     """q(z|x) for the rows that are fitted, some of which have numbers or a chain of their own."""
     if inference == "mean_field":
         return MeanField(n_rows, model.latent_dim, posterior)

@@ -6,7 +6,9 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -163,6 +165,20 @@ class RowsInMemory(Rows):
         """The rows with the given places, in that order."""
         observed = None if self.observed is None else self.observed[index]
         return RowsInMemory(self.raw[index], self.prepare, self.mask, self.device, observed)
+
+
+def as_rows(X: Any, device: torch.device) -> Rows:
+    """An array as the rows of a model that takes it as it is, in float32; NaN is a missing entry."""
+    if isinstance(X, Rows):
+        return X
+    x = torch.as_tensor(np.asarray(X), dtype=torch.float32)
+    if x.ndim < 2 or not len(x):
+        raise ValueError(f"data must have shape (n, *event) with at least one row, got {tuple(x.shape)}")
+    if x.isinf().any():
+        raise ValueError("data have infinite values: replace them or drop the rows")
+    missing = x.isnan()
+    everything = torch.ones(x.shape[1:], dtype=torch.bool, device=device)
+    return RowsInMemory(x, lambda raw, noise: raw, everything, device, ~missing if missing.any() else None)
 
 
 def scattered(n_rows: int, n: int, order: torch.Generator | None = None) -> Tensor:

@@ -5,7 +5,7 @@
 
 from __future__ import annotations
 
-import copy
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, ClassVar, Literal
 
@@ -15,15 +15,14 @@ from sklearn.base import BaseEstimator
 from sklearn.utils.validation import check_is_fitted, validate_data
 from torch import nn
 
-from lowerbound.core import Model
-from lowerbound.data.batches import RowsInMemory
+from lowerbound.core import Model, NoPosterior, Posterior
 from lowerbound.data.checks import check_finite
 from lowerbound.data.gaps import mask_gaps, naming_words, without_na
 from lowerbound.data.schema import Schema, infer_schema
 from lowerbound.data.sources import Source, as_source
-from lowerbound.data.stream import streamed
 from lowerbound.distributions.noise import Noise, make_generator
 from lowerbound.estimators import saving
+from lowerbound.estimators.fitted import Fitted
 from lowerbound.evaluation.bound import exact_log_prob
 from lowerbound.evaluation.estimate import Estimate, mean_over_rows
 from lowerbound.parameters.parameter import Parameter
@@ -128,30 +127,27 @@ class DensityEstimator(BaseEstimator):
         except (RuntimeError, AssertionError) as error:
             raise ValueError(f"device={device!r} can't be used on this machine: use 'cpu', or 'auto'") from error
 
-    def _rows(self, X: Any, dtype: torch.dtype = torch.float32) -> Any:
-        """The rows of an array in memory, or those of a source as they are read."""
-        schema, device = self.schema_, self._device()
-        mask = torch.from_numpy(schema.counted).to(device)
+    def _posterior(self) -> Posterior:
+        """q(z|x); a model without latent variables has none."""
+        return NoPosterior()
 
-        def hold(rows: np.ndarray, grey_levels: int | None = None) -> RowsInMemory:
-            raw, observed = schema.store(rows, dtype, grey_levels), schema.observed(rows)
-            return RowsInMemory(raw, lambda raw, noise: schema.prepare(raw, noise, dtype), mask, device, observed)
-
-        if not isinstance(X, Source):
-            return hold(X)
-        grey_levels = schema.grey_levels if X.dtype.name == schema.dtype else None
-        return streamed(
-            X, lambda rows: hold(self._mask_gaps(X.as_array(rows)), grey_levels), schema.event_shape, device
-        )
-
-    def _noise(self, purpose: str, *, shared: bool = False) -> Noise:
-        """Noise that is the same at every call."""
-        return Noise(make_generator(self.seed_, purpose, self._device()), shared)
+    def _fitting(self, dtype: torch.dtype = torch.float32) -> Fitted:
+        """``fitted_`` of a model that is made and needn't be fitted yet."""
+        return Fitted(
+            self.model_, self._posterior(), schema=self.schema_, seed=self.seed_, device=self._device(),
+            check=self._validate, check_block=self._mask_gaps, dtype=dtype,
+        )  # fmt: skip
 
     def _fresh_noise(self, random_state, purpose: str) -> Noise:
         """Noise from the seed that the caller gives, else from the estimator's."""
         seed = seed_from(self.random_state if random_state is None else random_state)
-        return Noise(make_generator(seed, purpose, self._device()))
+        return self._fitting().noise(purpose, seed)
+
+    @property
+    def fitted_(self) -> Fitted:
+        """The fitted model as all its uses take it: model, posterior, schema, seed and device."""
+        check_is_fitted(self)
+        return self._fitting()
 
     def score_samples(self, X) -> np.ndarray:
         """log p(x) of every row, in nats, shape (n,)."""
@@ -205,16 +201,12 @@ class ExactEstimator(DensityEstimator):
 
         Computed in float64; grey values under ``binarize="sample"`` are scored on one fixed binarization.
         """
-        check_is_fitted(self)
-        rows = self._rows(self._validate(X), torch.float64)
-        model = copy.deepcopy(self.model_).double()
-        return exact_log_prob(model, rows, self._noise("evaluation", shared=True)).numpy()
+        return exact_log_prob(self.fitted_.exactly().on(X)).numpy()
 
     def log_likelihood_rows(self, X) -> np.ndarray:
         """log p(x) of every row, exact, shape (n,); like ``score_samples``, but binarizations are independent."""
-        check_is_fitted(self)
-        rows = self._rows(self._validate(X), torch.float64)
-        return exact_log_prob(copy.deepcopy(self.model_).double(), rows, self._noise("log_likelihood")).numpy()
+        exactly = replace(self.fitted_.exactly(), shared_noise=False)
+        return exact_log_prob(exactly.on(X, "log_likelihood")).numpy()
 
     def log_likelihood(self, X) -> Estimate:
         """Mean log p(x) over rows, exact, with its standard error; binarizations are independent."""

@@ -19,7 +19,7 @@ from lowerbound.distributions.likelihoods import LikelihoodError
 from lowerbound.distributions.likelihoods.table import kind_of
 from lowerbound.distributions.noise import make_generator
 from lowerbound.estimators.density import ExactEstimator
-from lowerbound.evaluation.bound import EVALUATION_BATCH, evaluating
+from lowerbound.evaluation.evaluation import EVALUATION_BATCH
 from lowerbound.inference import em
 from lowerbound.models.ppca import LinearGaussian, Spectrum, sigma_points, spectrum
 from lowerbound.parameters.tables import FACTOR_ANALYSIS_PARAMETERS, PPCA_PARAMETERS
@@ -63,7 +63,7 @@ class LinearEstimator(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ExactEs
         """
         X = self._start(X)
         counted = torch.from_numpy(self.schema_.counted).flatten()
-        data = self._rows(X, torch.float64)
+        data = self._fitting(torch.float64).checked_rows(X)
         rows = data.raw.flatten(1)[:, counted]
         part = self._model((rows.shape[1],), self._min_scale(counted))  # constant features stay out of it
         if data.observed is None:
@@ -171,10 +171,9 @@ class LinearEstimator(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ExactEs
 
     def encode(self, X) -> tuple[np.ndarray, np.ndarray]:
         """The exact posterior p(z|x) of every row: means (n, D), and Cholesky factors (n, D, D) of its covariance."""
-        check_is_fitted(self)
-        rows = self._rows(self._validate(X), torch.float64)
-        with evaluating(self.model_):
-            parts = [self.model_.posterior(batch) for batch in rows.batches(EVALUATION_BATCH)]
+        on = self.fitted_.exactly().on(X)
+        with on.evaluating():
+            parts = [self.model_.posterior(batch) for batch in on.batches()]
         return tuple(torch.cat([getattr(q, name) for q in parts]).numpy() for name in ("mean", "scale_tril"))  # type: ignore[return-value]
 
     def inverse_transform(self, Z) -> np.ndarray:

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import torch
-from torch import nn
 
 from lowerbound.assembly.hierarchy import assemble_levels
 from lowerbound.assembly.vae import assemble, choose_latent_dim, choose_posterior, start_from_rows, training_posterior
-from lowerbound.core import Objective
+from lowerbound.core import Objective, Posterior
 from lowerbound.data.batches import Rows
-from lowerbound.estimators.representing import Representing
+from lowerbound.estimators.latent import LatentEstimator
 from lowerbound.estimators.tables import MixedColumns
 from lowerbound.inference.mcmc import Chains, complete_data
 from lowerbound.inference.objectives import trimmed
@@ -19,7 +18,7 @@ from lowerbound.parameters.tables import VAE_PARAMETERS
 from lowerbound.training.state import Training
 
 
-class VAE(MixedColumns, Representing):
+class VAE(MixedColumns, LatentEstimator):
     r"""Variational autoencoder: p(x) = ∫ p(x|z) N(z; 0, I) dz, with p(x|z) and q(z|x) networks.
 
     Fits arrays of any number of dimensions: tables ``(n, features)``, images ``(n, H, W)`` or ``(n, H, W, C)``, and
@@ -254,6 +253,12 @@ class VAE(MixedColumns, Representing):
     def _has_levels(self) -> bool:
         return self.levels > 1 or isinstance(self.latent_dim, (tuple, list))
 
+    def _fewest_active(self) -> float:
+        """One q for all rows has no active units; a level may stay empty."""
+        if self.inference == "shared":
+            return 0
+        return 1 if self._has_levels else super()._fewest_active()
+
     def _objective(self) -> Objective:
         if self.inference == "mcem":
             if (self.objective, self.gradient, self.n_samples) != ("elbo", "pathwise", 1):
@@ -282,7 +287,9 @@ class VAE(MixedColumns, Representing):
 
     def _begin(self, rows: Rows) -> None:
         if isinstance(self.model_, LatentModel):
-            start_from_rows(self.model_, rows, self.n_prior_components, self.seed_, self._noise("pseudo-inputs"))
+            start_from_rows(
+                self.model_, rows, self.n_prior_components, self.seed_, self._fitting().noise("pseudo-inputs")
+            )
 
     def _finish(self, training: Training, rows: Rows):
         if isinstance(training.posterior, Chains):
@@ -296,7 +303,7 @@ class VAE(MixedColumns, Representing):
                 f"use fit, or inference='amortized'"
             )
 
-    def _posterior(self, n_rows: int) -> nn.Module:
+    def _training_posterior(self, n_rows: int) -> Posterior:
         posterior = self.posterior_
         if isinstance(self.model_, LatentModel):
             posterior = training_posterior(self.inference, self.model_, self.posterior_, n_rows)

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import copy
 import math
 import warnings
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -15,6 +15,7 @@ from lowerbound.distributions.noise import Noise, make_generator
 from lowerbound.estimators.density import DensityEstimator, ExactEstimator
 from lowerbound.estimators.latent import CollapsedPosteriorWarning
 from lowerbound.estimators.vae import VAE
+from lowerbound.evaluation.evaluation import Evaluation
 from lowerbound.imputation.selection import Candidate, Network, Trial
 from lowerbound.tasks import conditional
 from lowerbound.training.state import Training
@@ -38,28 +39,24 @@ class EstimatorFiller:
 
     def mean(self, Z: Any) -> Any:
         """E[x_m|x_o] in the gaps; a row's result doesn't depend on the others."""
-        model, posterior, rows = self._parts(Z)
-        noise = self.estimator._noise("impute", shared=True)
-        filled = conditional.expected(model, posterior, rows, noise, self.n_importance)
+        filled = conditional.expected(self._on(Z), self.n_importance)
         self._note(filled.ess)
         return self.estimator.schema_.restore(filled.x, expected=True)
 
     def draws(self, Z: Any, n: int, seed: int) -> Any:
         """Draws from p(x_m|x_o) in the gaps: n arrays (N, *row), or frames."""
-        model, posterior, rows = self._parts(Z)
-        noise = Noise(make_generator(seed, "impute", rows.device))
-        filled = conditional.drawn(model, posterior, rows, noise, n, self.n_importance)
+        on = self._on(Z)
+        noise = Noise(make_generator(seed, "impute", on.rows.device))
+        filled = conditional.drawn(replace(on, noise=noise), n, self.n_importance)
         self._note(filled.ess)
         return [self.estimator.schema_.restore(x, expected=False) for x in filled.x]
 
-    def _parts(self, X: Any) -> tuple:
-        estimator = self.estimator
-        exact = isinstance(estimator, ExactEstimator)
-        model = copy.deepcopy(estimator.model_).double() if exact else estimator.model_
+    def _on(self, X: Any) -> Evaluation:
+        fitted = self.estimator.fitted_
+        exact = isinstance(self.estimator, ExactEstimator)
         if isinstance(X, np.ndarray):
-            X = X.reshape(len(X), *estimator.schema_.row_shape)
-        rows = estimator._rows(estimator._validate(X), torch.float64 if exact else torch.float32)
-        return model, getattr(estimator, "posterior_", None), rows
+            X = X.reshape(len(X), *fitted.schema.row_shape)
+        return (fitted.exactly() if exact else fitted.with_shared_noise()).on(X, "impute")
 
     def _note(self, ess: torch.Tensor | None) -> None:
         self.ess = None if ess is None else float(ess.mean())

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import fields
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import pandas as pd
@@ -71,8 +71,8 @@ def restored(kind: Any, saved: Saved, restore: Restore) -> Any:
     if record["estimator"] is None:
         imputer._filler = Stack(fillers, tensors["weights"].numpy(), raw)
     else:
-        imputer._filler = fillers[0]
-        fitted: Any = imputer._filler.estimator
+        [imputer._filler] = fillers
+        fitted: Any = cast(EstimatorFiller, imputer._filler).estimator
         imputer.estimator = fitted if record["estimator"] == "fitted" else clone(fitted)
     return imputer
 

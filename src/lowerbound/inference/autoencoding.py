@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from lowerbound.core import Batch, Draw, Objective, ObjectiveState
+from lowerbound.core import Batch, Draw, Objective, ObjectiveState, Posterior
 from lowerbound.distributions.noise import Noise
 from lowerbound.parallel import WHOLE, Share
 
@@ -23,6 +23,8 @@ class PointMass:
     """All the probability on one z: the limit without variance, which has neither a density nor a KL."""
 
     mean: Tensor
+
+    prior = None
 
     @property
     def scale(self) -> Tensor:
@@ -51,7 +53,7 @@ class PointMass:
         return PointMass(self.mean.detach())
 
 
-class Point(nn.Module):
+class Point(Posterior):
     """The encoder's mean alone: the classical autoencoder.
 
     Parameters

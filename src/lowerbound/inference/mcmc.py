@@ -7,9 +7,9 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
-from lowerbound.core import Batch, Draw, Objective, ObjectiveState
+from lowerbound.core import Batch, Draw, Objective, ObjectiveState, Posterior
 from lowerbound.distributions.noise import Noise
 
 TARGET_ACCEPTANCE = 0.75
@@ -69,6 +69,8 @@ class Draws:
 
     mean: Tensor
 
+    prior = None
+
     @property
     def scale(self) -> Tensor:
         """Unknown."""
@@ -98,7 +100,7 @@ class Draws:
         return self
 
 
-class Chains(nn.Module):
+class Chains(Posterior):
     """The E-step of Monte-Carlo EM: a chain for every training row, continued from its last state.
 
     The step size is adapted towards an acceptance of 75 %, and ``acceptance`` is its running mean
@@ -109,18 +111,20 @@ class Chains(nn.Module):
     n_rows, latent_dim : int
     log_joint : callable
         log p(x, z), ``(batch, z of shape (1, B, D)) → (1, B)``; usually ``model.log_joint``.
-    new_rows : Module
-        A posterior for rows that have no chain.
+    new_rows : Posterior
+        For rows that have no chain.
     n_transitions, n_leapfrog : int
         Transitions for each row and step, and leapfrog steps in each.
     """
+
+    keeps_rows = True
 
     def __init__(
         self,
         n_rows: int,
         latent_dim: int,
         log_joint: Callable[[Batch, Tensor], Tensor],
-        new_rows: nn.Module,
+        new_rows: Posterior,
         n_transitions: int = 2,
         n_leapfrog: int = 5,
     ) -> None:
@@ -147,6 +151,10 @@ class Chains(nn.Module):
             self._adapt(acceptance.mean())
         self.state[index] = z
         return Draws(z)
+
+    def for_new_rows(self) -> Posterior:
+        """The posterior of rows that have no chain."""
+        return self.new_rows
 
     def _adapt(self, acceptance: Tensor) -> None:
         self.acceptance.lerp_(acceptance, ADAPTATION)

@@ -1,32 +1,28 @@
-"""Ways to get q(z|x) for the rows of a batch: one encoder, numbers of every row's own, or one for all.
-
-A posterior that keeps something for every training row has ``new_rows``, the posterior for rows it has not seen.
-"""
+"""Ways to get q(z|x) for the rows of a batch: one encoder, numbers of every row's own, or one for all."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import cached_property
-from typing import Any, Protocol, runtime_checkable
+from typing import Any, Protocol, cast, runtime_checkable
 
 import torch
 from torch import Tensor, nn
 from torch.nn.utils import skip_init
 
-from lowerbound.core import Batch, Draw, LatentDistribution, Objective, ObjectiveState
-from lowerbound.core import Prior as Latents
+from lowerbound.core import Batch, Draw, LatentDistribution, Objective, ObjectiveState, Posterior, Prior
 from lowerbound.distributions.gaussians import DiagonalGaussian, FullGaussian
 from lowerbound.distributions.noise import Noise, make_generator
 
-PriorFrom = Callable[[], Latents]  # ``Model.prior``
+PriorFrom = Callable[[], Prior]  # ``Model.prior``
 DrawFrom = Callable[..., Draw]  # ``Model.draw``: (batch, posterior, objective, noise) → Draw
 
 
-class FeaturePosterior(nn.Module):
-    """A posterior in two steps: numbers for each row, its features, and what they say of z.
+class FeaturePosterior(Posterior):
+    """A posterior in two steps: features of each row, and q(z|x) as a function of them.
 
-    ``Refined`` lets go of the first step and moves the features of a row until its bound is highest.
+    ``Refined`` optimizes the features of a row directly.
 
     Parameters
     ----------
@@ -51,9 +47,9 @@ class FeaturePosterior(nn.Module):
         return self.given(self.features(batch), batch)
 
     def prior_where_unobserved(self, q: LatentDistribution, batch: Batch) -> LatentDistribution:
-        """q(z|x), and p(z) for the rows of which nothing is observed: what else would say nothing of them?
+        """q(z|x), and p(z) for the rows of which nothing is observed.
 
-        Then log p(x) = log 1 of such a row exactly, its KL is 0, and it teaches no parameter anything.
+        That is their exact posterior: log p(x) = 0 and KL = 0 for such a row, and its gradients are zero.
         """
         if batch.missing is None:
             return q
@@ -107,7 +103,7 @@ def standard_normal_where(unknown: Tensor, q: LatentDistribution) -> LatentDistr
 
 @runtime_checkable
 class RelativeToPrior(Protocol):
-    """A q(z|x) that is told relative to its prior, as a ladder's, and can be as far as nothing from it."""
+    """A q(z|x) whose parameters are relative to its prior's, as those of a ladder: zeros make it the prior."""
 
     def prior_where(self, unknown: Tensor) -> LatentDistribution:
         """The same, and the prior for the rows where ``unknown`` (B,) is True."""
@@ -115,28 +111,22 @@ class RelativeToPrior(Protocol):
 
 
 class PriorWhereUnobserved:
-    """q(z|x), and p(z) for the rows where ``unknown`` (B,) is True, whatever the two are.
-
-    Attributes
-    ----------
-    p : Latents
-        p(z), so that whoever scores z under it needn't make it again.
-    """
+    """q(z|x), and p(z) for the rows where ``unknown`` (B,) is True, whatever distributions the two are."""
 
     N_MOMENTS = 4096  # draws of p for its mean and covariance
 
-    def __init__(self, unknown: Tensor, q: LatentDistribution, p: Latents) -> None:
-        self.unknown, self.q, self.p = unknown, q, p
+    def __init__(self, unknown: Tensor, q: LatentDistribution, prior: Prior) -> None:
+        self.unknown, self.q, self.prior = unknown, q, prior
         self._own: Noise | None = None
 
     def log_prob(self, z: Tensor) -> Tensor:
         """Log-density, shape (S, B)."""
-        return torch.where(self.unknown, self.p.log_prob(z), self.q.log_prob(z))
+        return torch.where(self.unknown, self.prior.log_prob(z), self.q.log_prob(z))
 
     def rsample(self, shape: Sequence[int], noise: Noise) -> Tensor:
         """Draws of shape (*shape, B, D)."""
         z = self.q.rsample(shape, noise)
-        of_p = self.p.rsample((*shape, len(self.unknown)), self._beside(noise))
+        of_p = self.prior.rsample((*shape, len(self.unknown)), self._beside(noise))
         return torch.where(self.unknown.unsqueeze(-1), of_p, z)
 
     def _beside(self, noise: Noise) -> Noise:
@@ -153,7 +143,7 @@ class PriorWhereUnobserved:
         """Mean (D,) and covariance (D, D) of p, over fixed draws."""
         mean = self.q.mean
         noise = Noise(make_generator(0, "moments", mean.device))
-        z = self.p.rsample((1, self.N_MOMENTS), noise)[0].to(mean)
+        z = self.prior.rsample((1, self.N_MOMENTS), noise)[0].to(mean)
         return z.mean(0), z.mT.cov().reshape(z.shape[1], z.shape[1])
 
     @property
@@ -178,10 +168,10 @@ class PriorWhereUnobserved:
 
     def detach(self) -> PriorWhereUnobserved:
         """The same, through whose q no gradient flows."""
-        return PriorWhereUnobserved(self.unknown, self.q.detach(), self.p)
+        return PriorWhereUnobserved(self.unknown, self.q.detach(), self.prior)
 
 
-class MaskedInput(nn.Module):
+class MaskedInput(Posterior):
     """In training the encoder sees a part of x while the likelihood scores all of it.
 
     A row in three is seen whole; of each other row a share of the entries, uniform between 0 and ``most``, is hidden.
@@ -198,9 +188,10 @@ class MaskedInput(nn.Module):
 
     WHOLE = 1 / 3
 
-    def __init__(self, posterior: nn.Module, most: float) -> None:
+    def __init__(self, posterior: Posterior, most: float) -> None:
         super().__init__()
         self.posterior, self.most = posterior, most
+        self.keeps_rows = posterior.keeps_rows
 
     def forward(self, batch: Batch, noise: Noise | None = None) -> LatentDistribution:
         """q(z|x) of what is left of each row, (B, D)."""
@@ -210,6 +201,14 @@ class MaskedInput(nn.Module):
         uniform = noise.uniform((1, n_rows, 1 + n_entries), batch.x)[0]
         share = self.most * (uniform[:, :1] - self.WHOLE).clamp_min(0) / (1 - self.WHOLE)  # (B, 1)
         return self.posterior(batch.with_hidden((uniform[:, 1:] < share).view_as(batch.x)), noise)
+
+    def for_new_rows(self) -> Posterior:
+        """The posterior that it was given, for rows that were not fitted."""
+        return self.posterior.for_new_rows()
+
+    def row_parameters(self) -> list[nn.Parameter]:
+        """Those of the posterior that it was given."""
+        return self.posterior.row_parameters()
 
 
 class Shared(FeaturePosterior):
@@ -226,8 +225,8 @@ class Shared(FeaturePosterior):
         return self.mean.expand(shape), self.log_scale.expand(shape)
 
 
-class Prior(FeaturePosterior):
-    """q(z|x) = N(0, I): where a search for a better one starts."""
+class StartAtPrior(FeaturePosterior):
+    """q(z|x) = N(0, I), the start of an optimization of each row's own q."""
 
     def __init__(self, latent_dim: int, prior: PriorFrom | None = None) -> None:
         super().__init__(prior)
@@ -297,13 +296,15 @@ class Refined(FeaturePosterior):
         return [t.detach() for t in features]
 
 
-class MeanField(nn.Module):
+class MeanField(Posterior):
     """m_i and s_i for every training row, with no encoder (stochastic variational inference).
 
     Their gradients are sparse: a row that is not in the batch doesn't move.
     """
 
-    def __init__(self, n_rows: int, latent_dim: int, new_rows: nn.Module) -> None:
+    keeps_rows = True
+
+    def __init__(self, n_rows: int, latent_dim: int, new_rows: Posterior) -> None:
         super().__init__()
         self.mean, self.log_scale = (_table(n_rows, latent_dim) for _ in range(2))
         self.new_rows = new_rows
@@ -312,6 +313,14 @@ class MeanField(nn.Module):
         """Looked up by ``batch.index``."""
         index = batch.index.to(self.mean.weight.device)
         return DiagonalGaussian(self.mean(index), self.log_scale(index))
+
+    def for_new_rows(self) -> Posterior:
+        """The posterior of rows that were not fitted."""
+        return self.new_rows
+
+    def row_parameters(self) -> list[nn.Parameter]:
+        """m and log s of all rows."""
+        return [cast(nn.Parameter, table.weight) for table in (self.mean, self.log_scale)]
 
 
 def _table(n_rows: int, width: int) -> nn.Embedding:

@@ -16,7 +16,7 @@ from itertools import pairwise
 import torch
 from torch import Tensor, nn
 
-from lowerbound.core import Batch, Draw, Model, Objective, Posterior
+from lowerbound.core import Batch, Draw, ElementwiseModel, Infer, Objective
 from lowerbound.distributions.gaussians import DiagonalGaussian, StandardNormal
 from lowerbound.distributions.likelihoods import Likelihood, LikelihoodHead
 from lowerbound.distributions.noise import Noise
@@ -73,6 +73,8 @@ class Levels:
     known : Tensor of bool, shape (B,), optional
         The rows of which something was observed; of the others q is p. All of them, if it isn't given.
     """
+
+    prior = None
 
     def __init__(
         self, ladder: Ladder, seen: list[Tensor] | None = None, last: Descent | None = None,
@@ -144,7 +146,7 @@ PATHWISE_ONLY = (
 )
 
 
-class Ladder(Model):
+class Ladder(ElementwiseModel):
     """Any number of levels, and one path down that p and q share.
 
     Parameters
@@ -185,7 +187,7 @@ class Ladder(Model):
         way = self.descend(tuple(z.shape[:-1]), z=z)
         return self.log_px_under(batch, self._decode(way)) + way.log_prob(way.prior)
 
-    def draw(self, batch: Batch, posterior: Posterior, objective: Objective, noise: Noise) -> Draw:
+    def draw(self, batch: Batch, posterior: Infer, objective: Objective, noise: Noise) -> Draw:
         """One way down draws z, scores it under p and q, and decodes it."""
         if objective.gradient != "pathwise":
             raise ValueError(PATHWISE_ONLY)
@@ -259,6 +261,8 @@ class Chain:
     places : sequence of slice
         Where the levels lie in z, in the order of the chain.
     """
+
+    prior = None
 
     def __init__(
         self, first: StandardNormal | DiagonalGaussian, links: Sequence[Link], places: Sequence[slice]

@@ -15,7 +15,7 @@ from typing import Literal, NamedTuple
 import torch
 from torch import Tensor, nn
 
-from lowerbound.core import Batch, Model
+from lowerbound.core import Batch, ElementwiseModel
 from lowerbound.distributions.gaussians import FullGaussian, StandardNormal
 from lowerbound.distributions.likelihoods import Normal
 from lowerbound.distributions.noise import Noise
@@ -49,7 +49,7 @@ class LinearSums(NamedTuple):
     seen: Tensor
 
 
-class LinearGaussian(Model):
+class LinearGaussian(ElementwiseModel):
     """p(x|z) = N(x; Wz + μ, Ψ).
 
     ``mean`` μ (F,), ``weights`` W (F, D) and ``log_scale`` (1,) or (F,) are a module's parameters, in float64: they can

@@ -9,13 +9,12 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable, Sequence
-from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.nn.utils import skip_init
 
-from lowerbound.core import Batch, LatentDistribution, Model, Prior
+from lowerbound.core import ElementwiseModel, LatentDistribution, Prior
 from lowerbound.distributions.gaussians import StandardNormal
 from lowerbound.distributions.likelihoods import Likelihood, LikelihoodHead
 from lowerbound.models.missingness import SelfMasking
@@ -24,7 +23,17 @@ from lowerbound.precision import in_single
 
 
 class Encoder(nn.Module):
-    """x → q(z|x): what the network sees of x, the network, the head, which takes what the network returns."""
+    """x → q(z|x): the inputs, the network and the head.
+
+    Parameters
+    ----------
+    inputs : Module
+        ``(x, mask)`` → what the network sees of x.
+    network : Module
+        ``seen``, or ``(seen, missing)`` where the data have gaps → features, one tensor or several.
+    head : callable
+        The features → q(z|x).
+    """
 
     def __init__(self, inputs: nn.Module, network: nn.Module, head: Callable[..., LatentDistribution]) -> None:
         super().__init__()
@@ -37,8 +46,7 @@ class Encoder(nn.Module):
     def features(self, x: Tensor, mask: Tensor | None = None, missing: Tensor | None = None) -> list[Tensor]:
         """What the network returns; zeros are read where ``mask`` is False, and ``missing`` by a branch of its own."""
         seen = self.inputs(x, mask)
-        without_branch = missing is None or getattr(self.network, "gaps", None) is None
-        features = self.network(seen) if without_branch else self.network(seen, missing)
+        features = self.network(seen) if missing is None else self.network(seen, missing)
         return features if isinstance(features, list) else [features]
 
 
@@ -54,7 +62,7 @@ class Decoder(nn.Module):
         return self.head(in_single(self.network(z.flatten(0, 1))).unflatten(0, z.shape[:2]))
 
 
-class LatentModel(Model):
+class LatentModel(ElementwiseModel):
     """One level of latent variables.
 
     Parameters
@@ -89,15 +97,6 @@ class LatentModel(Model):
     def likelihood(self, z: Tensor) -> Likelihood:
         """p(x|z) for z of shape (S, B, D)."""
         return self.decoder(z)
-
-    def log_px_under(self, batch: Batch, p: Any) -> Tensor:
-        """log p(x_o|z), or log p(x_o, s|z), in nats and the user's units, shape (S, B)."""
-        log_px = super().log_px_under(batch, p)
-        return log_px if self.missingness is None else log_px + self.missingness.log_prob(batch, p)
-
-    def among_missing(self, p: Any) -> Likelihood:
-        """p(x|z) of entries that are missing."""
-        return p if self.missingness is None else self.missingness.among_missing(p)
 
 
 class OwnEncoder(nn.Module):

@@ -117,6 +117,8 @@ class Pushforward:
     base: StandardNormal | DiagonalGaussian
     to_base: Transform
 
+    prior = None
+
     @in_full
     def log_prob(self, z: Tensor) -> Tensor:
         """Log-density, shape (S, B)."""

@@ -124,8 +124,8 @@ class BottomUp(nn.Module):
         super().__init__()
         self.stem, self.steps = stem, nn.ModuleList(steps)
 
-    def forward(self, x: Tensor) -> list[Tensor]:
-        """(B, *event) → (B, width, *grid) for every level."""
+    def forward(self, x: Tensor, missing: Tensor | None = None) -> list[Tensor]:
+        """(B, *event) → (B, width, *grid) for every level; it isn't told which entries are missing."""
         features = [self.stem(x)]
         for step in self.steps:
             features.append(step(features[-1]))

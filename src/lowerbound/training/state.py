@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import asdict
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from lowerbound.core import Batch, Model, Objective, ObjectiveState
+from lowerbound.core import Batch, Model, Objective, ObjectiveState, Posterior
 from lowerbound.distributions.noise import Noise, continued, make_generator
 from lowerbound.parallel import current
 from lowerbound.training.epoch_totals import EpochTotals
@@ -42,7 +44,7 @@ class Training:
     def __init__(
         self,
         model: Model,
-        posterior: nn.Module,
+        posterior: Posterior,
         objective: Objective,
         settings: Settings,
         seed: int,
@@ -51,15 +53,16 @@ class Training:
         self.model, self.posterior, self.objective, self.settings = model, posterior, objective, settings
         self.seed, self.device = seed, device
         self.modules = nn.ModuleDict({"model": model, "posterior": posterior}).to(device)
-        self.adamw, self.row_adam = _optimizers(self.modules, settings)
+        self.adamw, self.row_adam = _optimizers(self.modules, posterior.row_parameters(), settings)
         self.optimizers = [self.adamw] if self.row_adam is None else [self.adamw, self.row_adam]
         self.processes = current()
-        if self.processes.size > 1 and hasattr(posterior, "new_rows"):
+        if self.processes.size > 1 and posterior.keeps_rows:
             raise ValueError(
                 f"{type(posterior).__name__} keeps numbers for every training row, which one process has to hold: "
                 f"train it without torchrun, or use inference='amortized'"
             )
-        self.loss = self.processes.replicate(BatchLoss(model, posterior, settings.precision))
+        self.processes.replicate(self.modules)
+        self.loss = BatchLoss(model, posterior, settings.precision)
         self.average = Average(self.adamw.weights, settings.ema) if settings.ema else None
         longest = settings.max_gradient_norm
         self.clipping = Clipping(self.adamw.weights, longest) if longest is not None else None
@@ -72,6 +75,23 @@ class Training:
         self.noise = Noise(make_generator(seed, "noise", device))
         self.progress = Progress()
         self.best_weights: dict[str, Tensor] | None = None
+
+    @contextmanager
+    def weights_in_training(self) -> Iterator[None]:
+        """The weights that are trained; before and afterwards their moving average stands in the modules."""
+        if self.average is None:
+            yield
+            return
+        self.average.show(False)
+        try:
+            yield
+        finally:
+            self.average.show(True)
+
+    def begin_epoch(self) -> None:
+        """Stand where the epoch's order is drawn, be some of its batches done."""
+        self.modules.train()
+        self.order.set_state(self.epoch_order)
 
     def learning_rate(self, n_steps: int) -> float:
         """The rate for the next step, of ``n_steps`` in all."""
@@ -91,7 +111,9 @@ class Training:
         if self.compiled is not None and len(batch.x) == self.settings.batch_size:
             loss, totals, skip, broken = self.compiled(batch, self.noise, progress.objective, lr)
         else:
-            loss, totals, skip, broken = self._eager_step(batch, lr)
+            loss, totals, skip, broken = self._gradient(batch)
+            self.adamw.move(lr, skip.float())
+            self._move_rows(lr, skip)
         if self.average is not None:
             self.average.update(progress.objective.step)
         progress.objective.step += 1
@@ -100,17 +122,23 @@ class Training:
         n_counted = len(batch.x) if batch.share.counts else 0
         self.epoch_totals.enter(loss.detach(), totals, n_counted, skip=skip, broken=broken)
 
-    def _eager_step(self, batch: Batch, lr: float) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    def _gradient(self, batch: Batch) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """Loss, totals, and as ``_look_at_gradient``."""
         loss, totals = self.loss(batch, self.objective, self.noise, self.progress.objective)
-        loss.backward(1 + 0 * loss.detach())  # of a loss that is not finite no gradient is, in any process
-        skip, broken = self._look_at_gradient()
-        self.adamw.move(lr, skip.float())
-        if self.row_adam is not None:
-            self.row_adam.param_groups[0]["lr"] = lr * ROW_RATE
-            if not skip:  # it waits for the device anyway
-                self.row_adam.step()
-            self.row_adam.zero_grad()
-        return loss, totals, skip, broken
+        # The seed of the backward pass is 1, and NaN where the loss is not finite: then so is every gradient, and all
+        # processes, which add their gradients up, skip the step together.
+        loss.backward(torch.where(loss.isfinite(), 1.0, torch.nan).to(loss))
+        self.processes.average([weight.grad for weight in self.adamw.weights if weight.grad is not None])
+        return loss, totals, *self._look_at_gradient()
+
+    def _move_rows(self, lr: float, skip: Tensor) -> None:
+        """The step of the parameters that belong to single rows."""
+        if self.row_adam is None:
+            return
+        self.row_adam.param_groups[0]["lr"] = lr * ROW_RATE
+        if not skip:  # it waits for the device anyway
+            self.row_adam.step()
+        self.row_adam.zero_grad()
 
     def _look_at_gradient(self) -> tuple[Tensor, Tensor]:
         """Whether to skip the step, and whether because the gradient is not finite; shortens it where that is asked."""
@@ -224,12 +252,13 @@ class Training:
         self.noise = Noise(continued(self.noise.generator, tensors["generator.noise"], self.seed, purpose))
 
 
-def _optimizers(modules: nn.Module, settings: Settings) -> tuple[AdamW, torch.optim.SparseAdam | None]:
+def _optimizers(
+    modules: nn.Module, rows: list[nn.Parameter], settings: Settings
+) -> tuple[AdamW, torch.optim.SparseAdam | None]:
     """AdamW for the networks, and where rows have numbers of their own, an Adam that moves only those of the batch.
 
     A row's own numbers are met once an epoch, so their learning rate is ``ROW_RATE`` times as high.
     """
-    rows = [table.weight for table in modules.modules() if isinstance(table, nn.Embedding) and table.sparse]
     others = [p for p in modules.parameters() if all(p is not row for row in rows)]
     row_adam = torch.optim.SparseAdam(rows, lr=settings.lr) if rows else None
     return AdamW(others, settings.lr, settings.weight_decay), row_adam
