@@ -191,7 +191,7 @@ def _scale(features: Features, scale: str | float, per_entry: bool) -> Scale:
     if not isinstance(scale, str):
         return Scale("fixed", torch.tensor(scale * DiscretizedLogistic.BIN * math.sqrt(3) / math.pi), floor)
     spread = deviations(features, per_entry=per_entry) * math.sqrt(3) / math.pi  # a logistic has sd πs/√3
-    initial = (spread.mean() if scale == "shared" else spread).clamp_min(0.02).float()
+    initial = (spread.mean() if scale == "shared" else spread).clamp_min(0.02)
     return Scale("decoder" if scale == "decoder" else "learned", initial, floor)
 
 
