@@ -9,10 +9,11 @@ from torch.distributions import MultivariateNormal
 from lowerbound.core import Batch, Posterior
 from lowerbound.data.batches import RowsInMemory
 from lowerbound.distributions.gaussians import FullGaussian
+from lowerbound.distributions.likelihoods import NormalHead, Scale
 from lowerbound.distributions.noise import make_generator
 from lowerbound.inference.posteriors import Amortized
 from lowerbound.models.vae import Decoder, Encoder, LatentModel
-from lowerbound.nn.heads import GaussianHead, NormalHead, Scale
+from lowerbound.nn.heads import GaussianHead
 from lowerbound.nn.inputs import Values
 
 D, F = 2, 3

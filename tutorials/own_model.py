@@ -35,8 +35,7 @@ class FactorAnalyzers(ExplicitModel):
         start = x[torch.randperm(len(x), generator=generator)[:n_components]]
         W = 0.5 * torch.randn(n_components, x.shape[1], latent_dim, generator=generator) * x.std(0)[:, None]
         self.mean, self.W = nn.Parameter(start), nn.Parameter(W)
-        self.log_psi = nn.Parameter(2 * x.std(0).log())
-        self.logits = nn.Parameter(torch.zeros(n_components))
+        self.log_psi, self.logits = nn.Parameter(2 * x.std(0).log()), nn.Parameter(torch.zeros(n_components))
 
     def log_prob(self, batch: Batch) -> Tensor:
         """log p of the observed entries, shape (B,)."""
@@ -51,10 +50,7 @@ class FactorAnalyzers(ExplicitModel):
         """Draws of x, or the means of drawn components, shape (n, F)."""
         u = noise.uniform((1, n), self.mean)[0]
         k = torch.searchsorted(self.logits.softmax(0).cumsum(0), u).clamp_max(len(self.mean) - 1)
-        z, epsilon = (
-            noise.normal((1, n, self.W.shape[2]), self.mean)[0],
-            noise.normal((1, n, self.W.shape[1]), self.mean)[0],
-        )
+        z, epsilon = (noise.normal((1, n, size), self.mean)[0] for size in (self.W.shape[2], self.W.shape[1]))
         x = self.mean[k] + torch.einsum("nfd,nd->nf", self.W[k], z) + (0.5 * self.log_psi).exp() * epsilon
         return self.mean[k] if mean else x
 

@@ -10,10 +10,10 @@ if TYPE_CHECKING:
     from lowerbound.core import Batch, ElementwiseModel, ExplicitModel, Model, Objective, Posterior
     from lowerbound.data.checks import DataError
     from lowerbound.data.columns.coding import UnseenCategoryWarning
-    from lowerbound.data.likelihoods import LikelihoodError
     from lowerbound.data.readers.read import read, stream
     from lowerbound.data.schema import ConstantFeatureWarning
     from lowerbound.data.sources import Dataset
+    from lowerbound.distributions.likelihoods.kind import LikelihoodError
     from lowerbound.estimators.autoencoder import Autoencoder
     from lowerbound.estimators.factorized import Factorized
     from lowerbound.estimators.fitted import Fitted
@@ -67,7 +67,7 @@ _HOMES = {
     "stream": "data.readers.read",
     "Dataset": "data.sources",
     "DataError": "data.checks",
-    "LikelihoodError": "data.likelihoods",
+    "LikelihoodError": "distributions.likelihoods.kind",
     "ConstantFeatureWarning": "data.schema",
     "UnseenCategoryWarning": "data.columns.coding",
     "SavedFileError": "storage.atomic",

@@ -12,6 +12,7 @@ from torch import nn
 from lowerbound import VAE
 from lowerbound.core import Model, Posterior
 from lowerbound.distributions.gaussians import DiagonalGaussian, StandardNormal
+from lowerbound.distributions.likelihoods import NormalHead, Scale
 from lowerbound.distributions.noise import Noise, make_generator
 from lowerbound.evaluation.bound import elbo_terms, summarize
 from lowerbound.evaluation.evaluation import Evaluation
@@ -19,7 +20,7 @@ from lowerbound.evaluation.gap import inference_gap, mutual_information
 from lowerbound.inference.posteriors import Amortized
 from lowerbound.models.hierarchical import Chain, Lowest, places
 from lowerbound.models.vae import Decoder, Encoder, LatentModel
-from lowerbound.nn.heads import GaussianHead, NormalHead, Scale
+from lowerbound.nn.heads import GaussianHead
 from lowerbound.nn.inputs import Values
 
 

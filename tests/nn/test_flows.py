@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from lowerbound import VAE, VAEImputer, VAEOutlierDetector, load
 from lowerbound.core import Objective
 from lowerbound.distributions.gaussians import DiagonalGaussian, StandardNormal
+from lowerbound.distributions.likelihoods import NormalHead, Scale
 from lowerbound.distributions.noise import Noise, make_generator
 from lowerbound.evaluation.bound import importance_weighted
 from lowerbound.evaluation.evaluation import Evaluation
@@ -20,7 +21,6 @@ from lowerbound.inference.posteriors import Amortized
 from lowerbound.models.priors import FlowPrior
 from lowerbound.models.vae import Decoder, Encoder, LatentModel
 from lowerbound.nn.flows import FlowHead, Pushforward
-from lowerbound.nn.heads import NormalHead, Scale
 from lowerbound.nn.initialization import linear
 from lowerbound.nn.inputs import Values
 

@@ -244,4 +244,4 @@ def test_without_a_posterior_it_is_an_error():
 
 
 def test_probabilities_of_ones_are_averaged():
-    assert conditional._values(Bernoulli(torch.zeros(1, 1, 2)))[0].tolist() == [[[0.5, 0.5]]]
+    assert Bernoulli(torch.zeros(1, 1, 2)).averages()[0].tolist() == [[[0.5, 0.5]]]

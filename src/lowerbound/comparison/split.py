@@ -15,7 +15,6 @@ from lowerbound.data.schema import Schema, infer_schema
 from lowerbound.estimators.tables import has_text
 
 STEPS, FEWEST_EPOCHS, MOST_EPOCHS = 10_000, 30, 300  # of a fit by gradients, if there is enough time
-KINDS = {"bernoulli": "binary", "discretized_logistic": "grey_levels", "gaussian": "real", "columns": "mixed"}
 
 
 @dataclass(frozen=True)
@@ -45,7 +44,7 @@ class Case:
     @property
     def kind(self) -> str:
         """``binary``, ``grey_levels`` (8 bits), ``real``, or ``mixed``: columns of several kinds."""
-        return KINDS[self.schema.likelihood]
+        return "mixed" if self.schema.columns is not None else self.schema.kind.data
 
     @property
     def batch_size(self) -> Any:

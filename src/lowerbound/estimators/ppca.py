@@ -13,8 +13,10 @@ from sklearn.utils.validation import check_is_fitted
 from torch import Tensor
 
 from lowerbound.core import Batch
-from lowerbound.data.likelihoods import LikelihoodError, choose_likelihood
+from lowerbound.data.likelihoods import choose_likelihood
 from lowerbound.data.schema import Schema, infer_schema
+from lowerbound.distributions.likelihoods import LikelihoodError
+from lowerbound.distributions.likelihoods.table import kind_of
 from lowerbound.distributions.noise import make_generator
 from lowerbound.estimators.density import ExactEstimator
 from lowerbound.evaluation.evaluation import EVALUATION_BATCH
@@ -355,11 +357,10 @@ class FactorAnalysis(LinearEstimator):
 
 def refuse_discrete(estimator: object, X: np.ndarray) -> None:
     """Raise ``LikelihoodError`` where a density of real values would be one of 0/1 data or bytes."""
-    name, kind = type(estimator).__name__, choose_likelihood(X, None)
-    if kind != "gaussian":
-        found = "only 0 and 1" if kind == "bernoulli" else "8-bit grey levels"
+    name, kind = type(estimator).__name__, kind_of(choose_likelihood(X, None))
+    if kind.is_discrete:
         raise LikelihoodError(
             f"{name} is a density of real values, which says nothing of the probability of discrete ones, and X "
-            f"has {found}: use Factorized, Mixture or VAE; or make X real by uniform noise as wide as a grey level, "
-            f"X + u with u in [0, 1): E log p(X + u) is a lower bound of the log-probability of X"
+            f"has {kind.in_words}: use Factorized, Mixture or VAE; or make X real by uniform noise as wide as a grey "
+            f"level, X + u with u in [0, 1): E log p(X + u) is a lower bound of the log-probability of X"
         )

@@ -13,9 +13,8 @@ import torch
 from torch import Tensor
 
 from lowerbound.core import Batch, ExplicitModel
-from lowerbound.distributions.likelihoods import Likelihood, event_sum
+from lowerbound.distributions.likelihoods import Likelihood, LikelihoodHead, event_sum
 from lowerbound.distributions.noise import Noise
-from lowerbound.nn.heads import LikelihoodHead
 from lowerbound.nn.recurrent import RasterGRU
 
 PASS_NUMBERS = 2**23  # hidden units, entries times H, computed together: bounds memory

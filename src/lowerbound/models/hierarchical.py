@@ -19,9 +19,8 @@ from torch import Tensor, nn
 
 from lowerbound.core import Batch, Draw, ElementwiseModel, Infer, Objective
 from lowerbound.distributions.gaussians import DiagonalGaussian, StandardNormal
-from lowerbound.distributions.likelihoods import Likelihood
+from lowerbound.distributions.likelihoods import Likelihood, LikelihoodHead
 from lowerbound.distributions.noise import Noise
-from lowerbound.nn.heads import LikelihoodHead
 from lowerbound.nn.hierarchical import Level
 
 

@@ -18,12 +18,12 @@ from torch import Tensor, nn
 
 from lowerbound.core import Batch
 from lowerbound.distributions.gaussians import LOG_2PI
-from lowerbound.distributions.likelihoods import Normal, event_sum
+from lowerbound.distributions.likelihoods import AveragedByMean, Normal, event_sum
 from lowerbound.distributions.noise import Noise
 
 
 @dataclass
-class SelectedNormal:
+class SelectedNormal(AveragedByMean):
     """p(x|missing) ∝ N(x; μ, σ²) Φ(ax + b): normal entries, given that they are missing.
 
     With η ~ N(0, 1) an entry is missing if ax + b + η > 0. Density, mean and draws are functions of

@@ -16,9 +16,8 @@ from torch.nn.utils import skip_init
 
 from lowerbound.core import ElementwiseModel, LatentDistribution, Prior
 from lowerbound.distributions.gaussians import StandardNormal
-from lowerbound.distributions.likelihoods import Likelihood
+from lowerbound.distributions.likelihoods import Likelihood, LikelihoodHead
 from lowerbound.models.missingness import SelfMasking
-from lowerbound.nn.heads import LikelihoodHead
 from lowerbound.nn.initialization import branch, linear
 from lowerbound.precision import in_single
 

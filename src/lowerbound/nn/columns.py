@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from lowerbound.distributions.columns import MASS, Categories, Columns, Reals, Scaling, WholeNumbers
-from lowerbound.nn.heads import LikelihoodHead, Scale
+from lowerbound.distributions.likelihoods import LikelihoodHead, Scale
 from lowerbound.nn.inputs import drawn_in
 
 
@@ -203,8 +203,13 @@ class ColumnsHead(LikelihoodHead):
 
     def __init__(self, blocks: Sequence[nn.Module], start: Tensor) -> None:
         super().__init__()
-        self.blocks, self.start = nn.ModuleList(blocks), start
+        self.blocks, self._start = nn.ModuleList(blocks), start
         self.parameter_shape = (len(start),)
+
+    @property
+    def start(self) -> Tensor:
+        """Where the vector begins, (P,)."""
+        return self._start
 
     def forward(self, raw: Tensor) -> Columns:
         """(S, B, 1, P) → p(x|z)."""

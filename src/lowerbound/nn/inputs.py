@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from lowerbound.distributions.likelihoods import DiscretizedLogistic
-
-FAR_OUT = 5.0  # standard deviations, beyond which inputs grow as a logarithm
+FAR_OUT = 5.0  # standard deviations, beyond which only the order of magnitude of a number is of use
 
 
 def drawn_in(x: Tensor) -> Tensor:
@@ -23,28 +23,29 @@ def drawn_in(x: Tensor) -> Tensor:
 
 
 class Values(nn.Module):
-    """Numbers, unchanged."""
+    """Numbers, themselves or on the scale that their likelihood shows them on.
+
+    Parameters
+    ----------
+    view : callable, optional
+        x of any shape → what is seen of it, in the same shape.
+    """
+
+    def __init__(self, view: Callable[[Tensor], Tensor] | None = None) -> None:
+        super().__init__()
+        self.view = view
 
     def forward(self, x: Tensor, mask: Tensor | None = None) -> Tensor:
-        """(B, *event) → the same shape."""
-        return x if mask is None else torch.where(mask, x, 0.0)
+        """Same shape."""
+        seen = x if self.view is None else self.view(x)
+        return seen if mask is None else torch.where(mask, seen, 0.0)
 
 
 class Standardized(Values):
     """Standardized numbers after ``drawn_in``."""
 
-    def forward(self, x: Tensor, mask: Tensor | None = None) -> Tensor:
-        """(B, *event) → the same shape."""
-        return drawn_in(super().forward(x, mask))
-
-
-class Center(nn.Module):
-    """Grey levels 0…255 mapped to [−1, 1]."""
-
-    def forward(self, x: Tensor, mask: Tensor | None = None) -> Tensor:
-        """(B, *event) → the same shape."""
-        centered = DiscretizedLogistic.center(x)
-        return centered if mask is None else torch.where(mask, centered, 0.0)
+    def __init__(self) -> None:
+        super().__init__(drawn_in)
 
 
 class OneHot(nn.Module):

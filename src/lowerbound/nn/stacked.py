@@ -14,9 +14,8 @@ import torch
 from torch import Tensor, nn
 
 from lowerbound.distributions.gaussians import DiagonalGaussian
-from lowerbound.distributions.likelihoods import Likelihood
+from lowerbound.distributions.likelihoods import Likelihood, LikelihoodHead
 from lowerbound.distributions.noise import Noise
-from lowerbound.nn.heads import LikelihoodHead
 from lowerbound.nn.mlp import MLPDecoder, MLPEncoder
 
 

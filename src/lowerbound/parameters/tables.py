@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+from lowerbound.parameters.likelihoods import LIKELIHOODS
 from lowerbound.parameters.parameter import Parameter, suggestion
 
 __all__ = ["VAE_PARAMETERS", "Parameter", "suggestion"]
@@ -41,7 +42,7 @@ VAE_PARAMETERS: dict[str, Parameter] = {
             "likelihood",
             "auto",
             "p(x|z); auto: by type and values of the data",
-            ("auto", "gaussian", "bernoulli", "categorical", "discretized_logistic"),
+            ("auto", *LIKELIHOODS),
         ),
         Parameter(
             "columns",
@@ -299,7 +300,7 @@ PIXEL_RNN_PARAMETERS = _table(
         "likelihood",
         "auto",
         "p of a feature given those before it; auto: by type and values of the data",
-        ("auto", "gaussian", "bernoulli", "categorical", "discretized_logistic"),
+        ("auto", *LIKELIHOODS),
     ),
     "min_scale",
     "binarize",

@@ -32,10 +32,9 @@ def pixel_range(schema: Schema, *parts: np.ndarray) -> tuple[float, float]:
     Bytes and probabilities have a natural range. Real values outside of [0, 1] are stretched between their 0.5 % and
     99.5 % quantiles, so that a few extreme draws don't turn the rest grey.
     """
-    if schema.likelihood == "categorical":
-        return 0.0, float(schema.n_categories - 1)
-    if schema.likelihood != "gaussian":
-        return 0.0, 255.0 if schema.likelihood == "discretized_logistic" else 1.0
+    highest = schema.kind.highest(schema.n_categories)
+    if highest is not None:
+        return 0.0, highest
     values = np.concatenate([part.ravel() for part in parts])
     if np.nanmin(values) >= 0 and np.nanmax(values) <= 1:
         return 0.0, 1.0

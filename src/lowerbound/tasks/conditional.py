@@ -14,15 +14,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
-from dataclasses import replace
 from typing import NamedTuple, Protocol, runtime_checkable
 
 import torch
 from torch import Tensor
 
 from lowerbound.core import Batch, LatentDistribution, NoPosterior
-from lowerbound.distributions.columns import Categories, Columns, Reals, WholeNumbers
-from lowerbound.distributions.likelihoods import Categorical, Likelihood
+from lowerbound.distributions.likelihoods import Likelihood
 from lowerbound.distributions.noise import Noise
 from lowerbound.evaluation.bound import RunningLogMeanExp
 from lowerbound.evaluation.evaluation import EVALUATION_BATCH, PASS_ELEMENTS, Evaluation
@@ -104,11 +102,11 @@ def _expected(on: Evaluation, batch: Batch, n_importance: int) -> tuple[Tensor, 
     means: list[Tensor] = []
     for _, p, log_w in _passes(on, _proposal(on, batch), batch, n_importance):
         share, w = weights.add(log_w), log_w.softmax(0)
-        new = [(_over_event(w, v.ndim).to(v.dtype) * v).sum(0) for v in _values(p)]
+        new = [(_over_event(w, v.ndim).to(v.dtype) * v).sum(0) for v in p.averages()]
         olds = means or [torch.zeros_like(m) for m in new]
         means = [o + _over_event(share, m.ndim).to(m.dtype) * (m - o) for o, m in zip(olds, new, strict=True)]
     assert p is not None
-    return torch.where(batch.mask, batch.x, _best(p, means).to(batch.x.dtype)), weights.ess
+    return torch.where(batch.mask, batch.x, p.from_averages(means).to(batch.x.dtype)), weights.ess
 
 
 def _drawn(on: Evaluation, batch: Batch, n_draws: int, n_importance: int) -> tuple[Tensor, Tensor]:
@@ -128,28 +126,6 @@ def _by_weight(log_w: Tensor, n: int, noise: Noise) -> Tensor:
     cumulative = log_w.softmax(0).cumsum(0).T.contiguous()  # (B, S)
     u = noise.uniform((n, len(cumulative)), cumulative) * cumulative[:, -1]
     return torch.searchsorted(cumulative, u.T.contiguous(), right=True).clamp_max(len(log_w) - 1).T
-
-
-def _values(p: Likelihood) -> list[Tensor]:
-    """What can be averaged over z, (S, B, …) each: expectations of numbers v, and probabilities of categories."""
-    if isinstance(p, Columns):
-        return [value for _, part in p.parts for value in _values(part)]
-    if isinstance(p, (Categorical, Categories)):
-        return [p.logits.softmax(-1)]
-    return [p.scaling.restore(p.mean) if isinstance(p, (WholeNumbers, Reals)) else p.mean]
-
-
-def _best(p: Likelihood, means: list[Tensor]) -> Tensor:
-    """The averages as rows, shape (B, *event): categories have no mean, so the most probable one."""
-    if isinstance(p, Columns):
-        parts = [_best(part, [mean]) for (_, part), mean in zip(p.parts, means, strict=True)]
-        return torch.cat(parts, -1)[..., torch.cat([place for place, _ in p.parts]).argsort()]
-    (mean,) = means
-    if isinstance(p, Categorical):
-        return mean.argmax(-1)
-    if isinstance(p, Categories):
-        return replace(p, logits=mean.log().unsqueeze(0)).mean[0]
-    return p.scaling.standardize(mean) if isinstance(p, (WholeNumbers, Reals)) else mean
 
 
 def _over_event(weight: Tensor, ndim: int) -> Tensor:
