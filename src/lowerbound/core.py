@@ -125,6 +125,10 @@ class Posterior(nn.Module):
         """q(z|x) for rows that were not fitted: itself, unless it keeps something for every training row."""
         return self
 
+    def findings(self) -> dict[str, float]:
+        """Numbers to report at the end of training, by name."""
+        return {}
+
     def row_parameters(self) -> list[nn.Parameter]:
         """Parameters that belong to single rows, whose gradients are sparse."""
         return []

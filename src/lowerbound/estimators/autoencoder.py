@@ -6,7 +6,6 @@ import numpy as np
 import torch
 from sklearn.base import ClassNamePrefixFeaturesOutMixin, TransformerMixin
 from sklearn.utils.validation import check_is_fitted
-from torch import nn
 
 from lowerbound.assembly.vae import assemble, choose_latent_dim
 from lowerbound.core import Objective, Posterior
@@ -108,9 +107,6 @@ class Autoencoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, GradientEst
             return None
         return (autoencoding.hide if self.noise == "hide" else autoencoding.jitter)(self.noise_level)
 
-    def _modules(self) -> dict[str, nn.Module]:
-        return {"model": self.model_, "posterior": self.posterior_}
-
     def _posterior(self) -> Posterior:
         return self.posterior_
 
@@ -143,3 +139,7 @@ class Autoencoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, GradientEst
     def score_samples(self, X) -> np.ndarray:
         """log p(x|z) at the code of every row, in nats and the user's units: a reconstruction score, not log p(x)."""
         return elbo_terms(self.fitted_.exactly().on(X)).reconstruction.numpy()
+
+    def score(self, X, y=None) -> float:
+        """Mean of ``score_samples``, in nats a row."""
+        return float(self.score_samples(X).mean())

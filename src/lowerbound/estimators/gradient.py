@@ -16,8 +16,6 @@ from lowerbound.data.batches import Rows
 from lowerbound.data.sources import Source
 from lowerbound.distributions.noise import make_generator
 from lowerbound.estimators.density import DensityEstimator
-from lowerbound.inference import objectives
-from lowerbound.parallel import current
 from lowerbound.training.fit import run
 from lowerbound.training.loop import train
 from lowerbound.training.settings import Settings
@@ -52,8 +50,8 @@ class GradientEstimator(DensityEstimator):
         return self._posterior()
 
     def _objective(self) -> Objective:
-        """What is minimized: −log p(x) where there are no latent variables."""
-        return objectives.elbo()
+        """The loss, the number of samples and the gradient estimator."""
+        raise NotImplementedError(f"{type(self).__name__} does not say what it minimizes")
 
     def fit(
         self, X, y=None, *, checkpoint: str | Path | None = None, watch: Watch | None = None,
@@ -172,10 +170,6 @@ class GradientEstimator(DensityEstimator):
             self._device(),
         )
 
-    def _choose_seed(self) -> int:
-        """That of the first of several processes."""
-        return current().number_of_first(super()._choose_seed())
-
     def _training_seed(self) -> int:
         """Another for every fit that goes on from the weights there are, so that no noise is met twice."""
         if self.n_fits_ == 0:
@@ -185,7 +179,11 @@ class GradientEstimator(DensityEstimator):
     def _finish(self, training: Training, rows: Rows):
         self.history_ = training.progress.history
         self.n_iter_ = training.progress.epoch
+        self._examine(training, rows)
         return self
+
+    def _examine(self, training: Training, rows: Rows) -> None:
+        """Set what else is learned of a fitted model, and warn where it isn't sound."""
 
     def __getstate__(self) -> dict:
         """Without the optimizer's state, whose generators can't be copied."""

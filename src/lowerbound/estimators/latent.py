@@ -10,9 +10,9 @@ import numpy as np
 import torch
 from sklearn.base import ClassNamePrefixFeaturesOutMixin, TransformerMixin
 from sklearn.utils.validation import check_is_fitted
-from torch import Tensor, nn
+from torch import Tensor
 
-from lowerbound.core import Objective, Posterior
+from lowerbound.core import Posterior
 from lowerbound.data.batches import Rows
 from lowerbound.distributions.gaussians import DiagonalGaussian, FullGaussian
 from lowerbound.distributions.noise import make_generator
@@ -30,7 +30,6 @@ from lowerbound.evaluation.annealing import (
 from lowerbound.evaluation.bound import ElboTerms, Summary, elbo_terms, importance_weighted, summarize
 from lowerbound.evaluation.estimate import Estimate, mean_over_rows, pooled
 from lowerbound.evaluation.evaluation import Evaluation
-from lowerbound.inference import objectives
 from lowerbound.tasks import generate, represent
 from lowerbound.training.state import Training
 
@@ -49,33 +48,19 @@ class LatentEstimator(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Gradien
     FITTED = (*GradientEstimator.FITTED, "latent_dim_", "n_active_units_")
 
     covariance: str
-    objective: str
-    gradient: str
-    n_samples: int
-    kl_weight: float
-    kl_warmup_steps: int
-    free_bits: float
-
     posterior_: Posterior
     latent_dim_: int
-
-    def _modules(self) -> dict[str, nn.Module]:
-        return {"model": self.model_, "posterior": self.posterior_}
 
     def _posterior(self) -> Posterior:
         return self.posterior_
 
-    def _objective(self) -> Objective:
-        return objectives.make_objective(
-            self.objective, self.gradient, self.n_samples, self.kl_weight, self.kl_warmup_steps, self.free_bits
-        )
-
     def _fewest_active(self) -> float:
         """Active latent variables below which the posterior is said to have collapsed."""
-        return max(1, 0.1 * self.latent_dim_)
+        raise NotImplementedError(f"{type(self).__name__} does not say when its posterior has collapsed")
 
-    def _finish(self, training: Training, rows: Rows):
-        super()._finish(training, rows)
+    def _examine(self, training: Training, rows: Rows) -> None:
+        for name, value in training.posterior.findings().items():
+            setattr(self, f"{name}_", value)
         fitting = self._fitting()
         few = Evaluation(fitting.model, fitting.posterior, rows.few(ROWS_TO_JUDGE_COLLAPSE), fitting.noise("collapse"))
         self.n_active_units_ = elbo_terms(few).active_units
@@ -85,9 +70,8 @@ class LatentEstimator(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Gradien
                 f"active. Set kl_warmup_steps (a tenth of the steps) or free_bits (0.1), train longer, or ask for "
                 f"fewer latent variables",
                 CollapsedPosteriorWarning,
-                stacklevel=3,
+                stacklevel=5,
             )
-        return self
 
     # codes
 

@@ -9,9 +9,11 @@ import torch
 from torch import nn
 
 from lowerbound.assembly.vae import log_unit_of
+from lowerbound.core import Objective
 from lowerbound.data.schema import Schema
 from lowerbound.estimators.density import ExactEstimator
 from lowerbound.estimators.gradient import GradientEstimator
+from lowerbound.inference.objectives import elbo
 from lowerbound.models.autoregressive import Autoregressive, to_grid
 from lowerbound.nn.inputs import Values
 from lowerbound.nn.recurrent import Level, Number, RasterGRU
@@ -141,6 +143,10 @@ class PixelRNN(GradientEstimator, ExactEstimator):
         self.random_state = random_state
         self.device = device
         self.verbose = verbose
+
+    def _objective(self) -> Objective:
+        """−log p(x): there are no latent variables."""
+        return elbo()
 
     def _assemble(self, generator: torch.Generator) -> None:
         schema = self.schema_

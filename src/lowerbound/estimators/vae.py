@@ -10,12 +10,11 @@ from lowerbound.core import Objective, Posterior
 from lowerbound.data.batches import Rows
 from lowerbound.estimators.latent import LatentEstimator
 from lowerbound.estimators.tables import MixedColumns
-from lowerbound.inference.mcmc import Chains, complete_data
-from lowerbound.inference.objectives import trimmed
+from lowerbound.inference.mcmc import complete_data
+from lowerbound.inference.objectives import make_objective, trimmed
 from lowerbound.inference.posteriors import MaskedInput
 from lowerbound.models.vae import LatentModel
 from lowerbound.parameters.tables import VAE_PARAMETERS
-from lowerbound.training.state import Training
 
 
 class VAE(MixedColumns, LatentEstimator):
@@ -235,11 +234,6 @@ class VAE(MixedColumns, LatentEstimator):
 
     PARAMETERS = VAE_PARAMETERS
 
-    def _is_object(self, name: str) -> bool:
-        pair = self.network
-        modules = [m for m in pair if isinstance(m, torch.nn.Module)] if isinstance(pair, (tuple, list)) else []
-        return super()._is_object(name) or (name == "network" and len(modules) == 2)
-
     def _assemble(self, generator: torch.Generator) -> None:
         if self._has_levels:
             self.model_, self.posterior_ = assemble_levels(self.schema_, self.get_params(deep=False), generator)
@@ -257,7 +251,7 @@ class VAE(MixedColumns, LatentEstimator):
         """One q for all rows has no active units; a level may stay empty."""
         if self.inference == "shared":
             return 0
-        return 1 if self._has_levels else super()._fewest_active()
+        return 1 if self._has_levels else max(1, 0.1 * self.latent_dim_)
 
     def _objective(self) -> Objective:
         if self.inference == "mcem":
@@ -273,7 +267,10 @@ class VAE(MixedColumns, LatentEstimator):
         ):
             if is_sampled:
                 self._check_sampled_kl(what)
-        return trimmed(super()._objective(), self.trim_fraction)
+        objective = make_objective(
+            self.objective, self.gradient, self.n_samples, self.kl_weight, self.kl_warmup_steps, self.free_bits
+        )
+        return trimmed(objective, self.trim_fraction)
 
     def _check_sampled_kl(self, what: str) -> None:
         """Raise where a KL that has no closed form can't do what is asked."""
@@ -290,11 +287,6 @@ class VAE(MixedColumns, LatentEstimator):
             start_from_rows(
                 self.model_, rows, self.n_prior_components, self.seed_, self._fitting().noise("pseudo-inputs")
             )
-
-    def _finish(self, training: Training, rows: Rows):
-        if isinstance(training.posterior, Chains):
-            self.acceptance_ = training.posterior.acceptance.item()
-        return super()._finish(training, rows)
 
     def _check_partial_fit(self) -> None:
         if self.inference in ("mean_field", "mcem"):

@@ -327,8 +327,7 @@ class VAEImputer(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):
 
     def _check_parameters(self) -> None:
         for name, parameter in self.PARAMETERS.items():
-            if name != "random_state" or isinstance(self.random_state, (int, np.integer, type(None))):
-                parameter.check(getattr(self, name))
+            parameter.check(getattr(self, name))
         strange = [name for name in self.models if name not in ("gaussian", "mixture", "network")]
         if strange:
             raise ValueError(f"models are 'gaussian', 'mixture' and 'network', got {strange[0]!r}")

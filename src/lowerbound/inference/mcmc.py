@@ -155,6 +155,10 @@ class Chains(Posterior):
         """The posterior of rows that have no chain."""
         return self.new_rows
 
+    def findings(self) -> dict[str, float]:
+        """The running mean of the part of moves that are accepted."""
+        return {"acceptance": self.acceptance.item()}
+
     def _adapt(self, acceptance: Tensor) -> None:
         self.acceptance.lerp_(acceptance, ADAPTATION)
         self.log_step_size += ADAPTATION * (acceptance - TARGET_ACCEPTANCE)

@@ -31,6 +31,8 @@ class Parameter:
         The value may also be a tuple of numbers.
     any_word : bool
         Any other word is allowed too.
+    or_object : callable, optional
+        True for other objects that are allowed too, which no command line can write.
     """
 
     name: str
@@ -44,6 +46,7 @@ class Parameter:
     many: bool = False
     or_many: bool = False
     any_word: bool = False
+    or_object: Callable[[Any], bool] | None = None
 
     def expected(self) -> str:
         """The allowed values, in words."""
@@ -67,7 +70,7 @@ class Parameter:
         """True if ``value`` is one of the choices or an allowed number."""
         if any(type(value) is type(choice) and value == choice for choice in self.choices):
             return True
-        if self.any_word and isinstance(value, str):
+        if (self.any_word and isinstance(value, str)) or (self.or_object is not None and self.or_object(value)):
             return True
         if self.many or (self.or_many and isinstance(value, (tuple, list))):
             return isinstance(value, (tuple, list)) and all(self._is_number(v) for v in value)

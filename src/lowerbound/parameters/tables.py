@@ -5,12 +5,30 @@ An estimator checks its values with its table; the command line makes its flags 
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from typing import Any
 
 from lowerbound.parameters.likelihoods import LIKELIHOODS
 from lowerbound.parameters.parameter import Parameter, suggestion
 
 __all__ = ["VAE_PARAMETERS", "Parameter", "suggestion"]
+
+
+def _is_generator(value: Any) -> bool:
+    """A numpy RandomState or Generator."""
+    return hasattr(value, "randint") or hasattr(value, "integers")
+
+
+def _is_pair_of_modules(value: Any) -> bool:
+    """An encoder and a decoder."""
+    return isinstance(value, (tuple, list)) and len(value) == 2 and all(hasattr(m, "state_dict") for m in value)
+
+
+def _is_description(value: Any) -> bool:
+    """Columns by name, or one after another."""
+    return isinstance(value, (Mapping, Sequence)) and not isinstance(value, str)
+
 
 VAE_PARAMETERS: dict[str, Parameter] = {
     p.name: p
@@ -26,7 +44,11 @@ VAE_PARAMETERS: dict[str, Parameter] = {
         ),
         Parameter("levels", 1, "levels of latent variables; 2 and more: a ladder", (), int, 1),
         Parameter(
-            "network", "auto", "kind of network; auto: conv for images of 16×16 and more", ("auto", "mlp", "conv")
+            "network",
+            "auto",
+            "kind of network; auto: conv for images of 16×16 and more",
+            ("auto", "mlp", "conv"),
+            or_object=_is_pair_of_modules,
         ),
         Parameter(
             "hidden_layer_sizes",
@@ -50,6 +72,7 @@ VAE_PARAMETERS: dict[str, Parameter] = {
             "columns of several kinds: auto, or a JSON file that says of what kind they are; text columns need no flag",
             (None, "auto"),
             any_word=True,
+            or_object=_is_description,
         ),
         Parameter(
             "scale",
@@ -179,8 +202,24 @@ VAE_PARAMETERS: dict[str, Parameter] = {
         Parameter("n_iter_no_change", 20, "epochs without a better validation bound before stopping", (), int, 1),
         Parameter("tol", 0.0, "least rise of the validation bound that counts, in nats a row", (), float, 0),
         Parameter("warm_start", False, "continue from the weights of the last fit", (True, False)),
-        Parameter("random_state", None, "seed: the same seed gives the same result", (None,), int, 0, 2**63 - 1),
-        Parameter("device", "auto", "cpu, cuda, cuda:1, …; auto: a GPU if there is one", ("auto",), any_word=True),
+        Parameter(
+            "random_state",
+            None,
+            "seed: the same seed gives the same result",
+            (None,),
+            int,
+            0,
+            2**63 - 1,
+            or_object=_is_generator,
+        ),
+        Parameter(
+            "device",
+            "auto",
+            "cpu, cuda, cuda:1, …; auto: a GPU if there is one",
+            ("auto",),
+            any_word=True,
+            or_object=lambda value: type(value).__name__ == "device",
+        ),
         Parameter("verbose", 0, "1: a progress bar; 2: also what was chosen", (), int, 0),
     )
 }

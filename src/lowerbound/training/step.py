@@ -8,7 +8,6 @@ and later steps draw them before the graph runs: the same numbers in the same or
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Iterator, Sequence
 from inspect import signature
 from typing import Any
@@ -22,9 +21,11 @@ from lowerbound.precision import products_in
 from lowerbound.training.optimizers import AdamW
 
 # Since torch 2.13 graphs of one function may be kept apart; before, eight models in one program were the most.
-APART: dict[str, Any] = dict.fromkeys({"isolate_recompiles"} & set(signature(torch.compile).parameters), True)
-# The arguments of a graph that differ from step to step; a guard without a name is of torch's modes.
-CHANGES = re.compile(r"(L\[')?(batch|state)\b")
+KEPT_APART = "isolate_recompiles" in signature(torch.compile).parameters
+APART: dict[str, Any] = {"isolate_recompiles": True} if KEPT_APART else {}
+    {"isolate_recompiles": True} if "isolate_recompiles" in signature(torch.compile).parameters else {}
+)
+CHANGING = ("batch", "state")  # the arguments of a graph that differ from step to step
 Request = tuple[Callable[..., Tensor], Sequence[int], Tensor]  # how to draw, the shape, an example of its type
 
 
@@ -71,9 +72,15 @@ class Drawn(Noise):
 def what_changes(guards: Sequence[Any]) -> list[bool]:
     """True for the guards of a graph that are checked in every step: of the batch, and of the objective's state.
 
-    Hundreds of others are about weights, moments and modules, which don't change.
+    Hundreds of others are about weights, moments and modules, which don't change. A guard is named after what it is
+    about, as ``L['batch'].complete`` or ``batch.complete``; one without a name is about torch's modes.
     """
-    return [not guard.name or CHANGES.match(guard.name) is not None for guard in guards]
+    return [not guard.name or _argument(guard.name) in CHANGING for guard in guards]
+
+
+def _argument(name: str) -> str:
+    """The argument of a graph that a guard is about."""
+    return name.removeprefix("L['").partition(".")[0].partition("'")[0].partition("[")[0]
 
 
 class CompiledStep:
