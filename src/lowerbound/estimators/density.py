@@ -82,7 +82,9 @@ class DensityEstimator(BaseEstimator):
 
     def _infer_schema(self, X: Any, names: list[str] | None) -> Schema:
         asked = {
-            k: getattr(self, k) for k in ("likelihood", "binarize", "standardize", "image_shape") if hasattr(self, k)
+            k: getattr(self, k)
+            for k in ("likelihood", "binarize", "standardize", "image_shape", "layout")
+            if hasattr(self, k)
         }
         return infer_schema(X, names=names, **asked)
 

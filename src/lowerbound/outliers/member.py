@@ -55,16 +55,14 @@ class Member:
         """One that has seen training rows; ``left_out`` is the part of the codes that may be a row's own kind."""
         _, posterior, rows, noise = vae._exactly(few(X, N_CODES, seed))
         codes = outlier_scores.codes(posterior, rows, noise)
-        entries = by_entry(*vae._exactly(few(X, ROWS_TO_KNOW_ENTRIES, seed)), BY_ENTRY, limit_of(vae))
+        entries = by_entry(*vae._exactly(few(X, ROWS_TO_KNOW_ENTRIES, seed)), BY_ENTRY, vae)
         typical = {name: median_of_known(entries[name]) for name in BY_ENTRY}
         return cls(vae, typical, codes, max(1, round(left_out * len(rows))))
 
     def scores(self, X, names: Sequence[str]) -> dict[str, np.ndarray]:
         """Some scores of every row, (n,) each; an entry that is missing counts as typical."""
         model, posterior, rows, noise = self.vae._exactly(X)
-        found = by_entry(
-            model, posterior, rows, noise, [*names, *(("kl",) if self.codes is None else ())], limit_of(self.vae)
-        )
+        found = by_entry(model, posterior, rows, noise, [*names, *(("kl",) if self.codes is None else ())], self.vae)
         for name in set(BY_ENTRY) & set(found):
             found[name] = np.where(np.isnan(found[name]), self.typical[name], found[name]).sum(1)
         if "elbo" in names:
@@ -79,7 +77,7 @@ class Member:
 
     def excess(self, X) -> np.ndarray:
         """The surprise of each entry above what is typical of it, in nats, (n, F); NaN where it is missing."""
-        nats = by_entry(*self.vae._exactly(X), ("surprise",), limit_of(self.vae))["surprise"]
+        nats = by_entry(*self.vae._exactly(X), ("surprise",), self.vae)["surprise"]
         return nats - self.typical["surprise"]
 
 
@@ -89,14 +87,16 @@ def limit_of(vae: VAE) -> torch.Tensor:
 
 
 def by_entry(
-    model: Model, posterior: nn.Module, rows: Rows, noise: Noise, names: Sequence[str], limit: torch.Tensor
+    model: Model, posterior: nn.Module, rows: Rows, noise: Noise, names: Sequence[str], vae: VAE
 ) -> dict[str, np.ndarray]:
     """Scores of one autoencoder, (n,) each; reconstruction and surprise by entry, (n, F), NaN where it is missing."""
     found: dict[str, torch.Tensor] = {}
     if {"kl", "reconstruction", "elbo"} & set(names):
         found["kl"], found["reconstruction"] = outlier_scores.bound(model, posterior, rows, noise, N_SAMPLES)
     if "surprise" in names:
-        found["surprise"] = outlier_scores.surprise(model, posterior, rows, noise, N_PARTS, N_SAMPLES, limit)
+        found["surprise"] = outlier_scores.surprise(
+            model, posterior, rows, noise, N_PARTS, N_SAMPLES, limit_of(vae), is_image=vae.schema_.is_image
+        )
     if "log_p" in names:
         found["log_p"] = -importance_weighted(model, posterior, rows, noise, N_IMPORTANCE)[0]
     if {"regret", "relative_regret"} & set(names):
