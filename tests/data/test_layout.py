@@ -12,14 +12,19 @@ from lowerbound.pictures.pictures import as_images
 
 rng = np.random.default_rng(0)
 PHOTOGRAPH = load_sample_images().images[0]
-LAST = np.stack([PHOTOGRAPH[i : i + 16, j : j + 16] for i, j in rng.integers(0, 400, (60, 2))])  # (n, H, W, C)
+LAST = np.stack([PHOTOGRAPH[i : i + 16, j : j + 16] for i, j in rng.integers(0, 400, (24, 2))])  # (n, H, W, C)
 FIRST = np.ascontiguousarray(np.moveaxis(LAST, -1, 1))
-FLAT, PLANAR = LAST.reshape(60, -1), FIRST.reshape(60, -1)
+FLAT, PLANAR = LAST.reshape(24, -1), FIRST.reshape(24, -1)
 SERIES = rng.normal(size=(50, 30, 6)).cumsum(1) * [1, 10, 0.1, 5, 2, 1] + [0, 40, 5, -100, 7, 1]
 
 
 def small(**parameters) -> VAE:
     return VAE(2, max_epochs=1, random_state=0, device="cpu", **parameters)
+
+
+@pytest.fixture(scope="module")
+def channels_last() -> VAE:
+    return small().fit(LAST)
 
 
 @pytest.mark.parametrize(
@@ -32,10 +37,10 @@ def small(**parameters) -> VAE:
         (PLANAR, {"image_shape": (3, 16, 16), "layout": "channels_first"}),
     ],
 )
-def test_the_same_images_make_the_same_model_and_come_back_in_the_users_axes(X, parameters, tmp_path):
-    expected, vae = small().fit(LAST), small(**parameters).fit(X)
+def test_the_same_images_make_the_same_model_and_come_back_in_the_users_axes(X, parameters, channels_last, tmp_path):
+    expected, vae = channels_last, small(**parameters).fit(X)
     assert vae.schema_.event_shape == (3, 16, 16)
-    assert np.array_equal(vae.score_samples(X), expected.score_samples(LAST))
+    assert np.array_equal(vae.elbo(X), expected.elbo(LAST))
     draws, reconstructed = expected.sample(4), expected.reconstruct(LAST[:4])
     is_planar = X is FIRST or X is PLANAR
     for ours, theirs in ((vae.sample(4), draws), (vae.reconstruct(X[:4]), reconstructed)):
@@ -112,11 +117,9 @@ def test_a_record_without_a_layout_gets_it():
         assert Schema.from_saved(record, schema.arrays()).layout == schema.layout
 
 
-def test_a_detector_maps_surprise_in_height_and_width():
-    detector = VAEOutlierDetector(small(), random_state=0).fit(FIRST)
-    assert np.array_equal(
-        detector.explain(FIRST[:2]), VAEOutlierDetector(small(), random_state=0).fit(LAST).explain(LAST[:2])
-    )
+def test_a_detector_maps_surprise_by_height_and_width():
+    detector = VAEOutlierDetector(small().fit(FIRST), criterion="elbo", random_state=0).fit(FIRST)
+    assert detector.explain(FIRST[:2]).shape == (2, 16, 16)
 
 
 def test_other_estimators_know_the_layout():

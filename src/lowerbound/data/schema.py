@@ -354,7 +354,7 @@ def _with_statistics(
     schema: Schema, X: np.ndarray | Source, seen: Statistics, standardize: bool | str, names: list[str] | None
 ) -> Schema:
     shape = schema.event_shape
-    mean, spread, count = (schema.to_event(array[None])[0] for array in (seen.mean, seen.spread, seen.count))
+    mean, spread, count = (schema.to_event(a[None])[0].copy("C") for a in (seen.mean, seen.spread, seen.count))
     mean, schema = np.where(count > 0, mean, np.nan), replace(schema, counted=count > 0)
     if schema.likelihood == "categorical":
         frequencies = _category_counts(schema, X) / np.maximum(count, 1)
