@@ -1,4 +1,4 @@
-"""Which likelihood "auto" stands for, and what grey values are."""
+"""The likelihood that "auto" stands for, and checks of grey values."""
 
 from __future__ import annotations
 
@@ -12,17 +12,17 @@ BINARY = "bernoulli"  # the likelihood of grey values that become 0 or 1
 
 
 def choose_likelihood(X: np.ndarray, binarize: str | None) -> str:
-    """What "auto" stands for: Bernoulli for 0/1 data, the discretized logistic for bytes, else the Gaussian."""
+    """The likelihood of "auto": Bernoulli for 0/1 data, the discretized logistic for bytes, else the Gaussian."""
     return choose(measure(Extent.of, row_blocks(X)), X.dtype, binarize)
 
 
 def choose(extent: Extent, dtype: np.dtype, binarize: str | None) -> str:
-    """``choose_likelihood`` from what was seen of the data."""
+    """``choose_likelihood`` from the range and type of the data."""
     return BINARY if binarize else choose_kind(extent, dtype).name
 
 
 def grey_levels_of(X: np.ndarray) -> int:
-    """What stands for 1 in grey values: 255 in bytes, unless none is above 1; else 1."""
+    """The grey value that stands for 1: 255 in bytes, unless none is above 1; else 1."""
     return grey_levels(X.dtype, X.max()) if X.dtype == np.uint8 and X.size else 1
 
 

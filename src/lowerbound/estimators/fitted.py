@@ -5,20 +5,26 @@ from __future__ import annotations
 import copy
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 
-from lowerbound.core import Model, NoPosterior, Posterior
+from lowerbound.core import ExplicitModel, Model, NoPosterior, Posterior
 from lowerbound.data.batches import RowsInMemory
 from lowerbound.data.gaps import mask_gaps
 from lowerbound.data.schema import Schema
 from lowerbound.data.sources import Source, as_source
 from lowerbound.data.stream import streamed
 from lowerbound.distributions.noise import Noise, make_generator
+from lowerbound.estimators.saving import part
+from lowerbound.evaluation.bound import exact_log_prob, importance_weighted
+from lowerbound.evaluation.estimate import Estimate, mean_over_rows
 from lowerbound.evaluation.evaluation import Evaluation
 from lowerbound.parameters.seed import seed_from
+from lowerbound.storage.atomic import SavedFileError, load_folder, save_folder
+from lowerbound.tasks import generate
 
 
 def checked(X: Any) -> Any:
@@ -99,6 +105,60 @@ class Fitted:
     def on(self, X: Any, purpose: str = "evaluation") -> Evaluation:
         """The model on some rows, with noise for a purpose."""
         return Evaluation(self.model, self.posterior, self.rows(X), self.noise(purpose))
+
+    def log_likelihood(self, X: Any, n_importance: int = 5000) -> Estimate:
+        """Mean log p(x) over rows, in nats and the user's units.
+
+        Exact for an ``ExplicitModel``; else a lower bound by ``n_importance`` samples of q(z|x) for each row (Burda et
+        al., 2016, eq. 8).
+        """
+        on = self.on(X, "log_likelihood")
+        if isinstance(self.model, ExplicitModel):
+            return mean_over_rows(exact_log_prob(on), "exact")
+        log_p, ess = importance_weighted(on, n_importance)
+        return mean_over_rows(log_p, "lower", n_importance, ess.mean().item())
+
+    def sample(self, n_samples: int = 1, mean: bool = False, random_state: Any = None) -> Any:
+        """New rows, or the means E[x|z] for z from the prior, in the user's units and shape, (n_samples, *row)."""
+        x = generate.sample(self.model, n_samples, self.noise("sample", random_state), mean=mean)
+        return self.schema.restore(x, expected=mean)
+
+    def save(self, folder: str | Path) -> None:
+        """Write weights, schema and seed to a folder, atomically; ``load`` gives them back to modules like these."""
+        tensors = {f"model.{k}": v for k, v in self.model.state_dict().items()}
+        tensors |= {f"posterior.{k}": v for k, v in self.posterior.state_dict().items()}
+        tensors |= {f"schema.{k}": v for k, v in self.schema.arrays().items()}
+        save_folder(Path(folder), tensors, {"class": "Fitted", "schema": self.schema.metadata(), "seed": self.seed})
+
+    @classmethod
+    def load(cls, folder: str | Path, model: Model, posterior: Posterior | None = None, device: str = "cpu") -> Fitted:
+        """What ``save`` wrote, with its weights put into the modules given.
+
+        Parameters
+        ----------
+        folder : path
+        model : Model
+            Of the same kind and size as the one that was saved.
+        posterior : Posterior, optional
+        device : str
+
+        Raises
+        ------
+        SavedFileError
+            If the folder is damaged or foreign, or of other modules.
+        """
+        tensors, record = load_folder(Path(folder))
+        posterior = posterior or NoPosterior()
+        if record.get("class") != "Fitted":
+            raise SavedFileError(f"{folder} holds a saved {record.get('class')}, which lowerbound.load reads")
+        try:
+            for name, module in (("model", model), ("posterior", posterior)):
+                module.load_state_dict(part(tensors, f"{name}."))
+                module.to(device)
+        except RuntimeError as error:
+            raise SavedFileError(f"{folder} was saved from other modules: {error}") from error
+        schema = Schema.from_saved(record["schema"], part(tensors, "schema."))
+        return cls(model, posterior, schema=schema, seed=record["seed"], device=torch.device(device))
 
     def with_shared_noise(self) -> Fitted:
         """The same with one noise for all rows."""

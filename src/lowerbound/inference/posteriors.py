@@ -27,7 +27,7 @@ class FeaturePosterior(Posterior):
     Parameters
     ----------
     prior : callable, optional
-        ``model.prior``, where it is not N(0, I) or the posterior is no Gaussian.
+        ``model.prior``, needed if p(z) is not N(0, I) or the posterior is not Gaussian.
     """
 
     def __init__(self, prior: PriorFrom | None = None) -> None:
@@ -35,7 +35,7 @@ class FeaturePosterior(Posterior):
         self.prior = prior
 
     def features(self, batch: Batch) -> Sequence[Tensor]:
-        """Tensors whose first dimension is the rows'."""
+        """The features of the rows: tensors whose first dimension is the rows'."""
         raise NotImplementedError(f"{type(self).__name__} does not say what its features are")
 
     def given(self, features: Sequence[Tensor], batch: Batch) -> LatentDistribution:
@@ -64,15 +64,15 @@ class FeaturePosterior(Posterior):
 class Amortized(FeaturePosterior):
     """q(z|x) from an encoder that all rows share (Kingma & Welling, 2014, section 2.1).
 
-    Where the data have gaps, the encoder is also told which entries are missing (Mattei & Frellsen, 2019,
-    arXiv:1812.02633, section 3.1), and the posterior of a row of which nothing is known is the prior.
+    If the data have gaps, the encoder also reads which entries are missing (Mattei & Frellsen, 2019,
+    arXiv:1812.02633, section 3.1), and the posterior of a row without any observed entry is the prior.
 
     Parameters
     ----------
     encoder : Module
         ``features(x, mask, missing)``, which reads zeros where the mask is False, and ``head(*features)`` → q(z|x).
     prior : callable, optional
-        ``model.prior``, where it is not N(0, I) or the posterior is no Gaussian.
+        ``model.prior``, needed if p(z) is not N(0, I) or the posterior is not Gaussian.
     """
 
     encoder: Any
@@ -82,11 +82,11 @@ class Amortized(FeaturePosterior):
         self.encoder = encoder
 
     def features(self, batch: Batch) -> Sequence[Tensor]:
-        """The encoder reads the entries of ``batch.x`` that are observed, and zeros elsewhere."""
+        """The encoder's features of the observed entries of ``batch.x``, with zeros elsewhere."""
         return self.encoder.features(batch.x, None if batch.complete else batch.mask, batch.missing)
 
     def given(self, features: Sequence[Tensor], batch: Batch) -> LatentDistribution:
-        """What the encoder's head makes of them."""
+        """q(z|x) by the encoder's head."""
         return self.prior_where_unobserved(self.encoder.head(*features), batch)
 
 
@@ -106,7 +106,7 @@ class RelativeToPrior(Protocol):
     """A q(z|x) whose parameters are relative to its prior's, as those of a ladder: zeros make it the prior."""
 
     def prior_where(self, unknown: Tensor) -> LatentDistribution:
-        """The same, and the prior for the rows where ``unknown`` (B,) is True."""
+        """The same q(z|x), and p(z) for the rows where ``unknown`` (B,) is True."""
         ...
 
 
@@ -130,7 +130,7 @@ class PriorWhereUnobserved:
         return torch.where(self.unknown.unsqueeze(-1), of_p, z)
 
     def _beside(self, noise: Noise) -> Noise:
-        """Noise that all rows share comes from a stream of its own: that of other rows stays as it is."""
+        """The noise for p; noise that all rows share gets its own stream, so that other rows' noise is unchanged."""
         if not noise.shared:
             return noise
         if self._own is None:
@@ -140,7 +140,7 @@ class PriorWhereUnobserved:
 
     @cached_property
     def _moments(self) -> tuple[Tensor, Tensor]:
-        """Mean (D,) and covariance (D, D) of p, over fixed draws."""
+        """The mean (D,) and covariance (D, D) of p, over fixed draws."""
         mean = self.q.mean
         noise = Noise(make_generator(0, "moments", mean.device))
         z = self.prior.rsample((1, self.N_MOMENTS), noise)[0].to(mean)
@@ -148,22 +148,22 @@ class PriorWhereUnobserved:
 
     @property
     def mean(self) -> Tensor:
-        """E[z], of p by 4,096 draws, shape (B, D)."""
+        """E[z], for p by 4,096 draws, shape (B, D)."""
         return torch.where(self.unknown.unsqueeze(-1), self._moments[0], self.q.mean)
 
     @property
     def scale(self) -> Tensor:
-        """Standard deviations, of p by 4,096 draws, shape (B, D)."""
+        """Standard deviations, for p by 4,096 draws, shape (B, D)."""
         return torch.where(self.unknown.unsqueeze(-1), self._moments[1].diagonal().sqrt(), self.q.scale)
 
     @property
     def scale_tril(self) -> Tensor:
-        """Cholesky factors of the covariance, of p by 4,096 draws, shape (B, D, D)."""
+        """Cholesky factors of the covariance, for p by 4,096 draws, shape (B, D, D)."""
         factor = torch.linalg.cholesky(self._moments[1])
         return torch.where(self.unknown[:, None, None], factor, self.q.scale_tril)
 
     def kl_to_standard_normal(self) -> None:
-        """There is no closed form."""
+        """None: there is no closed form."""
         return
 
     def detach(self) -> PriorWhereUnobserved:
@@ -174,16 +174,16 @@ class PriorWhereUnobserved:
 class MaskedInput(Posterior):
     """In training the encoder sees a part of x while the likelihood scores all of it.
 
-    A row in three is seen whole; of each other row a share of the entries, uniform between 0 and ``most``, is hidden.
-    Whatever the encoder sees, the bound is one (Im et al., 2017, arXiv:1511.06406), and what can't be copied has to
-    be inferred from the rest. Evaluated, it is the posterior that it was given.
+    A third of the rows is read whole; of each other row a share of the entries, uniform between 0 and ``most``, is
+    hidden. The objective is a lower bound for any input of the encoder (Im et al., 2017, arXiv:1511.06406), and hidden
+    entries have to be inferred from the rest. In evaluation nothing is hidden.
 
     Parameters
     ----------
     posterior : Module
-        Called with a batch, reads the entries that its mask leaves.
+        Called with a batch, reads the entries where its mask is True.
     most : float
-        The largest share that is hidden.
+        The largest share of entries that is hidden.
     """
 
     WHOLE = 1 / 3
@@ -194,7 +194,7 @@ class MaskedInput(Posterior):
         self.keeps_rows = posterior.keeps_rows
 
     def forward(self, batch: Batch, noise: Noise | None = None) -> LatentDistribution:
-        """q(z|x) of what is left of each row, (B, D)."""
+        """q(z|x) from the entries of each row that aren't hidden, (B, D)."""
         if not self.training or noise is None:
             return self.posterior(batch, noise)
         n_rows, n_entries = len(batch.x), batch.x[0].numel()
@@ -212,7 +212,7 @@ class MaskedInput(Posterior):
 
 
 class Shared(FeaturePosterior):
-    """One q(z) for all rows, whatever x: too restrictive, and the ladder shows it."""
+    """One q(z) for all rows, independent of x: too restrictive a family, for comparison."""
 
     def __init__(self, latent_dim: int, prior: PriorFrom | None = None) -> None:
         super().__init__(prior)
@@ -243,20 +243,20 @@ def _negative_bound(draw: Draw, state: ObjectiveState) -> Tensor:
 
 
 class Refined(FeaturePosterior):
-    """Start from another posterior and climb each row's own bound, by Adam on the row's features.
+    """Start from another posterior and maximize each row's own bound, by Adam on the row's features.
 
-    Those are m and log s where q is a diagonal Gaussian; of a ladder they are what the way up says of x, of a chain
-    and of a flow what its networks are told.
+    The features are m and log s of a diagonal Gaussian, the bottom-up features of a ladder, and the inputs of the
+    networks of a chain or a flow.
 
     In training the starting posterior gets its gradient at the refined point (a semi-amortized posterior to first
-    order; Kim et al., 2018, arXiv:1802.02550). The climb's noise is seeded and shared by all rows, so that a row's
-    posterior depends on that row alone.
+    order; Kim et al., 2018, arXiv:1802.02550). The noise is seeded and shared by all rows, so that a row's posterior
+    depends on that row alone.
 
     Parameters
     ----------
     start : OfFeatures
     draw : callable
-        ``model.draw``, of the model whose bound is climbed.
+        ``model.draw`` of the model whose bound is maximized.
     n_steps : int
         Steps of Adam.
     """
@@ -269,13 +269,13 @@ class Refined(FeaturePosterior):
         self.objective = Objective(_negative_bound, self.N_SAMPLES)
 
     def features(self, batch: Batch) -> Sequence[Tensor]:
-        """Those of the start, moved to where ``n_steps`` lead."""
+        """The features of the starting posterior after ``n_steps`` of ascent."""
         initial = self.start.features(batch)
         refined = self._climb(batch, [t.detach().clone() for t in initial])
         return [a + (b - a).detach() for a, b in zip(initial, refined, strict=True)]
 
     def given(self, features: Sequence[Tensor], batch: Batch) -> LatentDistribution:
-        """As of the start."""
+        """q(z|x) by the starting posterior's second step."""
         return self.start.given(features, batch)
 
     @torch.enable_grad()
@@ -299,7 +299,7 @@ class Refined(FeaturePosterior):
 class MeanField(Posterior):
     """m_i and s_i for every training row, with no encoder (stochastic variational inference).
 
-    Their gradients are sparse: a row that is not in the batch doesn't move.
+    Their gradients are sparse: a step changes only the rows of its batch.
     """
 
     keeps_rows = True
@@ -310,7 +310,7 @@ class MeanField(Posterior):
         self.new_rows = new_rows
 
     def forward(self, batch: Batch, noise: Noise | None = None) -> DiagonalGaussian:
-        """Looked up by ``batch.index``."""
+        """q(z|x) of the rows ``batch.index``."""
         index = batch.index.to(self.mean.weight.device)
         return DiagonalGaussian(self.mean(index), self.log_scale(index))
 

@@ -1,4 +1,4 @@
-"""What a network sees of x: values on a scale that suits it, zeros where nothing was observed."""
+"""Inputs of a network: x on a suitable scale, with zeros where nothing was observed."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ FAR_OUT = 5.0  # standard deviations, beyond which only the order of magnitude o
 def drawn_in(x: Tensor) -> Tensor:
     """x up to ``FAR_OUT`` = c, beyond it sign(x) (c + log(1 + |x| − c)), for standardized numbers; same shape.
 
-    A network is no guide far from what it was trained on: it would code one absurd number so far off that the rest of
-    the row seemed absurd, too. The density is still that of x.
+    A network does not extrapolate far beyond its training data: one extreme number would move the code so far that the
+    rest of the row would seem extreme too. The density is still that of x.
     """
     inside = x.clamp(-FAR_OUT, FAR_OUT)
     outside = x - inside
@@ -42,21 +42,21 @@ class Values(nn.Module):
 
 
 class Standardized(Values):
-    """Standardized numbers, drawn in where they are far out."""
+    """Standardized numbers after ``drawn_in``."""
 
     def __init__(self) -> None:
         super().__init__(drawn_in)
 
 
 class OneHot(nn.Module):
-    """Categories 0…K−1 to indicators: (B, F, ...) → (B, K·F, ...)."""
+    """Categories 0…K−1 as indicators: (B, F, ...) → (B, K·F, ...)."""
 
     def __init__(self, n_categories: int) -> None:
         super().__init__()
         self.n_categories = n_categories
 
     def forward(self, x: Tensor, mask: Tensor | None = None) -> Tensor:
-        """The K indicators of an entry are laid along the first dimension of the event."""
+        """Put the K indicators of an entry along the first dimension of the event."""
         indicators = F.one_hot(x.long(), self.n_categories).to(x.dtype).movedim(-1, 1)
         seen = indicators if mask is None else torch.where(mask.unsqueeze(1), indicators, 0.0)
         return seen.flatten(1, 2)

@@ -21,9 +21,9 @@ from lowerbound.training.watch import Watch
 def train(training: Training, data: Rows, validation: Rows | None = None, watch: Watch | None = None) -> None:
     """Train until ``max_epochs``, until the validation bound no longer rises, or until ``watch`` asks to stop.
 
-    Continues wherever ``training`` stands, be it within an epoch: the order of the epoch is drawn again, and the
-    batches that are done are left out. The training numbers never depend on the validation: it has a generator of
-    its own, the same for every epoch. Several processes are given the same rows, and take their shares.
+    Training continues from the state of ``training``, also within an epoch: the epoch's order is drawn again, and
+    finished batches are skipped. Training never depends on the validation, which has its own generator, the same for
+    every epoch. Several processes are given the same rows, and take their shares.
     """
     settings, progress, processes = training.settings, training.progress, training.processes
     watch = watch or Watch()
@@ -56,7 +56,7 @@ def train(training: Training, data: Rows, validation: Rows | None = None, watch:
 
 
 def _check_same_rows(training: Training, data: Rows, validation: Rows | None) -> None:
-    """Raise ``ValueError`` unless all processes were given the same."""
+    """Raise ``ValueError`` unless all processes have the same rows and settings."""
     if training.processes.size == 1:
         return
     settings, step = training.settings, training.progress.objective.step
@@ -70,7 +70,7 @@ def _check_same_rows(training: Training, data: Rows, validation: Rows | None) ->
 
 
 def _finish_epoch(training: Training, validation: Rows | None, watch: Watch) -> dict | None:
-    """The epoch in numbers (nats a row), the weights judged by it; None where ``watch`` can't wait for them."""
+    """Validate and keep the weights if they are the best; the epoch's record (nats a row), or None if stopped."""
     training.check(min(MOST_BROKEN, training.progress.n_batches))
     bounds = None
     with nullcontext() if training.average is None else training.average.showing():
@@ -105,6 +105,6 @@ def _validate(training: Training, validation: Rows, watch: Watch) -> tuple[float
             if training.processes.size == 1 and watch.should_stop():
                 return None
     elbo, bound = (training.processes.sum(totals) / len(validation)).tolist()
-    if posterior is not training.posterior:  # the loss is of the training posterior, so the bound of this one judges
+    if posterior is not training.posterior:  # the objective is of the training posterior: judge this one by the ELBO
         bound = elbo
     return elbo, bound
