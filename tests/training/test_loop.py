@@ -4,11 +4,13 @@ import inspect
 import math
 from dataclasses import replace
 
+import numpy as np
 import pytest
 import torch
 from tests import linear_gaussian as toy
 from tests.conftest import whole_batch
 
+from lowerbound import VAE
 from lowerbound.core import NoPosterior
 from lowerbound.data.batches import Rows
 from lowerbound.distributions.noise import Noise, make_generator
