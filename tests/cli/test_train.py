@@ -98,7 +98,8 @@ def test_the_configuration_is_complete(table_run, table):
     unwritten = {name for name, value in model.get_params().items() if value is None}
     assert set(config) - {"model", "data", "chosen"} == set(model.get_params()) - unwritten - {"verbose"}
     assert config["chosen"] == {
-        "likelihood": "gaussian", "network": "mlp", "latent_dim": 3, "batch_size": 16, "max_epochs": 3, "device": "cpu",
+        "likelihood": "gaussian", "layout": "features", "network": "mlp", "latent_dim": 3, "batch_size": 16,
+        "max_epochs": 3, "device": "cpu",
     }  # fmt: skip
 
 

@@ -134,7 +134,7 @@ def test_log_p_is_in_the_users_units():
         (DIGITS, {"scale": "unit"}, "for the Gaussian"),
         (IRIS, {"network": "conv"}, "needs images.*image_shape"),
         (IRIS, {"image_shape": (3, 3)}, "doesn't fit rows of 4 values"),
-        (IRIS, {"likelihood": "normal"}, "likelihood must be 'auto' or 'gaussian'"),
+        (IRIS, {"likelihood": "normal"}, "likelihood must be 'auto' or 'bernoulli'"),
         (IRIS, {"likelihood": "gausian"}, "did you mean 'gaussian'"),
         (IRIS, {"latent_dim": 0}, "latent_dim must be 'auto' or a whole number ≥ 1 or several, got 0"),
         (IRIS, {"lr": -1.0}, "lr must be a number > 0"),
