@@ -129,11 +129,11 @@ def digits(X: np.ndarray, n: int) -> dict:
         "score, leave one out, 4 draws": {"gradient": "score", "n_samples": 4},
     }
     found = gradient_variance(vae, X, estimators, n, batch_size=100)
-    vae._start(X)
+    vae.begin_fit(X)
     parts = {"rows": len(X), "batch_size": 100, "draws": n, "latent_dim": 20, "hidden_layer_sizes": [200, 200]}
     with torch.no_grad():
-        batch = next(vae._rows(X[:500]).batches(500, vae._noise("binarization")))
-        log_px = vae.model_.draw(batch, vae.posterior_, make_objective(n_samples=50), vae._noise("z")).log_px
+        batch = next(vae.fitted_.rows(X[:500]).batches(500, vae.fitted_.noise("binarization")))
+        log_px = vae.model_.draw(batch, vae.posterior_, make_objective(n_samples=50), vae.fitted_.noise("z")).log_px
     parts["log_px"] = {
         "mean": log_px.mean().item(), "root_mean_square": log_px.square().mean().sqrt().item(),
         "sd_over_rows": log_px.mean(0).std().item(), "sd_over_z": log_px.std(0).square().mean().sqrt().item(),

@@ -6,13 +6,14 @@ import torch
 from torch import Tensor, nn
 from torch.distributions import MultivariateNormal
 
-from lowerbound.core import Batch
+from lowerbound.core import Batch, Posterior
 from lowerbound.data.batches import RowsInMemory
 from lowerbound.distributions.gaussians import FullGaussian
+from lowerbound.distributions.likelihoods import NormalHead, Scale
 from lowerbound.distributions.noise import make_generator
 from lowerbound.inference.posteriors import Amortized
 from lowerbound.models.vae import Decoder, Encoder, LatentModel
-from lowerbound.nn.heads import GaussianHead, NormalHead, Scale
+from lowerbound.nn.heads import GaussianHead
 from lowerbound.nn.inputs import Values
 
 D, F = 2, 3
@@ -32,7 +33,7 @@ class _Affine(nn.Module):
         self.bias = nn.Parameter(0.3 * numbers(n_out, seed=seed + 1))
         self.unflatten = unflatten
 
-    def forward(self, z: Tensor) -> Tensor:
+    def forward(self, z: Tensor, missing: Tensor | None = None) -> Tensor:
         out = z @ self.weight.T + self.bias
         return out[:, None] if self.unflatten else out
 
@@ -61,7 +62,7 @@ def marginal(p: LatentModel) -> MultivariateNormal:
     return MultivariateNormal(b, W @ W.T + SIGMA**2 * torch.eye(F, dtype=W.dtype))
 
 
-class ExactPosterior(nn.Module):
+class ExactPosterior(Posterior):
     """q(z|x) = N(ΣWᵀ(x − b)/σ², Σ), Σ⁻¹ = I + WᵀW/σ²; or one that is off by ``shift`` and ``widen`` times as wide."""
 
     def __init__(self, p: LatentModel, shift: float = 0.0, widen: float = 1.0) -> None:

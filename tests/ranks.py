@@ -22,7 +22,7 @@ from lowerbound.estimators.gradient import GradientEstimator
 from lowerbound.estimators.pixel_rnn import PixelRNN
 from lowerbound.inference.objectives import elbo
 from lowerbound.storage.atomic import load_tensors, save_tensors
-from lowerbound.training.loop import fit
+from lowerbound.training.loop import train
 from lowerbound.training.settings import Settings
 from lowerbound.training.state import LOOK_STEPS, Training
 from lowerbound.training.watch import Watch
@@ -62,6 +62,7 @@ class Gradient(Watch):
                 loss, totals = training.loss(batch, training.objective, training.noise, state)
                 loss.backward()
             gradients = [p.grad for p in training.modules.parameters() if p.grad is not None]
+            training.processes.average(gradients)
             self.values += [torch.cat([g.flatten() for g in gradients]), training.processes.sum(totals)]
         raise _Seen
 
@@ -95,13 +96,13 @@ def outcome(run: Training, prefix: str = "") -> dict[str, Tensor]:
 def whole_run() -> dict[str, Tensor]:
     """49 rows: the last batch has one, fewer than there are processes."""
     run = training()
-    fit(run, toy.rows(toy.numbers(49, toy.F, seed=7)), toy.rows(toy.numbers(21, toy.F, seed=8)))
+    train(run, toy.rows(toy.numbers(49, toy.F, seed=7)), toy.rows(toy.numbers(21, toy.F, seed=8)))
     return outcome(run)
 
 
 def early_stopping() -> dict[str, Tensor]:
     run = training(max_epochs=50, lr=0.3, n_iter_no_change=3, lr_schedule="constant")
-    fit(run, toy.rows(toy.numbers(49, toy.F, seed=7)), toy.rows(toy.numbers(21, toy.F, seed=8)))
+    train(run, toy.rows(toy.numbers(49, toy.F, seed=7)), toy.rows(toy.numbers(21, toy.F, seed=8)))
     assert run.progress.stopped
     run.restore_best()
     return outcome(run)
@@ -126,7 +127,7 @@ LONG = {"max_epochs": 16, "early_stopping": False}  # 64 steps
 def first_part() -> Training:
     """The first half or so of a run, left within an epoch."""
     run = training(**LONG)
-    fit(run, toy.rows(toy.numbers(49, toy.F, seed=7)), toy.rows(toy.numbers(21, toy.F, seed=8)), Stop(LOOK_STEPS - 1))
+    train(run, toy.rows(toy.numbers(49, toy.F, seed=7)), toy.rows(toy.numbers(21, toy.F, seed=8)), Stop(LOOK_STEPS - 1))
     assert 0 < run.progress.n_batches < 4
     return run
 
@@ -136,7 +137,7 @@ def rest(state: tuple[dict[str, Tensor], dict] | None) -> dict[str, Tensor]:
     run = training(**LONG)
     if state is not None:
         run.load_state(*state)
-    fit(run, toy.rows(toy.numbers(49, toy.F, seed=7)), toy.rows(toy.numbers(21, toy.F, seed=8)))
+    train(run, toy.rows(toy.numbers(49, toy.F, seed=7)), toy.rows(toy.numbers(21, toy.F, seed=8)))
     return outcome(run)
 
 
@@ -152,7 +153,7 @@ def refuse_what_one_process_alone_can_do() -> None:
         VAE(2, inference="mean_field", **SMALL).fit(TABLE)
     rows = toy.numbers(12 * here.size, toy.F, seed=7)
     with pytest.raises(ValueError, match="the processes were given different rows or settings: give all of them the"):
-        fit(training(), toy.rows(rows[here.rank :: here.size]))  # as it would be for many other programs
+        train(training(), toy.rows(rows[here.rank :: here.size]))  # as it would be for many other programs
 
 
 def death() -> None:
@@ -164,7 +165,7 @@ def death() -> None:
             if here.rank == here.size - 1:
                 os.kill(os.getpid(), signal.SIGKILL)
 
-    fit(training(max_epochs=10**6), toy.rows(toy.numbers(49, toy.F, seed=7)), None, Die())
+    train(training(max_epochs=10**6), toy.rows(toy.numbers(49, toy.F, seed=7)), None, Die())
 
 
 def doomed_command(run: Path, words: list[str]) -> None:

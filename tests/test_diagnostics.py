@@ -38,7 +38,7 @@ def test_the_numbers_are_those_of_the_draws(fitted):
                               arrays=True)["dreg"]  # fmt: skip
     model, posterior = copy.deepcopy((fitted.model_, fitted.posterior_))
     order, noise = make_generator(0, "gradient rows"), Noise(make_generator(0, "gradient noise"))
-    objective, rows, drawn = make_objective("iwae", "dreg", 3), fitted._rows(X), []
+    objective, rows, drawn = make_objective("iwae", "dreg", 3), fitted.fitted_.rows(X), []
     for _ in range(41):
         batch = next(rows.subset(torch.randperm(60, generator=order)).batches(60))
         loss = objective.loss(model.draw(batch, posterior, objective, noise), ObjectiveState()).mean()
@@ -102,7 +102,7 @@ def test_an_estimator_that_is_not_fitted_is_measured_where_training_starts():
     found = gradient_variance(model, X, n=40)
     assert not hasattr(model, "model_")
     started = clone(model)
-    started._start(X)
+    started.begin_fit(X)
     assert gradient_variance(started, X, n=40) == found
 
 

@@ -141,8 +141,8 @@ def test_complete_data_need_no_branch_and_gaps_have_one():
 
 
 def test_what_lies_beneath_a_gap_is_never_read(vae):
-    rows = vae._rows(vae._validate(GAPPY))
-    other = vae._rows(vae._validate(GAPPY))
+    rows = vae.fitted_.rows(GAPPY)
+    other = vae.fitted_.rows(GAPPY)
     other.raw = torch.where(other.observed, other.raw, 1e6)
     for a, b in zip(rows.batches(150), other.batches(150), strict=True):
         assert torch.equal(vae.posterior_(a).mean, vae.posterior_(b).mean)
@@ -151,7 +151,7 @@ def test_what_lies_beneath_a_gap_is_never_read(vae):
 
 
 def test_no_gradient_comes_from_a_gap(vae):
-    batch = next(iter(vae._rows(vae._validate(GAPPY)).batches(150)))
+    batch = next(iter(vae.fitted_.rows(GAPPY).batches(150)))
     x = batch.x.clone().requires_grad_()
     seen = Batch(x, batch.mask, batch.index, batch.missing)
     (vae.model_.log_px(seen, vae.posterior_(seen).mean[None]).sum()).backward()
@@ -213,7 +213,7 @@ def test_draws_for_a_row_of_which_nothing_is_known_are_those_of_the_prior(parame
     n, noise = 1500, Noise(make_generator(0, "draws"))
     posterior = model.posterior_.eval()
     with torch.no_grad():
-        q = posterior(next(model._rows(np.ma.masked_all((1, 4))).batches(1)))
+        q = posterior(next(model.fitted_.rows(np.ma.masked_all((1, 4))).batches(1)))
         ours = q.rsample((n,), noise)[:, 0]
         theirs = [model.model_.prior().rsample((n, 1), noise).reshape(n, -1) for _ in range(9)]
         mean, scale = q.mean[0], q.scale[0]
@@ -239,7 +239,7 @@ def test_rows_of_which_nothing_is_known_teach_nothing(parameters, how):
     model = shaken(parameters)
     objective = {"elbo": elbo(), "iwae": iwae(4)}[how]
     modules = torch.nn.ModuleList([model.model_, model.posterior_]).train()
-    batch = next(model._rows(np.ma.masked_all((8, 4))).batches(8))
+    batch = next(model.fitted_.rows(np.ma.masked_all((8, 4))).batches(8))
     draw = model.model_.draw(batch, model.posterior_, objective, Noise(make_generator(0, "draws")))
     loss = objective.loss(draw, ObjectiveState()).sum()
     assert loss.detach().abs() < 1e-5
@@ -249,9 +249,7 @@ def test_rows_of_which_nothing_is_known_teach_nothing(parameters, how):
 
 def test_the_noise_of_other_rows_does_not_depend_on_empty_ones():
     model = shaken({"prior": "mixture", "n_prior_components": 3})
-    batches = [
-        next(model._rows(model._validate(X)).batches(4)) for X in (GAPPY[:2], np.vstack([GAPPY[:2], 4 * [np.nan]]))
-    ]
+    batches = [next(model.fitted_.rows(X).batches(4)) for X in (GAPPY[:2], np.vstack([GAPPY[:2], 4 * [np.nan]]))]
     draws = []
     for batch in batches:
         noise = Noise(make_generator(0, "draws"), shared=True)
@@ -263,7 +261,7 @@ def test_the_noise_of_other_rows_does_not_depend_on_empty_ones():
 
 def test_draws_of_different_empty_rows_differ():
     model = shaken({"prior": "mixture", "n_prior_components": 3})
-    batch = next(model._rows(np.ma.masked_all((3, 4))).batches(3))
+    batch = next(model.fitted_.rows(np.ma.masked_all((3, 4))).batches(3))
     q = model.posterior_.eval()(batch)
     z = q.rsample((4,), Noise(make_generator(0, "draws")))
     assert torch.autograd.grad(z.sum(), model.model_.learned_prior.mean)[0].any()  # rows may be hidden from q alone

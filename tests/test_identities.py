@@ -6,6 +6,7 @@ import torch
 from lowerbound.core import Objective, ObjectiveState
 from lowerbound.distributions.noise import Noise, make_generator
 from lowerbound.evaluation.bound import elbo_terms, importance_weighted
+from lowerbound.evaluation.evaluation import Evaluation
 from lowerbound.inference.objectives import elbo
 from tests import linear_gaussian as toy
 from tests.conftest import whole_batch
@@ -62,7 +63,7 @@ def test_the_bound_is_below_log_p_and_equals_its_closed_form(covariance):
     distribution = q(whole_batch(x))
     exact = toy.exact_elbo(p, distribution.mean, distribution.scale_tril, x).detach()
     assert (exact < toy.marginal(p).log_prob(x)).all()
-    measured = elbo_terms(p, q, toy.rows(x), some_noise(), n_samples=50).elbo
+    measured = elbo_terms(Evaluation(p, q, toy.rows(x), some_noise()), n_samples=50).elbo
     error = (measured - exact).std() / len(x) ** 0.5
     assert (measured - exact).mean().abs() < 4 * error
 
@@ -73,7 +74,7 @@ def test_importance_weighted_bound_approaches_log_p():
     exact = toy.marginal(p).log_prob(x).detach()
     gaps = []
     for n_importance in (1, 10, 100, 5000):
-        log_p, ess = importance_weighted(p, q, toy.rows(x), some_noise(), n_importance)
+        log_p, ess = importance_weighted(Evaluation(p, q, toy.rows(x), some_noise()), n_importance)
         gaps.append((exact - log_p).mean().item())
     assert gaps == sorted(gaps, reverse=True)
     # at K = 5000 the error of a row has standard deviation √(1/ESS − 1/K), and the bound's bias is half its square
@@ -88,19 +89,19 @@ def test_importance_weights_are_streamed_exactly(monkeypatch):
     q = toy.ExactPosterior(p, shift=0.3, widen=1.4)
     batch, K = whole_batch(x), 64
     weights = p.draw(batch, q, Objective(lambda d, s: d.log_px, K), some_noise()).log_w.detach()
-    log_p, ess = importance_weighted(p, q, toy.rows(x), some_noise(), K)
+    log_p, ess = importance_weighted(Evaluation(p, q, toy.rows(x), some_noise()), K)
     torch.testing.assert_close(log_p, weights.logsumexp(0) - torch.tensor(K).log())
     normalized = weights.softmax(0)
     torch.testing.assert_close(ess, 1 / normalized.square().sum(0))
-    monkeypatch.setattr("lowerbound.evaluation.bound.PASS_ELEMENTS", 7 * toy.F * 5)
-    streamed, _ = importance_weighted(p, q, toy.rows(x), some_noise(), 20_000)
+    monkeypatch.setattr("lowerbound.evaluation.evaluation.PASS_ELEMENTS", 7 * toy.F * 5)
+    streamed, _ = importance_weighted(Evaluation(p, q, toy.rows(x), some_noise()), 20_000)
     whole = toy.marginal(p).log_prob(x)
     assert (streamed - whole).abs().max() < 0.05
 
 
 def test_exact_posterior_has_full_effective_sample_size():
     p, x = toy.model(), toy.numbers(5, toy.F, seed=6)
-    log_p, ess = importance_weighted(p, toy.ExactPosterior(p), toy.rows(x), some_noise(), 30)
+    log_p, ess = importance_weighted(Evaluation(p, toy.ExactPosterior(p), toy.rows(x), some_noise()), 30)
     torch.testing.assert_close(ess, torch.full((5,), 30.0, dtype=torch.float64))
     torch.testing.assert_close(log_p, toy.marginal(p).log_prob(x).detach())
 

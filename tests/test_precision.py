@@ -11,7 +11,7 @@ from lowerbound.inference.objectives import elbo
 from lowerbound.models.priors import MixturePrior
 from lowerbound.precision import tensor_cores
 from lowerbound.storage.atomic import load_tensors, save_tensors
-from lowerbound.training.loop import fit
+from lowerbound.training.loop import train
 from lowerbound.training.settings import Settings
 from lowerbound.training.state import Training
 from lowerbound.training.step import BatchLoss
@@ -27,7 +27,7 @@ FAST = {"max_epochs": 2, "batch_size": 32, "hidden_layer_sizes": (8,), "random_s
 def gradient(vae: VAE, data, precision: str) -> tuple[torch.Tensor, torch.Tensor]:
     """The loss of all rows and its gradient, with the same noise for every precision."""
     loss = BatchLoss(vae.model_, vae.posterior_, precision)
-    batch = next(vae._rows(data).batches(len(data), vae._noise("rows")))
+    batch = next(vae.fitted_.rows(data).batches(len(data), vae.fitted_.noise("rows")))
     value, _ = loss(batch, elbo(), Noise(make_generator(1, "noise")), ObjectiveState())
     return value, torch.cat([g.flatten() for g in torch.autograd.grad(value, list(loss.parameters()))])
 
@@ -88,11 +88,11 @@ def training(**settings) -> Training:
 def test_continuing_is_bit_exact(tmp_path):
     rows = toy.rows(toy.numbers(50, toy.F, seed=7))
     whole, part, rest = training(max_epochs=3), training(max_epochs=1), training(max_epochs=3)
-    fit(whole, rows)
-    fit(part, rows)
+    train(whole, rows)
+    train(part, rows)
     save_tensors(tmp_path / "last.safetensors", *part.state())
     rest.load_state(*load_tensors(tmp_path / "last.safetensors"))
-    fit(rest, rows)
+    train(rest, rows)
     for mine, theirs in zip(rest.modules.parameters(), whole.modules.parameters(), strict=True):
         assert torch.equal(mine, theirs)
 

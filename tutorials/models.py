@@ -42,14 +42,15 @@ from lowerbound import (
     PixelRNN,
     diagnostics,
 )
-from lowerbound.core import Batch
+from lowerbound.core import Batch, Posterior
 from lowerbound.data.batches import RowsInMemory
 from lowerbound.distributions.gaussians import DiagonalGaussian, FullGaussian
 from lowerbound.distributions.noise import Noise, make_generator
 from lowerbound.evaluation.bound import importance_weighted
 from lowerbound.evaluation.estimate import mean_over_rows
+from lowerbound.evaluation.evaluation import Evaluation
 from lowerbound.inference import em
-from lowerbound.inference.posteriors import Prior
+from lowerbound.inference.posteriors import StartAtPrior
 from lowerbound.models.ppca import LinearGaussian, spectrum
 from lowerbound.nn.initialization import initialize_
 
@@ -317,7 +318,7 @@ def draw_from(model: LinearGaussian, n: int) -> Tensor:
     return model.likelihood(model.prior().rsample((1, n), source)).sample(source)[0]
 
 
-class Widened(nn.Module):
+class Widened(Posterior):
     """A q(z|x) that is nearly right: p(z|x) with its standard deviations times 1.2."""
 
     def __init__(self, model: LinearGaussian) -> None:
@@ -349,7 +350,7 @@ def naive_monte_carlo(lesson: Lesson) -> dict:
         model = linear_gaussian(D, D)
         model.rotate()
         x = draw_from(model, rows)
-        naive, weighted = (mean_and_error(errors(model, q, x, K)) for q in (Prior(D), Widened(model)))
+        naive, weighted = (mean_and_error(errors(model, q, x, K)) for q in (StartAtPrior(D), Widened(model)))
         kl = model.posterior(whole(x)).kl_to_standard_normal().sum(-1).mean().item()
         found[D] = {"prior": naive, "q": weighted, "kl": kl}
         print(f"  {D:2}    {naive[0]:8.4f} ± {naive[1]:.4f}   {weighted[0]:8.4f} ± {weighted[1]:.4f}   {kl:8.1f}")
@@ -361,7 +362,7 @@ def errors(model: LinearGaussian, proposal: nn.Module, x: Tensor, K: int) -> Ten
     """|log (1/K) Σ_k p(x, z_k)/r(z_k) − log p(x)| of every row, the z_k drawn from the proposal r."""
     mask, device = torch.ones(x.shape[1:], dtype=torch.bool), torch.device("cpu")
     rows = RowsInMemory(x, lambda raw, noise: raw, mask, device)
-    estimate, _ = importance_weighted(model, proposal, rows, noise("importance"), K)
+    estimate, _ = importance_weighted(Evaluation(model, proposal, rows, noise("importance")), K)
     return (estimate - model.log_prob(whole(x))).abs()
 
 

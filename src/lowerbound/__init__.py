@@ -7,14 +7,16 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from lowerbound import diagnostics
+    from lowerbound.core import Batch, ElementwiseModel, ExplicitModel, Model, Objective, Posterior
     from lowerbound.data.checks import DataError
     from lowerbound.data.columns.coding import UnseenCategoryWarning
-    from lowerbound.data.likelihoods import LikelihoodError
     from lowerbound.data.readers.read import read, stream
     from lowerbound.data.schema import ConstantFeatureWarning
     from lowerbound.data.sources import Dataset
+    from lowerbound.distributions.likelihoods.kind import LikelihoodError
     from lowerbound.estimators.autoencoder import Autoencoder
     from lowerbound.estimators.factorized import Factorized
+    from lowerbound.estimators.fitted import Fitted
     from lowerbound.estimators.gaussian import Gaussian
     from lowerbound.estimators.latent import CollapsedPosteriorWarning
     from lowerbound.estimators.mixture import Mixture
@@ -29,11 +31,20 @@ if TYPE_CHECKING:
     from lowerbound.outliers.detector import VAEOutlierDetector
     from lowerbound.outliers.pyod import PyODDetector
     from lowerbound.storage.atomic import SavedFileError
+    from lowerbound.training.fit import fit
     from lowerbound.training.state import TrainingError
 
 __version__ = "0.1.0"
 
 _HOMES = {
+    "Batch": "core",
+    "ElementwiseModel": "core",
+    "ExplicitModel": "core",
+    "Fitted": "estimators.fitted",
+    "Model": "core",
+    "Objective": "core",
+    "Posterior": "core",
+    "fit": "training.fit",
     "VAE": "estimators.vae",
     "VAEImputer": "imputation.imputer",
     "Autoencoder": "estimators.autoencoder",
@@ -56,7 +67,7 @@ _HOMES = {
     "stream": "data.readers.read",
     "Dataset": "data.sources",
     "DataError": "data.checks",
-    "LikelihoodError": "data.likelihoods",
+    "LikelihoodError": "distributions.likelihoods.kind",
     "ConstantFeatureWarning": "data.schema",
     "UnseenCategoryWarning": "data.columns.coding",
     "SavedFileError": "storage.atomic",
@@ -69,17 +80,24 @@ __all__ = [
     "VAE",
     "AnnealingWarning",
     "Autoencoder",
+    "Batch",
     "CollapsedPosteriorWarning",
     "ConstantFeatureWarning",
     "DataError",
     "Dataset",
+    "ElementwiseModel",
     "Estimate",
+    "ExplicitModel",
     "FactorAnalysis",
     "Factorized",
+    "Fitted",
     "Gaussian",
     "LikelihoodError",
     "Mixture",
+    "Model",
+    "Objective",
     "PixelRNN",
+    "Posterior",
     "PyODDetector",
     "SavedFileError",
     "TrainingError",
@@ -89,6 +107,7 @@ __all__ = [
     "VAEOutlierDetector",
     "bits_per_dim",
     "diagnostics",
+    "fit",
     "load",
     "read",
     "stream",

@@ -1,7 +1,7 @@
 """The names through which everything composes: Batch, Model, Posterior, Draw, Objective.
 
-A model supplies the prior p(z) and the likelihood p(x|z); a posterior supplies q(z|x); an objective says how a
-draw of both becomes a loss. Models and posteriors never know each other: they meet in ``Model.draw``.
+A model supplies the prior p(z) and the conditional p(x|z); a posterior supplies q(z|x); an objective turns a draw of
+both into a loss. Models and posteriors never know each other: they meet in ``Model.draw``.
 """
 
 from __future__ import annotations
@@ -82,9 +82,12 @@ class Prior(Protocol):
 class LatentDistribution(Protocol):
     """q(z|x) for the rows of a batch.
 
-    ``kl_to_standard_normal`` is the KL in G groups, ``(B, G)``, or None where it has no closed form.
+    ``kl_to_standard_normal`` is the KL in G groups, ``(B, G)``, or None where it has no closed form. ``prior`` is the
+    p(z) that q was made with, where it is p(z) for some rows; else None.
     """
 
+    @property
+    def prior(self) -> Prior | None: ...  # noqa: D102
     @property
     def mean(self) -> Tensor: ...  # noqa: D102
     @property
@@ -97,10 +100,38 @@ class LatentDistribution(Protocol):
     def detach(self) -> LatentDistribution: ...  # noqa: D102
 
 
-class Posterior(Protocol):
+class Infer(Protocol):
     """Called with a batch (and noise, for posteriors that are drawn), returns q(z|x) for its rows."""
 
     def __call__(self, batch: Batch, noise: Noise | None = None, /) -> LatentDistribution: ...  # noqa: D102
+
+
+class Posterior(nn.Module):
+    """q(z|x) with parameters φ; a subclass supplies ``forward``.
+
+    Attributes
+    ----------
+    keeps_rows : bool
+        It holds something for every training row, found by ``batch.index``; then one process has to train it.
+    """
+
+    keeps_rows = False
+
+    def forward(self, batch: Batch, noise: Noise | None = None) -> LatentDistribution:
+        """q(z|x) for the rows of a batch."""
+        raise NotImplementedError(f"{type(self).__name__} does not define q(z|x)")
+
+    def for_new_rows(self) -> Posterior:
+        """q(z|x) for rows that were not fitted: itself, unless it keeps something for every training row."""
+        return self
+
+    def findings(self) -> dict[str, float]:
+        """Numbers to report at the end of training, by name."""
+        return {}
+
+    def row_parameters(self) -> list[nn.Parameter]:
+        """Parameters that belong to single rows, whose gradients are sparse."""
+        return []
 
 
 @dataclass
@@ -183,33 +214,47 @@ class Objective:
 
 
 class Model(nn.Module):
-    """A latent-variable model p(x, z) = p(z) p(x|z); a subclass supplies ``prior`` and ``likelihood``."""
+    """A latent-variable model p(x, z) = p(z) p(x|z).
 
-    log_unit: Tensor | None  # (*event): log of the user's units in one unit of x; None where x is discrete
+    A subclass supplies ``prior`` and p(x|z): ``log_px``, ``mean_x`` and ``draw_x``, and for imputation and outlier
+    scores ``log_px_by_entry``, ``log_px_and_missing`` and ``draw_missing``. ``ElementwiseModel`` supplies them all from
+    one distribution for every entry.
+
+    Attributes
+    ----------
+    log_unit : Tensor, shape (*event), or None
+        log of the user's units in one unit of x; None where x is discrete.
+    """
+
+    log_unit: Tensor | None
 
     def prior(self) -> Prior:
         """p(z)."""
         raise NotImplementedError(f"{type(self).__name__} does not define its prior")
 
-    def likelihood(self, z: Tensor) -> Likelihood:
-        """p(x|z) for ``z`` of shape (S, B, D)."""
-        raise NotImplementedError(f"{type(self).__name__} does not define its likelihood")
-
     def log_px(self, batch: Batch, z: Tensor) -> Tensor:
-        """log p(x|z) of the observed entries, in nats and the user's units, shape (S, B)."""
-        return self.log_px_under(batch, self.likelihood(z))
+        """log p(x|z) of the observed entries, in nats and the user's units; z is (S, B, D), the result (S, B)."""
+        raise NotImplementedError(f"{type(self).__name__} does not define log p(x|z)")
 
-    def log_px_under(self, batch: Batch, p: Likelihood) -> Tensor:
-        """log p(x) of the observed entries under p = p(x|z), in nats and the user's units, shape (S, B)."""
-        log_px = event_sum(p.log_prob(batch.x), batch.mask, batch.complete)
-        if self.log_unit is None:
-            return log_px
-        # |dx̃/dx| = 1/unit for every observed entry
-        return log_px - event_sum(self.log_unit, batch.mask, batch.complete)
+    def log_px_by_entry(self, batch: Batch, z: Tensor) -> Tensor:
+        """log p of every entry given z, in nats and the model's units, shape (S, B, *event)."""
+        raise NotImplementedError(f"{type(self).__name__} does not define the log p of single entries")
 
-    def among_missing(self, p: Likelihood) -> Likelihood:
-        """p(x|z) of entries that are missing: the same, unless there is a model of what hides."""
-        return p
+    def mean_x(self, z: Tensor) -> Tensor:
+        """E[x|z] for z of shape (S, B, D), shape (S, B, *event); of categories the most probable one."""
+        raise NotImplementedError(f"{type(self).__name__} does not define E[x|z]")
+
+    def draw_x(self, z: Tensor, noise: Noise) -> Tensor:
+        """One draw of x for every z, shape (S, B, *event)."""
+        raise NotImplementedError(f"{type(self).__name__} does not define how to draw from p(x|z)")
+
+    def log_px_and_missing(self, batch: Batch, z: Tensor) -> tuple[Tensor, Likelihood]:
+        """log p(x_o|z), shape (S, B), and p(x_m|x_o, z) of the missing entries, by one pass over z."""
+        raise NotImplementedError(f"{type(self).__name__} does not define p(x_m|x_o, z)")
+
+    def draw_missing(self, batch: Batch, z: Tensor, noise: Noise) -> Tensor:
+        """One draw of x_m ~ p(x_m|x_o, z) for every z, shape (S, B, *event); observed entries hold anything."""
+        raise NotImplementedError(f"{type(self).__name__} does not define how to draw from p(x_m|x_o, z)")
 
     def log_joint(self, batch: Batch, z: Tensor) -> Tensor:
         """log p(x, z) = log p(x|z) + log p(z), shape (S, B)."""
@@ -219,19 +264,91 @@ class Model(nn.Module):
         """log p(x) of the observed entries, in nats and the user's units, shape (B,); few models know it."""
         raise NotImplementedError(f"{type(self).__name__} can't integrate its latent variables out")
 
-    def draw(self, batch: Batch, posterior: Posterior, objective: Objective, noise: Noise) -> Draw:
+    def draw(self, batch: Batch, posterior: Infer, objective: Objective, noise: Noise) -> Draw:
         """Draw ``objective.samples`` latent vectors for every row from the posterior and score x under each."""
         q = posterior(batch, noise)
         z = q.rsample((objective.samples,), noise)
         if objective.gradient == "score":
             z = z.detach()
         density = q.detach() if objective.gradient == "fixed_density" else q
-        prior = getattr(q, "p", None) or self.prior()  # a q that is p(z) for some rows has made it
-        return Draw(z, self.log_px(batch, z), prior, q, density, batch.share)
+        return Draw(z, self.log_px(batch, z), q.prior or self.prior(), q, density, batch.share)
+
+
+class Missingness(Protocol):
+    """p(s|x) of which entries are missing."""
+
+    def start(self, rate: Tensor, /) -> None:
+        """Begin with the rates at which entries are missing, shape (*event)."""
+        ...
+
+    def log_prob(self, batch: Batch, p: Any, /) -> Tensor:
+        """log p(s|x_o, z) with the missing entries integrated out under p = p(x|z), in nats, shape (S, B)."""
+        ...
+
+    def among_missing(self, p: Any, /) -> Likelihood:
+        """p(x_m|z, s)."""
+        ...
+
+
+class ElementwiseModel(Model):
+    """A model whose entries are independent given z; a subclass supplies ``prior`` and ``likelihood``.
+
+    Attributes
+    ----------
+    missingness : Missingness or None
+        It enters log p(x|z), which is then log p(x_o, s|z).
+    """
+
+    missingness: Missingness | None
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.missingness = None
+
+    def likelihood(self, z: Tensor) -> Likelihood:
+        """p(x|z), one distribution for every entry, for z of shape (S, B, D)."""
+        raise NotImplementedError(f"{type(self).__name__} does not define its likelihood")
+
+    def log_px(self, batch: Batch, z: Tensor) -> Tensor:
+        """log p(x_o|z), or log p(x_o, s|z), in nats and the user's units, shape (S, B)."""
+        return self.log_px_under(batch, self.likelihood(z))
+
+    def log_px_under(self, batch: Batch, p: Likelihood) -> Tensor:
+        """``log_px`` where p = p(x|z) is at hand, shape (S, B)."""
+        log_px = event_sum(p.log_prob(batch.x), batch.mask, batch.complete)
+        if self.log_unit is not None:  # |dx̃/dx| = 1/unit for every observed entry
+            log_px = log_px - event_sum(self.log_unit, batch.mask, batch.complete)
+        return log_px if self.missingness is None else log_px + self.missingness.log_prob(batch, p)
+
+    def log_px_by_entry(self, batch: Batch, z: Tensor) -> Tensor:
+        """log p of every entry given z, in nats and the model's units, shape (S, B, *event)."""
+        return self.likelihood(z).log_prob(batch.x)
+
+    def mean_x(self, z: Tensor) -> Tensor:
+        """E[x|z], shape (S, B, *event)."""
+        return self.likelihood(z).mean
+
+    def draw_x(self, z: Tensor, noise: Noise) -> Tensor:
+        """One draw of x for every z, shape (S, B, *event)."""
+        return self.likelihood(z).sample(noise)
+
+    def log_px_and_missing(self, batch: Batch, z: Tensor) -> tuple[Tensor, Likelihood]:
+        """log p(x_o|z), and p(x_m|z): given z, observed entries say nothing of the missing ones."""
+        p = self.likelihood(z)
+        return self.log_px_under(batch, p), self._missing(p)
+
+    def draw_missing(self, batch: Batch, z: Tensor, noise: Noise) -> Tensor:
+        """One draw of x_m ~ p(x_m|z) for every z, shape (S, B, *event)."""
+        return self._missing(self.likelihood(z)).sample(noise)
+
+    def _missing(self, p: Likelihood) -> Likelihood:
+        return p if self.missingness is None else self.missingness.among_missing(p)
 
 
 class NoLatents:
     """Prior and posterior of a model without latent variables: a vector of no numbers, log-density 0, KL 0."""
+
+    prior = None
 
     def __init__(self, n_rows: int, like: Tensor) -> None:
         self.mean = self.scale = like.new_zeros(n_rows, 0)
@@ -269,8 +386,16 @@ class ExplicitModel(Model):
         """``n`` draws of x, or its mean n times, shape (n, *event)."""
         raise NotImplementedError(f"{type(self).__name__} does not define how to draw from it")
 
-    def draw(self, batch: Batch, posterior: Posterior, objective: Objective, noise: Noise) -> Draw:
+    def draw(self, batch: Batch, posterior: Infer, objective: Objective, noise: Noise) -> Draw:
         """The exact log p(x), with latent terms of zero."""
         log_px = self.log_prob(batch)
         nothing = NoLatents(len(log_px), log_px)
         return Draw(nothing.rsample((1,), noise), log_px[None], nothing, nothing, nothing, batch.share)
+
+
+class NoPosterior(Posterior):
+    """That of a model without latent variables."""
+
+    def forward(self, batch: Batch, noise: Noise | None = None) -> NoLatents:
+        """A distribution over no numbers for every row."""
+        return NoLatents(len(batch.x), batch.x)

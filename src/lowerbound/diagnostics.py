@@ -1,4 +1,4 @@
-"""What training by sampled gradients is up against: their mean, variance and signal-to-noise ratio."""
+"""Diagnostics of sampled gradients: their mean, variance and signal-to-noise ratio."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from lowerbound.estimators.vae import VAE
 from lowerbound.inference.objectives import make_objective
 from lowerbound.parameters.seed import seed_from
 
-N_GROUPS = 20  # of draws, for the jackknife
+N_GROUPS = 20  # groups of draws for the jackknife
 
 ESTIMATORS: dict[str, dict[str, Any]] = {
     "pathwise": {},
@@ -32,7 +32,7 @@ ESTIMATORS: dict[str, dict[str, Any]] = {
 
 @dataclass(frozen=True)
 class Measured:
-    """A number, its standard error, and the array over coordinates that it is the mean of, if that was asked for."""
+    """A mean over coordinates, its standard error, and, if asked for, the array over coordinates."""
 
     value: float
     standard_error: float
@@ -44,15 +44,15 @@ class Measured:
 
 @dataclass(frozen=True)
 class GradientMoments:
-    """One estimator's gradient in one group of parameters, coordinates averaged.
+    """Moments of one estimator's gradient in one group of parameters, averaged over coordinates.
 
     Attributes
     ----------
     mean : Measured
-        Of the gradient.
+        Mean of the gradient.
     variance : Measured
     snr : Measured
-        |mean| / standard deviation, over coordinates that have one. Noise alone gives √(2/(πn)) for n draws.
+        |mean| / standard deviation, over coordinates that vary. For a gradient of mean 0 it is √(2/(πn)) in n draws.
     n_coordinates : int
     """
 
@@ -66,29 +66,29 @@ def gradient_variance(
     model: VAE, X, estimators: Mapping[str, Mapping[str, Any] | Objective] | None = None, n: int = 200, *,
     batch_size: int | None = None, random_state: int | None = None, arrays: bool = False,
 ) -> dict[str, dict[str, GradientMoments]]:  # fmt: skip
-    """Mean, variance and signal-to-noise ratio of the gradient, for each estimator of it.
+    """Measure the mean, variance and signal-to-noise ratio of gradient estimators.
 
     The gradient is that of the loss in nats a row, −(1/M) Σ of the bound over the M rows of a minibatch: its mean is
     the gradient of the loss over all N rows, divided by N. For the gradient of the sum over the data multiply means
-    by N and variances by N²; the signal-to-noise ratio stays.
+    by N and variances by N²; the signal-to-noise ratio is the same.
 
     Parameters
     ----------
     model : VAE
-        Fitted, and measured where it stands; or not fitted, and measured at the weights that training starts from.
-        It is not changed, and neither is any global random state.
+        A fitted model, measured at its weights, or an unfitted one, measured at the initial weights of training. It is
+        not changed, and neither is any global random state.
     X : array-like, shape (N, *row)
     estimators : mapping of str to (mapping or Objective), optional
-        By any name, what ``make_objective`` takes (``{"objective": "iwae", "gradient": "dreg", "n_samples": 8}``).
-        Without it, those of the lower bound with the model's ``n_samples``.
+        Arguments of ``make_objective`` by any name (``{"objective": "iwae", "gradient": "dreg", "n_samples": 8}``).
+        By default the estimators of the lower bound with the model's ``n_samples``.
     n : int
-        Draws of the gradient, each with a minibatch and noise of its own; the same for all estimators. At least 40.
+        Draws of the gradient, at least 40, each with its own minibatch and noise, the same for all estimators.
     batch_size : int, optional
-        M, rows drawn without replacement; all N if None, which leaves the noise of z alone.
+        M, rows drawn without replacement; all N if None, so that only z is random.
     random_state : int, optional
         The model's if None.
     arrays : bool
-        Keep the arrays over coordinates, in the order of ``parameters()``, as ``array`` of each number.
+        Keep the arrays over coordinates, in the order of ``parameters()``, as ``array`` of each ``Measured``.
 
     Returns
     -------
@@ -122,30 +122,30 @@ def gradient_variance(
 
 
 def _started(model: VAE, X) -> VAE:
-    """A copy of the model, with the weights that training starts from if it has none."""
+    """A copy of the model, with the initial weights of training if it isn't fitted."""
     if hasattr(model, "model_"):
         return copy.deepcopy(model)
     fresh: VAE = clone(model)  # type: ignore[assignment]
-    fresh._start(X)
+    fresh.begin_fit(X)
     return fresh
 
 
 @dataclass
 class Sums:
-    """Of 1 (G,), of g and of g² (G, P), each over the draws of one of G groups, in float64."""
+    """Sums of 1 (G,), of g and of g² (G, P) over the draws of each of G groups, in float64."""
 
     ones: Tensor
     first: Tensor
     second: Tensor
 
     def add(self, group: int, gradient: Tensor) -> None:
-        """One more draw."""
+        """Add a draw."""
         self.ones[group] += 1
         self.first[group] += gradient
         self.second[group] += gradient.square()
 
     def without(self, group: int) -> tuple[Tensor, Tensor, Tensor]:
-        """The moments of all the other groups' draws."""
+        """The moments of the draws of all other groups."""
         return _moments(*(t.sum(0) - t[group] for t in (self.ones, self.first, self.second)))
 
     def all(self) -> tuple[Tensor, Tensor, Tensor]:
@@ -162,12 +162,13 @@ def _moments(n: Tensor, first: Tensor, second: Tensor) -> tuple[Tensor, Tensor, 
 
 def _drawn(vae: VAE, X, objective: Objective, n: int, batch_size: int | None, seed: int) -> dict[str, Sums]:
     """n draws of the gradient by group of parameters."""
-    rows, device, state = vae._rows(vae._validate(X)), vae._device(), ObjectiveState(step=objective.warmup_steps)
+    fitted, state = vae.fitted_, ObjectiveState(step=objective.warmup_steps)
+    rows, device = fitted.rows(X), fitted.device
     order, noise = make_generator(seed, "gradient rows"), Noise(make_generator(seed, "gradient noise", device))
     modules = {"decoder": vae.model_.to(device).train(), "encoder": vae.posterior_.to(device).train()}
     weights = {name: parameters for name, m in modules.items() if (parameters := list(m.parameters()))}
     sums = {name: _no_draws(parameters) for name, parameters in weights.items()}
-    for i in range(-1, n):  # the first draw is not counted: it gives a running baseline its start
+    for i in range(-1, n):  # the first draw is not counted: it initializes a running baseline
         index = torch.randperm(len(rows), generator=order)[:batch_size]
         batch = next(rows.subset(index).batches(len(index), noise))
         draw = vae.model_.draw(replace(batch, index=index), vae.posterior_, objective, noise)

@@ -1,4 +1,4 @@
-"""Fitted estimators from the folders that they were saved to."""
+"""Loading of fitted estimators from the folders in which they were saved."""
 
 from __future__ import annotations
 
@@ -37,12 +37,12 @@ def load(path: str | Path, network: tuple[torch.nn.Module, torch.nn.Module] | No
     network : pair of Module, optional
         The encoder and decoder that the estimator was fitted with, if they were the user's own.
     device : str
-        Where it shall compute; "auto" takes a GPU if there is one.
+        The device of the estimator; "auto" takes a GPU if there is one.
 
     Raises
     ------
     SavedFileError
-        If the folder is missing, damaged, foreign, or needs the user's own modules.
+        If the folder is missing, damaged or not written by lowerbound, or needs the user's own modules.
     """
     folder = Path(path)
     if not (folder / "model.json").exists() and (folder / "model" / "model.json").exists():
@@ -56,5 +56,5 @@ def load(path: str | Path, network: tuple[torch.nn.Module, torch.nn.Module] | No
 
 
 def _kind_of(name: str) -> Any:
-    """The class of that name."""
+    """The class of an estimator by its name."""
     return getattr(importlib.import_module(f"lowerbound.{HOMES[name]}"), name)

@@ -1,7 +1,7 @@
-"""Several processes that train one model: which rows of a batch are whose, and what they tell each other.
+"""Several processes that train one model: their shares of a batch, and their communication.
 
-``torchrun`` starts them; everything that travels goes through torch.distributed, by gloo on CPUs and NCCL on GPUs.
-Where a program is one process alone, nothing here does anything.
+``torchrun`` starts them; they communicate through torch.distributed, by gloo on CPUs and NCCL on GPUs. In a single
+process nothing here has an effect.
 """
 
 # torch.distributed has more public names than it lists
@@ -17,7 +17,6 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
-from inspect import signature
 from uuid import uuid4
 
 import torch
@@ -25,12 +24,10 @@ import torch.distributed as dist
 from torch import Tensor, nn
 
 TIMEOUT = timedelta(minutes=10)  # a process that waits longer for another takes it for lost
-_SYNC = {"forward_sync_buffers", "broadcast_buffers"}  # the name since torch 2.13, and before
-KEEP_BUFFERS = {max(_SYNC & set(signature(nn.parallel.DistributedDataParallel).parameters)): False}
 
 
 class LostProcessError(RuntimeError):
-    """Another process of the same training has ended, or doesn't answer."""
+    """Another process of the same training has ended, or doesn't respond."""
 
 
 @dataclass(frozen=True)
@@ -40,9 +37,9 @@ class Processes:
     Attributes
     ----------
     rank : int
-        Which of them this one is, from 0.
+        The number of this process, from 0.
     size : int
-        How many there are.
+        The number of processes.
     """
 
     rank: int = 0
@@ -50,39 +47,53 @@ class Processes:
 
     @property
     def is_first(self) -> bool:
-        """Whether this is the one that writes and speaks for all."""
+        """True for the process that writes files and messages for all."""
         return self.rank == 0
 
     def share(self, n_rows: int) -> Share:
         """The part of a batch of ``n_rows`` that this process works on.
 
-        Where there are too few rows for all, a process works on the first row and counts it 0 times, because not every
-        layer can do without rows.
+        If there are fewer rows than processes, a process without a row works on the first one with weight 0, because
+        not every layer takes an empty batch.
         """
         if self.size == 1:
             return WHOLE
         start, stop = (n_rows * rank // self.size for rank in (self.rank, self.rank + 1))
         return Share(start, stop, n_rows, self) if start < stop else Share(0, 1, n_rows, self, counts=False)
 
-    def replicate(self, module: nn.Module) -> nn.Module:
-        """The module, whose gradients will be the means over all processes; its weights become those of the first."""
+    def replicate(self, module: nn.Module) -> None:
+        """Give the weights of the first process to all."""
+        if self.size > 1:
+            for tensor in module.state_dict().values():
+                dist.broadcast(tensor, 0)
+
+    def average(self, gradients: Sequence[Tensor]) -> None:
+        """Replace gradients by their means over all processes, the same bits in each.
+
+        They are added up as one vector. torch's ``DistributedDataParallel`` arranges them anew after its first step,
+        and with it the order of the additions, so that a run that is continued would round otherwise.
+        """
         if self.size == 1:
-            return module
-        return nn.parallel.DistributedDataParallel(module, **KEEP_BUFFERS)  # type: ignore[arg-type]
+            return
+        flat = torch.cat([gradient.flatten() for gradient in gradients])
+        dist.all_reduce(flat)
+        means = flat.div_(self.size).split([gradient.numel() for gradient in gradients])
+        for gradient, mean in zip(gradients, means, strict=True):
+            gradient.copy_(mean.view_as(gradient))
 
     def sum(self, values: Tensor) -> Tensor:
-        """The sum over all processes, the same bits in each."""
+        """The sum over all processes, bit-identical in each."""
         if self.size > 1:
             values = values.clone()
             dist.all_reduce(values)
         return values
 
     def any(self, flag: bool) -> bool:
-        """Whether it is so in any process."""
+        """True if the flag is True in any process."""
         return flag if self.size == 1 else bool(self.sum(self._tensor([flag])).item())
 
     def from_first(self, content: bytes) -> bytes:
-        """What the first process gives, in all of them."""
+        """The first process's content, in all processes."""
         if self.size == 1:
             return content
         length = self._tensor([len(content) if self.is_first else 0])
@@ -94,11 +105,11 @@ class Processes:
         return message.cpu().numpy().tobytes()
 
     def number_of_first(self, number: int) -> int:
-        """The whole number that the first process has."""
+        """The first process's number, in all processes."""
         return int(self.from_first(str(number).encode()))
 
     def are_alike(self, numbers: Sequence[float]) -> bool:
-        """Whether all processes have the same numbers, to rounding."""
+        """True if all processes have the same numbers, to rounding."""
         if self.size == 1:
             return True
         here = self._tensor(numbers, torch.float64)
@@ -116,9 +127,9 @@ ALONE = Processes()
 
 @dataclass(frozen=True)
 class Share:
-    """The rows ``start`` to ``stop`` of a batch of ``n_rows``, which one of several processes works on.
+    """The rows ``start`` to ``stop`` of a batch of ``n_rows``, one process's share.
 
-    Without numbers: all rows, in one process.
+    Without arguments: all rows, in one process.
     """
 
     start: int = 0
@@ -128,17 +139,17 @@ class Share:
     counts: bool = True
 
     def sum(self, values: Tensor) -> Tensor:
-        """Sum over this process's rows of what each has, (B, *) → (*)."""
+        """The sum over this process's rows, (B, *) → (*)."""
         return values.sum(0) if self.counts else values.sum(0) * 0
 
     def mean(self, values: Tensor) -> Tensor:
-        """Mean over all rows of the batch of what each row has, (B, *) → (*); differentiable."""
+        """The mean over all rows of the batch, (B, *) → (*); differentiable."""
         if self.n_rows is None:
             return values.mean(0)
         return _Sum.apply(self.sum(values)) / self.n_rows  # type: ignore[operator]
 
     def objective(self, losses: Tensor) -> Tensor:
-        """This process's part of the mean loss, (B,) → (); the mean of the parts over processes is that over rows."""
+        """This process's part of the mean loss, (B,) → (); the mean of the parts is the mean over all rows."""
         if self.n_rows is None:
             return losses.mean()
         return self.sum(losses) * (self.processes.size / self.n_rows)
@@ -148,7 +159,7 @@ WHOLE = Share()
 
 
 class _Sum(torch.autograd.Function):
-    """Σ over processes, whose gradient is the sum of the gradients that the processes have for it."""
+    """The sum over processes, whose gradient is the sum of the processes' gradients."""
 
     @staticmethod
     def forward(ctx, values: Tensor) -> Tensor:
@@ -162,23 +173,23 @@ class _Sum(torch.autograd.Function):
 
 
 def current() -> Processes:
-    """The processes that have joined: those of torch's default process group, else this one alone."""
+    """The processes of torch's default process group, or this one alone."""
     if dist.is_available() and dist.is_initialized():
         return Processes(dist.get_rank(), dist.get_world_size())
     return ALONE
 
 
 def n_started() -> int:
-    """How many processes ``torchrun`` (or what sets the same variables) started, of which this is one."""
+    """The number of processes that ``torchrun`` started together with this one, by its environment variables."""
     return int(os.environ.get("WORLD_SIZE", "1")) if "RANK" in os.environ else 1
 
 
 @contextmanager
 def join() -> Iterator[Processes]:
-    """Meet the other processes that ``torchrun`` started; training within trains one model in all of them.
+    """Join the other processes that ``torchrun`` started: fits within the context train one model in all of them.
 
-    On a machine with GPUs each process takes the one of its local rank; ``device="auto"`` and ``"cuda"`` mean that one.
-    A program that was started alone, or has made torch's default process group itself, is left as it is.
+    On a machine with GPUs each process takes the GPU of its local rank, also for ``device="auto"`` and ``"cuda"``.
+    Nothing changes in a single process, or if torch's default process group exists already.
 
     Raises
     ------
@@ -202,7 +213,7 @@ def join() -> Iterator[Processes]:
         try:
             yield current()
         finally:
-            gc.collect()  # replicas of modules hold the group's threads, which must not outlive the interpreter
+            gc.collect()  # replicas of modules hold the group's threads, which must end before the interpreter
             dist.destroy_process_group()
 
 
@@ -213,11 +224,11 @@ def _initialize() -> None:
 
 
 def _of_these(store: dist.Store, rank: int, size: int) -> dist.Store:
-    """The part of the store that only these processes write to.
+    """A part of the store that only these processes write to.
 
-    ``torchrun`` keeps one store when it starts processes again, and what the dead have left there would be taken for
-    the addresses of the living. So each process writes a number of its own, and what it has read of all of them; once
-    all have read the same, that is a name which was never used before.
+    ``torchrun`` keeps one store when it restarts processes, and addresses of ended processes in it would be mistaken
+    for those of the present ones. So each process writes a random number, and a hash of the numbers of all; once all
+    hashes agree, the hash is a new name.
     """
     store.set(f"number of {rank}", uuid4().hex)
     deadline = time.monotonic() + TIMEOUT.total_seconds()
@@ -227,17 +238,17 @@ def _of_these(store: dist.Store, rank: int, size: int) -> dist.Store:
         if all(store.get(f"read by {other}").decode() == name for other in range(size)):
             return dist.PrefixStore(name, store)
         time.sleep(0.05)
-    raise LostProcessError(f"process {rank} waited in vain for the other {size - 1}")
+    raise LostProcessError(f"process {rank} waited too long for the other {size - 1}")
 
 
 def _take_device() -> str:
-    """The GPU of this process, if the machine has any; the way to the other processes."""
+    """Select this process's GPU, if the machine has any; return the backend of torch.distributed."""
     if not torch.cuda.is_available():
         return "gloo"
     local_rank, n_devices = int(os.environ.get("LOCAL_RANK", "0")), torch.cuda.device_count()
     if local_rank >= n_devices:
         raise ValueError(
-            f"process {local_rank + 1} of this machine has no GPU of its own, there are {n_devices}: "
+            f"process {local_rank + 1} of this machine has no GPU, there are {n_devices}: "
             f"start torchrun with --nproc-per-node={n_devices}, or hide the GPUs with CUDA_VISIBLE_DEVICES="
         )
     torch.cuda.set_device(local_rank)
@@ -246,7 +257,7 @@ def _take_device() -> str:
 
 @contextmanager
 def _loss_noticed() -> Iterator[None]:
-    """Say in a sentence that another process is gone, whatever the transport calls it."""
+    """Turn errors of communication into a ``LostProcessError``."""
     try:
         yield
     except RuntimeError as error:

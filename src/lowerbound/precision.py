@@ -1,7 +1,7 @@
-"""In what precision a training step multiplies: float32, tf32 or bfloat16.
+"""The precision of matrix products in training: float32, tf32 or bfloat16.
 
-The networks' products alone are rounded. Weights, their gradients and moments, likelihoods and the KL stay in float32,
-and so does everything that is not training: validation and every score.
+Only the networks' products are rounded. Weights, their gradients and moments, likelihoods and the KL stay in float32,
+and so do validation and all scores.
 """
 
 from __future__ import annotations
@@ -15,13 +15,13 @@ import torch
 
 
 def products_in(precision: str, device: torch.device) -> AbstractContextManager:
-    """Where the forward pass of a network multiplies in bfloat16 (Micikevicius et al., 2018, arXiv:1710.03740)."""
+    """A context with matrix products in bfloat16, if asked for (Micikevicius et al., 2018, arXiv:1710.03740)."""
     return torch.autocast(device.type, torch.bfloat16) if precision == "bfloat16" else nullcontext()
 
 
 @contextmanager
 def tensor_cores(precision: str, device: torch.device) -> Iterator[None]:
-    """Where a GPU may round the factors of float32 products to tf32; torch's own setting comes back afterwards."""
+    """A context in which a GPU rounds factors of float32 products to tf32, if asked for; then torch's setting again."""
     if precision != "tf32":
         yield
         return
@@ -36,12 +36,12 @@ def tensor_cores(precision: str, device: torch.device) -> Iterator[None]:
 
 
 def in_single(raw: torch.Tensor) -> torch.Tensor:
-    """What a network gives, in float32 where it comes in bfloat16: from here on it is a parameter of a density."""
+    """The output of a network, converted from bfloat16 to float32 for a density."""
     return raw.float() if raw.dtype is torch.bfloat16 else raw
 
 
 def in_full(method: Callable[..., Any]) -> Callable[..., Any]:
-    """Let a method that is given a tensor first multiply in that tensor's type wherever it is called."""
+    """Decorate a method so that it multiplies in the type of its first tensor, without autocast."""
 
     @wraps(method)
     def exact(self, first: torch.Tensor, *rest: Any) -> Any:

@@ -82,7 +82,7 @@ def test_a_batch_is_the_same_rows_as_in_memory(table):
     rows = lowerbound.read(table, drop=["id"], label="kind", stream=False, mixed=True).X
     source = lowerbound.stream(table, drop=["id"], label="kind")
     vae = VAE(hidden_layer_sizes=(8,), max_epochs=1, random_state=0).fit(source)
-    whole, streamed = vae._rows(vae._validate(rows)), vae._rows(vae._validate(source))
+    whole, streamed = vae.fitted_.rows(rows), vae.fitted_.rows(source)
     for ours, theirs in zip(streamed.batches(64), whole.batches(64), strict=True):
         assert (ours.x == theirs.x).all()
         assert (ours.mask == theirs.mask).all()

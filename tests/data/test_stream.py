@@ -315,6 +315,6 @@ def test_dark_parts_keep_the_scale_of_the_whole():
     X[:500] = np.random.default_rng(0).integers(0, 2, (500, 4))  # nothing above 1 in the first blocks
     X[500:] = np.random.default_rng(1).integers(0, 256, (500, 4))
     vae = VAE(**SMALL, binarize="threshold").fit(Counting(X))
-    dark = next(vae._rows(Counting(X)).batches(100))
+    dark = next(vae.fitted_.rows(Counting(X)).batches(100))
     assert vae.schema_.grey_levels == 255
     assert dark.x.max() == 0

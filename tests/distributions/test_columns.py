@@ -7,7 +7,7 @@ import pytest
 import torch
 from scipy import integrate, stats
 
-from lowerbound.distributions.columns import MASS, Columns, Levels, Reals, Scaling, WholeNumbers
+from lowerbound.distributions.columns import MASS, Categories, Columns, Reals, Scaling, WholeNumbers
 from lowerbound.distributions.noise import Noise, make_generator
 
 DRAWS = 40_000
@@ -129,10 +129,10 @@ def test_whole_numbers_agree_with_scipy_and_are_drawn_so():
     assert (np.abs([(drawn == k).mean() for k in v.numpy()] - probability) < 4.5 * error).all()
 
 
-def levels(n: int = 1, *, values=(math.nan, math.nan, math.nan)) -> Levels:
+def levels(n: int = 1, *, values=(math.nan, math.nan, math.nan)) -> Categories:
     """Two common levels and three rare ones, of which the third logit is."""
     logits = tensor(0.1, -0.5, 0.7).expand(1, n, 1, 3)
-    return Levels(logits, torch.tensor([2]), torch.tensor([3]), torch.tensor([values], dtype=torch.float64))
+    return Categories(logits, torch.tensor([2]), torch.tensor([3]), torch.tensor([values], dtype=torch.float64))
 
 
 def test_the_rare_levels_share_their_probability():
@@ -147,7 +147,7 @@ def test_the_rare_levels_share_their_probability():
 
 def test_the_mean_of_levels_is_the_mode_and_that_of_numbers_lies_between_them():
     assert levels().mean.item() == 2
-    numbers = Levels(
+    numbers = Categories(
         tensor(0.0, math.log(3), -math.inf).expand(1, 2, 1, 3), torch.tensor([2]), torch.tensor([0]),
         tensor([10.0, 20.0, math.nan]),
     )  # fmt: skip

@@ -168,7 +168,7 @@ def test_columns_of_one_value_and_of_none():
     assert np.isfinite(vae.score_samples(odd)).all()
 
 
-@pytest.mark.parametrize("n_levels", [3, 100])
+@pytest.mark.parametrize("n_categories", [3, 100])
 @pytest.mark.parametrize("parameters", [{}, {"latent_dim": (3, 2)}, {"levels": 2}])
 def test_as_much_of_a_row_reaches_the_encoder_however_many_levels_there_are(n_categories, parameters):
     draw = np.random.default_rng(3)

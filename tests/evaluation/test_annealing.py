@@ -8,6 +8,7 @@ from sklearn.datasets import load_iris
 from tests import linear_gaussian as toy
 
 from lowerbound import VAE
+from lowerbound.core import NoPosterior
 from lowerbound.distributions.noise import Noise, make_generator
 from lowerbound.evaluation.annealing import (
     Annealing,
@@ -24,6 +25,7 @@ from lowerbound.evaluation.annealing import (
 )
 from lowerbound.evaluation.bound import RunningLogMeanExp, importance_weighted
 from lowerbound.evaluation.estimate import Estimate
+from lowerbound.evaluation.evaluation import Evaluation
 
 pytestmark = pytest.mark.filterwarnings("ignore::lowerbound.CollapsedPosteriorWarning")
 
@@ -31,9 +33,9 @@ K = 20_000
 HOW = Annealing(n_temperatures=40, n_chains=100, n_leapfrog=3)
 IRIS = torch.from_numpy(load_iris().data[::10, :2]) - 4
 METHODS = {
-    "naive": lambda p, q, rows, noise: naive(p, rows, noise, K),
-    "importance": lambda p, q, rows, noise: importance_weighted(p, q, rows, noise, K),
-    "ais": lambda p, q, rows, noise: annealed(p, q, rows, noise, HOW),
+    "naive": lambda p, q, rows, noise: naive(Evaluation(p, NoPosterior(), rows, noise), K),
+    "importance": lambda p, q, rows, noise: importance_weighted(Evaluation(p, q, rows, noise), K),
+    "ais": lambda p, q, rows, noise: annealed(Evaluation(p, q, rows, noise), HOW),
 }
 SIZES = {"naive": K, "importance": K, "ais": HOW.n_chains}
 
@@ -122,8 +124,8 @@ def test_temperatures_rise_from_zero_to_one():
 def test_annealing_mends_a_bad_q_where_importance_sampling_does_not():
     p, _, rows, exact = linear_gaussian()
     bad = toy.ExactPosterior(p, shift=1.0, widen=0.8)
-    by_importance, _ = importance_weighted(p, bad, rows, noise(), 50)
-    by_annealing, _ = annealed(p, bad, rows, noise(), Annealing(100, 16, 5))
+    by_importance, _ = importance_weighted(Evaluation(p, bad, rows, noise()), 50)
+    by_annealing, _ = annealed(Evaluation(p, bad, rows, noise()), Annealing(100, 16, 5))
     assert by_importance.mean() < exact.mean() - 0.3
     error = (by_annealing - exact).std() / math.sqrt(len(exact))
     assert (by_annealing - exact).mean().abs() < 4 * error
@@ -159,8 +161,8 @@ def test_the_running_mean_of_weights_is_that_of_all_at_once():
 def test_progress_counts_every_row_once():
     p, q, rows, _ = linear_gaussian()
     for method in (
-        lambda told: naive(p, rows, noise(), 300, told.append),
-        lambda told: annealed(p, q, rows, noise(), Annealing(5, 2, 1), told.append),
+        lambda told: naive(Evaluation(p, NoPosterior(), rows, noise()), 300, told.append),
+        lambda told: annealed(Evaluation(p, q, rows, noise()), Annealing(5, 2, 1), told.append),
     ):
         told = []
         method(told)

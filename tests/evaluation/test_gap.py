@@ -10,14 +10,17 @@ from tests import linear_gaussian as toy
 from torch import nn
 
 from lowerbound import VAE
+from lowerbound.core import Model, Posterior
 from lowerbound.distributions.gaussians import DiagonalGaussian, StandardNormal
+from lowerbound.distributions.likelihoods import NormalHead, Scale
 from lowerbound.distributions.noise import Noise, make_generator
 from lowerbound.evaluation.bound import elbo_terms, summarize
+from lowerbound.evaluation.evaluation import Evaluation
 from lowerbound.evaluation.gap import inference_gap, mutual_information
 from lowerbound.inference.posteriors import Amortized
 from lowerbound.models.hierarchical import Chain, Lowest, places
 from lowerbound.models.vae import Decoder, Encoder, LatentModel
-from lowerbound.nn.heads import GaussianHead, NormalHead, Scale
+from lowerbound.nn.heads import GaussianHead
 from lowerbound.nn.inputs import Values
 
 
@@ -25,7 +28,7 @@ def noise(seed: int = 0) -> Noise:
     return Noise(make_generator(seed, "noise"))
 
 
-class Channel(nn.Module):
+class Channel(Posterior):
     """q(z|x) = N(ax, s²)."""
 
     def __init__(self, a: float, s: float) -> None:
@@ -39,7 +42,7 @@ class Channel(nn.Module):
 @pytest.mark.parametrize(("a", "s"), [(0.0, 1.0), (1.0, 1.0), (2.0, 0.5)])
 def test_information_through_a_gaussian_channel(a, s):
     data = toy.rows(toy.numbers(4000, 2, seed=3))
-    found = mutual_information(Channel(a, s), data, noise())
+    found = mutual_information(Evaluation(Model(), Channel(a, s), data, noise()))
     exact = 2 * 0.5 * math.log(1 + (a / s) ** 2)
     assert found.kind == "lower"
     assert abs(found.value - exact) < 4 * found.standard_error + 0.02  # q(z) of 4,000 rows is not that of all
@@ -60,20 +63,20 @@ class TwoChannels(Channel):
 def test_a_second_level_above_the_first_adds_no_information():
     """I(x; z_1, z_2) = I(x; z_1) for a Markov chain x → z_1 → z_2."""
     data = toy.rows(toy.numbers(1500, 2, seed=3))
-    found = mutual_information(TwoChannels(1.0, 1.0), data, noise())
+    found = mutual_information(Evaluation(Model(), TwoChannels(1.0, 1.0), data, noise()))
     assert abs(found.value - math.log(2)) < 4 * found.standard_error + 0.02
 
 
 def test_information_is_at_most_the_logarithm_of_the_rows():
     data = toy.rows(toy.numbers(20, 2, seed=3))
-    found = mutual_information(Channel(1.0, 1e-4), data, noise())
+    found = mutual_information(Evaluation(Model(), Channel(1.0, 1e-4), data, noise()))
     assert found.value == pytest.approx(math.log(20), abs=1e-3)
 
 
 def test_the_gap_and_its_parts_in_closed_form():
     p, q = toy.model(), toy.posterior("diagonal")
     x = toy.numbers(40, toy.F, seed=9)
-    gap = inference_gap(p, q, toy.rows(x), noise(), n_steps=1500, n_samples=2000, n_importance=5000)
+    gap = inference_gap(Evaluation(p, q, toy.rows(x), noise()), n_steps=1500, n_samples=2000, n_importance=5000)
     with torch.no_grad():
         encoded = q(next(toy.rows(x).batches(40)))
         elbo = toy.exact_elbo(p, encoded.mean, encoded.scale_tril, x)
@@ -91,7 +94,7 @@ def test_the_gap_and_its_parts_in_closed_form():
 def test_a_full_covariance_leaves_nothing_to_approximate():
     p, q = toy.model(), toy.posterior("full")
     x = toy.numbers(40, toy.F, seed=9)
-    gap = inference_gap(p, q, toy.rows(x), noise(), n_steps=1500, n_samples=1000, n_importance=2000)
+    gap = inference_gap(Evaluation(p, q, toy.rows(x), noise()), n_steps=1500, n_samples=1000, n_importance=2000)
     with torch.no_grad():
         encoded = q(next(toy.rows(x).batches(40)))
         exact = toy.marginal(p).log_prob(x) - toy.exact_elbo(p, encoded.mean, encoded.scale_tril, x)
@@ -125,7 +128,7 @@ def test_the_gap_of_two_levels_in_closed_form():
     p = Model(Decoder(Lowest(decoder, 1), NormalHead(Scale("fixed", scale, torch.zeros(())))), 2).double()
     q = Amortized(Encoder(Values(), toy._Affine(1, 2, 20, False), Head()))
     x = toy.numbers(40, 1, seed=9)
-    gap = inference_gap(p, q, toy.rows(x), noise(), n_steps=500, n_samples=1000, n_importance=2000)
+    gap = inference_gap(Evaluation(p, q, toy.rows(x), noise()), n_steps=500, n_samples=1000, n_importance=2000)
     precision = 1 / variance + w**2 / toy.SIGMA**2
     with torch.no_grad():
         first = q(next(toy.rows(x).batches(40))).first
@@ -142,11 +145,11 @@ def test_the_gap_of_two_levels_in_closed_form():
 def test_bits_add_up_to_the_bound_and_z_costs_its_entropy():
     p, data = toy.model(), toy.rows(toy.numbers(500, toy.F, seed=9))
 
-    class Ignorant(nn.Module):
+    class Ignorant(Posterior):
         def forward(self, batch, noise=None):
             return DiagonalGaussian(*(batch.x.new_zeros(len(batch.x), toy.D) for _ in range(2)))
 
-    whole = elbo_terms(p, Ignorant(), data, noise(), 50)
+    whole = elbo_terms(Evaluation(p, Ignorant(), data, noise()), 50)
     found = summarize([whole])
     bits = found.bits
     assert bits.total == pytest.approx(-found.elbo.value / math.log(2))
@@ -155,7 +158,8 @@ def test_bits_add_up_to_the_bound_and_z_costs_its_entropy():
     assert bits.z == pytest.approx(entropy, abs=0.05)
     assert bits.back == pytest.approx(bits.z)  # q is the prior
     halves = [
-        elbo_terms(p, Ignorant(), toy.rows(data.raw[part]), noise(), 50) for part in (slice(250), slice(250, 500))
+        elbo_terms(Evaluation(p, Ignorant(), toy.rows(data.raw[part]), noise()), 50)
+        for part in (slice(250), slice(250, 500))
     ]
     assert summarize(halves).bits.z == pytest.approx(bits.z, abs=0.2)
 

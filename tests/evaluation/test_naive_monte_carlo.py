@@ -13,11 +13,12 @@ from tests.conftest import whole_batch
 from tests.linear_gaussian import numbers, rows
 from torch import Tensor, nn
 
-from lowerbound.core import Batch
+from lowerbound.core import Batch, Posterior
 from lowerbound.distributions.gaussians import DiagonalGaussian
 from lowerbound.distributions.noise import Noise, make_generator
 from lowerbound.evaluation.bound import importance_weighted
-from lowerbound.inference.posteriors import Prior
+from lowerbound.evaluation.evaluation import Evaluation
+from lowerbound.inference.posteriors import StartAtPrior
 from lowerbound.models.ppca import LinearGaussian
 
 SIGMA = 0.5
@@ -42,7 +43,7 @@ def draw_rows(model: LinearGaussian, n: int) -> Tensor:
     return z @ model.weights.T + SIGMA * epsilon
 
 
-class Widened(nn.Module):
+class Widened(Posterior):
     """A q that is nearly right: the exact posterior with its standard deviations times ``factor``."""
 
     def __init__(self, model: LinearGaussian, factor: float = 1.2) -> None:
@@ -55,13 +56,13 @@ class Widened(nn.Module):
 
 
 def proposals(model: LinearGaussian) -> dict[str, nn.Module]:
-    return {"prior": Prior(model.latent_dim), "q": Widened(model)}
+    return {"prior": StartAtPrior(model.latent_dim), "q": Widened(model)}
 
 
 def errors(model: LinearGaussian, proposal: nn.Module, x: Tensor, K: int, purpose: str = "noise") -> Tensor:
     """log p̂(x) − log p(x) of every row, shape (n,)."""
     noise = Noise(make_generator(0, purpose))
-    return importance_weighted(model, proposal, rows(x), noise, K)[0] - model.log_prob(whole_batch(x))
+    return importance_weighted(Evaluation(model, proposal, rows(x), noise), K)[0] - model.log_prob(whole_batch(x))
 
 
 def mean_and_error(values: Tensor) -> tuple[float, float]:

@@ -7,8 +7,9 @@ from tests.conftest import whole_batch
 
 from lowerbound.distributions.noise import Noise, make_generator
 from lowerbound.evaluation.bound import importance_weighted
+from lowerbound.evaluation.evaluation import Evaluation
 from lowerbound.inference.mcmc import TARGET_ACCEPTANCE, Chains, hmc
-from lowerbound.inference.posteriors import Prior, Refined
+from lowerbound.inference.posteriors import Refined, StartAtPrior
 
 N_CHAINS = 4000
 
@@ -57,7 +58,7 @@ def test_a_step_that_leaves_the_numbers_is_refused():
 
 def test_chains_draw_from_the_posterior_and_adapt():
     p, x = toy.model(), toy.numbers(300, toy.F, seed=5)
-    chains = Chains(300, toy.D, p.log_joint, Refined(Prior(toy.D), p.draw, 3)).double()
+    chains = Chains(300, toy.D, p.log_joint, Refined(StartAtPrior(toy.D), p.draw, 3)).double()
     source, batch = noise(), whole_batch(x)
     for _ in range(150):
         draws = chains(batch, source)
@@ -71,7 +72,7 @@ def test_chains_draw_from_the_posterior_and_adapt():
 
 def test_chains_continue_where_they_were_and_only_for_the_batch():
     p, x = toy.model(), toy.numbers(6, toy.F, seed=5)
-    chains = Chains(10, toy.D, p.log_joint, Refined(Prior(toy.D), p.draw, 3)).double()
+    chains = Chains(10, toy.D, p.log_joint, Refined(StartAtPrior(toy.D), p.draw, 3)).double()
     batch = whole_batch(x)
     first = chains(batch, noise()).mean
     torch.testing.assert_close(chains.state[:6], first)
@@ -81,9 +82,9 @@ def test_chains_continue_where_they_were_and_only_for_the_batch():
 
 def test_draws_have_no_density():
     p, x = toy.model(), toy.numbers(6, toy.F, seed=5)
-    chains = Chains(6, toy.D, p.log_joint, Refined(Prior(toy.D), p.draw, 3)).double()
+    chains = Chains(6, toy.D, p.log_joint, Refined(StartAtPrior(toy.D), p.draw, 3)).double()
     with pytest.raises(TypeError, match=r"no density.*importance sampling"):
-        importance_weighted(p, chains, toy.rows(x), noise(), 1)
+        importance_weighted(Evaluation(p, chains, toy.rows(x), noise()), 1)
 
 
 def test_small_leapfrog_steps_conserve_the_energy():

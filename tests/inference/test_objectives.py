@@ -15,7 +15,7 @@ from lowerbound.distributions.noise import Noise, make_generator
 from lowerbound.inference import gradients
 from lowerbound.inference.objectives import BASELINES, GRADIENTS, make_objective, trimmed
 from lowerbound.storage.atomic import load_tensors, save_tensors
-from lowerbound.training.loop import fit
+from lowerbound.training.loop import train
 from lowerbound.training.settings import Settings
 from lowerbound.training.state import Training
 from lowerbound.training.watch import Watch
@@ -122,12 +122,12 @@ def test_a_run_with_a_running_baseline_continues_exactly(tmp_path):
 
     rows, held_out = toy.rows(toy.numbers(50, toy.F, seed=7)), toy.rows(toy.numbers(20, toy.F, seed=8))
     whole, part, rest = training(), training(), training()
-    fit(whole, rows, held_out)
-    fit(part, rows, held_out, StopAfterTwo())
+    train(whole, rows, held_out)
+    train(part, rows, held_out, StopAfterTwo())
     assert isinstance(part.progress.objective.baseline, float)
     save_tensors(tmp_path / "last.safetensors", *part.state())
     rest.load_state(*load_tensors(tmp_path / "last.safetensors"))
-    fit(rest, rows, held_out)
+    train(rest, rows, held_out)
     assert asdict(rest.progress.objective) == asdict(whole.progress.objective)
     for a, b in zip(whole.modules.parameters(), rest.modules.parameters(), strict=True):
         assert torch.equal(a, b)

@@ -9,11 +9,11 @@ from tests import linear_gaussian as toy
 from tests.conftest import whole_batch
 
 from lowerbound import VAE
-from lowerbound.core import Batch
+from lowerbound.core import Batch, Posterior
 from lowerbound.distributions.gaussians import DiagonalGaussian
 from lowerbound.distributions.noise import Noise, make_generator
-from lowerbound.inference.posteriors import MaskedInput, MeanField, Prior, Refined, Shared
-from lowerbound.training.loop import fit
+from lowerbound.inference.posteriors import MaskedInput, MeanField, Refined, Shared, StartAtPrior
+from lowerbound.training.loop import train
 from lowerbound.training.settings import Settings
 from lowerbound.training.state import Training
 
@@ -80,7 +80,7 @@ def test_one_q_for_all_reaches_independent_features_only():
 def test_a_climb_finds_the_best_diagonal_posterior():
     """For a Gaussian posterior N(μ, Λ⁻¹) the best diagonal q has the mean μ and the variances 1/Λ_jj."""
     p, x = toy.model(), toy.numbers(30, toy.F, seed=5)
-    q = Refined(Prior(toy.D), p.draw, n_steps=400)(whole_batch(x))
+    q = Refined(StartAtPrior(toy.D), p.draw, n_steps=400)(whole_batch(x))
     exact = toy.ExactPosterior(p)(whole_batch(x))
     precision = torch.linalg.inv(exact.scale_tril @ exact.scale_tril.mT)
     assert (q.mean - exact.mean).abs().max() < 0.1  # four samples a step leave some noise
@@ -110,7 +110,7 @@ def test_the_encoder_learns_from_the_refined_point():
 
 def test_rows_that_are_not_in_the_batch_do_not_move():
     p, rows = toy.model().float(), toy.rows(toy.numbers(8, toy.F, seed=5).float())
-    q = MeanField(8, toy.D, Refined(Prior(toy.D), p.draw, 3))
+    q = MeanField(8, toy.D, Refined(StartAtPrior(toy.D), p.draw, 3))
     settings = Settings(max_epochs=1, batch_size=4, lr=0.01)
     from lowerbound.inference.objectives import elbo
 
@@ -131,17 +131,17 @@ def test_training_with_rows_of_their_own_resumes_exactly(tmp_path):
 
     def run() -> Training:
         p = toy.model().float()
-        q = MeanField(20, toy.D, Refined(Prior(toy.D), p.draw, 3))
+        q = MeanField(20, toy.D, Refined(StartAtPrior(toy.D), p.draw, 3))
         settings = Settings(max_epochs=6, batch_size=8, lr=0.02)
         return Training(p, q, elbo(), settings, seed=0, device=torch.device("cpu"))
 
     rows = toy.rows(toy.numbers(20, toy.F, seed=5).float())
     whole, part, rest = run(), run(), run()
-    fit(whole, rows)
-    fit(part, rows, watch=StopAfter(3))
+    train(whole, rows)
+    train(part, rows, watch=StopAfter(3))
     save_tensors(tmp_path / "last.safetensors", *part.state())
     rest.load_state(*load_tensors(tmp_path / "last.safetensors"))
-    fit(rest, rows)
+    train(rest, rows)
     for a, b in zip(whole.modules.parameters(), rest.modules.parameters(), strict=True):
         assert torch.equal(a, b)
 
@@ -192,7 +192,7 @@ def test_hiding_hides_the_share_that_it_says_in_training_only():
     batch = whole_batch(torch.ones(4000, 10))
     seen = []
 
-    class Encoder(torch.nn.Module):
+    class Encoder(Posterior):
         def forward(self, batch, noise=None):
             seen.append(batch.mask.double())
 

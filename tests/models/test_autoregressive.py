@@ -9,19 +9,21 @@ from tests.conftest import whole_batch
 from torch import nn
 
 from lowerbound.core import Batch
-from lowerbound.distributions.likelihoods import Bernoulli, event_sum
-from lowerbound.distributions.noise import Noise, make_generator
-from lowerbound.models import autoregressive
-from lowerbound.models.autoregressive import Autoregressive, from_grid, to_grid
-from lowerbound.nn.heads import (
+from lowerbound.distributions.likelihoods import (
+    Bernoulli,
     BernoulliHead,
     CategoricalHead,
+    DiscretizedLogistic,
     DiscretizedLogisticHead,
     LikelihoodHead,
     NormalHead,
     Scale,
+    event_sum,
 )
-from lowerbound.nn.inputs import Center
+from lowerbound.distributions.noise import Noise, make_generator
+from lowerbound.models import autoregressive
+from lowerbound.models.autoregressive import Autoregressive, from_grid, to_grid
+from lowerbound.nn.inputs import Values
 from lowerbound.nn.recurrent import Level, Number, RasterGRU
 
 SHAPES = [(1, 3, 3), (2, 2, 2), (3, 1, 3), (1, 4, 2), (7,)]
@@ -73,7 +75,7 @@ def test_probabilities_of_all_categories_sum_to_one(shape):
 
 def test_probabilities_of_two_bytes_sum_to_one():
     head = DiscretizedLogisticHead(Scale("decoder", torch.tensor(0.3), torch.tensor(1e-3)))
-    p = model((2,), head, nn.Sequential(Center(), Number()))
+    p = model((2,), head, nn.Sequential(Values(DiscretizedLogistic.center), Number()))
     assert p.log_prob(whole_batch(every(256, (2,)))).exp().sum().item() == pytest.approx(1, abs=1e-10)
 
 
@@ -200,7 +202,7 @@ def of_levels():
 
 def of_bytes():
     scale = Scale("decoder", torch.tensor(0.3), torch.tensor(1e-3))
-    return DiscretizedLogisticHead(scale), nn.Sequential(Center(), Number())
+    return DiscretizedLogisticHead(scale), nn.Sequential(Values(DiscretizedLogistic.center), Number())
 
 
 def of_numbers():

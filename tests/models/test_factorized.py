@@ -36,14 +36,14 @@ def all_states(n_categories: int, n_features: int) -> torch.Tensor:
     return torch.tensor(list(itertools.product(range(n_categories), repeat=n_features)), dtype=torch.float64)
 
 
-@pytest.mark.parametrize(("n_levels", "kind"), [(2, "bernoulli"), (3, "categorical")])
+@pytest.mark.parametrize(("n_categories", "kind"), [(2, "bernoulli"), (3, "categorical")])
 def test_probabilities_of_all_states_sum_to_1(n_categories, kind):
     make, x = DATA[kind]
     model = fitted(make(), whole_batch(torch.from_numpy(x).double()))
     assert model.log_prob(whole_batch(all_states(n_categories, 4))).exp().sum().item() == pytest.approx(1, abs=1e-12)
 
 
-@pytest.mark.parametrize(("n_levels", "kind"), [(2, "bernoulli"), (3, "categorical")])
+@pytest.mark.parametrize(("n_categories", "kind"), [(2, "bernoulli"), (3, "categorical")])
 def test_log_p_of_the_observed_entries_is_the_sum_over_the_hidden_ones(n_categories, kind):
     make, x = DATA[kind]
     model = fitted(make(), whole_batch(torch.from_numpy(x).double()))

@@ -13,6 +13,7 @@ from lowerbound import VAE, load
 from lowerbound.core import Objective
 from lowerbound.distributions.noise import Noise, make_generator
 from lowerbound.evaluation.bound import importance_weighted
+from lowerbound.evaluation.evaluation import Evaluation
 from lowerbound.models.hierarchical import Levels
 from lowerbound.nn.hierarchical import grounds
 from lowerbound.tasks.outlier_scores import level_ratio
@@ -79,7 +80,7 @@ def test_log_p_is_the_integral_over_a_grid(parameters):
     with torch.no_grad():
         exact = model.log_joint(batch, z.expand(-1, len(rows), -1)).logsumexp(0) + log_area
     K = 20_000
-    log_p, ess = importance_weighted(model, posterior, rows, noise(), K)
+    log_p, ess = importance_weighted(Evaluation(model, posterior, rows, noise()), K)
     error = torch.sqrt((1 / ess - 1 / K).clamp_min(0))
     assert ess.median() > 100  # else the tolerance says nothing
     assert ((log_p - exact).abs() < 4 * error).all()
@@ -129,19 +130,19 @@ def test_the_level_ratio_is_that_of_two_integrals_over_a_grid():
         for one in (q, q.upper(1)):
             log_q = one.log_prob(z)
             bounds.append(((log_q + log_area).exp() * (log_joint - log_q)).sum(0))
-    runs = torch.stack([level_ratio(model, posterior, rows, noise(seed), 8000) for seed in range(12)])
+    runs = torch.stack([level_ratio(Evaluation(model, posterior, rows, noise(seed)), 8000) for seed in range(12)])
     error = runs.std(0) / math.sqrt(len(runs))
     assert ((runs.mean(0) - (bounds[0] - bounds[1])).abs() < 5 * error + 1e-3).all()
     assert (bounds[0] - bounds[1]).abs().min() > 10 * error.max()  # else the tolerance says nothing
     with pytest.raises(ValueError, match="ladder"):
-        level_ratio(*toy_of(KINDS[-1].values[0]), noise())
+        level_ratio(Evaluation(*toy_of(KINDS[-1].values[0]), noise()))
 
 
 @pytest.mark.parametrize("parameters", PICTURES)
 def test_one_way_down_says_what_a_new_one_says(parameters):
     model, posterior = shaken(VAE(**parameters, likelihood="discretized_logistic").fit(BIG), 0.1)
     vae = VAE(**parameters).fit(BIG)
-    batch = next(vae._rows(BIG[:6], torch.float64).batches(6))
+    batch = next(vae.fitted_.exactly().rows(BIG[:6]).batches(6))
     with torch.no_grad():
         draw = model.draw(batch, posterior, Objective(lambda d, s: d.log_px, 3), noise())
         again = posterior(batch)

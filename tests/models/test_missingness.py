@@ -12,6 +12,7 @@ from lowerbound.data.batches import RowsInMemory
 from lowerbound.distributions.gaussians import FullGaussian
 from lowerbound.distributions.likelihoods import Normal
 from lowerbound.distributions.noise import Noise, make_generator
+from lowerbound.evaluation.evaluation import Evaluation
 from lowerbound.models.missingness import SelectedNormal, SelfMasking
 from lowerbound.tasks import conditional
 
@@ -102,8 +103,8 @@ def test_imputations_given_that_an_entry_hid_are_exact():
     rows, draws = Gappy(x, missing), 4000
     with torch.no_grad():
         noise = Noise(make_generator(3, "impute"))
-        filled = conditional.expected(model, proposal, rows, noise, 40_000)  # type: ignore[arg-type]
-        drawn = conditional.drawn(model, proposal, rows, noise, draws, 40_000)  # type: ignore[arg-type]
+        filled = conditional.expected(Evaluation(model, proposal, rows, noise), 40_000)  # type: ignore[arg-type]
+        drawn = conditional.drawn(Evaluation(model, proposal, rows, noise), draws, 40_000)  # type: ignore[arg-type]
     assert filled.ess is not None
     assert abs(filled.x[0, 1] - exact.mean) < 4 * scale / filled.ess.item() ** 0.5
     assert abs(drawn.x[:, 0, 1].mean() - exact.mean) < 4 * scale / draws**0.5

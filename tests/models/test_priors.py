@@ -12,6 +12,7 @@ from torch.distributions import Categorical, Independent, MixtureSameFamily, Mul
 from lowerbound import VAE, load
 from lowerbound.distributions.noise import Noise, make_generator
 from lowerbound.evaluation.bound import importance_weighted
+from lowerbound.evaluation.evaluation import Evaluation
 from lowerbound.inference.objectives import elbo
 from lowerbound.models.priors import GaussianMixture, MixturePrior, VampPrior
 from lowerbound.models.vae import LatentModel
@@ -67,7 +68,7 @@ def test_log_p_with_a_mixture_prior_is_a_mixture_of_marginals():
     exact = MixtureSameFamily(Categorical(logits=m.log_weight), MultivariateNormal(m.mean @ W.T + b, covariance))
     x = toy.numbers(30, toy.F, seed=9)
     q = toy.ExactPosterior(simple, widen=1.3)
-    log_p, ess = importance_weighted(p, q, toy.rows(x), noise(), 20_000)
+    log_p, ess = importance_weighted(Evaluation(p, q, toy.rows(x), noise()), 20_000)
     error = torch.sqrt((1 / ess - 1 / 20_000).clamp_min(0)) + 1e-9
     assert ((log_p - exact.log_prob(x)).abs() < 4 * error).all()
 

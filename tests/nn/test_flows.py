@@ -13,13 +13,14 @@ from torch import Tensor, nn
 from lowerbound import VAE, VAEImputer, VAEOutlierDetector, load
 from lowerbound.core import Objective
 from lowerbound.distributions.gaussians import DiagonalGaussian, StandardNormal
+from lowerbound.distributions.likelihoods import NormalHead, Scale
 from lowerbound.distributions.noise import Noise, make_generator
 from lowerbound.evaluation.bound import importance_weighted
+from lowerbound.evaluation.evaluation import Evaluation
 from lowerbound.inference.posteriors import Amortized
 from lowerbound.models.priors import FlowPrior
 from lowerbound.models.vae import Decoder, Encoder, LatentModel
 from lowerbound.nn.flows import FlowHead, Pushforward
-from lowerbound.nn.heads import NormalHead, Scale
 from lowerbound.nn.initialization import linear
 from lowerbound.nn.inputs import Values
 
@@ -134,7 +135,7 @@ def test_log_p_is_the_integral_over_a_grid(learned, bent):
     with torch.no_grad():
         exact = p.log_joint(first_batch(), GRID.expand(-1, len(data), -1)).logsumexp(0) + LOG_AREA
     K = 4000
-    log_p, ess = importance_weighted(p, q, data, noise(), K)
+    log_p, ess = importance_weighted(Evaluation(p, q, data, noise()), K)
     assert ess.median() > 100  # else the tolerance says nothing
     assert ((log_p - exact).abs() < 4 * torch.sqrt((1 / ess - 1 / K).clamp_min(0)) + 1e-6).all()
 

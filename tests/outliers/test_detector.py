@@ -90,8 +90,7 @@ def test_scores_are_those_of_the_autoencoder_in_the_users_units():
 def test_the_aggregate_is_of_the_training_rows_but_for_a_rows_own_kind(novelty):
     vae = VAE(2, hidden_layer_sizes=(16,), max_epochs=30, random_state=0).fit(X)
     scores = VAEOutlierDetector(vae, criterion="aggregate_kl", novelty=novelty).fit(X[:50]).scores(X[40:60])
-    _, posterior, rows, noise = vae._exactly(X[:60])
-    q = codes(posterior, rows, noise)
+    q = codes(vae.fitted_.exactly().on(X[:60]))
     assert q is not None
     normal = [torch.distributions.Normal(m, s) for m, s in zip(q.mean, q.scale, strict=True)]
     for row in range(40, 60):
@@ -283,7 +282,7 @@ def test_images_get_a_map_and_are_scored_by_regret():
     assert heat[0, :4, :4].sum() > 3 * abs(heat[1:, :4, :4].sum((1, 2))).max()
     scores = detector.scores(odd, ["regret", "relative_regret"])
     assert (scores["regret"] > 0).all()
-    code_length = -elbo_terms(*detector.estimators_[0]._exactly(odd), 8).elbo.numpy()
+    code_length = -elbo_terms(detector.estimators_[0].fitted_.exactly().on(odd), 8).elbo.numpy()
     np.testing.assert_allclose(scores["relative_regret"], scores["regret"] / code_length)
     np.testing.assert_allclose(detector.score_samples(odd), -scores["relative_regret"])
 

@@ -51,7 +51,7 @@ class Replayed(Noise):
 def test_each_member_has_its_own_gradient(hide, trim):
     several = members(input_dropout=hide)
     for member in several:
-        rows = member._rows(member._start(X))
+        rows = member.begin_fit(X).rows
     batch = next(rows.batches(30))
     alone = copy.deepcopy(several)
     for i, member in enumerate(alone):
@@ -90,7 +90,7 @@ def test_the_bound_is_the_mean_over_members():
     assert len(set(np.round(bounds, 6))) == 3
     assert abs(several[0].history_[-1]["elbo"] - np.mean(bounds)) < 0.6
     untrained = VAE(**COMMON, random_state=0)
-    untrained._start(X)
+    untrained.begin_fit(X)
     assert min(bounds) > np.mean(untrained.elbo(X)) + 1
 
 

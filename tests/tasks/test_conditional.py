@@ -6,11 +6,12 @@ import torch
 from tests import linear_gaussian as toy
 from tests.conftest import whole_batch
 
-from lowerbound.core import Batch, Model
+from lowerbound.core import Batch, ElementwiseModel, NoPosterior
 from lowerbound.data.batches import RowsInMemory
 from lowerbound.distributions.gaussians import DiagonalGaussian, StandardNormal
 from lowerbound.distributions.likelihoods import Bernoulli, Categorical
 from lowerbound.distributions.noise import Noise, make_generator
+from lowerbound.evaluation.evaluation import Evaluation
 from lowerbound.models.bernoulli_mixture import MixtureOfBernoullis
 from lowerbound.models.factorized import IndependentCategorical, IndependentNormal
 from lowerbound.models.gaussian import MixtureOfDiagonalGaussians
@@ -67,7 +68,10 @@ def test_expectations_of_a_linear_decoder_are_the_exact_ones():
     """Mean over repetitions, within 4 standard errors of the mean over them, and a bias that is O(1/K)."""
     x, observed = toy_rows()
     filled, _ = exact(x, observed)
-    runs = [conditional.expected(toy.model(), wide, WithGaps(x, observed), noise_of(seed), 4000) for seed in range(40)]
+    runs = [
+        conditional.expected(Evaluation(toy.model(), wide, WithGaps(x, observed), noise_of(seed)), 4000)
+        for seed in range(40)
+    ]
     means = np.stack([run.x.numpy() for run in runs])
     error = means.std(0, ddof=1) / len(runs) ** 0.5
     assert (np.abs(means.mean(0) - filled) <= 4 * error + 1e-12).all()
@@ -87,7 +91,7 @@ def test_draws_of_a_linear_decoder_have_the_exact_mean_and_covariance(elements, 
     x, observed = toy_rows(3)
     repeat, n_draws = (600, 5) if elements > 200 else (100, 5)
     rows = WithGaps(x.repeat(repeat, 1), observed.repeat(repeat, 1))
-    drawn = conditional.drawn(toy.model(), wide, rows, noise_of(), n_draws, 500).x
+    drawn = conditional.drawn(Evaluation(toy.model(), wide, rows, noise_of()), n_draws, 500).x
     drawn = drawn.unflatten(1, (repeat, 3)).flatten(0, 1)
     filled, covariance = exact(x, observed)
     deviation = drawn - torch.from_numpy(filled)
@@ -103,7 +107,7 @@ def test_draws_vary_as_x_does_and_not_only_as_z_does():
     x, observed = toy_rows(1)
     observed[:] = True
     observed[0, 0] = False
-    drawn = conditional.drawn(toy.model(), wide, WithGaps(x, observed), noise_of(), 4000, 20_000).x[:, 0, 0]
+    drawn = conditional.drawn(Evaluation(toy.model(), wide, WithGaps(x, observed), noise_of()), 4000, 20_000).x[:, 0, 0]
     assert drawn.std() > toy.SIGMA * 0.95  # z alone would vary by less
     assert drawn.std().item() == pytest.approx(exact(x, observed)[1][0, 0, 0] ** 0.5, rel=0.06)
 
@@ -123,9 +127,9 @@ def test_what_streams_by_in_passes_is_what_one_pass_gives(monkeypatch):
     x, observed = toy_rows()
     draws = toy.numbers(300, N, toy.D, seed=8)
     proposal = lambda batch, noise: Table(wide(batch), draws)  # noqa: E731
-    whole = conditional.expected(toy.model(), proposal, WithGaps(x, observed), noise_of(), 300)  # type: ignore[arg-type]
+    whole = conditional.expected(Evaluation(toy.model(), proposal, WithGaps(x, observed), noise_of()), 300)  # type: ignore[arg-type]
     monkeypatch.setattr(conditional, "PASS_ELEMENTS", N * toy.F * 7)  # seven samples at a time
-    parts = conditional.expected(toy.model(), proposal, WithGaps(x, observed), noise_of(), 300)  # type: ignore[arg-type]
+    parts = conditional.expected(Evaluation(toy.model(), proposal, WithGaps(x, observed), noise_of()), 300)  # type: ignore[arg-type]
     torch.testing.assert_close(parts.x, whole.x)
     torch.testing.assert_close(parts.ess, whole.ess)
 
@@ -137,9 +141,9 @@ def test_each_sample_is_drawn_by_its_weight_though_it_streams_by_alone(monkeypat
     x, observed = (values[2:3].expand(n, -1) for values in toy_rows())
     draws = toy.numbers(5, 1, toy.D, seed=8).expand(5, n, -1)
     proposal = lambda batch, noise: Table(wide(batch), draws)  # noqa: E731
-    mean = conditional.expected(toy.model(), proposal, WithGaps(x, observed), noise_of(), 5)  # type: ignore[arg-type]
+    mean = conditional.expected(Evaluation(toy.model(), proposal, WithGaps(x, observed), noise_of()), 5)  # type: ignore[arg-type]
     assert 1.2 < mean.ess[0] < 4  # type: ignore[index]
-    drawn = conditional.drawn(toy.model(), proposal, WithGaps(x, observed), noise_of(), 1, 5).x[0]  # type: ignore[arg-type]
+    drawn = conditional.drawn(Evaluation(toy.model(), proposal, WithGaps(x, observed), noise_of()), 1, 5).x[0]  # type: ignore[arg-type]
     assert ((drawn.mean(0) - mean.x[0]).abs() <= 4.5 * drawn.std(0) / n**0.5 + 1e-9).all()
 
 
@@ -148,8 +152,10 @@ def test_a_row_is_filled_alone_as_among_others(elements, monkeypatch):
     monkeypatch.setattr(conditional, "PASS_ELEMENTS", elements)
     monkeypatch.setattr(conditional, "EVALUATION_BATCH", N)
     x, observed = toy_rows()
-    together = conditional.expected(toy.model(), wide, WithGaps(x, observed), noise_of(shared=True), 50).x
-    alone = conditional.expected(toy.model(), wide, WithGaps(x[5:6], observed[5:6]), noise_of(shared=True), 50).x
+    together = conditional.expected(Evaluation(toy.model(), wide, WithGaps(x, observed), noise_of(shared=True)), 50).x
+    alone = conditional.expected(
+        Evaluation(toy.model(), wide, WithGaps(x[5:6], observed[5:6]), noise_of(shared=True)), 50
+    ).x
     torch.testing.assert_close(together[5:6], alone, rtol=0, atol=1e-12)
 
 
@@ -162,17 +168,17 @@ def test_models_that_know_need_no_samples():
         model.log_scale.fill_(np.log(toy.SIGMA))
     x, observed = toy_rows()
     filled, covariance = exact(x, observed)
-    result = conditional.expected(model, None, WithGaps(x, observed), noise_of())
+    result = conditional.expected(Evaluation(model, NoPosterior(), WithGaps(x, observed), noise_of()))
     np.testing.assert_allclose(result.x, filled, atol=1e-10)
     assert result.ess is None
-    drawn = conditional.drawn(model, None, WithGaps(x, observed), noise_of(), 20_000).x
+    drawn = conditional.drawn(Evaluation(model, NoPosterior(), WithGaps(x, observed), noise_of()), 20_000).x
     deviation = drawn - torch.from_numpy(filled)
     products = deviation.unsqueeze(-1) * deviation.unsqueeze(-2)
     error = products.std(0) / 20_000**0.5
     assert ((products.mean(0) - torch.from_numpy(covariance)).abs() <= 4.5 * error + 1e-9).all()
 
 
-class Levels(Model):
+class Levels(ElementwiseModel):
     """p(x|z): two features of three levels with logits that are linear in z."""
 
     log_unit = None
@@ -197,9 +203,9 @@ def test_categories_get_the_mode_of_the_averaged_probabilities():
         probabilities = (weight.unsqueeze(-1) * p[:, 1]).sum(0) / weight.sum()
         proposal = lambda batch, noise: DiagonalGaussian(batch.x.new_zeros(len(batch.x), 1), batch.x.new_zeros(1, 1))  # noqa: E731
         rows = WithGaps(x[i : i + 1], observed[i : i + 1], 0.0)
-        filled = conditional.expected(Levels(), proposal, rows, noise_of(), 20_000).x  # type: ignore[arg-type]
+        filled = conditional.expected(Evaluation(Levels(), proposal, rows, noise_of()), 20_000).x  # type: ignore[arg-type]
         assert filled[0, 1] == probabilities.argmax()
-        drawn = conditional.drawn(Levels(), proposal, rows, noise_of(), 4000, 20_000).x[:, 0, 1].long()  # type: ignore[arg-type]
+        drawn = conditional.drawn(Evaluation(Levels(), proposal, rows, noise_of()), 4000, 20_000).x[:, 0, 1].long()  # type: ignore[arg-type]
         often = drawn.bincount(minlength=3) / 4000
         assert ((often - probabilities).abs() < 4.5 * (probabilities * (1 - probabilities) / 4000).sqrt() + 0.01).all()
 
@@ -214,9 +220,9 @@ def test_mixtures_of_independent_features_average_over_components(kind):
     observed = torch.tensor([[True, False, True]])
     r = model.responsibilities(Batch(x, observed, torch.arange(1)))[0]
     expected = (r * model.mean_given(torch.arange(2))[:, 1]).sum()
-    filled = conditional.expected(model, None, WithGaps(x, observed), noise_of()).x
+    filled = conditional.expected(Evaluation(model, NoPosterior(), WithGaps(x, observed), noise_of())).x
     torch.testing.assert_close(filled, torch.tensor([[1.0, expected, 1]]).double())
-    drawn = conditional.drawn(model, None, WithGaps(x, observed), noise_of(), 20_000).x[:, 0, 1]
+    drawn = conditional.drawn(Evaluation(model, NoPosterior(), WithGaps(x, observed), noise_of()), 20_000).x[:, 0, 1]
     assert abs(drawn.mean() - expected) < 4.5 * drawn.std() / 20_000**0.5
 
 
@@ -224,18 +230,18 @@ def test_independent_features_are_filled_with_their_own_means():
     model = IndependentNormal((2,))
     model.mean.copy_(torch.tensor([3.0, 4.0]))
     rows = WithGaps(torch.zeros(5, 2).double(), torch.tensor([[True, False]]).expand(5, 2))
-    assert conditional.expected(model, None, rows, noise_of()).x.tolist() == [[0, 4]] * 5
-    assert conditional.drawn(model, None, rows, noise_of(), 3).x[..., 1].std() > 0.5
+    assert conditional.expected(Evaluation(model, NoPosterior(), rows, noise_of())).x.tolist() == [[0, 4]] * 5
+    assert conditional.drawn(Evaluation(model, NoPosterior(), rows, noise_of()), 3).x[..., 1].std() > 0.5
     levels = IndependentCategorical((2,), 3, 0.1)
     levels.maximize(levels.statistics(whole_batch(torch.tensor([[0.0, 2], [0, 2], [1, 1]]).double())))
-    assert conditional.expected(levels, None, rows, noise_of()).x.tolist() == [[0, 2]] * 5
+    assert conditional.expected(Evaluation(levels, NoPosterior(), rows, noise_of())).x.tolist() == [[0, 2]] * 5
 
 
 def test_without_a_posterior_it_is_an_error():
     x, observed = toy_rows()
     with pytest.raises(TypeError, match="nor has a posterior"):
-        conditional.expected(toy.model(), None, WithGaps(x, observed), noise_of())
+        conditional.expected(Evaluation(toy.model(), NoPosterior(), WithGaps(x, observed), noise_of()))
 
 
 def test_probabilities_of_ones_are_averaged():
-    assert conditional._values(Bernoulli(torch.zeros(1, 1, 2)))[0].tolist() == [[[0.5, 0.5]]]
+    assert Bernoulli(torch.zeros(1, 1, 2)).averages()[0].tolist() == [[[0.5, 0.5]]]

@@ -13,7 +13,8 @@ from torch.distributions import Independent, Normal, kl_divergence
 from lowerbound.distributions.columns import MASS
 from lowerbound.distributions.gaussians import DiagonalGaussian
 from lowerbound.distributions.noise import Noise, make_generator
-from lowerbound.inference.posteriors import Prior
+from lowerbound.evaluation.evaluation import Evaluation
+from lowerbound.inference.posteriors import StartAtPrior
 from lowerbound.models.priors import GaussianMixture
 from lowerbound.tasks.outlier_scores import (
     PATCH,
@@ -46,7 +47,8 @@ def exact_conditionals(x: torch.Tensor) -> torch.Tensor:
 
 def test_the_surprise_is_the_exact_conditional():
     runs = [
-        surprise(toy.model(), Prior(toy.D), toy.rows(X), noise(seed), n_parts=9, n_samples=4000) for seed in range(16)
+        surprise(Evaluation(toy.model(), StartAtPrior(toy.D), toy.rows(X), noise(seed)), n_parts=9, n_samples=4000)
+        for seed in range(16)
     ]
     estimates = torch.stack(runs)
     error = estimates.std(0) / math.sqrt(len(estimates))
@@ -58,7 +60,7 @@ def test_a_missing_entry_surprises_nobody_and_is_no_evidence():
     rows = toy.rows(X[:1].repeat(2, 1))
     rows.raw[1, 0] = 100.0
     rows.mask = torch.tensor([False, True, True])
-    nats = surprise(toy.model(), Prior(toy.D), rows, noise(shared=True), n_samples=20)
+    nats = surprise(Evaluation(toy.model(), StartAtPrior(toy.D), rows, noise(shared=True)), n_samples=20)
     assert nats[:, 0].isnan().all()
     torch.testing.assert_close(nats[0], nats[1], equal_nan=True)
 
@@ -70,17 +72,19 @@ def test_what_is_beyond_the_limit_is_no_evidence_of_the_others():
     without.observed = torch.ones(2, 3, dtype=torch.bool)
     without.observed[0, 1] = False
     model, q = toy.model(), toy.posterior("diagonal")
-    nats, expected = (surprise(model, q, r, noise(shared=True), 3, 20, limit) for r in (rows, without))
+    nats, expected = (surprise(Evaluation(model, q, r, noise(shared=True)), 3, 20, limit) for r in (rows, without))
     torch.testing.assert_close(nats[0, [0, 2]], expected[0, [0, 2]])
     torch.testing.assert_close(nats[1], expected[1])
     assert nats[0, 1] > 100  # given the others, as ever
-    torch.testing.assert_close(nats[0, 1], surprise(model, q, rows, noise(shared=True), 3, 20)[0, 1])
-    drawn = (draws_of_entry(model, q, r, noise(0), np.array([0, 1]), 2, 50, limit)[:, 2] for r in (rows, without))
+    torch.testing.assert_close(nats[0, 1], surprise(Evaluation(model, q, rows, noise(shared=True)), 3, 20)[0, 1])
+    drawn = (
+        draws_of_entry(Evaluation(model, q, r, noise(0)), np.array([0, 1]), 2, 50, limit)[:, 2] for r in (rows, without)
+    )
     torch.testing.assert_close(*drawn)
     assert beyond(torch.tensor([[-6.0, MASS, 4.0]]), limit).tolist() == [[True, False, False]]
 
 
-class Told(Prior):
+class Told(StartAtPrior):
     """The prior as a proposal, which keeps what it was told to be missing."""
 
     def forward(self, batch, noise=None):
@@ -90,7 +94,9 @@ class Told(Prior):
 
 def test_an_entry_is_drawn_given_the_others_and_the_encoder_is_told_that_it_is_hidden():
     rows, told = np.array([0, 3]), Told(toy.D)
-    runs = [draws_of_entry(toy.model(), told, toy.rows(X), noise(seed), rows, 1, 500, ANY) for seed in range(16)]
+    runs = [
+        draws_of_entry(Evaluation(toy.model(), told, toy.rows(X), noise(seed)), rows, 1, 500, ANY) for seed in range(16)
+    ]
     assert torch.equal(told.missing, torch.tensor([[False, True, False]] * 2))
     draws = torch.stack(runs).unflatten(1, (500, 2))
     assert torch.equal(draws[..., [0, 2]], X[rows][:, [0, 2]].expand(16, 500, 2, 2))
@@ -104,8 +110,8 @@ def test_an_entry_is_drawn_given_the_others_and_the_encoder_is_told_that_it_is_h
 
 @pytest.mark.parametrize("n_parts", [1, 2, 3])
 def test_a_row_is_scored_alone_as_among_others(n_parts):
-    together = surprise(toy.model(), toy.posterior("diagonal"), toy.rows(X), noise(shared=True), n_parts)
-    alone = surprise(toy.model(), toy.posterior("diagonal"), toy.rows(X[2:3]), noise(shared=True), n_parts)
+    together = surprise(Evaluation(toy.model(), toy.posterior("diagonal"), toy.rows(X), noise(shared=True)), n_parts)
+    alone = surprise(Evaluation(toy.model(), toy.posterior("diagonal"), toy.rows(X[2:3]), noise(shared=True)), n_parts)
     torch.testing.assert_close(together[2:3], alone)
 
 
@@ -125,8 +131,8 @@ def test_images_are_hidden_in_patches():
 
 
 def test_the_climb_ends_at_the_best_diagonal_q():
-    model, start = toy.model(), Prior(toy.D)
-    bounds = refined(model, start, toy.rows(X), noise(shared=True), n_steps=300, n_samples=20_000)
+    model, start = toy.model(), StartAtPrior(toy.D)
+    bounds = refined(Evaluation(model, start, toy.rows(X), noise(shared=True)), n_steps=300, n_samples=20_000)
     q = toy.ExactPosterior(model)(whole_batch(X))
     precision = torch.linalg.inv(q.scale_tril @ q.scale_tril.mT)
     nearest = torch.diag_embed(precision.diagonal(dim1=-2, dim2=-1).rsqrt())  # diag 1/Λ_jj (Bishop, 2006, eq. 10.12)
@@ -138,7 +144,7 @@ def test_the_climb_ends_at_the_best_diagonal_q():
 
 def test_the_parts_of_the_bound_are_the_exact_ones():
     model, q = toy.model(), toy.ExactPosterior(toy.model(), shift=0.3, widen=1.2)
-    runs = [bound(model, q, toy.rows(X), noise(seed), n_samples=4000) for seed in range(8)]
+    runs = [bound(Evaluation(model, q, toy.rows(X), noise(seed)), n_samples=4000) for seed in range(8)]
     elbo = -torch.stack([kl + rebuilt.sum(1) for kl, rebuilt in runs])
     encoded = q(whole_batch(X))
     exact = toy.exact_elbo(model, encoded.mean, encoded.scale_tril, X).detach()
@@ -149,8 +155,8 @@ def test_nats_of_entries_are_in_the_units_of_the_user():
     model, scaled = toy.model(), toy.model()
     scaled.log_unit = torch.tensor([0.5, -1.0, 2.0], dtype=torch.float64)
     for score in (
-        lambda p: bound(p, Prior(toy.D), toy.rows(X), noise())[1],
-        lambda p: surprise(p, Prior(toy.D), toy.rows(X), noise()),
+        lambda p: bound(Evaluation(p, StartAtPrior(toy.D), toy.rows(X), noise()))[1],
+        lambda p: surprise(Evaluation(p, StartAtPrior(toy.D), toy.rows(X), noise())),
     ):
         torch.testing.assert_close(score(scaled) - score(model), scaled.log_unit.expand_as(X))
 
@@ -214,8 +220,8 @@ def test_a_row_among_the_others_cant_vouch_for_itself():
 
 def test_codes_are_those_of_the_posterior_and_none_without_a_diagonal_covariance():
     q = toy.posterior("diagonal")(whole_batch(X))
-    found = codes(toy.posterior("diagonal"), toy.rows(X), noise())
+    found = codes(Evaluation(toy.model(), toy.posterior("diagonal"), toy.rows(X), noise()))
     assert found is not None
     torch.testing.assert_close(found.mean, q.mean.detach())
     torch.testing.assert_close(found.log_scale, q.log_scale.detach().expand_as(q.mean))
-    assert codes(toy.ExactPosterior(toy.model()), toy.rows(X), noise()) is None
+    assert codes(Evaluation(toy.model(), toy.ExactPosterior(toy.model()), toy.rows(X), noise())) is None

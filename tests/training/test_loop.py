@@ -7,14 +7,14 @@ import pytest
 import torch
 from tests import linear_gaussian as toy
 from tests.conftest import whole_batch
-from torch import nn
 
+from lowerbound.core import NoPosterior
 from lowerbound.data.batches import Rows
 from lowerbound.distributions.noise import Noise, make_generator
 from lowerbound.inference.objectives import elbo
 from lowerbound.inference.posteriors import MeanField
 from lowerbound.storage.atomic import load_tensors, save_tensors
-from lowerbound.training.loop import fit
+from lowerbound.training.loop import train
 from lowerbound.training.settings import Settings
 from lowerbound.training.state import Training, TrainingError
 from lowerbound.training.watch import Watch
@@ -50,15 +50,15 @@ def test_same_seed_same_weights_and_another_seed_others():
     first, second, other = training(), training(), training()
     other.noise.generator.manual_seed(99)
     for run in (first, second, other):
-        fit(run, data())
+        train(run, data())
     assert torch.equal(weights(first), weights(second))
     assert not torch.equal(weights(first), weights(other))
 
 
 def test_validation_does_not_change_the_training():
     without, with_ = training(), training(early_stopping=False)
-    fit(without, data())
-    fit(with_, data(), data(20, seed=8))
+    train(without, data())
+    train(with_, data(), data(20, seed=8))
     assert torch.equal(weights(without), weights(with_))
 
 
@@ -66,11 +66,11 @@ def test_validation_does_not_change_the_training():
 def test_continuing_from_a_checkpoint_is_bit_exact(tmp_path, stop):
     whole, part, rest = training(), training(), training()
     validation = data(20, seed=8)
-    fit(whole, data(), validation)
-    fit(part, data(), validation, StopAfter(stop))
+    train(whole, data(), validation)
+    train(part, data(), validation, StopAfter(stop))
     save_tensors(tmp_path / "last.safetensors", *part.state())
     rest.load_state(*load_tensors(tmp_path / "last.safetensors"))
-    fit(rest, data(), validation)
+    train(rest, data(), validation)
     assert torch.equal(weights(whole), weights(rest))
     assert whole.best_weights is not None
     assert rest.best_weights is not None
@@ -81,23 +81,23 @@ def test_continuing_from_a_checkpoint_is_bit_exact(tmp_path, stop):
 
 def test_a_checkpoint_of_another_kind_of_device_continues_with_other_noise():
     part, rest, again = training(), training(), training()
-    fit(part, data(), watch=StopAfter(2))
+    train(part, data(), watch=StopAfter(2))
     tensors, metadata = part.state()
     tensors["generator.noise"] = torch.zeros(16, dtype=torch.uint8)  # what a GPU's generator gives
     for each in (rest, again):
         with pytest.warns(UserWarning, match="another kind of device"):
             each.load_state({name: tensor.clone() for name, tensor in tensors.items()}, metadata)
-        fit(each, data())
+        train(each, data())
     assert torch.equal(weights(rest), weights(again))
     whole = training()
-    fit(whole, data())
+    train(whole, data())
     assert not torch.equal(weights(whole), weights(rest))
 
 
 @pytest.mark.parametrize("lost", ["ledger.skipped", "weights.model.decoder.network.weight", "generator.order"])
 def test_a_checkpoint_of_another_version_is_refused_in_a_sentence(lost):
     part = training()
-    fit(part, data(), watch=StopAfter(2))
+    train(part, data(), watch=StopAfter(2))
     tensors, metadata = part.state()
     assert lost in tensors, sorted(tensors)
     with pytest.raises(ValueError, match="of another network or another version"):
@@ -125,14 +125,14 @@ def test_continuing_within_an_epoch_is_bit_exact(tmp_path, stop, validation):
     for run in (whole, part, rest):
         run.objective = elbo(kl_warmup_steps=7)
         spoil(run, lambda step: step in (2, 3), SPOILED["reconstruction"])
-    fit(whole, data(), validation)
-    fit(part, data(), validation, StopAt(stop))
+    train(whole, data(), validation)
+    train(part, data(), validation, StopAt(stop))
     assert part.progress.objective.step == stop
     save_tensors(tmp_path / "last.safetensors", *part.state())
     rest.load_state(*load_tensors(tmp_path / "last.safetensors"))
-    fit(rest, data(), validation)
+    train(rest, data(), validation)
     assert_same(whole, rest)
-    fit(part, data(), validation)  # and without going over a file
+    train(part, data(), validation)  # and without going over a file
     assert_same(whole, part)
 
 
@@ -149,17 +149,17 @@ def assert_same(whole: Training, rest: Training) -> None:
 def test_stopping_in_the_validation_leaves_the_epoch_open():
     whole, part = training(max_epochs=2), training(max_epochs=2)
     validation = data(20, seed=8)
-    fit(whole, data(), validation)
-    fit(part, data(), validation, StopAt(4, in_validation=True))
+    train(whole, data(), validation)
+    train(part, data(), validation, StopAt(4, in_validation=True))
     assert (part.progress.epoch, part.progress.n_batches, part.progress.history) == (0, 4, [])
-    fit(part, data(), validation)
+    train(part, data(), validation)
     assert_same(whole, part)
 
 
 @pytest.mark.parametrize("n", [2, 499, 500, 501, 1000, 1001])
 def test_validation_is_a_mean_over_rows(n):
     run, validation = training(max_epochs=1, lr=1e-12), data(n, seed=8)
-    fit(run, data(), validation)
+    train(run, data(), validation)
     noise = Noise(make_generator(3, "validation"))
     elbos = []
     with torch.no_grad():
@@ -182,7 +182,7 @@ def test_a_last_batch_of_any_size_counts_by_its_rows(n):
         return found
 
     run.objective = replace(run.objective, loss=loss)
-    fit(run, rows)
+    train(run, rows)
     assert [size for size, _ in seen] == [16] * (n // 16) + ([n % 16] if n % 16 else [])
     [record] = run.progress.history
     assert -record["elbo"] == pytest.approx(sum(size * mean for size, mean in seen) / n, rel=1e-5)
@@ -197,7 +197,7 @@ def test_the_best_validation_weights_are_kept():
         def on_epoch(self, training, record):
             seen[record["epoch"]] = (record["validation_elbo"], weights(training))
 
-    fit(run, data(), validation, Remember())
+    train(run, data(), validation, Remember())
     best = max(seen, key=lambda epoch: seen[epoch][0])
     assert best != 30  # else the test shows nothing
     assert run.progress.best_epoch == best
@@ -207,18 +207,18 @@ def test_the_best_validation_weights_are_kept():
 
 def test_early_stopping_waits_for_patience_and_warm_up():
     run = training(max_epochs=200, lr=1e-12, n_iter_no_change=4, tol=0.01)
-    fit(run, data(), data(20, seed=8))
+    train(run, data(), data(20, seed=8))
     assert run.progress.epoch == 5
     warming = training(max_epochs=200, lr=1e-12, n_iter_no_change=4, tol=0.01)
     warming.objective = elbo(kl_warmup_steps=40)  # 10 epochs of 4 steps
-    fit(warming, data(), data(20, seed=8))
+    train(warming, data(), data(20, seed=8))
     assert warming.progress.epoch >= 13
 
 
 def test_history_is_a_mean_over_rows():
     run = training(max_epochs=1, lr=1e-12)
     rows = data()
-    fit(run, rows)
+    train(run, rows)
     [record] = run.progress.history
     assert record["step"] == math.ceil(N / 16)
     q = run.posterior(next(rows.batches(N)))
@@ -271,7 +271,7 @@ SPOILED = {
 def test_a_step_without_a_finite_loss_or_gradient_moves_nothing(how):
     run = training(weight_decay=0.1)
     rows = data()
-    fit(run, rows, watch=StopAfter(1))
+    train(run, rows, watch=StopAfter(1))
     before = everything(run)
     spoil(run, lambda step: True, SPOILED[how])
     for batch in rows.batches(16, run.noise, run.order):
@@ -284,11 +284,11 @@ def test_a_step_without_a_finite_loss_or_gradient_moves_nothing(how):
 
 def test_rows_with_numbers_of_their_own_are_skipped_too():
     model = toy.model()
-    posterior = MeanField(N, toy.D, nn.Identity()).double()
+    posterior = MeanField(N, toy.D, NoPosterior()).double()
     chosen = Settings(max_epochs=2, batch_size=16, lr=0.02)
     run = Training(model, posterior, elbo(), chosen, seed=3, device=torch.device("cpu"))
     rows = data()
-    fit(run, rows, watch=StopAfter(1))
+    train(run, rows, watch=StopAfter(1))
     before = everything(run)
     spoil(run, lambda step: True, SPOILED["reconstruction"])
     run.step(next(rows.batches(16, run.noise, run.order)), 0.1)
@@ -298,7 +298,7 @@ def test_rows_with_numbers_of_their_own_are_skipped_too():
 def test_skipped_steps_are_counted_and_left_out_of_the_means():
     run, rows = training(max_epochs=2, lr=1e-12), data()
     spoil(run, lambda step: step in (1, 5, 6), SPOILED["reconstruction"])
-    fit(run, rows)
+    train(run, rows)
     assert [record["n_skipped"] for record in run.progress.history] == [1, 2]
     sound = training(max_epochs=1, lr=1e-12)
     order = torch.cat([batch.index for batch in rows.batches(16, None, make_generator(3, "order"))])
@@ -318,7 +318,7 @@ def test_the_running_baseline_is_not_spoiled():
         return replace(found, log_px=found.log_px * (math.nan if run.progress.objective.step == 2 else 1))
 
     run.model.draw = draw
-    fit(run, rows)
+    train(run, rows)
     assert math.isfinite(run.progress.objective.baseline)
     assert [record["n_skipped"] for record in run.progress.history] == [1, 0, 0]
 
@@ -334,7 +334,7 @@ def test_the_running_baseline_is_not_spoiled():
 )  # fmt: skip
 def test_many_skipped_steps_in_a_row_stop_with_a_remedy(how, sentence):
     run, rows = training(), data()
-    fit(run, rows, watch=StopAfter(2))
+    train(run, rows, watch=StopAfter(2))
     good = weights(run)
     sound = run.model.draw
 
@@ -350,7 +350,7 @@ def test_many_skipped_steps_in_a_row_stop_with_a_remedy(how, sentence):
     if how == "gradient":
         spoil(run, lambda step: True, SPOILED["gradient"])
     with pytest.raises(TrainingError, match=sentence):
-        fit(run, rows)
+        train(run, rows)
     run.restore_best()
     assert torch.equal(weights(run), good)
     assert len(run.progress.history) <= 4
@@ -360,13 +360,13 @@ def test_an_epoch_without_any_finite_step_is_enough():
     run, rows = training(), data()
     rows.raw[:, 1] = torch.nan
     with pytest.raises(TrainingError, match=r"since step 1 \(now step 4, epoch 1\).*no weights, no epoch was good"):
-        fit(run, rows)
+        train(run, rows)
 
 
 def test_one_bad_row_does_not_stop_the_others():
     run, rows = training(), data()
     rows.raw[3, 1] = torch.nan
-    fit(run, rows)
+    train(run, rows)
     assert [record["n_skipped"] for record in run.progress.history] == [1] * 6
     assert weights(run).isfinite().all()
 

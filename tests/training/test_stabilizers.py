@@ -8,7 +8,7 @@ from tests.training.test_loop import StopAfter, data, training, weights
 
 from lowerbound import VAE
 from lowerbound.storage.atomic import load_tensors, save_tensors
-from lowerbound.training.loop import fit
+from lowerbound.training.loop import train
 from lowerbound.training.stabilizers import Average, Clipping
 from lowerbound.training.watch import Watch
 
@@ -26,8 +26,8 @@ class Trajectory(Watch):
 
 def test_the_average_is_the_recursion_over_all_steps():
     run, plain, seen = training(ema=0.9), training(), Trajectory()
-    fit(run, data(), watch=seen)
-    fit(plain, data())
+    train(run, data(), watch=seen)
+    train(plain, data())
     expected = seen.start
     for step, w in enumerate(seen.weights):
         decay = min(0.9, (1 + step) / (10 + step))
@@ -55,7 +55,7 @@ def test_the_average_is_what_is_validated_and_kept():
             assert not training.average.shown
 
     validation = data(20, seed=8)
-    fit(run, data(), validation, Look())
+    train(run, data(), validation, Look())
     assert run.average is not None
     assert run.average.shown
     last = weights(run)
@@ -69,10 +69,10 @@ def test_the_average_is_what_is_validated_and_kept():
 def test_continuing_is_bit_exact(tmp_path, settings):
     whole, part, rest = (training(**settings) for _ in range(3))
     validation = data(20, seed=8)
-    fit(whole, data(), validation)
-    fit(part, data(), validation, Saves(tmp_path / "last.safetensors"))
+    train(whole, data(), validation)
+    train(part, data(), validation, Saves(tmp_path / "last.safetensors"))
     rest.load_state(*load_tensors(tmp_path / "last.safetensors"))
-    fit(rest, data(), validation)
+    train(rest, data(), validation)
     assert torch.equal(weights(whole), weights(rest))
     assert whole.progress.best == rest.progress.best
     if whole.clipping is not None and rest.clipping is not None:

@@ -13,7 +13,7 @@ from lowerbound.data.batches import RowsInMemory
 from lowerbound.distributions.noise import Noise, make_generator
 from lowerbound.inference.objectives import elbo
 from lowerbound.storage.atomic import load_tensors, save_tensors
-from lowerbound.training.loop import fit
+from lowerbound.training.loop import train
 from lowerbound.training.optimizers import AdamW
 from lowerbound.training.settings import Settings
 from lowerbound.training.state import Training
@@ -55,7 +55,7 @@ def test_a_graph_trains_as_the_loop_does(objective, settings):
     plain, compiled = training(False, objective, **settings), training(True, objective, **settings)
     before = weights(plain)
     for run in (plain, compiled):
-        fit(run, data(), data(20, seed=8))
+        train(run, data(), data(20, seed=8))
     assert (weights(plain) - before).abs().max() > 0.05  # else the test shows nothing
     torch.testing.assert_close(weights(compiled), weights(plain), rtol=1e-5, atol=1e-7)
     for mine, theirs in zip(compiled.progress.history, plain.progress.history, strict=True):
@@ -68,7 +68,7 @@ def test_a_row_that_is_not_finite_costs_its_step_alone():
     for run in runs:
         rows = data()
         rows.raw[3, 1] = torch.inf
-        fit(run, rows)
+        train(run, rows)
     torch.testing.assert_close(weights(runs[1]), weights(runs[0]), rtol=1e-5, atol=1e-7)
     assert weights(runs[1]).isfinite().all()
     for moments in zip(*(run.adamw.state.values() for run in runs), strict=True):
@@ -77,15 +77,15 @@ def test_a_row_that_is_not_finite_costs_its_step_alone():
 
 def test_continuing_is_bit_exact(tmp_path):
     whole, part, rest = training(True), training(True, max_epochs=3), training(True)
-    fit(whole, data())
+    train(whole, data())
     part.settings = Settings(max_epochs=1, batch_size=16, lr=0.02, lr_schedule="constant", compile=True)
     whole_constant = training(True, lr_schedule="constant")
-    fit(whole_constant, data())
-    fit(part, data())
+    train(whole_constant, data())
+    train(part, data())
     save_tensors(tmp_path / "last.safetensors", *part.state())
     rest = training(True, lr_schedule="constant")
     rest.load_state(*load_tensors(tmp_path / "last.safetensors"))
-    fit(rest, data())
+    train(rest, data())
     assert torch.equal(weights(rest), weights(whole_constant))
     assert not torch.equal(weights(rest), weights(whole))
 
@@ -146,8 +146,8 @@ def test_a_graph_sees_that_a_batch_has_gaps():
     plain, compiled = training(False), training(True)
     for run in (plain, compiled):
         rows = data(48)
-        fit(run, rows)  # which makes the graph, of complete batches
+        train(run, rows)  # which makes the graph, of complete batches
         rows = replace(rows, mask=torch.tensor([True, False, True]))
         run.settings = replace(run.settings, max_epochs=6)
-        fit(run, rows)
+        train(run, rows)
     torch.testing.assert_close(weights(compiled), weights(plain), rtol=1e-5, atol=1e-7)

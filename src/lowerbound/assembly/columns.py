@@ -10,8 +10,8 @@ from torch import Tensor, nn
 
 from lowerbound.data.columns.schema import ColumnSchema
 from lowerbound.distributions.columns import Scaling
+from lowerbound.distributions.likelihoods import Scale
 from lowerbound.nn.columns import CategoryBlock, ColumnInputs, ColumnsHead, RealBlock, WholeBlock
-from lowerbound.nn.heads import Scale
 
 Placed = list[tuple[int, ColumnSchema]]  # columns with their places
 

@@ -10,33 +10,24 @@ import torch
 from torch import Tensor, nn
 
 from lowerbound.assembly.columns import column_inputs, columns_head
+from lowerbound.core import Posterior
 from lowerbound.data.batches import Rows
 from lowerbound.data.schema import Schema
-from lowerbound.distributions.likelihoods import N_GREY_LEVELS, DiscretizedLogistic
+from lowerbound.distributions.likelihoods import LikelihoodHead
+from lowerbound.distributions.likelihoods.kind import no_components
 from lowerbound.distributions.noise import Noise, make_generator
 from lowerbound.inference.mcmc import Chains
-from lowerbound.inference.posteriors import Amortized, MeanField, Prior, Refined, Shared
+from lowerbound.inference.posteriors import Amortized, MeanField, Refined, Shared, StartAtPrior
 from lowerbound.models.missingness import SelfMasking
 from lowerbound.models.priors import FlowPrior, MixturePrior, VampPrior
 from lowerbound.models.vae import Decoder, Encoder, LatentModel, OwnDecoder, OwnEncoder
-from lowerbound.nn.columns import ColumnsHead
 from lowerbound.nn.conv import ConvDecoder, ConvEncoder
 from lowerbound.nn.flows import FlowHead
-from lowerbound.nn.heads import (
-    BernoulliHead,
-    CategoricalHead,
-    DiscretizedLogisticHead,
-    DiscretizedLogisticMixtureHead,
-    GaussianHead,
-    LikelihoodHead,
-    NormalHead,
-    Scale,
-)
-from lowerbound.nn.inputs import Center, OneHot, Standardized, Values
+from lowerbound.nn.heads import GaussianHead
+from lowerbound.nn.inputs import OneHot, Standardized, Values
 from lowerbound.nn.mlp import MLPDecoder, MLPEncoder
 
 CONV_MIN_SIDE = 16
-LOGISTIC_FLOOR = DiscretizedLogistic.BIN / 8  # narrower than this, a grey level's bin holds all the mass
 
 
 def assemble(
@@ -93,8 +84,9 @@ def choose_inputs(schema: Schema) -> nn.Module:
     """What a network sees of x."""
     if schema.columns is not None:
         return column_inputs(schema.columns)
-    views: dict[str, nn.Module] = {"categorical": OneHot(schema.n_categories), "discretized_logistic": Center()}
-    return views.get(schema.likelihood, Standardized() if schema.is_standardized else Values())
+    if schema.kind.is_nominal:
+        return OneHot(schema.n_categories)
+    return Standardized() if schema.is_standardized else Values(schema.kind.view)
 
 
 def output_shape(schema: Schema, head: LikelihoodHead) -> tuple[int, ...]:
@@ -104,12 +96,14 @@ def output_shape(schema: Schema, head: LikelihoodHead) -> tuple[int, ...]:
 
 def output_bias(schema: Schema, head: LikelihoodHead) -> Tensor:
     """Where they start: at what the features are like without regard to each other."""
-    return head.start[None] if isinstance(head, ColumnsHead) else schema.output_bias(head.n_parameters)
+    return schema.output_bias(head.n_parameters) if head.start is None else head.start[None]
 
 
 def log_unit_of(schema: Schema) -> Tensor | None:
     """log of the user's units in one unit of x, shape (*event); None where x is discrete."""
-    return torch.from_numpy(np.log(schema.unit)).float() if schema.likelihood == "gaussian" else None
+    if schema.columns is not None or schema.is_discrete:  # columns have the user's units in their densities
+        return None
+    return torch.from_numpy(np.log(schema.unit)).float()
 
 
 def _prior(
@@ -123,10 +117,10 @@ def _prior(
         return MixturePrior(n_components, latent_dim, generator)
     if kind == "flow":
         return FlowPrior(latent_dim, generator)
-    if schema.likelihood in ("categorical", "columns") or parameters["covariance"] == "full":
+    if schema.columns is not None or schema.kind.is_nominal or parameters["covariance"] == "full":
         what = "covariance='full'" if parameters["covariance"] == "full" else "categories"
         raise ValueError(f"prior='vamp' can't be used with {what}: use prior='mixture'")
-    highest = {"bernoulli": 1.0, "discretized_logistic": N_GREY_LEVELS - 1.0}.get(schema.likelihood)
+    highest = schema.kind.highest(schema.n_categories)
     return VampPrior(encoder.forward, (n_components, *schema.event_shape), generator, highest)
 
 
@@ -154,7 +148,7 @@ def start_from_rows(model: LatentModel, rows: Rows, n_components: int, seed: int
             model.missingness.start(missing.float().mean(0))
 
 
-def choose_posterior(inference: str, model: LatentModel, amortized: Amortized, n_steps: int) -> nn.Module:
+def choose_posterior(inference: str, model: LatentModel, amortized: Amortized, n_steps: int) -> Posterior:
     """q(z|x) for rows that were not fitted: the encoder's, one for all, or one that is searched for each row."""
     if inference == "amortized":
         return amortized
@@ -171,10 +165,10 @@ def choose_posterior(inference: str, model: LatentModel, amortized: Amortized, n
     if inference == "shared":
         return Shared(model.latent_dim)
     prior = None if model.learned_prior is None else model.prior
-    return Refined(Prior(model.latent_dim, prior), model.draw, n_steps)
+    return Refined(StartAtPrior(model.latent_dim, prior), model.draw, n_steps)
 
 
-def training_posterior(inference: str, model: LatentModel, posterior: nn.Module, n_rows: int) -> nn.Module:
+def training_posterior(inference: str, model: LatentModel, posterior: Posterior, n_rows: int) -> Posterior:
     """q(z|x) for the rows that are fitted, some of which have numbers or a chain of their own."""
     if inference == "mean_field":
         return MeanField(n_rows, model.latent_dim, posterior)
@@ -251,47 +245,9 @@ def let_rows_reach(first: nn.Module, schema: Schema) -> None:
 
 def choose_likelihood_head(schema: Schema, parameters: dict) -> LikelihoodHead:
     """What the decoder's numbers for an entry mean."""
-    scale, n_logistics = parameters["scale"], parameters.get("n_logistics", 1)
-    if n_logistics > 1 and (schema.likelihood != "discretized_logistic" or scale not in ("auto", "decoder")):
-        raise ValueError(
-            f"n_logistics={n_logistics} is for bytes with a scale from the decoder (likelihood='discretized_logistic', "
-            f"scale='auto'); here likelihood={schema.likelihood!r} and scale={scale!r}"
-        )
-    if schema.columns is not None:
-        return columns_head(schema.columns, scale, parameters["min_scale"])
-    if schema.likelihood in ("bernoulli", "categorical"):
-        if scale != "auto":
-            raise ValueError(f"likelihood={schema.likelihood!r} has no scale; leave scale='auto'")
-        return BernoulliHead() if schema.likelihood == "bernoulli" else CategoricalHead(schema.n_categories)
-    if schema.likelihood == "gaussian":
-        return NormalHead(_normal_scale(schema, "feature" if scale == "auto" else scale, parameters["min_scale"]))
-    scale_of_logistic = _logistic_scale(schema, "decoder" if scale == "auto" else scale)
+    scale, min_scale, n_logistics = parameters["scale"], parameters["min_scale"], parameters.get("n_logistics", 1)
+    if schema.columns is None:
+        return schema.kind.head(schema, scale=scale, min_scale=min_scale, n_components=n_logistics)
     if n_logistics > 1:
-        return DiscretizedLogisticMixtureHead(scale_of_logistic, torch.from_numpy(schema.spread).float(), n_logistics)
-    return DiscretizedLogisticHead(scale_of_logistic)
-
-
-def _normal_scale(schema: Schema, scale: str | float, min_scale: float) -> Scale:
-    """σ in the model's units; a number is in the user's."""
-    spread = torch.from_numpy(schema.spread).float()
-    if scale == "unit":
-        return Scale("fixed", torch.ones(()), torch.zeros(()))
-    if not isinstance(scale, str):
-        return Scale("fixed", torch.from_numpy(scale / schema.unit).float(), torch.zeros(()))
-    initial = spread[torch.from_numpy(schema.counted)].mean() if scale == "shared" else spread
-    return Scale("decoder" if scale == "decoder" else "learned", initial, min_scale * initial)
-
-
-def _logistic_scale(schema: Schema, scale: str | float) -> Scale:
-    """s on the scale where the 256 grey levels run from −1 to 1; a number is a standard deviation πs/√3 of them."""
-    if scale == "unit":
-        raise ValueError(
-            "scale='unit' is for the Gaussian; for likelihood='discretized_logistic' "
-            "give a number of grey levels, or 'shared', 'feature' or 'decoder'"
-        )
-    floor = torch.tensor(LOGISTIC_FLOOR)
-    if not isinstance(scale, str):
-        return Scale("fixed", torch.tensor(scale * DiscretizedLogistic.BIN * math.sqrt(3) / math.pi), floor)
-    spread = torch.from_numpy(schema.spread).float() * math.sqrt(3) / math.pi  # a logistic has sd πs/√3
-    initial = spread.mean() if scale == "shared" else spread
-    return Scale("decoder" if scale == "decoder" else "learned", initial.clamp_min(0.02), floor)
+        raise ValueError(no_components(n_logistics, schema.likelihood, scale))
+    return columns_head(schema.columns, scale, min_scale)

@@ -1,7 +1,7 @@
-"""The ladder: every model of p(x) fitted to the same rows and scored on the same others, on one base measure.
+"""The comparison of models of p(x), fitted to the same rows and scored on the same held-out rows.
 
-0/1 data and grey levels have probabilities, real values have densities in the user's units, rows of several kinds of
-columns have products of both: a model that can't give the number its neighbors give says why it has none.
+All scores have one base measure: probabilities for 0/1 data and grey levels, densities in the user's units for real
+values, and products of both for rows of several kinds of columns. A model without such a score gives the reason.
 """
 
 from __future__ import annotations
@@ -31,33 +31,33 @@ from lowerbound.evaluation.estimate import Estimate, bits_per_dim
 from lowerbound.training.time_budget import Deadline, Enough, Stopwatch, affordable
 from lowerbound.training.watch import Watch
 
-DRAWS = 1000  # whose time is taken
-MOST_FEATURES_FULL = 100  # of Gaussians with full covariances
-MORE_PASSES = 4  # of a trial
+DRAWS = 1000  # rows drawn to measure the time
+MOST_FEATURES_FULL = 100  # for Gaussians with full covariances
+MORE_PASSES = 4  # passes of a trial beyond the first
 ONE_KIND = "it needs columns of numbers alone, and these are of several kinds"
 
 
 class NotApplicable(Exception):
-    """A model has no number to give for these data; the message says why."""
+    """A model can't score these data; the message says why."""
 
 
 @dataclass
 class Result:
-    """One rung as it came out.
+    """The result of one model.
 
     Attributes
     ----------
     log_p : Estimate or None
-        Mean of log p(x) over the rows scored, in nats; its ``kind`` says whether it is exact or a bound. None where
-        there is none, and then ``reason`` says why.
+        Mean of log p(x) over the rows scored, in nats; its ``kind`` says whether it is exact or a bound. None if there
+        is none, for the ``reason`` given.
     bits_per_dim : float or None
-        Of discrete data.
+        −log₂ p(x) per dimension of discrete data.
     n_parameters : int
-        Numbers that were fitted.
+        The number of fitted parameters.
     fit_seconds, sample_seconds : float
-        To fit, and to draw 1,000 rows.
+        Time to fit, and to draw 1,000 rows.
     notes : list of str
-        What the budget cut, and what was warned of.
+        Cuts by the budget, and warnings.
     samples : ndarray or None, shape (1000, *row)
     """
 
@@ -74,23 +74,23 @@ class Result:
     samples: np.ndarray | None = None
 
     def to_dict(self) -> dict[str, Any]:
-        """As JSON, without the samples."""
+        """The result for JSON, without the samples."""
         record = {k: v for k, v in vars(self).items() if k not in ("samples", "log_p")}
         return {**record, "log_likelihood": None if self.log_p is None else self.log_p.to_dict()}
 
 
 @dataclass(frozen=True)
 class Contender:
-    """How a model is made for a case, and how long it may learn.
+    """A model in the comparison: its construction for a case, and its budget.
 
     Attributes
     ----------
     make : callable
-        From a case; raises ``NotApplicable``.
+        Case → unfitted model; raises ``NotApplicable``.
     iterations : str or None
-        The parameter that says how often the rows are gone through; None for closed forms, which need no budget.
+        The parameter with the number of passes over the rows; None for closed forms, which need no budget.
     trial : dict
-        Parameters while the time of one pass is taken.
+        Parameters for measuring the time of one pass.
     """
 
     title: str
@@ -131,20 +131,20 @@ def _rbm(case: Case) -> RBM:
     _refuse_several_kinds(case)
     if case.kind != "binary":
         what = "8-bit grey levels" if case.kind == "grey_levels" else "real values"
-        raise NotApplicable(f"its units are 0 or 1, and the data are {what}: --binarize would change the data for all")
+        raise NotApplicable(f"its units are 0 or 1, and the data are {what}: --binarize makes them so for all models")
     return RBM(binarize=case.binarize, batch_size=case.batch_size, random_state=case.seed)
 
 
 def _ppca(case: Case) -> PPCA | Dequantized:
     _refuse_several_kinds(case)
     if case.kind == "binary":
-        raise NotApplicable("it is a density of real values, which gives 0 and 1 no probability")
+        raise NotApplicable("it is a density of real values, and 0/1 data need probabilities")
     ppca = PPCA(random_state=case.seed)
     return Dequantized(ppca, case.seed) if case.kind == "grey_levels" else ppca
 
 
 def _autoencoder(case: Case) -> Autoencoder:
-    raise NotApplicable("it has no p(x): nothing says where its codes lie, so it neither scores nor draws")
+    raise NotApplicable("it has no p(x): it has no distribution of codes, so it neither scores nor draws")
 
 
 def _vae(case: Case) -> VAE:
@@ -152,7 +152,7 @@ def _vae(case: Case) -> VAE:
     return VAE(columns=columns, binarize=case.binarize, batch_size=size, random_state=case.seed)
 
 
-MODELS: dict[str, Contender] = {  # in the order in which each mends what the last could not do
+MODELS: dict[str, Contender] = {  # from simple to flexible
     "factorized": Contender("independent features", _factorized),
     "mixture": Contender("mixture", _mixture, "max_iter", fewest=10, trial={"tol": 0.0}),
     "pixel_rnn": Contender("pixel RNN", _pixel_rnn, "max_epochs"),
@@ -171,25 +171,25 @@ def climb(
     parameters: Mapping[str, Mapping[str, Any]] | None = None,
     say: Callable[[str], object] = lambda message: None,
 ) -> Iterator[Result]:
-    """Fit and score the models, one after another, in the order of the ladder.
+    """Fit and score the models, one after another, in the order of ``MODELS``.
 
     Parameters
     ----------
     case : Case
     names : sequence of str
-        Which of ``LADDER``.
+        Names in ``MODELS``.
     seconds : float
-        For fitting all of them. What is left is shared evenly by the models that learn by iterations; where it isn't
-        enough, they make fewer passes, and where not even one is possible, they see fewer rows. A note says so.
+        Time to fit all models. The remaining time is shared evenly by the models that are fitted by iterations. If it
+        is too short they make fewer passes, and if it is too short for one pass, over fewer rows, with a note.
     parameters : mapping, optional
-        For each model, parameters other than the ladder's.
+        Parameters of each model that replace the defaults of the comparison.
     say : callable
-        Told what begins.
+        Called with a message when a fit begins.
 
     Yields
     ------
     Result
-        A model that fails has one too, with the reason.
+        One for each model; for a model that fails, with the reason.
     """
     chosen = [name for name in MODELS if name in names]
     left = seconds
@@ -203,7 +203,7 @@ def climb(
             _measure(result, model, contender, case, left / max(1, waiting))
         except NotApplicable as reason:
             result.reason = str(reason)
-        except Exception as error:  # one that fails, for whatever reason, must not end the others
+        except Exception as error:  # the failure of one model must not end the comparison
             result = Result(name, contender.title, failed=True, reason=_sentence(error), notes=result.notes)
         left = max(0.0, left - (result.fit_seconds or time.perf_counter() - started))
         yield result
@@ -214,7 +214,7 @@ def _sentence(error: Exception) -> str:
 
 
 def _measure(result: Result, model: Any, contender: Contender, case: Case, seconds: float) -> None:
-    """Fill the result in."""
+    """Fit and score the model, and fill in the result."""
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("ignore")
         started = time.perf_counter()
@@ -251,7 +251,7 @@ def _score(model: Any, case: Case) -> Estimate:
 
 
 def _pace(result: Result, model: Any, contender: Contender, case: Case, seconds: float) -> int:
-    """Set how many passes the model may make; return over how many rows."""
+    """Set the number of passes that the budget allows; return the number of rows."""
     inner = model.density if isinstance(model, Dequantized) else model
     name: str = contender.iterations or ""
     asked = getattr(inner, name)
@@ -277,7 +277,7 @@ def _fewest_rows(model: Any, case: Case) -> int:
 
 
 def _seconds_per_row(model: Any, contender: Contender, case: Case, most: float) -> float:
-    """Of one pass: by the steps of a trial, or by what more passes over a few rows take than one."""
+    """Seconds per row of one pass: by the steps of a trial, or by the time of additional passes over a few rows."""
     inner = model.density if isinstance(model, Dequantized) else model
     trial: Any = type(inner)(**{**inner.get_params(), str(contender.iterations): 1, **contender.trial})
     if isinstance(trial, GradientEstimator):
@@ -288,7 +288,7 @@ def _seconds_per_row(model: Any, contender: Contender, case: Case, most: float) 
     if isinstance(model, Dequantized):
         trial = Dequantized(trial, case.seed)
     X = case.train[: 2 * _fewest_rows(inner, case)]
-    _seconds(trial, X)  # what is loaded at the first call
+    _seconds(trial, X)  # the first call also loads libraries
     once, more = _seconds(trial, X), _seconds(trial.set_params(**{str(contender.iterations): 1 + MORE_PASSES}), X)
     return max((more - once) / MORE_PASSES, once / (5 * MORE_PASSES)) / len(X)
 
@@ -300,7 +300,7 @@ def _seconds(model: Any, X: np.ndarray) -> float:
 
 
 def title(model: Any, plain: str) -> str:
-    """What was fitted, in words."""
+    """The fitted model in words."""
     inner = model.density if isinstance(model, Dequantized) else model
     if isinstance(inner, Mixture):
         components = "Bernoullis" if inner.schema_.likelihood == "bernoulli" else "Gaussians"
@@ -310,14 +310,14 @@ def title(model: Any, plain: str) -> str:
 
 
 def count_parameters(model: Any) -> int:
-    """Numbers that were fitted: weights, and what closed forms and EM keep in their place."""
+    """The number of fitted parameters: weights, and buffers that closed forms and EM fit."""
     modules: list[nn.Module] = [model.model_, *([model.posterior_] if hasattr(model, "posterior_") else [])]
     weights = sum(weight.numel() for module in modules for weight in module.parameters())
     return weights + sum(_free(name, buffer.shape) for name, buffer in modules[0].named_buffers())
 
 
 def _free(name: str, shape: Sequence[int]) -> int:
-    """How many numbers of a buffer are free: probabilities sum to 1, and a triangle is half a square."""
+    """The degrees of freedom of a buffer: probabilities sum to 1, and a triangle is half a square."""
     if name == "log_weights":
         return shape[0] - 1
     if name == "log_probability":

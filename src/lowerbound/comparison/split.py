@@ -1,4 +1,4 @@
-"""The rows that the models of a ladder are fitted to, and those that they are scored on: one split for all of them."""
+"""The training rows and the held-out rows of a comparison: one split for all models."""
 
 from __future__ import annotations
 
@@ -14,25 +14,24 @@ from lowerbound.data.gaps import mask_gaps
 from lowerbound.data.schema import Schema, infer_schema
 from lowerbound.estimators.tables import has_text
 
-STEPS, FEWEST_EPOCHS, MOST_EPOCHS = 10_000, 30, 300  # what a fit by steps gets if there is time enough
-KINDS = {"bernoulli": "binary", "discretized_logistic": "grey_levels", "gaussian": "real", "columns": "mixed"}
+STEPS, FEWEST_EPOCHS, MOST_EPOCHS = 10_000, 30, 300  # of a fit by gradients, if there is enough time
 
 
 @dataclass(frozen=True)
 class Case:
-    """The rows to fit and the rows to score, the same for all.
+    """The training rows and the held-out rows, the same for all models.
 
     Attributes
     ----------
     train, test : ndarray, shape (n, *row), or DataFrame
-        Under ``binarize="sample"`` the rows to fit keep their grey values, and the rows to score are 0 or 1.
+        With ``binarize="sample"`` the training rows keep their grey values, and the held-out rows are 0 or 1.
     schema : Schema
-        What they are; all models of a table of several kinds take its columns for the same.
+        The schema of the rows; all models of a table of several kinds use the same kinds of columns.
     binarize : {None, "sample"}
-        What the models are to do with grey values.
+        The models' parameter of that name.
     seed : int
     n_importance : int
-        Importance samples a row, for the VAE.
+        Importance samples of a row, for the VAE.
     """
 
     train: Any
@@ -45,23 +44,23 @@ class Case:
     @property
     def kind(self) -> str:
         """``binary``, ``grey_levels`` (8 bits), ``real``, or ``mixed``: columns of several kinds."""
-        return KINDS[self.schema.likelihood]
+        return "mixed" if self.schema.columns is not None else self.schema.kind.data
 
     @property
     def batch_size(self) -> Any:
-        """Rows in a step of those that go by steps."""
+        """Rows in a step of models that are fitted by gradients."""
         return min(128, max(16, 2 ** round(math.log2(len(self.train) / 16))))
 
     @property
     def n_epochs(self) -> int:
-        """Passes over the rows that make about ``STEPS`` steps."""
+        """Passes over the rows for about ``STEPS`` steps."""
         return min(MOST_EPOCHS, max(FEWEST_EPOCHS, STEPS // math.ceil(len(self.train) / self.batch_size)))
 
 
 def split(
     X: Any, *, binarize: str | None = None, seed: int = 0, held_out: float = 0.2, most_scored: int = 2000
 ) -> Case:
-    """One split of the rows, one binarization of those that are scored.
+    """Split the rows once, and binarize the held-out rows once.
 
     Parameters
     ----------
@@ -70,18 +69,18 @@ def split(
         Grey values become 0 or 1: redrawn in fitting and drawn once for scoring, or cut, at ½ or at the feature's mean.
     seed : int
     held_out : float
-        The part of the rows that no model is fitted to.
+        The fraction of held-out rows.
     most_scored : int
-        At most so many of them are scored.
+        The largest number of held-out rows that are scored.
 
     Raises
     ------
     ValueError
-        If there are too few rows, or grey values were expected and aren't there.
+        If there are too few rows, or ``binarize`` needs grey values and X has none.
     """
     n_held_out = round(held_out * len(X))
     if n_held_out < 2 or len(X) - n_held_out < 8:
-        raise ValueError(f"{len(X)} rows are too few to fit models to some and to score them on others: 10 are needed")
+        raise ValueError(f"{len(X)} rows are too few to fit models and hold rows out to score them: 10 are needed")
     order = np.random.default_rng([seed, 0]).permutation(len(X))
     fitted, scored = order[n_held_out:], order[:n_held_out][:most_scored]
     train, test = (X.iloc[fitted], X.iloc[scored]) if has_text(X) else (mask_gaps(X)[fitted], mask_gaps(X)[scored])
@@ -89,7 +88,7 @@ def split(
 
 
 def case_of(train: Any, test: Any, *, binarize: str | None = None, seed: int = 0) -> Case:
-    """``split`` for rows that come apart already."""
+    """``split`` for rows that are split already."""
     if has_text(train):
         if binarize is not None:
             raise ValueError("binarize needs numbers, and the table has columns of other kinds: leave it out")

@@ -1,4 +1,4 @@
-"""Rows to batches; those in memory by index slices of one tensor, no work per row."""
+"""Batches of rows; those in memory are slices of one tensor, without work per row."""
 
 from __future__ import annotations
 
@@ -6,7 +6,9 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -18,7 +20,7 @@ Prepare = Callable[[Tensor, Noise | None], Tensor]
 
 
 class Rows(ABC):
-    """A data set, wherever it is."""
+    """A data set, in memory or in files."""
 
     device: torch.device
 
@@ -28,7 +30,7 @@ class Rows(ABC):
     @property
     @abstractmethod
     def event_shape(self) -> tuple[int, ...]:
-        """Of one row as the model reads it."""
+        """The shape of one row for the model."""
 
     @abstractmethod
     def batches(
@@ -39,32 +41,32 @@ class Rows(ABC):
         start: int = 0,
         processes: Processes = ALONE,
     ) -> Iterator[Batch]:
-        """All rows once, ``batch_size`` at a time.
+        """Yield all rows once, ``batch_size`` at a time.
 
         Parameters
         ----------
         batch_size : int
         noise : Noise, optional
-            For what is drawn anew for every batch.
+            For binarizations that are redrawn for every batch.
         order : torch.Generator, optional
-            Shuffles the rows; None keeps their order. What an epoch needs of it is drawn before its first batch.
+            Shuffles the rows; None keeps their order. It is used only before the first batch of an epoch.
         start : int
             Batches to skip, to continue an epoch that was cut short.
         processes : Processes, optional
-            Of every batch this process gets its share of the rows.
+            This process gets its share of every batch.
         """
 
     @abstractmethod
     def parts(self, batch_size: int) -> Iterator[RowsInMemory]:
-        """The rows in order, as much at a time as memory is given for: whole batches."""
+        """Yield the rows in order, as many whole batches at a time as fit in memory."""
 
     @abstractmethod
     def few(self, n: int, order: torch.Generator | None = None) -> RowsInMemory:
-        """At most ``n`` of the rows; by chance, if there is a generator."""
+        """At most ``n`` of the rows, chosen at random if there is a generator."""
 
     @abstractmethod
     def split(self, fraction: float, order: torch.Generator) -> tuple[Rows, Rows | None]:
-        """Those to train on, and a fraction held out: None, if there would be fewer than two of either."""
+        """The training rows and the held-out rows, a fraction of all; None if either has fewer than two."""
 
 
 @dataclass
@@ -74,10 +76,9 @@ class RowsInMemory(Rows):
     Parameters
     ----------
     raw : Tensor, shape (N, *event)
-        The values in the type they are kept in (8-bit images stay 8-bit).
+        The values in their stored type (8-bit images stay 8-bit).
     prepare : callable
-        ``(raw rows, noise) → x`` in the units and the type that the model works in; draws a fresh binarization
-        from the noise where that is asked for.
+        ``(raw rows, noise) → x`` in the model's units and type; redraws a binarization from the noise if asked to.
     mask : Tensor of bool, shape (*event)
         Entries counted in the density (constant features aren't).
     device : torch.device
@@ -96,12 +97,12 @@ class RowsInMemory(Rows):
 
     @property
     def event_shape(self) -> tuple[int, ...]:
-        """Of one row as the model reads it."""
+        """The shape of one row for the model."""
         return tuple(self.raw.shape[1:])
 
     @property
     def resident(self) -> Tensor:
-        """The raw rows, on the GPU that they go to if they fill less than half of what is free there."""
+        """The raw rows, on the GPU if they take less than half of its free memory."""
         return self._on_gpu if self.device.type == "cuda" else self.raw
 
     @cached_property
@@ -111,7 +112,7 @@ class RowsInMemory(Rows):
 
     @cached_property
     def complete(self) -> bool:
-        """Every entry counts; asked once, because the answer waits for the device."""
+        """True if every entry counts; cached, because reading it waits for the device."""
         return bool(self.mask.all())
 
     def batches(
@@ -122,7 +123,7 @@ class RowsInMemory(Rows):
         start: int = 0,
         processes: Processes = ALONE,
     ) -> Iterator[Batch]:
-        """Slices of the one tensor, by one permutation if they are shuffled."""
+        """Yield slices of the tensor, or of one permutation of its rows."""
         n = len(self.raw)
         shuffled = None if order is None else torch.randperm(n, generator=order)
         places = None if shuffled is None else shuffled.to(self.resident.device)
@@ -134,7 +135,7 @@ class RowsInMemory(Rows):
             yield self.batch(rows if places is None else places[rows], index, noise, share)
 
     def batch(self, chosen: Tensor | slice, index: Tensor, noise: Noise | None = None, share: Share = WHOLE) -> Batch:
-        """The rows in the places ``chosen``, called ``index``: our share of a batch."""
+        """A batch of the rows at the places ``chosen``, with the indices ``index``: this process's share."""
         if noise is not None:
             noise.restart(share)
         x = self.prepare(_at(chosen, self.resident).to(self.device), noise)
@@ -144,15 +145,15 @@ class RowsInMemory(Rows):
         return Batch(x, observed & self.mask, index, share, False, ~observed & self.mask)
 
     def parts(self, batch_size: int) -> Iterator[RowsInMemory]:
-        """Itself: it has its memory."""
+        """Yield all rows at once: they are in memory."""
         yield self
 
     def few(self, n: int, order: torch.Generator | None = None) -> RowsInMemory:
-        """Rows from all over the data."""
+        """Rows from all parts of the data."""
         return self.subset(scattered(len(self), n, order))
 
     def split(self, fraction: float, order: torch.Generator) -> tuple[Rows, Rows | None]:
-        """Any row may be held out."""
+        """Hold out single rows at random."""
         n_held_out = round(fraction * len(self))
         if n_held_out < 2 or len(self) - n_held_out < 2:
             return self, None
@@ -165,9 +166,24 @@ class RowsInMemory(Rows):
         return RowsInMemory(self.raw[index], self.prepare, self.mask, self.device, observed)
 
 
+def as_rows(X: Any, device: torch.device) -> Rows:
+    """An array as the rows of a model that takes it as it is, in float32; NaN is a missing entry."""
+    if isinstance(X, Rows):
+        return X
+    x = torch.as_tensor(np.asarray(X), dtype=torch.float32)
+    if x.ndim < 2 or not len(x):
+        raise ValueError(f"data must have shape (n, *event) with at least one row, got {tuple(x.shape)}")
+    if x.isinf().any():
+        raise ValueError("data have infinite values: replace them or drop the rows")
+    missing = x.isnan()
+    everything = torch.ones(x.shape[1:], dtype=torch.bool, device=device)
+    return RowsInMemory(x, lambda raw, noise: raw, everything, device, ~missing if missing.any() else None)
+
+
 def scattered(n_rows: int, n: int, order: torch.Generator | None = None) -> Tensor:
-    """The places of ``n`` of so many rows, one in each n-th part: by chance, or in its middle, so that data in the
-    order of their classes show them all."""
+    """The places of ``n`` of ``n_rows`` rows, one from each of ``n`` equal parts: at random, or its middle row.
+
+    So data sorted by class give rows of all classes."""
     n = min(n, n_rows)
     within = 0.5 if order is None else torch.rand(n, generator=order, dtype=torch.float64)
     return ((torch.arange(n, dtype=torch.float64) + within) * (n_rows / n)).long()

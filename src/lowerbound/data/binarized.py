@@ -1,4 +1,4 @@
-"""Grey values drawn as 0 or 1 once, with noise of each row's own: the same in memory and from files, in any parts."""
+"""Grey values binarized once, with noise for each row: the same in memory and from files, in any parts."""
 
 from __future__ import annotations
 
@@ -8,23 +8,23 @@ import numpy as np
 
 from lowerbound.data.sources import Dataset, Source
 
-BLOCK = 256  # rows that have a generator in common
+BLOCK = 256  # rows that share a generator
 
 
 def binarize(X: np.ndarray, grey_levels: int, dtype: str, seed: int, first_row: int = 0) -> np.ndarray:
-    """0 or ``grey_levels`` in place of every grey value x, the latter with probability x/grey_levels.
+    """Replace every grey value x by ``grey_levels``, with probability x/grey_levels, or by 0.
 
     Parameters
     ----------
     X : ndarray, shape (n, *row)
-        NaN, where a value is missing, stays.
+        NaN where a value is missing, which stays.
     grey_levels : int
-        What stands for 1.
+        The grey value that stands for 1.
     dtype : str
-        Of the result, if no value is missing.
+        Type of the result, if no value is missing.
     seed : int
     first_row : int
-        The place of the first row in the whole of the data, where they come in parts.
+        The place of the first row in all of the data, if X is a part of them.
     """
     one = np.empty(X.shape, bool)
     stop = first_row + len(X)
@@ -54,7 +54,7 @@ class BinarizedRows(Source):
         self.runs, self.runs_at_once = source.runs, source.runs_at_once
 
     def read(self, ranges: np.ndarray) -> Dataset:
-        """What is drawn for a row depends on its place alone."""
+        """Read and binarize rows; the draws for a row depend on its place alone."""
         rows = self.source.read(ranges)
         X, lengths = self.source.as_array(rows.X), np.diff(ranges)[:, 0]
         parts = np.split(X, np.cumsum(lengths)[:-1])

@@ -1,4 +1,4 @@
-"""What every reader returns, the one error they raise, and the checks they share."""
+"""The error that all readers raise, and the checks they share."""
 
 from __future__ import annotations
 
@@ -8,20 +8,20 @@ from difflib import get_close_matches
 
 import numpy as np
 
-_CHUNK = 1 << 20  # values looked at together: a file larger than memory is checked in constant memory
+_CHUNK = 1 << 20  # values checked together: a file larger than memory is checked in constant memory
 _MAX_DIMENSIONS = 32
 _LISTED = 20  # names shown before "and 7 more"
 
 
 class DataError(ValueError):
-    """Data that cannot be used: what is wrong, where, and what to do about it, in one printable line."""
+    """Data that cannot be used; the message, one line, says what is wrong, where, and what to do."""
 
     def __init__(self, message: str):
         super().__init__("".join(c if c.isprintable() else repr(c)[1:-1] for c in message))
 
 
 def check_rows(rows: int, name: str) -> None:
-    """Refuse data without rows; a single one can be scored, and whoever fits asks for more."""
+    """Refuse data without rows; one row can be scored, and a fit checks for more."""
     if not rows:
         raise DataError(f"{name} has no rows; at least one is needed.")
 
@@ -38,14 +38,14 @@ def check_shape(shape: Sequence[int], name: str) -> None:
 
 
 def check_finite(x: np.ndarray, name: str, place: Callable[..., str] | None = None, *, allow_nan: bool = True) -> None:
-    """Refuse infinite values, looking at a contiguous array in chunks; NaN is a missing value, allowed or not.
+    """Refuse infinite values and, unless ``allow_nan``, missing ones; contiguous arrays are checked in chunks.
 
     Parameters
     ----------
     x : np.ndarray
         Numbers, shape ``(n, *event)``; may be a memory-mapped file.
     name : str
-        What to call the data in the message.
+        The data's name in the message.
     place : Callable[..., str] | None
         Turns the index of a value into words, such as ``line 7, column 'age'``.
     allow_nan : bool
@@ -64,7 +64,7 @@ def check_finite(x: np.ndarray, name: str, place: Callable[..., str] | None = No
 
 
 def check_labels(labels: np.ndarray, rows: int, name: str) -> np.ndarray:
-    """Refuse labels that are not one for each row; give text as ``str``."""
+    """Refuse labels that are not one for each row; return text as ``str``."""
     if labels.shape != (rows,):
         raise DataError(f"{name} has shape {labels.shape}, but labels need one value for each of the {rows} rows.")
     check_finite(labels, name, allow_nan=False)
@@ -75,7 +75,7 @@ def check_labels(labels: np.ndarray, rows: int, name: str) -> np.ndarray:
 
 
 def _count(x: np.ndarray, test: Callable[[np.ndarray], np.ndarray]) -> tuple[int, tuple[int, ...]]:
-    """How many values pass the test, and the index of the first in order of rows."""
+    """The number of values that pass the test, and the index of the first in order of rows."""
     order = "C" if x.flags.c_contiguous else "F"
     flat = x.reshape(-1, order=order)  # a view, whichever way the file was written
     count, first = 0, x.size
@@ -89,7 +89,7 @@ def _count(x: np.ndarray, test: Callable[[np.ndarray], np.ndarray]) -> tuple[int
 
 
 def in_array(row: int, *event: int) -> str:
-    """Say where a value lies in an array."""
+    """Words for the place of a value in an array."""
     if not event:
         return f"row {row} (counting from 0)"
     column = event[0] if len(event) == 1 else event
@@ -97,16 +97,16 @@ def in_array(row: int, *event: int) -> str:
 
 
 def check_name(name: str, names: Sequence[str], what: str, source: str) -> None:
-    """Refuse a name that is not among `names`, and suggest the one that was meant.
+    """Refuse a name that is not among `names`, and suggest a similar one.
 
     Parameters
     ----------
     name, names : str, Sequence[str]
-        What was asked for, and what there is.
+        The name asked for, and the names there are.
     what : str
         The kind of thing named: ``column``, ``array``.
     source : str
-        What to call the data in the message.
+        The data's name in the message.
     """
     if name in names:
         return
@@ -116,13 +116,13 @@ def check_name(name: str, names: Sequence[str], what: str, source: str) -> None:
 
 
 def listed(names: Sequence[str], describe: Callable[[str], str] = str) -> str:
-    """Write names one after another, the first twenty of many."""
+    """Names in a list; of many the first twenty."""
     shown = ", ".join(describe(name) for name in names[:_LISTED])
     more = len(names) - _LISTED
     return f"{shown} and {more} more" if more > 0 else shown
 
 
 def counted(count: int, what: str) -> str:
-    """Write ``1 missing value``, ``1,234 missing values (NaN)``."""
+    """A number with its noun: ``1 missing value``, ``1,234 missing values (NaN)``."""
     noun, space, note = what.partition(" (")
     return f"{count:,} {noun}{'' if count == 1 else 's'}{space}{note}"

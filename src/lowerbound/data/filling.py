@@ -1,4 +1,4 @@
-"""Tables whose gaps are filled from elsewhere: what is observed stays as it is, and columns keep their types."""
+"""Tables whose gaps are filled: observed values are unchanged, and columns keep their types."""
 
 from __future__ import annotations
 
@@ -11,19 +11,19 @@ from lowerbound.data.table_code import column_numbers, columns_of, missing
 
 
 def gaps_as_nan(gaps: np.ndarray) -> np.ndarray:
-    """What ``MissingIndicator`` reads: NaN where there is a gap."""
+    """The input of ``MissingIndicator``: NaN where there is a gap, else 0."""
     return np.where(gaps, np.nan, 0.0)
 
 
 def as_numbers(rows: Any, n: int) -> np.ndarray:
-    """Rows of any shape as a matrix of numbers, NaN in columns of anything else."""
+    """Rows of any shape as a matrix of numbers (n, columns), NaN in columns that aren't numbers."""
     if isinstance(rows, np.ndarray) and rows.dtype.kind in "fiub":
         return rows.reshape(n, -1).astype(np.float64)
     return np.stack([column_numbers(values) for values in columns_of(rows)], 1)
 
 
 def with_gaps_from(table: Any, filled: Any) -> Any:
-    """A copy of the table with what another table of the same shape has where there are gaps."""
+    """A copy of ``table`` whose gaps hold the values of ``filled``, a table of the same shape."""
     gaps, out = missing(table), table.copy()
     if not isinstance(table, pd.DataFrame):
         out[gaps] = np.asarray(filled).reshape(table.shape)[gaps]
@@ -36,21 +36,21 @@ def with_gaps_from(table: Any, filled: Any) -> Any:
 
 
 def some_columns(X: Any, places: np.ndarray) -> Any:
-    """Those at some places; X itself if these are all."""
+    """The columns at some places; X itself if these are all."""
     if len(places) == X.shape[1]:
         return X
     return X.iloc[:, places] if isinstance(X, pd.DataFrame) else X[:, places]
 
 
 def some_rows(X: Any, first: int, last: int) -> Any:
-    """From the first to before the last."""
+    """The rows ``first`` to ``last`` − 1."""
     return X.iloc[first:last] if isinstance(X, pd.DataFrame) else X[first:last]
 
 
 def with_values(column: pd.Series, rows: np.ndarray, values: Any) -> pd.Series:
-    """A copy of the column with values in some rows, of the same type: whole numbers, truth values and days stay such.
+    """A copy of the column with new values in some rows, of the same type: whole numbers, truth values and dates too.
 
-    A category that the column's type doesn't know is added to it.
+    Categories that the column's type lacks are added to it.
     """
     filled, dtype, values = column.copy(), column.dtype, np.asarray(values)
     if isinstance(dtype, pd.CategoricalDtype):
@@ -66,7 +66,7 @@ def with_values(column: pd.Series, rows: np.ndarray, values: Any) -> pd.Series:
         values = (values.dt.round("D") if whole_days else values).to_numpy()
     elif isinstance(dtype, pd.StringDtype):
         values = pd.array([str(value) for value in values], dtype=dtype)
-    elif dtype.kind == "f" and values.dtype.kind in "OM":  # NaN alone, where fit saw words or dates
+    elif dtype.kind == "f" and values.dtype.kind in "OM":  # a column of NaN alone that held words or dates in fit
         filled = filled.astype(values.dtype)
     elif dtype.kind != "O":
         values = pd.array(values.astype(float), dtype=dtype)

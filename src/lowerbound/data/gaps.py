@@ -1,7 +1,7 @@
-"""What was not observed: NaN, None or NA in the user's data, a masked array inside.
+"""Missing entries: NaN, None or NA in the user's data, a masked array inside.
 
-An array without gaps stays the plain array that it is. With gaps it is a ``numpy.ma.MaskedArray`` with zeros beneath
-the mask, so that the type of bytes and categories stays.
+An array without gaps stays a plain array. An array with gaps is a ``numpy.ma.MaskedArray`` with zeros beneath the mask,
+so that bytes and categories keep their type.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 
 def without_na(X: Any) -> Any:
-    """The user's array or frame with NaN in place of None and NA, where there are Python objects."""
+    """The user's array or frame with NaN in place of None and NA in object arrays and columns."""
     if hasattr(X, "dtypes") and hasattr(X, "columns"):
         objects = [column for column, dtype in X.dtypes.items() if dtype.kind == "O"]
         return X.assign(**{c: X[c].where(X[c].notna(), np.nan) for c in objects}) if objects else X
@@ -32,12 +32,12 @@ def without_na(X: Any) -> Any:
 
 @contextmanager
 def naming_words(X: Any) -> Iterator[None]:
-    """Where numbers can't be made of X (n, columns), say which of its entries is text.
+    """Name the entry of X (n, columns) that is text, in errors of its conversion to numbers.
 
     Raises
     ------
     ValueError
-        The one that was raised, or a clearer one.
+        The original error, or one that names the entry.
     """
     try:
         yield
@@ -56,7 +56,7 @@ def naming_words(X: Any) -> Iterator[None]:
 
 
 def _words(values: pd.Series) -> np.ndarray:
-    """The places of what can't be read as a number."""
+    """The rows whose values can't be read as numbers."""
     import pandas as pd
 
     if pd.api.types.is_numeric_dtype(values.dtype):
@@ -66,12 +66,13 @@ def _words(values: pd.Series) -> np.ndarray:
 
 
 def mask_gaps(X: np.ndarray, mask: np.ndarray | None = None) -> np.ndarray:
-    """Mask what is NaN, and what the user's own mask (True where nothing was observed) says.
+    """Mask the entries that are NaN or masked by the user.
 
     Parameters
     ----------
     X : ndarray, shape (n, *row)
     mask : ndarray of bool, shape (n, *row), optional
+        True where nothing was observed.
 
     Returns
     -------
@@ -89,7 +90,7 @@ def gaps_of(X: np.ndarray) -> np.ndarray | None:
 
 
 def nan_in_gaps(X: np.ndarray) -> np.ndarray:
-    """Real numbers with NaN where nothing was observed; an array without gaps itself."""
+    """An array of floats with NaN where nothing was observed; X itself if it has no gaps."""
     if not isinstance(X, np.ma.MaskedArray):
         return X
     return np.ma.filled(X.astype(X.dtype if X.dtype.kind == "f" else np.float64), np.nan)

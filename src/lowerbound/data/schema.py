@@ -19,23 +19,14 @@ from torch import Tensor
 from lowerbound.data.columns.coding import decode
 from lowerbound.data.columns.schema import ColumnSchema, from_record
 from lowerbound.data.gaps import gaps_of
-from lowerbound.data.likelihoods import (
-    LikelihoodError,
-    check_binary,
-    check_categories,
-    check_grey,
-    choose,
-    count_categories,
-    grey_levels,
-    grey_levels_of,
-)
+from lowerbound.data.likelihoods import BINARY, check_grey, choose, grey_levels, grey_levels_of
 from lowerbound.data.sources import Source
 from lowerbound.data.statistics import Extent, Statistics, measure, row_blocks
-from lowerbound.distributions.likelihoods import N_GREY_LEVELS
+from lowerbound.distributions.likelihoods import LikelihoodError, LikelihoodKind
+from lowerbound.distributions.likelihoods.table import kind_of
 from lowerbound.distributions.noise import Noise
 
 CACHED = 2**16  # values that are standardized at once
-PROBABILITY_LIMIT = 1e-3  # output biases are logits of pixel means clipped to [.001, .999]
 
 
 class ConstantFeatureWarning(UserWarning):
@@ -49,7 +40,7 @@ class Schema:
     Attributes
     ----------
     likelihood : str
-        One of ``likelihoods.LIKELIHOODS``.
+        A word of ``parameters.likelihoods.LIKELIHOODS``, or "columns" where each column has its own.
     row_shape : tuple of int
         Shape of a row as the user gives it.
     event_shape : tuple of int
@@ -99,6 +90,11 @@ class Schema:
     ARRAYS = ("location", "unit", "mean", "spread", "counted", "frequencies")
 
     @property
+    def kind(self) -> LikelihoodKind:
+        """The likelihood itself, of data that are no columns of several kinds."""
+        return kind_of(self.likelihood)
+
+    @property
     def is_image(self) -> bool:
         """Events are (C, H, W)."""
         return len(self.event_shape) == 3
@@ -106,8 +102,10 @@ class Schema:
     @property
     def is_standardized(self) -> bool:
         """Real values reach the networks with mean 0 and standard deviation 1."""
+        if self.columns is not None or not self.kind.can_standardize:
+            return False
         mean, spread = self.mean[self.counted], self.spread[self.counted]
-        return self.likelihood == "gaussian" and np.allclose(mean, 0, atol=1e-6) and np.allclose(spread, 1)
+        return np.allclose(mean, 0, atol=1e-6) and np.allclose(spread, 1)
 
     @property
     def in_deviations(self) -> np.ndarray:
@@ -121,7 +119,7 @@ class Schema:
         """log p(x) is a log-probability, so that it can be read in bits."""
         if self.columns is not None:
             return all(column.has_categories or column.kind == "count" for column in self.columns)
-        return self.likelihood != "gaussian"
+        return self.kind.is_discrete
 
     @property
     def n_dimensions(self) -> int:
@@ -157,15 +155,13 @@ class Schema:
         x = self.to_event(np.ma.getdata(X))
         if self.columns is not None:
             return torch.from_numpy(x).to(dtype)
-        if self.likelihood == "gaussian":
+        if not self.is_discrete:
             return self._standardized(x, dtype)
-        if self.likelihood == "categorical":
-            return torch.from_numpy(x.astype(np.int16 if self.n_categories > N_GREY_LEVELS else np.uint8))
         if self.binarize == "mean":
             return torch.from_numpy((x > self.location).astype(np.uint8))
         if self.binarize:
             return torch.from_numpy(self._to_grey(x, grey_levels or grey_levels_of(x)))
-        return torch.from_numpy(np.ascontiguousarray(x).astype(np.uint8, copy=False))
+        return torch.from_numpy(np.ascontiguousarray(x).astype(self.kind.storage(self.n_categories), copy=False))
 
     def _standardized(self, x: np.ndarray, dtype: torch.dtype) -> Tensor:
         """(x − location)/unit, computed in float64 a few rows at a time: temporary arrays stay in the cache."""
@@ -211,46 +207,41 @@ class Schema:
         values = x.detach().cpu().double().numpy()
         if self.columns is not None:
             return decode(values, self.columns, expected=expected)
-        if self.likelihood == "gaussian":
+        if not self.is_discrete:
             values = np.where(self.counted, values, self.mean) * self.unit + self.location  # what is constant stays so
         dtype = np.dtype(self.dtype)
         if self.is_discrete and not self.counted.all():  # never observed
             values = np.where(self.counted, values, np.nan if expected or dtype.kind == "f" else 0)
         real = dtype if dtype.kind == "f" else np.dtype(np.float64)
-        if expected and self.likelihood != "categorical":
+        if expected and not self.kind.is_nominal:
             return self.to_rows(values).astype(real)
-        if dtype.kind in "iu" and self.likelihood == "gaussian":
+        if dtype.kind in "iu":
             limits = np.iinfo(dtype)
             values = np.clip(np.rint(values), limits.min, limits.max)
         return self.to_rows(values).astype(dtype)
 
     def check(self, X: np.ndarray) -> None:
         """Raise ``LikelihoodError`` if the likelihood can't describe ``X``."""
-        if self.likelihood not in ("gaussian", "columns") and self.binarize != "mean" and X.size:
+        if self._refuses_some and X.size:
             self.check_extent(measure(Extent.of, row_blocks(X)), X.dtype)
 
     def check_extent(self, extent: Extent, dtype: np.dtype) -> None:
         """Raise ``LikelihoodError`` if the likelihood can't describe data of this extent."""
-        if self.likelihood in ("gaussian", "columns") or self.binarize == "mean":
+        if not self._refuses_some:
             return
         if self.binarize:
             check_grey(extent, dtype)
-        elif self.likelihood == "bernoulli":
-            check_binary(extent, dtype)
         else:
-            check_categories(extent, self.n_categories, self.likelihood)
+            self.kind.check(extent, dtype, self.n_categories)
+
+    @property
+    def _refuses_some(self) -> bool:
+        """Data have to be looked at before the likelihood can be said to describe them."""
+        return self.columns is None and not self.kind.takes_all and self.binarize != "mean"
 
     def output_bias(self, n_parameters: int) -> Tensor:
         """Where the decoder's raw parameters should start, shape (P, *event): the features' means."""
-        bias = torch.zeros(n_parameters, *self.event_shape, dtype=torch.float64)
-        if self.likelihood == "categorical":
-            logits = np.log(np.clip(self.frequencies, PROBABILITY_LIMIT / self.n_categories, 1))
-            bias.copy_(torch.from_numpy(logits))
-        elif self.likelihood == "bernoulli":
-            bias[0] = torch.from_numpy(self.mean).clamp(PROBABILITY_LIMIT, 1 - PROBABILITY_LIMIT).logit()
-        else:
-            bias[0] = torch.from_numpy(self.mean)
-        return bias.nan_to_num().float()
+        return self.kind.start(self, n_parameters)
 
     def metadata(self) -> dict:
         """What JSON can hold."""
@@ -295,7 +286,8 @@ def infer_schema(
     Parameters
     ----------
     X : ndarray or Source, shape (n, *row)
-    likelihood : {"auto", "gaussian", "bernoulli", "categorical", "discretized_logistic"}
+    likelihood : str
+        "auto", or a word of ``parameters.likelihoods.LIKELIHOODS``.
     binarize : {None, "sample", "threshold", "mean"}
     standardize : bool or "auto"
         Real values only; "auto" is True.
@@ -311,11 +303,12 @@ def infer_schema(
     """
     seen = measure(Statistics.of, row_blocks(X))
     chosen = choose(seen.extent, X.dtype, binarize) if likelihood == "auto" else likelihood
-    if binarize and chosen != "bernoulli":
+    if binarize and chosen != BINARY:
         raise LikelihoodError(
             f"binarize={binarize!r} makes 0/1 data, which likelihood={chosen!r} doesn't describe: use 'bernoulli'"
         )
-    if standardize is True and chosen != "gaussian":
+    kind = kind_of(chosen)
+    if standardize is True and not kind.can_standardize:
         raise LikelihoodError(
             f"standardize=True is for real values; likelihood={chosen!r} works on the data as they are"
         )
@@ -324,7 +317,7 @@ def infer_schema(
     schema = Schema(
         likelihood=chosen, row_shape=X.shape[1:], event_shape=event_shape, channels_last=channels_last,
         dtype=X.dtype.name, binarize=binarize, grey_levels=grey_levels(X.dtype, seen.extent.highest),
-        n_categories=count_categories(seen.extent, chosen), location=empty, unit=empty, mean=empty, spread=empty,
+        n_categories=kind.count_categories(seen.extent), location=empty, unit=empty, mean=empty, spread=empty,
         counted=np.ones(event_shape, bool), frequencies=empty, gaps=bool((seen.count < seen.n_rows).any()),
     )  # fmt: skip
     schema.check_extent(seen.extent, X.dtype)
@@ -351,25 +344,22 @@ def _event_shape(row_shape: tuple[int, ...], image_shape: tuple[int, ...] | None
 def _with_statistics(
     schema: Schema, X: np.ndarray | Source, seen: Statistics, standardize: bool | str, names: list[str] | None
 ) -> Schema:
-    shape = schema.event_shape
+    shape, kind = schema.event_shape, schema.kind
     mean, spread, count = (schema.to_event(array[None])[0] for array in (seen.mean, seen.spread, seen.count))
     mean, schema = np.where(count > 0, mean, np.nan), replace(schema, counted=count > 0)
-    if schema.likelihood == "categorical":
-        frequencies = _category_counts(schema, X) / np.maximum(count, 1)
-        return replace(schema, frequencies=frequencies, mean=mean, spread=np.ones(shape))
+    if kind.is_nominal:
+        schema = replace(schema, frequencies=_category_counts(schema, X) / np.maximum(count, 1))
     if schema.binarize == "mean":
         above = measure(Statistics.of, (schema.to_event(block) > mean for block in row_blocks(X)))
         return replace(schema, location=mean, mean=above.mean, spread=above.spread)
-    if schema.likelihood == "bernoulli":
-        return replace(schema, mean=mean / (schema.grey_levels if schema.binarize else 1), spread=spread)
-    if schema.likelihood == "discretized_logistic":
-        half = (N_GREY_LEVELS - 1) / 2
-        return replace(schema, mean=mean / half - 1, spread=spread / half)
+    if kind.is_discrete:
+        mean, spread = kind.in_model_units(mean / (schema.grey_levels if schema.binarize else 1), spread)
+        return replace(schema, mean=mean, spread=spread)
     counted = spread > 1e-12 * np.maximum(np.abs(mean), 1e-300)
     _warn_constant(schema, counted, names)
     spread = np.where(counted, spread, 1.0)
     zero, one = np.zeros(shape), np.ones(shape)
-    if standardize:
+    if standardize and kind.can_standardize:
         location, mean = np.nan_to_num(mean), mean - np.nan_to_num(mean)
         return replace(schema, location=location, unit=spread, mean=mean, spread=one, counted=counted)
     return replace(schema, location=zero, unit=one, mean=mean, spread=spread, counted=counted)

@@ -1,7 +1,7 @@
-"""Data that stay where they are: rows are read from files a few at a time, whatever the size of the whole.
+"""Data that stay in files and are read a few rows at a time, whatever the size of the whole.
 
-A `Source` is a shape and a way to read ranges of rows. Everything that can be found row by row, or in one pass, can be
-found of a source in memory that doesn't grow with it.
+A `Source` is a shape and a method to read ranges of rows. Everything that can be computed row by row, or in one pass,
+is computed for a source in memory that doesn't grow with its rows.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 IN_MEMORY = 2**28  # bytes: data that take more as an array are streamed unless told otherwise, on every machine alike
 BLOCK_BYTES = 2**26  # of data that are in memory at once
-BLOCK_ROWS = 2**15  # that are worked on at once: what is computed of a row may take more memory than the row
+BLOCK_ROWS = 2**15  # processed at once: results of a row may take more memory than the row
 
 
 class Source(ABC):
@@ -37,20 +37,20 @@ class Source(ABC):
     Attributes
     ----------
     name : str
-        What to call the data in messages.
+        The data's name in messages.
     shape : tuple of int
         ``(n, *row)``.
     dtype : np.dtype
-        The type that ``as_array`` gives.
+        The type of the arrays of ``as_array``.
     columns : list of str or None
-        Of a table.
+        The columns of a table.
     is_mixed : bool
         Some columns are text, categories or dates; rows are frames, whatever ``dtype`` says.
     runs : ndarray of int64 or None
-        Where runs of rows begin that have to be read from their start (row groups), and the end of the last; None
-        where any row can be reached at once.
+        First rows of runs that have to be read from their start (row groups), and the end of the last; None if any
+        row can be read directly.
     runs_at_once : int
-        How many of them can be read side by side in little memory.
+        The number of runs that can be read side by side in little memory.
     """
 
     columns: list[str] | None = None
@@ -69,12 +69,12 @@ class Source(ABC):
         Parameters
         ----------
         ranges : ndarray of int64, shape (k, 2)
-            First rows, and those after the last.
+            The first row of each range, and the row after its last.
 
         Raises
         ------
         DataError
-            If the files can't be read, or hold what data can't be; it says where.
+            If the files can't be read, or hold invalid values; the message says where.
         """
 
     def __len__(self) -> int:
@@ -82,26 +82,26 @@ class Source(ABC):
 
     @property
     def ndim(self) -> int:
-        """Dimensions of the whole."""
+        """The number of dimensions, rows included."""
         return len(self.shape)
 
     @property
     def row_bytes(self) -> int:
-        """What a row takes in memory."""
+        """Bytes of a row in memory."""
         return self.dtype.itemsize * math.prod(self.shape[1:])
 
     @property
     def nbytes(self) -> int:
-        """What the whole would take."""
+        """Bytes of all rows in memory."""
         return len(self) * self.row_bytes
 
     @property
     def rows_in_a_block(self) -> int:
-        """How many rows are read at once."""
+        """The number of rows that are read at once."""
         return max(1, BLOCK_BYTES // max(1, self.row_bytes))
 
     def blocks(self, n_rows: int | None = None) -> Iterator[Dataset]:
-        """All rows in order, with their labels, ``n_rows`` at a time."""
+        """Yield all rows in order, with their labels, ``n_rows`` at a time."""
         step = n_rows or min(self.rows_in_a_block, BLOCK_ROWS)
         for first in range(0, len(self), step):
             yield self.read(np.array([[first, min(first + step, len(self))]]))
@@ -110,12 +110,12 @@ class Source(ABC):
         return (block.X for block in self.blocks())
 
     def take(self, places: Sequence[int] | np.ndarray) -> Dataset:
-        """Single rows, in the order of ``places``."""
+        """Read single rows, in the order of ``places``."""
         places = np.asarray(places, np.int64)
         return self.read(np.stack([places, places + 1], 1))
 
     def spread(self, n_rows: int) -> Dataset:
-        """Rows from all over the data, so that data in the order of their classes show them all."""
+        """Read rows at equal distances, so that data sorted by class give rows of all classes."""
         return self.take(np.linspace(0, len(self) - 1, min(len(self), n_rows)).round().astype(np.int64))
 
     def select(self, columns: Sequence[str]) -> Source:
@@ -123,7 +123,7 @@ class Source(ABC):
         raise TypeError(f"{self.name} has no columns that could be named")
 
     def as_array(self, rows: Any) -> np.ndarray:
-        """Rows that were read as one array, of the same type wherever they come from."""
+        """Rows that were read as an array of type ``dtype``."""
         return np.asarray(rows, self.dtype)
 
     def __repr__(self) -> str:
@@ -131,9 +131,9 @@ class Source(ABC):
 
 
 class ArrayFile(Source):
-    """The rows of a file that holds nothing else after its header: an ``.npy`` file in C order.
+    """The rows of a file that has only these after its header: an ``.npy`` file in C order.
 
-    They are read and not mapped, so that they are in memory only while they are used.
+    The file is read and not mapped, so that rows are in memory only while they are used.
     """
 
     def __init__(self, path: Path, name: str, shape: tuple[int, ...], dtype: np.dtype, offset: int) -> None:
@@ -142,7 +142,7 @@ class ArrayFile(Source):
         self.stride = dtype.itemsize * math.prod(shape[1:])
 
     def read(self, ranges: np.ndarray) -> Dataset:
-        """Read every range in one go."""
+        """Read each range in one call."""
         X = np.empty((int((ranges[:, 1] - ranges[:, 0]).sum()), *self.shape[1:]), self.stored)
         memory, filled = X.view(np.uint8).reshape(-1).data if X.size else memoryview(b""), 0
         with explained(self.name), self.path.open("rb", buffering=0) as file:
@@ -174,7 +174,7 @@ class MappedArray(Source):
 
 
 def as_source(X: Any) -> Any:
-    """A large memory map as a source; anything else as it is."""
+    """A large memory map as a source; anything else unchanged."""
     if not isinstance(X, np.memmap) or X.nbytes <= IN_MEMORY or not X.ndim:
         return X
     whole = isinstance(X.base, mmap.mmap) and X.flags.c_contiguous and X.filename is not None
@@ -184,12 +184,12 @@ def as_source(X: Any) -> Any:
 
 
 def is_streamed(source: Source, asked: bool | None) -> bool:
-    """Whether rows are read when they are used: as it was asked for, else if they take much memory."""
+    """True if rows are read when they are used: as asked, else if they take more than ``IN_MEMORY``."""
     return source.nbytes > IN_MEMORY if asked is None else asked
 
 
 def rows_in(ranges: np.ndarray, row: int) -> int:
-    """Which row of the source is the one in place ``row`` among those of some ranges."""
+    """The source's number of the row at place ``row`` among the rows of some ranges."""
     lengths = ranges[:, 1] - ranges[:, 0]
     starts = np.cumsum(lengths) - lengths
     which = np.searchsorted(starts, row, "right") - 1
@@ -203,7 +203,7 @@ def place_in(ranges: np.ndarray) -> Callable[..., str]:
 
 @dataclass(frozen=True, eq=False)
 class Dataset:
-    """Data as they were read, before any scaling.
+    """Data as read, before any scaling.
 
     Attributes
     ----------
@@ -213,7 +213,7 @@ class Dataset:
     labels : np.ndarray | None
         One label for each row, shape ``(n,)``: a column, an array or the subfolders; never part of ``X``.
     source : str
-        What to call the data in messages, such as ``faces.npz[x_train]``.
+        The data's name in messages, such as ``faces.npz[x_train]``.
     """
 
     X: np.ndarray | pd.DataFrame | Source

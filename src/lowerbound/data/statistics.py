@@ -1,6 +1,6 @@
-"""What the features of a data set are in numbers, found in one pass over blocks of rows and merged.
+"""Statistics of the features of a data set, found in one pass over blocks of rows and merged.
 
-A missing value (NaN) counts nowhere. Whatever the number of rows, memory holds one block and a few numbers a feature.
+Missing values (NaN) are left out. Whatever the number of rows, memory holds one block and a few numbers a feature.
 """
 
 from __future__ import annotations
@@ -16,17 +16,17 @@ import numpy as np
 from lowerbound.data.gaps import nan_in_gaps
 from lowerbound.data.sources import Source
 
-BLOCK_VALUES = 2**22  # looked at together: a comparison of an array in memory needs little more
+BLOCK_VALUES = 2**22  # processed together
 
 
 @dataclass(frozen=True)
 class Extent:
-    """Which values the features of some rows take; every array has the shape of a row.
+    """The range of the features of some rows; every array has the shape of a row.
 
     Attributes
     ----------
     low, high : ndarray
-        The lowest and the highest, in the type of the data; NaN where none is observed.
+        The lowest and the highest value, in the type of the data; NaN where none is observed.
     binary, whole : ndarray of bool
         Every value is 0 or 1; every value is a whole number.
     """
@@ -38,7 +38,7 @@ class Extent:
 
     @classmethod
     def of(cls, block: np.ndarray) -> Extent:
-        """That of one block, shape (n, *row)."""
+        """The extent of one block, shape (n, *row)."""
         binary = (block == 0) | (block == 1)
         if block.dtype.kind != "f":
             return cls(block.min(0), block.max(0), binary.all(0), np.ones(block.shape[1:], bool))
@@ -47,33 +47,33 @@ class Extent:
         return cls(np.fmin.reduce(block), np.fmax.reduce(block), (binary | missing).all(0), whole)
 
     def __add__(self, other: Extent) -> Extent:
-        """That of both."""
+        """The extent of both blocks."""
         low, high = np.fmin(self.low, other.low), np.fmax(self.high, other.high)
         return Extent(low, high, self.binary & other.binary, self.whole & other.whole)
 
     @property
     def lowest(self) -> Any:
-        """Of all features."""
+        """The lowest value of all features."""
         return np.fmin.reduce(self.low, axis=None)
 
     @property
     def highest(self) -> Any:
-        """Of all features."""
+        """The highest value of all features."""
         return np.fmax.reduce(self.high, axis=None)
 
 
 @dataclass(frozen=True)
 class Statistics:
-    """The features of some rows; every array has the shape of a row.
+    """Counts and moments of the features of some rows; every array has the shape of a row.
 
     Attributes
     ----------
     n_rows : int
     extent : Extent
     count : ndarray of int64
-        Observed values.
+        The number of observed values.
     total, m2 : ndarray of float64
-        Σ x and Σ (x − mean)² over them.
+        Σ x and Σ (x − mean)² over the observed values.
     """
 
     n_rows: int
@@ -84,7 +84,7 @@ class Statistics:
 
     @classmethod
     def of(cls, block: np.ndarray) -> Statistics:
-        """Those of one block, shape (n, *row)."""
+        """The statistics of one block, shape (n, *row)."""
         missing = np.isnan(block) if block.dtype.kind == "f" else np.zeros((), bool)
         observed: Any = ~missing if missing.any() else True  # True takes the plain sums
         count = np.full(block.shape[1:], len(block)) if observed is True else observed.sum(0)
@@ -93,7 +93,7 @@ class Statistics:
         return cls(len(block), Extent.of(block), count, total, m2)
 
     def __add__(self, other: Statistics) -> Statistics:
-        """Those of both (Chan, Golub & LeVeque, 1979, eq. 2.1)."""
+        """The statistics of both blocks (Chan, Golub & LeVeque, 1979, eq. 2.1)."""
         count = self.count + other.count
         shift = np.where((self.count > 0) & (other.count > 0), other.mean - self.mean, 0.0)
         # Σ(x − m)² = Σ_a(x − m_a)² + Σ_b(x − m_b)² + (m_b − m_a)² n_a n_b / n
@@ -104,7 +104,7 @@ class Statistics:
 
     @property
     def mean(self) -> np.ndarray:
-        """Of the observed values; 0 where there is none."""
+        """Mean of the observed values; 0 where there is none."""
         return self.total / np.maximum(self.count, 1)
 
     @property
@@ -117,14 +117,14 @@ Seen = TypeVar("Seen", Extent, Statistics)
 
 
 def measure(of: Callable[[np.ndarray], Seen], blocks: Iterable[np.ndarray]) -> Seen:
-    """``Extent.of`` or ``Statistics.of`` all blocks together; each has at least one row and is looked at once."""
+    """``Extent.of`` or ``Statistics.of`` all blocks together, in one pass; each block has at least one row."""
     return reduce(lambda seen, more: seen + more, map(of, blocks))
 
 
 def row_blocks(X: np.ndarray | Source) -> Iterator[np.ndarray]:
-    """An array cut along its rows, as views; a source as it is read.
+    """Yield blocks of the rows of an array, as views, or of a source.
 
-    Where there are gaps, blocks are copies that have NaN there.
+    Blocks with gaps are copies with NaN there.
     """
     if isinstance(X, Source):
         for rows in X:

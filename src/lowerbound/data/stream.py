@@ -1,9 +1,9 @@
-"""Rows of a source to batches, in memory that doesn't grow with the source.
+"""Batches of the rows of a source, in memory that doesn't grow with the source.
 
 The rows are cut into slices of neighbors. An epoch visits the slices in random order and reads a window of some hundred
 of them at a time; every batch takes one row from each of B equal parts of the window. So data sorted by class are
-mixed, an epoch can be continued anywhere without reading what is done, and one of several processes reads only its own
-rows.
+mixed, an epoch can be continued anywhere without reading earlier rows, and each of several processes reads only its
+own rows.
 """
 
 from __future__ import annotations
@@ -23,26 +23,26 @@ from lowerbound.data.sources import Source
 from lowerbound.distributions.noise import Noise
 from lowerbound.parallel import ALONE, Processes, Share
 
-SLICES = 256  # in a window, and at least so many in the data
-LOOKED_AT = 64  # places from which a few rows are taken
+SLICES = 256  # of a window, and the least number in the data
+LOOKED_AT = 64  # places from which ``few`` takes rows
 
 Hold = Callable[[Any], RowsInMemory]
 
 
 @dataclass
 class StreamedRows(Rows):
-    """A data set that is read while it is used.
+    """A data set that is read from its source while it is used.
 
     Parameters
     ----------
     source : Source
     hold : callable
-        Rows as they were read → rows as they are kept for the model.
+        Rows as read → rows in memory in the model's form.
     shape : tuple of int
-        Of one row as the model reads it.
+        The shape of one row for the model.
     device : torch.device
     slices : ndarray of int64, shape (k, 2)
-        Which of the source's rows, in order: first rows, and those after the last.
+        The ranges of the source's rows, in order: the first row of each, and the row after its last.
     """
 
     source: Source
@@ -53,7 +53,7 @@ class StreamedRows(Rows):
 
     @property
     def event_shape(self) -> tuple[int, ...]:
-        """Of one row as the model reads it."""
+        """The shape of one row for the model."""
         return self.shape
 
     def __len__(self) -> int:
@@ -67,7 +67,7 @@ class StreamedRows(Rows):
         start: int = 0,
         processes: Processes = ALONE,
     ) -> Iterator[Batch]:
-        """A window at a time; the index is a row's place among all of ``slices``."""
+        """Yield batches, reading a window at a time; the index of a row is its place among all of ``slices``."""
         n, sequence = len(self), _Sequence(self.slices, None if order is None else self._shuffled(order))
         window_size = self._batches_in_a_window(batch_size) * batch_size
         firsts = range(0, n, window_size)
@@ -87,14 +87,14 @@ class StreamedRows(Rows):
                 yield rows.batch(chosen, index[chosen], noise, share)
 
     def parts(self, batch_size: int) -> Iterator[RowsInMemory]:
-        """A window at a time."""
+        """Yield the rows in order, a window at a time."""
         sequence, step = _Sequence(self.slices), self._batches_in_a_window(batch_size) * batch_size
         for first in range(0, len(self), step):
             ranges, _ = sequence.find(np.arange(first, min(first + step, len(self))))
             yield self.hold(self.source.read(ranges).X)
 
     def few(self, n: int, order: torch.Generator | None = None) -> RowsInMemory:
-        """Rows from all over the data, so that data in the order of their classes show them all."""
+        """Rows from all parts of the data, so that data sorted by class give rows of all classes."""
         if order is None:
             n = min(n, len(self))
             length = -(-n // LOOKED_AT)
@@ -105,7 +105,7 @@ class StreamedRows(Rows):
         return self.hold(self.source.read(_Sequence(self.slices).find(places)[0]).X)
 
     def split(self, fraction: float, order: torch.Generator) -> tuple[StreamedRows, StreamedRows | None]:
-        """Whole slices are held out."""
+        """Hold out whole slices at random."""
         places = torch.randperm(len(self.slices), generator=order).numpy()
         n_held_out = round(fraction * len(places))
         held_out, training = (self._only(np.sort(part)) for part in np.split(places, [n_held_out]))
@@ -120,8 +120,8 @@ class StreamedRows(Rows):
     def _shuffled(self, order: torch.Generator) -> np.ndarray:
         """The places of the slices in random order.
 
-        Where runs have to be read from their start, a few of them are read side by side: which of them gives the next
-        slice is random, but a run gives its own in order.
+        Runs that have to be read from their start are read a few at a time, side by side: the run of the next slice is
+        random, and the slices of a run come in order.
         """
         if self.source.runs is None:
             return torch.randperm(len(self.slices), generator=order).numpy()
@@ -139,7 +139,7 @@ class StreamedRows(Rows):
 
 
 def streamed(source: Source, hold: Hold, event_shape: tuple[int, ...], device: torch.device) -> StreamedRows:
-    """All rows of a source."""
+    """All rows of a source, as a data set that is read while it is used."""
     length = max(1, min(source.rows_in_a_block // SLICES, len(source) // SLICES))
     runs = [0, len(source)] if source.runs is None else source.runs.tolist()
     starts = np.concatenate([np.arange(a, b, length) for a, b in pairwise(runs)])
@@ -147,7 +147,7 @@ def streamed(source: Source, hold: Hold, event_shape: tuple[int, ...], device: t
 
 
 class _Sequence:
-    """Slices one after another, in an order that needn't be theirs."""
+    """Slices one after another, in a given order."""
 
     def __init__(self, slices: np.ndarray, order: np.ndarray | None = None) -> None:
         lengths = slices[:, 1] - slices[:, 0]
@@ -156,7 +156,7 @@ class _Sequence:
         self.starts = np.append(0, np.cumsum(self.slices[:, 1] - self.slices[:, 0]))
 
     def find(self, positions: np.ndarray) -> tuple[np.ndarray, Tensor]:
-        """The source's rows at rising positions of the sequence, as ranges; and their places among all slices."""
+        """The rows at ascending positions of the sequence: their ranges in the source, and places in all slices."""
         which = np.searchsorted(self.starts, positions, "right") - 1
         within = positions - self.starts[which]
         rows = self.slices[which, 0] + within
@@ -175,7 +175,7 @@ def _deal(size: int, batch_size: int, seed: int) -> Tensor:
 
 
 def _hands(deal: Tensor, batch_size: int, skipped: int, processes: Processes) -> Iterator[tuple[Share, Tensor]]:
-    """This process's share of every batch."""
+    """Yield this process's share of every batch."""
     for first in range(skipped, len(deal), batch_size):
         batch = deal[first : first + batch_size]
         share = processes.share(len(batch))

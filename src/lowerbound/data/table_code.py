@@ -1,7 +1,7 @@
 """Tables with gaps as one matrix of standardized numbers, and back.
 
 A number becomes (x − mean)/sd of what was observed, a category one standardized indicator for each of its values, and
-a date its days. Then means and squared errors make sense in every column: of an indicator the mean is a probability.
+a date its days. So means and squared errors have a meaning in every column: the mean of an indicator is a probability.
 """
 
 from __future__ import annotations
@@ -30,13 +30,13 @@ class Column:
     kind : {"number", "category", "date"}
     dtype : numpy or pandas dtype
     categories : list
-        Those with an indicator, most frequent first.
+        The categories with an indicator, most frequent first.
     places : slice
-        Columns of the matrix.
+        The column's columns in the matrix.
     mean, spread : ndarray
-        Of these, before they were standardized; a spread of 0 stands as 1.
+        Mean and standard deviation of these before standardizing; a deviation of 0 is stored as 1.
     importance : ndarray
-        Weights of squared errors in these, which add up to 1: of an indicator its share of the variance.
+        Weights of squared errors in these, which add up to 1: an indicator's share of the variance.
     """
 
     kind: str
@@ -48,7 +48,7 @@ class Column:
     importance: np.ndarray
 
     def decode(self, z: np.ndarray) -> np.ndarray:
-        """Expectations (n, width) in the column's own values; of categories the most probable one."""
+        """Expectations (n, width) as values of the column; the most probable category for categories."""
         values = z * self.spread + self.mean
         if self.kind == "category":
             return np.asarray(self.categories, object)[values[:, : len(self.categories)].argmax(1)]
@@ -60,28 +60,28 @@ class Column:
 
 @dataclass
 class Raw:
-    """How indicators were standardized, and the categorical column of each column of the matrix (−1: a number)."""
+    """The mean and scale of indicators, and the categorical column of each column of the matrix (−1: a number)."""
 
     blocks: np.ndarray
     mean: np.ndarray
     spread: np.ndarray
 
     def raw(self, Z: np.ndarray) -> np.ndarray:
-        """Numbers as they are, indicators as 0 and 1."""
+        """The matrix with indicators as 0 and 1, numbers unchanged."""
         return np.where(self.blocks < 0, Z, np.rint(Z * self.spread + self.mean))
 
     def standardized(self, raw: np.ndarray) -> np.ndarray:
-        """The inverse."""
+        """The inverse of ``raw``."""
         return np.where(self.blocks < 0, raw, (raw - self.mean) / self.spread)
 
 
 class TableCode:
-    """How a table is coded; made from the rows of ``fit``.
+    """The code of a table, made from the rows of ``fit``.
 
     Parameters
     ----------
     X : ndarray or DataFrame
-        Columns that have no value at all are in the matrix as zeros.
+        Columns without any value become zeros in the matrix.
     """
 
     def __init__(self, X: Any) -> None:
@@ -103,17 +103,17 @@ class TableCode:
 
     @property
     def importance(self) -> np.ndarray:
-        """Of each column of the matrix, shape (width,)."""
+        """The weight of squared errors in each column of the matrix, shape (width,)."""
         return np.concatenate([column.importance for column in self.columns])
 
     @property
     def owner(self) -> np.ndarray:
-        """Which column of the table each column of the matrix belongs to, shape (width,)."""
+        """The table's column of each column of the matrix, shape (width,)."""
         return np.repeat(np.arange(len(self.columns)), [len(column.mean) for column in self.columns])
 
     @property
     def raw(self) -> Raw:
-        """Which columns of the matrix are indicators, and how they were standardized."""
+        """The columns of the matrix that are indicators, with their means and scales."""
         is_category = np.repeat([c.kind == "category" for c in self.columns], [len(c.mean) for c in self.columns])
         places = np.unique(self.owner[is_category], return_inverse=True)[1]
         blocks = np.full(self.width, -1)
@@ -127,7 +127,7 @@ class TableCode:
         return np.concatenate(parts, axis=1)
 
     def check(self, X: pd.DataFrame) -> None:
-        """Refuse rows whose columns are of other kinds than those that the code was made from.
+        """Refuse rows whose columns have other kinds than in the fit.
 
         Raises
         ------
@@ -157,12 +157,12 @@ def missing(X: Any) -> np.ndarray:
 
 
 def column_numbers(values: Any) -> np.ndarray:
-    """A column's numbers, shape (n,); NaN in one of anything else."""
+    """A column's numbers, shape (n,); NaN if it isn't a column of numbers."""
     return _numbers(values, "number")[:, 0] if _kind(values) == "number" else np.full(len(values), np.nan)
 
 
 def columns_of(X: Any) -> list[Any]:
-    """Series of a DataFrame, or columns of an array."""
+    """The series of a DataFrame, or the columns of an array."""
     return [X.iloc[:, j] for j in range(X.shape[1])] if isinstance(X, pd.DataFrame) else list(np.asarray(X).T)
 
 
@@ -172,7 +172,7 @@ def _describe(values: Any, first: int) -> Column:
         counts = pd.Series(values).value_counts()
         categories = [
             category for category, count in counts.items() if count > 0
-        ]  # not those that a categorical type names and no row has
+        ]  # without categories of the type that no row has
         rare = len(categories) > MAX_CATEGORIES
         categories = categories[: MAX_CATEGORIES - 1] if rare else categories
         raw = _indicators(values, categories, rare)
@@ -211,7 +211,7 @@ def _numbers(values: Any, kind: str) -> np.ndarray:
 
 
 def _indicators(values: Any, categories: list, rare: bool) -> np.ndarray:
-    """1 for the row's category, 0 for the others; NaN without one, or with an unknown one if none is rare."""
+    """Indicators (n, width): 1 for the row's category; NaN if it is missing, or unknown and no category is rare."""
     place = pd.Index(categories, dtype=object).get_indexer(pd.Index(np.asarray(values, object), dtype=object))
     gaps = np.asarray(pd.isna(values))
     width = len(categories) + rare

@@ -9,8 +9,9 @@ Lebesgue's. So their product is one joint density, whatever model it comes from.
 from __future__ import annotations
 
 import math
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 import torch.nn.functional as F
@@ -113,9 +114,38 @@ class Categories:
         any_rare = self.n_common + (noise.uniform(category.shape, category) * n_rare).floor().clamp_max(n_rare - 1)
         return torch.where((category >= self.n_common) & (self.n_rare > 0), any_rare, category)
 
+    def averages(self) -> list[Tensor]:
+        """Probabilities of the common categories and of all rare ones together, (S, B, n, K)."""
+        return [self.logits.softmax(-1)]
+
+    def from_averages(self, averages: Sequence[Tensor]) -> Tensor:
+        """``mean`` with these probabilities."""
+        (p,) = averages
+        return replace(self, logits=p.log().unsqueeze(0)).mean[0]
+
+
+class ScaledNumbers(ABC):
+    """Columns of numbers v, of which the averages are averages of v and not of x."""
+
+    scaling: Scaling
+
+    @property
+    @abstractmethod
+    def mean(self) -> Tensor:
+        """x of E[v], shape (S, B, n)."""
+
+    def averages(self) -> list[Tensor]:
+        """E[v|z]."""
+        return [self.scaling.restore(self.mean)]
+
+    def from_averages(self, averages: Sequence[Tensor]) -> Tensor:
+        """x of the average."""
+        (v,) = averages
+        return self.scaling.standardize(v)
+
 
 @dataclass
-class WholeNumbers:
+class WholeNumbers(ScaledNumbers):
     """n columns of whole numbers: the mass that a logistic density of x puts on the bin [v − ½, v + ½].
 
     The bin of the lowest number goes down to −∞, that of every other is as wide as it is, so that the probabilities of
@@ -159,7 +189,7 @@ class WholeNumbers:
 
 
 @dataclass
-class Reals:
+class Reals(ScaledNumbers):
     """n columns of real numbers: a mixture of K normal or Student-t densities of x, with a point mass or without.
 
     Attributes
@@ -259,6 +289,15 @@ class Columns:
     def sample(self, noise: Noise) -> Tensor:
         """One draw of each entry, shape (S, B, F)."""
         return self._in_place([part.sample(noise) for _, part in self.parts])
+
+    def averages(self) -> list[Tensor]:
+        """Those of the parts, one after another."""
+        return [average for _, part in self.parts for average in part.averages()]
+
+    def from_averages(self, averages: Sequence[Tensor]) -> Tensor:
+        """The mean of numbers, the most probable category, shape (B, F)."""
+        parts = zip(self.parts, averages, strict=True)  # each has one
+        return self._in_place([part.from_averages([average]) for (_, part), average in parts])
 
     def _in_place(self, parts: list[Tensor]) -> Tensor:
         order = torch.cat([place for place, _ in self.parts]).argsort()

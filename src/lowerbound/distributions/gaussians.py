@@ -46,6 +46,8 @@ class DiagonalGaussian:
     mean: Tensor
     log_scale: Tensor
 
+    prior = None
+
     @property
     def scale(self) -> Tensor:
         """σ, shape (B, D)."""
@@ -95,6 +97,8 @@ class FullGaussian:
 
     mean: Tensor
     scale_tril: Tensor
+
+    prior = None
 
     @property
     def scale(self) -> Tensor:

@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-import copy
-
 import numpy as np
 import torch
 from sklearn.base import ClassNamePrefixFeaturesOutMixin, TransformerMixin
 from sklearn.utils.validation import check_is_fitted
-from torch import nn
 
 from lowerbound.assembly.vae import assemble, choose_latent_dim
-from lowerbound.core import Objective
+from lowerbound.core import Objective, Posterior
 from lowerbound.estimators.gradient import GradientEstimator
 from lowerbound.evaluation.bound import elbo_terms
 from lowerbound.inference import autoencoding
@@ -110,10 +107,7 @@ class Autoencoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, GradientEst
             return None
         return (autoencoding.hide if self.noise == "hide" else autoencoding.jitter)(self.noise_level)
 
-    def _modules(self) -> dict[str, nn.Module]:
-        return {"model": self.model_, "posterior": self.posterior_}
-
-    def _posterior(self, n_rows: int) -> nn.Module:
+    def _posterior(self) -> Posterior:
         return self.posterior_
 
     def _objective(self) -> Objective:
@@ -126,9 +120,7 @@ class Autoencoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, GradientEst
 
     def transform(self, X) -> np.ndarray:
         """Codes, shape (n, D)."""
-        check_is_fitted(self)
-        rows, noise = self._rows(self._validate(X), torch.float64), self._noise("evaluation", shared=True)
-        return represent.encode(copy.deepcopy(self.posterior_).double(), rows, noise, full=False)[0].cpu().numpy()
+        return represent.encode(self.fitted_.exactly().on(X), full=False)[0].cpu().numpy()
 
     def inverse_transform(self, Z) -> np.ndarray:
         """E[x|z] for codes (n, D), in the user's units and shape."""
@@ -146,7 +138,8 @@ class Autoencoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, GradientEst
 
     def score_samples(self, X) -> np.ndarray:
         """log p(x|z) at the code of every row, in nats and the user's units: a reconstruction score, not log p(x)."""
-        check_is_fitted(self)
-        rows, noise = self._rows(self._validate(X), torch.float64), self._noise("evaluation", shared=True)
-        model, posterior = copy.deepcopy(self.model_).double(), copy.deepcopy(self.posterior_).double()
-        return elbo_terms(model, posterior, rows, noise).reconstruction.numpy()
+        return elbo_terms(self.fitted_.exactly().on(X)).reconstruction.numpy()
+
+    def score(self, X, y=None) -> float:
+        """Mean of ``score_samples``, in nats a row."""
+        return float(self.score_samples(X).mean())

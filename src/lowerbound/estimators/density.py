@@ -5,7 +5,7 @@
 
 from __future__ import annotations
 
-import copy
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, ClassVar, Literal
 
@@ -15,17 +15,17 @@ from sklearn.base import BaseEstimator
 from sklearn.utils.validation import check_is_fitted, validate_data
 from torch import nn
 
-from lowerbound.core import Model
-from lowerbound.data.batches import RowsInMemory
+from lowerbound.core import Model, NoPosterior, Posterior
 from lowerbound.data.checks import check_finite
 from lowerbound.data.gaps import mask_gaps, naming_words, without_na
 from lowerbound.data.schema import Schema, infer_schema
 from lowerbound.data.sources import Source, as_source
-from lowerbound.data.stream import streamed
 from lowerbound.distributions.noise import Noise, make_generator
 from lowerbound.estimators import saving
+from lowerbound.estimators.fitted import Fitted
 from lowerbound.evaluation.bound import exact_log_prob
 from lowerbound.evaluation.estimate import Estimate, mean_over_rows
+from lowerbound.parallel import current
 from lowerbound.parameters.parameter import Parameter
 from lowerbound.parameters.seed import seed_from
 from lowerbound.tasks import generate
@@ -47,6 +47,7 @@ class DensityEstimator(BaseEstimator):
 
     random_state: Any
     schema_: Schema
+    _inferred: Schema | None = None  # from columns of several kinds
     model_: Model
     seed_: int
 
@@ -55,14 +56,15 @@ class DensityEstimator(BaseEstimator):
         raise NotImplementedError(f"{type(self).__name__} does not say how its model is made")
 
     def _modules(self) -> dict[str, nn.Module]:
-        """What is saved, by name."""
-        return {"model": self.model_}
+        """The modules whose weights are saved, by name."""
+        posterior = self._posterior()
+        own = {} if isinstance(posterior, NoPosterior) else {"posterior": posterior}
+        return {"model": self.model_, **own}
 
     def _start(self, X, *, keep_weights: bool = False, reset: bool = True) -> Any:
         """Check everything; make the model unless the weights are to be kept."""
         for name, parameter in self.PARAMETERS.items():
-            if not self._is_object(name):
-                parameter.check(getattr(self, name))
+            parameter.check(getattr(self, name))
         X = self._validate(X, reset=reset)
         if keep_weights and hasattr(self, "model_"):
             return X
@@ -71,33 +73,35 @@ class DensityEstimator(BaseEstimator):
             raise ValueError(f"X has 1 sample (n_samples = {len(X)}): a density needs at least 2 rows")
         if isinstance(X, np.ma.MaskedArray) and not X.count():
             raise ValueError("every value of X is missing: there is nothing to fit")
-        self.seed_ = self._choose_seed()
+        self.seed_ = current().number_of_first(seed_from(self.random_state))  # the same in all processes
         names = getattr(self, "feature_names_in_", None)
         self.schema_ = self._infer_schema(X, None if names is None else list(names))
         self._assemble(make_generator(self.seed_, "weights"))
         return X
 
-    def _choose_seed(self) -> int:
-        return seed_from(self.random_state)
-
     def _infer_schema(self, X: Any, names: list[str] | None) -> Schema:
+        if self._inferred is not None:
+            return self._inferred
         asked = {
             k: getattr(self, k) for k in ("likelihood", "binarize", "standardize", "image_shape") if hasattr(self, k)
         }
         return infer_schema(X, names=names, **asked)
 
-    def _is_object(self, name: str) -> bool:
-        """Parameters that may be objects, which the table of words and numbers doesn't know."""
-        is_generator = isinstance(self.random_state, (np.random.RandomState, np.random.Generator))
-        return name == "device" or (name == "random_state" and is_generator)
-
     def _validate(self, X, *, reset: bool = False) -> Any:
-        """An array, checked, masked where it has gaps; of a source only a few rows, the others when they are read."""
+        """An array, checked, masked where it has gaps; a source, of which only a few rows are checked now."""
+        encoded = self._encode_columns(X, reset=reset)
+        return self._validate_numbers(X, reset=reset) if encoded is None else encoded
+
+    def _encode_columns(self, X, *, reset: bool) -> Any | None:
+        """The rows of a table whose columns are of several kinds as numbers; None for other data."""
+        return None
+
+    def _validate_numbers(self, X, *, reset: bool) -> Any:
         X = as_source(X)
         if isinstance(X, Source):
             if not self.STREAMS:
                 raise ValueError(f"{type(self).__name__} needs all rows in memory: give an array, or part of them")
-            self._validate(X.spread(2).X, reset=reset)
+            self._validate_numbers(X.spread(2).X, reset=reset)
             return X
         mask = np.ma.getmaskarray(X) if isinstance(X, np.ma.MaskedArray) else None
         checks = {"reset": reset, "allow_nd": True, "dtype": "numeric", "ensure_all_finite": False}
@@ -128,30 +132,27 @@ class DensityEstimator(BaseEstimator):
         except (RuntimeError, AssertionError) as error:
             raise ValueError(f"device={device!r} can't be used on this machine: use 'cpu', or 'auto'") from error
 
-    def _rows(self, X: Any, dtype: torch.dtype = torch.float32) -> Any:
-        """The rows of an array in memory, or those of a source as they are read."""
-        schema, device = self.schema_, self._device()
-        mask = torch.from_numpy(schema.counted).to(device)
+    def _posterior(self) -> Posterior:
+        """q(z|x); a model without latent variables has none."""
+        return NoPosterior()
 
-        def hold(rows: np.ndarray, grey_levels: int | None = None) -> RowsInMemory:
-            raw, observed = schema.store(rows, dtype, grey_levels), schema.observed(rows)
-            return RowsInMemory(raw, lambda raw, noise: schema.prepare(raw, noise, dtype), mask, device, observed)
-
-        if not isinstance(X, Source):
-            return hold(X)
-        grey_levels = schema.grey_levels if X.dtype.name == schema.dtype else None
-        return streamed(
-            X, lambda rows: hold(self._mask_gaps(X.as_array(rows)), grey_levels), schema.event_shape, device
-        )
-
-    def _noise(self, purpose: str, *, shared: bool = False) -> Noise:
-        """Noise that is the same at every call."""
-        return Noise(make_generator(self.seed_, purpose, self._device()), shared)
+    def _fitting(self, dtype: torch.dtype = torch.float32) -> Fitted:
+        """``fitted_`` of a model that is made and needn't be fitted yet."""
+        return Fitted(
+            self.model_, self._posterior(), schema=self.schema_, seed=self.seed_, device=self._device(),
+            check=self._validate, check_block=self._mask_gaps, dtype=dtype,
+        )  # fmt: skip
 
     def _fresh_noise(self, random_state, purpose: str) -> Noise:
         """Noise from the seed that the caller gives, else from the estimator's."""
         seed = seed_from(self.random_state if random_state is None else random_state)
-        return Noise(make_generator(seed, purpose, self._device()))
+        return self._fitting().noise(purpose, seed)
+
+    @property
+    def fitted_(self) -> Fitted:
+        """The fitted model as all its uses take it: model, posterior, schema, seed and device."""
+        check_is_fitted(self)
+        return self._fitting()
 
     def score_samples(self, X) -> np.ndarray:
         """log p(x) of every row, in nats, shape (n,)."""
@@ -160,10 +161,6 @@ class DensityEstimator(BaseEstimator):
     def log_likelihood(self, X) -> Estimate:
         """Mean of log p(x) over rows, in nats, with its standard error."""
         raise NotImplementedError(f"{type(self).__name__} does not score data")
-
-    def score(self, X, y=None) -> float:
-        """Mean of ``score_samples``, in nats a row."""
-        return float(self.score_samples(X).mean())
 
     def sample(self, n_samples: int = 1, mean: bool = False, random_state=None) -> np.ndarray:
         """New rows.
@@ -200,21 +197,21 @@ class DensityEstimator(BaseEstimator):
 class ExactEstimator(DensityEstimator):
     """A model that knows its log p(x) exactly."""
 
+    def score(self, X, y=None) -> float:
+        """Mean of ``score_samples``, in nats a row."""
+        return float(self.score_samples(X).mean())
+
     def score_samples(self, X) -> np.ndarray:
         """log p(x) of every row, exact, in nats and the user's units, shape (n,).
 
         Computed in float64; grey values under ``binarize="sample"`` are scored on one fixed binarization.
         """
-        check_is_fitted(self)
-        rows = self._rows(self._validate(X), torch.float64)
-        model = copy.deepcopy(self.model_).double()
-        return exact_log_prob(model, rows, self._noise("evaluation", shared=True)).numpy()
+        return exact_log_prob(self.fitted_.exactly().on(X)).numpy()
 
     def log_likelihood_rows(self, X) -> np.ndarray:
         """log p(x) of every row, exact, shape (n,); like ``score_samples``, but binarizations are independent."""
-        check_is_fitted(self)
-        rows = self._rows(self._validate(X), torch.float64)
-        return exact_log_prob(copy.deepcopy(self.model_).double(), rows, self._noise("log_likelihood")).numpy()
+        exactly = replace(self.fitted_.exactly(), shared_noise=False)
+        return exact_log_prob(exactly.on(X, "log_likelihood")).numpy()
 
     def log_likelihood(self, X) -> Estimate:
         """Mean log p(x) over rows, exact, with its standard error; binarizations are independent."""

@@ -14,7 +14,7 @@ from lowerbound.data.likelihoods import choose_likelihood
 from lowerbound.data.schema import Schema, infer_schema
 from lowerbound.estimators.density import ExactEstimator
 from lowerbound.estimators.tables import MixedColumns
-from lowerbound.evaluation.bound import EVALUATION_BATCH
+from lowerbound.evaluation.evaluation import EVALUATION_BATCH
 from lowerbound.inference import em
 from lowerbound.models.factorized import (
     IndependentBernoulli,
@@ -100,7 +100,8 @@ class Factorized(MixedColumns, ExactEstimator):
         ValueError
             If a parameter is out of range; ``LikelihoodError`` if the likelihood can't describe the data.
         """
-        rows = self._rows(self._start(X), torch.float64)
+        X = self._start(X)
+        rows = self._fitting(torch.float64).checked_rows(X)
         if self.schema_.columns is not None:
             self.model_.climb(lambda: rows.batches(EVALUATION_BATCH))
             return self

@@ -9,7 +9,6 @@ from typing import Any
 import numpy as np
 import torch
 from sklearn.exceptions import ConvergenceWarning
-from sklearn.utils.validation import check_is_fitted
 from torch import Tensor
 
 from lowerbound.core import Batch
@@ -17,7 +16,6 @@ from lowerbound.data.batches import Rows
 from lowerbound.data.schema import Schema, infer_schema
 from lowerbound.estimators.density import ExactEstimator
 from lowerbound.estimators.ppca import refuse_discrete
-from lowerbound.evaluation.bound import evaluating
 from lowerbound.inference import em
 from lowerbound.models.gaussian import MixtureOfGaussians, rows_at_once
 from lowerbound.parameters.tables import GAUSSIAN_PARAMETERS
@@ -103,7 +101,8 @@ class Gaussian(ExactEstimator):
             If a parameter is out of range, or if the covariance is singular and ``shrinkage`` 0; ``LikelihoodError`` if
             the data are 0/1 or bytes.
         """
-        rows = self._rows(self._start(X), torch.float64)
+        X = self._start(X)
+        rows = self._fitting(torch.float64).checked_rows(X)
         counted = torch.from_numpy(self.schema_.counted).flatten()
         part = MixtureOfGaussians(
             1, (int(counted.sum()),), shrinkage=self.shrinkage
@@ -167,13 +166,12 @@ class Gaussian(ExactEstimator):
         covariance : ndarray, shape (n, F, F)
             Cov[x|x_o], zero for observed entries, in the user's units.
         """
-        check_is_fitted(self)
-        rows = self._rows(self._validate(X), torch.float64)
+        on = self.fitted_.exactly().on(X)
         unit = np.where(self.schema_.counted, self.schema_.unit, 0.0).ravel()
-        with evaluating(self.model_):
+        with on.evaluating():
             parts = [
                 (self.model_.conditional_mean(batch), self.model_.conditional_covariance(batch))
-                for batch in rows.batches(rows_at_once(unit.size))
+                for batch in on.batches(rows_at_once(unit.size))
             ]
         mean, covariance = (torch.cat(part) for part in zip(*parts, strict=True))
         return self.schema_.restore(mean, expected=True), covariance.numpy() * np.outer(unit, unit)

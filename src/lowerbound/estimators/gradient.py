@@ -4,28 +4,31 @@ from __future__ import annotations
 
 import math
 import sys
-from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
-from torch import Tensor, nn
+from torch import Tensor
 
-from lowerbound.core import Objective
+from lowerbound.core import Objective, Posterior
 from lowerbound.data.batches import Rows
 from lowerbound.data.sources import Source
 from lowerbound.distributions.noise import make_generator
 from lowerbound.estimators.density import DensityEstimator
-from lowerbound.inference import objectives
-from lowerbound.parallel import current
-from lowerbound.storage.locks import locked
-from lowerbound.training.checkpoints import Checkpoints, Saving
-from lowerbound.training.loop import fit
-from lowerbound.training.progress import ProgressWatch
+from lowerbound.training.fit import run
+from lowerbound.training.loop import train
 from lowerbound.training.settings import Settings
 from lowerbound.training.state import Training, TrainingError
-from lowerbound.training.watch import Together, Watch
+from lowerbound.training.watch import Watch
+
+
+class BegunFit(NamedTuple):
+    """A fit before its first step: the training state, the rows to fit, and rows that are held out."""
+
+    training: Training
+    rows: Rows
+    validation: Rows | None
 
 
 class GradientEstimator(DensityEstimator):
@@ -42,13 +45,13 @@ class GradientEstimator(DensityEstimator):
     warm_start: bool
     verbose: int
 
-    def _posterior(self, n_rows: int) -> nn.Module:
-        """q(z|x) for ``n_rows`` rows to be fitted; a model without latent variables needs none."""
-        return nn.Identity()
+    def _training_posterior(self, n_rows: int) -> Posterior:
+        """q(z|x) for ``n_rows`` rows to be fitted."""
+        return self._posterior()
 
     def _objective(self) -> Objective:
-        """What is minimized: −log p(x) where there are no latent variables."""
-        return objectives.elbo()
+        """The loss, the number of samples and the gradient estimator."""
+        raise NotImplementedError(f"{type(self).__name__} does not say what it minimizes")
 
     def fit(
         self, X, y=None, *, checkpoint: str | Path | None = None, watch: Watch | None = None,
@@ -82,40 +85,31 @@ class GradientEstimator(DensityEstimator):
         FolderInUseError
             If another process trains with the same ``checkpoint``.
         """
-        X = self._start(X, keep_weights=self.warm_start)
-        training_rows, validation_rows = self._split(X)
-        if self.n_fits_ == 0:
-            self._begin(training_rows)
-        training = self._training(len(training_rows))
-        self.n_fits_ += 1
-        checkpoints = None if checkpoint is None else Checkpoints(Path(checkpoint))
-        first = current().is_first
-        with locked(checkpoints.folder) if checkpoints and first else nullcontext():
-            if checkpoints is not None:
-                resume = checkpoints.load_for(training)
-            if resume is not None:
-                training.load_state(*resume)
-            if self.verbose >= 2:
-                print(self._choices(training.settings), file=sys.stderr)
-            bar = ProgressWatch() if self.verbose and not watch and first else None
-            saving = Saving(checkpoints) if checkpoints and first else None
-            try:
-                watches = Together(*(each for each in (watch, bar, saving) if each))
-                fit(training, training_rows, validation_rows, watches)
-            except TrainingError:
-                if training.progress.best_epoch:
-                    self._end(training, training_rows)
-                raise
-            finally:
-                if bar is not None:
-                    bar.close()
-        return self._end(training, training_rows)
+        begun = self.begin_fit(X)
+        if self.verbose >= 2:
+            print(self._choices(begun.training.settings), file=sys.stderr)
+        try:
+            run(*begun, checkpoint=checkpoint, watch=watch, resume=resume, verbose=bool(self.verbose))
+        except TrainingError:
+            if begun.training.progress.best_epoch:
+                self.finish_fit(begun)
+            raise
+        return self.finish_fit(begun)
 
-    def _end(self, training: Training, rows: Rows):
-        """With the weights that were kept."""
-        training.restore_best()
+    def begin_fit(self, X) -> BegunFit:
+        """All that ``fit`` does before the first step: the schema, the model with its starting weights, the rows."""
+        X = self._start(X, keep_weights=self.warm_start)
+        rows, validation = self._split(X)
+        if self.n_fits_ == 0:
+            self._begin(rows)
+        training = self._training(len(rows))
+        self.n_fits_ += 1
+        return BegunFit(training, rows, validation)
+
+    def finish_fit(self, begun: BegunFit):
+        """All that ``fit`` does after the last step: the history, and what the estimator learns of itself."""
         self._training_state = None
-        return self._finish(training, rows)
+        return self._finish(begun.training, begun.rows)
 
     def partial_fit(self, X, y=None):
         """One pass over ``X``, at a constant learning rate and with nothing held out.
@@ -125,7 +119,7 @@ class GradientEstimator(DensityEstimator):
         self._check_partial_fit()
         started = hasattr(self, "model_")
         X = self._start(X, keep_weights=started, reset=not started)
-        rows = self._rows(X)
+        rows = self._fitting().checked_rows(X)
         training: Training | None = getattr(self, "_training_state", None) if started else None
         if training is None:
             if self.n_fits_ == 0:
@@ -133,7 +127,7 @@ class GradientEstimator(DensityEstimator):
             training = self._training(len(rows), max_epochs=0, lr_schedule="constant", early_stopping=False)
             self.n_fits_ += 1
         training.settings = replace(training.settings, max_epochs=training.progress.epoch + 1)
-        fit(training, rows)
+        train(training, rows)
         self._training_state = training
         return self._finish(training, rows)
 
@@ -151,7 +145,7 @@ class GradientEstimator(DensityEstimator):
 
     def _split(self, X: np.ndarray | Source) -> tuple[Rows, Rows | None]:
         """Training rows, and rows held out for early stopping (none if there would be fewer than two of either)."""
-        rows = self._rows(X)
+        rows = self._fitting().checked_rows(X)
         if not self.early_stopping:
             return rows, None
         return rows.split(self.validation_fraction, make_generator(self.seed_, "split"))
@@ -168,12 +162,13 @@ class GradientEstimator(DensityEstimator):
         chosen |= {name: getattr(self, name) for name in own if hasattr(self, name)}
         settings = Settings(**(chosen | overrides))
         return Training(
-            self.model_, self._posterior(n_rows), self._objective(), settings, self._training_seed(), self._device()
+            self.model_,
+            self._training_posterior(n_rows),
+            self._objective(),
+            settings,
+            self._training_seed(),
+            self._device(),
         )
-
-    def _choose_seed(self) -> int:
-        """That of the first of several processes."""
-        return current().number_of_first(super()._choose_seed())
 
     def _training_seed(self) -> int:
         """Another for every fit that goes on from the weights there are, so that no noise is met twice."""
@@ -184,7 +179,11 @@ class GradientEstimator(DensityEstimator):
     def _finish(self, training: Training, rows: Rows):
         self.history_ = training.progress.history
         self.n_iter_ = training.progress.epoch
+        self._examine(training, rows)
         return self
+
+    def _examine(self, training: Training, rows: Rows) -> None:
+        """Set what else is learned of a fitted model, and warn where it isn't sound."""
 
     def __getstate__(self) -> dict:
         """Without the optimizer's state, whose generators can't be copied."""

@@ -13,16 +13,15 @@ import torch
 from sklearn.cluster import KMeans
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.mixture import GaussianMixture
-from sklearn.utils.validation import check_is_fitted
 from torch import Tensor
 
 from lowerbound.core import Batch
 from lowerbound.data.batches import RowsInMemory
-from lowerbound.data.likelihoods import LikelihoodError, choose_likelihood
+from lowerbound.data.likelihoods import choose_likelihood
 from lowerbound.data.schema import Schema
+from lowerbound.distributions.likelihoods import LikelihoodError
 from lowerbound.distributions.noise import Noise, make_generator
 from lowerbound.estimators.density import ExactEstimator
-from lowerbound.evaluation.bound import EVALUATION_BATCH, evaluating
 from lowerbound.inference import em
 from lowerbound.models.bernoulli_mixture import MixtureOfBernoullis
 from lowerbound.models.factorized import IndependentBernoulli
@@ -141,7 +140,8 @@ class Mixture(ExactEstimator):
             If a parameter is out of range, or there are fewer rows than components; ``LikelihoodError`` if neither
             kind of component can describe the data.
         """
-        rows = self._rows(self._start(X), torch.float64)
+        X = self._start(X)
+        rows = self._fitting(torch.float64).checked_rows(X)
         if len(rows) < self.n_components:
             raise ValueError(
                 f"n_components={self.n_components} needs at least as many rows, but X has n_samples = {len(rows)}"
@@ -159,10 +159,9 @@ class Mixture(ExactEstimator):
 
     def responsibilities(self, X) -> np.ndarray:
         """p(k|x): which component a row comes from, shape (n, K)."""
-        check_is_fitted(self)
-        rows, noise = self._rows(self._validate(X), torch.float64), self._noise("evaluation", shared=True)
-        with evaluating(self.model_):
-            parts = [self.model_.responsibilities(batch) for batch in rows.batches(EVALUATION_BATCH, noise)]
+        on = self.fitted_.exactly().on(X)
+        with on.evaluating():
+            parts = [self.model_.responsibilities(batch) for batch in on.batches()]
         return torch.cat(parts).cpu().numpy()
 
     def _infer_schema(self, X: np.ndarray, names: list[str] | None) -> Schema:
@@ -255,7 +254,7 @@ class Mixture(ExactEstimator):
     def _average(self, rows: RowsInMemory, size: int) -> Tensor:
         """How often each feature is 1, smoothed, shape (F,)."""
         independent = IndependentBernoulli(self.schema_.event_shape).to(self._device())
-        batches = rows.batches(size, self._noise("average"))
+        batches = rows.batches(size, self._fitting().noise("average"))
         independent.maximize(em.total(independent.statistics, batches))
         return independent.logits.sigmoid().flatten()
 
@@ -263,7 +262,7 @@ class Mixture(ExactEstimator):
         """As many random rows as there are components, no row twice."""
         order = torch.randperm(len(rows), generator=make_generator(self.seed_, f"start {start}"))
         chosen = rows.subset(order[: self.n_components])
-        return next(iter(chosen.batches(self.n_components, self._noise("seeds"))))
+        return next(iter(chosen.batches(self.n_components, self._fitting().noise("seeds"))))
 
     # both
 
@@ -273,7 +272,7 @@ class Mixture(ExactEstimator):
         """EM from ``n_init`` starts; the model has the parameters of the one that ended highest."""
         runs: list[tuple[em.Ascent, dict[str, Tensor]]] = []
         for start in range(self.n_init):
-            noise = self._noise(f"fit {start}")
+            noise = self._fitting().noise(f"fit {start}")
             begin(start)
             ascent = em.fit(model, lambda noise=noise: batches(noise), self.tol, self.max_iter, patience, self._watch)
             runs.append((ascent, {name: tensor.clone() for name, tensor in model.state_dict().items()}))

@@ -2,27 +2,20 @@
 
 from __future__ import annotations
 
-import math
 from typing import Any
 
 import numpy as np
 import torch
 from torch import nn
 
-from lowerbound.assembly.vae import LOGISTIC_FLOOR
+from lowerbound.assembly.vae import log_unit_of
+from lowerbound.core import Objective
 from lowerbound.data.schema import Schema
 from lowerbound.estimators.density import ExactEstimator
 from lowerbound.estimators.gradient import GradientEstimator
+from lowerbound.inference.objectives import elbo
 from lowerbound.models.autoregressive import Autoregressive, to_grid
-from lowerbound.nn.heads import (
-    BernoulliHead,
-    CategoricalHead,
-    DiscretizedLogisticHead,
-    LikelihoodHead,
-    NormalHead,
-    Scale,
-)
-from lowerbound.nn.inputs import Center
+from lowerbound.nn.inputs import Values
 from lowerbound.nn.recurrent import Level, Number, RasterGRU
 from lowerbound.parameters.tables import PIXEL_RNN_PARAMETERS
 
@@ -151,9 +144,14 @@ class PixelRNN(GradientEstimator, ExactEstimator):
         self.device = device
         self.verbose = verbose
 
+    def _objective(self) -> Objective:
+        """−log p(x): there are no latent variables."""
+        return elbo()
+
     def _assemble(self, generator: torch.Generator) -> None:
         schema = self.schema_
-        head = _head(schema, self.min_scale)
+        scale = "decoder" if schema.kind.has_scale else "auto"
+        head = schema.kind.head(schema, scale=scale, min_scale=self.min_scale, per_entry=False)
         counted = torch.from_numpy(schema.counted)
         _, n_rows, length = to_grid(counted[None]).shape
         reach = REACH * (schema.event_shape[0] if schema.is_image else 0)
@@ -162,8 +160,7 @@ class PixelRNN(GradientEstimator, ExactEstimator):
         )
         with torch.no_grad():  # at the start every conditional is near the feature's own distribution
             network.bias.copy_(to_grid(schema.output_bias(head.n_parameters)).movedim(0, -1))
-        log_unit = torch.from_numpy(np.log(schema.unit)).float() if schema.likelihood == "gaussian" else None
-        self.model_ = Autoregressive(network, head, counted, log_unit)
+        self.model_ = Autoregressive(network, head, counted, log_unit_of(schema))
 
     def sample(self, n_samples: int = 1, mean: bool = False, random_state: Any = None) -> np.ndarray:
         """New rows, one feature after another.
@@ -185,18 +182,6 @@ class PixelRNN(GradientEstimator, ExactEstimator):
 
 def _view(schema: Schema, generator: torch.Generator) -> nn.Module:
     """What the network reads of an entry."""
-    if schema.likelihood == "categorical":
+    if schema.kind.is_nominal:
         return Level(schema.n_categories, generator)
-    return nn.Sequential(Center(), Number()) if schema.likelihood == "discretized_logistic" else Number()
-
-
-def _head(schema: Schema, min_scale: float) -> LikelihoodHead:
-    """p(x_j | x_<j), its scale from the network."""
-    if schema.likelihood == "bernoulli":
-        return BernoulliHead()
-    if schema.likelihood == "categorical":
-        return CategoricalHead(schema.n_categories)
-    if schema.likelihood == "gaussian":  # standardized: the features' standard deviations are 1
-        return NormalHead(Scale("decoder", torch.tensor(1.0), torch.tensor(float(min_scale))))
-    initial = schema.spread.mean() * math.sqrt(3) / math.pi  # a logistic has sd πs/√3
-    return DiscretizedLogisticHead(Scale("decoder", torch.tensor(max(initial, 0.02)), torch.tensor(LOGISTIC_FLOOR)))
+    return nn.Sequential(Values(schema.kind.view), Number())

@@ -13,11 +13,13 @@ from sklearn.utils.validation import check_is_fitted
 from torch import Tensor
 
 from lowerbound.core import Batch
-from lowerbound.data.likelihoods import LikelihoodError, choose_likelihood
+from lowerbound.data.likelihoods import choose_likelihood
 from lowerbound.data.schema import Schema, infer_schema
+from lowerbound.distributions.likelihoods import LikelihoodError
+from lowerbound.distributions.likelihoods.table import kind_of
 from lowerbound.distributions.noise import make_generator
 from lowerbound.estimators.density import ExactEstimator
-from lowerbound.evaluation.bound import EVALUATION_BATCH, evaluating
+from lowerbound.evaluation.evaluation import EVALUATION_BATCH
 from lowerbound.inference import em
 from lowerbound.models.ppca import LinearGaussian, Spectrum, sigma_points, spectrum
 from lowerbound.parameters.tables import FACTOR_ANALYSIS_PARAMETERS, PPCA_PARAMETERS
@@ -61,7 +63,7 @@ class LinearEstimator(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ExactEs
         """
         X = self._start(X)
         counted = torch.from_numpy(self.schema_.counted).flatten()
-        data = self._rows(X, torch.float64)
+        data = self._fitting(torch.float64).checked_rows(X)
         rows = data.raw.flatten(1)[:, counted]
         part = self._model((rows.shape[1],), self._min_scale(counted))  # constant features stay out of it
         if data.observed is None:
@@ -169,10 +171,9 @@ class LinearEstimator(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ExactEs
 
     def encode(self, X) -> tuple[np.ndarray, np.ndarray]:
         """The exact posterior p(z|x) of every row: means (n, D), and Cholesky factors (n, D, D) of its covariance."""
-        check_is_fitted(self)
-        rows = self._rows(self._validate(X), torch.float64)
-        with evaluating(self.model_):
-            parts = [self.model_.posterior(batch) for batch in rows.batches(EVALUATION_BATCH)]
+        on = self.fitted_.exactly().on(X)
+        with on.evaluating():
+            parts = [self.model_.posterior(batch) for batch in on.batches()]
         return tuple(torch.cat([getattr(q, name) for q in parts]).numpy() for name in ("mean", "scale_tril"))  # type: ignore[return-value]
 
     def inverse_transform(self, Z) -> np.ndarray:
@@ -356,11 +357,10 @@ class FactorAnalysis(LinearEstimator):
 
 def refuse_discrete(estimator: object, X: np.ndarray) -> None:
     """Raise ``LikelihoodError`` where a density of real values would be one of 0/1 data or bytes."""
-    name, kind = type(estimator).__name__, choose_likelihood(X, None)
-    if kind != "gaussian":
-        found = "only 0 and 1" if kind == "bernoulli" else "8-bit grey levels"
+    name, kind = type(estimator).__name__, kind_of(choose_likelihood(X, None))
+    if kind.is_discrete:
         raise LikelihoodError(
             f"{name} is a density of real values, which says nothing of the probability of discrete ones, and X "
-            f"has {found}: use Factorized, Mixture or VAE; or make X real by uniform noise as wide as a grey level, "
-            f"X + u with u in [0, 1): E log p(X + u) is a lower bound of the log-probability of X"
+            f"has {kind.in_words}: use Factorized, Mixture or VAE; or make X real by uniform noise as wide as a grey "
+            f"level, X + u with u in [0, 1): E log p(X + u) is a lower bound of the log-probability of X"
         )

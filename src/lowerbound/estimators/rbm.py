@@ -180,7 +180,8 @@ class RBM(ExactEstimator):
         TrainingError
             If the weights stop being numbers.
         """
-        rows = self._rows(self._start(X))
+        X = self._start(X)
+        rows = self._fitting().checked_rows(X)
         self.model_.to(self._device())
         order = torch.randperm(len(rows), generator=make_generator(self.seed_, "split"))
         n_held_out = round(self.validation_fraction * len(rows))
@@ -203,7 +204,7 @@ class RBM(ExactEstimator):
         self
         """
         check_is_fitted(self)
-        noise = self._noise("log Z") if random_state is None else self._fresh_noise(random_state, "log Z")
+        noise = self._fitting().noise("log Z") if random_state is None else self._fresh_noise(random_state, "log Z")
         exact = copy.deepcopy(self.model_).double()
         n_chains, n_temperatures = n_chains or self.n_chains, n_temperatures or self.n_temperatures
         result = log_z(exact, n_chains, n_temperatures, noise)
@@ -221,7 +222,7 @@ class RBM(ExactEstimator):
     # learning
 
     def _learn(self, rows: RowsInMemory, held_out: RowsInMemory | None) -> None:
-        rbm, noise = self.model_, self._noise("learning")
+        rbm, noise = self.model_, self._fitting().noise("learning")
         order, start = make_generator(self.seed_, "order"), time.perf_counter()
         n_batches = math.ceil(len(rows) / self.batch_size)
         automatic = min(MAX_EPOCHS, max(MIN_EPOCHS, STEPS // n_batches))
@@ -249,7 +250,7 @@ class RBM(ExactEstimator):
 
     def _monitor(self, rows: RowsInMemory, held_out: RowsInMemory | None) -> dict:
         """What can be said of an epoch without Z; the same rows, features and noise each time."""
-        rbm, noise = self.model_, self._noise("monitor")
+        rbm, noise = self.model_, self._fitting().noise("monitor")
         v = _first(rows, noise)
         energy = rbm.free_energy(v).mean().item()
         if not math.isfinite(energy):

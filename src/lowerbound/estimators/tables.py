@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from sklearn.utils.validation import validate_data
@@ -25,15 +24,15 @@ class MixedColumns(DensityEstimator):
 
     columns: Any
 
-    def _validate(self, X, *, reset: bool = False) -> Any:
-        """An array, masked where it has gaps; of a table of several kinds places of categories and scaled numbers."""
+    def _encode_columns(self, X, *, reset: bool) -> Any | None:
+        """The places of categories and scaled numbers, masked where they are missing; None for numbers alone."""
         is_kept = not reset or (getattr(self, "warm_start", False) and hasattr(self, "model_"))
         if not is_kept:
             self._inferred = self._infer_columns(X)
         schema = self.schema_ if is_kept else self._inferred
         columns = None if schema is None else schema.columns
         if columns is None:
-            return super()._validate(X, reset=reset)
+            return None
         X = as_source(X) if self.STREAMS else X
         frame = framed(X.spread(2).X if isinstance(X, Source) else X)
         named: Any = frame if hasattr(X, "columns") else X
@@ -53,13 +52,6 @@ class MixedColumns(DensityEstimator):
         looks = look_at(X, None if self.columns == "auto" else self.columns)
         gaps = any(look.n_known < len(X) for look in looks)
         return Schema.of_columns(tuple(look.schema() for look in looks), gaps=gaps)
-
-    def _infer_schema(self, X: Any, names: list[str] | None) -> Schema:
-        return super()._infer_schema(X, names) if self._inferred is None else self._inferred
-
-    def _is_object(self, name: str) -> bool:
-        is_described = name == "columns" and isinstance(self.columns, (Mapping, Sequence))
-        return super()._is_object(name) or (is_described and not isinstance(self.columns, str))
 
     @property
     def columns_(self) -> tuple[ColumnSchema, ...] | None:

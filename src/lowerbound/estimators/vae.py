@@ -3,23 +3,21 @@
 from __future__ import annotations
 
 import torch
-from torch import nn
 
 from lowerbound.assembly.hierarchy import assemble_levels
 from lowerbound.assembly.vae import assemble, choose_latent_dim, choose_posterior, start_from_rows, training_posterior
-from lowerbound.core import Objective
+from lowerbound.core import Objective, Posterior
 from lowerbound.data.batches import Rows
-from lowerbound.estimators.representing import Representing
+from lowerbound.estimators.latent import LatentEstimator
 from lowerbound.estimators.tables import MixedColumns
-from lowerbound.inference.mcmc import Chains, complete_data
-from lowerbound.inference.objectives import trimmed
+from lowerbound.inference.mcmc import complete_data
+from lowerbound.inference.objectives import make_objective, trimmed
 from lowerbound.inference.posteriors import MaskedInput
 from lowerbound.models.vae import LatentModel
 from lowerbound.parameters.tables import VAE_PARAMETERS
-from lowerbound.training.state import Training
 
 
-class VAE(MixedColumns, Representing):
+class VAE(MixedColumns, LatentEstimator):
     r"""Variational autoencoder: p(x) = ∫ p(x|z) N(z; 0, I) dz, with p(x|z) and q(z|x) networks.
 
     Fits arrays of any number of dimensions: tables ``(n, features)``, images ``(n, H, W)`` or ``(n, H, W, C)``, and
@@ -236,11 +234,6 @@ class VAE(MixedColumns, Representing):
 
     PARAMETERS = VAE_PARAMETERS
 
-    def _is_object(self, name: str) -> bool:
-        pair = self.network
-        modules = [m for m in pair if isinstance(m, torch.nn.Module)] if isinstance(pair, (tuple, list)) else []
-        return super()._is_object(name) or (name == "network" and len(modules) == 2)
-
     def _assemble(self, generator: torch.Generator) -> None:
         if self._has_levels:
             self.model_, self.posterior_ = assemble_levels(self.schema_, self.get_params(deep=False), generator)
@@ -253,6 +246,12 @@ class VAE(MixedColumns, Representing):
     @property
     def _has_levels(self) -> bool:
         return self.levels > 1 or isinstance(self.latent_dim, (tuple, list))
+
+    def _fewest_active(self) -> float:
+        """One q for all rows has no active units; a level may stay empty."""
+        if self.inference == "shared":
+            return 0
+        return 1 if self._has_levels else max(1, 0.1 * self.latent_dim_)
 
     def _objective(self) -> Objective:
         if self.inference == "mcem":
@@ -268,7 +267,10 @@ class VAE(MixedColumns, Representing):
         ):
             if is_sampled:
                 self._check_sampled_kl(what)
-        return trimmed(super()._objective(), self.trim_fraction)
+        objective = make_objective(
+            self.objective, self.gradient, self.n_samples, self.kl_weight, self.kl_warmup_steps, self.free_bits
+        )
+        return trimmed(objective, self.trim_fraction)
 
     def _check_sampled_kl(self, what: str) -> None:
         """Raise where a KL that has no closed form can't do what is asked."""
@@ -282,12 +284,9 @@ class VAE(MixedColumns, Representing):
 
     def _begin(self, rows: Rows) -> None:
         if isinstance(self.model_, LatentModel):
-            start_from_rows(self.model_, rows, self.n_prior_components, self.seed_, self._noise("pseudo-inputs"))
-
-    def _finish(self, training: Training, rows: Rows):
-        if isinstance(training.posterior, Chains):
-            self.acceptance_ = training.posterior.acceptance.item()
-        return super()._finish(training, rows)
+            start_from_rows(
+                self.model_, rows, self.n_prior_components, self.seed_, self._fitting().noise("pseudo-inputs")
+            )
 
     def _check_partial_fit(self) -> None:
         if self.inference in ("mean_field", "mcem"):
@@ -296,7 +295,7 @@ class VAE(MixedColumns, Representing):
                 f"use fit, or inference='amortized'"
             )
 
-    def _posterior(self, n_rows: int) -> nn.Module:
+    def _training_posterior(self, n_rows: int) -> Posterior:
         posterior = self.posterior_
         if isinstance(self.model_, LatentModel):
             posterior = training_posterior(self.inference, self.model_, self.posterior_, n_rows)

@@ -1,29 +1,23 @@
-"""log p(x) by ways that check each other: draws of the prior, annealed importance sampling, and a sandwich.
+"""log p(x) by draws of the prior and by annealed importance sampling, and bounds from both sides.
 
-Importance sampling from q is in ``evaluate``. All are lower bounds in expectation; the sandwich has an upper bound too,
-on data drawn from the model.
+Importance sampling from q is in ``bound``. All are lower bounds in expectation; bidirectional Monte Carlo has an upper
+bound too, on data drawn from the model.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
 from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor
 
-from lowerbound.core import Batch, LatentDistribution, Model, Posterior
-from lowerbound.data.batches import Rows, RowsInMemory
+from lowerbound.core import Batch, Infer, LatentDistribution, Model
+from lowerbound.data.batches import RowsInMemory
 from lowerbound.distributions.noise import Noise
-from lowerbound.evaluation.bound import (
-    EVALUATION_BATCH,
-    PASS_ELEMENTS,
-    RunningLogMeanExp,
-    evaluating,
-    importance_weighted,
-)
+from lowerbound.evaluation.bound import Progress, RunningLogMeanExp, importance_weighted
 from lowerbound.evaluation.estimate import Estimate, mean_over_rows
+from lowerbound.evaluation.evaluation import PASS_ELEMENTS, Evaluation, evaluating
 from lowerbound.inference.mcmc import hmc
 
 TARGET_ACCEPTANCE = 0.65  # of the Markov chains (Wu et al., 2017)
@@ -32,8 +26,6 @@ STEEPNESS = 4.0  # of the sigmoid that spaces the temperatures
 WIDEST, NARROWEST = 2.0, 1e-3  # step sizes, in standard deviations of q
 TRUSTED_BIAS = 0.05  # nats a row
 METHODS = ("importance", "naive", "ais")
-
-Progress = Callable[[float], object]
 
 
 class UnreliableEstimateWarning(UserWarning):
@@ -46,9 +38,8 @@ def expected_bias(ess: Tensor, n_samples: int) -> float:
 
 
 def log_likelihood_rows(
-    model: Model, posterior: Posterior, data: Rows, noise: Noise, method: str, n_importance: int, how: Annealing,
-    progress: Progress = lambda n: None,
-) -> tuple[Tensor, Tensor]:  # fmt: skip
+    on: Evaluation, method: str, n_importance: int, how: Annealing, progress: Progress = lambda n: None
+) -> tuple[Tensor, Tensor]:
     """log p(x) of every row by ``method``, and the effective number of its samples or chains, shape (N,) each.
 
     Parameters
@@ -68,10 +59,8 @@ def log_likelihood_rows(
         if number < 1:
             raise ValueError(f"{name} must be at least 1, got {number}")
     if method == "naive":
-        return naive(model, data, noise, n_importance, progress)
-    if method == "ais":
-        return annealed(model, posterior, data, noise, how, progress)
-    return importance_weighted(model, posterior, data, noise, n_importance, progress)
+        return naive(on, n_importance, progress)
+    return annealed(on, how, progress) if method == "ais" else importance_weighted(on, n_importance, progress)
 
 
 def warning_about(found: Estimate, bias: float, method: str) -> str | None:
@@ -86,9 +75,7 @@ def warning_about(found: Estimate, bias: float, method: str) -> str | None:
     )
 
 
-def naive(
-    model: Model, data: Rows, noise: Noise, n_samples: int, progress: Progress = lambda n: None
-) -> tuple[Tensor, Tensor]:
+def naive(on: Evaluation, n_samples: int, progress: Progress = lambda n: None) -> tuple[Tensor, Tensor]:
     """log (1/K) Σ_k p(x|z_k) with z_k ~ p(z): what needs no q, and is hopeless in many dimensions.
 
     Returns
@@ -96,17 +83,16 @@ def naive(
     log_p, ess : Tensor of float64, shape (N,)
         In nats; the effective number of samples.
     """
-    entries = max(1, math.prod(data.event_shape))
-    n_rows = max(1, min(EVALUATION_BATCH, PASS_ELEMENTS // entries))
-    chunk = max(1, min(n_samples, PASS_ELEMENTS // (entries * n_rows)))
+    n_rows = on.rows_in_a_pass()
+    chunk = max(1, min(n_samples, PASS_ELEMENTS // (max(1, math.prod(on.rows.event_shape)) * n_rows)))
     parts = []
-    with evaluating(model):
-        for batch in data.batches(n_rows, noise):
+    with on.evaluating():
+        for batch in on.batches(n_rows):
             total = RunningLogMeanExp(len(batch.x), batch.x.device)
             for first in range(0, n_samples, chunk):
                 S = min(chunk, n_samples - first)
-                z = model.prior().rsample((S * len(batch.x),), noise).unflatten(0, (S, -1))
-                total.add(model.log_px(batch, z))
+                z = on.model.prior().rsample((S * len(batch.x),), on.noise).unflatten(0, (S, -1))
+                total.add(on.model.log_px(batch, z))
                 progress(len(batch.x) * S / n_samples)
             parts.append(total.result())
     log_p, ess = zip(*parts, strict=True)
@@ -171,9 +157,7 @@ class Bridge:
         return hmc(log_density, z, sizes.to(z.dtype), n_leapfrog, noise)
 
 
-def annealed(
-    model: Model, posterior: Posterior, data: Rows, noise: Noise, how: Annealing, progress: Progress = lambda n: None
-) -> tuple[Tensor, Tensor]:
+def annealed(on: Evaluation, how: Annealing, progress: Progress = lambda n: None) -> tuple[Tensor, Tensor]:
     """log p(x) by annealed importance sampling from q(z|x), with Hamiltonian transitions.
 
     Neal, 2001, arXiv:physics/9803008; Wu et al., 2017, arXiv:1611.04273. A lower bound in expectation. A pilot chain
@@ -185,19 +169,15 @@ def annealed(
         log of the mean weight over the chains, in nats; the effective number of chains.
     """
     parts = []
-    with evaluating(model, posterior):  # type: ignore[arg-type]
-        for batch in data.batches(_rows_at_once(data, how.n_chains), noise):
-            bridge = Bridge(model, batch, posterior(batch, noise), how.n_chains)
-            steps = _pilot(bridge, how, noise, progress)
+    with on.evaluating():
+        for batch in on.batches(on.rows_in_a_pass(how.n_chains)):
+            bridge = Bridge(on.model, batch, on.posterior(batch, on.noise), how.n_chains)
+            steps = _pilot(bridge, how, on.noise, progress)
             total = RunningLogMeanExp(len(batch.x), batch.x.device)
-            total.add(_forward(bridge, how, steps, noise, progress))
+            total.add(_forward(bridge, how, steps, on.noise, progress))
             parts.append(total.result())
     log_p, ess = zip(*parts, strict=True)
     return torch.cat(log_p), torch.cat(ess)
-
-
-def _rows_at_once(data: Rows, n_chains: int) -> int:
-    return max(1, min(EVALUATION_BATCH, PASS_ELEMENTS // (n_chains * max(1, math.prod(data.event_shape)))))
 
 
 def _pilot(bridge: Bridge, how: Annealing, noise: Noise, progress: Progress) -> list[Tensor]:
@@ -255,7 +235,7 @@ class BidirectionalBounds:
 
 
 def bidirectional_bounds(
-    model: Model, posterior: Posterior, n_rows: int, mask: Tensor, noise: Noise, how: Annealing,
+    model: Model, posterior: Infer, n_rows: int, mask: Tensor, noise: Noise, how: Annealing,
     progress: Progress = lambda n: None,
 ) -> BidirectionalBounds:  # fmt: skip
     """Bidirectional Monte Carlo: both bounds of log p(x) for data whose z is known, because the model drew them.
@@ -272,11 +252,11 @@ def bidirectional_bounds(
     """
     with evaluating(model):
         z = model.prior().rsample((n_rows,), noise)
-        x = model.likelihood(z[None]).sample(noise)[0]
-    data = RowsInMemory(x, lambda raw, noise: raw, mask, x.device)
+        x = model.draw_x(z[None], noise)[0]
+    on = Evaluation(model, posterior, RowsInMemory(x, lambda raw, noise: raw, mask, x.device), noise)
     lower, upper, esses = [], [], []
-    with evaluating(model, posterior):  # type: ignore[arg-type]
-        for batch in data.batches(_rows_at_once(data, how.n_chains), noise):
+    with on.evaluating():
+        for batch in on.batches(on.rows_in_a_pass(how.n_chains)):
             bridge = Bridge(model, batch, posterior(batch, noise), how.n_chains)
             steps = _pilot(bridge, how, noise, progress)
             below, above = RunningLogMeanExp(len(batch.x), x.device), RunningLogMeanExp(len(batch.x), x.device)

@@ -7,37 +7,21 @@ standard error of a mean over rows already holds the Monte-Carlo part when each 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
-from lowerbound.core import Draw, Model, Objective, ObjectiveState, Posterior
-from lowerbound.data.batches import Rows
+from lowerbound.core import Draw, Objective, ObjectiveState
 from lowerbound.data.statistics import Statistics
-from lowerbound.distributions.noise import Noise
 from lowerbound.evaluation.estimate import Estimate, mean_over_rows, pooled
+from lowerbound.evaluation.evaluation import Evaluation
 
 ACTIVE_VARIANCE = 0.01  # a unit whose posterior mean varies by more is active (Burda et al., 2016)
 CELL_BITS = 8  # of a latent variable's grid, with cells of 2⁻⁸
-PASS_ELEMENTS = 2**21  # entries of x that one pass of the decoder may produce: bounds memory, whatever S is
-EVALUATION_BATCH = 500
 
-
-@contextmanager
-def evaluating(*modules: nn.Module) -> Iterator[None]:
-    """Evaluation mode without gradients; the modules' own modes come back afterwards."""
-    modes = [module.training for module in modules]
-    for module in modules:
-        module.eval()
-    try:
-        with torch.no_grad():
-            yield
-    finally:
-        for module, mode in zip(modules, modes, strict=True):
-            module.train(mode)
+Progress = Callable[[float], object]  # called with the number of rows that were finished
 
 
 def _no_loss(draw: Draw, state: ObjectiveState) -> Tensor:
@@ -137,13 +121,13 @@ def summarize(parts: Iterable[ElboTerms]) -> Summary:
     return Summary(pooled(elbo), reconstruction, kl, int(varies.sum()), log_pz, varies.size)
 
 
-def elbo_terms(model: Model, posterior: Posterior, data: Rows, noise: Noise, n_samples: int = 1) -> ElboTerms:
-    """The ELBO of every row and its parts, with the KL in closed form."""
+def elbo_terms(on: Evaluation, n_samples: int = 1) -> ElboTerms:
+    """The ELBO of every row and its parts, with the KL in closed form where there is one."""
     objective = Objective(_no_loss, n_samples)
     parts: list[tuple[Tensor, ...]] = []
-    with evaluating(model, posterior):  # type: ignore[arg-type]
-        for batch in data.batches(_rows_in_a_pass(data, n_samples), noise):
-            draw = model.draw(batch, posterior, objective, noise)
+    with on.evaluating():
+        for batch in on.batches(on.rows_in_a_pass(n_samples)):
+            draw = on.model.draw(batch, on.posterior, objective, on.noise)
             log_px, log_pz = (log_p.double().mean(0) for log_p in (draw.log_px, draw.log_pz))
             parts.append((log_px, draw.kl.double(), draw.posterior.mean, log_pz))
     return ElboTerms(*(torch.cat(part).cpu() for part in zip(*parts, strict=True)))
@@ -177,7 +161,7 @@ class RunningLogMeanExp:
 
 
 def importance_weighted(
-    model: Model, posterior: Posterior, data: Rows, noise: Noise, n_importance: int, progress=lambda n: None
+    on: Evaluation, n_importance: int, progress: Progress = lambda n: None
 ) -> tuple[Tensor, Tensor]:
     """log (1/K) Σ_k w_k for every row, a lower bound of log p(x) in expectation that rises with K.
 
@@ -200,28 +184,23 @@ def importance_weighted(
     """
     if n_importance < 1:
         raise ValueError(f"n_importance must be at least 1, got {n_importance}")
-    n_rows = min(EVALUATION_BATCH, _rows_in_a_pass(data, 1))
-    chunk = max(1, min(n_importance, _rows_in_a_pass(data, n_rows)))
+    n_rows = on.rows_in_a_pass()
+    chunk = min(n_importance, on.rows_in_a_pass(n_rows))
     parts = []
-    with evaluating(model, posterior):  # type: ignore[arg-type]
-        for batch in data.batches(n_rows, noise):
-            q, total = posterior(batch, noise), RunningLogMeanExp(len(batch.x), batch.x.device)
+    with on.evaluating():
+        for batch in on.batches(n_rows):
+            q, total = on.posterior(batch, on.noise), RunningLogMeanExp(len(batch.x), batch.x.device)
             for first in range(0, n_importance, chunk):
                 objective = Objective(_no_loss, min(chunk, n_importance - first))
-                total.add(model.draw(batch, lambda *_, q=q: q, objective, noise).log_w)
+                total.add(on.model.draw(batch, lambda *_, q=q: q, objective, on.noise).log_w)
                 progress(len(batch.x) * objective.samples / n_importance)
             parts.append(total.result())
     log_p, ess = zip(*parts, strict=True)
     return torch.cat(log_p), torch.cat(ess)
 
 
-def exact_log_prob(model: Model, data: Rows, noise: Noise) -> Tensor:
+def exact_log_prob(on: Evaluation) -> Tensor:
     """log p(x) of every row of a model that knows it, in nats, float64, shape (N,)."""
-    with evaluating(model):
-        parts = [model.log_prob(batch).double() for batch in data.batches(_rows_in_a_pass(data, 1), noise)]
+    with on.evaluating():
+        parts = [on.model.log_prob(batch).double() for batch in on.batches(on.rows_in_a_pass())]
     return torch.cat(parts).cpu()
-
-
-def _rows_in_a_pass(data: Rows, n_samples: int) -> int:
-    """How many rows (or samples) fit in one pass; depends on the shape of a row only, never on the rows' number."""
-    return max(1, min(EVALUATION_BATCH, PASS_ELEMENTS // (n_samples * max(1, math.prod(data.event_shape)))))

@@ -7,27 +7,26 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
-from lowerbound.core import LatentDistribution, Model
-from lowerbound.data.batches import Rows
-from lowerbound.distributions.noise import Noise
-from lowerbound.evaluation.bound import elbo_terms, evaluating, importance_weighted
+from lowerbound.core import LatentDistribution
+from lowerbound.evaluation.bound import elbo_terms, importance_weighted
 from lowerbound.evaluation.estimate import Estimate, mean_over_rows
+from lowerbound.evaluation.evaluation import Evaluation
 from lowerbound.inference.posteriors import Amortized, Refined
 
 AT_ONCE = 100  # rows whose q score so many z in one pass
 
 
-def mutual_information(posterior: nn.Module, data: Rows, noise: Noise) -> Estimate:
+def mutual_information(on: Evaluation) -> Estimate:
     """I(x; z) = E[log q(z|x) − log q(z)] under q, with q(z) = (1/N) Σ_n q(z|x_n) over the rows given.
 
     Hoffman & Johnson, 2016, "ELBO surgery". It can't exceed log N, and lies below the information about new rows: a
     lower bound, in nats. Every z is scored under the q of every row, which takes N² evaluations of log q.
     """
-    with evaluating(posterior):
-        qs = [posterior(batch, noise) for batch in data.batches(AT_ONCE, noise)]
-        draws = [q.rsample((1,), noise) for q in qs]
+    with on.evaluating():
+        qs = [on.posterior(batch, on.noise) for batch in on.batches(AT_ONCE)]
+        draws = [q.rsample((1,), on.noise) for q in qs]
         own = torch.cat([q.log_prob(z)[0] for q, z in zip(qs, draws, strict=True)]).double()
         z = torch.cat(draws, 1)[0]
         aggregate = torch.cat([_log_aggregate(qs, few) for few in z.split(AT_ONCE)])
@@ -62,9 +61,7 @@ class InferenceGap:
     log_likelihood: Estimate
 
 
-def inference_gap(
-    model: Model, posterior: nn.Module, data: Rows, noise: Noise, n_steps: int, n_samples: int, n_importance: int
-) -> InferenceGap:
+def inference_gap(on: Evaluation, n_steps: int, n_samples: int, n_importance: int) -> InferenceGap:
     """Refine q for each row, and see how much of the gap closes (Cremer, Li & Duvenaud, 2018, arXiv:1801.03558).
 
     A family is what q can be for any features of a row. Those of a Gaussian are its parameters; of several levels and
@@ -84,18 +81,14 @@ def inference_gap(
     ValueError
         If q doesn't come from an encoder.
     """
-    if not isinstance(posterior, Amortized):
+    if not isinstance(on.posterior, Amortized):
         raise ValueError("the gap is split for a q that comes from an encoder: inference='amortized'")
-    refined = Refined(posterior, model.draw, n_steps)
-    amortized, best = (_elbo(model, q, data, noise, n_samples) for q in (posterior, refined))
-    log_p, ess = importance_weighted(model, refined, data, noise, n_importance)
+    refined = on.under(Refined(on.posterior, on.model.draw, n_steps))
+    amortized, best = (elbo_terms(each, n_samples).elbo for each in (on, refined))
+    log_p, ess = importance_weighted(refined, n_importance)
     return InferenceGap(
         total=mean_over_rows(log_p - amortized, "lower"),
         approximation=mean_over_rows(log_p - best, "estimate"),
         amortization=mean_over_rows(best - amortized, "lower"),
         log_likelihood=mean_over_rows(log_p, "lower", n_importance, ess.mean().item()),
     )
-
-
-def _elbo(model: Model, posterior: nn.Module, data: Rows, noise: Noise, n_samples: int) -> Tensor:
-    return elbo_terms(model, posterior, data, noise, n_samples).elbo

@@ -1,1 +1,1 @@
-"""Missing values, filled by a stack of models."""
+"""Imputation of missing values by a stack of models."""

@@ -1,4 +1,4 @@
-"""What may fill the gaps of a coded table by exact EM: Gaussians, mixtures of them, and location models.
+"""Fillers of a coded table's gaps by exact EM: Gaussians, mixtures of them, and location models.
 
 All work on the matrix of ``TableCode``: rows of standardized numbers with NaN in the gaps.
 """
@@ -25,13 +25,13 @@ from lowerbound.models.gaussian import MixtureOfGaussians, rows_at_once
 from lowerbound.models.location import LocationModel
 from lowerbound.models.ppca import LinearGaussian, spectrum
 
-MAX_FULL = 64  # columns of the matrix for which a full covariance is affordable
-FACTORS = 32  # latent variables that stand for it where it is not
-FIT_ELEMENTS = 3e8  # rows times columns³ in a step of EM; of more rows, a sample is fitted
+MAX_FULL = 64  # columns of the matrix up to which a full covariance is fitted
+FACTORS = 32  # latent variables of the factor analysis of more columns
+FIT_ELEMENTS = 3e8  # rows times columns³ in a step of EM; beyond, a sample of the rows is fitted
 
 
 class Filler(Protocol):
-    """Gives the missing entries of Z (n, P), which are NaN; its observed ones come back as they are."""
+    """Fills the missing entries of Z (n, P), which are NaN; observed entries are unchanged."""
 
     def mean(self, Z: np.ndarray) -> np.ndarray: ...  # noqa: D102
     def draws(self, Z: np.ndarray, n: int, seed: int) -> np.ndarray: ...  # noqa: D102
@@ -39,19 +39,19 @@ class Filler(Protocol):
 
 @dataclass
 class ExactFiller:
-    """A model that knows its conditionals."""
+    """A filler by a model with exact conditionals."""
 
     model: MixtureOfGaussians | LinearGaussian | LocationModel
-    code: Raw | None = None  # where the model reads indicators as they are, not standardized
+    code: Raw | None = None  # given if the model reads indicators as 0 and 1, not standardized
 
     def mean(self, Z: np.ndarray) -> np.ndarray:
-        """E[z_m|z_o] in the gaps, shape (n, P)."""
+        """Z with E[z_m|z_o] in the gaps, shape (n, P)."""
         with torch.no_grad():
             filled = torch.cat([self.model.conditional_mean(batch) for batch in batches(self._raw(Z))]).numpy()
         return self._back(filled, Z)
 
     def draws(self, Z: np.ndarray, n: int, seed: int) -> np.ndarray:
-        """Draws from p(z_m|z_o) in the gaps, shape (n, N, P)."""
+        """Z with draws from p(z_m|z_o) in the gaps, shape (n, N, P)."""
         noise = Noise(make_generator(seed, "impute"))
         with torch.no_grad():
             parts = [self.model.conditional_sample(batch, n, noise) for batch in batches(self._raw(Z))]
@@ -66,18 +66,18 @@ class ExactFiller:
 
 @dataclass(frozen=True)
 class FewValues:
-    """Numbers of few distinct values, coded as categories too: what depends on them need not do so along a line.
+    """Indicators of the values of numbers with few distinct values, on which other columns may depend nonlinearly.
 
-    A school's grade and its name say the same, but no line leads from the one to the indicators of the other.
+    A school's grade may determine its name, for instance, but the indicators of the name aren't linear in the grade.
 
     Attributes
     ----------
     places : ndarray
-        The column of the matrix that each indicator is of.
+        The column of the matrix of each indicator.
     values : ndarray
-        The value that it indicates.
+        The value of each indicator.
     mean, spread : ndarray
-        Of the indicators, which are standardized as the others are.
+        Mean and standard deviation of the indicators, which are standardized.
     """
 
     places: np.ndarray
@@ -87,7 +87,7 @@ class FewValues:
 
     @classmethod
     def of(cls, Z: np.ndarray, numbers: np.ndarray) -> FewValues:
-        """Those of the columns ``numbers`` that have at most 32 values, and 20 rows for each of them."""
+        """The indicators of those columns ``numbers`` with at most 32 values, and 20 rows for each of these."""
         places, values, shares = [], [], []
         for j in numbers:
             seen = Z[~np.isnan(Z[:, j]), j]
@@ -111,39 +111,39 @@ class FewValues:
 
 @dataclass
 class CategoryFiller:
-    """A filler of the matrix with the indicators of ``FewValues``; of what it gives, these are cut off again."""
+    """A filler of the matrix with the indicators of ``FewValues``, which its results leave out."""
 
     few: FewValues
     filler: ExactFiller
 
     def mean(self, Z: np.ndarray) -> np.ndarray:
-        """E[z_m|z_o] in the gaps, shape (n, P)."""
+        """Z with E[z_m|z_o] in the gaps, shape (n, P)."""
         return self.filler.mean(self.few.widened(Z))[:, : Z.shape[1]]
 
     def draws(self, Z: np.ndarray, n: int, seed: int) -> np.ndarray:
-        """Draws from p(z_m|z_o) in the gaps, shape (n, N, P)."""
+        """Z with draws from p(z_m|z_o) in the gaps, shape (n, N, P)."""
         return self.filler.draws(self.few.widened(Z), n, seed)[..., : Z.shape[1]]
 
 
 def stream(seed: int, purpose: str) -> np.random.Generator:
-    """Random numbers of their own for each purpose: a user's ``default_rng(seed)`` may have made the very gaps."""
+    """A generator for each purpose, independent of ``default_rng(seed)``, which a user may have made the gaps with."""
     return np.random.default_rng([seed, zlib.crc32(purpose.encode())])
 
 
 def derived(seed: int, i: int) -> int:
-    """The i-th of the seeds that come from one; those of neighboring seeds have nothing in common."""
+    """The i-th seed derived from a seed; those of neighboring seeds are unrelated."""
     return int(np.random.SeedSequence([seed, i]).generate_state(1)[0])
 
 
 def batches(Z: np.ndarray) -> Iterator[Batch]:
-    """The rows, as many at a time as may have a matrix of their own."""
+    """Yield the rows in batches, small enough for a matrix of each row."""
     size = min(rows_at_once(Z.shape[1]), 20_000)
     for first in range(0, len(Z), size):
         yield batch_of(Z[first : first + size], first)
 
 
 def batch_of(Z: np.ndarray, first: int = 0) -> Batch:
-    """All rows at once."""
+    """All rows as one batch."""
     observed = torch.from_numpy(~np.isnan(Z))
     return Batch(torch.from_numpy(np.nan_to_num(Z)), observed, torch.arange(first, first + len(Z)))
 
@@ -151,9 +151,9 @@ def batch_of(Z: np.ndarray, first: int = 0) -> Batch:
 def fit_gaussian(
     Z: np.ndarray, seed: int, start: ExactFiller | None = None, *, tol: float = 1e-4, max_iter: int = 300
 ) -> ExactFiller:
-    """The full covariance by EM, or, of many columns, what ``FACTORS`` latent variables can say of it.
+    """Fit a Gaussian with full covariance by EM, or factor analysis with ``FACTORS`` factors to many columns.
 
-    EM begins where ``start`` is, if it is given: a Gaussian that was fitted to a part of the cells.
+    EM starts from ``start``, if it is given: a Gaussian that was fitted to a part of the cells.
     """
     Z = _some_rows(Z, seed)
     P = Z.shape[1]
@@ -187,9 +187,9 @@ def fit_mixture(
     Z: np.ndarray, gaussian: ExactFiller, n_components: int, shrinkage: float, seed: int,
     start: MixtureOfGaussians | None = None,
 ) -> ExactFiller:  # fmt: skip
-    """K Gaussians, each shrunk towards the one of all rows, narrowed to the K-th part of its volume.
+    """Fit K Gaussians, each shrunk towards the Gaussian of all rows, scaled to the K-th part of its volume.
 
-    Begins with the groups that k-means finds in the rows as the Gaussian fills them, or where ``start`` is.
+    EM starts from ``start``, or from the groups of k-means in the rows as filled by the Gaussian.
     """
     assert isinstance(gaussian.model, MixtureOfGaussians)
     Z = _some_rows(Z, seed)
@@ -210,7 +210,7 @@ def fit_location(
     Z: np.ndarray, code: Raw, gaussian: Filler, n_components: int, shrinkage: float, seed: int,
     start: LocationModel | None = None,
 ) -> ExactFiller:  # fmt: skip
-    """K components of Gaussian numbers and independent categories, from the groups that k-means finds."""
+    """Fit K components of Gaussian numbers and independent categories, from ``start`` or the groups of k-means."""
     Z = _some_rows(Z, seed)
     here, filled = code.blocks < 0, gaussian.mean(Z)
     frequencies = torch.from_numpy(np.where(here, 1.0, code.mean))
@@ -232,7 +232,7 @@ def fit_location(
 
 
 def _centers(filled: np.ndarray, n_components: int, seed: int) -> np.ndarray:
-    """Of the groups that k-means finds, some of which may coincide, shape (K, P)."""
+    """The centers of the groups of k-means, some of which may coincide, shape (K, P)."""
     k_means = KMeans(n_components, n_init=1, max_iter=20, random_state=seed % 2**32)  # type: ignore[arg-type]
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ConvergenceWarning)  # fewer distinct rows than groups
@@ -240,7 +240,7 @@ def _centers(filled: np.ndarray, n_components: int, seed: int) -> np.ndarray:
 
 
 def _some_rows(Z: np.ndarray, seed: int) -> np.ndarray:
-    """A sample of the rows where there are more than EM can afford."""
+    """A sample of the rows if there are too many for EM."""
     most = int(max(2000, FIT_ELEMENTS / Z.shape[1] ** 3))
     if len(Z) <= most:
         return Z

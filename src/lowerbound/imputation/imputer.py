@@ -1,4 +1,4 @@
-"""Filling gaps behind scikit-learn's conventions for imputers."""
+"""The imputer, with scikit-learn's conventions."""
 
 from __future__ import annotations
 
@@ -26,35 +26,36 @@ from lowerbound.parameters.parameter import Parameter
 from lowerbound.parameters.seed import seed_from
 from lowerbound.parameters.tables import IMPUTER_PARAMETERS
 
-DRAWS = 400  # behind an interval
-DRAWN_ENTRIES = 2**24  # that are held at a time
+DRAWS = 400  # for the quantiles of an interval
+DRAWN_ENTRIES = 2**24  # in memory at a time
 
 
 class VAEImputer(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):
-    r"""Fill the gaps of a table with what its other entries say of them: E[x_m|x_o], draws, and intervals.
+    r"""Fill the gaps of a table, given its observed entries: by E[x_m|x_o], draws, or intervals.
 
     By default several models compete: a Gaussian with full covariance (exact EM), mixtures of 4 to 48 of them (in
     tables with categories these are independent given the component), and a variational autoencoder trained with the
-    importance-weighted bound (MIWAE). A tenth of the observed cells is hidden from them; the blend with the least
-    squared error there is fitted again to all observed cells. So where the table is nearly Gaussian the result is the
-    Gaussian's, and ``report_`` says so. Or a model of your own fills the gaps: ``VAEImputer(estimator=vae)``.
+    importance-weighted bound (MIWAE). A tenth of the observed cells is hidden from them, and the weighted mean of
+    models (stack) with the least squared error there is fitted again to all observed cells. For a nearly Gaussian
+    table the result is that of the Gaussian; ``report_`` has the weights. ``VAEImputer(estimator=vae)`` fills the gaps
+    with your own model.
 
-    Takes arrays of numbers, and DataFrames with columns of numbers, categories, words, booleans and dates. NaN, None
-    and NA are gaps. Rows need not have been in ``fit``, nor gaps be where they were there. Observed values come back
-    bit for bit. Missing at random is assumed: whether an entry is missing may depend on the observed ones, but not on
-    itself.
+    It takes arrays of numbers, and DataFrames with columns of numbers, categories, words, booleans and dates. NaN, None
+    and NA are gaps. New rows, and gaps in other columns than in ``fit``, can be filled. Observed values are returned
+    bit for bit. Entries are assumed to be missing at random: the chance that an entry is missing may depend on observed
+    entries, but not on its own value.
 
     Parameters
     ----------
     estimator : estimator of lowerbound, optional
-        A fitted ``VAE``, ``PPCA``, ``FactorAnalysis``, ``Gaussian``, ``Mixture`` or ``Factorized`` is used as it is, an
-        unfitted one is fitted to X. Nothing is held out, and there is no blend.
+        A fitted ``VAE``, ``PPCA``, ``FactorAnalysis``, ``Gaussian``, ``Mixture`` or ``Factorized`` is used unchanged,
+        an unfitted one is fitted to X. No cells are hidden, and there is no stack.
     models : tuple of {"gaussian", "mixture", "network"}
-        The candidates, where there is no ``estimator``. The Gaussian always is one.
+        The candidates if there is no ``estimator``. The Gaussian is always one.
     n_importance : int
-        K, importance samples for each row of a model that doesn't know its conditionals.
+        K, importance samples for each row, for models without exact conditionals.
     n_imputations : int
-        Completed tables that ``sample_imputations`` gives.
+        The number of completed tables of ``sample_imputations``.
     add_indicator : bool
         Append a 0/1 column for each column that had gaps in ``fit``.
     keep_empty_features : bool
@@ -62,20 +63,20 @@ class VAEImputer(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):
     random_state : int, RandomState or None
         The same seed gives the same result.
     verbose : int
-        1 prints each candidate's error on hidden cells, and the blend.
+        1 prints each candidate's error on hidden cells, and its weight.
 
     Attributes
     ----------
     report_ : list of dict
         For each candidate its ``name``, its ``error`` on hidden cells (squared, 1 for predicting the mean) and its
-        ``weight`` in the blend, the mean of those that it has in each column.
+        ``weight`` in the stack, the mean over columns.
     ess_ : float or None
         With an ``estimator``: the mean effective number of importance samples of a row in the last ``transform``; None
-        where nothing was sampled.
+        if nothing was sampled.
     indicator_ : MissingIndicator or None
     n_features_in_ : int
     row_shape_ : tuple of int
-        Of a row of numbers.
+        The shape of a row of numbers.
     feature_names_in_ : ndarray of str
     seed_ : int
 
@@ -108,7 +109,7 @@ class VAEImputer(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):
         self.verbose = verbose
 
     def fit(self, X, y=None):
-        """Learn how the entries of a row hang together.
+        """Fit the candidates and their weights, or the ``estimator``.
 
         Parameters
         ----------
@@ -130,7 +131,7 @@ class VAEImputer(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):
         self.seed_ = seed_from(self.random_state)
         gaps = missing(X)
         given: Any = None if self.estimator is None else self._fitted(X)
-        every = self.keep_empty_features or given is not None  # which knows what it was fitted to
+        every = self.keep_empty_features or given is not None  # a fitted estimator needs the columns of its fit
         self._kept = np.flatnonzero(~gaps.all(0) | every)
         if len(self._kept) < X.shape[1]:
             self._warn_empty(gaps)
@@ -155,12 +156,16 @@ class VAEImputer(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):
         return fitted if fitted is self.estimator else fitted.fit(X)
 
     def transform(self, X):
-        """Fill the gaps with E[x_m|x_o]; categories with the most probable one.
+        """Fill the gaps with E[x_m|x_o], or with the most probable category.
+
+        Parameters
+        ----------
+        X : array-like or DataFrame, shape (n, columns)
 
         Returns
         -------
         ndarray or DataFrame, shape (n, columns)
-            Observed values as they are. A DataFrame, with the types of X, after ``set_output(transform="pandas")``.
+            Observed values are unchanged. A DataFrame, with the types of X, after ``set_output(transform="pandas")``.
         """
         check_is_fitted(self, "report_")
         X = self._check(X)
@@ -169,22 +174,23 @@ class VAEImputer(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):
         return self._output(filled, gaps)
 
     def sample_imputations(self, X, m: int | None = None, random_state=None) -> list:
-        """Multiple imputation: completed tables whose gaps hold draws from p(x_m|x_o).
+        """Multiple imputation: completed tables with draws from p(x_m|x_o) in the gaps.
 
-        What differs between them is what is not known of the gaps (Rubin, 1987). Draws are of x, not only of z.
+        The differences between the tables show the uncertainty about the gaps, given the fitted model (Rubin, 1987).
+        Draws are of x, not only of z.
 
         Parameters
         ----------
         X : array-like or DataFrame, shape (n, columns)
         m : int, optional
-            How many; ``n_imputations`` if None.
+            The number of tables; ``n_imputations`` if None.
         random_state : int, optional
             The estimator's if None: with a fixed one, two calls give the same tables.
 
         Returns
         -------
         list of ndarray or DataFrame
-            Of the type of X.
+            The m tables, of the type of X.
         """
         check_is_fitted(self, "report_")
         m = self.n_imputations if m is None else m
@@ -206,14 +212,14 @@ class VAEImputer(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):
         ----------
         X : array-like or DataFrame, shape (n, columns)
         level : float
-            The probability that the interval claims.
+            The probability of the interval.
         random_state : int, optional
-            For the draws behind the quantiles.
+            The seed of the draws whose quantiles are taken.
 
         Returns
         -------
         low, high : ndarray, or DataFrames for a DataFrame
-            Observed entries are both; categories have no interval, NaN.
+            Both equal x at observed entries, and are NaN for categories, which have no interval.
         """
         check_is_fitted(self, "report_")
         if not 0 < level < 1:
@@ -236,7 +242,7 @@ class VAEImputer(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):
         Raises
         ------
         ValueError
-            If a column has categories that JSON can't hold, as dates among words.
+            If a column has categories that JSON can't hold, such as dates among words.
         """
         check_is_fitted(self, "report_")
         saved.save(self, Path(path))
@@ -249,7 +255,7 @@ class VAEImputer(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):
     # tables and matrices
 
     def _given(self, table: Any) -> Any:
-        """What the filler reads: the matrix, or the rows as they are."""
+        """The input of the filler: the matrix, or the rows for an ``estimator``."""
         return self._code.encode(table) if self.estimator is None else table
 
     def _expected(self, table: Any) -> Any:
@@ -272,13 +278,13 @@ class VAEImputer(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):
         return out
 
     def _fill(self, table: Any, Z: np.ndarray, expected: np.ndarray | None = None, seed: int = 0) -> Any:
-        """A copy of the table with the gaps filled from the matrix; where that was drawn, ``expected`` is its mean."""
+        """A copy of the table with the gaps filled from the matrix; ``expected`` is the mean of a drawn matrix."""
         gaps = missing(table)
         filled = table.copy()
         for j, column in enumerate(self._code.columns):
             rows = np.flatnonzero(gaps[:, j])
             if not len(rows) or (column.kind == "category" and not column.categories):
-                continue  # nothing to fill, or nothing is known of it
+                continue  # no gap, or a column without any value in fit
             if column.kind == "category" and expected is not None:
                 values = self._draw_categories(Z[rows], expected[rows], column, stream(seed, f"levels {j}"))
             else:
@@ -292,7 +298,7 @@ class VAEImputer(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):
     def _draw_categories(
         self, Z: np.ndarray, expected: np.ndarray, column: Any, rng: np.random.Generator
     ) -> np.ndarray:
-        """The categories that were drawn; in place of a rare one, which has no name, one by the others' odds."""
+        """The drawn categories; a rare one, which has no name, is replaced by a draw from the named ones."""
         indicators = Z[:, column.places] * column.spread + column.mean
         is_named = (indicators[:, : len(column.categories)] > 0.5).any(1, keepdims=True)
         p = np.where(is_named, self._code.probabilities(Z, column), self._code.probabilities(expected, column))
@@ -321,15 +327,14 @@ class VAEImputer(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):
 
     def _check_parameters(self) -> None:
         for name, parameter in self.PARAMETERS.items():
-            if name != "random_state" or isinstance(self.random_state, (int, np.integer, type(None))):
-                parameter.check(getattr(self, name))
+            parameter.check(getattr(self, name))
         strange = [name for name in self.models if name not in ("gaussian", "mixture", "network")]
         if strange:
             raise ValueError(f"models are 'gaussian', 'mixture' and 'network', got {strange[0]!r}")
 
     def _check(self, X: Any, *, reset: bool = False) -> Any:
-        """An array of numbers, or a DataFrame as it is."""
-        several = not reset and not self.row_shape_  # kinds of columns in fit
+        """An array of numbers, or a DataFrame unchanged."""
+        several = not reset and not self.row_shape_  # fit saw columns of several kinds
         if isinstance(X, pd.DataFrame) and (several or not all(map(pd.api.types.is_numeric_dtype, X.dtypes))):
             validate_data(self, X, reset=reset, skip_check_array=True)  # type: ignore[arg-type]
             if not reset:
@@ -338,9 +343,9 @@ class VAEImputer(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):
                 raise ValueError("X has 0 rows: there is nothing to fill")
             numbers = X.select_dtypes("number").to_numpy(float, na_value=np.nan)
             if np.isinf(numbers).any():
-                raise ValueError("Input X contains infinity: there is no way to fill next to it")
+                raise ValueError("Input X contains infinity: replace infinite values, or make them NaN to be filled")
             return X
-        own = self.estimator is not None  # which may be fitted to images
+        own = self.estimator is not None  # may be fitted to images
         checks: Any = {"dtype": "numeric", "ensure_all_finite": "allow-nan", "allow_nd": own}
         with naming_words(X):
             checked: Any = validate_data(self, X, reset=reset, **checks)  # type: ignore[arg-type]
@@ -351,7 +356,7 @@ class VAEImputer(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):
         return X if isinstance(X, pd.DataFrame) else checked.reshape(len(checked), -1)
 
     def _shaped(self, rows: Any) -> Any:
-        """Flattened rows in the shape that the user's have."""
+        """Flattened rows in the shape of the user's rows."""
         shape = getattr(self, "row_shape_", ())
         return rows.reshape(len(rows), *shape) if len(shape) > 1 else rows
 

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import copy
 import math
 import warnings
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -15,6 +15,7 @@ from lowerbound.distributions.noise import Noise, make_generator
 from lowerbound.estimators.density import DensityEstimator, ExactEstimator
 from lowerbound.estimators.latent import CollapsedPosteriorWarning
 from lowerbound.estimators.vae import VAE
+from lowerbound.evaluation.evaluation import Evaluation
 from lowerbound.imputation.selection import Candidate, Network, Trial
 from lowerbound.tasks import conditional
 from lowerbound.training.state import Training
@@ -23,13 +24,13 @@ from lowerbound.training.watch import Watch
 STEPS = 3000
 CHECKS = 8  # of the error on hidden cells, to choose the epoch
 CHECK_IMPORTANCE = 50
-FEWEST_ROWS = 200  # for a network
+FEWEST_ROWS = 200  # to fit a network
 
 
 class EstimatorFiller:
-    """A fitted estimator's p(x_m|x_o), exact where it knows it, else by importance sampling.
+    """A filler by a fitted estimator's p(x_m|x_o), exact if the model has it, else by importance sampling.
 
-    ``ess`` is the mean effective number of samples of the rows at the last use, or None.
+    ``ess`` is the mean effective number of samples of a row in the last call, or None.
     """
 
     def __init__(self, estimator: DensityEstimator, n_importance: int) -> None:
@@ -38,35 +39,31 @@ class EstimatorFiller:
 
     def mean(self, Z: Any) -> Any:
         """E[x_m|x_o] in the gaps; a row's result doesn't depend on the others."""
-        model, posterior, rows = self._parts(Z)
-        noise = self.estimator._noise("impute", shared=True)
-        filled = conditional.expected(model, posterior, rows, noise, self.n_importance)
+        filled = conditional.expected(self._on(Z), self.n_importance)
         self._note(filled.ess)
         return self.estimator.schema_.restore(filled.x, expected=True)
 
     def draws(self, Z: Any, n: int, seed: int) -> Any:
         """Draws from p(x_m|x_o) in the gaps: n arrays (N, *row), or frames."""
-        model, posterior, rows = self._parts(Z)
-        noise = Noise(make_generator(seed, "impute", rows.device))
-        filled = conditional.drawn(model, posterior, rows, noise, n, self.n_importance)
+        on = self._on(Z)
+        noise = Noise(make_generator(seed, "impute", on.rows.device))
+        filled = conditional.drawn(replace(on, noise=noise), n, self.n_importance)
         self._note(filled.ess)
         return [self.estimator.schema_.restore(x, expected=False) for x in filled.x]
 
-    def _parts(self, X: Any) -> tuple:
-        estimator = self.estimator
-        exact = isinstance(estimator, ExactEstimator)
-        model = copy.deepcopy(estimator.model_).double() if exact else estimator.model_
+    def _on(self, X: Any) -> Evaluation:
+        fitted = self.estimator.fitted_
+        exact = isinstance(self.estimator, ExactEstimator)
         if isinstance(X, np.ndarray):
-            X = X.reshape(len(X), *estimator.schema_.row_shape)
-        rows = estimator._rows(estimator._validate(X), torch.float64 if exact else torch.float32)
-        return model, getattr(estimator, "posterior_", None), rows
+            X = X.reshape(len(X), *fitted.schema.row_shape)
+        return (fitted.exactly() if exact else fitted.with_shared_noise()).on(X, "impute")
 
     def _note(self, ess: torch.Tensor | None) -> None:
         self.ess = None if ess is None else float(ess.mean())
 
 
 def recommended(n_rows: int, n_columns: int) -> dict[str, Any]:
-    """Parameters of a VAE that is to fill gaps (MIWAE's, in small: Mattei & Frellsen, 2019, section 4.3)."""
+    """Parameters of a VAE for imputation (a smaller MIWAE: Mattei & Frellsen, 2019, section 4.3)."""
     batch_size = min(128, max(16, 2 ** round(math.log2(max(1, n_rows) / 16))))
     return {
         "latent_dim": min(10, max(2, n_columns // 2)), "hidden_layer_sizes": (128, 128), "scale": "decoder",
@@ -76,7 +73,7 @@ def recommended(n_rows: int, n_columns: int) -> dict[str, Any]:
 
 
 def network_candidate(n_importance: int) -> Network:
-    """A VAE trained with the importance-weighted bound, for as many epochs as are best on the hidden cells."""
+    """A VAE trained with the importance-weighted bound, up to the epoch with the least error on hidden cells."""
 
     def candidate(trial: Trial) -> Candidate | None:
         varies = np.fmax.reduce(trial.rest) > np.fmin.reduce(trial.rest)
@@ -95,7 +92,7 @@ def network_candidate(n_importance: int) -> Network:
 
 
 def _fitted(vae: VAE, Z: np.ndarray, watch: Watch) -> VAE:
-    """Without warnings that are for those who chose a VAE: what it is worth here, its error on hidden cells says."""
+    """Fit without warnings of constant features and collapse: the error on hidden cells judges the VAE here."""
     with warnings.catch_warnings():
         for category in (ConstantFeatureWarning, CollapsedPosteriorWarning):
             warnings.simplefilter("ignore", category)
@@ -103,7 +100,7 @@ def _fitted(vae: VAE, Z: np.ndarray, watch: Watch) -> VAE:
 
 
 class _BestEpoch(Watch):
-    """Fills the hidden cells every now and then, and remembers when that went best."""
+    """Fills the hidden cells now and then, and keeps the epoch with the least error."""
 
     def __init__(self, trial: Trial, vae: VAE, max_epochs: int) -> None:
         self.trial, self.vae = trial, vae
@@ -111,7 +108,7 @@ class _BestEpoch(Watch):
         self.error, self.epoch, self.predicted = math.inf, max_epochs, np.zeros(0)
 
     def on_epoch(self, training: Training, record: dict) -> None:
-        """Judge, if it is time."""
+        """Fill the hidden cells every few epochs."""
         if training.progress.epoch % self.every:
             return
         predicted, error = self.trial.predict(EstimatorFiller(self.vae, CHECK_IMPORTANCE))
@@ -120,15 +117,15 @@ class _BestEpoch(Watch):
 
 
 class _StopAt(Watch):
-    """Ends after so many epochs."""
+    """Stops a fit after a number of epochs."""
 
     def __init__(self, epoch: int) -> None:
         self.epoch, self.done = epoch, 0
 
     def on_epoch(self, training: Training, record: dict) -> None:
-        """One more."""
+        """Count the epoch."""
         self.done = training.progress.epoch
 
     def should_stop(self) -> bool:
-        """At the last one."""
+        """True after the last epoch."""
         return self.done >= self.epoch

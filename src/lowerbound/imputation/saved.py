@@ -1,10 +1,10 @@
-"""An imputer to a folder and back: how it codes tables, and the models of its blend."""
+"""Saving and restoring an imputer: the code of its table, and the models of its stack."""
 
 from __future__ import annotations
 
 from dataclasses import fields
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import pandas as pd
@@ -26,7 +26,7 @@ from lowerbound.storage.atomic import save_folder
 
 
 def save(imputer: Any, folder: Path) -> None:
-    """Write ``model.json`` and the tensors it names, of all fillers together."""
+    """Write ``model.json`` and one file with the tensors of all fillers."""
     given = imputer.estimator is not None
     tensors = {} if given else {"weights": torch.from_numpy(np.ascontiguousarray(imputer._filler.weights))}
     descriptions = []
@@ -71,14 +71,14 @@ def restored(kind: Any, saved: Saved, restore: Restore) -> Any:
     if record["estimator"] is None:
         imputer._filler = Stack(fillers, tensors["weights"].numpy(), raw)
     else:
-        imputer._filler = fillers[0]
-        fitted: Any = imputer._filler.estimator
+        [imputer._filler] = fillers
+        fitted: Any = cast(EstimatorFiller, imputer._filler).estimator
         imputer.estimator = fitted if record["estimator"] == "fitted" else clone(fitted)
     return imputer
 
 
 def _described(filler: Filler) -> Saved:
-    """The tensors of a filler, and what JSON says of it."""
+    """The tensors of a filler, and its JSON record."""
     if isinstance(filler, EstimatorFiller):
         weights, description = contents(filler.estimator)
         return Saved(weights, {"estimator": description, "n_importance": filler.n_importance})
@@ -122,13 +122,13 @@ def _exact(weights: dict[str, Tensor], record: dict, raw: Raw) -> ExactFiller:
 
 
 def _column(column: Column) -> dict[str, Any]:
-    """As JSON can hold it."""
+    """The JSON record of a column."""
     categories = [category.item() if isinstance(category, np.generic) else category for category in column.categories]
     strange = [category for category in categories if not isinstance(category, (str, bool, int, float))]
     if strange:
         kind = type(strange[0]).__name__
         raise ValueError(
-            f"a column has the category {strange[0]!r}, a {kind}, which JSON can't hold: make words of them"
+            f"a column has the category {strange[0]!r}, a {kind}, which JSON can't hold: convert the column to text"
         )
     record = {field.name: getattr(column, field.name) for field in fields(column)}
     arrays = {name: value.tolist() for name, value in record.items() if isinstance(value, np.ndarray)}
@@ -136,7 +136,7 @@ def _column(column: Column) -> dict[str, Any]:
 
 
 def _as_column(record: dict[str, Any]) -> Column:
-    """The inverse."""
+    """The inverse of ``_column``."""
     known: dict[str, Any] = {name: np.asarray(record[name], np.float64) for name in ("mean", "spread", "importance")}
     known["places"] = slice(record["places"], record["places"] + len(record["mean"]))
     known["dtype"] = pd.api.types.pandas_dtype(record["dtype"])
@@ -144,7 +144,7 @@ def _as_column(record: dict[str, Any]) -> Column:
 
 
 def _indicator(marked: list[int] | None, n_columns: int) -> MissingIndicator | None:
-    """Fitted to one row that has gaps in these columns."""
+    """A ``MissingIndicator`` of these columns."""
     if marked is None:
         return None
     return MissingIndicator(error_on_new=False).fit(gaps_as_nan(np.isin(np.arange(n_columns), marked)[None]))

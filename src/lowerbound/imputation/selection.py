@@ -1,8 +1,9 @@
-"""Which fillers to trust, and how much: judged on observed cells that are hidden from them.
+"""The choice of fillers and their weights, by their errors on observed cells that are hidden from them.
 
 A tenth of the observed cells is hidden. Every candidate is fitted to the rest and predicts them; the weights of the
-blend are those with the least squared error there (stacking: Wolpert, 1992; Breiman, 1996), column by column. Then all
-that have weight are fitted once more, to all observed cells. What can't beat the Gaussian gets no weight.
+stack are those with the least squared error there (stacking: Wolpert, 1992; Breiman, 1996), column by column. Then all
+candidates with weight are fitted again, to all observed cells. A candidate that isn't better than the Gaussian gets no
+weight.
 """
 
 from __future__ import annotations
@@ -31,21 +32,21 @@ from lowerbound.imputation.gaussians import (
 from lowerbound.imputation.stacking import Stack, column_weights
 
 HELD_OUT = 0.1  # part of the observed cells
-FEWEST_ROWS = 50  # with fewer there is nothing to judge by, and the Gaussian is taken
+FEWEST_ROWS = 50  # fewer are too few to compare candidates, and the Gaussian is taken
 ROWS_A_COMPONENT = 20
 COMPONENTS = (4, 16, 48)
 SHRINKAGES = (0.25, 1.5)  # imaginary rows of each component for each column
 MOST_WORK = 5e8  # components times rows times columns³ in a step of EM
 MAX_MIXED = 24  # columns of a matrix with indicators to which mixtures of Gaussians are fitted as well
-WORSE = 1.02  # a ladder of components ends where the error is so many times the least
+WORSE = 1.02  # numbers of components are tried until the error is so many times the least
 
 
 @dataclass
 class Candidate:
-    """One that is judged.
+    """A candidate for the stack.
 
-    ``refit()`` fits it again, to all of the trial's cells, from where it is; ``error`` is its mean squared error on the
-    hidden cells, with 1 for predicting the mean, and ``weight`` its mean part of the blend.
+    ``refit()`` fits it again, to all of the trial's cells, from its present parameters; ``error`` is its mean squared
+    error on the hidden cells, with 1 for predicting the mean, and ``weight`` its mean weight in the stack.
     """
 
     name: str
@@ -57,18 +58,19 @@ class Candidate:
 
 @dataclass
 class Trial:
-    """Cells that are hidden, and what is known of them.
+    """A coded table with hidden cells.
 
     Parameters
     ----------
     Z : ndarray, shape (n, P)
         The coded table.
     owner : ndarray, shape (P,)
-        Which column of the table each column of Z belongs to: they are hidden together.
+        The table's column of each column of Z; those of one column are hidden together.
     importance : ndarray, shape (P,)
+        The weights of squared errors in each column of Z.
     seed : int
     raw : Raw
-        Which columns are indicators.
+        The columns that are indicators.
     """
 
     Z: np.ndarray
@@ -81,10 +83,10 @@ class Trial:
 
     def __post_init__(self) -> None:
         rng = stream(self.seed, "hidden")
-        _, first, self.owner = np.unique(self.owner, return_index=True, return_inverse=True)  # numbered without holes
+        _, first, self.owner = np.unique(self.owner, return_index=True, return_inverse=True)  # from 0, without gaps
         self.is_number = self.raw.blocks[first] < 0
         cells = ~np.isnan(self.Z[:, first]) & (rng.random((len(self.Z), len(first))) < HELD_OUT)
-        cells &= (~np.isnan(self.Z[:, first])).sum(0) - cells.sum(0) >= 2  # no column may lose all it has
+        cells &= (~np.isnan(self.Z[:, first])).sum(0) - cells.sum(0) >= 2  # every column keeps two observed cells
         self.hidden = cells[:, self.owner]
 
     @cached_property
@@ -94,20 +96,20 @@ class Trial:
 
     @cached_property
     def gaussian(self) -> ExactFiller:
-        """Fitted to the rest."""
+        """The Gaussian, fitted to the rest."""
         return fit_gaussian(self.rest, self.seed)
 
     @cached_property
     def whole(self) -> ExactFiller:
-        """Fitted to all of Z, from there."""
+        """The Gaussian, fitted to all of Z, starting from ``gaussian``."""
         return fit_gaussian(self.Z, self.seed, self.gaussian)
 
     def of_hidden(self, of_places: np.ndarray) -> np.ndarray:
-        """What is known of the columns of Z, for each hidden cell of Z."""
+        """The value for each hidden cell of Z, from values for its columns (P,)."""
         return np.broadcast_to(of_places, self.Z.shape)[self.hidden]
 
     def predict(self, filler: Filler) -> tuple[np.ndarray, float]:
-        """What a filler puts in the hidden cells, and its mean squared error."""
+        """A filler's predictions of the hidden cells, and its mean squared error."""
         predicted = filler.mean(self.rest)[self.hidden]
         return predicted, float(
             np.average((predicted - self.Z[self.hidden]) ** 2, weights=self.of_hidden(self.importance))
@@ -121,7 +123,7 @@ def choose(
     Z: np.ndarray, owner: np.ndarray, importance: np.ndarray, raw: Raw, seed: int, network: Network | None, *,
     mixtures: bool = True, verbose: int = 0,
 ) -> tuple[Stack, list[dict[str, Any]]]:  # fmt: skip
-    """The blend of the candidates that earn weight, fitted to all of Z; and a record of each candidate."""
+    """The stack of the candidates with weight, fitted to all of Z; and a record of each candidate."""
     trial = Trial(Z, owner, importance, seed, raw)
     if len(Z) < FEWEST_ROWS or not trial.hidden.any():
         return Stack([fit_gaussian(Z, seed)], np.ones((1, 1)), raw), [
@@ -162,7 +164,7 @@ def _candidates(trial: Trial, network: Network | None, mixtures: bool) -> Iterat
 
 
 def _with_categories(trial: Trial) -> Iterator[Candidate]:
-    """The Gaussian that knows the values of numbers that have few of them."""
+    """The Gaussian with indicators of the values of numbers that have few."""
     few = FewValues.of(trial.rest, np.flatnonzero(trial.raw.blocks < 0))
     if len(few.places):
         gaussian = fit_gaussian(few.widened(trial.rest), trial.seed)
@@ -174,7 +176,7 @@ def _with_categories(trial: Trial) -> Iterator[Candidate]:
 
 
 def _ladder(trial: Trial, shrinkage: float) -> Iterator[Candidate]:
-    """Mixtures of more and more Gaussians, until the error rises."""
+    """Mixtures of more and more Gaussians, until the error rises by ``WORSE``."""
     least = np.inf
     for K in COMPONENTS:
         if len(trial.Z) < K * ROWS_A_COMPONENT or K * _work(trial.Z) > MOST_WORK:
@@ -207,5 +209,5 @@ def _locations(trial: Trial) -> Iterator[Candidate]:
 
 
 def _work(Z: np.ndarray) -> float:
-    """Rows that EM is given, times what a covariance of all columns costs each."""
+    """Work of a step of EM for one component: rows times columns³."""
     return min(len(Z) * Z.shape[1] ** 3, FIT_ELEMENTS)

@@ -1,4 +1,4 @@
-"""Blends of fillers: weights for every column of the table, from what they predict of cells that were hidden."""
+"""Stacks of fillers: weights for every column of the table, from predictions of hidden cells."""
 
 from __future__ import annotations
 
@@ -10,26 +10,27 @@ from scipy.optimize import nnls
 from lowerbound.data.table_code import Raw
 from lowerbound.imputation.gaussians import ExactFiller, Filler, derived, stream
 
-OTHERS = 0.1  # what a hidden cell counts for the weights of another column of its kind
+OTHERS = 0.1  # weight of a hidden cell for another column of its kind
 LEAST = 0.05  # smaller weights are left out
-IMPROBABLE = 1e-6  # the least probability: lines through indicators lead below 0
+IMPROBABLE = 1e-6  # the least probability, as linear predictions of indicators may be negative
 
 
 @dataclass
 class Stack:
-    """The mean is Σ_c w_cj E_c[z_j|z_o]; a draw is that of one filler, chosen by weight, moved to the blend's mean.
+    """A stack, with the mean Σ_c w_cj E_c[z_j|z_o]; a draw is one filler's, chosen by weight, moved to this mean.
 
-    Categories are drawn by the chosen filler's probabilities, and not moved, so they have the stack's. Numbers drawn
-    from a mixture Σ_c w_c p_c would be spread too far: the fillers' own errors count in p_c, what they disagree on
-    would be added, and the error of their mean is less than either (Hora, 2004, Management Science 50:597).
+    Categories are drawn by the chosen filler's probabilities, and not moved, so that they have the stack's
+    probabilities. Numbers drawn from a mixture Σ_c w_c p_c would have too large a variance: each p_c has the variance
+    of its filler's errors, to which the mixture adds that between fillers, while the error of their mean is smaller
+    (Hora, 2004, Management Science 50:597).
 
     Attributes
     ----------
     fillers : list of Filler
     weights : ndarray, shape (C, P)
-        Of every filler in every column of the matrix; they add up to 1 in each.
+        Weights of every filler in every column of the matrix; they add up to 1 in each.
     raw : Raw
-        Which columns are indicators of categories, whose draws are 0 or 1.
+        The columns that are indicators of categories, whose draws are 0 or 1.
     """
 
     fillers: list[Filler]
@@ -37,21 +38,21 @@ class Stack:
     raw: Raw
 
     def mean(self, Z: np.ndarray) -> np.ndarray:
-        """Σ_c w_c E_c[z_m|z_o] in the gaps, shape (n, P)."""
+        """Z with Σ_c w_c E_c[z_m|z_o] in the gaps, shape (n, P)."""
         return self._mean(Z, [filler.mean(Z) for filler in self.fillers])
 
     def _mean(self, Z: np.ndarray, means: list[np.ndarray]) -> np.ndarray:
         return np.where(np.isnan(Z), sum(w * mean for w, mean in zip(self.weights, means, strict=True)), Z)
 
     def draws(self, Z: np.ndarray, n: int, seed: int) -> np.ndarray:
-        """For every draw of every row one filler, as far as the weights of its columns agree, shape (n, N, P)."""
+        """Z with draws in the gaps, shape (n, N, P), of one filler per row as far as the columns' weights agree."""
         return self.mean_and_draws(Z, n, seed)[1]
 
     def mean_and_draws(self, Z: np.ndarray, n: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
-        """Both, at the cost of the draws.
+        """Both ``mean`` and ``draws``, at the cost of the draws.
 
-        One uniform number chooses among the weights of all columns, so that most of what is drawn together is one
-        filler's, and hangs together as it says.
+        One uniform number chooses the fillers of all columns of a row, so that most entries of a draw come from one
+        filler, with its dependence between columns.
         """
         u = stream(seed, "blend").random((n, len(Z), 1))
         ends = self.weights.cumsum(0)
@@ -63,13 +64,13 @@ class Stack:
             chosen = (u < ends[c]) & (u >= (ends[c - 1] if c else 0))
             drawn = np.stack(list(filler.draws(Z, n, derived(seed, c))))
             drawn = drawn + np.where(self.raw.blocks < 0, center - means[c], 0)
-            if not (isinstance(filler, ExactFiller) and filler.code is not None):  # a location model's are categories
+            if not (isinstance(filler, ExactFiller) and filler.code is not None):  # a location model draws categories
                 self._draw_categories(drawn, Z, means[c], stream(derived(seed, c), "levels"))
             x = np.where(chosen, drawn, x)
         return center, x
 
     def _draw_categories(self, drawn: np.ndarray, Z: np.ndarray, mean: np.ndarray, rng: np.random.Generator) -> None:
-        """Put categories, by the probabilities that a filler's mean gives them, where it drew normal numbers."""
+        """Replace a filler's normal draws of indicators by categories drawn from the probabilities of its mean."""
         for block in range(self.raw.blocks.max(initial=-1) + 1):
             places = np.flatnonzero(self.raw.blocks == block)
             rows = np.flatnonzero(np.isnan(Z[:, places[0]]))
@@ -84,17 +85,17 @@ def column_weights(
     predicted: np.ndarray, target: np.ndarray, importance: np.ndarray, row: np.ndarray, owner: np.ndarray,
     kind: np.ndarray,
 ) -> np.ndarray:  # fmt: skip
-    """Weights of every candidate in every column of the table, as stacking finds them and caution allows.
+    """Weights of every candidate in every column of the table, by stacking and ``cautious`` shrinkage.
 
-    All columns of a kind have weights in common, drawn back to the first candidate; those of one column are found where
-    its hidden cells count fully and the others of its kind a tenth, and drawn back to the common ones.
+    Columns of a kind have common weights, shrunk towards the first candidate. The weights of one column, for which its
+    own hidden cells count fully and others of its kind a tenth, are shrunk towards the common ones.
 
     Parameters
     ----------
     predicted : ndarray, shape (C, cells)
     target, importance : ndarray, shape (cells,)
     row, owner : ndarray of int, shape (cells,)
-        The row and the column of the table that each cell belongs to: of a category all its indicators.
+        The row and the column of the table of each cell; all indicators of a category are cells.
     kind : ndarray, shape (columns,)
 
     Returns
@@ -104,7 +105,7 @@ def column_weights(
     weights = np.empty((len(predicted), len(kind)))
     for j in range(len(kind)):
         own, alike = owner == j, kind[owner] == kind[j]
-        alike |= not alike.any()  # nothing of this kind was hidden: everything counts
+        alike |= not alike.any()  # no cell of this kind was hidden: all cells count
         cells = predicted[:, alike], target[alike], importance[alike]
         weights[:, j] = cautious(stack(*cells), np.eye(len(predicted))[0], *cells, row[alike])
         if own.any():
@@ -124,7 +125,7 @@ def stack(predicted: np.ndarray, target: np.ndarray, importance: np.ndarray) -> 
     Returns
     -------
     ndarray, shape (C,)
-        Those below 0.05 are left out.
+        Weights below 0.05 are set to 0.
     """
     root = np.sqrt(importance / importance.sum())
     deviation = (predicted - target) * root  # with Σ w = 1 the error is Σ_c w_c deviation_c
@@ -137,11 +138,11 @@ def stack(predicted: np.ndarray, target: np.ndarray, importance: np.ndarray) -> 
 def cautious(
     w: np.ndarray, safe: np.ndarray, predicted: np.ndarray, target: np.ndarray, importance: np.ndarray, row: np.ndarray
 ) -> np.ndarray:
-    """Weights drawn back to safe ones as far as the gain over these may be chance.
+    """Weights shrunk towards safe ones, as far as the gain over these may be chance.
 
-    With a gain g in the squared error, whose standard error over rows is s, the safe ones get min(1, (s/g)²) of the
-    whole (shrinkage after James & Stein, 1961): all of it if the gain is no more than its standard error. Rows are what
-    is independent: the indicators of one category are not, nor are the hidden cells of one row (Liang & Zeger, 1986).
+    With a gain g in the squared error, whose standard error over rows is s, the safe weights get the part
+    min(1, (s/g)²) (shrinkage after James & Stein, 1961): all if the gain is at most its standard error. Rows are taken
+    as independent; the indicators of one category, and the hidden cells of one row, are not (Liang & Zeger, 1986).
 
     Parameters
     ----------
@@ -154,13 +155,13 @@ def cautious(
         return without_least(safe)
     gains = (safe @ predicted - target) ** 2 - (w @ predicted - target) ** 2
     gain = np.average(gains, weights=importance)
-    of_rows = np.bincount(row, importance * (gains - gain))  # what each row adds to Σ importance (gains − gain) = 0
+    of_rows = np.bincount(row, importance * (gains - gain))  # each row's part of Σ importance (gains − gain) = 0
     error = np.sqrt(n_rows / (n_rows - 1) * (of_rows**2).sum()) / importance.sum()
     back = min(1.0, (error / gain) ** 2) if gain > 0 else 1.0
     return without_least((1 - back) * w + back * safe)
 
 
 def without_least(w: np.ndarray) -> np.ndarray:
-    """Weights without those below 0.05, adding up to 1 again."""
+    """Weights with those below 0.05 set to 0, adding up to 1 again."""
     w = np.where(w / w.sum() < LEAST, 0.0, w)
     return w / w.sum()

@@ -1,4 +1,4 @@
-"""How good a filling is, column by column: observed cells are hidden, filled, and compared."""
+"""Validation of an imputer, column by column: observed cells are hidden, filled, and compared."""
 
 from __future__ import annotations
 
@@ -18,17 +18,17 @@ LEVEL = 0.9
 
 @dataclass
 class ColumnCheck:
-    """One column.
+    """The errors in one column.
 
     Attributes
     ----------
     kind : {"number", "category"}
     n_cells : int
-        That were hidden.
+        The number of hidden cells.
     error : float
-        Root mean squared error in the column's standard deviations; of categories, the part that is wrong.
+        Root mean squared error in the column's standard deviations; for categories, the fraction of wrong ones.
     coverage : float or None
-        Part of the hidden numbers that lie in their 90 % interval.
+        The fraction of the hidden numbers that lie in their 90 % interval.
     """
 
     name: str
@@ -44,7 +44,7 @@ def check_filling(imputer: VAEImputer, X: Any, seed: int) -> tuple[list[ColumnCh
     Parameters
     ----------
     imputer : VAEImputer
-        Fitted; it is not fitted again, so its model may have seen the cells in training.
+        A fitted imputer; it is not fitted again, so the hidden cells may have been in its training data.
     X : ndarray or DataFrame, shape (n, columns)
     seed : int
 
@@ -53,7 +53,7 @@ def check_filling(imputer: VAEImputer, X: Any, seed: int) -> tuple[list[ColumnCh
     checks : list of ColumnCheck
         Columns without hidden cells are left out.
     gaussian : float or None
-        Error in all hidden numbers of a full Gaussian that is fitted to what was not hidden.
+        The error in all hidden numbers of a full Gaussian that is fitted to the other cells.
     """
     hidden = ~missing(X) & (stream(seed, "check").random(X.shape) < HIDDEN)
     gaps = X.mask(hidden) if isinstance(X, pd.DataFrame) else np.where(hidden, np.nan, X)
@@ -81,7 +81,7 @@ def _compare(
 
 
 def _gaussian_error(X: Any, gaps: Any, hidden: np.ndarray, seed: int) -> float | None:
-    """Root of the mean over columns of numbers of the mean squared error in standard deviations."""
+    """The Gaussian's root mean squared error over columns of numbers, in standard deviations."""
     numbers = np.stack([column_numbers(values) for values in columns_of(X)], 1)
     gaussian = VAEImputer(models=("gaussian",), keep_empty_features=True, random_state=seed)
     filled = np.stack(

@@ -1,1 +1,1 @@
-"""Ways to q(z|x), and the objectives that fit it."""
+"""Posteriors q(z|x), the objectives that fit them, and EM."""

@@ -1,6 +1,6 @@
-"""The limit without variance: a posterior that is a point, and no prior term. The classical autoencoder.
+"""The classical autoencoder: the limit of q(z|x) without variance, a point, and no prior term.
 
-Plain; sparse, by a penalty on the code; denoising, by hiding part of x from the encoder.
+It is plain, sparse (with a penalty on the code) or denoising (with a part of x hidden from the encoder).
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from lowerbound.core import Batch, Draw, Objective, ObjectiveState
+from lowerbound.core import Batch, Draw, Objective, ObjectiveState, Posterior
 from lowerbound.distributions.noise import Noise
 from lowerbound.parallel import WHOLE, Share
 
@@ -20,9 +20,11 @@ Penalty = Callable[[Tensor, Share], Tensor]  # z (S, B, D) → (B,)
 
 @dataclass
 class PointMass:
-    """All the probability on one z: the limit without variance, which has neither a density nor a KL."""
+    """A point mass at one z: the limit without variance, which has neither a density nor a KL."""
 
     mean: Tensor
+
+    prior = None
 
     @property
     def scale(self) -> Tensor:
@@ -39,26 +41,26 @@ class PointMass:
         return self.mean.expand(*shape, *self.mean.shape)
 
     def log_prob(self, z: Tensor) -> Tensor:
-        """Refused: a point has no density."""
+        """Raise ``TypeError``: a point has no density."""
         raise TypeError("a point posterior has no density, so there is no importance weight and no lower bound")
 
     def kl_to_standard_normal(self) -> Tensor:
-        """Infinite at σ = 0, so there is no bound: not a number, shape (B, 1)."""
+        """NaN, shape (B, 1): the KL is infinite at σ = 0, so there is no bound."""
         return torch.full_like(self.mean[:, :1], torch.nan)
 
     def detach(self) -> PointMass:
-        """The same point, through which no gradient flows."""
+        """The same point without gradient."""
         return PointMass(self.mean.detach())
 
 
-class Point(nn.Module):
+class Point(Posterior):
     """The encoder's mean alone: the classical autoencoder.
 
     Parameters
     ----------
     encoder : Module
     corrupt : callable, optional
-        ``(x, noise) → x``, what the encoder sees in training while the likelihood scores the whole x: the denoising
+        ``(x, noise) → x``, the encoder's input in training, while the likelihood scores the whole x: the denoising
         autoencoder (Vincent et al., 2008).
     """
 
@@ -74,7 +76,7 @@ class Point(nn.Module):
 
 
 def reconstruction(penalty: Penalty | None = None, weight: float = 0.0) -> Objective:
-    """−log p(x|z) at the code z, in nats a row, and a weighted penalty on the code."""
+    """The loss −log p(x|z) at the code z, in nats a row, plus a weighted penalty on the code."""
 
     def loss(draw: Draw, state: ObjectiveState) -> Tensor:
         plain = -draw.log_px.mean(0)

@@ -1,9 +1,9 @@
 """Exact EM: q(z|x) is the posterior itself, so that the bound is tight and its maximum is in closed form.
 
-A model that can be fitted this way has two methods. ``expect(batch)`` returns sums over rows, under the posterior at
-the present parameters; ``maximize(sums)`` moves the parameters to the maximum of the expected log p(x, z) that the
-sums describe. log p(x) never falls from one step to the next (Dempster, Laird & Rubin, 1977, theorem 1; Neal &
-Hinton, 1998, for the view as coordinate ascent on the lower bound).
+A model that can be fitted by EM has two methods. ``expect(batch)`` returns sums over rows, under the posterior at the
+present parameters; ``maximize(sums)`` moves the parameters to the maximum of the expected log p(x, z), which depends on
+the rows through these sums alone. log p(x) never falls from one step to the next (Dempster, Laird & Rubin, 1977,
+theorem 1; Neal & Hinton, 1998, for the view as coordinate ascent on the lower bound).
 """
 
 from __future__ import annotations
@@ -23,27 +23,27 @@ Batches = Callable[[], Iterable[Batch]]
 
 
 class Maximizable(Protocol):
-    """What exact EM asks of a model; the sums have at least the fields ``n_rows`` and ``log_p``."""
+    """A model that exact EM can fit; its sums have at least the fields ``n_rows`` and ``log_p``."""
 
     def expect(self, batch: Batch) -> Any: ...  # noqa: D102
     def maximize(self, sums: Any) -> None: ...  # noqa: D102
     def log_prior(self) -> Tensor:
-        """Log-density of the parameters where they have one, else 0; ``maximize`` takes it into account."""
+        """The log-density of the parameters if they have a prior, else 0; ``maximize`` includes it."""
         ...
 
 
 @dataclass
 class Ascent:
-    """How a fit went.
+    """The history of an EM fit.
 
     Attributes
     ----------
     objective : list of float
-        Before each M-step, and at the end if the fit converged: (log p(X | θ) + log p(θ))/n, in nats a row.
+        (log p(X | θ) + log p(θ))/n, in nats a row, before each M-step, and at the end if the fit converged.
     n_iter : int
         M-steps made.
     converged : bool
-        The last ones gained less than ``tol``.
+        The last steps gained less than ``tol``.
     """
 
     objective: list[float]
@@ -69,23 +69,23 @@ def fit(
     model: Maximizable, batches: Batches, tol: float, max_iter: int, patience: int = 1,
     watch: Callable[[int, float], None] = lambda n_iter, objective: None,
 ) -> Ascent:  # fmt: skip
-    """E-step and M-step in turn until the objective gains less than ``tol``.
+    """Alternate E-steps and M-steps until the objective gains less than ``tol``.
 
     Parameters
     ----------
     model : Maximizable
-        Starts from the parameters it has.
+        Starts from its present parameters.
     batches : callable
         Returns all rows once, in batches; called for every E-step.
     tol : float
-        In nats a row.
+        The least gain of the objective, in nats a row.
     max_iter : int
         M-steps at most.
     patience : int
-        Steps that gain less than ``tol`` over all before them, and end the fit; more than 1 where ``batches`` returns
-        other rows at every call, so that the objective is noisy.
+        Steps in a row that gain less than ``tol`` over the best before, after which the fit ends; more than 1 if
+        ``batches`` returns other rows at every call, so that the objective is noisy.
     watch : callable
-        Told the number of M-steps made and the objective.
+        Called with the number of M-steps made and the objective.
     """
     objective: list[float] = []
     for n_iter in range(max_iter):

@@ -1,7 +1,7 @@
-"""Ways to a gradient: E_q[f] and log E_q[w] estimated with the value they have and a gradient that may be better.
+"""Gradient estimators of E_q[f] and log E_q[w].
 
-Every function returns the estimate itself, so that a loss can be read and compared; what they differ in is the
-gradient that autograd finds. Three ways for the encoder's gradient to reach it (``Objective.gradient``):
+Every function returns the same estimate, so that losses can be compared; they differ in its gradient by autograd.
+The encoder's gradient comes in three ways (``Objective.gradient``):
 
     pathwise        z = g(φ, ε), everything differentiated
     score           z held fixed: ∇_φ E_q[f] = E_q[f ∇_φ log q(z|x)]
@@ -24,7 +24,7 @@ from lowerbound.parallel import WHOLE, Share
 DECAY = 0.99  # of the running baseline
 
 Baseline = Callable[[Tensor, ObjectiveState, Share], "Tensor | float"]
-"""(S, B) signals → what to subtract from each: any number that doesn't depend on that signal's own z."""
+"""(S, B) signals → the number to subtract from each, which must not depend on that signal's own z."""
 
 
 def only_gradient(y: Tensor) -> Tensor:
@@ -41,7 +41,7 @@ def log_mean_exp(log_w: Tensor) -> Tensor:
 
 
 def mean(f: Tensor, draw: Draw, state: ObjectiveState) -> Tensor:
-    """(1/S) Σ_s f_s, differentiated as it is (Kingma & Welling, 2014, arXiv:1312.6114, eq. 6 and 7)."""
+    """(1/S) Σ_s f_s with its plain gradient (Kingma & Welling, 2014, arXiv:1312.6114, eq. 6 and 7)."""
     return f.mean(0)
 
 
@@ -59,7 +59,7 @@ def score_mean(baseline: Baseline) -> Callable[[Tensor, Draw, ObjectiveState], T
     return estimate
 
 
-# log E_q[w], of which the mean is the importance-weighted bound
+# log E_q[w], estimated by the importance-weighted bound
 
 
 def importance_weighted(draw: Draw, state: ObjectiveState) -> Tensor:
@@ -70,8 +70,8 @@ def importance_weighted(draw: Draw, state: ObjectiveState) -> Tensor:
 def doubly_reparameterized(draw: Draw, state: ObjectiveState) -> Tensor:
     """L with gradients Σ_k w̃_k ∇_θ log p(x, z_k) and Σ_k w̃_k² (∂ log w_k/∂z_k) ∇_φ z_k.
 
-    Tucker et al., 2018, arXiv:1810.04152, eq. 8, for draws whose log q is held fixed. What autograd carries into z_k
-    holds one w̃_k; a hook on z multiplies by the other, so θ, which is reached before z, has one only.
+    Tucker et al., 2018, arXiv:1810.04152, eq. 8, for draws whose log q is held fixed. Autograd's gradient of z_k has
+    one factor w̃_k, and a hook on z multiplies by the second; the gradient of θ, which doesn't pass through z, has one.
     """
     weights = draw.log_w.detach().softmax(0).unsqueeze(-1)
     if draw.z.requires_grad:
@@ -97,14 +97,14 @@ def score_importance_weighted(baseline: Baseline) -> Callable[[Draw, ObjectiveSt
 
 
 def no_baseline(signal: Tensor, state: ObjectiveState, share: Share = WHOLE) -> float:
-    """0."""
+    """The baseline 0."""
     return 0.0
 
 
 def running_mean(of: Callable[[Tensor], Tensor]) -> Baseline:
-    """b ← .99 b + .01·(this batch's mean of ``of(signal)``), used as it was before this batch.
+    """b ← .99 b + .01·(this batch's mean of ``of(signal)``); the value before this batch is subtracted.
 
-    It is kept as a Python number, for checkpoints: on a GPU this estimator waits for the device at every step.
+    b is a Python number, for checkpoints, so on a GPU this estimator waits for the device at every step.
     """
 
     def baseline(signal: Tensor, state: ObjectiveState, share: Share = WHOLE) -> float:
@@ -133,7 +133,7 @@ def geometric_mean_of_others(log_w: Tensor, state: ObjectiveState, share: Share 
 
 
 def _log_sum_of_others(log_w: Tensor) -> Tensor:
-    """log Σ_{l≠k} w_l, shape (K, B), added up from both ends: "all of them less its own" would cancel."""
+    """log Σ_{l≠k} w_l, shape (K, B), summed from both ends: the difference Σ_l w_l − w_k would lose digits."""
     nothing = torch.full_like(log_w[:1], -math.inf)
     before = torch.cat([nothing, log_w[:-1].logcumsumexp(0)])
     after = torch.cat([log_w[1:].flip(0).logcumsumexp(0).flip(0), nothing])

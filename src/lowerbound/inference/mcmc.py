@@ -7,13 +7,13 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
-from lowerbound.core import Batch, Draw, Objective, ObjectiveState
+from lowerbound.core import Batch, Draw, Objective, ObjectiveState, Posterior
 from lowerbound.distributions.noise import Noise
 
 TARGET_ACCEPTANCE = 0.75
-ADAPTATION = 0.05  # how fast the logarithm of the step size follows the acceptance
+ADAPTATION = 0.05  # rate at which the logarithm of the step size follows the acceptance
 MAX_STEP_SIZE = 1.0
 
 
@@ -28,7 +28,7 @@ def _gradient(log_density: Callable[[Tensor], Tensor], z: Tensor) -> tuple[Tenso
 def hmc(
     log_density: Callable[[Tensor], Tensor], z: Tensor, step_size: float | Tensor, n_leapfrog: int, noise: Noise
 ) -> tuple[Tensor, Tensor]:
-    """One transition of Hamiltonian Monte Carlo for every row, which leaves p invariant.
+    """Make one transition of Hamiltonian Monte Carlo for every row, which leaves p invariant.
 
     Leapfrog steps of (z, v) under H = −log p(z) + ½‖v‖², then a Metropolis test (Duane et al., 1987; Neal, 2011,
     arXiv:1206.1901, section 5.3.2).
@@ -65,18 +65,20 @@ def hmc(
 
 @dataclass
 class Draws:
-    """z drawn by a Markov chain, one for every row: there is no density to score them by."""
+    """Draws of z by Markov chains, one for every row; their density is unknown."""
 
     mean: Tensor
 
+    prior = None
+
     @property
     def scale(self) -> Tensor:
-        """Unknown."""
+        """NaN, shape (B, D): unknown."""
         return torch.full_like(self.mean, torch.nan)
 
     @property
     def scale_tril(self) -> Tensor:
-        """Unknown."""
+        """NaN on the diagonal, shape (B, D, D): unknown."""
         return torch.diag_embed(self.scale)
 
     def rsample(self, shape: Sequence[int], noise: Noise) -> Tensor:
@@ -86,41 +88,42 @@ class Draws:
         return self.mean[None]
 
     def log_prob(self, z: Tensor) -> Tensor:
-        """Refused: draws of a chain have no density."""
+        """Raise ``TypeError``: the density of a chain's draws is unknown."""
         raise TypeError("draws of a Markov chain have no density, so there is no lower bound: use importance sampling")
 
     def kl_to_standard_normal(self) -> Tensor:
-        """Unknown, shape (B, 1)."""
+        """NaN, shape (B, 1): unknown."""
         return torch.full_like(self.mean[:, :1], torch.nan)
 
     def detach(self) -> Draws:
-        """Themselves: no gradient flows through a chain."""
+        """The draws themselves, which have no gradient."""
         return self
 
 
-class Chains(nn.Module):
+class Chains(Posterior):
     """The E-step of Monte-Carlo EM: a chain for every training row, continued from its last state.
 
-    The step size is adapted towards an acceptance of 75 %, and ``acceptance`` is its running mean
-    (Wei & Tanner, 1990).
+    The step size is adapted towards an acceptance of 75 %; ``acceptance`` is a running mean (Wei & Tanner, 1990).
 
     Parameters
     ----------
     n_rows, latent_dim : int
     log_joint : callable
         log p(x, z), ``(batch, z of shape (1, B, D)) → (1, B)``; usually ``model.log_joint``.
-    new_rows : Module
-        A posterior for rows that have no chain.
+    new_rows : Posterior
+        For rows that have no chain.
     n_transitions, n_leapfrog : int
         Transitions for each row and step, and leapfrog steps in each.
     """
+
+    keeps_rows = True
 
     def __init__(
         self,
         n_rows: int,
         latent_dim: int,
         log_joint: Callable[[Batch, Tensor], Tensor],
-        new_rows: nn.Module,
+        new_rows: Posterior,
         n_transitions: int = 2,
         n_leapfrog: int = 5,
     ) -> None:
@@ -135,7 +138,7 @@ class Chains(nn.Module):
         self.register_buffer("acceptance", torch.tensor(TARGET_ACCEPTANCE))
 
     def forward(self, batch: Batch, noise: Noise | None = None) -> Draws:
-        """Move the rows' chains on, under the model as it is now."""
+        """Advance the rows' chains under the present model."""
         if noise is None:
             raise ValueError("a Markov chain needs noise")
         index = batch.index.to(self.state.device)
@@ -147,6 +150,14 @@ class Chains(nn.Module):
             self._adapt(acceptance.mean())
         self.state[index] = z
         return Draws(z)
+
+    def for_new_rows(self) -> Posterior:
+        """The posterior of rows that have no chain."""
+        return self.new_rows
+
+    def findings(self) -> dict[str, float]:
+        """The running mean of the part of moves that are accepted."""
+        return {"acceptance": self.acceptance.item()}
 
     def _adapt(self, acceptance: Tensor) -> None:
         self.acceptance.lerp_(acceptance, ADAPTATION)

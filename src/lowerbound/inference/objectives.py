@@ -1,4 +1,4 @@
-"""Objectives: how a draw becomes a loss, and how the loss gets its gradient."""
+"""Objectives: the loss of a draw, and the estimator of its gradient."""
 
 from __future__ import annotations
 
@@ -51,13 +51,13 @@ def make_objective(
     kl_weight, kl_warmup_steps, free_bits
         As in ``elbo``; free bits need the KL in closed form, and "iwae" has no KL term to weight.
     baseline : {"auto", "none", "running", "leave_one_out"}
-        Of the score function: nothing, the running mean of the signal, or the row's other draws. "auto" takes
-        these if there are any, else the running mean.
+        Baseline of the score function: none, the running mean of the signal, or the row's other draws. "auto" takes
+        the other draws if there are any, else the running mean.
 
     Raises
     ------
     ValueError
-        If the parts don't go together; the message says which and what to use.
+        If the arguments don't go together; the message says which, and what to use.
     """
     _refuse_strangers(objective, gradient, n_samples, baseline)
     if objective == "iwae":
@@ -91,7 +91,7 @@ def elbo(
     kl_warmup_steps : int
         β_t rises linearly from 0 to β over this many steps (Bowman et al., 2016, arXiv:1511.06349).
     free_bits : float
-        λ, nats for each latent dimension below which its KL, averaged over the batch, is not pressed further
+        λ, nats for each latent dimension below which its KL, averaged over the batch, has no gradient
         (Kingma et al., 2016, arXiv:1606.04934, section 6.1).
     gradient, baseline : str
         As in ``make_objective``.
@@ -143,15 +143,15 @@ def iwae(n_samples: int, gradient: str = "pathwise", baseline: str = "auto") -> 
 
 
 def trimmed(objective: Objective, share: float) -> Objective:
-    """The same without the rows of each batch whose loss is highest: they are what isn't to be learned.
+    """An objective without the rows of each batch whose loss is highest, which are probably outliers.
 
-    Least trimmed squares (Rousseeuw, 1984) for any loss. It is no bound of the mean over all rows.
+    Least trimmed squares (Rousseeuw, 1984) for any loss. The result is not a bound of the mean over all rows.
 
     Parameters
     ----------
     objective : Objective
     share : float
-        Of the rows; 0 trims none.
+        The share of the rows that is left out.
     """
 
     def loss(draw: Draw, state: ObjectiveState) -> Tensor:
@@ -163,14 +163,14 @@ def trimmed(objective: Objective, share: float) -> Objective:
 
 
 def of_members(trim: float = 0.0) -> Objective:
-    """The sum of the negative bounds of autoencoders that are trained abreast, so that each has its own gradient.
+    """The sum of the negative bounds of M autoencoders that are trained together, so that each has its own gradient.
 
-    Of a draw ``z`` is (M, B, D), one from each member's q, and the KL of each, over M, is a group of its own.
+    In a draw, ``z`` (M, B, D) holds one draw from each member's q, and the KL of each member, divided by M, is a group.
 
     Parameters
     ----------
     trim : float
-        Of the rows, for each member those of its own highest loss.
+        The share of the rows that each member leaves out, those of its highest loss.
     """
 
     def each(draw: Draw, state: ObjectiveState) -> Tensor:
@@ -199,7 +199,7 @@ def _choose(baseline: str, n_samples: int) -> str:
 
 
 def _refuse_strangers(objective: str, gradient: str, n_samples: int, baseline: str) -> None:
-    """Raise ``ValueError`` for what makes no estimator."""
+    """Raise ``ValueError`` for unknown names, and for those that make no estimator together."""
     for name, word, words in (
         ("objective", objective, tuple(GRADIENTS)),
         ("gradient", gradient, tuple(MODES)),
@@ -219,12 +219,12 @@ def _refuse_strangers(objective: str, gradient: str, n_samples: int, baseline: s
 
 
 def _warmup(state: ObjectiveState, steps: int) -> float:
-    """The part of β that the KL term has by now."""
+    """β_t/β, the weight of the KL term at the present step."""
     return min(1.0, state.step / steps) if steps else 1.0
 
 
 def _at_least(draw: Draw, free_bits: float) -> Tensor:
-    """Σ_g of the KL of each group, with groups whose mean over the batch is below ``free_bits`` held there."""
+    """Σ_g KL_g, where groups whose mean over the batch is below ``free_bits`` are replaced by it, shape (B,)."""
     if free_bits == 0:
         return draw.kl.sum(-1)
     return torch.where(draw.share.mean(draw.kl.detach()) > free_bits, draw.kl, free_bits).sum(-1)

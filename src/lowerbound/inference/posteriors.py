@@ -1,37 +1,33 @@
-"""Ways to get q(z|x) for the rows of a batch: one encoder, numbers of every row's own, or one for all.
-
-A posterior that keeps something for every training row has ``new_rows``, the posterior for rows it has not seen.
-"""
+"""Ways to get q(z|x) for the rows of a batch: one encoder, numbers of every row's own, or one for all."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import cached_property
-from typing import Any, Protocol, runtime_checkable
+from typing import Any, Protocol, cast, runtime_checkable
 
 import torch
 from torch import Tensor, nn
 from torch.nn.utils import skip_init
 
-from lowerbound.core import Batch, Draw, LatentDistribution, Objective, ObjectiveState
-from lowerbound.core import Prior as Latents
+from lowerbound.core import Batch, Draw, LatentDistribution, Objective, ObjectiveState, Posterior, Prior
 from lowerbound.distributions.gaussians import DiagonalGaussian, FullGaussian
 from lowerbound.distributions.noise import Noise, make_generator
 
-PriorFrom = Callable[[], Latents]  # ``Model.prior``
+PriorFrom = Callable[[], Prior]  # ``Model.prior``
 DrawFrom = Callable[..., Draw]  # ``Model.draw``: (batch, posterior, objective, noise) → Draw
 
 
-class FeaturePosterior(nn.Module):
-    """A posterior in two steps: numbers for each row, its features, and what they say of z.
+class FeaturePosterior(Posterior):
+    """A posterior in two steps: features of each row, and q(z|x) as a function of them.
 
-    ``Refined`` lets go of the first step and moves the features of a row until its bound is highest.
+    ``Refined`` optimizes the features of a row directly.
 
     Parameters
     ----------
     prior : callable, optional
-        ``model.prior``, where it is not N(0, I) or the posterior is no Gaussian.
+        ``model.prior``, needed if p(z) is not N(0, I) or the posterior is not Gaussian.
     """
 
     def __init__(self, prior: PriorFrom | None = None) -> None:
@@ -39,7 +35,7 @@ class FeaturePosterior(nn.Module):
         self.prior = prior
 
     def features(self, batch: Batch) -> Sequence[Tensor]:
-        """Tensors whose first dimension is the rows'."""
+        """The features of the rows: tensors whose first dimension is the rows'."""
         raise NotImplementedError(f"{type(self).__name__} does not say what its features are")
 
     def given(self, features: Sequence[Tensor], batch: Batch) -> LatentDistribution:
@@ -51,9 +47,9 @@ class FeaturePosterior(nn.Module):
         return self.given(self.features(batch), batch)
 
     def prior_where_unobserved(self, q: LatentDistribution, batch: Batch) -> LatentDistribution:
-        """q(z|x), and p(z) for the rows of which nothing is observed: what else would say nothing of them?
+        """q(z|x), and p(z) for the rows of which nothing is observed.
 
-        Then log p(x) = log 1 of such a row exactly, its KL is 0, and it teaches no parameter anything.
+        That is their exact posterior: log p(x) = 0 and KL = 0 for such a row, and its gradients are zero.
         """
         if batch.missing is None:
             return q
@@ -68,15 +64,15 @@ class FeaturePosterior(nn.Module):
 class Amortized(FeaturePosterior):
     """q(z|x) from an encoder that all rows share (Kingma & Welling, 2014, section 2.1).
 
-    Where the data have gaps, the encoder is also told which entries are missing (Mattei & Frellsen, 2019,
-    arXiv:1812.02633, section 3.1), and the posterior of a row of which nothing is known is the prior.
+    If the data have gaps, the encoder also reads which entries are missing (Mattei & Frellsen, 2019,
+    arXiv:1812.02633, section 3.1), and the posterior of a row without any observed entry is the prior.
 
     Parameters
     ----------
     encoder : Module
         ``features(x, mask, missing)``, which reads zeros where the mask is False, and ``head(*features)`` → q(z|x).
     prior : callable, optional
-        ``model.prior``, where it is not N(0, I) or the posterior is no Gaussian.
+        ``model.prior``, needed if p(z) is not N(0, I) or the posterior is not Gaussian.
     """
 
     encoder: Any
@@ -86,11 +82,11 @@ class Amortized(FeaturePosterior):
         self.encoder = encoder
 
     def features(self, batch: Batch) -> Sequence[Tensor]:
-        """The encoder reads the entries of ``batch.x`` that are observed, and zeros elsewhere."""
+        """The encoder's features of the observed entries of ``batch.x``, with zeros elsewhere."""
         return self.encoder.features(batch.x, None if batch.complete else batch.mask, batch.missing)
 
     def given(self, features: Sequence[Tensor], batch: Batch) -> LatentDistribution:
-        """What the encoder's head makes of them."""
+        """q(z|x) by the encoder's head."""
         return self.prior_where_unobserved(self.encoder.head(*features), batch)
 
 
@@ -107,40 +103,34 @@ def standard_normal_where(unknown: Tensor, q: LatentDistribution) -> LatentDistr
 
 @runtime_checkable
 class RelativeToPrior(Protocol):
-    """A q(z|x) that is told relative to its prior, as a ladder's, and can be as far as nothing from it."""
+    """A q(z|x) whose parameters are relative to its prior's, as those of a ladder: zeros make it the prior."""
 
     def prior_where(self, unknown: Tensor) -> LatentDistribution:
-        """The same, and the prior for the rows where ``unknown`` (B,) is True."""
+        """The same q(z|x), and p(z) for the rows where ``unknown`` (B,) is True."""
         ...
 
 
 class PriorWhereUnobserved:
-    """q(z|x), and p(z) for the rows where ``unknown`` (B,) is True, whatever the two are.
-
-    Attributes
-    ----------
-    p : Latents
-        p(z), so that whoever scores z under it needn't make it again.
-    """
+    """q(z|x), and p(z) for the rows where ``unknown`` (B,) is True, whatever distributions the two are."""
 
     N_MOMENTS = 4096  # draws of p for its mean and covariance
 
-    def __init__(self, unknown: Tensor, q: LatentDistribution, p: Latents) -> None:
-        self.unknown, self.q, self.p = unknown, q, p
+    def __init__(self, unknown: Tensor, q: LatentDistribution, prior: Prior) -> None:
+        self.unknown, self.q, self.prior = unknown, q, prior
         self._own: Noise | None = None
 
     def log_prob(self, z: Tensor) -> Tensor:
         """Log-density, shape (S, B)."""
-        return torch.where(self.unknown, self.p.log_prob(z), self.q.log_prob(z))
+        return torch.where(self.unknown, self.prior.log_prob(z), self.q.log_prob(z))
 
     def rsample(self, shape: Sequence[int], noise: Noise) -> Tensor:
         """Draws of shape (*shape, B, D)."""
         z = self.q.rsample(shape, noise)
-        of_p = self.p.rsample((*shape, len(self.unknown)), self._beside(noise))
+        of_p = self.prior.rsample((*shape, len(self.unknown)), self._beside(noise))
         return torch.where(self.unknown.unsqueeze(-1), of_p, z)
 
     def _beside(self, noise: Noise) -> Noise:
-        """Noise that all rows share comes from a stream of its own: that of other rows stays as it is."""
+        """The noise for p; noise that all rows share gets its own stream, so that other rows' noise is unchanged."""
         if not noise.shared:
             return noise
         if self._own is None:
@@ -150,60 +140,61 @@ class PriorWhereUnobserved:
 
     @cached_property
     def _moments(self) -> tuple[Tensor, Tensor]:
-        """Mean (D,) and covariance (D, D) of p, over fixed draws."""
+        """The mean (D,) and covariance (D, D) of p, over fixed draws."""
         mean = self.q.mean
         noise = Noise(make_generator(0, "moments", mean.device))
-        z = self.p.rsample((1, self.N_MOMENTS), noise)[0].to(mean)
+        z = self.prior.rsample((1, self.N_MOMENTS), noise)[0].to(mean)
         return z.mean(0), z.mT.cov().reshape(z.shape[1], z.shape[1])
 
     @property
     def mean(self) -> Tensor:
-        """E[z], of p by 4,096 draws, shape (B, D)."""
+        """E[z], for p by 4,096 draws, shape (B, D)."""
         return torch.where(self.unknown.unsqueeze(-1), self._moments[0], self.q.mean)
 
     @property
     def scale(self) -> Tensor:
-        """Standard deviations, of p by 4,096 draws, shape (B, D)."""
+        """Standard deviations, for p by 4,096 draws, shape (B, D)."""
         return torch.where(self.unknown.unsqueeze(-1), self._moments[1].diagonal().sqrt(), self.q.scale)
 
     @property
     def scale_tril(self) -> Tensor:
-        """Cholesky factors of the covariance, of p by 4,096 draws, shape (B, D, D)."""
+        """Cholesky factors of the covariance, for p by 4,096 draws, shape (B, D, D)."""
         factor = torch.linalg.cholesky(self._moments[1])
         return torch.where(self.unknown[:, None, None], factor, self.q.scale_tril)
 
     def kl_to_standard_normal(self) -> None:
-        """There is no closed form."""
+        """None: there is no closed form."""
         return
 
     def detach(self) -> PriorWhereUnobserved:
         """The same, through whose q no gradient flows."""
-        return PriorWhereUnobserved(self.unknown, self.q.detach(), self.p)
+        return PriorWhereUnobserved(self.unknown, self.q.detach(), self.prior)
 
 
-class MaskedInput(nn.Module):
+class MaskedInput(Posterior):
     """In training the encoder sees a part of x while the likelihood scores all of it.
 
-    A row in three is seen whole; of each other row a share of the entries, uniform between 0 and ``most``, is hidden.
-    Whatever the encoder sees, the bound is one (Im et al., 2017, arXiv:1511.06406), and what can't be copied has to
-    be inferred from the rest. Evaluated, it is the posterior that it was given.
+    A third of the rows is read whole; of each other row a share of the entries, uniform between 0 and ``most``, is
+    hidden. The objective is a lower bound for any input of the encoder (Im et al., 2017, arXiv:1511.06406), and hidden
+    entries have to be inferred from the rest. In evaluation nothing is hidden.
 
     Parameters
     ----------
     posterior : Module
-        Called with a batch, reads the entries that its mask leaves.
+        Called with a batch, reads the entries where its mask is True.
     most : float
-        The largest share that is hidden.
+        The largest share of entries that is hidden.
     """
 
     WHOLE = 1 / 3
 
-    def __init__(self, posterior: nn.Module, most: float) -> None:
+    def __init__(self, posterior: Posterior, most: float) -> None:
         super().__init__()
         self.posterior, self.most = posterior, most
+        self.keeps_rows = posterior.keeps_rows
 
     def forward(self, batch: Batch, noise: Noise | None = None) -> LatentDistribution:
-        """q(z|x) of what is left of each row, (B, D)."""
+        """q(z|x) from the entries of each row that aren't hidden, (B, D)."""
         if not self.training or noise is None:
             return self.posterior(batch, noise)
         n_rows, n_entries = len(batch.x), batch.x[0].numel()
@@ -211,9 +202,17 @@ class MaskedInput(nn.Module):
         share = self.most * (uniform[:, :1] - self.WHOLE).clamp_min(0) / (1 - self.WHOLE)  # (B, 1)
         return self.posterior(batch.with_hidden((uniform[:, 1:] < share).view_as(batch.x)), noise)
 
+    def for_new_rows(self) -> Posterior:
+        """The posterior that it was given, for rows that were not fitted."""
+        return self.posterior.for_new_rows()
+
+    def row_parameters(self) -> list[nn.Parameter]:
+        """Those of the posterior that it was given."""
+        return self.posterior.row_parameters()
+
 
 class Shared(FeaturePosterior):
-    """One q(z) for all rows, whatever x: too restrictive, and the ladder shows it."""
+    """One q(z) for all rows, independent of x: too restrictive a family, for comparison."""
 
     def __init__(self, latent_dim: int, prior: PriorFrom | None = None) -> None:
         super().__init__(prior)
@@ -226,8 +225,8 @@ class Shared(FeaturePosterior):
         return self.mean.expand(shape), self.log_scale.expand(shape)
 
 
-class Prior(FeaturePosterior):
-    """q(z|x) = N(0, I): where a search for a better one starts."""
+class StartAtPrior(FeaturePosterior):
+    """q(z|x) = N(0, I), the start of an optimization of each row's own q."""
 
     def __init__(self, latent_dim: int, prior: PriorFrom | None = None) -> None:
         super().__init__(prior)
@@ -244,20 +243,20 @@ def _negative_bound(draw: Draw, state: ObjectiveState) -> Tensor:
 
 
 class Refined(FeaturePosterior):
-    """Start from another posterior and climb each row's own bound, by Adam on the row's features.
+    """Start from another posterior and maximize each row's own bound, by Adam on the row's features.
 
-    Those are m and log s where q is a diagonal Gaussian; of a ladder they are what the way up says of x, of a chain
-    and of a flow what its networks are told.
+    The features are m and log s of a diagonal Gaussian, the bottom-up features of a ladder, and the inputs of the
+    networks of a chain or a flow.
 
     In training the starting posterior gets its gradient at the refined point (a semi-amortized posterior to first
-    order; Kim et al., 2018, arXiv:1802.02550). The climb's noise is seeded and shared by all rows, so that a row's
-    posterior depends on that row alone.
+    order; Kim et al., 2018, arXiv:1802.02550). The noise is seeded and shared by all rows, so that a row's posterior
+    depends on that row alone.
 
     Parameters
     ----------
     start : OfFeatures
     draw : callable
-        ``model.draw``, of the model whose bound is climbed.
+        ``model.draw`` of the model whose bound is maximized.
     n_steps : int
         Steps of Adam.
     """
@@ -270,13 +269,13 @@ class Refined(FeaturePosterior):
         self.objective = Objective(_negative_bound, self.N_SAMPLES)
 
     def features(self, batch: Batch) -> Sequence[Tensor]:
-        """Those of the start, moved to where ``n_steps`` lead."""
+        """The features of the starting posterior after ``n_steps`` of ascent."""
         initial = self.start.features(batch)
         refined = self._climb(batch, [t.detach().clone() for t in initial])
         return [a + (b - a).detach() for a, b in zip(initial, refined, strict=True)]
 
     def given(self, features: Sequence[Tensor], batch: Batch) -> LatentDistribution:
-        """As of the start."""
+        """q(z|x) by the starting posterior's second step."""
         return self.start.given(features, batch)
 
     @torch.enable_grad()
@@ -297,21 +296,31 @@ class Refined(FeaturePosterior):
         return [t.detach() for t in features]
 
 
-class MeanField(nn.Module):
+class MeanField(Posterior):
     """m_i and s_i for every training row, with no encoder (stochastic variational inference).
 
-    Their gradients are sparse: a row that is not in the batch doesn't move.
+    Their gradients are sparse: a step changes only the rows of its batch.
     """
 
-    def __init__(self, n_rows: int, latent_dim: int, new_rows: nn.Module) -> None:
+    keeps_rows = True
+
+    def __init__(self, n_rows: int, latent_dim: int, new_rows: Posterior) -> None:
         super().__init__()
         self.mean, self.log_scale = (_table(n_rows, latent_dim) for _ in range(2))
         self.new_rows = new_rows
 
     def forward(self, batch: Batch, noise: Noise | None = None) -> DiagonalGaussian:
-        """Looked up by ``batch.index``."""
+        """q(z|x) of the rows ``batch.index``."""
         index = batch.index.to(self.mean.weight.device)
         return DiagonalGaussian(self.mean(index), self.log_scale(index))
+
+    def for_new_rows(self) -> Posterior:
+        """The posterior of rows that were not fitted."""
+        return self.new_rows
+
+    def row_parameters(self) -> list[nn.Parameter]:
+        """m and log s of all rows."""
+        return [cast(nn.Parameter, table.weight) for table in (self.mean, self.log_scale)]
 
 
 def _table(n_rows: int, width: int) -> nn.Embedding:

@@ -1,7 +1,7 @@
-"""The chain rule, p(x) = Π_j p(x_j | x_<j): exact, with one step for every feature when x is drawn.
+"""Autoregressive models, p(x) = Π_j p(x_j | x_<j): an exact density, and one step for every feature of a draw.
 
 Features are read in raster order: an image's rows from the top, each from left to right, the channels of a pixel one
-after another (van den Oord et al., 2016, arXiv:1601.06759, eqs. 1 and 2); a table's columns as they come.
+after another (van den Oord et al., 2016, arXiv:1601.06759, eqs. 1 and 2); a table's columns in their order.
 """
 
 from __future__ import annotations
@@ -13,12 +13,11 @@ import torch
 from torch import Tensor
 
 from lowerbound.core import Batch, ExplicitModel
-from lowerbound.distributions.likelihoods import Likelihood, event_sum
+from lowerbound.distributions.likelihoods import Likelihood, LikelihoodHead, event_sum
 from lowerbound.distributions.noise import Noise
-from lowerbound.nn.heads import LikelihoodHead
 from lowerbound.nn.recurrent import RasterGRU
 
-PASS_NUMBERS = 2**23  # hidden numbers, entries times H, that are computed together: bounds memory
+PASS_NUMBERS = 2**23  # hidden units, entries times H, computed together: bounds memory
 
 
 def to_grid(x: Tensor) -> Tensor:
@@ -34,17 +33,17 @@ def from_grid(x: Tensor, event_shape: Sequence[int]) -> Tensor:
 class Autoregressive(ExplicitModel):
     """log p(x) = Σ_j log p(x_j | x_<j).
 
-    The entries of a row that are missing must be its last ones: the others then have an exact density, because what
-    was not seen is summed out by leaving it out.
+    The missing entries of a row must be its last ones: leaving out their factors integrates them out, so that the
+    density of the others is exact.
 
     Parameters
     ----------
     network : RasterGRU
         Its output for an entry depends on the entries before it only.
     head : LikelihoodHead
-        Parameters of an entry to p(x_j | x_<j); the same for all entries.
+        The parameters of an entry → p(x_j | x_<j); the same for all entries.
     counted : Tensor of bool, shape (*event)
-        False for constant features, which are in no density and read as 0.
+        False for constant features, which are not in the density and read as 0.
     log_unit : Tensor, shape (*event), optional
         log of the user's units in one unit of x; None when x is discrete.
     """
@@ -55,7 +54,7 @@ class Autoregressive(ExplicitModel):
         super().__init__()
         self.network, self.head = network, head
         self.counted: Tensor
-        self.register_buffer("counted", counted, persistent=False)  # the schema keeps it
+        self.register_buffer("counted", counted, persistent=False)  # saved with the schema
         self.register_buffer("log_unit", log_unit)
 
     def log_prob(self, batch: Batch) -> Tensor:
@@ -81,8 +80,8 @@ class Autoregressive(ExplicitModel):
     def complete(self, batch: Batch, noise: Noise, *, mean: bool = False) -> Tensor:
         """x with its missing last entries drawn from p(x_j | x_<j), one after the other, shape (B, *event).
 
-        With ``mean=True`` they are the means E[x_j | x_<j], each given the entries *drawn* before it: the mean of
-        such rows is that of draws, and they vary less.
+        With ``mean=True`` they are the means E[x_j | x_<j], each given the entries *drawn* before it: such rows have
+        the same mean as draws, and a smaller variance.
 
         Raises
         ------
@@ -99,7 +98,7 @@ class Autoregressive(ExplicitModel):
         return from_grid(shown, self.counted.shape)
 
     def sample(self, n: int, noise: Noise, *, mean: bool = False) -> Tensor:
-        """``n`` rows of which nothing is known, completed, shape (n, *event)."""
+        """Draw ``n`` rows, entry by entry, shape (n, *event)."""
         nothing = self.network.bias.new_zeros(n, *self.counted.shape)
         return self.complete(
             Batch(nothing, torch.zeros_like(nothing, dtype=torch.bool), torch.arange(n)), noise, mean=mean
@@ -109,6 +108,6 @@ class Autoregressive(ExplicitModel):
         missing = to_grid(~mask & self.counted).flatten(1)
         if (to_grid(mask).flatten(1) & (missing.cumsum(1) > 0)).any():
             raise ValueError(
-                "an entry is observed after one that is missing (NaN): the chain rule reads features in order (images "
-                "row by row from the top), so only the last ones of a row can be left out"
+                "an entry is observed after one that is missing (NaN): features are read in order (images row by row "
+                "from the top), so only the last ones of a row may be missing"
             )

@@ -38,9 +38,9 @@ class MixtureOfBernoullis(Mixture):
         K.
     event_shape : tuple of int
     smoothing : float
-        Imaginary rows α > 0 that each component gets, distributed like all rows together, θ̄:
+        α > 0 imaginary rows of each component, distributed like all rows together, θ̄:
         θ_kj = (Σ_n r_nk x_nj + α θ̄_j)/(Σ_n r_nk + α). This is the maximum under the prior
-        Beta(1 + α θ̄_j, 1 + α (1 − θ̄_j)): EM climbs likelihood times prior.
+        Beta(1 + α θ̄_j, 1 + α (1 − θ̄_j)): EM maximizes likelihood times prior.
     """
 
     def __init__(self, n_components: int, event_shape: Sequence[int], smoothing: float = 1.0) -> None:
@@ -53,7 +53,7 @@ class MixtureOfBernoullis(Mixture):
         self.register_buffer("average", torch.full((n_features,), 0.5, dtype=torch.float64))
 
     def start(self, average: Tensor, seeds: Batch) -> None:
-        """Every component halfway between the average row θ̄ (F,) and a row of its own, of the K in ``seeds``."""
+        """Start every component halfway between the average row θ̄ (F,) and one of the K rows of ``seeds``."""
         self.average.copy_(average)
         row = torch.where(seeds.mask.flatten(1), seeds.x.flatten(1), self.average)
         self.logits.copy_((0.5 * row + 0.5 * self.average).logit())
@@ -68,7 +68,7 @@ class MixtureOfBernoullis(Mixture):
         return torch.where(mask, x, 0.0) @ self.logits.T + mask.to(x.dtype) @ none_set.T
 
     def expect(self, batch: Batch) -> BernoulliSums:
-        """The E-step: r_nk = p(k|x_n), and the sums it weighs."""
+        """The E-step: r_nk = p(k|x_n), and the sums weighted by it."""
         x, mask = batch.x.flatten(1), batch.mask.flatten(1)
         log_joint = self.log_joint_given(batch)
         log_p = log_joint.logsumexp(-1, keepdim=True)
@@ -79,7 +79,7 @@ class MixtureOfBernoullis(Mixture):
         return BernoulliSums(n_rows, log_p.sum(), weight, r.T @ torch.where(mask, x, 0.0), seen)
 
     def maximize(self, sums: BernoulliSums) -> None:
-        """π_k = Σ r/n and θ_kj = (Σ r x + α θ̄_j)/(Σ r + α)."""
+        """The M-step: π_k = Σ r/n and θ_kj = (Σ r x + α θ̄_j)/(Σ r + α)."""
         ones = sums.ones + self.smoothing * self.average
         zeros = sums.seen - sums.ones + self.smoothing * (1 - self.average)
         self.logits.copy_(ones.log() - zeros.log())

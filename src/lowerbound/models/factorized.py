@@ -1,7 +1,7 @@
-"""Independent features, p(x) = Π_j p_j(x_j): the first rung, against which every other model is read.
+"""Independent features, p(x) = Π_j p_j(x_j): the baseline for all other models.
 
-Each of the three knows the sums over rows that its maximum-likelihood fit needs (``statistics``), and the fit itself
-(``maximize``): there is nothing to iterate. Entries that aren't observed are in no sum and in no density.
+Each model has the sums over rows that its maximum-likelihood fit needs (``statistics``), and the fit in closed form
+(``maximize``). Missing entries are left out of sums and densities.
 """
 
 from __future__ import annotations
@@ -29,27 +29,27 @@ class Moments(NamedTuple):
 
 
 class CategoryCounts(NamedTuple):
-    """How often each of K categories was seen, shape (K, *event)."""
+    """The count of each of K categories, shape (K, *event)."""
 
     seen: Tensor
 
 
 def moments(batch: Batch) -> Moments:
-    """Of the observed entries."""
+    """The moments of the observed entries."""
     x = torch.where(batch.mask, batch.x, 0.0)
     return Moments(batch.mask.sum(0).to(x.dtype), x.sum(0), x.square().sum(0))
 
 
 class Independent(ExplicitModel):
-    """Features that say nothing of each other, so that what is missing is as if nothing were observed."""
+    """Independent features: the conditional of a missing entry is its marginal."""
 
     def conditional_mean(self, batch: Batch) -> Tensor:
-        """E[x_j] in the gaps, or the most frequent category."""
+        """x with E[x_j], or the most frequent category, in the gaps, shape (B, *event)."""
         mean = self.sample(len(batch.x), Noise(make_generator(0, "unused")), mean=True)
         return torch.where(batch.mask, batch.x, mean.to(batch.x.dtype))
 
     def conditional_sample(self, batch: Batch, n: int, noise: Noise) -> Tensor:
-        """x_j ~ p_j in the gaps, shape (n, B, *event)."""
+        """x with x_j ~ p_j in the gaps, shape (n, B, *event)."""
         x = self.sample(n * len(batch.x), noise).view(n, *batch.x.shape)
         return torch.where(batch.mask, batch.x, x.to(batch.x.dtype))
 
@@ -75,7 +75,7 @@ class IndependentNormal(Independent):
         self.register_buffer("log_unit", log_unit)
 
     def maximize(self, sums: Moments) -> None:
-        """μ = Σx/n, σ² = Σx²/n − μ²; what has no spread, or was never observed, stays at σ = 1."""
+        """μ = Σx/n, σ² = Σx²/n − μ²; σ = 1 for features that are constant or never observed."""
         n = sums.observed.clamp_min(1)
         mean = sums.total / n
         variance = sums.squares / n - mean.square()
@@ -88,7 +88,7 @@ class IndependentNormal(Independent):
         return log_p if self.log_unit is None else log_p - event_sum(self.log_unit, batch.mask)
 
     def sample(self, n: int, noise: Noise, *, mean: bool = False) -> Tensor:
-        """Draws, or μ n times, shape (n, *event)."""
+        """``n`` draws, or μ ``n`` times, shape (n, *event)."""
         center = self.mean.expand(n, *self.mean.shape)
         return center if mean else Normal(center, self.scale).sample(noise)
 
@@ -96,14 +96,14 @@ class IndependentNormal(Independent):
 class IndependentBernoulli(Independent):
     """p(x) = Π_j θ_j^{x_j} (1 − θ_j)^{1 − x_j}.
 
-    ``statistics`` takes grey values too: the expectation of x in place of its draws, since they are linear in x.
+    ``statistics`` takes grey values too, as expectations of x: the sums are linear in x.
 
     Parameters
     ----------
     event_shape : tuple of int
     smoothing : float
-        Imaginary observations α > 0 of either value: θ = (Σx + α)/(n + 2α). A value never seen is then improbable,
-        not impossible.
+        α > 0 imaginary observations of either value: θ = (Σx + α)/(n + 2α), so that an unseen value is improbable, not
+        impossible.
     """
 
     statistics = staticmethod(moments)
@@ -125,7 +125,7 @@ class IndependentBernoulli(Independent):
         return event_sum(Bernoulli(self.logits).log_prob(batch.x), batch.mask)
 
     def sample(self, n: int, noise: Noise, *, mean: bool = False) -> Tensor:
-        """Draws, or θ n times, shape (n, *event)."""
+        """``n`` draws, or θ ``n`` times, shape (n, *event)."""
         p = Bernoulli(self.logits.expand(n, *self.logits.shape))
         return p.mean if mean else p.sample(noise)
 
@@ -139,7 +139,7 @@ class IndependentCategorical(Independent):
     n_categories : int
         K.
     smoothing : float
-        Imaginary observations α > 0 of every category: π_jk = (n_jk + α)/(n_j + αK).
+        α > 0 imaginary observations of every category: π_jk = (n_jk + α)/(n_j + αK).
     """
 
     def __init__(self, event_shape: Sequence[int], n_categories: int, smoothing: float = 0.1) -> None:
@@ -168,7 +168,7 @@ class IndependentCategorical(Independent):
         return event_sum(self.log_probability.gather(0, batch.x.long()), batch.mask)
 
     def sample(self, n: int, noise: Noise, *, mean: bool = False) -> Tensor:
-        """Draws by inverting the cumulative histogram, or the most probable categories n times, shape (n, *event)."""
+        """``n`` draws by inverting the cumulative histogram, or the modes ``n`` times, shape (n, *event)."""
         event_shape = self.log_probability.shape[1:]
         if mean:
             return self.log_probability.argmax(0).to(self.log_probability.dtype).expand(n, *event_shape)
@@ -179,7 +179,8 @@ class IndependentCategorical(Independent):
 
 
 class IndependentColumns(Independent):
-    """p(x) = Π_j p_j(x_j) with a density of its own kind for each column: what a decoder says, said of every row alike.
+    """p(x) = Π_j p_j(x_j) with a density of each column's kind: a decoder's likelihood with the same parameters for
+    every row.
 
     Parameters
     ----------
@@ -193,7 +194,7 @@ class IndependentColumns(Independent):
         self.raw = nn.Parameter(head.start.view(1, 1, 1, -1).clone())
         self.moves = torch.ones_like(self.raw)
         for block in head.blocks:
-            if isinstance(block, CategoryBlock):  # begins at smoothed frequencies, and stays: no category is impossible
+            if isinstance(block, CategoryBlock):  # fixed at smoothed frequencies, so that no category is impossible
                 self.moves[..., block.index] = 0
         self.double()
 
@@ -201,7 +202,7 @@ class IndependentColumns(Independent):
         return self.head(self.raw.expand(1, n, 1, -1))
 
     def climb(self, batches: Callable[[], Iterable[Batch]], max_iter: int = 200) -> None:
-        """The maximum likelihood of the observed entries, by L-BFGS; categories keep their smoothed frequencies."""
+        """Maximize the likelihood of the observed entries by L-BFGS; categories keep their smoothed frequencies."""
         optimizer = torch.optim.LBFGS(
             self.parameters(), max_iter=max_iter, tolerance_grad=1e-9, tolerance_change=1e-13,
             line_search_fn="strong_wolfe",
@@ -227,6 +228,6 @@ class IndependentColumns(Independent):
         return event_sum(self._p(len(batch.x)).log_prob(batch.x[None]), batch.mask)[0]
 
     def sample(self, n: int, noise: Noise, *, mean: bool = False) -> Tensor:
-        """Draws, or the mean of numbers and the mode of categories n times, shape (n, F)."""
+        """``n`` draws, or the means of numbers and modes of categories ``n`` times, shape (n, F)."""
         p = self._p(n)
         return (p.mean if mean else p.sample(noise))[0]

@@ -1,11 +1,11 @@
-"""Gaussians with full covariance that fit themselves by EM, and their conditionals, where entries are missing too.
+"""Mixtures of Gaussians with full covariance by exact EM, and their conditionals, for rows with missing entries.
 
 Given the observed entries o of a row, the missing ones m are Gaussian again (Anderson, 2003, theorem 2.5.1):
 
     E[x_m|x_o] = μ_m + Σ_mo Σ_oo⁻¹ (x_o − μ_o),    Cov[x_m|x_o] = Σ_mm − Σ_mo Σ_oo⁻¹ Σ_om.
 
-Both are written here with W, which is Σ_oo⁻¹ where both entries are observed and 0 elsewhere: then Σ_mo Σ_oo⁻¹ is a
-part of ΣW, and one matrix is inverted for every distinct set of observed entries, all of them in one call.
+Both are computed from W, which is Σ_oo⁻¹ where both entries are observed and 0 elsewhere: Σ_mo Σ_oo⁻¹ is a part of
+ΣW, and one matrix is inverted for every distinct set of observed entries, all of them in one call.
 """
 
 from __future__ import annotations
@@ -35,14 +35,14 @@ if TYPE_CHECKING:
 
     from lowerbound.models.gaussian import MixtureOfGaussians
 
-SOLVE_ELEMENTS = 2**23  # entries of the matrices that are held together, one for each row and component
+SOLVE_ELEMENTS = 2**23  # entries of the matrices in memory at once, one matrix for each row and component
 
 
 class Given(NamedTuple):
-    """K Gaussians, given the observed entries of B rows that have P distinct sets of them.
+    """K Gaussians, given the observed entries of B rows, with P distinct sets of observed entries.
 
     ``log_p`` log N(x_o; μ_o, Σ_oo) (K, B), ``filled`` x with E[x_m|x_o] in the gaps (K, B, F), ``W`` (K, P, F, F) and
-    ``which`` (B,) the set that a row has.
+    ``which`` (B,) the number of each row's set.
     """
 
     log_p: Tensor
@@ -68,9 +68,9 @@ class GaussianSums(NamedTuple):
 class MixtureOfGaussians(Mixture):
     """p(x) = Σ_k π_k N(x; μ_k, Σ_k) by EM from rows with gaps; one component is the Gaussian.
 
-    EM climbs the likelihood times an inverse Wishart prior, of α imaginary rows with covariance ``average``, for each
-    component: Σ_k = (Σ r (x − μ_k)(x − μ_k)ᵀ + α average)/(Σ r + α), and one imaginary row in each π_k. The prior keeps
-    Σ_k positive definite where there are fewer rows than features (Dempster, Laird & Rubin, 1977, section 4.1.3;
+    EM maximizes the likelihood times a prior: for each component an inverse Wishart of α imaginary rows with covariance
+    ``average``, Σ_k = (Σ r (x − μ_k)(x − μ_k)ᵀ + α average)/(Σ r + α), and one imaginary row in each π_k. The prior
+    keeps Σ_k positive definite if there are fewer rows than features (Dempster, Laird & Rubin, 1977, section 4.1.3;
     Ghahramani & Jordan, 1994, for mixtures).
 
     Parameters
@@ -84,7 +84,7 @@ class MixtureOfGaussians(Mixture):
     shrinkage : float
         α, at least 0.
     form : {"full", "tied", "diagonal", "isotropic"}
-        What Σ_k may be: any, the same for all components, diagonal, or a multiple of the identity.
+        Form of Σ_k: any, the same for all components, diagonal, or a multiple of the identity.
     """
 
     def __init__(
@@ -108,7 +108,7 @@ class MixtureOfGaussians(Mixture):
         return self.scale_trils @ self.scale_trils.mT
 
     def start(self, means: Tensor, covariance: Tensor, average: Tensor) -> None:
-        """Means (K, F) of each component, one covariance (F, F) for all, and the one that they shrink towards."""
+        """Start from means (K, F) and one covariance (F, F) for all; ``average`` is the prior's covariance."""
         self.means.copy_(means)
         weight = covariance.new_ones(self.n_components, 1)
         self.scale_trils.copy_(
@@ -118,14 +118,14 @@ class MixtureOfGaussians(Mixture):
 
     @torch.no_grad()
     def adopt(self, fitted: GaussianMixture, counted: Tensor) -> None:
-        """Take over the parameters of scikit-learn's mixture of the features where ``counted`` (F,) is True."""
+        """Copy the parameters of scikit-learn's mixture of the features where ``counted`` (F,) is True."""
         factors = torch.linalg.cholesky(torch.from_numpy(fitted.covariances_))  # (K, F, F), or (F, F) if tied
         log_weights, means = torch.from_numpy(fitted.weights_).log(), torch.from_numpy(fitted.means_)
         self._place(log_weights, means, factors.expand(self.n_components, -1, -1), counted)
 
     @torch.no_grad()
     def extend(self, part: MixtureOfGaussians, counted: Tensor) -> None:
-        """Take over the same mixture of the features where ``counted`` (F,) is True; the others stay as they are."""
+        """Copy the parameters of a mixture of the features where ``counted`` (F,) is True; others are unchanged."""
         self._place(part.log_weights, part.means, part.scale_trils, counted)
 
     def _place(self, log_weights: Tensor, means: Tensor, scale_trils: Tensor, counted: Tensor) -> None:
@@ -145,16 +145,16 @@ class MixtureOfGaussians(Mixture):
         """μ_k."""
         return self.means[component]
 
-    # what the observed entries say
+    # conditionals given the observed entries
 
     def given(self, batch: Batch) -> Given:
-        """Each component, given the observed entries."""
+        """Condition each component on the observed entries."""
         x, mask = batch.x.flatten(1).to(self.means.dtype), batch.mask.flatten(1)
         patterns, which = mask.unique(dim=0, return_inverse=True)
         both = patterns.unsqueeze(-1) & patterns.unsqueeze(-2)
         mean, covariance = self.means.unsqueeze(1), self.covariances.unsqueeze(1)
         identity = torch.eye(mask.shape[1], dtype=x.dtype, device=x.device)
-        factor = torch.linalg.cholesky(torch.where(both, covariance, identity))  # the rest adds nothing to |Σ_oo|
+        factor = torch.linalg.cholesky(torch.where(both, covariance, identity))  # |Σ_oo| stays
         W = torch.cholesky_inverse(factor) * both
         log_det = 2 * factor.diagonal(dim1=-2, dim2=-1).log().sum(-1)
         d = torch.where(mask, x - mean, 0.0)
@@ -178,8 +178,8 @@ class MixtureOfGaussians(Mixture):
     def conditional_sample(self, batch: Batch, n: int, noise: Noise) -> Tensor:
         """x with draws from p(x_m|x_o) in the gaps, shape (n, B, *event).
 
-        k ~ p(k|x_o); then y ~ N(μ_k, Σ_k), and y + ΣW(x − y) has the conditional distribution: it is x where that is
-        observed, and elsewhere its mean and covariance are the conditional ones (Doucet, 2010).
+        k ~ p(k|x_o); then y ~ N(μ_k, Σ_k), and y + ΣW(x − y) has the conditional distribution: it equals x at observed
+        entries, and elsewhere it has the conditional mean and covariance (Doucet, 2010).
         """
         parts = [self._sample_given_rows(part, n, noise) for part in self._pieces(batch, n)]
         return torch.cat(parts, 1).view(n, *batch.x.shape)
@@ -189,18 +189,18 @@ class MixtureOfGaussians(Mixture):
         return self.sample_from(given, batch, draw_components(self._posterior(given).T, n, noise), noise)
 
     def sample_from(self, given: Given, batch: Batch, chosen: Tensor, noise: Noise) -> Tensor:
-        """Draws in the gaps from the components ``chosen`` (n, B), shape (n, B, F)."""
+        """x with draws from the components ``chosen`` (n, B) in the gaps, shape (n, B, F)."""
         mask = batch.mask.flatten(1)
         epsilon = noise.normal((*chosen.shape, mask.shape[1]), self.means)
         x = batch.x.flatten(1).to(epsilon.dtype).expand(epsilon.shape)
         for k, tril in enumerate(self.scale_trils):
-            y = epsilon @ tril.mT  # without μ: the filled row has it
+            y = epsilon @ tril.mT  # without μ, which the filled row contains
             back = _times(given.W[k], given.which, torch.where(mask, y, 0.0)) @ (tril @ tril.mT)
             x = torch.where((chosen == k).unsqueeze(-1) & ~mask, given.filled[k] + y - back, x)
         return x
 
     def conditional_covariance(self, batch: Batch) -> Tensor:
-        """Cov[x|x_o], with zeros where an entry is observed, shape (B, F, F): a matrix for each row."""
+        """Cov[x|x_o] of each row, with zeros where an entry is observed, shape (B, F, F)."""
         return torch.cat([self._covariance_given_rows(part) for part in self._pieces(batch)])
 
     def _covariance_given_rows(self, batch: Batch) -> Tensor:
@@ -216,7 +216,7 @@ class MixtureOfGaussians(Mixture):
         return (self.log_weights.unsqueeze(1) + given.log_p).softmax(0)
 
     def _pieces(self, batch: Batch, n: int = 1) -> list[Batch]:
-        """The batch, in parts of which every row may have matrices of its own."""
+        """The batch in parts, small enough for matrices of each row."""
         rows = rows_at_once(batch.x[0].numel(), self.n_components + n)
         split = zip(batch.x.split(rows), batch.mask.split(rows), batch.index.split(rows), strict=True)
         return [Batch(*part) for part in split]
@@ -224,14 +224,14 @@ class MixtureOfGaussians(Mixture):
     # exact EM
 
     def expect(self, batch: Batch) -> GaussianSums:
-        """The E-step: r = p(k|x_o), d = E[x|x_o, k] − μ_k, and Cov[x|x_o, k] = Σ − ΣWΣ; the sums over them."""
+        """The E-step: sums of r = p(k|x_o), d = E[x|x_o, k] − μ_k, and Cov[x|x_o, k] = Σ − ΣWΣ."""
         given = self.given(batch)
         log_joint = self.log_weights.unsqueeze(1) + given.log_p
         log_p = log_joint.logsumexp(0)
         return self.sums(given, (log_joint - log_p).exp(), log_p)
 
     def sums(self, given: Given, r: Tensor, log_p: Tensor) -> GaussianSums:
-        """What ``maximize`` needs, for responsibilities r (K, B) and log p (B,) of the rows."""
+        """The sums for ``maximize``, from responsibilities r (K, B) and log p (B,) of the rows."""
         d, covariances = given.filled - self.means.unsqueeze(1), self.covariances
         of_sets = r.new_zeros(len(r), given.W.shape[1]).index_add(1, given.which, r)
         explained = covariances @ torch.einsum("kp,kpij->kij", of_sets, given.W) @ covariances
@@ -240,7 +240,7 @@ class MixtureOfGaussians(Mixture):
         return GaussianSums(n_rows, log_p.sum(), r.sum(1), first, second)
 
     def maximize(self, sums: GaussianSums) -> None:
-        """π_k = (Σ r + 1)/(n + K), μ_k = Σ r x̂/Σ r, and Σ_k the mean of what is around it, shrunk."""
+        """The M-step: π_k = (Σ r + 1)/(n + K), μ_k = Σ r x̂/Σ r, and Σ_k as in the class's docstring."""
         weight = sums.weight.clamp_min(torch.finfo(sums.weight.dtype).tiny).view(-1, 1)
         shift = sums.first / weight
         around = sums.second - weight.unsqueeze(-1) * shift.unsqueeze(-1) * shift.unsqueeze(-2)
@@ -250,7 +250,7 @@ class MixtureOfGaussians(Mixture):
         self.log_weights.copy_(((sums.weight + 1) / (sums.n_rows + self.n_components)).log())
 
     def _most_probable(self, around: Tensor, weight: Tensor) -> Tensor:
-        """Σ_k = S_k/w_k, or the best of its form, for sums S (K, F, F) and weights w (K, 1)."""
+        """Σ_k = S_k/w_k, or the maximum within ``form``, for sums S (K, F, F) and weights w (K, 1)."""
         if self.form == "tied":
             return (around.sum(0) / weight.sum()).expand_as(around)
         covariances = around / weight.unsqueeze(-1)
@@ -269,7 +269,7 @@ class MixtureOfGaussians(Mixture):
 
 
 def rows_at_once(n_features: int, n_components: int = 1) -> int:
-    """How many rows may have an F × F matrix of their own for each component at the same time."""
+    """The number of rows whose F × F matrices for each component fit in memory at once."""
     return max(1, SOLVE_ELEMENTS // (n_components * n_features**2))
 
 
@@ -293,7 +293,7 @@ class MixtureOfDiagonalGaussians(Mixture):
 
     @torch.no_grad()
     def adopt(self, fitted: GaussianMixture, counted: Tensor) -> None:
-        """Take over the parameters of a mixture of the features where ``counted`` (F,) is True."""
+        """Copy the parameters of scikit-learn's mixture of the features where ``counted`` (F,) is True."""
         self.log_weights.copy_(torch.from_numpy(fitted.weights_).log())
         self.means[:, counted] = torch.from_numpy(fitted.means_)
         scales = torch.from_numpy(fitted.covariances_).sqrt()  # (K, F), or (K,) if isotropic
@@ -301,7 +301,7 @@ class MixtureOfDiagonalGaussians(Mixture):
 
     @torch.no_grad()
     def extend(self, part: MixtureOfGaussians, counted: Tensor) -> None:
-        """Take over a mixture with diagonal covariances of the features where ``counted`` (F,) is True."""
+        """Copy a mixture with diagonal covariances of the features where ``counted`` (F,) is True."""
         self.log_weights.copy_(part.log_weights)
         self.means[:, counted] = part.means
         self.scales[:, counted] = part.scale_trils.diagonal(dim1=-2, dim2=-1)

@@ -1,8 +1,9 @@
 """Several levels of latent variables, z = (z_1, …, z_L): p(z) = Π_l p(z_l | levels above), p(x|z) at the bottom.
 
-Two ways to infer them. A ``Ladder`` goes down one path with p and q at once: q(z|x) = Π_l q(z_l | levels above, x)
-(Sønderby et al., 2016, arXiv:1602.02282; Kingma et al., 2016, arXiv:1606.04934). A ``Chain`` is a Markov chain of
-Gaussians, and q goes up where p goes down: q(z_1|x) q(z_2|z_1) … (Burda et al., 2016, arXiv:1509.00519, section 4.2).
+There are two forms of inference. In a ``Ladder`` p and q share one path from the top down:
+q(z|x) = Π_l q(z_l | levels above, x) (Sønderby et al., 2016, arXiv:1602.02282; Kingma et al., 2016, arXiv:1606.04934).
+A ``Chain`` is a Markov chain of Gaussians whose q goes from the bottom up: q(z_1|x) q(z_2|z_1) … (Burda et al., 2016,
+arXiv:1509.00519, section 4.2).
 """
 
 from __future__ import annotations
@@ -16,26 +17,25 @@ from itertools import pairwise
 import torch
 from torch import Tensor, nn
 
-from lowerbound.core import Batch, Draw, Model, Objective, Posterior
+from lowerbound.core import Batch, Draw, ElementwiseModel, Infer, Objective
 from lowerbound.distributions.gaussians import DiagonalGaussian, StandardNormal
-from lowerbound.distributions.likelihoods import Likelihood
+from lowerbound.distributions.likelihoods import Likelihood, LikelihoodHead
 from lowerbound.distributions.noise import Noise
-from lowerbound.nn.heads import LikelihoodHead
 from lowerbound.nn.hierarchical import Level
 
 
 @dataclass
 class Descent:
-    """One way down a ladder.
+    """One top-down pass through a ladder.
 
     Attributes
     ----------
     z : Tensor, shape (*lead, D)
         The latent variables of all levels, the top one first.
     h : Tensor, shape (N, width, *grid)
-        The features that it ends with, N = Π lead.
+        The features at the bottom, N = Π lead.
     prior, posterior : list of DiagonalGaussian
-        Of every level, given the z above; parameters of shape (*lead, D_l).
+        p and q of every level, given the z above; parameters of shape (*lead, D_l).
     """
 
     z: Tensor
@@ -44,7 +44,7 @@ class Descent:
     posterior: list[DiagonalGaussian]
 
     def log_prob(self, levels: Sequence[DiagonalGaussian]) -> Tensor:
-        """Σ_l of the log-density of z_l, shape ``lead``."""
+        """Σ_l log-density of z_l, shape ``lead``."""
         parts = self.z.split([level.mean.shape[-1] for level in levels], -1)
         terms = [level.log_prob(part) for level, part in zip(levels, parts, strict=True)]
         return torch.stack(terms).sum(0)
@@ -62,18 +62,20 @@ def _kl(q: DiagonalGaussian, p: DiagonalGaussian) -> Tensor:
 
 
 class Levels:
-    """p(z), or q(z|x) where there is something to be seen of x: one way down the ladder scores a z and decodes it.
+    """p(z) of a ladder, or q(z|x) with ``seen``: one top-down pass scores and decodes a z.
 
     Parameters
     ----------
     ladder : Ladder
     seen : list of Tensor, optional
-        What the way up says of x, for every level from the top, ``(B, width, *grid)`` each.
+        The bottom-up features of x for every level, the top one first, ``(B, width, *grid)`` each.
     last : Descent, optional
-        A way that was gone down already; it is not gone again for the same z.
+        The last pass, which is reused for the same z.
     known : Tensor of bool, shape (B,), optional
-        The rows of which something was observed; of the others q is p. All of them, if it isn't given.
+        False for rows without any observed entry, for which q is p; all True by default.
     """
+
+    prior = None
 
     def __init__(
         self, ladder: Ladder, seen: list[Tensor] | None = None, last: Descent | None = None,
@@ -86,12 +88,12 @@ class Levels:
         return Levels(self.ladder, self.seen, known=~unknown)
 
     def log_prob(self, z: Tensor) -> Tensor:
-        """Σ_l log p(z_l | above), or of q, shape (S, B)."""
+        """Σ_l log p(z_l | above), or that of q, shape (S, B)."""
         way = self._down(z)
         return way.log_prob(way.prior if self.seen is None else way.posterior)
 
     def rsample(self, shape: Sequence[int], noise: Noise) -> Tensor:
-        """Draws of shape ``(*shape, D)`` of p, ``(*shape, B, D)`` of q."""
+        """Draws from p, ``(*shape, D)``, or from q, ``(*shape, B, D)``."""
         rows = () if self.seen is None else (len(self.seen[0]),)
         self.last = self.ladder.descend((*shape, *rows), self.seen, noise=noise, known=self.known)
         return self.last.z
@@ -102,7 +104,7 @@ class Levels:
         return q.last.kl().mean(0)
 
     def kl_to_standard_normal(self) -> Tensor:
-        """Refused: the prior of a ladder is its own."""
+        """Raise ``TypeError``: the prior of a ladder is not N(0, I)."""
         raise TypeError("the posterior of a ladder belongs to the ladder's own prior")
 
     @cached_property
@@ -126,11 +128,11 @@ class Levels:
         return torch.diag_embed(self.scale)
 
     def detach(self) -> Levels:
-        """Refused: a level's parameters depend on the z above."""
+        """Raise ``ValueError``: a level's parameters depend on the z above."""
         raise ValueError(PATHWISE_ONLY)
 
     def upper(self, n_levels: int) -> Levels:
-        """q of so many levels at the top; those below come from p, given what is above."""
+        """q at the top ``n_levels`` levels, and p, given these, at the levels below."""
         assert self.seen is not None
         return Levels(self.ladder, self.seen[:n_levels], known=self.known)
 
@@ -145,13 +147,13 @@ PATHWISE_ONLY = (
 )
 
 
-class Ladder(Model):
+class Ladder(ElementwiseModel):
     """Any number of levels, and one path down that p and q share.
 
     Parameters
     ----------
     levels : sequence of Level
-        The top one first.
+        The levels, the top one first.
     output : Module
         The features at the bottom → raw parameters ``(N, P, *event)``.
     head : LikelihoodHead
@@ -174,7 +176,7 @@ class Ladder(Model):
         return Levels(self)
 
     def posterior(self, *seen: Tensor) -> Levels:
-        """q(z|x) = Π_l q(z_l | levels above, x), from what the way up says of x."""
+        """q(z|x) = Π_l q(z_l | levels above, x), from the bottom-up features of x."""
         return Levels(self, list(seen))
 
     def likelihood(self, z: Tensor) -> Likelihood:
@@ -182,11 +184,11 @@ class Ladder(Model):
         return self._decode(self.descend(tuple(z.shape[:-1]), z=z))
 
     def log_joint(self, batch: Batch, z: Tensor) -> Tensor:
-        """log p(x, z), by one way down, shape (S, B)."""
+        """log p(x, z), by one top-down pass, shape (S, B)."""
         way = self.descend(tuple(z.shape[:-1]), z=z)
         return self.log_px_under(batch, self._decode(way)) + way.log_prob(way.prior)
 
-    def draw(self, batch: Batch, posterior: Posterior, objective: Objective, noise: Noise) -> Draw:
+    def draw(self, batch: Batch, posterior: Infer, objective: Objective, noise: Noise) -> Draw:
         """One way down draws z, scores it under p and q, and decodes it."""
         if objective.gradient != "pathwise":
             raise ValueError(PATHWISE_ONLY)
@@ -201,20 +203,20 @@ class Ladder(Model):
         self, lead: tuple[int, ...], seen: list[Tensor] | None = None, z: Tensor | None = None,
         noise: Noise | None = None, known: Tensor | None = None,
     ) -> Descent:  # fmt: skip
-        """From the top to the bottom.
+        """Make one top-down pass.
 
         Parameters
         ----------
         lead : tuple of int
             (S, B), or (n,) for p alone.
         seen : list of Tensor, optional
-            What the way up says of x, for the levels at the top; from where it ends q is p.
+            The bottom-up features of x for the levels at the top; q is p at levels without them.
         z : Tensor, shape (*lead, D), optional
-            The latent variables to be scored; without them each level gives its own: a draw if there is noise, else
-            its mean, from q where there is one.
+            The latent variables to be scored; by default each level draws its own, or takes its mean if there is no
+            noise, from q if there is one, else from p.
         noise : Noise, optional
         known : Tensor of bool, shape (B,), optional
-            False where q is p at all levels.
+            False for rows with q = p at all levels.
         """
         h = self.start.expand(math.prod(lead), *self.start.shape)
         given = None if z is None else z.split(self.sizes, -1)
@@ -236,7 +238,7 @@ class Ladder(Model):
 
 
 def _relative(p: DiagonalGaussian, shift: Tensor, log_ratio: Tensor, known: Tensor | None) -> DiagonalGaussian:
-    """μ_q = μ_p + σ_p Δμ and σ_q = σ_p e^Δ, with Δμ = Δ = 0 where nothing is known."""
+    """μ_q = μ_p + σ_p Δμ and σ_q = σ_p e^Δ, with Δμ = Δ = 0 for rows without any observed entry."""
     shift, log_ratio = (t.reshape(p.mean.shape) for t in (shift, log_ratio))
     if known is not None:
         shift, log_ratio = (torch.where(known.unsqueeze(-1), t, 0.0) for t in (shift, log_ratio))
@@ -249,17 +251,19 @@ Link = Callable[[Tensor], DiagonalGaussian]  # (S, B, D_l) → a Gaussian over t
 
 
 class Chain:
-    """Π of a first Gaussian and of each next one given the one before; z holds the levels from z_1 up.
+    """A Markov chain of Gaussians over the levels; z holds the levels from z_1 up.
 
     Parameters
     ----------
     first : StandardNormal or DiagonalGaussian
         p(z_L), or q(z_1|x).
     links : sequence of callable
-        From each level to the next.
+        The conditional of each level, given the one before.
     places : sequence of slice
-        Where the levels lie in z, in the order of the chain.
+        The slices of z of the levels, in the order of the chain.
     """
+
+    prior = None
 
     def __init__(
         self, first: StandardNormal | DiagonalGaussian, links: Sequence[Link], places: Sequence[slice]
@@ -267,7 +271,7 @@ class Chain:
         self.first, self.links, self.places = first, links, places
 
     def log_prob(self, z: Tensor) -> Tensor:
-        """log p(z_L) + Σ log p(z_l|z_{l+1}), or the same of q upwards, shape (S, B)."""
+        """log p(z_L) + Σ log p(z_l|z_{l+1}), or log q(z_1|x) + Σ log q(z_{l+1}|z_l), shape (S, B)."""
         parts = [z[..., place] for place in self.places]
         following = zip(self.links, pairwise(parts), strict=True)
         return self.first.log_prob(parts[0]) + sum(link(a).log_prob(b) for link, (a, b) in following)
@@ -280,11 +284,11 @@ class Chain:
         return self._in_place(parts)
 
     def kl_from(self, q: Chain) -> None:
-        """There is no closed form."""
+        """None: there is no closed form."""
         return
 
     def kl_to_standard_normal(self) -> Tensor:
-        """Refused: there is no closed form."""
+        """Raise ``TypeError``: there is no closed form."""
         raise TypeError("the KL of a chain of levels has no closed form")
 
     @cached_property
@@ -311,7 +315,7 @@ class Chain:
         return torch.diag_embed(self.scale)
 
     def detach(self) -> Chain:
-        """Refused: a level's parameters depend on the z below."""
+        """Raise ``ValueError``: a level's parameters depend on the z below."""
         raise ValueError("a chain of levels is fitted by gradient='pathwise' or by score-function gradients")
 
     def _in_place(self, parts: Sequence[Tensor]) -> Tensor:
@@ -320,7 +324,7 @@ class Chain:
 
 
 def places(sizes: Sequence[int]) -> list[slice]:
-    """Where levels of these sizes lie in z, from z_1 up."""
+    """The slices of z of levels of these sizes, from z_1 up."""
     ends = [sum(sizes[: i + 1]) for i in range(len(sizes))]
     return [slice(end - size, end) for size, end in zip(sizes, ends, strict=True)]
 
@@ -331,7 +335,7 @@ class ChainPrior(nn.Module):
     Parameters
     ----------
     links : sequence of Module
-        From z_L to z_{L−1}, …, from z_2 to z_1.
+        The networks from z_L to z_{L−1}, …, from z_2 to z_1.
     sizes : sequence of int
         D_1, …, D_L.
     """
@@ -349,7 +353,7 @@ class ChainPrior(nn.Module):
 
 
 class ChainHead(nn.Module):
-    """The features of x → q(z|x) = q(z_1|x) Π q(z_{l+1}|z_l)."""
+    """The head from features of x to q(z|x) = q(z_1|x) Π q(z_{l+1}|z_l)."""
 
     def __init__(self, head: nn.Module, links: Sequence[nn.Module], sizes: Sequence[int]) -> None:
         super().__init__()
@@ -361,7 +365,7 @@ class ChainHead(nn.Module):
 
 
 class Lowest(nn.Module):
-    """A decoder's network that sees z_1 alone."""
+    """A decoder's network that reads z_1 alone."""
 
     def __init__(self, network: nn.Module, size: int) -> None:
         super().__init__()

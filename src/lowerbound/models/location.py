@@ -1,4 +1,4 @@
-"""Numbers and categories together: the location model, one discrete latent variable for both.
+"""The location model of numbers and categories, with one discrete latent variable for both.
 
 p(x) = Σ_k π_k N(x_numbers; μ_k, Σ_k) Π_j θ_kj(x_j): given the component, numbers are Gaussian, and categories are
 independent of them and of each other (Olkin & Tate, 1961; with latent components: Lawrence & Krzanowski, 1996).
@@ -20,7 +20,7 @@ from lowerbound.models.mixture import draw_components
 
 
 class LocationSums(NamedTuple):
-    """Sums over rows that EM needs: those of the numbers, and ``categories`` Σ r 1[x_j = category], (K, I)."""
+    """Sums over rows that EM needs: the sums of the numbers, and ``categories`` Σ r 1[x_j = category], (K, I)."""
 
     n_rows: Tensor
     log_p: Tensor
@@ -31,21 +31,21 @@ class LocationSums(NamedTuple):
 
 
 class LocationModel(ExplicitModel):
-    """A mixture whose rows are numbers and indicators of categories side by side, in one vector.
+    """A mixture over rows of numbers and indicators of categories, side by side in one vector.
 
-    EM climbs the likelihood times the prior of ``MixtureOfGaussians``, and of one imaginary row for each component and
-    category, distributed as all rows are.
+    EM maximizes the likelihood times a prior: that of ``MixtureOfGaussians``, and one imaginary row for each component
+    and categorical column, distributed like all rows.
 
     Parameters
     ----------
     n_components : int
         K.
     blocks : Tensor of int64, shape (P,)
-        −1 for a number; for indicators the number of their category, from 0, in order.
+        −1 for a number; for indicators the number of their categorical column, from 0, ascending.
     frequencies : Tensor, shape (P,)
-        How often each category occurs; anything for numbers.
+        The frequency of each category; ignored for numbers.
     shrinkage : float
-        Of the covariances.
+        α of ``MixtureOfGaussians``.
     """
 
     log_unit = None
@@ -61,7 +61,7 @@ class LocationModel(ExplicitModel):
         self.register_buffer("log_theta", self.frequencies.log().repeat(n_components, 1))
 
     def _parts(self, batch: Batch) -> tuple[Batch, Tensor]:
-        """The numbers, and the indicators with zeros where nothing was observed."""
+        """The numbers, and the indicators with zeros in the gaps."""
         here = self.is_number
         numbers = Batch(batch.x[:, here], batch.mask[:, here], batch.index)
         return numbers, torch.where(batch.mask[:, ~here], batch.x[:, ~here], 0.0)
@@ -76,7 +76,7 @@ class LocationModel(ExplicitModel):
         return self._log_joint(self.numbers.given(numbers).log_p, indicators).logsumexp(0)
 
     def conditional_mean(self, batch: Batch) -> Tensor:
-        """Expectations in the gaps, which for indicators are probabilities, shape (B, P)."""
+        """x with expectations in the gaps, which are probabilities for indicators, shape (B, P)."""
         return torch.cat([self._conditional_mean(part) for part in self._pieces(batch)])
 
     def _conditional_mean(self, batch: Batch) -> Tensor:
@@ -89,7 +89,7 @@ class LocationModel(ExplicitModel):
         return torch.where(batch.mask, batch.x, mean)
 
     def conditional_sample(self, batch: Batch, n: int, noise: Noise) -> Tensor:
-        """k ~ p(k|x_o), then numbers and categories given k, shape (n, B, P)."""
+        """x with draws in the gaps: k ~ p(k|x_o), then numbers and categories given k, shape (n, B, P)."""
         return torch.cat([self._conditional_sample(part, n, noise) for part in self._pieces(batch, n)], 1)
 
     def _conditional_sample(self, batch: Batch, n: int, noise: Noise) -> Tensor:
@@ -102,7 +102,7 @@ class LocationModel(ExplicitModel):
         return torch.where(batch.mask, batch.x, x)
 
     def _categories(self, chosen: Tensor, noise: Noise) -> Tensor:
-        """An indicator of one category for each block, shape (n, B, I)."""
+        """Indicators of one drawn category for each categorical column, shape (n, B, I)."""
         parts = []
         for j in range(self.n_blocks):
             theta = self.log_theta[:, self.blocks == j].exp()
@@ -119,7 +119,7 @@ class LocationModel(ExplicitModel):
     # exact EM
 
     def expect(self, batch: Batch) -> LocationSums:
-        """The E-step."""
+        """The E-step: r = p(k|x_o), and the sums weighted by it."""
         numbers, indicators = self._parts(batch)
         given = self.numbers.given(numbers)
         log_joint = self._log_joint(given.log_p, indicators)
@@ -135,5 +135,5 @@ class LocationModel(ExplicitModel):
         self.log_theta.copy_((counts / seen[:, self.blocks]).log())
 
     def log_prior(self) -> Tensor:
-        """Of the Gaussians, and Σ_kj frequency log θ, up to a constant."""
+        """The log-prior of the Gaussians plus Σ_kj frequency log θ, up to a constant."""
         return self.numbers.log_prior() + (self.frequencies * self.log_theta).sum()

@@ -1,11 +1,11 @@
-"""Values that hide themselves: a model of which entries are missing, beside that of the entries.
+"""Self-masking: a model of the mask of missing entries, together with a model of the entries.
 
-Where p(missing) depends on the value that is missing, the observed entries alone tell a biased tale (incomes that are
-withheld because they are high). not-MIWAE (Ipsen, Mattei & Frellsen, 2021, arXiv:2006.12871) therefore scores the
+If p(missing) depends on the missing value itself, the observed entries alone are biased (incomes that are withheld
+because they are high). not-MIWAE (Ipsen, Mattei & Frellsen, 2021, arXiv:2006.12871) therefore scores the
 mask s too: log p(x_o, s) = log ∫∫ p(x_o, x_m|z) p(s|x_o, x_m) p(z) dx_m dz.
 
-Here each entry hides by its own value, with a probit where the paper has a logit: given z, entries are normal, and the
-integral over x_m is then known, so that no x_m has to be drawn.
+Here the probability that an entry is missing depends on its own value, by a probit where the paper has a logit. Given
+z, entries are normal, so that the integral over x_m has a closed form and no x_m has to be drawn.
 """
 
 from __future__ import annotations
@@ -18,15 +18,15 @@ from torch import Tensor, nn
 
 from lowerbound.core import Batch
 from lowerbound.distributions.gaussians import LOG_2PI
-from lowerbound.distributions.likelihoods import Normal, event_sum
+from lowerbound.distributions.likelihoods import AveragedByMean, Normal, event_sum
 from lowerbound.distributions.noise import Noise
 
 
 @dataclass
-class SelectedNormal:
-    """p(x|missing) ∝ N(x; μ, σ²) Φ(ax + b): normal entries among those that hid themselves.
+class SelectedNormal(AveragedByMean):
+    """p(x|missing) ∝ N(x; μ, σ²) Φ(ax + b): normal entries, given that they are missing.
 
-    With η ~ N(0, 1) an entry is missing if ax + b + η > 0, and all that is asked of it follows from
+    With η ~ N(0, 1) an entry is missing if ax + b + η > 0. Density, mean and draws are functions of
     t = (aμ + b)/c with c² = 1 + a²σ² (extended skew-normal: Azzalini, 1985).
 
     Attributes
@@ -48,7 +48,7 @@ class SelectedNormal:
 
     @property
     def t(self) -> Tensor:
-        """Standardized: p(missing) = Φ(t)."""
+        """t, with p(missing) = Φ(t)."""
         return (self.slope * self.normal.mean + self.offset) / self.width
 
     @property
@@ -90,7 +90,7 @@ class SelfMasking(nn.Module):
         self.offset = nn.Parameter(torch.zeros(tuple(event_shape)))
 
     def start(self, rate: Tensor) -> None:
-        """Begin with a = 0, and the rates at which entries are missing, shape (*event)."""
+        """Start from a = 0, and b from the rates of missing entries, shape (*event)."""
         with torch.no_grad():
             self.offset.copy_(torch.special.ndtri(rate.clamp(1e-3, 1 - 1e-3)))
 
@@ -99,7 +99,7 @@ class SelfMasking(nn.Module):
         return SelectedNormal(p, self.slope, self.offset)
 
     def log_prob(self, batch: Batch, p: Normal) -> Tensor:
-        """log p(s|x_o, z), the missing entries integrated out, in nats, shape (S, B)."""
+        """log p(s|x_o, z) with the missing entries integrated out, in nats, shape (S, B)."""
         shown = torch.special.log_ndtr(-(self.slope * batch.seen + self.offset)).expand_as(p.mean)
         log_p = event_sum(shown, batch.mask, batch.complete)
         if batch.missing is None:

@@ -1,8 +1,8 @@
 """Mixtures, p(x) = Σ_k π_k p(x|k): one discrete latent variable, which can be summed out.
 
-The mixture of Bernoullis fits itself by EM; the Gaussian ones (with full covariance: ``gaussian``) can take over what
-scikit-learn's ``GaussianMixture`` fitted, and add densities and draws. Each scores the observed entries of a row alone,
-which is its exact marginal.
+The mixture of Bernoullis is fitted by EM; the Gaussian ones (with full covariance: ``gaussian``) can copy the
+parameters of scikit-learn's ``GaussianMixture``, and add densities and draws. The density of a row is the exact
+marginal of its observed entries.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from lowerbound.distributions.noise import Noise
 
 
 class Mixture(ExplicitModel):
-    """p(x) = Σ_k π_k p(x|k); a subclass supplies log p(x|k) and how to draw from it.
+    """p(x) = Σ_k π_k p(x|k); a subclass supplies log p(x|k), its draws and its mean.
 
     Parameters
     ----------
@@ -43,7 +43,7 @@ class Mixture(ExplicitModel):
         raise NotImplementedError(f"{type(self).__name__} does not define its components")
 
     def sample_given(self, component: Tensor, noise: Noise) -> Tensor:
-        """x for each of the components (n,); their means if there is no noise; shape (n, F)."""
+        """A draw of x from each of the components (n,), shape (n, F)."""
         raise NotImplementedError(f"{type(self).__name__} does not define how to draw from its components")
 
     def log_joint_given(self, batch: Batch) -> Tensor:
@@ -60,7 +60,7 @@ class Mixture(ExplicitModel):
         return log_p if self.log_unit is None else log_p - event_sum(self.log_unit, batch.mask)
 
     def sample(self, n: int, noise: Noise, *, mean: bool = False) -> Tensor:
-        """k ~ π, then x ~ p(x|k), or its mean; shape (n, *event)."""
+        """k ~ π, then x ~ p(x|k), or its mean, shape (n, *event)."""
         cumulative = self.log_weights.exp().cumsum(0)
         u = noise.uniform((n, 1), cumulative)[:, 0] * cumulative[-1]
         component = torch.searchsorted(cumulative, u, right=True).clamp_max(self.n_components - 1)
@@ -68,13 +68,13 @@ class Mixture(ExplicitModel):
         return x.view(n, *self.event_shape)
 
     def conditional_mean(self, batch: Batch) -> Tensor:
-        """E[x|x_o] = Σ_k p(k|x_o) E[x|k], since entries are independent given k; observed ones as they are."""
+        """x with E[x|x_o] = Σ_k p(k|x_o) E[x|k] in the gaps, for entries independent given k, shape (B, *event)."""
         everything = torch.arange(self.n_components, device=self.log_weights.device)
         mean = self.responsibilities(batch) @ self.mean_given(everything)
         return torch.where(batch.mask, batch.x, mean.view_as(batch.x).to(batch.x.dtype))
 
     def conditional_sample(self, batch: Batch, n: int, noise: Noise) -> Tensor:
-        """k ~ p(k|x_o), then the missing entries from p(x|k), shape (n, B, *event)."""
+        """x with draws in the gaps: k ~ p(k|x_o), then the missing entries from p(x|k), shape (n, B, *event)."""
         component = draw_components(self.responsibilities(batch), n, noise)
         x = self.sample_given(component.flatten(), noise).view(n, *batch.x.shape)
         return torch.where(batch.mask, batch.x, x.to(batch.x.dtype))

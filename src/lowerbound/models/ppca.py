@@ -1,9 +1,9 @@
 """Linear-Gaussian models: z ~ N(0, I), x = Wz + μ + ε with ε ~ N(0, Ψ).
 
-With Ψ = σ²I it is probabilistic principal component analysis (Tipping & Bishop, 1999), with a diagonal Ψ it is factor
-analysis (Rubin & Thayer, 1982). Everything is known: the posterior, log p(x), and the maximum of the likelihood, in
-closed form for PPCA and by EM for both, also where entries are missing. No matrix here is F × F except the sample
-covariance of ``spectrum``, and that only if there are more rows than features.
+With Ψ = σ²I this is probabilistic principal component analysis (Tipping & Bishop, 1999), with a diagonal Ψ factor
+analysis (Rubin & Thayer, 1982). The posterior and log p(x) are exact, and the likelihood is maximized in closed form
+(PPCA) or by EM (both), also with missing entries. No matrix here is F × F except the sample covariance of
+``spectrum``, and that only if there are more rows than features.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from typing import Literal, NamedTuple
 import torch
 from torch import Tensor, nn
 
-from lowerbound.core import Batch, Model
+from lowerbound.core import Batch, ElementwiseModel
 from lowerbound.distributions.gaussians import FullGaussian, StandardNormal
 from lowerbound.distributions.likelihoods import Normal
 from lowerbound.distributions.noise import Noise
@@ -35,9 +35,9 @@ class Spectrum(NamedTuple):
 class LinearSums(NamedTuple):
     """Sums over rows that EM needs; ẑ = (z, 1), r = x − μ of the observed entries.
 
-    ``n_rows`` (), ``log_p`` (), ``observed`` (F,) how many entries, ``squares`` Σ r² (F,), ``cross`` Σ r E[ẑ]
+    ``n_rows`` (), ``log_p`` (), ``observed`` (F,) the number of entries, ``squares`` Σ r² (F,), ``cross`` Σ r E[ẑ]
     (F, D + 1), ``codes`` Σ E[ẑẑᵀ] (D + 1, D + 1) over all rows, and ``seen`` the same for each feature over the rows in
-    which it is observed, (F, D + 1, D + 1), or (1, D + 1, D + 1) where all are.
+    which it is observed, (F, D + 1, D + 1), or (1, D + 1, D + 1) if all are observed.
     """
 
     n_rows: Tensor
@@ -49,11 +49,11 @@ class LinearSums(NamedTuple):
     seen: Tensor
 
 
-class LinearGaussian(Model):
+class LinearGaussian(ElementwiseModel):
     """p(x|z) = N(x; Wz + μ, Ψ).
 
-    ``mean`` μ (F,), ``weights`` W (F, D) and ``log_scale`` (1,) or (F,) are a module's parameters, in float64: they can
-    be fitted by gradients too.
+    ``mean`` μ (F,), ``weights`` W (F, D) and ``log_scale`` (1,) or (F,) are a module's parameters, in float64, which
+    gradients can fit too.
 
     Parameters
     ----------
@@ -64,7 +64,7 @@ class LinearGaussian(Model):
     noise : {"shared", "feature"}
         Ψ = σ²I, or one σ² for each feature.
     min_scale : Tensor, shape (1,) or (F,), optional
-        EM lets no σ fall below it. A feature that the others explain exactly would send the density to infinity.
+        Lower bound of σ in EM: the density would grow to infinity at a feature that the others determine exactly.
     log_unit : Tensor, shape (*event), optional
         log of the user's units in one unit of x.
     """
@@ -110,20 +110,20 @@ class LinearGaussian(Model):
         return FullGaussian(mean.squeeze(-1), scale_tril)
 
     def log_prob(self, batch: Batch) -> Tensor:
-        """Log p(x) = log p(x, z) − log p(z|x), which is Bayes' rule and holds for every z, here E[z|x]; shape (B,)."""
+        """log p(x) = log p(x, z) − log p(z|x) by Bayes' rule, for any z, here E[z|x]; shape (B,)."""
         return self._log_prob(batch, self.posterior(batch))
 
     def _log_prob(self, batch: Batch, q: FullGaussian) -> Tensor:
-        """The same, of rows whose posterior is known."""
+        """``log_prob`` of rows whose posterior is known."""
         return self.log_joint(batch, q.mean.unsqueeze(0)).squeeze(0) - q.log_peak()
 
     def conditional_mean(self, batch: Batch) -> Tensor:
-        """E[x|x_o] = W E[z|x_o] + μ; observed entries as they are."""
+        """x with E[x|x_o] = W E[z|x_o] + μ in the gaps, shape (B, *event)."""
         mean = self.likelihood(self.posterior(batch).mean.unsqueeze(0)).mean[0]
         return torch.where(batch.mask, batch.x, mean.to(batch.x.dtype))
 
     def conditional_sample(self, batch: Batch, n: int, noise: Noise) -> Tensor:
-        """z ~ p(z|x_o), then the missing entries from p(x|z), shape (n, B, *event)."""
+        """x with draws in the gaps: z ~ p(z|x_o), then the missing entries from p(x|z), shape (n, B, *event)."""
         x = self.likelihood(self.posterior(batch).rsample((n,), noise)).sample(noise)
         return torch.where(batch.mask, batch.x, x.to(batch.x.dtype))
 
@@ -131,7 +131,7 @@ class LinearGaussian(Model):
 
     @torch.no_grad()
     def start(self, spectrum: Spectrum, generator: torch.Generator) -> None:
-        """Where EM may begin: W random, with half of the variance in Wz and half in ε on average."""
+        """Start EM from a random W, with half of the variance in Wz and half in ε on average."""
         variance = spectrum.variances.sum() / len(self.mean)
         random = torch.randn(self.weights.shape, generator=generator, dtype=self.weights.dtype)
         self.mean.copy_(spectrum.mean)
@@ -139,7 +139,7 @@ class LinearGaussian(Model):
         self.log_scale.fill_(0.5 * (0.5 * variance).log())
 
     def expect(self, batch: Batch) -> LinearSums:
-        """The E-step: E[z] and E[zzᵀ] of every row under its posterior, and the sums of them."""
+        """The E-step: sums of E[z] and E[zzᵀ] of every row under its posterior."""
         x, mask, q = batch.x.flatten(1), batch.mask.flatten(1), self.posterior(batch)
         r = torch.where(mask, x - self.mean, 0.0)
         z = torch.cat([q.mean, torch.ones_like(q.mean[:, :1])], 1)  # ẑ = (z, 1)
@@ -154,8 +154,8 @@ class LinearGaussian(Model):
     def maximize(self, sums: LinearSums) -> None:
         """The M-step: each feature is regressed on ẑ over the rows in which it is observed (Ilin & Raiko, 2010).
 
-        Then the prior of z is let free: of all N(a, R) the moments of the codes are best, and what a and R do goes into
-        μ and W (parameter-expanded EM: Liu, Rubin & Wu, 1998). This takes far fewer steps and keeps the ascent.
+        Then p(z) is fitted as N(a, R), by the moments of the codes, and a and R are absorbed into μ and W
+        (parameter-expanded EM: Liu, Rubin & Wu, 1998). This takes far fewer steps; the likelihood still never falls.
         """
         slopes = _solve(sums.seen, sums.cross, sums.observed)  # (W, δμ)_j = (Σ E[ẑẑᵀ])⁻¹ Σ r_j E[ẑ]
         W, shift = slopes[:, :-1], slopes[:, -1]
@@ -167,14 +167,14 @@ class LinearGaussian(Model):
         self.weights.copy_(W @ torch.linalg.cholesky(R))
 
     def _best_scale(self, residual: Tensor, observed: Tensor) -> Tensor:
-        """σ² = Σ residual / Σ observed entries, of all features or of each; σ = 1 where there are none."""
+        """σ² = Σ residual / Σ observed entries, of all features or of each; σ = 1 if no entry is observed."""
         if len(self.log_scale) == 1:
             residual, observed = residual.sum(0, keepdim=True), observed.sum(0, keepdim=True)
         scale = torch.where(observed > 0, residual / observed.clamp_min(1), 1.0).sqrt()
         return scale if self.min_scale is None else scale.maximum(self.min_scale)
 
     def log_prior(self) -> Tensor:
-        """The parameters have no prior."""
+        """0: the parameters have no prior."""
         return self.weights.new_zeros(())
 
     # closed forms
@@ -196,7 +196,7 @@ class LinearGaussian(Model):
 
     @torch.no_grad()
     def rotate(self) -> None:
-        """Turn z so that WᵀΨ⁻¹W is diagonal and decreasing: p(x) stays, and the entries of z are independent given x.
+        """Rotate z so that WᵀΨ⁻¹W is diagonal and decreasing: p(x) is unchanged, and z has independent entries given x.
 
         The largest entry of each column of W is positive.
         """
@@ -214,8 +214,8 @@ class LinearGaussian(Model):
 def spectrum(x: Tensor) -> Spectrum:
     """Mean, variances (divisor n) and principal axes of the rows of ``x`` (n, F).
 
-    From the covariance (F, F), or, if there are fewer rows than features, from the rows' inner products (n, n):
-    XXᵀv = nλv makes Xᵀv/√(nλ) an eigenvector of XᵀX/n.
+    They come from the covariance (F, F), or, if there are fewer rows than features, from the rows' inner products
+    (n, n): if XXᵀv = nλv, then Xᵀv/√(nλ) is an eigenvector of XᵀX/n.
     """
     n, n_features = x.shape
     mean = x.mean(0)
@@ -230,17 +230,17 @@ def spectrum(x: Tensor) -> Spectrum:
 
 
 def sigma_points(spectrum: Spectrum) -> Tensor:
-    """Rows μ ± √(rλ_i) u_i, shape (2r, F): they have the same mean and covariance as the rows the spectrum is of.
+    """Rows μ ± √(rλ_i) u_i, shape (2r, F), with the mean and covariance of the spectrum.
 
-    A Gaussian's mean log-likelihood, and every mean that EM takes, depends on complete rows through these two alone.
-    So EM over the 2r points makes the very steps that it would make over any number of rows.
+    A Gaussian's mean log-likelihood, and every mean in EM, depends on complete rows through these two alone. So EM over
+    the 2r points makes the same steps as over all rows.
     """
     steps = spectrum.axes * (len(spectrum.variances) * spectrum.variances).sqrt()
     return torch.cat([spectrum.mean + steps.T, spectrum.mean - steps.T])
 
 
 def _patterns(mask: Tensor) -> tuple[Tensor, Tensor | None]:
-    """The distinct rows of the mask, and which one each row has (None if they all have the same)."""
+    """The distinct rows of the mask, and the number of each row's (None if all rows have the same)."""
     if (mask == mask[:1]).all():
         return mask[:1], None
     return mask.unique(dim=0, return_inverse=True)  # type: ignore[return-value]

@@ -1,4 +1,4 @@
-"""Priors p(z) that are learned: mixtures of Gaussians, whose components are free or come from the encoder; flows."""
+"""Learned priors p(z): mixtures of Gaussians, with free components or from the encoder (VampPrior), and flows."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ from lowerbound.distributions.gaussians import LOG_2PI, StandardNormal
 from lowerbound.distributions.noise import Noise
 from lowerbound.nn.flows import CouplingFlow, Pushforward
 
-EDGE = 0.02  # pseudo-inputs start at least this part of their range away from its ends
+EDGE = 0.02  # least distance of initial pseudo-inputs from the ends of their range, as a part of it
 
 
 @dataclass
 class GaussianMixture:
-    """p(z) = Σ_k π_k N(z; m_k, diag s_k²), one vector of D numbers a row.
+    """p(z) = Σ_k π_k N(z; m_k, diag s_k²).
 
     ``mean`` and ``log_scale`` have shape (K, D), ``log_weight`` = log π has shape (K,).
     """
@@ -31,8 +31,8 @@ class GaussianMixture:
     def log_prob(self, z: Tensor) -> Tensor:
         """log Σ_k exp[log π_k − ½‖(z − m_k)/s_k‖² − Σ log s_k − (D/2) log 2π], shape (S, B).
 
-        The squares are multiplied out, so that nothing of shape (S, B, K, D) is ever made; in float64, because far from
-        0 narrow components are a small difference of large products.
+        The squares are multiplied out, so that no tensor has the shape (S, B, K, D); in float64, as narrow components
+        far from 0 are small differences of large products.
         """
         wide, mean, log_scale = z.double(), self.mean.double(), self.log_scale.double()
         precision = torch.exp(-2 * log_scale)
@@ -41,7 +41,7 @@ class GaussianMixture:
         return ((products + constant).logsumexp(-1) - 0.5 * z.shape[-1] * LOG_2PI).to(z.dtype)
 
     def rsample(self, shape: Sequence[int], noise: Noise) -> Tensor:
-        """Draws of shape ``(*shape, D)``; no gradient reaches the choice of the component."""
+        """Draws of shape ``(*shape, D)``; the choice of the component has no gradient."""
         u = noise.uniform((*shape, len(self.log_weight)), self.log_weight)
         gumbel = -torch.log(-torch.log(u.clamp(torch.finfo(u.dtype).tiny, 1 - torch.finfo(u.dtype).eps)))
         component = (self.log_weight + gumbel).argmax(-1)  # Gumbel, 1954
@@ -49,22 +49,22 @@ class GaussianMixture:
         return self.mean[component] + self.log_scale[component].exp() * epsilon
 
     def kl_from(self, q: LatentDistribution) -> None:
-        """There is no closed form."""
+        """None: there is no closed form."""
         return
 
 
 class MixturePrior(nn.Module):
-    """K Gaussians whose means, scales and weights are parameters; together they start close to N(0, I).
+    """A mixture of K Gaussians whose means, scales and weights are parameters; it starts close to N(0, I).
 
     Parameters
     ----------
     n_components, latent_dim : int
         K and D.
     generator : torch.Generator
-        The means are drawn from it.
+        Draws the initial means.
     """
 
-    START = 0.5  # part of the variance that lies between the components at first
+    START = 0.5  # part of the initial variance between the components
 
     def __init__(self, n_components: int, latent_dim: int, generator: torch.Generator) -> None:
         super().__init__()
@@ -74,25 +74,25 @@ class MixturePrior(nn.Module):
         self.logits = nn.Parameter(torch.zeros(n_components))
 
     def forward(self) -> GaussianMixture:
-        """p(z) with the parameters as they are."""
+        """p(z) at the present parameters."""
         return GaussianMixture(self.mean, self.log_scale, self.logits.log_softmax(0))
 
 
 class VampPrior(nn.Module):
-    """p(z) = (1/K) Σ_k q(z|u_k): the posterior of K pseudo-inputs that are learned.
+    """p(z) = (1/K) Σ_k q(z|u_k): the mixture of the posteriors of K learned pseudo-inputs.
 
     Tomczak & Welling, 2018, arXiv:1705.07120, eq. 9. Pseudo-inputs of bounded data stay within their range.
 
     Parameters
     ----------
     encode : callable
-        x (K, *event) → q(z|x), a diagonal Gaussian: the posterior's own encoder, whose weights aren't kept twice.
+        x (K, *event) → q(z|x), a diagonal Gaussian: the posterior's own encoder, whose weights aren't stored twice.
     shape : tuple of int
-        (K, *event), of the pseudo-inputs.
+        (K, *event), the shape of the pseudo-inputs.
     generator : torch.Generator
-        They are drawn from it, until ``start_from`` puts rows of data in their place.
+        Draws the pseudo-inputs, which ``start_from`` replaces by rows of data.
     highest : float, optional
-        Values lie between 0 and this; without it, anywhere.
+        The upper bound of values, whose lower bound is 0; by default values are not bounded.
     """
 
     def __init__(
@@ -105,7 +105,7 @@ class VampPrior(nn.Module):
 
     @torch.no_grad()
     def start_from(self, x: Tensor) -> None:
-        """Take rows of data, shape (K or fewer, *event), as the first pseudo-inputs."""
+        """Start the first pseudo-inputs from rows of data, shape (K or fewer, *event)."""
         self.raw[: len(x)] = x if self.highest is None else (x / self.highest).clamp(EDGE, 1 - EDGE).logit()
 
     def inputs(self) -> Tensor:
@@ -120,14 +120,14 @@ class VampPrior(nn.Module):
 
 
 class FlowPrior(nn.Module):
-    """p(z), the law of f⁻¹(ε) with ε ~ N(0, I) and f a coupling flow; it starts as N(0, I).
+    """p(z), the distribution of f⁻¹(ε) with ε ~ N(0, I) and f a coupling flow; it starts as N(0, I).
 
     Parameters
     ----------
     latent_dim : int
         D.
     generator : torch.Generator
-        The weights come from it.
+        Draws the initial weights.
     """
 
     def __init__(self, latent_dim: int, generator: torch.Generator) -> None:
@@ -135,5 +135,5 @@ class FlowPrior(nn.Module):
         self.latent_dim, self.flow = latent_dim, CouplingFlow(latent_dim, 0, generator)
 
     def forward(self) -> Pushforward:
-        """p(z) with the parameters as they are."""
+        """p(z) at the present parameters."""
         return Pushforward(StandardNormal(self.latent_dim, next(self.flow.parameters())), self.flow())

@@ -3,7 +3,7 @@
     p(v, h) = exp(b·v + c·h + v·Wh)/Z,   v ∈ {0, 1}^D, h ∈ {0, 1}^H
 
 Given one layer the units of the other are independent, so each is drawn in one block (Smolensky, 1986; Hinton, 2002).
-Z is summed exactly where one layer is small, and estimated by annealed importance sampling where none is.
+Z is an exact sum if one layer is small, else it is estimated by annealed importance sampling.
 """
 
 from __future__ import annotations
@@ -20,8 +20,8 @@ from lowerbound.core import Batch, ExplicitModel
 from lowerbound.distributions.likelihoods import Bernoulli
 from lowerbound.distributions.noise import Noise
 
-ENUMERABLE = 20  # units of a layer whose 2²⁰ states are summed one by one
-PASS_NUMBERS = 2**22  # numbers computed together when they are: bounds memory
+ENUMERABLE = 20  # units of a layer whose 2²⁰ states are enumerated at most
+PASS_NUMBERS = 2**22  # numbers computed together in the enumeration: bounds memory
 
 
 class Gradient(NamedTuple):
@@ -38,11 +38,11 @@ class LogZ(NamedTuple):
     Attributes
     ----------
     value : float
-        Exact; or the logarithm of an unbiased estimate, which is too small in expectation.
+        Exact, or the logarithm of an unbiased estimate of Z, which is too small in expectation.
     standard_error : float
-        0 when exact.
+        Standard error of ``value``; 0 if exact.
     ess : float or None
-        Effective number of chains, at most as many as were run; None when exact.
+        Effective number of chains, at most the number of chains; None if exact.
     """
 
     value: float
@@ -51,18 +51,18 @@ class LogZ(NamedTuple):
 
 
 class RBM(ExplicitModel):
-    """Visible units v and hidden units h, all of them 0 or 1.
+    """The restricted Boltzmann machine, with binary visible units v and hidden units h.
 
     Parameters
     ----------
     base : Tensor, shape (*event)
-        Logits of the base-rate model, in which visible units are independent: where b starts, and whence annealing and
-        chains start. The logits of the data's means (Hinton, 2010, A Practical Guide to Training Restricted Boltzmann
+        Logits of the base-rate model, in which visible units are independent: the logits of the data's means. b starts
+        from them, as do annealing and chains (Hinton, 2010, A Practical Guide to Training Restricted Boltzmann
         Machines, section 8.1; Salakhutdinov & Murray, 2008, section 4.1).
     n_hidden : int
         H.
     generator : torch.Generator
-        For W ~ N(0, 0.01²) (Hinton, 2010, section 8).
+        Draws the initial W ~ N(0, 0.01²) (Hinton, 2010, section 8).
     burn_in : int
         Steps of block Gibbs sampling before a draw.
     """
@@ -98,7 +98,7 @@ class RBM(ExplicitModel):
         return Gradient(-v.T @ h / len(v), -v.mean(0), -h.mean(0))
 
     def log_prob(self, batch: Batch) -> Tensor:
-        """log p(x) = −F(x) − log Z, in nats, shape (B,); as much too large as ``log_z`` is too small.
+        """log p(x) = −F(x) − log Z, in nats, shape (B,); too large by the amount that ``log_z`` is too small.
 
         Raises
         ------
@@ -112,7 +112,7 @@ class RBM(ExplicitModel):
     # drawing
 
     def gibbs_step(self, v: Tensor, noise: Noise, beta: float = 1.0) -> Tensor:
-        """h ~ p(h|v), then v ~ p(v|h), shape (n, D); of the model at ``beta`` between the base rates and this one."""
+        """h ~ p(h|v), then v ~ p(v|h), shape (n, D), of the model annealed to ``beta``: base rates at 0, this at 1."""
         return self._v_given_h(bernoulli(beta * self.hidden_logits(v), noise), noise, beta)
 
     def _v_given_h(self, h: Tensor, noise: Noise, beta: float) -> Tensor:
@@ -124,11 +124,10 @@ class RBM(ExplicitModel):
 
     @torch.no_grad()
     def sample(self, n: int, noise: Noise, *, mean: bool = False) -> Tensor:
-        """``n`` states v, each from a Gibbs chain of its own, or their p(v = 1|h), shape (n, *event).
+        """``n`` states v, each from its own Gibbs chain, or their p(v = 1|h), shape (n, *event).
 
-        A chain starts from the base rates and makes ``burn_in`` steps, in the first half of which it is annealed, β
-        rising from 0 to 1, so that it can still pass from mode to mode. Its state is a draw from p(v) in the limit of
-        many steps only.
+        A chain starts from the base rates and makes ``burn_in`` steps. In the first half it is annealed, with β rising
+        from 0 to 1, so that it moves between modes. Its state is a draw from p(v) only in the limit of many steps.
         """
         v = self.base_rates(n, noise)
         for step in range(1, self.burn_in + 1):
@@ -139,7 +138,7 @@ class RBM(ExplicitModel):
 
 
 def bernoulli(logits: Tensor, noise: Noise) -> Tensor:
-    """0 or 1 for every logit."""
+    """Draw 0 or 1 for every logit."""
     return Bernoulli(logits).sample(noise)
 
 
@@ -147,18 +146,18 @@ def bernoulli(logits: Tensor, noise: Noise) -> Tensor:
 def contrastive_divergence(
     rbm: RBM, v: Tensor, chains: Tensor, n_steps: int, noise: Noise
 ) -> tuple[Gradient, Tensor]:  # fmt: skip
-    """An estimate of the gradient of mean log p(v), and where the chains went.
+    """An estimate of the gradient of mean log p(v), and the new states of the chains.
 
     ∂ log p(v)/∂θ = −∂F(v)/∂θ + E_p[∂F/∂θ]; the expectation is replaced by the mean over chains after k steps of block
-    Gibbs sampling. They start from the data (CD-k; Hinton, 2002) or from where they were (persistent CD; Tieleman,
-    2008). The gradient is of no loss, and biased for finite k.
+    Gibbs sampling. They start from the data (CD-k; Hinton, 2002) or from their last states (persistent CD; Tieleman,
+    2008). The estimate is not the gradient of any loss, and is biased for finite k.
 
     Parameters
     ----------
     v : Tensor, shape (n, D)
         Data.
     chains : Tensor, shape (m, D)
-        Where the chains start.
+        The states from which the chains start.
     n_steps : int
         k.
     """
@@ -179,7 +178,7 @@ def pseudo_log_likelihood(rbm: RBM, v: Tensor, noise: Noise) -> Tensor:
 
 
 def log_z(rbm: RBM, n_chains: int, n_temperatures: int, noise: Noise) -> LogZ:
-    """Enumerated where a layer has at most 20 units, else annealed."""
+    """log Z, by enumeration if a layer has at most 20 units, else by annealing."""
     if min(rbm.weight.shape) <= ENUMERABLE:
         return enumerated_log_z(rbm)
     return annealed_log_z(rbm, n_chains, n_temperatures, noise)
@@ -187,7 +186,7 @@ def log_z(rbm: RBM, n_chains: int, n_temperatures: int, noise: Noise) -> LogZ:
 
 @torch.no_grad()
 def enumerated_log_z(rbm: RBM) -> LogZ:
-    """Exact, over the states s of the smaller layer: Z = Σ_s exp(a·s) Π_i (1 + exp(d + Ms)_i).
+    """The exact log Z, by the states s of the smaller layer: Z = Σ_s exp(a·s) Π_i (1 + exp(d + Ms)_i).
 
     a and d are the biases of the smaller and the larger layer, M the weights from one to the other.
     """
@@ -208,25 +207,25 @@ def enumerated_log_z(rbm: RBM) -> LogZ:
 def annealed_log_z(rbm: RBM, n_chains: int, n_temperatures: int, noise: Noise) -> LogZ:
     """Annealed importance sampling (Neal, 2001; Salakhutdinov & Murray, 2008, section 4.1).
 
-    Between the base rates, whose Z₀ = 2^H Π_i (1 + e^{a_i}) is known, and the RBM lie, for β from 0 to 1,
+    Between the base rates (β = 0), whose Z₀ = 2^H Π_i (1 + e^{a_i}) is known, and the RBM (β = 1) lie
 
         p_β(v) ∝ exp((1−β) a·v + β b·v) Π_j (1 + exp β(c + Wᵀv)_j)
 
-    Each chain moves through them by one step of block Gibbs sampling at each, and its weight is the product of
-    p_{β_k}(v)/p_{β_{k−1}}(v) before each move. E[w] = Z/Z₀ exactly, so that log mean w is too small in expectation
-    (Jensen) and log p(x) too large; by how much is not known where the chains miss a mode.
+    Each chain makes one step of block Gibbs sampling at each β, and its weight is the product of
+    p_{β_k}(v)/p_{β_{k−1}}(v) before each step. E[w] = Z/Z₀ exactly, so that log mean w is too small in expectation
+    (Jensen) and log p(x) too large; the error is unknown if the chains miss a mode.
 
     Parameters
     ----------
     n_chains : int
         M, run in parallel.
     n_temperatures : int
-        Steps of β, the smaller the nearer to 1, where most is to be gained: β = 1 − (1 − t)² with t in equal steps.
+        Steps of β, smaller near 1, where the weights vary most: β = 1 − (1 − t)² with t in equal steps.
 
     Returns
     -------
     LogZ
-        Its standard error is that of log mean w by the delta method: √((M/ess − 1)/(M − 1)), ess = (Σw)²/Σw².
+        The standard error of log mean w is by the delta method: √((M/ess − 1)/(M − 1)), ess = (Σw)²/Σw².
     """
     v = rbm.base_rates(n_chains, noise)
     log_w = torch.zeros(n_chains, dtype=v.dtype, device=v.device)

@@ -1,31 +1,39 @@
-"""The variational autoencoder's p: z ~ N(0, I) or a learned prior, x ~ p(x | network of z).
+"""The generative model of the variational autoencoder: z ~ N(0, I) or a learned prior, x ~ p(x | network of z).
 
-An infinite mixture whose components' parameters are a network of z (Kingma & Welling, 2014, arXiv:1312.6114;
-Rezende et al., 2014, arXiv:1401.4082). The encoder, the network half of q(z|x), is built here too, because it
-is a conditional like the decoder.
+It is an infinite mixture whose components' parameters are a network of z (Kingma & Welling, 2014, arXiv:1312.6114;
+Rezende et al., 2014, arXiv:1401.4082). The encoder, the network of q(z|x), is here too, because it is a conditional
+like the decoder.
 """
 
 from __future__ import annotations
 
 import copy
 from collections.abc import Callable, Sequence
-from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.nn.utils import skip_init
 
-from lowerbound.core import Batch, LatentDistribution, Model, Prior
+from lowerbound.core import ElementwiseModel, LatentDistribution, Prior
 from lowerbound.distributions.gaussians import StandardNormal
-from lowerbound.distributions.likelihoods import Likelihood
+from lowerbound.distributions.likelihoods import Likelihood, LikelihoodHead
 from lowerbound.models.missingness import SelfMasking
-from lowerbound.nn.heads import LikelihoodHead
 from lowerbound.nn.initialization import branch, linear
 from lowerbound.precision import in_single
 
 
 class Encoder(nn.Module):
-    """x → q(z|x): what the network sees of x, the network, the head, which takes what the network returns."""
+    """x → q(z|x): the inputs, the network and the head.
+
+    Parameters
+    ----------
+    inputs : Module
+        ``(x, mask)`` → what the network sees of x.
+    network : Module
+        ``seen``, or ``(seen, missing)`` where the data have gaps → features, one tensor or several.
+    head : callable
+        The features → q(z|x).
+    """
 
     def __init__(self, inputs: nn.Module, network: nn.Module, head: Callable[..., LatentDistribution]) -> None:
         super().__init__()
@@ -36,15 +44,14 @@ class Encoder(nn.Module):
         return self.head(*self.features(x, mask, missing))
 
     def features(self, x: Tensor, mask: Tensor | None = None, missing: Tensor | None = None) -> list[Tensor]:
-        """What the network returns; zeros are read where ``mask`` is False, and ``missing`` by a branch of its own."""
+        """The network's features of x, with zeros where ``mask`` is False; ``missing`` enters by a separate branch."""
         seen = self.inputs(x, mask)
-        without_branch = missing is None or getattr(self.network, "gaps", None) is None
-        features = self.network(seen) if without_branch else self.network(seen, missing)
+        features = self.network(seen) if missing is None else self.network(seen, missing)
         return features if isinstance(features, list) else [features]
 
 
 class Decoder(nn.Module):
-    """z → p(x|z): the network, the head."""
+    """z → p(x|z): the network and the head."""
 
     def __init__(self, network: nn.Module, head: LikelihoodHead) -> None:
         super().__init__()
@@ -55,7 +62,7 @@ class Decoder(nn.Module):
         return self.head(in_single(self.network(z.flatten(0, 1))).unflatten(0, z.shape[:2]))
 
 
-class LatentModel(Model):
+class LatentModel(ElementwiseModel):
     """One level of latent variables.
 
     Parameters
@@ -64,12 +71,12 @@ class LatentModel(Model):
     latent_dim : int
         D.
     log_unit : Tensor, shape (*event), optional
-        log of the user's units in one unit of x: with standardized data, the log standard deviations. Densities
-        are reported in the user's units, so this is the Jacobian. None when x is discrete.
+        log of the user's units in one unit of x: with standardized data, the log standard deviations. This is the
+        log-Jacobian, as densities are reported in the user's units. None if x is discrete.
     learned_prior : Module, optional
-        Called without arguments, gives p(z); N(0, I) without one.
+        Returns p(z) when called without arguments; N(0, I) by default.
     missingness : SelfMasking, optional
-        p(s|x) of which entries are missing. It enters log p(x|z), which is then log p(x_o, s|z).
+        p(s|x) of the mask s. It enters log p(x|z), which is then log p(x_o, s|z).
     """
 
     def __init__(
@@ -91,21 +98,12 @@ class LatentModel(Model):
         """p(x|z) for z of shape (S, B, D)."""
         return self.decoder(z)
 
-    def log_px_under(self, batch: Batch, p: Any) -> Tensor:
-        """log p(x_o|z), or log p(x_o, s|z), in nats and the user's units, shape (S, B)."""
-        log_px = super().log_px_under(batch, p)
-        return log_px if self.missingness is None else log_px + self.missingness.log_prob(batch, p)
-
-    def among_missing(self, p: Any) -> Likelihood:
-        """p(x|z) of entries that are missing."""
-        return p if self.missingness is None else self.missingness.among_missing(p)
-
 
 class OwnEncoder(nn.Module):
-    """A user's module with a linear layer that maps its features to what the head needs.
+    """A user's module with a linear layer that maps its features to the width that the head needs.
 
-    The module is copied; it takes ``(B, *event)`` and returns features ``(B, h)`` of any width. With ``n_gaps``, what
-    is missing, that many indicators a row, reaches the features by a branch without bias.
+    The module is copied; it takes ``(B, *event)`` and returns features ``(B, h)`` of any width. With ``n_gaps``,
+    indicators of missing entries (B, n_gaps) are added to the features by a linear layer without bias.
     """
 
     def __init__(
@@ -133,7 +131,7 @@ class OwnEncoder(nn.Module):
 
 
 class OwnDecoder(nn.Module):
-    """A user's module from ``(N, D)`` to P numbers for every entry, and a bias that is filled from the data."""
+    """A user's module from ``(N, D)`` to P numbers for every entry, plus a bias that starts from the data."""
 
     def __init__(self, module: nn.Module, latent_dim: int, event_shape: Sequence[int], n_parameters: int) -> None:
         super().__init__()

@@ -1,1 +1,1 @@
-"""Networks and heads: features in, parameters of a distribution out."""
+"""Networks, and heads that turn their outputs into distributions."""

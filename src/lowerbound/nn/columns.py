@@ -1,4 +1,4 @@
-"""Networks and mixed columns: what an encoder sees of them, and how a decoder's numbers become their distribution."""
+"""Mixed columns in networks: the encoder's inputs, and the distribution of the columns from the decoder's outputs."""
 
 from __future__ import annotations
 
@@ -8,23 +8,23 @@ import torch
 from torch import Tensor, nn
 
 from lowerbound.distributions.columns import MASS, Categories, Columns, Reals, Scaling, WholeNumbers
-from lowerbound.nn.heads import LikelihoodHead, Scale
+from lowerbound.distributions.likelihoods import LikelihoodHead, Scale
 from lowerbound.nn.inputs import drawn_in
 
 
 class ColumnInputs(nn.Module):
-    """(B, F) → (B, E): numbers as ``drawn_in`` gives them, categories as indicators, zeros where nothing was observed.
+    """(B, F) → (B, E): numbers after ``drawn_in``, categories as indicators, zeros where nothing was observed.
 
-    A first linear layer after it is an embedding of the categories.
+    A linear layer after it embeds the categories.
 
     Parameters
     ----------
     numbers : sequence of int
-        Places of columns of numbers; a point mass among them is an indicator beside a zero.
+        Places of columns of numbers; a point mass becomes a zero and an indicator.
     categories : sequence of int
         Places of columns of categories.
     n_shown : sequence of int
-        Indicators of each; the last one of a column stands for all its rare categories.
+        Indicators of each categorical column; the last one stands for all its rare categories.
     """
 
     def __init__(self, numbers: Sequence[int], categories: Sequence[int], n_shown: Sequence[int]) -> None:
@@ -52,14 +52,14 @@ class ColumnInputs(nn.Module):
 
 
 class CategoryBlock(nn.Module):
-    """Columns with about as many categories, whose logits are padded with −∞.
+    """Columns with similar numbers of categories, whose logits are padded with −∞.
 
     Parameters
     ----------
     places : sequence of int
-        Of the columns in x.
+        Places of the columns in x.
     first : sequence of int
-        Where their logits begin among the decoder's numbers.
+        Place of each column's first logit in the decoder's output.
     n_common, n_rare : sequence of int
     values : Tensor, shape (n, K)
         See `lowerbound.distributions.columns.Categories`.
@@ -93,19 +93,19 @@ class CategoryBlock(nn.Module):
 
 
 class NumberBlock(nn.Module):
-    """Columns of numbers of one kind: a location and a scale each, from the decoder.
+    """n columns of numbers of one kind, each with a location and a scale from the decoder.
 
     Parameters
     ----------
     places : sequence of int
-        Of the columns in x.
+        Places of the columns in x.
     first : int
-        Where their n locations begin among the decoder's numbers; n scales follow, and n logits of point masses.
+        Place of the first of n locations in the decoder's output; n scales follow, and n logits of point masses.
     scaling : Scaling
     scale : Scale
     """
 
-    n_components = 1  # of each column's density
+    n_components = 1  # components of each column's density
 
     def __init__(self, places: Sequence[int], first: int, scaling: Scaling, scale: Scale) -> None:
         super().__init__()
@@ -121,7 +121,7 @@ class NumberBlock(nn.Module):
 
     @property
     def scaling(self) -> Scaling:
-        """How numbers of the user's become entries of x."""
+        """The transform from the user's numbers to entries of x."""
         return Scaling(self.location, self.unit, self.log, self.shift)
 
     def part(self, raw: Tensor, i: int) -> Tensor:
@@ -136,7 +136,7 @@ class NumberBlock(nn.Module):
 
 
 class WholeBlock(NumberBlock):
-    """Whole numbers; ``lowest`` (n,) is the lowest that there can be."""
+    """Columns of whole numbers; ``lowest`` (n,) is the smallest possible value."""
 
     def __init__(self, places: Sequence[int], first: int, scaling: Scaling, scale: Scale, lowest: Tensor) -> None:
         super().__init__(places, first, scaling, scale)
@@ -149,10 +149,10 @@ class WholeBlock(NumberBlock):
 
 
 class RealBlock(NumberBlock):
-    """Real numbers; ``mass`` (n,) is a point mass, NaN where there is none. With heavy tails ν > 2 is learned.
+    """Columns of real numbers; ``mass`` (n,) is a point mass, or NaN. With heavy tails ν > 2 is learned.
 
-    The densities of a column have K components, which at first lie side by side, with half of its variance between
-    them. After nK locations and scales come n logits of point masses and, if there are several, nK of components.
+    A column's density has K components, which start side by side, with half of its variance between them. After nK
+    locations and nK scales come n logits of point masses and, if K > 1, nK logits of components.
     """
 
     def __init__(
@@ -181,7 +181,7 @@ class RealBlock(NumberBlock):
 
 
 def side_by_side(n_components: int) -> Tensor:
-    """Places of so many components between which half of a variance of 1 lies; of one alone, 0."""
+    """Initial locations of the components, with half of a variance of 1 between them; 0 for one component."""
     if n_components == 1:
         return torch.zeros(1)
     places = torch.linspace(-1, 1, n_components)
@@ -189,22 +189,27 @@ def side_by_side(n_components: int) -> Tensor:
 
 
 class ColumnsHead(LikelihoodHead):
-    """A flat vector of P numbers for every row, split over its columns.
+    """The head from a vector of P numbers for every row to the distribution of its columns.
 
     Parameters
     ----------
     blocks : sequence of Module
-        Each turns the vector into the distribution of its ``places``.
+        Each turns the vector into the distribution of the columns ``places``.
     start : Tensor, shape (P,)
-        Where the vector begins.
+        The initial vector.
     """
 
     n_parameters = 1
 
     def __init__(self, blocks: Sequence[nn.Module], start: Tensor) -> None:
         super().__init__()
-        self.blocks, self.start = nn.ModuleList(blocks), start
+        self.blocks, self._start = nn.ModuleList(blocks), start
         self.parameter_shape = (len(start),)
+
+    @property
+    def start(self) -> Tensor:
+        """Where the vector begins, (P,)."""
+        return self._start
 
     def forward(self, raw: Tensor) -> Columns:
         """(S, B, 1, P) → p(x|z)."""

@@ -1,8 +1,8 @@
 """Residual convolutional networks for images of any size.
 
-Full resolution is left at once, by a convolution of stride 2, and reached only at the very end, by a pixel
-shuffle, so that the work is done on grids of at most a quarter of the image's pixels. Odd sizes are rounded up on
-the way down and cropped on the way up. Nothing is normalized over the batch: every row is on its own.
+The first layer of an encoder is a convolution of stride 2, and the last of a decoder a pixel shuffle, so that all other
+layers work on grids of at most a quarter of the image's pixels. Odd sizes are rounded up in the encoder and cropped in
+the decoder. Nothing is normalized over the batch: rows are independent.
 """
 
 from __future__ import annotations
@@ -18,13 +18,13 @@ from torch.nn.utils import skip_init
 from lowerbound.nn.initialization import branch, initialize_
 
 CHANNELS = (32, 64)  # of the grids below the image's, downwards; the last one repeats
-BLOCKS = 1  # residual blocks on every grid: with more, an epoch is slower than it is better
-SKIP_CHANNELS = 8  # in which z reaches a grid of the decoder
+BLOCKS = 1  # residual blocks on every grid: more of them cost more time than they gain
+SKIP_CHANNELS = 8  # channels of z on a grid of the decoder
 SMALLEST_GRID = 64  # grids are halved until they have at most this many places
 
 
 def grids(height: int, width: int, smallest: int = SMALLEST_GRID) -> list[tuple[int, int]]:
-    """The image's size and those below it, each half of the one before, until ``smallest`` places or fewer are left."""
+    """The image's size, and half of it again and again, until a grid has at most ``smallest`` places."""
     sizes = [(height, width)]
     while len(sizes) == 1 or math.prod(sizes[-1]) > smallest:
         height, width = sizes[-1]
@@ -38,7 +38,7 @@ def widths(channels: Sequence[int], n_grids: int) -> list[int]:
 
 
 def convolution(n_in: int, n_out: int, kernel_size: int, stride: int = 1) -> nn.Module:
-    """A convolution, its weights not drawn yet, that keeps the size or divides it by ``stride``, rounding up."""
+    """A convolution with undrawn weights that keeps the size, or divides it by ``stride``, rounding up."""
     return skip_init(nn.Conv2d, n_in, n_out, kernel_size, stride=stride, padding=kernel_size // 2)
 
 
@@ -50,7 +50,7 @@ class Residual(nn.Module):
         self.layers = nn.Sequential(nn.SiLU(), convolution(channels, channels, 3))
 
     def forward(self, x: Tensor) -> Tensor:
-        """(N, channels, h, w), the same out."""
+        """(N, channels, h, w) → the same shape."""
         return x + self.layers(x)
 
 
@@ -69,7 +69,7 @@ class Doubling(nn.Module):
 
 
 class Skip(nn.Module):
-    """z straight into a grid, so that it needn't come through those below (Dieng et al., 2019, arXiv:1807.04863)."""
+    """A skip connection from z to a grid of the decoder (Dieng et al., 2019, arXiv:1807.04863)."""
 
     def __init__(self, latent_dim: int, channels: int, size: tuple[int, int]) -> None:
         super().__init__()
@@ -86,7 +86,7 @@ class Skip(nn.Module):
 
 
 class ConvEncoder(nn.Module):
-    """(B, C, H, W) → (B, n_features_out).
+    """A convolutional encoder, (B, C, H, W) → (B, n_features_out).
 
     Parameters
     ----------
@@ -96,9 +96,9 @@ class ConvEncoder(nn.Module):
     channels : sequence of int
         Channels on every grid, from half the image's size downwards; the last one repeats.
     generator : torch.Generator, optional
-        The weights come from it; by default from a new one, seeded as PyTorch seeds it.
+        Draws the weights; by default a new one with PyTorch's default seed.
     n_gaps : int
-        Channels of what is missing, which reaches the first grid by a branch without bias.
+        Channels of the indicators of missing entries, which a convolution without bias adds to the first grid.
     """
 
     def __init__(
@@ -124,7 +124,7 @@ class ConvEncoder(nn.Module):
             self.gaps = branch(skip_init(nn.Conv2d, n_gaps, n[0], 5, stride=2, padding=2, bias=False))
 
     def forward(self, x: Tensor, missing: Tensor | None = None) -> Tensor:
-        """Down to the smallest grid, then all of it to features."""
+        """Reduce to the smallest grid, and map all of that to features."""
         x = x.contiguous(memory_format=torch.channels_last)
         if missing is None or self.gaps is None:
             return self.layers(x)
@@ -132,7 +132,7 @@ class ConvEncoder(nn.Module):
 
 
 class ConvDecoder(nn.Module):
-    """(N, D) → (N, P, C, H, W): P parameters for every entry.
+    """A convolutional decoder, (N, D) → (N, P, C, H, W): P parameters for every entry.
 
     Parameters
     ----------
@@ -143,14 +143,14 @@ class ConvDecoder(nn.Module):
     n_parameters : int
         P.
     channels : sequence of int
-        As in `ConvEncoder`, which it mirrors.
+        As in `ConvEncoder`, in reverse.
     generator : torch.Generator, optional
-        The weights come from it; by default from a new one, seeded as PyTorch seeds it.
+        Draws the weights; by default a new one with PyTorch's default seed.
 
     Attributes
     ----------
     bias : Parameter, shape (P, C, H, W)
-        Added to the output; zero until it is filled from the data.
+        Added to the output; zero until it is set from the data.
     """
 
     def __init__(
@@ -179,7 +179,7 @@ class ConvDecoder(nn.Module):
         self.bias = nn.Parameter(torch.zeros(n_parameters, *event_shape))
 
     def forward(self, z: Tensor) -> Tensor:
-        """Up from the smallest grid to the image."""
+        """Expand from the smallest grid to the image."""
         h = self.top(z)
         for up, skip, mix in zip(self.up, self.skip, self.mix, strict=True):
             h = mix(up(h) + skip(z))
@@ -192,6 +192,6 @@ def blocks(channels: int) -> list[nn.Module]:
 
 
 def draw_(module: nn.Module, generator: torch.Generator | None) -> None:
-    """Draw the weights of ``module``, and lay them out in the memory format that is fast."""
+    """Draw the weights of ``module``, and store them in the fast memory format."""
     initialize_(module, generator or torch.Generator())
     module.to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]

@@ -1,7 +1,7 @@
-"""Coupling flows: an invertible network that sends one distribution over latent variables to another.
+"""Coupling flows: invertible networks that map one distribution over latent variables to another.
 
-The transformations themselves come from zuko (``pip install 'lowerbound[flows]'``); their weights and all noise are
-ours, because zuko's own come from the global generator.
+The transformations come from zuko (``pip install 'lowerbound[flows]'``); weights and noise are drawn here, because
+zuko draws its own from the global generator.
 """
 
 from __future__ import annotations
@@ -24,16 +24,16 @@ from lowerbound.precision import in_full, in_single
 if TYPE_CHECKING:
     from torch.distributions import Transform
 
-N_COUPLINGS = 4  # each leaves every other latent variable as it is
-HIDDEN = (64, 64)  # units of the network of a coupling
-N_BINS = 8  # of the splines
-BOUND = 6.0  # they bend what lies within ±BOUND, and leave the rest as it is
-N_CONTEXT = 32  # features of x that the flow of a posterior sees
+N_COUPLINGS = 4  # each leaves every other latent variable unchanged
+HIDDEN = (64, 64)  # hidden units of the network of a coupling
+N_BINS = 8  # bins of the splines
+BOUND = 6.0  # splines are the identity outside of ±BOUND
+N_CONTEXT = 32  # features of x that the flow of a posterior reads
 N_MOMENTS = 64  # draws for a mean and a scale
 
 
 def zuko() -> ModuleType:
-    """The library of flows, or an error that says how to get it."""
+    """Import zuko, or raise an error that says how to install it."""
     try:
         import zuko.transforms
     except ImportError as error:
@@ -42,7 +42,7 @@ def zuko() -> ModuleType:
 
 
 class Coupling(nn.Module):
-    """Some coordinates stay, and say how the others move: z_b → t + s · spline(z_b), each by itself.
+    """A coupling layer: z_a is unchanged, and z_b → t + s · spline(z_b), elementwise.
 
     Splines, s and t come from a network of z_a and the context (Dinh et al., 2017, arXiv:1605.08803, eq. 7; Durkan et
     al., 2019, arXiv:1906.04032, section 3). It starts as the identity.
@@ -50,10 +50,11 @@ class Coupling(nn.Module):
     Parameters
     ----------
     stays : Tensor of bool, shape (D,)
-        The coordinates a.
+        True for the coordinates a.
     n_context : int
+        Size of the context; 0 for none.
     generator : torch.Generator
-        The weights come from it.
+        Draws the weights.
     """
 
     SIZES = (N_BINS, N_BINS, N_BINS - 1, 1, 1)  # widths, heights and slopes of a spline; t and log s
@@ -83,7 +84,7 @@ class Coupling(nn.Module):
 
 
 class CouplingFlow(nn.Module):
-    """Couplings one after the other, in which even and odd coordinates take turns to stay: z → ε.
+    """A sequence of couplings, z → ε, which leave even and odd coordinates unchanged in turn.
 
     Parameters
     ----------
@@ -97,7 +98,7 @@ class CouplingFlow(nn.Module):
         super().__init__()
         zuko()
         if latent_dim < 2:
-            raise ValueError("a flow lets latent variables bend each other: it needs latent_dim=2 or more")
+            raise ValueError("a flow transforms some latent variables given others: it needs latent_dim=2 or more")
         odd = torch.arange(latent_dim) % 2 == 1
         turns = [odd if i % 2 else ~odd for i in range(N_COUPLINGS)]
         self.couplings = nn.ModuleList(Coupling(stays, n_context, generator) for stays in turns)
@@ -109,13 +110,15 @@ class CouplingFlow(nn.Module):
 
 @dataclass
 class Pushforward:
-    """The law of z = f⁻¹(ε): log p(z) = log p(ε) + log |det ∂f/∂z| with ε = f(z) from a simple ``base``.
+    """The distribution of z = f⁻¹(ε): log p(z) = log p(ε) + log |det ∂f/∂z| with ε = f(z) from a simple ``base``.
 
-    It is its own prior, or a posterior whose ``base`` has one ε for each of B rows.
+    It is a prior, or a posterior whose ``base`` is a distribution for each of B rows.
     """
 
     base: StandardNormal | DiagonalGaussian
     to_base: Transform
+
+    prior = None
 
     @in_full
     def log_prob(self, z: Tensor) -> Tensor:
@@ -124,15 +127,15 @@ class Pushforward:
         return self.base.log_prob(epsilon) + log_det
 
     def rsample(self, shape: Sequence[int], noise: Noise) -> Tensor:
-        """Draws of shape ``(*shape, D)``, of a posterior ``(*shape, B, D)``."""
+        """Draws of shape ``(*shape, D)``, or ``(*shape, B, D)`` of a posterior."""
         return self._from_base(self.base.rsample(shape, noise))
 
     def kl_from(self, q: Any) -> None:
-        """There is no closed form."""
+        """None: there is no closed form."""
         return
 
     def kl_to_standard_normal(self) -> None:
-        """There is no closed form."""
+        """None: there is no closed form."""
         return
 
     @in_full
@@ -142,7 +145,7 @@ class Pushforward:
 
     @cached_property
     def _moments(self) -> tuple[Tensor, Tensor]:
-        """Over fixed draws of ε in opposite pairs, of variance 1: exact where f is affine."""
+        """Mean and scale over fixed draws ±ε with variance 1: exact if f is affine."""
         assert isinstance(self.base, DiagonalGaussian)
         mean, scale = self.base.mean, self.base.scale
         half = torch.randn((N_MOMENTS // 2, 1, mean.shape[-1]), generator=make_generator(0, "moments"))
@@ -166,12 +169,12 @@ class Pushforward:
         return torch.diag_embed(self.scale)
 
     def detach(self) -> Pushforward:
-        """Refused: the parameters are those of a network of z."""
+        """Raise ``ValueError``: the density's parameters depend on z."""
         raise ValueError("posterior='flow' is fitted by gradient='pathwise', 'score' or 'vimco'")
 
 
 class FlowHead(nn.Module):
-    """Features of x → q(z|x), a Gaussian that a flow bends, which sees features of x too.
+    """The head from features of x to q(z|x), a flow from a Gaussian, conditioned on features of x.
 
     Rezende & Mohamed, 2015, arXiv:1505.05770. It starts as the Gaussian.
 
@@ -180,7 +183,7 @@ class FlowHead(nn.Module):
     latent_dim : int
         D.
     generator : torch.Generator
-        The weights come from it.
+        Draws the weights.
     """
 
     def __init__(self, latent_dim: int, generator: torch.Generator) -> None:

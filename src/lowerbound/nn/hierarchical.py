@@ -1,6 +1,6 @@
-"""The networks of a ladder: features on the way up, and levels that share one path on the way down.
+"""The networks of a ladder: bottom-up features of x, and levels that share one top-down path.
 
-The same ladder stands on grids of an image or on plain vectors: a ``Ground`` says which layers it is made of.
+The features are grids of an image or plain vectors; a ``Ground`` makes the layers for either.
 """
 
 from __future__ import annotations
@@ -19,50 +19,50 @@ from lowerbound.nn.initialization import initialize_
 from lowerbound.precision import in_single
 
 SMALLEST_GRID = 16  # a ladder's grids are halved until they have at most this many places
-CHANNELS = (16, 64)  # of the largest grid below the image's; doubled on every smaller one, up to so many
+CHANNELS = (16, 64)  # channels of the largest grid below the image's, doubled on every smaller one, and their maximum
 
 
 def affine(n_in: int, n_out: int) -> nn.Module:
-    """A linear layer, its weights not drawn yet."""
+    """A linear layer with undrawn weights."""
     return skip_init(nn.Linear, n_in, n_out)
 
 
 class ResidualRow(nn.Module):
-    """x + f(x) for rows of numbers."""
+    """x + f(x) for vectors."""
 
     def __init__(self, width: int) -> None:
         super().__init__()
         self.layers = nn.Sequential(nn.SiLU(), affine(width, width))
 
     def forward(self, x: Tensor) -> Tensor:
-        """(N, width), the same out."""
+        """(N, width) → the same shape."""
         return x + self.layers(x)
 
 
 @dataclass(frozen=True)
 class Ground:
-    """What a level stands on: a grid (height, width) of an image, or () for plain vectors."""
+    """The form of a level's features: a grid (height, width) of an image, or () for plain vectors."""
 
     grid: tuple[int, ...]
     width: int
 
     def layer(self, n_in: int, n_out: int) -> nn.Module:
-        """Places don't mix."""
+        """A linear layer, the same at every place of the grid."""
         return convolution(n_in, n_out, 1) if self.grid else affine(n_in, n_out)
 
     def residual(self) -> nn.Module:
-        """Neighboring places mix."""
+        """A residual block."""
         return Residual(self.width) if self.grid else ResidualRow(self.width)
 
     def reach_from(self, above: Ground) -> nn.Module:
-        """From the features of the level above to this grid."""
+        """The layers from the features of the level above to this grid (top-down)."""
         if self.grid == above.grid:
             return self.residual()
         height, width = self.grid
         return nn.Sequential(Doubling(above.width, self.width, 1, (height, width)), self.residual())
 
     def descend_to(self, below: Ground) -> nn.Module:
-        """On the way up: from this grid to the smaller one."""
+        """The layers from this grid to the next smaller one (bottom-up)."""
         if self.grid == below.grid:
             return below.residual()
         return nn.Sequential(nn.SiLU(), convolution(self.width, below.width, 3, stride=2), below.residual())
@@ -71,18 +71,18 @@ class Ground:
 class Level(nn.Module):
     """One level: p(z|above) and q(z|above, x) from the shared features h, and z back into h.
 
-    The posterior is told relative to the prior, μ_q = μ_p + σ_p Δμ and σ_q = σ_p e^Δ (Vahdat & Kautz, 2020,
+    The posterior is parametrized relative to the prior, μ_q = μ_p + σ_p Δμ and σ_q = σ_p e^Δ (Vahdat & Kautz, 2020,
     arXiv:2007.03898, section 3.2), and both start as N(0, I).
 
     Parameters
     ----------
     ground, above : Ground
-        What it stands on, and the level above (itself, for the top).
+        The form of its features, and of those of the level above (its own, for the top).
     n_latent : int
         Latent variables at each place.
     """
 
-    LIMIT = 5.0  # |log σ| stays within it
+    LIMIT = 5.0  # upper bound of |log σ|
 
     def __init__(self, ground: Ground, above: Ground, n_latent: int) -> None:
         super().__init__()
@@ -96,7 +96,7 @@ class Level(nn.Module):
         self.leave = ground.residual()
 
     def start(self) -> None:
-        """Let p and q be N(0, I)."""
+        """Start p and q as N(0, I)."""
         for last in (self.prior[-1], self.posterior[-1]):
             for parameter in last.parameters():
                 nn.init.zeros_(parameter)
@@ -107,25 +107,25 @@ class Level(nn.Module):
         return mean, self.LIMIT * torch.tanh(raw / self.LIMIT)
 
     def step_to_posterior(self, h: Tensor, seen: Tensor) -> tuple[Tensor, Tensor]:
-        """Δμ and Δ; ``h`` is (S·B, width, *grid), ``seen`` (B, width, *grid) what the way up says."""
+        """Δμ and Δ, from ``h`` (S·B, width, *grid) and the bottom-up features ``seen`` (B, width, *grid)."""
         both = self.known(h).unflatten(0, (-1, len(seen))) + self.seen(seen)
         shift, raw = in_single(self.posterior(both.flatten(0, 1))).chunk(2, 1)
         return shift, self.LIMIT * torch.tanh(raw / self.LIMIT)
 
     def take(self, h: Tensor, z: Tensor) -> Tensor:
-        """The features below, with what z says; z is (N, n_latent, *grid)."""
+        """The features for the level below, from ``h`` and z (N, n_latent, *grid)."""
         return self.leave(h + self.taken(z))
 
 
 class BottomUp(nn.Module):
-    """x → features for every level, the top one first."""
+    """The bottom-up network, x → features for every level, the top one first."""
 
     def __init__(self, stem: nn.Module, steps: Sequence[nn.Module]) -> None:
         super().__init__()
         self.stem, self.steps = stem, nn.ModuleList(steps)
 
-    def forward(self, x: Tensor) -> list[Tensor]:
-        """(B, *event) → (B, width, *grid) for every level."""
+    def forward(self, x: Tensor, missing: Tensor | None = None) -> list[Tensor]:
+        """(B, *event) → (B, width, *grid) for every level; it isn't told which entries are missing."""
         features = [self.stem(x)]
         for step in self.steps:
             features.append(step(features[-1]))
@@ -133,7 +133,7 @@ class BottomUp(nn.Module):
 
 
 class Output(nn.Module):
-    """The lowest features → P parameters for every entry, and their bias, which is filled from the data."""
+    """The lowest features → P parameters for every entry, with a bias that is set from the data."""
 
     def __init__(self, layers: nn.Module, n_parameters: int, event_shape: Sequence[int]) -> None:
         super().__init__()
@@ -146,7 +146,8 @@ class Output(nn.Module):
 
 
 def grounds(event_shape: Sequence[int], n_levels: int, width: int, *, is_image: bool) -> list[Ground]:
-    """What every level stands on, the lowest first; an image's grids are shared out evenly, the rest to small ones."""
+    """The form of every level's features, the lowest first; an image's grids have equally many levels, small ones
+    one more if needed."""
     if not is_image:
         return [Ground((), width)] * n_levels
     sizes = grids(*event_shape[1:], smallest=SMALLEST_GRID)[1:]
@@ -159,18 +160,18 @@ def ladder(
     seen_shape: Sequence[int], event_shape: Sequence[int], n_parameters: int, n_levels: int, n_latent: int, width: int,
     generator: torch.Generator, *, is_image: bool,
 ) -> tuple[BottomUp, list[Level], Output]:  # fmt: skip
-    """The way up, the levels (the top one first), and the way out.
+    """The bottom-up network, the levels (the top one first), and the output.
 
     Parameters
     ----------
     seen_shape, event_shape : tuple of int
-        Of x as the way up sees it, and as it is: (C, H, W) for images.
+        The shapes of the bottom-up network's input and of x: (C, H, W) for images.
     n_parameters : int
-        P, of the likelihood of an entry.
+        P, the parameters of an entry's likelihood.
     n_levels, n_latent, width : int
         Levels, latent variables at each place of a level, channels of the largest grid (or hidden units).
     generator : torch.Generator
-        The weights come from it.
+        Draws the weights.
     """
     below = grounds(event_shape, n_levels, width, is_image=is_image)
     stem, layers = _ends(seen_shape, event_shape, n_parameters, below[0], is_image)
@@ -189,7 +190,7 @@ def ladder(
 def _ends(
     seen_shape: Sequence[int], event_shape: Sequence[int], n_parameters: int, lowest: Ground, is_image: bool
 ) -> tuple[nn.Module, nn.Module]:
-    """From x to the lowest level's features, and back."""
+    """The layers from x to the lowest level's features, and from these to the output."""
     width = lowest.width
     if not is_image:
         n_out = n_parameters * math.prod(event_shape)

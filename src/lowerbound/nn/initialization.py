@@ -1,4 +1,4 @@
-"""Layers whose weights come from a generator that is passed in."""
+"""Layers whose weights are drawn from a generator that is passed in."""
 
 from __future__ import annotations
 
@@ -23,13 +23,13 @@ def initialize_(module: nn.Module, generator: torch.Generator) -> None:
 
 
 def branch(layer: nn.Module) -> nn.Module:
-    """A linear or convolutional layer without bias that starts at zero: it changes nothing until it has learned."""
+    """Set the weights of a linear or convolutional layer without bias to zero, so that it adds nothing at first."""
     nn.init.zeros_(layer.weight)  # type: ignore[arg-type]
     return layer
 
 
 def linear(n_in: int, n_out: int, generator: torch.Generator) -> nn.Linear:
-    """A linear layer drawn from ``generator``."""
+    """A linear layer with weights drawn from ``generator``."""
     layer = skip_init(nn.Linear, n_in, n_out)
     assert isinstance(layer, nn.Linear)
     initialize_(layer, generator)

@@ -31,9 +31,10 @@ def mlp(sizes: Sequence[int], activation: str, generator: torch.Generator) -> nn
 
 
 class MLPEncoder(nn.Module):
-    """(B, *event) → (B, n_features_out).
+    """An MLP encoder, (B, *event) → (B, n_features_out).
 
-    With ``n_gaps``, what is missing, that many indicators a row, reaches the first layer by a branch without bias.
+    With ``n_gaps``, indicators of missing entries (B, n_gaps) are added to the first layer by a linear layer without
+    bias.
     """
 
     def __init__(
@@ -51,7 +52,7 @@ class MLPEncoder(nn.Module):
         self.layers = mlp(sizes, activation, generator)
 
     def forward(self, x: Tensor, missing: Tensor | None = None) -> Tensor:
-        """``x`` flattened through the layers."""
+        """Pass the flattened ``x`` through the layers."""
         if missing is None or self.gaps is None:
             return self.layers(x.flatten(1))
         first = self.layers[0](x.flatten(1)) + self.gaps(missing.flatten(1).to(x.dtype))
@@ -59,7 +60,7 @@ class MLPEncoder(nn.Module):
 
 
 class MLPDecoder(nn.Module):
-    """(N, D) → (N, P, *event): P parameters for every entry."""
+    """An MLP decoder, (N, D) → (N, P, *event): P parameters for every entry."""
 
     def __init__(
         self,
@@ -76,11 +77,11 @@ class MLPDecoder(nn.Module):
 
     @property
     def bias(self) -> Tensor:
-        """The output's bias, shape (P, *event), to be filled from the data."""
+        """The output's bias, shape (P, *event), to be set from the data."""
         last = self.layers[-1]
         assert isinstance(last, nn.Linear)
         return last.bias.view(self.output_shape)
 
     def forward(self, z: Tensor) -> Tensor:
-        """``z`` through the layers, shaped as the event."""
+        """(N, D) → (N, P, *event)."""
         return self.layers(z).view(-1, *self.output_shape)

@@ -1,4 +1,4 @@
-"""Recurrent networks that read a grid of entries in raster order and never look ahead."""
+"""Recurrent networks that read a grid of entries in raster order, each output from the entries before it."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ from torch import Tensor, nn
 
 from lowerbound.nn.initialization import linear
 
-PLACE_SIZE = 16  # learned numbers that say where an entry is
-CATEGORY_SIZE = 8  # learned numbers, at most, that stand for a category
+PLACE_SIZE = 16  # size of the embedding of an entry's place
+CATEGORY_SIZE = 8  # largest size of the embedding of a category
 
 
 @torch.no_grad()
 def gru(n_in: int, n_hidden: int, generator: torch.Generator) -> nn.GRU:
-    """A gated recurrent unit (Cho et al., 2014, arXiv:1406.1078, eqs. 5 to 8), ``(N, T, n_in)`` in.
+    """A gated recurrent unit (Cho et al., 2014, arXiv:1406.1078, eqs. 5 to 8) for inputs ``(N, T, n_in)``.
 
     Input weights are drawn from U(±1/√n_in), the recurrent ones are orthogonal in each gate (Saxe et al., 2014,
     arXiv:1312.6120), biases are zero.
@@ -34,17 +34,17 @@ def gru(n_in: int, n_hidden: int, generator: torch.Generator) -> nn.GRU:
 
 
 class Number(nn.Module):
-    """A real entry as a vector of one number: (*) → (*, 1)."""
+    """A real entry as a vector of length 1: (*) → (*, 1)."""
 
     size = 1
 
     def forward(self, x: Tensor) -> Tensor:
-        """One more dimension."""
+        """Add a dimension."""
         return x.unsqueeze(-1)
 
 
 class Level(nn.Module):
-    """A category 0, …, K − 1 as a learned vector: (*) → (*, V), with V = min(K, 8)."""
+    """An embedding of categories 0, …, K − 1: (*) → (*, V), with V = min(K, 8)."""
 
     def __init__(self, n_categories: int, generator: torch.Generator) -> None:
         super().__init__()
@@ -52,21 +52,21 @@ class Level(nn.Module):
         self.vectors = nn.Parameter(torch.randn(n_categories, self.size, generator=generator))
 
     def forward(self, x: Tensor) -> Tensor:
-        """The vectors of the categories."""
+        """The embeddings of the categories."""
         return self.vectors[x.long()]
 
 
 class RasterGRU(nn.Module):
-    """θ for every entry from the entries before it: row by row, in a row from left to right.
+    """A network of θ for every entry from the entries before it: row by row, each row from left to right.
 
         s_r   = GRU(s_{r−1}, x_{r−1})                                    the rows above, each read whole
         h_r,l = GRU(h_{r,l−1}, [x_{r,l−1}, x_{r−1, l−w … l+w}, e_{r,l}])    h_{r,−1} = tanh(A s_r)
         θ_r,l = C h_{r,l} + b_{r,l}
 
     with e_{r,l} learned for each place. θ_{r,l} depends on the entries before (r, l) in raster order and on no other.
-    When x is known all rows are run at once, so R + L steps follow upon each other and not R·L; drawing x takes
-    them all. A table is one row: s and the entries above are left out. The two layers are those of the Row LSTM (van
-    den Oord et al., 2016, arXiv:1601.06759, section 3.1) with a recurrence in place of its convolutions.
+    For a known x all rows run in parallel, so that there are R + L sequential steps instead of R·L; a draw of x takes
+    R·L. A table is one row: s and the entries above are left out. The two layers are those of the Row LSTM (van den
+    Oord et al., 2016, arXiv:1601.06759, section 3.1) with a recurrence in place of its convolutions.
 
     Parameters
     ----------
@@ -76,10 +76,11 @@ class RasterGRU(nn.Module):
     hidden_size : int
         H, the size of s and h.
     view : Number or Level
-        What is read of an entry, V numbers; or such a module after others.
+        The input of V numbers for an entry; may be a sequence that ends in such a module.
     reach : int
         w.
     generator : torch.Generator
+        Draws the weights.
     """
 
     def __init__(
@@ -111,7 +112,7 @@ class RasterGRU(nn.Module):
     def unroll(self, x: Tensor) -> Iterator[tuple[int, int, Tensor]]:
         """Yield (r, l, θ_{r,l}) in raster order, θ of shape (B, P).
 
-        Entry (r, l) of ``x`` (B, R, L) is read only after its θ was yielded, so the caller may write it in between.
+        Entry (r, l) of ``x`` (B, R, L) is read only after its θ was yielded, so that the caller can write it before.
         """
         n_rows, length, _ = self.place.shape
         state = None
@@ -127,7 +128,7 @@ class RasterGRU(nn.Module):
             above = self.view(x[:, r, None])
 
     def _begin(self, above: Tensor, state: Tensor | None = None) -> tuple[Tensor, Tensor, Tensor | None]:
-        """What n consecutive rows know before their first entry, from the rows above them (B, n, L, V).
+        """The initial state and context of n consecutive rows, from the rows above them (B, n, L, V).
 
         Returns
         -------

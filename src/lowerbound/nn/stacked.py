@@ -1,7 +1,7 @@
-"""Autoencoders of equal shape that go through their steps abreast: M small matrix products become one.
+"""M autoencoders of equal shape that are trained together: M small matrix products become one batched product.
 
-The members' places are the first dimension of everything that depends on one: z is (M, B, D), a draw from each, and
-p(x|z) has parameters (M, B, *event). All members see the same x.
+The members are the first dimension of everything that depends on a member: z is (M, B, D), a draw from each, and
+p(x|z) has parameters (M, B, *event). All members read the same x.
 """
 
 from __future__ import annotations
@@ -14,9 +14,8 @@ import torch
 from torch import Tensor, nn
 
 from lowerbound.distributions.gaussians import DiagonalGaussian
-from lowerbound.distributions.likelihoods import Likelihood
+from lowerbound.distributions.likelihoods import Likelihood, LikelihoodHead
 from lowerbound.distributions.noise import Noise
-from lowerbound.nn.heads import LikelihoodHead
 from lowerbound.nn.mlp import MLPDecoder, MLPEncoder
 
 
@@ -30,12 +29,12 @@ class Linears(nn.Module):
         self.bias = nn.Parameter(torch.stack([bias.detach() for bias in biases])[:, None]) if biases else None
 
     def forward(self, x: Tensor) -> Tensor:
-        """x Wᵀ + b, by each member's own."""
+        """x Wᵀ + b, with each member's W and b."""
         return torch.bmm(x, self.weight) if self.bias is None else torch.baddbmm(self.bias, x, self.weight)
 
     @torch.no_grad()
     def hand_back(self, layers: Sequence[nn.Linear]) -> None:
-        """Give the members their weights."""
+        """Copy the weights back to the members."""
         for i, layer in enumerate(layers):
             layer.weight.copy_(self.weight[i].mT)
             if self.bias is not None:
@@ -43,7 +42,7 @@ class Linears(nn.Module):
 
 
 class Abreast(nn.Module):
-    """A sequence of layers of each member; those with weights of equal shape are one, others stay the members' own."""
+    """The members' networks: layers with weights of equal shape are batched, others are applied one by one."""
 
     def __init__(self, networks: Sequence[nn.Sequential]) -> None:
         super().__init__()
@@ -51,7 +50,7 @@ class Abreast(nn.Module):
         self.steps = nn.ModuleList(_abreast(layers) for layers in zip(*self.networks, strict=True))
 
     def forward(self, x: Tensor, added: Tensor | float = 0.0) -> list[Tensor]:
-        """The members' outputs, (B, n_out) each, of x (M, B, n_in); ``added`` goes to those of the first layer."""
+        """The members' outputs, (B, n_out) each, for x (M, B, n_in); ``added`` is added to the first layer's output."""
         first, *others = self.steps
         h = first(x) + added
         for step in others:
@@ -60,7 +59,7 @@ class Abreast(nn.Module):
         return list(h)
 
     def hand_back(self) -> None:
-        """Give the members their weights."""
+        """Copy the weights back to the members."""
         for step, layers in zip(self.steps, zip(*self.networks, strict=True), strict=True):
             if isinstance(step, Linears):
                 step.hand_back(cast(Sequence[nn.Linear], layers))
@@ -78,17 +77,17 @@ class Gaussians(DiagonalGaussian):
     """q(z|x) of every member: ``mean`` and ``log_scale`` are (M, B, D)."""
 
     def rsample(self, shape: Sequence[int], noise: Noise) -> Tensor:
-        """One draw from each, shape (M, B, D)."""
+        """One draw from each member's q, shape (M, B, D)."""
         assert tuple(shape) == (1,)
         return super().rsample((), noise)
 
     def kl_to_standard_normal(self) -> Tensor:
-        """Each member's KL over M, so that they add up to the mean over members; shape (B, M)."""
+        """Each member's KL, divided by M so that the sum is the mean over members, shape (B, M)."""
         return super().kl_to_standard_normal().sum(-1).mT / len(self.mean)
 
 
 class Encoders(nn.Module):
-    """x → q(z|x) of every member: their MLP encoders, and one head for all."""
+    """x → q(z|x) of every member: their MLP encoders, and one shared head."""
 
     def __init__(self, networks: Sequence[MLPEncoder], head: Callable[[Tensor], DiagonalGaussian]) -> None:
         super().__init__()
@@ -109,7 +108,7 @@ class Encoders(nn.Module):
         return x.flatten(1).expand(len(self.layers.networks), -1, -1)
 
     def hand_back(self) -> None:
-        """Give the members their weights."""
+        """Copy the weights back to the members."""
         self.layers.hand_back()
         if self.gaps is not None:
             self.gaps.hand_back(self.members)
@@ -127,7 +126,7 @@ class Likelihoods:
 
 
 class Decoders(nn.Module):
-    """z (M, B, D) → p(x|z) of every member: their MLP decoders, and their own heads."""
+    """z (M, B, D) → p(x|z) of every member: their MLP decoders and heads."""
 
     def __init__(self, networks: Sequence[MLPDecoder], heads: Sequence[LikelihoodHead]) -> None:
         super().__init__()
@@ -135,10 +134,10 @@ class Decoders(nn.Module):
         self.layers, self.heads = Abreast([network.layers for network in networks]), nn.ModuleList(heads)
 
     def forward(self, z: Tensor) -> Likelihoods:
-        """Each member's parameters to its distribution."""
+        """z (M, B, D) → p(x|z) of every member."""
         raw = [h.view(1, -1, *shape) for h, shape in zip(self.layers(z), self.shapes, strict=True)]
         return Likelihoods([head(part) for head, part in zip(self.heads, raw, strict=True)])
 
     def hand_back(self) -> None:
-        """Give the members their weights."""
+        """Copy the weights back to the members."""
         self.layers.hand_back()

@@ -12,7 +12,7 @@ from lowerbound.models.vae import Decoder, Encoder, LatentModel
 from lowerbound.nn.heads import GaussianHead
 from lowerbound.nn.mlp import MLPDecoder, MLPEncoder
 from lowerbound.nn.stacked import Decoders, Encoders
-from lowerbound.training.loop import fit
+from lowerbound.training.fit import run
 from lowerbound.training.state import Training
 
 
@@ -22,22 +22,18 @@ def fit_abreast(members: Sequence[VAE], X) -> None:
     They are plain ones, a multilayer perceptron each way, and differ in their seeds and in σ of p(x|z) alone; the
     first one's other parameters hold for all. Their ``history_`` is that of the mean over members.
     """
-    rows = [member._start(X) for member in members]
-    first = members[0]
-    data = first._rows(rows[0])
+    begun = [member.begin_fit(X) for member in members]
+    first, parameters = begun[0], members[0]
     model, posterior, stacks = side_by_side(members)
     training = Training(
-        model, MaskedInput(posterior, first.input_dropout) if first.input_dropout else posterior,
-        of_members(first.trim_fraction),
-        first._training(len(data)).settings, first._training_seed(), first._device(),
+        model, MaskedInput(posterior, parameters.input_dropout) if parameters.input_dropout else posterior,
+        of_members(parameters.trim_fraction), first.training.settings, first.training.seed, first.training.device,
     )  # fmt: skip
-    fit(training, data)
-    training.restore_best()
+    run(training, first.rows)
     for stack in stacks:
         stack.hand_back()
-    for member in members:
-        member.n_fits_ = 1
-        member._finish(training, data)
+    for member, own in zip(members, begun, strict=True):
+        member.finish_fit(own._replace(training=training))
 
 
 def side_by_side(members: Sequence[VAE]) -> tuple[LatentModel, Amortized, tuple[Encoders, Decoders]]:

@@ -37,12 +37,12 @@ def reasons(
 def expectations(members: Sequence[VAE], X, rows: np.ndarray, columns: np.ndarray) -> np.ndarray:
     """Median and range of entries given the rest of their rows, for k places (row, column) in X; (3, k)."""
     found = np.full((3, len(rows)), np.nan, dtype=object)
-    prepared = [(m.model_, m.posterior_, m._rows(m._validate(X)), m._noise("evaluation", shared=True)) for m in members]
+    prepared = [member.fitted_.with_shared_noise().on(X) for member in members]
     for places in _parts(columns, max(1, ENTRIES_AT_ONCE // (N_DRAWS * np.shape(X)[1]))):
         j, chosen = int(columns[places[0]]), rows[places]
         drawn = [
-            outlier_scores.draws_of_entry(*model, chosen, j, N_DRAWS, limit_of(member))
-            for member, model in zip(members, prepared, strict=True)
+            outlier_scores.draws_of_entry(on, chosen, j, N_DRAWS, limit_of(member))
+            for member, on in zip(members, prepared, strict=True)
         ]
         restored = [member.schema_.restore(x, expected=False) for member, x in zip(members, drawn, strict=True)]
         series = [pd.DataFrame(values).iloc[:, j] for values in restored]

@@ -10,15 +10,13 @@ from typing import Any
 import numpy as np
 import torch
 from sklearn.utils.validation import _num_samples
-from torch import nn
 
-from lowerbound.core import Model
-from lowerbound.data.batches import Rows
 from lowerbound.data.sources import Source
 from lowerbound.distributions.gaussians import DiagonalGaussian
-from lowerbound.distributions.noise import Noise, make_generator
+from lowerbound.distributions.noise import make_generator
 from lowerbound.estimators.vae import VAE
-from lowerbound.evaluation.bound import EVALUATION_BATCH, importance_weighted
+from lowerbound.evaluation.bound import importance_weighted
+from lowerbound.evaluation.evaluation import EVALUATION_BATCH, Evaluation
 from lowerbound.nn.inputs import FAR_OUT
 from lowerbound.tasks import outlier_scores
 
@@ -53,24 +51,23 @@ class Member:
     @classmethod
     def introduced(cls, vae: VAE, X, seed: int, left_out: float) -> Member:
         """One that has seen training rows; ``left_out`` is the part of the codes that may be a row's own kind."""
-        _, posterior, rows, noise = vae._exactly(few(X, N_CODES, seed))
-        codes = outlier_scores.codes(posterior, rows, noise)
-        entries = by_entry(*vae._exactly(few(X, ROWS_TO_KNOW_ENTRIES, seed)), BY_ENTRY, limit_of(vae))
+        exactly = vae.fitted_.exactly()
+        coded = exactly.on(few(X, N_CODES, seed))
+        codes = outlier_scores.codes(coded)
+        entries = by_entry(exactly.on(few(X, ROWS_TO_KNOW_ENTRIES, seed)), BY_ENTRY, limit_of(vae))
         typical = {name: median_of_known(entries[name]) for name in BY_ENTRY}
-        return cls(vae, typical, codes, max(1, round(left_out * len(rows))))
+        return cls(vae, typical, codes, max(1, round(left_out * len(coded.rows))))
 
     def scores(self, X, names: Sequence[str]) -> dict[str, np.ndarray]:
         """Some scores of every row, (n,) each; an entry that is missing counts as typical."""
-        model, posterior, rows, noise = self.vae._exactly(X)
-        found = by_entry(
-            model, posterior, rows, noise, [*names, *(("kl",) if self.codes is None else ())], limit_of(self.vae)
-        )
+        on = self.vae.fitted_.exactly().on(X)
+        found = by_entry(on, [*names, *(("kl",) if self.codes is None else ())], limit_of(self.vae))
         for name in set(BY_ENTRY) & set(found):
             found[name] = np.where(np.isnan(found[name]), self.typical[name], found[name]).sum(1)
         if "elbo" in names:
             found["elbo"] = found["kl"] + found["reconstruction"]
         if "aggregate_kl" in names:
-            q = outlier_scores.codes(posterior, rows, noise)
+            q = outlier_scores.codes(on)
             if q is None or self.codes is None:
                 found["aggregate_kl"] = found["kl"]
             else:
@@ -79,7 +76,7 @@ class Member:
 
     def excess(self, X) -> np.ndarray:
         """The surprise of each entry above what is typical of it, in nats, (n, F); NaN where it is missing."""
-        nats = by_entry(*self.vae._exactly(X), ("surprise",), limit_of(self.vae))["surprise"]
+        nats = by_entry(self.vae.fitted_.exactly().on(X), ("surprise",), limit_of(self.vae))["surprise"]
         return nats - self.typical["surprise"]
 
 
@@ -88,26 +85,24 @@ def limit_of(vae: VAE) -> torch.Tensor:
     return torch.where(torch.from_numpy(vae.schema_.in_deviations), FAR_OUT, torch.inf)
 
 
-def by_entry(
-    model: Model, posterior: nn.Module, rows: Rows, noise: Noise, names: Sequence[str], limit: torch.Tensor
-) -> dict[str, np.ndarray]:
+def by_entry(on: Evaluation, names: Sequence[str], limit: torch.Tensor) -> dict[str, np.ndarray]:
     """Scores of one autoencoder, (n,) each; reconstruction and surprise by entry, (n, F), NaN where it is missing."""
     found: dict[str, torch.Tensor] = {}
     if {"kl", "reconstruction", "elbo"} & set(names):
-        found["kl"], found["reconstruction"] = outlier_scores.bound(model, posterior, rows, noise, N_SAMPLES)
+        found["kl"], found["reconstruction"] = outlier_scores.bound(on, N_SAMPLES)
     if "surprise" in names:
-        found["surprise"] = outlier_scores.surprise(model, posterior, rows, noise, N_PARTS, N_SAMPLES, limit)
+        found["surprise"] = outlier_scores.surprise(on, N_PARTS, N_SAMPLES, limit)
     if "log_p" in names:
-        found["log_p"] = -importance_weighted(model, posterior, rows, noise, N_IMPORTANCE)[0]
+        found["log_p"] = -importance_weighted(on, N_IMPORTANCE)[0]
     if {"regret", "relative_regret"} & set(names):
-        if "relative_regret" in names and model.log_unit is not None:
+        if "relative_regret" in names and on.model.log_unit is not None:
             raise ValueError(
                 "relative_regret is a part of a code's length, which continuous data don't have: use regret"
             )
-        before, after = outlier_scores.refined(model, posterior, rows, noise)
+        before, after = outlier_scores.refined(on)
         found |= {"regret": after - before, "relative_regret": (after - before) / -before}
     if "level_ratio" in names:
-        found["level_ratio"] = outlier_scores.level_ratio(model, posterior, rows, noise)
+        found["level_ratio"] = outlier_scores.level_ratio(on)
     return {name: (nats if nats.ndim == 1 else nats.flatten(1)).double().numpy() for name, nats in found.items()}
 
 

@@ -1,1 +1,1 @@
-"""What may be asked of an estimator; loads no torch."""
+"""The parameters of the estimators; loads no torch."""

@@ -1,4 +1,4 @@
-"""One parameter of an estimator: what it may be, how to check it, how to read it from a command line."""
+"""One parameter of an estimator: its allowed values, their check, and their form on a command line."""
 
 from __future__ import annotations
 
@@ -20,17 +20,19 @@ class Parameter:
     default : object
     help : str
     choices : tuple
-        Words (or None, True, False) that are allowed.
+        Allowed words (or None, True, False).
     number : {None, int, float}
         Numbers of this type are allowed too.
     low, high : float
-        Where the numbers must lie, ends included (``low`` excluded if ``open_low``).
+        The range of the numbers, ends included (``low`` excluded if ``open_low``).
     many : bool
-        It is a tuple of numbers.
+        The value is a tuple of numbers.
     or_many : bool
-        It may be a tuple of numbers too.
+        The value may also be a tuple of numbers.
     any_word : bool
         Any other word is allowed too.
+    or_object : callable, optional
+        True for other objects that are allowed too, which no command line can write.
     """
 
     name: str
@@ -44,9 +46,10 @@ class Parameter:
     many: bool = False
     or_many: bool = False
     any_word: bool = False
+    or_object: Callable[[Any], bool] | None = None
 
     def expected(self) -> str:
-        """In words, what it may be."""
+        """The allowed values, in words."""
         words = [repr(choice) for choice in self.choices]
         if self.number is not None:
             kind = "a whole number" if self.number is int else "a number"
@@ -64,10 +67,10 @@ class Parameter:
             raise ValueError(f"{self.name} must be {self.expected()}, got {value!r}{hint}")
 
     def accepts(self, value: Any) -> bool:
-        """Whether ``value`` is one of the choices or an allowed number."""
+        """True if ``value`` is one of the choices or an allowed number."""
         if any(type(value) is type(choice) and value == choice for choice in self.choices):
             return True
-        if self.any_word and isinstance(value, str):
+        if (self.any_word and isinstance(value, str)) or (self.or_object is not None and self.or_object(value)):
             return True
         if self.many or (self.or_many and isinstance(value, (tuple, list))):
             return isinstance(value, (tuple, list)) and all(self._is_number(v) for v in value)
@@ -77,7 +80,7 @@ class Parameter:
         kind = Integral if self.number is int else Real
         if self.number is None or isinstance(value, bool) or not isinstance(value, kind):
             return False
-        number: Any = value  # never made a float: whole numbers may be larger than one
+        number: Any = value  # not converted to float, which loses digits of large integers
         return (
             (number > self.low if self.open_low else number >= self.low)
             and number <= self.high
@@ -85,7 +88,7 @@ class Parameter:
         )
 
     def parse(self, text: str) -> Any:
-        """The value that a word on the command line stands for; raises ``ValueError``."""
+        """The value of a word on the command line; raises ``ValueError``."""
         word = text.strip()
         for choice in self.choices:
             if word.lower() == str(choice).lower():

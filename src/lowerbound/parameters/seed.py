@@ -1,4 +1,4 @@
-"""What ``random_state`` stands for."""
+"""The seed of a ``random_state``."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import numpy as np
 
 
 def seed_from(random_state) -> int:
-    """A seed: the number itself, the next one of a generator, or a fresh one for None."""
+    """The seed: the number itself, the next draw of a generator, or a fresh seed for None."""
     if random_state is None:
         return int(np.random.SeedSequence().generate_state(1)[0])
     if isinstance(random_state, np.random.RandomState):

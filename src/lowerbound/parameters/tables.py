@@ -1,15 +1,34 @@
-"""The parameters of the estimators in tables: what each may be, and one line of help.
+"""Tables of the estimators' parameters: the allowed values of each, and one line of help.
 
-An estimator checks its values with its table, the command line makes its flags of it. Importing this loads no torch.
+An estimator checks its values with its table; the command line makes its flags from it. Importing this loads no torch.
 """
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from typing import Any
 
+from lowerbound.parameters.likelihoods import LIKELIHOODS
 from lowerbound.parameters.parameter import Parameter, suggestion
 
 __all__ = ["VAE_PARAMETERS", "Parameter", "suggestion"]
+
+
+def _is_generator(value: Any) -> bool:
+    """A numpy RandomState or Generator."""
+    return hasattr(value, "randint") or hasattr(value, "integers")
+
+
+def _is_pair_of_modules(value: Any) -> bool:
+    """An encoder and a decoder."""
+    return isinstance(value, (tuple, list)) and len(value) == 2 and all(hasattr(m, "state_dict") for m in value)
+
+
+def _is_description(value: Any) -> bool:
+    """Columns by name, or one after another."""
+    return isinstance(value, (Mapping, Sequence)) and not isinstance(value, str)
+
 
 VAE_PARAMETERS: dict[str, Parameter] = {
     p.name: p
@@ -25,7 +44,11 @@ VAE_PARAMETERS: dict[str, Parameter] = {
         ),
         Parameter("levels", 1, "levels of latent variables; 2 and more: a ladder", (), int, 1),
         Parameter(
-            "network", "auto", "kind of network; auto: conv for images of 16×16 and more", ("auto", "mlp", "conv")
+            "network",
+            "auto",
+            "kind of network; auto: conv for images of 16×16 and more",
+            ("auto", "mlp", "conv"),
+            or_object=_is_pair_of_modules,
         ),
         Parameter(
             "hidden_layer_sizes",
@@ -41,7 +64,7 @@ VAE_PARAMETERS: dict[str, Parameter] = {
             "likelihood",
             "auto",
             "p(x|z); auto: by type and values of the data",
-            ("auto", "gaussian", "bernoulli", "categorical", "discretized_logistic"),
+            ("auto", *LIKELIHOODS),
         ),
         Parameter(
             "columns",
@@ -49,6 +72,7 @@ VAE_PARAMETERS: dict[str, Parameter] = {
             "columns of several kinds: auto, or a JSON file that says of what kind they are; text columns need no flag",
             (None, "auto"),
             any_word=True,
+            or_object=_is_description,
         ),
         Parameter(
             "scale",
@@ -81,7 +105,7 @@ VAE_PARAMETERS: dict[str, Parameter] = {
             many=True,
         ),
         Parameter("covariance", "diagonal", "covariance of q(z|x)", ("diagonal", "isotropic", "full")),
-        Parameter("posterior", "gaussian", "q(z|x): a Gaussian, or one that a flow bends", ("gaussian", "flow")),
+        Parameter("posterior", "gaussian", "q(z|x): a Gaussian, or a flow from one", ("gaussian", "flow")),
         Parameter(
             "prior",
             "normal",
@@ -98,10 +122,10 @@ VAE_PARAMETERS: dict[str, Parameter] = {
         Parameter(
             "inference",
             "amortized",
-            "where q(z|x) comes from: encoder, encoder and climb, numbers of each row's own, one q, Markov chains",
+            "source of q(z|x): encoder, encoder and gradient steps, parameters of each row, one q, Markov chains",
             ("amortized", "refined", "mean_field", "shared", "mcem"),
         ),
-        Parameter("n_refinement_steps", 100, "steps of the climb of a row's own bound", (), int, 0),
+        Parameter("n_refinement_steps", 100, "gradient steps on a row's own bound", (), int, 0),
         Parameter(
             "objective",
             "elbo",
@@ -117,18 +141,18 @@ VAE_PARAMETERS: dict[str, Parameter] = {
         Parameter("n_samples", 1, "latent draws for each row and step", (), int, 1),
         Parameter("kl_weight", 1.0, "weight of the KL term; 1 is the lower bound", (), float, 0),
         Parameter("kl_warmup_steps", 0, "steps over which the weight rises from 0", (), int, 0),
-        Parameter("free_bits", 0.0, "nats for each latent variable that the KL term leaves free", (), float, 0),
+        Parameter("free_bits", 0.0, "nats of each latent variable's KL that are not penalized", (), float, 0),
         Parameter(
-            "trim_fraction", 0.0, "part of each batch, its rows of highest loss, that isn't learned", (), float, 0, 0.5
+            "trim_fraction", 0.0, "share of each batch, its rows of highest loss, that is left out", (), float, 0, 0.5
         ),
         Parameter(
             "missingness",
             None,
-            "model of which entries are missing; self_masking: each by its own value",
+            "model of the mask; self_masking: the chance that an entry is missing depends on its own value",
             (None, "self_masking"),
         ),
         Parameter(
-            "input_dropout", 0.0, "largest part of a row that is hidden from the encoder in training", (), float, 0, 1
+            "input_dropout", 0.0, "largest share of entries hidden from the encoder in training", (), float, 0, 1
         ),
         Parameter(
             "max_epochs",
@@ -155,14 +179,14 @@ VAE_PARAMETERS: dict[str, Parameter] = {
         Parameter(
             "precision",
             "float32",
-            "of the networks' products in training; tf32 is for GPUs",
+            "precision of matrix products in training; tf32 is for GPUs",
             ("float32", "tf32", "bfloat16"),
         ),
-        Parameter("ema", 0.0, "decay of the moving average of weights that is kept; 0: none", (), float, 0, 0.99999),
+        Parameter("ema", 0.0, "decay of the moving average of the weights; 0: no average", (), float, 0, 0.99999),
         Parameter(
             "max_gradient_norm",
             None,
-            "longer gradients are shortened to it, absurd ones skipped",
+            "longer gradients are shortened to it, extreme ones skipped",
             (None,),
             float,
             0,
@@ -171,22 +195,38 @@ VAE_PARAMETERS: dict[str, Parameter] = {
         Parameter(
             "early_stopping",
             True,
-            "hold rows out, stop when their bound no longer rises, keep the best weights",
+            "hold out rows, stop when their bound no longer rises, keep the best weights",
             (True, False),
         ),
-        Parameter("validation_fraction", 0.1, "part of the rows held out for that", (), float, 0, 0.9, open_low=True),
+        Parameter("validation_fraction", 0.1, "share of rows held out to stop early", (), float, 0, 0.9, open_low=True),
         Parameter("n_iter_no_change", 20, "epochs without a better validation bound before stopping", (), int, 1),
-        Parameter("tol", 0.0, "nats a row by which the validation bound must rise to count as better", (), float, 0),
-        Parameter("warm_start", False, "fit again from the weights there are", (True, False)),
-        Parameter("random_state", None, "seed: the same seed gives the same result", (None,), int, 0, 2**63 - 1),
-        Parameter("device", "auto", "cpu, cuda, cuda:1, …; auto: a GPU if there is one", ("auto",), any_word=True),
+        Parameter("tol", 0.0, "least rise of the validation bound that counts, in nats a row", (), float, 0),
+        Parameter("warm_start", False, "continue from the weights of the last fit", (True, False)),
+        Parameter(
+            "random_state",
+            None,
+            "seed: the same seed gives the same result",
+            (None,),
+            int,
+            0,
+            2**63 - 1,
+            or_object=_is_generator,
+        ),
+        Parameter(
+            "device",
+            "auto",
+            "cpu, cuda, cuda:1, …; auto: a GPU if there is one",
+            ("auto",),
+            any_word=True,
+            or_object=lambda value: type(value).__name__ == "device",
+        ),
         Parameter("verbose", 0, "1: a progress bar; 2: also what was chosen", (), int, 0),
     )
 }
 
 
 def _table(*parameters: Parameter | str) -> dict[str, Parameter]:
-    """A table of its own rows and, by name, of rows that are the same for ``VAE``."""
+    """A table of parameters: its own, and by name those it shares with ``VAE``."""
     rows = (VAE_PARAMETERS[p] if isinstance(p, str) else p for p in parameters)
     return {row.name: row for row in rows}
 
@@ -228,9 +268,9 @@ MIXTURE_PARAMETERS = _table(
     "image_shape",
     Parameter("reg_covar", 1e-6, "added to the standardized variances of Gaussian components", (), float, 0),
     Parameter("smoothing", 1.0, "imaginary average rows in each Bernoulli component", (), float, 0, open_low=True),
-    Parameter("tol", 1e-3, "nats a row; EM stops when a step gains less", (), float, 0),
+    Parameter("tol", 1e-3, "EM stops when a step gains fewer nats a row", (), float, 0),
     Parameter("max_iter", 200, "EM steps at most", (), int, 1),
-    Parameter("n_init", 1, "starts; the best is kept", (), int, 1),
+    Parameter("n_init", 1, "starts of EM, of which the best is kept", (), int, 1),
     "random_state",
     "device",
     Parameter("verbose", 0, "1: one line for each EM step", (), int, 0),
@@ -249,14 +289,14 @@ FACTOR_ANALYSIS_PARAMETERS = _table(
     Parameter(
         "min_scale", 1e-3, "lower bound of σ, as a part of the standard deviation", (), float, 0, 1, open_low=True
     ),
-    Parameter("tol", 1e-5, "nats a row; EM stops when a step gains less", (), float, 0),
+    Parameter("tol", 1e-5, "EM stops when a step gains fewer nats a row", (), float, 0),
     Parameter("max_iter", 5000, "EM steps at most", (), int, 1),
     "random_state",
 )
 
 PPCA_PARAMETERS = _table(
     FACTOR_ANALYSIS_PARAMETERS["latent_dim"],
-    Parameter("method", "closed_form", "how the likelihood is maximized", ("closed_form", "em")),
+    Parameter("method", "closed_form", "method of maximizing the likelihood", ("closed_form", "em")),
     Parameter(
         "standardize",
         "auto",
@@ -274,23 +314,23 @@ GAUSSIAN_PARAMETERS = _table(
     "random_state",
 )
 
-IMPUTER_TRAINING: dict[str, object] = {  # of a VAE that is to fill gaps (MIWAE: Mattei & Frellsen, 2019, section 4)
+IMPUTER_TRAINING: dict[str, object] = {  # of the VAE of an imputer (MIWAE: Mattei & Frellsen, 2019, section 4)
     "objective": "iwae",
     "n_samples": 10,
     "hidden_layer_sizes": (128, 128),
-    "input_dropout": 0.5,  # so that it knows gaps where the training rows have none
+    "input_dropout": 0.5,  # trains the encoder on gaps even if the training rows have none
 }
 
 IMPUTER_PARAMETERS = _table(
     Parameter("n_importance", 1000, "importance samples for each row", (), int, 1),
     Parameter("n_imputations", 20, "completed tables", (), int, 1),
-    Parameter("add_indicator", False, "append a column for each that had gaps", (True, False)),
+    Parameter("add_indicator", False, "append an indicator of gaps for each column that had some", (True, False)),
     Parameter("keep_empty_features", False, "fill columns without any value with 0", (True, False)),
     "random_state",
-    Parameter("verbose", 0, "1: errors on hidden cells, and the stack", (), int, 0),
+    Parameter("verbose", 0, "1: errors on hidden cells, and the weights of the stack", (), int, 0),
 )
 
-CLIMBING = ("regret", "relative_regret")  # scores of outliers, of which these climb each row's own bound
+CLIMBING = ("regret", "relative_regret")  # outlier scores that maximize each row's own bound
 SCORES = ("kl", "aggregate_kl", "reconstruction", "elbo", "log_p", "surprise", *CLIMBING, "level_ratio", "combined")
 
 PIXEL_RNN_PARAMETERS = _table(
@@ -299,7 +339,7 @@ PIXEL_RNN_PARAMETERS = _table(
         "likelihood",
         "auto",
         "p of a feature given those before it; auto: by type and values of the data",
-        ("auto", "gaussian", "bernoulli", "categorical", "discretized_logistic"),
+        ("auto", *LIKELIHOODS),
     ),
     "min_scale",
     "binarize",
@@ -327,18 +367,18 @@ RBM_PARAMETERS = _table(
         "make values 0 or 1: redrawn for every batch, cut at one half, or cut at each feature's mean",
         (None, "sample", "threshold", "mean"),
     ),
-    Parameter("method", "pcd", "where Gibbs chains start: from where they were, or from the data", ("pcd", "cd")),
-    Parameter("n_gibbs_steps", 1, "k, steps of the chains for each step of learning", (), int, 1),
+    Parameter("method", "pcd", "start of the Gibbs chains: their last states (pcd), or the data (cd)", ("pcd", "cd")),
+    Parameter("n_gibbs_steps", 1, "k, Gibbs steps for each gradient step", (), int, 1),
     Parameter(
         "max_epochs", "auto", "passes over the data; auto: about 10,000 steps, from 10 to 200", ("auto",), int, 1
     ),
     Parameter("batch_size", 64, "rows in a step, and persistent chains", (), int, 1),
-    Parameter("lr", 0.05, "learning rate at the start; it falls linearly to 0", (), float, 0, open_low=True),
+    Parameter("lr", 0.05, "initial learning rate, which falls linearly to 0", (), float, 0, open_low=True),
     Parameter("momentum", 0.5, "part of the last step that is kept in the next", (), float, 0, 0.999),
     Parameter("weight_decay", 1e-4, "pull of the weights towards 0", (), float, 0),
     Parameter("validation_fraction", 0.0, "part of the rows held out to watch for overfitting", (), float, 0, 0.9),
     Parameter("n_chains", 100, "chains of annealed importance sampling, for log Z", (), int, 2),
-    Parameter("n_temperatures", 1000, "steps of each, from independent units to the model", (), int, 1),
+    Parameter("n_temperatures", 1000, "temperatures of each, from independent units to the model", (), int, 1),
     Parameter("burn_in", 1000, "Gibbs steps before a draw", (), int, 1),
     "random_state",
     "device",
@@ -353,7 +393,7 @@ AUTOENCODER_PARAMETERS = _table(
     *("network", "hidden_layer_sizes", "activation", "likelihood", "scale", "min_scale", "standardize"),
     *("image_shape", "binarize"),
     Parameter("penalty", None, "sparse codes: by their absolute values, or by their mean activity", (None, "l1", "kl")),
-    Parameter("penalty_weight", 0.1, "weight of that penalty", (), float, 0),
+    Parameter("penalty_weight", 0.1, "weight of the penalty", (), float, 0),
     Parameter("noise", None, "denoising: entries hidden from the encoder, or normal noise", (None, "hide", "normal")),
     Parameter("noise_level", 0.3, "share of entries hidden, or the noise's standard deviation", (), float, 0),
     *("max_epochs", "batch_size", "lr", "lr_schedule", "weight_decay", "early_stopping", "validation_fraction"),

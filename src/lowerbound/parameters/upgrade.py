@@ -1,4 +1,4 @@
-"""What saved models and configurations of format 1 call otherwise."""
+"""New names of the parameters and values in saved models and configurations of format 1."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ SCHEMA = {"n_levels": "n_categories"}
 
 
 def upgraded_parameters(parameters: Mapping[str, Any]) -> dict[str, Any]:
-    """The parameters of an estimator by the names and values that they have now."""
+    """The parameters of an estimator by their present names and values."""
     new = {PARAMETERS.get(name, name): value for name, value in parameters.items()}
     return {k: VALUES.get((k, v), v) if isinstance(v, str) else v for k, v in new.items()}
 
 
 def upgraded(record: Any) -> Any:
-    """The record of a saved model of format 1, and of all that it holds, as of format 2."""
+    """The record of a saved model, and the records in it, converted from format 1 to format 2."""
     if isinstance(record, list):
         return [upgraded(each) for each in record]
     if not isinstance(record, dict):

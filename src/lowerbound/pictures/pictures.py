@@ -17,25 +17,24 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
     from PIL.Image import Image
 
-TILE = 56  # pixels that an image should be wide and high at least
-WIDEST = 4096  # pixels of a picture; beyond, images are not enlarged
+TILE = 56  # least width and height of an image in pixels
+WIDEST = 4096  # pixels; images are not enlarged beyond such a picture
 GAP = 2  # pixels between images
-GROUP_GAP = 12  # pixels between groups of rows, such as originals and what was made of them
+GROUP_GAP = 12  # pixels between groups of rows, such as originals and their reconstructions
 BACKGROUND = 255
-MOST_CLASSES = 20  # with a color each; more are shown on a scale
+MOST_CLASSES = 20  # classes with a color each; more are shown on a scale
 INK = "#333333"
 
 
 def pixel_range(schema: Schema, *parts: np.ndarray) -> tuple[float, float]:
-    """What is black and what is white.
+    """The values of black and white.
 
-    Bytes and probabilities have a range of their own. Real values that leave [0, 1] are stretched between their
-    0.5 % and 99.5 % quantiles, so that the noise of a few draws doesn't grey the rest.
+    Bytes and probabilities have a natural range. Real values outside of [0, 1] are stretched between their 0.5 % and
+    99.5 % quantiles, so that a few extreme draws don't turn the rest grey.
     """
-    if schema.likelihood == "categorical":
-        return 0.0, float(schema.n_categories - 1)
-    if schema.likelihood != "gaussian":
-        return 0.0, 255.0 if schema.likelihood == "discretized_logistic" else 1.0
+    highest = schema.kind.highest(schema.n_categories)
+    if highest is not None:
+        return 0.0, highest
     values = np.concatenate([part.ravel() for part in parts])
     if np.nanmin(values) >= 0 and np.nanmax(values) <= 1:
         return 0.0, 1.0
@@ -44,7 +43,7 @@ def pixel_range(schema: Schema, *parts: np.ndarray) -> tuple[float, float]:
 
 
 def to_pixels(images: np.ndarray, low: float, high: float) -> np.ndarray:
-    """Values to bytes, ``low`` black and ``high`` white."""
+    """Values as bytes, with ``low`` black and ``high`` white."""
     share = (np.asarray(images, np.float64) - low) / max(high - low, 1e-12)
     return np.rint(255 * np.nan_to_num(np.clip(share, 0, 1), nan=0.5)).astype(np.uint8)  # grey where nothing was seen
 
@@ -55,7 +54,7 @@ def as_images(schema: Schema, rows: np.ndarray) -> np.ndarray:
     Raises
     ------
     ValueError
-        If the rows are no images, or have neither one channel nor three.
+        If the rows are not images, or have neither one channel nor three.
     """
     if not schema.is_image:
         raise ValueError("rows of a table make no picture: give a name that ends in .csv or .npy")
@@ -66,15 +65,15 @@ def as_images(schema: Schema, rows: np.ndarray) -> np.ndarray:
 
 
 def image_grid(images: np.ndarray, columns: int | None = None, group: int = 1) -> Image:
-    """Many images on one picture, small ones enlarged.
+    """Many images in one picture, small ones enlarged.
 
     Parameters
     ----------
     images : ndarray of uint8, shape (n, H, W) or (n, H, W, 3)
     columns : int, optional
-        Images in a row; as many as make the picture about square if None.
+        Images in a row; by default the picture is about square.
     group : int
-        Rows that stand closer together than others.
+        Rows in a group; groups have larger gaps between them.
 
     Returns
     -------
@@ -106,7 +105,7 @@ def above_one_another(upper: np.ndarray, lower: np.ndarray, columns: int) -> np.
 
 
 def save_grid(images: np.ndarray, path: Path, columns: int | None = None, group: int = 1) -> None:
-    """``image_grid`` as a PNG file, written atomically."""
+    """Write ``image_grid`` as a PNG file, atomically."""
     grid = image_grid(images, columns, group)
     write_atomically(path, lambda temporary: grid.save(temporary, format="PNG", optimize=True))
 
@@ -118,9 +117,9 @@ def latent_map(codes: np.ndarray, labels: np.ndarray | None = None, names: Seque
     ----------
     codes : ndarray, shape (n, 2)
     labels : ndarray, shape (n,), optional
-        A few classes get a color and their name each, many numbers a scale.
+        A few classes get a color and a name each, many numbers a color scale.
     names : pair of str
-        Of the axes.
+        Names of the axes.
 
     Returns
     -------
@@ -149,12 +148,12 @@ def latent_map(codes: np.ndarray, labels: np.ndarray | None = None, names: Seque
 
 
 def save_map(figure: Figure, path: Path) -> None:
-    """A figure as a PNG file, written atomically."""
+    """Write a figure as a PNG file, atomically."""
     write_atomically(path, lambda temporary: figure.savefig(temporary, format="png"))
 
 
 def _draw_prior(axes: Axes) -> None:
-    """Circles that hold 50 % and 95 % of the prior N(0, I)."""
+    """Draw the circles that contain 50 % and 95 % of the prior N(0, I)."""
     from matplotlib.patches import Circle
     from matplotlib.patheffects import withStroke
 
@@ -169,12 +168,12 @@ def _draw_prior(axes: Axes) -> None:
 
 
 def _draw_classes(axes: Axes, codes: np.ndarray, labels: np.ndarray, classes: np.ndarray, size: float) -> None:
-    """Every class in a color, named at its median and in a legend."""
+    """Draw every class in a color, with its name at its median and in a legend."""
     import matplotlib
     from matplotlib.patheffects import withStroke
 
     palette = matplotlib.colormaps["tab10" if len(classes) <= 10 else "tab20"]
-    order = np.random.default_rng(0).permutation(len(codes))  # no class lies on top of all others
+    order = np.random.default_rng(0).permutation(len(codes))  # so that no class covers all others
     place = np.searchsorted(classes, labels)
     axes.scatter(*codes[order].T, s=size, color=palette(place[order] % palette.N), alpha=0.75, linewidths=0)
     for i, name in enumerate(classes[:MOST_CLASSES]):

@@ -15,32 +15,32 @@ if TYPE_CHECKING:
 
 SHOWN_IMAGES = 12
 SHOWN_POINTS = 500
-ACROSS = 3  # scatters in a row
+ACROSS = 3  # scatter plots in a row
 
 
 def side_by_side(samples: Mapping[str, np.ndarray], schema: Schema, columns: Sequence[str]) -> Figure:
-    """A figure of what each model draws; the first of ``samples`` is usually the data.
+    """A figure of the draws of each model; the first of ``samples`` is usually the data.
 
     Parameters
     ----------
     samples : mapping of str to ndarray, shape (n, *row)
-        By the name that is shown.
+        The draws by the names that are shown.
     schema : Schema
-        Of the data.
+        The schema of the data.
     columns : sequence of str
         Names of the features of a table.
 
     Raises
     ------
     ValueError
-        If rows are neither images nor have two columns.
+        If the rows are neither images nor have two columns that vary.
     """
     check_drawable(schema)
     return _strips(samples, schema) if schema.is_image else _scatters(samples, columns)
 
 
 def check_drawable(schema: Schema) -> None:
-    """Raise ``ValueError`` unless rows are images or have at least two columns."""
+    """Raise ``ValueError`` unless rows are images or have at least two columns that vary."""
     if schema.is_image:
         as_images(schema, np.zeros((1, *schema.row_shape)))
     elif int(np.sum(schema.counted)) < 2 or len(schema.row_shape) != 1:
@@ -48,7 +48,7 @@ def check_drawable(schema: Schema) -> None:
 
 
 def _strips(samples: Mapping[str, np.ndarray], schema: Schema) -> Figure:
-    """A line of images for each."""
+    """A row of images for each model."""
     from matplotlib.figure import Figure
 
     images = {name: as_images(schema, rows[:SHOWN_IMAGES]) for name, rows in samples.items()}
@@ -65,7 +65,7 @@ def _strips(samples: Mapping[str, np.ndarray], schema: Schema) -> Figure:
 
 
 def _scatters(samples: Mapping[str, np.ndarray], columns: Sequence[str]) -> Figure:
-    """The two columns that depend on each other most, on the same axes."""
+    """A scatter plot of the two most correlated columns for each model, on the same axes."""
     from matplotlib.figure import Figure
 
     data = np.asarray(next(iter(samples.values())), np.float64)
@@ -86,7 +86,7 @@ def _scatters(samples: Mapping[str, np.ndarray], columns: Sequence[str]) -> Figu
 
 
 def most_dependent(rows: np.ndarray) -> tuple[int, int]:
-    """The two columns with the largest correlation, among those that vary."""
+    """The two columns with the largest absolute correlation, among those that vary."""
     vary = np.flatnonzero(rows.std(0) > 0)
     if len(vary) < 2:
         return 0, 1

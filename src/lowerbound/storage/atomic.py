@@ -45,7 +45,7 @@ def write_atomically(path: Path, write: Callable[[Path], object]) -> None:
 
 
 def remove_temporaries(folder: Path) -> None:
-    """Take away what a process left that was killed while it wrote; nobody else may be writing there."""
+    """Delete temporary files of a process that was killed while writing; no other process may be writing there."""
     for path in Path(folder).glob(".*"):
         if TEMPORARY.fullmatch(path.name):
             path.unlink(missing_ok=True)
@@ -53,7 +53,7 @@ def remove_temporaries(folder: Path) -> None:
 
 @contextmanager
 def errors_about(path: Path) -> Iterator[None]:
-    """Name the file in whatever the operating system reports: a full disk doesn't say which."""
+    """Add the name of the file to errors of the operating system, some of which (a full disk) lack it."""
     try:
         yield
     except OSError as error:
@@ -61,18 +61,18 @@ def errors_about(path: Path) -> Iterator[None]:
 
 
 def write_text(path: Path, text: str) -> None:
-    """``write_atomically`` for text."""
+    """Write text with ``write_atomically``."""
     write_atomically(path, lambda temporary: temporary.write_text(text, encoding="utf-8"))
 
 
 def save_tensors(path: Path, tensors: dict[str, Tensor], metadata: dict) -> None:
-    """One safetensors file that carries its JSON metadata in the header."""
+    """Save one safetensors file with JSON metadata in its header."""
     content = to_bytes(tensors, metadata)
     write_atomically(path, lambda temporary: temporary.write_bytes(content))
 
 
 def to_bytes(tensors: dict[str, Tensor], metadata: dict) -> bytes:
-    """What ``save_tensors`` writes."""
+    """The bytes that ``save_tensors`` writes."""
     plain = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
     return safetensors.torch.save(plain, {"lowerbound": json.dumps(metadata, allow_nan=True)})
 
@@ -103,15 +103,15 @@ def load_tensors(path: Path) -> tuple[dict[str, Tensor], dict]:
 
 
 def save_folder(folder: Path, tensors: dict[str, Tensor], description: dict) -> None:
-    """A folder of ``weights-<hash>.safetensors`` and the ``model.json`` that names it.
+    """Save a folder with ``weights-<hash>.safetensors`` and the ``model.json`` that names this file.
 
-    The weights are written first and ``model.json`` is moved into place last, so that a folder saved over is at
-    every moment either the old model or the new one.
+    The weights are written first and ``model.json`` is moved into place last, so that a folder that is overwritten
+    holds the old model or the new one at every moment.
 
     Raises
     ------
     SavedFileError
-        If the folder is a file, or that of a run, whose own model could no longer be loaded.
+        If ``folder`` is a file, or the folder of a run, whose own model could no longer be loaded.
     """
     folder = Path(folder)
     if folder.exists() and not folder.is_dir():
@@ -142,7 +142,7 @@ def load_folder(folder: Path) -> tuple[dict[str, Tensor], dict]:
     Raises
     ------
     SavedFileError
-        If the folder is missing, damaged, foreign, or of a version from the future.
+        If the folder is missing, damaged, not written by lowerbound, or of a newer format version.
     """
     record = _read_description(Path(folder))
     path = Path(folder) / str(record.get("weights"))

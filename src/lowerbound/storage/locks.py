@@ -17,19 +17,19 @@ LOCK = ".lock"
 
 
 class FolderInUseError(OSError):
-    """Another process works in a folder."""
+    """Another process has locked the folder."""
 
 
 @contextmanager
 def locked(folder: Path) -> Iterator[None]:
-    """Keep other processes from a folder, which is made if it isn't there, and taken away if it stays empty.
+    """Lock a folder against other processes; it is made if it doesn't exist, and removed if it stays empty.
 
-    The lock ends with its process, however that ends. Where the system or the file system has no locks, there is none.
+    The lock ends with its process, even a killed one. Systems and file systems without locks are not protected.
 
     Raises
     ------
     FolderInUseError
-        If another process has locked it.
+        If another process has locked the folder.
     """
     was_there, path = folder.exists(), folder / LOCK
     folder.mkdir(parents=True, exist_ok=True)
@@ -39,14 +39,14 @@ def locked(folder: Path) -> Iterator[None]:
     try:
         yield
     finally:
-        with file, suppress(OSError):  # a folder that holds something stays
+        with file, suppress(OSError):  # rmdir fails if the folder isn't empty
             path.unlink()
             if not was_there:
                 folder.rmdir()
 
 
 def _opened_and_locked(path: Path) -> BinaryIO | None:
-    """The file, which the lock goes with; None if another process has it."""
+    """The locked file, whose closing ends the lock; None if another process has locked it."""
     while True:
         file = path.open("ab")
         if not _lock(file):
@@ -55,11 +55,11 @@ def _opened_and_locked(path: Path) -> BinaryIO | None:
         with suppress(FileNotFoundError):
             if path.stat().st_ino == os.fstat(file.fileno()).st_ino:
                 return file
-        file.close()  # whoever had it has taken the file away meanwhile
+        file.close()  # its last owner has deleted this file meanwhile
 
 
 def _lock(file: BinaryIO) -> bool:
-    """Whether no other process has the file locked."""
+    """Lock the file; False if another process has locked it."""
     if fcntl is not None:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)

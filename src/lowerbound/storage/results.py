@@ -21,22 +21,23 @@ ENDINGS = (".npy", ".csv", ".parquet")
 
 
 def write_parts(path: Path, parts: Iterable[Part], names: list[str], n_rows: int) -> tuple[int, ...]:
-    """Write parts of a table, or of an array, one after another as they come.
+    """Write the parts of a table or of an array one after another.
 
     Parameters
     ----------
     path : Path
         Ends in ``.npy``, which takes rows of any shape and no further columns, ``.csv`` or ``.parquet``.
     parts : iterable
+        Rows (n, *row) of each part, and further columns by name.
     names : list of str
-        Of the columns of a table.
+        Names of the columns of a table.
     n_rows : int
-        Of all parts together.
+        The rows of all parts together.
 
     Returns
     -------
     tuple of int
-        The shape of what was written, without further columns.
+        The shape of the rows written, without further columns.
     """
     incoming = iter(parts)
     first = next(incoming)
@@ -71,14 +72,14 @@ def _write_npy(path: Path, parts: Iterator[np.ndarray], shape: tuple[int, ...]) 
 
 
 def write_csv(path: Path, frames: Iterable[pd.DataFrame], float_format: str | None = "%.9g") -> None:
-    """Frames one below the other."""
+    """Write frames one below the other to a ``.csv`` file."""
     with path.open("w", encoding="utf-8", newline="") as file:
         for i, frame in enumerate(frames):
             frame.to_csv(file, index=False, header=i == 0, float_format=float_format)
 
 
 def write_frames(path: Path, frames: Iterable[pd.DataFrame], schema: pa.Schema | None = None) -> None:
-    """Write frames one below the other to a ``.csv`` or ``.parquet`` file; ``schema`` may know types of columns."""
+    """Write frames one below the other to a ``.csv`` or ``.parquet`` file; ``schema`` gives types of some columns."""
     if path.suffix.lower() == ".csv":
         write_atomically(path, lambda temporary: write_csv(temporary, frames, None))
     else:

@@ -1,7 +1,7 @@
-"""Tables of any size on disk, from which a few rows come back at a time: a spool, and on it a ranking by a score.
+"""Tables of any size on disk, read back a few rows at a time: a spool, and a ranking of rows by their score.
 
-Of a ranking the scores alone are in memory. Rows come in any order. So many at a time are sorted and put away (a run);
-as every run is in order, the rows of the next ranks are the next ones of some runs, whatever the size of the whole.
+A ranking is an external merge sort that keeps only the scores in memory: ``RUN`` rows at a time are sorted and written
+as a run, and the rows of the next ranks are the next rows of some runs.
 """
 
 from __future__ import annotations
@@ -25,16 +25,16 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
 RUN = 2**17  # rows
-PIECE = 2**10  # of a run: what is read at once
+PIECE = 2**10  # rows of a run that are read at once
 
 
 class Spool:
-    """Tables in a file without a name, which is gone when it is closed, or its process ends.
+    """Tables in a temporary file, which is deleted when it is closed or its process ends.
 
     Parameters
     ----------
     folder : Path
-        Where it takes as much room as the tables do.
+        The folder of the file, which takes as much room as the tables.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -47,11 +47,11 @@ class Spool:
         return self
 
     def __exit__(self, *_: object) -> None:
-        with suppress(OSError):  # what can't be written, as the disk is full, is not needed any more
+        with suppress(OSError):  # a full disk: unwritten rows are not needed any more
             self.file.close()
 
     def put(self, frame: pd.DataFrame, piece: int | None = None) -> np.ndarray:
-        """Where it is in the file, ``piece`` rows at a time: the ends of the pieces, (pieces + 1,).
+        """Write a frame, ``piece`` rows at a time, and return the ends of the pieces in the file, (pieces + 1,).
 
         All frames have the columns of the first, and their types.
         """
@@ -80,7 +80,7 @@ class Spool:
 
 
 def _with_room(schema: pa.Schema) -> pa.Schema:
-    """For as many categories as later frames may have."""
+    """The schema with 32-bit indices of categories, as later frames may have more of them."""
     import pyarrow as pa
 
     wider = {
@@ -92,12 +92,12 @@ def _with_room(schema: pa.Schema) -> pa.Schema:
 
 
 class Ranking(Spool):
-    """Rows from the highest score to the lowest; of equal ones the first comes first.
+    """Rows from the highest score to the lowest, equal scores in the order of the rows.
 
     Parameters
     ----------
     folder : Path
-        Where a file without a name takes as much room as the rows do.
+        The folder of a temporary file, which takes as much room as the rows.
     by : str
         The column with the score.
     """
@@ -106,14 +106,14 @@ class Ranking(Spool):
         super().__init__(folder)
         self.by = by
         self.parts: list[np.ndarray] = []
-        self.waiting: list[pd.DataFrame] = []  # for a run to be full
-        self.runs: list[np.ndarray] = []  # where the pieces of each are in the file
+        self.waiting: list[pd.DataFrame] = []  # rows of the next run
+        self.runs: list[np.ndarray] = []  # the ends of each run's pieces in the file
 
     def __len__(self) -> int:
         return sum(map(len, self.parts))
 
     def add(self, frame: pd.DataFrame) -> None:
-        """More rows."""
+        """Add rows."""
         import pandas as pd
 
         self.parts.append(frame[self.by].to_numpy(np.float64))
@@ -127,7 +127,7 @@ class Ranking(Spool):
 
     @cached_property
     def scores(self) -> np.ndarray:
-        """Of all rows, in the order in which they came, shape (n,)."""
+        """The scores of all rows, in the order in which they were added, shape (n,)."""
         return np.concatenate(self.parts)
 
     @cached_property
@@ -136,7 +136,7 @@ class Ranking(Spool):
         return _ranked(self.scores)
 
     def blocks(self) -> Iterator[pd.DataFrame]:
-        """All rows, ranked, a block at a time, when no more will come."""
+        """Yield all rows by rank, a block at a time, once all have been added."""
         import pandas as pd
         import pyarrow as pa
 
@@ -153,11 +153,11 @@ class Ranking(Spool):
             yield pa.concat_tables(parts).take(place).to_pandas()
 
     def _write(self, frame: pd.DataFrame) -> None:
-        """A run."""
+        """Write a run."""
         self.runs.append(self.put(frame.iloc[_ranked(frame[self.by].to_numpy(np.float64))], PIECE))
 
     def _read(self, run: int, first: int, last: int) -> pa.Table:
-        """The rows of a run with ranks from ``first`` to before ``last`` in it."""
+        """The rows ``first`` to ``last`` − 1 of a run."""
         return self.get(self.runs[run][first // PIECE : -(-last // PIECE) + 1]).slice(first % PIECE, last - first)
 
 

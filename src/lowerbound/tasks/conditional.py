@@ -14,18 +14,16 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
-from dataclasses import replace
 from typing import NamedTuple, Protocol, runtime_checkable
 
 import torch
 from torch import Tensor
 
-from lowerbound.core import Batch, LatentDistribution, Model, Posterior
-from lowerbound.data.batches import Rows
-from lowerbound.distributions.columns import Categories, Columns, Reals, WholeNumbers
-from lowerbound.distributions.likelihoods import Categorical, Likelihood
+from lowerbound.core import Batch, LatentDistribution, NoPosterior
+from lowerbound.distributions.likelihoods import Likelihood
 from lowerbound.distributions.noise import Noise
-from lowerbound.evaluation.bound import EVALUATION_BATCH, PASS_ELEMENTS, RunningLogMeanExp, evaluating
+from lowerbound.evaluation.bound import RunningLogMeanExp
+from lowerbound.evaluation.evaluation import EVALUATION_BATCH, PASS_ELEMENTS, Evaluation
 
 
 @runtime_checkable
@@ -47,96 +45,79 @@ class Filled(NamedTuple):
     ess: Tensor | None
 
 
-def expected(model: Model, posterior: Posterior | None, data: Rows, noise: Noise, n_importance: int = 1000) -> Filled:
+def expected(on: Evaluation, n_importance: int = 1000) -> Filled:
     """E[x_m|x_o] in the gaps; for categories the most probable one.
 
     Parameters
     ----------
-    model : Model
-    posterior : Posterior or None
-        q(z|x_o), the proposal; models that are ``Completable`` need none.
-    data : Rows
-    noise : Noise
-        For z; shared by all rows, a row's result doesn't depend on the others.
+    on : Evaluation
+        Its q(z|x_o) is the proposal, which models that are ``Completable`` don't need; with noise that all rows
+        share, a row's result doesn't depend on the others.
     n_importance : int
         K.
     """
-    with evaluating(*_modules(model, posterior)):
-        if isinstance(model, Completable):
-            return Filled(torch.cat([model.conditional_mean(batch) for batch in _batches(data, noise)]), None)
-        parts = [
-            _expected(model, _proposal(model, posterior, batch, noise), batch, noise, n_importance)
-            for batch in _batches(data, noise)
-        ]
+    with on.evaluating():
+        if isinstance(on.model, Completable):
+            return Filled(torch.cat([on.model.conditional_mean(batch) for batch in _batches(on)]), None)
+        parts = [_expected(on, batch, n_importance) for batch in _batches(on)]
     x, ess = (torch.cat(part) for part in zip(*parts, strict=True))
     return Filled(x, ess)
 
 
-def drawn(
-    model: Model, posterior: Posterior | None, data: Rows, noise: Noise, n_draws: int, n_importance: int = 1000
-) -> Filled:
+def drawn(on: Evaluation, n_draws: int, n_importance: int = 1000) -> Filled:
     """``n_draws`` draws from p(x_m|x_o) in the gaps of every row, independent given the weights.
 
     Sampling-importance-resampling (Rubin, 1987): z_k by weight, then x from p(x|z_k). The ``n_draws`` latent vectors
     are kept in a reservoir while samples stream by, so that each ends as z_k with probability w_k/Σ w.
     """
-    with evaluating(*_modules(model, posterior)):
-        if isinstance(model, Completable):
-            draws = [model.conditional_sample(batch, n_draws, noise) for batch in _batches(data, noise, n_draws)]
+    with on.evaluating():
+        if isinstance(on.model, Completable):
+            draws = [on.model.conditional_sample(batch, n_draws, on.noise) for batch in _batches(on, n_draws)]
             return Filled(torch.cat(draws, 1), None)
-        parts = [
-            _drawn(model, _proposal(model, posterior, batch, noise), batch, noise, n_draws, n_importance)
-            for batch in _batches(data, noise, n_draws)
-        ]
+        parts = [_drawn(on, batch, n_draws, n_importance) for batch in _batches(on, n_draws)]
     x, ess = zip(*parts, strict=True)
     return Filled(torch.cat(x, 1), torch.cat(ess))
 
 
 class _Pass(NamedTuple):
-    """Some of the samples: z (S, B, D), p(x_m|z), and log w (S, B) up to a constant for each row."""
+    """Some of the samples: z (S, B, D), p(x_m|x_o, z), and log w (S, B) up to a constant for each row."""
 
     z: Tensor
     p: Likelihood
     log_w: Tensor
 
 
-def _passes(
-    model: Model, q: LatentDistribution, batch: Batch, noise: Noise, n: int, n_draws: int = 1
-) -> Iterator[_Pass]:
+def _passes(on: Evaluation, q: LatentDistribution, batch: Batch, n: int, n_draws: int = 1) -> Iterator[_Pass]:
     """As many samples at a time as a full batch allows: noise comes in the same pieces for a row among few others."""
     entries = max(1, batch.x[0].numel())
     size = max(1, min(n, PASS_ELEMENTS // (_rows_at_once(entries, n_draws) * entries)))
     for first in range(0, n, size):
-        z = q.rsample((min(size, n - first),), noise)
-        p = model.likelihood(z)
-        log_px = model.log_px_under(batch, p)
-        yield _Pass(z, model.among_missing(p), (log_px + model.prior().log_prob(z) - q.log_prob(z)).double())
+        z = q.rsample((min(size, n - first),), on.noise)
+        log_px, p = on.model.log_px_and_missing(batch, z)
+        yield _Pass(z, p, (log_px + on.model.prior().log_prob(z) - q.log_prob(z)).double())
 
 
-def _expected(
-    model: Model, q: LatentDistribution, batch: Batch, noise: Noise, n_importance: int
-) -> tuple[Tensor, Tensor]:
+def _expected(on: Evaluation, batch: Batch, n_importance: int) -> tuple[Tensor, Tensor]:
     weights, p = RunningLogMeanExp(len(batch.x), batch.x.device), None
     means: list[Tensor] = []
-    for _, p, log_w in _passes(model, q, batch, noise, n_importance):
+    for _, p, log_w in _passes(on, _proposal(on, batch), batch, n_importance):
         share, w = weights.add(log_w), log_w.softmax(0)
-        new = [(_over_event(w, v.ndim).to(v.dtype) * v).sum(0) for v in _values(p)]
+        new = [(_over_event(w, v.ndim).to(v.dtype) * v).sum(0) for v in p.averages()]
         olds = means or [torch.zeros_like(m) for m in new]
         means = [o + _over_event(share, m.ndim).to(m.dtype) * (m - o) for o, m in zip(olds, new, strict=True)]
     assert p is not None
-    return torch.where(batch.mask, batch.x, _best(p, means).to(batch.x.dtype)), weights.ess
+    return torch.where(batch.mask, batch.x, p.from_averages(means).to(batch.x.dtype)), weights.ess
 
 
-def _drawn(
-    model: Model, q: LatentDistribution, batch: Batch, noise: Noise, n_draws: int, n_importance: int
-) -> tuple[Tensor, Tensor]:
+def _drawn(on: Evaluation, batch: Batch, n_draws: int, n_importance: int) -> tuple[Tensor, Tensor]:
+    q = _proposal(on, batch)
     weights, kept = RunningLogMeanExp(len(batch.x), batch.x.device), q.mean.expand(n_draws, *q.mean.shape)
-    for z, _, log_w in _passes(model, q, batch, noise, n_importance, n_draws):
+    for z, _, log_w in _passes(on, q, batch, n_importance, n_draws):
         part = weights.add(log_w)
-        candidates = z.gather(0, _by_weight(log_w, n_draws, noise).unsqueeze(-1).expand(-1, -1, z.shape[-1]))
-        taken = noise.uniform((n_draws, len(part)), part) < part
+        candidates = z.gather(0, _by_weight(log_w, n_draws, on.noise).unsqueeze(-1).expand(-1, -1, z.shape[-1]))
+        taken = on.noise.uniform((n_draws, len(part)), part) < part
         kept = torch.where(taken.unsqueeze(-1), candidates, kept)
-    x = model.among_missing(model.likelihood(kept)).sample(noise)
+    x = on.model.draw_missing(batch, kept, on.noise)
     return torch.where(batch.mask, batch.x, x.to(batch.x.dtype)), weights.ess
 
 
@@ -147,46 +128,21 @@ def _by_weight(log_w: Tensor, n: int, noise: Noise) -> Tensor:
     return torch.searchsorted(cumulative, u.T.contiguous(), right=True).clamp_max(len(log_w) - 1).T
 
 
-def _values(p: Likelihood) -> list[Tensor]:
-    """What can be averaged over z, (S, B, …) each: expectations of numbers v, and probabilities of categories."""
-    if isinstance(p, Columns):
-        return [value for _, part in p.parts for value in _values(part)]
-    if isinstance(p, (Categorical, Categories)):
-        return [p.logits.softmax(-1)]
-    return [p.scaling.restore(p.mean) if isinstance(p, (WholeNumbers, Reals)) else p.mean]
-
-
-def _best(p: Likelihood, means: list[Tensor]) -> Tensor:
-    """The averages as rows, shape (B, *event): categories have no mean, so the most probable one."""
-    if isinstance(p, Columns):
-        parts = [_best(part, [mean]) for (_, part), mean in zip(p.parts, means, strict=True)]
-        return torch.cat(parts, -1)[..., torch.cat([place for place, _ in p.parts]).argsort()]
-    (mean,) = means
-    if isinstance(p, Categorical):
-        return mean.argmax(-1)
-    if isinstance(p, Categories):
-        return replace(p, logits=mean.log().unsqueeze(0)).mean[0]
-    return p.scaling.standardize(mean) if isinstance(p, (WholeNumbers, Reals)) else mean
-
-
 def _over_event(weight: Tensor, ndim: int) -> Tensor:
     """(*, B) with dimensions for the event, to stand beside a tensor of ``ndim``."""
     return weight.view(*weight.shape, *[1] * (ndim - weight.ndim))
 
 
-def _batches(data: Rows, noise: Noise, n_draws: int = 1) -> Iterator[Batch]:
-    return data.batches(_rows_at_once(max(1, math.prod(data.event_shape)), n_draws), noise)
+def _batches(on: Evaluation, n_draws: int = 1) -> Iterator[Batch]:
+    return on.batches(_rows_at_once(max(1, math.prod(on.rows.event_shape)), n_draws))
 
 
 def _rows_at_once(entries: int, n_draws: int) -> int:
     return max(1, min(EVALUATION_BATCH, PASS_ELEMENTS // (entries * n_draws)))
 
 
-def _modules(model: Model, posterior: object) -> list[torch.nn.Module]:
-    return [m for m in (model, posterior) if isinstance(m, torch.nn.Module)]
-
-
-def _proposal(model: Model, posterior: Posterior | None, batch: Batch, noise: Noise) -> LatentDistribution:
-    if posterior is None:
-        raise TypeError(f"{type(model).__name__} neither knows p(x_m|x_o) nor has a posterior q(z|x) to sample from")
-    return posterior(batch, noise)
+def _proposal(on: Evaluation, batch: Batch) -> LatentDistribution:
+    if isinstance(on.posterior, NoPosterior):
+        kind = type(on.model).__name__
+        raise TypeError(f"{kind} neither knows p(x_m|x_o) nor has a posterior q(z|x) to sample from")
+    return on.posterior(batch, on.noise)

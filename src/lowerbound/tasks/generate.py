@@ -9,7 +9,7 @@ from torch import Tensor
 
 from lowerbound.core import ExplicitModel, Model
 from lowerbound.distributions.noise import Noise
-from lowerbound.evaluation.bound import PASS_ELEMENTS, evaluating
+from lowerbound.evaluation.evaluation import PASS_ELEMENTS, evaluating
 
 
 def decode(model: Model, z: Tensor, noise: Noise | None = None) -> Tensor:
@@ -27,8 +27,8 @@ def decode(model: Model, z: Tensor, noise: Noise | None = None) -> Tensor:
         parts, rows = [], 1  # the first pass tells how large an event is
         while sum(map(len, parts)) < len(z):
             first = sum(map(len, parts))
-            p = model.likelihood(z[None, first : first + rows])
-            parts.append((p.mean if noise is None else p.sample(noise))[0])
+            some = z[None, first : first + rows]
+            parts.append((model.mean_x(some) if noise is None else model.draw_x(some, noise))[0])
             rows = max(1, PASS_ELEMENTS // math.prod(parts[0].shape[1:]))
     return torch.cat(parts) if parts else z.new_zeros(0)
 

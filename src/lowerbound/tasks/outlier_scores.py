@@ -18,15 +18,16 @@ from typing import cast
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
-from lowerbound.core import Batch, Draw, Model
-from lowerbound.data.batches import Rows, RowsInMemory
+from lowerbound.core import Batch, Draw, Infer, Model, Posterior
+from lowerbound.data.batches import RowsInMemory
 from lowerbound.distributions.columns import MASS
 from lowerbound.distributions.gaussians import DiagonalGaussian
 from lowerbound.distributions.likelihoods import event_sum
 from lowerbound.distributions.noise import Noise, make_generator
-from lowerbound.evaluation.bound import EVALUATION_BATCH, PASS_ELEMENTS, elbo_terms, evaluating
+from lowerbound.evaluation.bound import elbo_terms
+from lowerbound.evaluation.evaluation import EVALUATION_BATCH, Evaluation
 from lowerbound.inference.posteriors import FeaturePosterior, PriorWhereUnobserved, Refined
 from lowerbound.models.hierarchical import Levels
 from lowerbound.tasks import conditional
@@ -55,25 +56,25 @@ def nats_of_entries(log_p: Tensor, batch: Batch, model: Model) -> Tensor:
     return torch.where(batch.mask, nats, torch.nan)
 
 
-def bound(model: Model, posterior: nn.Module, data: Rows, noise: Noise, n_samples: int = 4) -> tuple[Tensor, Tensor]:
+def bound(on: Evaluation, n_samples: int = 4) -> tuple[Tensor, Tensor]:
     """The parts of −ELBO: KL(q(z|x) ‖ p(z)) of every row, (N,), and −E_q log p(x_j|z) of its entries, (N, *event)."""
     kl, rebuilt = [], []
-    with evaluating(model, posterior):
-        for batch in data.batches(_rows_in_a_pass(data, n_samples), noise):
-            q = posterior(batch, noise)
-            z = q.rsample((n_samples,), noise)
-            log_p = model.likelihood(z).log_prob(batch.x)
-            kl.append(Draw(z, event_sum(log_p, batch.mask), model.prior(), q, q).kl.sum(-1))
-            rebuilt.append(nats_of_entries(log_p.mean(0), batch, model))
+    with on.evaluating():
+        for batch in on.batches(on.rows_in_a_pass(n_samples)):
+            q = on.posterior(batch, on.noise)
+            z = q.rsample((n_samples,), on.noise)
+            log_p = on.model.log_px_by_entry(batch, z)
+            kl.append(Draw(z, event_sum(log_p, batch.mask), on.model.prior(), q, q).kl.sum(-1))
+            rebuilt.append(nats_of_entries(log_p.mean(0), batch, on.model))
     return torch.cat(kl).cpu(), torch.cat(rebuilt).cpu()
 
 
-def codes(posterior: nn.Module, data: Rows, noise: Noise) -> DiagonalGaussian | None:
+def codes(on: Evaluation) -> DiagonalGaussian | None:
     """q(z|x) of all rows, (N, D) in float64; None where it is no Gaussian with a diagonal covariance."""
     means, log_scales = [], []
-    with evaluating(posterior):
-        for batch in data.batches(EVALUATION_BATCH, noise):
-            q = posterior(batch, noise)
+    with on.evaluating():
+        for batch in on.batches():
+            q = on.posterior(batch, on.noise)
             if isinstance(q, PriorWhereUnobserved) and isinstance(q.q, DiagonalGaussian):  # with the prior's moments
                 q = DiagonalGaussian(q.mean, q.scale.log())
             if not isinstance(q, DiagonalGaussian):
@@ -107,10 +108,7 @@ def aggregate_kl(q: DiagonalGaussian, others: DiagonalGaussian, n_left_out: int 
     return torch.cat(nats)
 
 
-def surprise(
-    model: Model, posterior: nn.Module, data: Rows, noise: Noise, n_parts: int = 4, n_samples: int = 4,
-    limit: Tensor | None = None,
-) -> Tensor:  # fmt: skip
+def surprise(on: Evaluation, n_parts: int = 4, n_samples: int = 4, limit: Tensor | None = None) -> Tensor:
     """−log p(x_j | x_-P) of every entry j, where P is the part of the row that j is hidden with; (N, *event).
 
     p(x_j | x_-P) = ∫ p(x_j|z) p(z|x_-P) dz by self-normalized importance sampling from q(z|x_-P) (Mattei & Frellsen,
@@ -126,17 +124,17 @@ def surprise(
         An entry beyond ±limit is hidden from all others: so far out the model knows nothing of how entries go
         together, and others would be found absurd in its place.
     """
-    parts = parts_of(data.event_shape, n_parts).to(data.device)
+    parts = parts_of(on.rows.event_shape, n_parts).to(on.rows.device)
     rows = []
-    with evaluating(model, posterior):
-        for batch in data.batches(_rows_in_a_pass(data, n_samples), noise):
+    with on.evaluating():
+        for batch in on.batches(on.rows_in_a_pass(n_samples)):
             log_p = torch.zeros_like(batch.x)
             absurd = torch.zeros_like(parts[0]) if limit is None else beyond(batch.x, limit)
             for part in parts:
-                noise.restart()
+                on.noise.restart()
                 rest = batch.with_hidden(part | absurd)
-                log_p = torch.where(part, _log_p_given(rest, model, posterior, noise, n_samples), log_p)
-            rows.append(nats_of_entries(log_p, batch, model))
+                log_p = torch.where(part, _log_p_given(rest, on, n_samples), log_p)
+            rows.append(nats_of_entries(log_p, batch, on.model))
     return torch.cat(rows).cpu()
 
 
@@ -145,36 +143,31 @@ def beyond(x: Tensor, limit: Tensor) -> Tensor:
     return (x.abs() > limit.to(x)) & (x != MASS)
 
 
-def _log_p_given(rest: Batch, model: Model, posterior: nn.Module, noise: Noise, n_samples: int) -> Tensor:
+def _log_p_given(rest: Batch, on: Evaluation, n_samples: int) -> Tensor:
     """log Σ_s w_s p(x_j|z_s) of every entry, with w_s ∝ p(rest, z_s)/q(z_s|rest), (B, *event)."""
-    q = posterior(rest, noise)
-    z = q.rsample((n_samples,), noise)
-    log_p = model.likelihood(z).log_prob(rest.x)
-    log_w = event_sum(log_p, rest.mask) + model.prior().log_prob(z) - q.log_prob(z)
+    q = on.posterior(rest, on.noise)
+    z = q.rsample((n_samples,), on.noise)
+    log_p = on.model.log_px_by_entry(rest, z)
+    log_w = event_sum(log_p, rest.mask) + on.model.prior().log_prob(z) - q.log_prob(z)
     log_w = torch.log_softmax(log_w, 0)
     return (log_w.reshape(*log_w.shape, *(1,) * (rest.x.ndim - 1)) + log_p).logsumexp(0)
 
 
-def draws_of_entry(
-    model: Model, posterior: nn.Module, data: Rows, noise: Noise, rows: np.ndarray, entry: int, n_draws: int,
-    limit: Tensor,
-) -> Tensor:  # fmt: skip
+def draws_of_entry(on: Evaluation, rows: np.ndarray, entry: int, n_draws: int, limit: Tensor) -> Tensor:
     """Draws of x_j given the rest of its row, for some rows of a table; (n_draws · n, F), where column j holds them.
 
     The rest is what is within ±limit, (F,), as in ``surprise``.
     """
-    assert isinstance(data, RowsInMemory)
-    some = data.subset(torch.from_numpy(rows))
+    assert isinstance(on.rows, RowsInMemory)
+    some = on.rows.subset(torch.from_numpy(rows))
     hidden = beyond(some.raw, limit)
     hidden[:, entry] = True
     observed = ~hidden if some.observed is None else some.observed & ~hidden  # the encoder is told
-    without = replace(some, observed=observed)
-    return conditional.drawn(model, posterior, without, noise, n_draws, n_importance=n_draws).x.flatten(0, 1).cpu()
+    without = replace(on, rows=replace(some, observed=observed))
+    return conditional.drawn(without, n_draws, n_importance=n_draws).x.flatten(0, 1).cpu()
 
 
-def refined(
-    model: Model, posterior: nn.Module, data: Rows, noise: Noise, n_steps: int = 100, n_samples: int = 8
-) -> tuple[Tensor, Tensor]:
+def refined(on: Evaluation, n_steps: int = 100, n_samples: int = 8) -> tuple[Tensor, Tensor]:
     """ELBO(q(z|x)) and ELBO(q*), q* a q(z) of the row's own that starts from the encoder's and climbs; (N,) each.
 
     Their difference is the likelihood regret (Xiao et al., 2020, arXiv:2003.02977, eq. 5): the encoder knows what it
@@ -182,15 +175,15 @@ def refined(
     discrete, it is the length of a code for x, and the regret divided by it the part of that length which a code of
     the row's own would save.
     """
-    climbed = Refined(cast(FeaturePosterior, posterior), model.draw, n_steps)
-    before, after = (elbo_terms(model, q, data, noise, n_samples).elbo for q in (posterior, climbed))
+    own = on.under(Refined(cast(FeaturePosterior, on.posterior), on.model.draw, n_steps))
+    before, after = (elbo_terms(each, n_samples).elbo for each in (on, own))
     return before, after
 
 
-class Upper(nn.Module):
+class Upper(Posterior):
     """The posterior of the levels at the top of a ladder alone; those below come from p(z_l | levels above)."""
 
-    def __init__(self, posterior: nn.Module, n_levels: int) -> None:
+    def __init__(self, posterior: Infer, n_levels: int) -> None:
         super().__init__()
         self.posterior, self.n_levels = posterior, n_levels
 
@@ -202,18 +195,12 @@ class Upper(nn.Module):
         return q.upper(self.n_levels)
 
 
-def level_ratio(
-    model: Model, posterior: nn.Module, data: Rows, noise: Noise, n_samples: int = 8, n_levels: int = 1
-) -> Tensor:
+def level_ratio(on: Evaluation, n_samples: int = 8, n_levels: int = 1) -> Tensor:
     """What the levels at the bottom of a ladder add to the bound of a row: ELBO − ELBO^{>k}, in nats, (N,).
 
     The log-likelihood ratio of Havtorn et al. (2021, arXiv:2102.08248, eq. 8): where z of the lower levels is drawn
     from p, given the ``n_levels`` at the top, and not from q, x is told only by what the top has understood of it.
     Low levels describe texture, which a strange row has too, so its bound may be high; then the ratio is.
     """
-    whole, upper = (elbo_terms(model, q, data, noise, n_samples).elbo for q in (posterior, Upper(posterior, n_levels)))
-    return whole - upper
-
-
-def _rows_in_a_pass(data: Rows, n_samples: int) -> int:
-    return max(1, min(EVALUATION_BATCH, PASS_ELEMENTS // (n_samples * math.prod(data.event_shape))))
+    upper = on.under(Upper(on.posterior, n_levels))
+    return elbo_terms(on, n_samples).elbo - elbo_terms(upper, n_samples).elbo

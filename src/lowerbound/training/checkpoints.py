@@ -1,10 +1,10 @@
-"""Where training stands, on disk: the last state and the best weights, each written whole or not at all.
+"""Checkpoints of a training run: the last state and the best weights, each written whole or not at all.
 
 last.safetensors            everything that is needed to continue, from any step
-best-<epoch>.safetensors    the weights that were kept; ``last`` names the epoch
+best-<epoch>.safetensors    the best weights; ``last`` names the epoch
 
-The best weights are written before the state that names them and removed after another one does, so that a process
-may be killed at any moment.
+The best weights are written before the state that names them, and deleted after a state that names others, so that a
+process may be killed at any moment.
 """
 
 from __future__ import annotations
@@ -18,8 +18,8 @@ from lowerbound.storage.atomic import SavedFileError, load_tensors, remove_tempo
 from lowerbound.training.state import Training
 from lowerbound.training.watch import Watch
 
-SECONDS = 5.0  # of work that a killed process may lose
-PART = 0.02  # of the time, at most, goes into writing
+SECONDS = 5.0  # of training that a killed process may lose
+PART = 0.02  # largest part of the time spent on writing
 BEST = "best."
 
 
@@ -30,31 +30,31 @@ class Checkpoints:
     ----------
     folder : Path
     seconds : float
-        The shortest time between two checkpoints that nobody asked for.
+        The shortest time between two checkpoints of ``save_if_due``.
     """
 
     def __init__(self, folder: Path, seconds: float = SECONDS) -> None:
         self.folder, self.seconds = Path(folder), seconds
         self.due_at = time.monotonic() + seconds
         self.saved: tuple[int, int] | None = None  # epochs, and batches of the next one
-        self.saved_best = 0  # the epoch whose weights are there
+        self.saved_best = 0  # the epoch of the saved best weights
 
     @property
     def last(self) -> Path:
-        """The state."""
+        """The file of the last state."""
         return self.folder / "last.safetensors"
 
     def best(self, epoch: int) -> Path:
-        """The weights of an epoch."""
+        """The file of an epoch's weights."""
         return self.folder / f"best-{epoch}.safetensors"
 
     def save_if_due(self, training: Training) -> None:
-        """Save, unless the last checkpoint is young."""
+        """Save, unless the last checkpoint is recent."""
         if time.monotonic() >= self.due_at and training.is_settled:
             self.save(training)
 
     def save(self, training: Training) -> None:
-        """Write where ``training`` stands, unless that is written."""
+        """Write the state of ``training``, unless it is written already."""
         progress = training.progress
         if self.saved == (progress.epoch, progress.n_batches):
             return
@@ -74,7 +74,7 @@ class Checkpoints:
         self.due_at = finished + max(self.seconds, (finished - started) / PART)
 
     def load(self) -> tuple[dict[str, Tensor], dict] | None:
-        """What ``Training.load_state`` takes; None if nothing was saved.
+        """Read the arguments of ``Training.load_state``; None if nothing was saved.
 
         Raises
         ------
@@ -97,12 +97,12 @@ class Checkpoints:
         return tensors, metadata
 
     def load_for(self, training: Training) -> tuple[dict[str, Tensor], dict] | None:
-        """What was saved, if it is of the same run.
+        """Read the saved state of the same run; None if nothing was saved.
 
         Raises
         ------
         ValueError
-            If it is of another.
+            If the state is of another run.
         """
         state = self.load()
         if state is None:
@@ -120,29 +120,29 @@ class Checkpoints:
         return state
 
     def clear(self) -> None:
-        """Take an older run's files away: the state first, for the others mean nothing without it."""
+        """Delete the files of an older run: the state first, as the others are useless without it."""
         self.last.unlink(missing_ok=True)
         for old in self.folder.glob("best-*.safetensors"):
             old.unlink(missing_ok=True)
 
 
 class Saving(Watch):
-    """Writes checkpoints while it trains: now and then, at the end, and where training is left."""
+    """Writes checkpoints during training: now and then, at the end, and when it is stopped."""
 
     def __init__(self, checkpoints: Checkpoints) -> None:
         self.checkpoints = checkpoints
 
     def on_step(self, training: Training) -> None:
-        """Save, unless the last checkpoint is young."""
+        """Save, unless the last checkpoint is recent."""
         self.checkpoints.save_if_due(training)
 
     def on_epoch(self, training: Training, record: dict) -> None:
-        """Save, unless the last checkpoint is young and not the last of all."""
+        """Save if training is done, or the last checkpoint isn't recent."""
         if training.is_done:
             self.checkpoints.save(training)
         else:
             self.checkpoints.save_if_due(training)
 
     def on_stop(self, training: Training) -> None:
-        """Save, as far as training is."""
+        """Save the present state."""
         self.checkpoints.save(training)

@@ -1,4 +1,4 @@
-"""What the steps of an epoch come to, kept on the device so that no step waits for it."""
+"""Totals over the steps of an epoch, kept on the device so that no step waits for it."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ from lowerbound.parallel import Processes
 
 
 class EpochTotals:
-    """Sums over the rows of the epoch so far, in float64, and how many steps were skipped.
+    """Sums over the rows of the epoch so far, in float64, and the number of skipped steps.
 
-    Each of several processes adds up its own rows; which steps were skipped is the same in all.
+    Each of several processes sums over its own rows; all skip the same steps.
 
     Parameters
     ----------
@@ -25,9 +25,9 @@ class EpochTotals:
     sums : Tensor of float64, shape (2,)
         Σ log p(x|z) and Σ KL, in nats.
     n_rows : Tensor of int64, shape ()
-        Over so many rows: those of skipped steps don't count.
+        The number of rows in the sums, without those of skipped steps.
     skipped : Tensor of int64, shape (2,)
-        Steps of this epoch that were skipped, and steps in a row up to now that had no finite gradient.
+        Skipped steps of this epoch, and the latest steps in a row without a finite gradient.
     """
 
     def __init__(self, processes: Processes, device: torch.device) -> None:
@@ -47,7 +47,7 @@ class EpochTotals:
             Σ log p(x|z) and Σ KL over its rows.
         n_rows : int
         skip, broken : Tensor of bool, shape ()
-            Whether the step was skipped, and whether that was because its gradient is not finite.
+            True if the step was skipped; True if its gradient is not finite.
         """
         self.sums += torch.where(skip, 0.0, totals)
         self.n_rows += torch.where(skip, 0, n_rows)
@@ -60,7 +60,7 @@ class EpochTotals:
         return log_px, kl
 
     def settle(self) -> None:
-        """Let the first process hold the sums of all, and the others nothing."""
+        """Move the sums of all processes to the first; the others then hold zeros."""
         if self.processes.size == 1:
             return
         self.sums, self.n_rows = self.processes.sum(self.sums), self.processes.sum(self.n_rows)
@@ -69,7 +69,7 @@ class EpochTotals:
             self.n_rows.zero_()
 
     def close(self) -> tuple[float, float, int]:
-        """The epoch's E_q log p(x|z) and KL over all rows, and its skipped steps; then begin the next one."""
+        """Return the epoch's E_q log p(x|z) and KL over all rows, and its skipped steps, and begin the next epoch."""
         sums, n_rows = self.processes.sum(self.sums), self.processes.sum(self.n_rows)
         log_px, kl = (sums / n_rows).tolist()
         n_skipped = int(self.skipped[0])
@@ -79,7 +79,7 @@ class EpochTotals:
         return log_px, kl, n_skipped
 
     def broken_term(self) -> tuple[str, str]:
-        """What was not finite in the last step, and its value in brackets."""
+        """The name of the term that was not finite in the last step, and its value in brackets."""
         loss, totals = self.latest
         loss, log_px, kl = self.processes.sum(torch.stack([loss, *totals])).tolist()
         if math.isfinite(loss):
@@ -87,11 +87,11 @@ class EpochTotals:
         return ("KL term", f" ({kl:g})") if math.isfinite(log_px) else ("reconstruction", f" ({log_px:g})")
 
     def state(self) -> dict[str, Tensor]:
-        """For a checkpoint; of several processes the first one's, just after they have settled."""
+        """The tensors for a checkpoint; of several processes the first's, just after ``settle``."""
         return {"sums": self.sums, "n_rows": self.n_rows, "skipped": self.skipped}
 
     def load_state(self, tensors: dict[str, Tensor]) -> None:
-        """Continue from what ``state`` gave."""
+        """Continue from the tensors of ``state``."""
         for name in ("sums", "n_rows", "skipped"):
             setattr(self, name, tensors[name].to(self.sums.device).clone())
         if not self.processes.is_first:

@@ -12,65 +12,51 @@ import torch
 from lowerbound.core import ObjectiveState
 from lowerbound.data.batches import Rows
 from lowerbound.distributions.noise import Noise, make_generator
-from lowerbound.evaluation.bound import EVALUATION_BATCH, evaluating
+from lowerbound.evaluation.evaluation import EVALUATION_BATCH, evaluating
 from lowerbound.precision import tensor_cores
 from lowerbound.training.state import LOOK_STEPS, MOST_BROKEN, Training
 from lowerbound.training.watch import Watch
 
 
-def fit(training: Training, data: Rows, validation: Rows | None = None, watch: Watch | None = None) -> None:
+def train(training: Training, data: Rows, validation: Rows | None = None, watch: Watch | None = None) -> None:
     """Train until ``max_epochs``, until the validation bound no longer rises, or until ``watch`` asks to stop.
 
-    Continues wherever ``training`` stands, be it within an epoch: the order of the epoch is drawn again, and the
-    batches that are done are left out. The training numbers never depend on the validation: it has a generator of
-    its own, the same for every epoch. Several processes are given the same rows, and take their shares.
+    Training continues from the state of ``training``, also within an epoch: the epoch's order is drawn again, and
+    finished batches are skipped. Training never depends on the validation, which has its own generator, the same for
+    every epoch. Several processes are given the same rows, and take their shares.
     """
+    settings, progress, processes = training.settings, training.progress, training.processes
     watch = watch or Watch()
     _check_same_rows(training, data, validation)
     watch.on_start(training, data, validation)
-    if training.average is not None:
-        training.average.show(False)
-    try:
-        with tensor_cores(training.settings.precision, training.device):
-            finished = _train(training, data, validation, watch)
-        if not finished:
-            watch.on_stop(training)
-    finally:
-        if training.average is not None:
-            training.average.show(True)
-
-
-def _train(training: Training, data: Rows, validation: Rows | None, watch: Watch) -> bool:
-    """Epoch after epoch; False if ``watch`` asked to stop."""
-    settings, progress, processes = training.settings, training.progress, training.processes
     n_steps = settings.max_epochs * math.ceil(len(data) / settings.batch_size)
     started = time.perf_counter() - progress.seconds
-    while not training.is_done:
-        training.modules.train()
-        training.order.set_state(training.epoch_order)
-        done = progress.n_batches
-        for batch in data.batches(settings.batch_size, training.noise, training.order, done, processes):
-            training.step(batch, training.learning_rate(n_steps))
+    with training.weights_in_training(), tensor_cores(settings.precision, training.device):
+        while not training.is_done:
+            training.begin_epoch()
+            for batch in data.batches(
+                settings.batch_size, training.noise, training.order, progress.n_batches, processes
+            ):  # fmt: skip
+                training.step(batch, training.learning_rate(n_steps))
+                progress.seconds = time.perf_counter() - started
+                if progress.objective.step % LOOK_STEPS == 0:
+                    training.check()
+                    training.epoch_totals.settle()
+                watch.on_step(training)
+                if training.is_settled and processes.any(watch.should_stop()):
+                    return watch.on_stop(training)
+            record = _finish_epoch(training, validation, watch)
+            if record is None:
+                return watch.on_stop(training)
             progress.seconds = time.perf_counter() - started
-            if progress.objective.step % LOOK_STEPS == 0:
-                training.check()
-                training.epoch_totals.settle()
-            watch.on_step(training)
-            if training.is_settled and processes.any(watch.should_stop()):
-                return False
-        record = _finish_epoch(training, validation, watch)
-        if record is None:
-            return False
-        progress.seconds = time.perf_counter() - started
-        record["seconds"] = round(progress.seconds, 3)
-        watch.on_epoch(training, record)
-        if processes.any(watch.should_stop()):
-            return False
-    return True
+            record["seconds"] = round(progress.seconds, 3)
+            watch.on_epoch(training, record)
+            if processes.any(watch.should_stop()):
+                return watch.on_stop(training)
 
 
 def _check_same_rows(training: Training, data: Rows, validation: Rows | None) -> None:
-    """Raise ``ValueError`` unless all processes were given the same."""
+    """Raise ``ValueError`` unless all processes have the same rows and settings."""
     if training.processes.size == 1:
         return
     settings, step = training.settings, training.progress.objective.step
@@ -84,7 +70,7 @@ def _check_same_rows(training: Training, data: Rows, validation: Rows | None) ->
 
 
 def _finish_epoch(training: Training, validation: Rows | None, watch: Watch) -> dict | None:
-    """The epoch in numbers (nats a row), the weights judged by it; None where ``watch`` can't wait for them."""
+    """Validate and keep the weights if they are the best; the epoch's record (nats a row), or None if stopped."""
     training.check(min(MOST_BROKEN, training.progress.n_batches))
     bounds = None
     with nullcontext() if training.average is None else training.average.showing():
@@ -95,9 +81,7 @@ def _finish_epoch(training: Training, validation: Rows | None, watch: Watch) -> 
             training.judge(bounds[1])
         elif not training.epoch_totals.skipped[1]:
             training.keep()
-    reconstruction, kl, n_skipped = (
-        training.epoch_totals.close()
-    )  # a point and draws of a Markov chain have no KL, no bound
+    reconstruction, kl, n_skipped = training.epoch_totals.close()  # a point posterior has no KL, so no bound
     values = {"elbo": reconstruction - kl, "reconstruction": reconstruction, "kl": kl}
     values["validation_elbo"] = bounds[0] if bounds else math.nan
     record: dict[str, Any] = {"epoch": training.progress.epoch + 1, "step": training.progress.objective.step}
@@ -112,7 +96,7 @@ def _validate(training: Training, validation: Rows, watch: Watch) -> tuple[float
     noise = Noise(make_generator(training.seed, "validation", training.device))
     finished = ObjectiveState(step=max(training.progress.objective.step, training.objective.warmup_steps))
     totals = torch.zeros(2, dtype=torch.float64, device=training.device)
-    posterior = getattr(training.posterior, "new_rows", training.posterior)
+    posterior = training.posterior.for_new_rows()
     with evaluating(training.modules):
         for batch in validation.batches(EVALUATION_BATCH, noise, processes=training.processes):
             draw = training.model.draw(batch, posterior, training.objective, noise)
@@ -121,6 +105,6 @@ def _validate(training: Training, validation: Rows, watch: Watch) -> tuple[float
             if training.processes.size == 1 and watch.should_stop():
                 return None
     elbo, bound = (training.processes.sum(totals) / len(validation)).tolist()
-    if posterior is not training.posterior:  # the loss is of the training posterior, so the bound of this one judges
+    if posterior is not training.posterior:  # the objective is of the training posterior: judge this one by the ELBO
         bound = elbo
     return elbo, bound

@@ -12,9 +12,9 @@ from torch import Tensor, nn
 
 
 class AdamW(torch.optim.AdamW):
-    """torch's fused AdamW, without what that looks up anew before every step.
+    """torch's fused AdamW, without its overhead before every step.
 
-    One count of the steps serves all weights; ``state_dict`` is that of any AdamW.
+    All weights share one count of steps; ``state_dict`` has the form of torch's AdamW.
 
     Parameters
     ----------
@@ -32,19 +32,19 @@ class AdamW(torch.optim.AdamW):
             self.state[weight] = {"step": self.count, **slots}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Continue from what ``state_dict`` gave; the tensors stay where they are."""
+        """Continue from a ``state_dict``, copied into the present tensors."""
         for i, weight in enumerate(self.weights):
             for name, value in self.state[weight].items():
                 value.copy_(state_dict["state"][i][name])
 
     def moments(self, weights: Sequence[Tensor]) -> tuple[list[Tensor], list[Tensor]]:
-        """Running means of the gradient and of its square."""
+        """The running means of the gradient and of its square."""
         slots = [self.state[weight] for weight in weights]
         return [own["exp_avg"] for own in slots], [own["exp_avg_sq"] for own in slots]
 
     @torch.no_grad()
     def move(self, lr: float, skip: Tensor) -> None:
-        """Take the step, unless ``skip`` is 1; and forget the gradients."""
+        """Take the step, unless ``skip`` is 1, and clear the gradients."""
         weights: list[Tensor] = [weight for weight in self.weights if weight.grad is not None]
         gradients = [weight.grad for weight in weights if weight.grad is not None]
         self.count += 1

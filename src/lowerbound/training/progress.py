@@ -1,4 +1,4 @@
-"""How far a training run is, on stderr: a bar on a terminal, else one line an epoch."""
+"""The progress of a training run, on stderr: a bar on a terminal, else one line an epoch."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ from lowerbound.data.batches import Rows
 from lowerbound.training.state import Training
 from lowerbound.training.watch import Watch
 
-REFRESH_SECONDS = 0.25  # reading the totals waits for the device, so it is done this seldom
-WIDE = 110  # columns from which the held-out bound has room beside the bar
+REFRESH_SECONDS = 0.25  # between two readings of the totals, which wait for the device
+WIDE = 110  # columns of a terminal that has room for the held-out bound beside the bar
 ECHO = 3  # columns left free for the ^C of an interrupted run, which would break the line
 BAR = "{desc} {percentage:3.0f}%|{bar}| {remaining} left{postfix}"
 
@@ -50,7 +50,7 @@ class ProgressWatch(Watch):
         self._move_to(self._done(training))
 
     def on_epoch(self, training: Training, record: dict) -> None:
-        """One line, where there is no bar."""
+        """Move the bar, or print a line."""
         validation = record["validation_elbo"]
         self.held_out = "" if validation is None else f"  held-out ELBO {_number(validation)}"
         if self.bar is not None:
@@ -62,16 +62,16 @@ class ProgressWatch(Watch):
             print(line, file=sys.stderr, flush=True)
 
     def close(self) -> None:
-        """Leave the terminal as it was."""
+        """Remove the bar from the terminal."""
         if self.bar is not None:
             self.bar.close()
 
     def _done(self, training: Training) -> int:
-        """Rows, of those of all epochs."""
+        """The rows done in all epochs."""
         return training.progress.epoch * self.n_rows + training.progress.n_rows
 
     def _rate(self, training: Training) -> str:
-        """Since the start, with everything that is done beside training."""
+        """Rows a second since the start, validation and checkpoints included."""
         return f"{(self._done(training) - self.before) / (time.monotonic() - self.begun):,.0f} rows/s"
 
     def _epoch(self, epoch: int) -> str:
@@ -83,12 +83,12 @@ class ProgressWatch(Watch):
 
 
 def _columns() -> int:
-    """How wide the bar may be, now."""
+    """The width of the bar in columns."""
     return os.get_terminal_size(sys.stderr.fileno()).columns - ECHO
 
 
 def _sum(reconstruction: float, kl: float | None) -> str:
-    """The ELBO as the difference that it is; log p(x|z) alone where there is no bound."""
+    """The ELBO and its two terms in words; log p(x|z) alone where there is no bound."""
     if kl is None or math.isnan(kl):
         return f"log p(x|z) {_number(reconstruction)}"
     return f"ELBO {_number(reconstruction - kl)} = {_number(reconstruction)} − KL {_number(kl)}"

@@ -1,4 +1,4 @@
-"""How to train, and how far training is: what a checkpoint holds as JSON."""
+"""The settings and the progress of a training run, which a checkpoint holds as JSON."""
 
 from __future__ import annotations
 
@@ -10,24 +10,24 @@ from lowerbound.core import ObjectiveState
 
 @dataclass(frozen=True)
 class Settings:
-    """How to train; units are epochs unless said otherwise.
+    """The settings of a training run, in epochs unless said otherwise.
 
     Attributes
     ----------
     batch_size : int
-        Rows a step, of all processes together.
+        Rows in a step, of all processes together.
     lr_schedule : {"cosine", "constant"}
         "cosine" rises over the first 5 % of the steps and falls to zero at the last of ``max_epochs``.
     n_iter_no_change : int
-        Stop after so many epochs without a validation bound better by ``tol`` nats a row.
+        Epochs without a validation bound better by ``tol`` nats a row, after which training stops.
     ema : float
-        Decay of the moving average of the weights that is validated and kept; 0 keeps the weights themselves.
+        Decay of the moving average of the weights, which is validated and kept; 0 keeps the weights themselves.
     max_gradient_norm : float, optional
-        Longer gradients are shortened to it, and absurd ones skipped.
+        Longer gradients are shortened to it, and extreme ones skipped.
     compile : bool
-        Make one compiled graph of a step: the first takes half a minute, the others less time than without.
+        Make one compiled graph of a step: the first step takes half a minute, later ones are faster.
     precision : {"float32", "tf32", "bfloat16"}
-        Of the products of the networks in a step.
+        Precision of matrix products in a step.
     """
 
     max_epochs: int
@@ -46,16 +46,16 @@ class Settings:
 
 @dataclass
 class Progress:
-    """Where a training run is; everything that isn't a tensor or a generator."""
+    """The progress of a training run: its state without tensors and generators."""
 
     objective: ObjectiveState = field(default_factory=ObjectiveState)
-    epoch: int = 0  # finished
-    n_batches: int = 0  # done of the next one
-    n_rows: int = 0  # in them
+    epoch: int = 0  # finished epochs
+    n_batches: int = 0  # finished batches of the next epoch
+    n_rows: int = 0  # rows of these batches
     seconds: float = 0.0
     best: float = -math.inf  # highest validation bound so far
-    best_epoch: int = 0  # whose weights are kept: the one of that bound; without a validation the last
-    reference: float = -math.inf  # the bound that the next one has to beat by tol
-    stale_epochs: int = 0  # epochs since it was beaten
+    best_epoch: int = 0  # the epoch of the kept weights: that of the best bound; without a validation the last
+    reference: float = -math.inf  # the bound that the next one has to exceed by tol
+    stale_epochs: int = 0  # epochs since the bound last did so
     stopped: bool = False
     history: list[dict] = field(default_factory=list)

@@ -1,4 +1,4 @@
-"""What steadies a training: weights averaged over the steps, and gradients kept from being absurd."""
+"""Stabilizers of training: averaging of the weights over the steps, and clipping of the gradients."""
 
 from __future__ import annotations
 
@@ -8,21 +8,21 @@ from contextlib import contextmanager
 import torch
 from torch import Tensor, nn
 
-ABSURD = 10.0  # a gradient longer than so many usual ones is no step to take
+ABSURD = 10.0  # multiple of the usual norm beyond which a step is skipped
 USUAL_DECAY = 0.99  # of the running mean of the gradient's norm
 
 
 class Average:
     """An exponential moving average of the weights (Polyak & Juditsky, 1992), to validate, use and save.
 
-    Its decay rises to ``decay`` as (1 + t)/(10 + t), so that the first, random weights are soon forgotten.
+    Its decay rises to ``decay`` as (1 + t)/(10 + t), so that the first, random weights soon lose their influence.
 
     Parameters
     ----------
     parameters : sequence of Parameter
         The weights that are trained.
     decay : float
-        Part of the average that a step keeps.
+        Weight of the average in an update.
     """
 
     def __init__(self, parameters: Sequence[nn.Parameter], decay: float) -> None:
@@ -32,14 +32,14 @@ class Average:
 
     @torch.no_grad()
     def update(self, step: int) -> None:
-        """After step number ``step``: w̄ ← d w̄ + (1 − d) w."""
+        """Update the average after step number ``step``: w̄ ← d w̄ + (1 − d) w."""
         decay = min(self.decay, (1 + step) / (10 + step))
         weights = [p.detach() for p in self.parameters]
         torch._foreach_lerp_(self.others, weights, 1 - decay)  # pyright: ignore[reportPrivateImportUsage]
 
     @torch.no_grad()
     def show(self, shown: bool) -> None:
-        """Let the modules hold the average, or the weights that are trained."""
+        """Put the average, or the trained weights, into the modules."""
         if shown == self.shown:
             return
         for parameter, other in zip(self.parameters, self.others, strict=True):
@@ -50,7 +50,7 @@ class Average:
 
     @contextmanager
     def showing(self) -> Iterator[None]:
-        """The average inside, the trained weights again outside."""
+        """Put the average into the modules within the context."""
         self.show(True)
         try:
             yield
@@ -58,26 +58,26 @@ class Average:
             self.show(False)
 
     def state(self) -> dict[str, Tensor]:
-        """The average, for a checkpoint of a training that goes on."""
+        """The average, for a checkpoint."""
         return {str(i): average for i, average in enumerate(self.others)}
 
     def load_state(self, tensors: dict[str, Tensor]) -> None:
-        """Continue from what ``state`` gave."""
+        """Continue from the tensors of ``state``."""
         for i, average in enumerate(self.others):
             average.copy_(tensors[str(i)])
 
 
 class Clipping:
-    """Gradients at most so long, and no step at all along absurd ones.
+    """Clipping of the gradients' norm; steps along extreme gradients are skipped.
 
-    A gradient is absurd if its norm isn't finite, or is more than ten times the usual one; what is usual follows the
-    norms that come, so that it can't be wrong for ever. Nothing waits for the device.
+    A gradient is extreme if its norm isn't finite, or is more than ten times a running mean of the norms, which extreme
+    ones enter too. Nothing waits for the device.
 
     Parameters
     ----------
     parameters : sequence of Parameter
     longest : float
-        The norm, over all parameters together, beyond which a gradient is shortened (Pascanu et al., 2013,
+        The largest norm, over all parameters together; longer gradients are shortened to it (Pascanu et al., 2013,
         arXiv:1211.5063).
     """
 
@@ -88,10 +88,10 @@ class Clipping:
 
     @torch.no_grad()
     def shorten(self) -> Tensor:
-        """Scale the gradients where they lie; 1 if this step must not be taken, else 0 (shape ())."""
+        """Scale the gradients in place; return 1 if the step must be skipped, else 0 (shape ())."""
         gradients = [p.grad for p in self.parameters if p.grad is not None]
         self.norm = norm = nn.utils.get_total_norm(gradients).float()
-        usual = torch.where(self.usual > 0, self.usual, norm)  # one of 0 would forbid all others
+        usual = torch.where(self.usual > 0, self.usual, norm)  # 0 would make all others extreme
         absurd = ~(norm <= ABSURD * usual)
         nn.utils.clip_grads_with_norm_(self.parameters, self.longest, norm)
         seen = torch.where(norm.isfinite(), norm.minimum(ABSURD * usual), usual)
@@ -100,9 +100,9 @@ class Clipping:
         return absurd.float()
 
     def state(self) -> dict[str, Tensor]:
-        """For a checkpoint."""
+        """The tensors for a checkpoint."""
         return {"usual": self.usual, "skipped": self.skipped}
 
     def load_state(self, tensors: dict[str, Tensor]) -> None:
-        """Continue from what ``state`` gave."""
+        """Continue from the tensors of ``state``."""
         self.usual, self.skipped = (tensors[k].to(self.usual.device) for k in ("usual", "skipped"))

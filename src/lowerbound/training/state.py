@@ -1,15 +1,17 @@
-"""Everything that fitting a model changes: weights, optimizers, noise, progress."""
+"""The state of a training run: weights, optimizers, noise, progress."""
 
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import asdict
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from lowerbound.core import Batch, Model, Objective, ObjectiveState
+from lowerbound.core import Batch, Model, Objective, ObjectiveState, Posterior
 from lowerbound.distributions.noise import Noise, continued, make_generator
 from lowerbound.parallel import current
 from lowerbound.training.epoch_totals import EpochTotals
@@ -20,8 +22,8 @@ from lowerbound.training.step import BatchLoss, CompiledStep
 
 ROW_RATE = 20.0
 LR_WARMUP = 0.05  # part of the steps in which the learning rate of the cosine schedule rises
-MOST_BROKEN = 10  # steps in a row; after so many without a finite loss and gradient there is no hope
-LOOK_STEPS = 50  # steps between two looks at what makes the device, or other processes, wait
+MOST_BROKEN = 10  # steps in a row without a finite loss and gradient, after which training fails
+LOOK_STEPS = 50  # steps between two checks that wait for the device or other processes
 REMEDIES = {
     "reconstruction": ", or look for extreme values in the data",
     "KL term": ", or let its weight rise slowly (kl_warmup_steps)",
@@ -30,19 +32,19 @@ REMEDIES = {
 
 
 class TrainingError(RuntimeError):
-    """Steps in a row without a finite loss or gradient; the message says since when, which term, and what to do."""
+    """Too many steps without a finite loss or gradient; the message names the step, the term, and a remedy."""
 
 
 class Training:
-    """A model, its posterior, an objective, and the whole state of fitting them.
+    """A model, its posterior, an objective, and the whole state of their training.
 
-    It is the same in each of several processes, which only work on different rows.
+    The state is the same in each of several processes, which only work on different rows.
     """
 
     def __init__(
         self,
         model: Model,
-        posterior: nn.Module,
+        posterior: Posterior,
         objective: Objective,
         settings: Settings,
         seed: int,
@@ -51,15 +53,16 @@ class Training:
         self.model, self.posterior, self.objective, self.settings = model, posterior, objective, settings
         self.seed, self.device = seed, device
         self.modules = nn.ModuleDict({"model": model, "posterior": posterior}).to(device)
-        self.adamw, self.row_adam = _optimizers(self.modules, settings)
+        self.adamw, self.row_adam = _optimizers(self.modules, posterior.row_parameters(), settings)
         self.optimizers = [self.adamw] if self.row_adam is None else [self.adamw, self.row_adam]
         self.processes = current()
-        if self.processes.size > 1 and hasattr(posterior, "new_rows"):
+        if self.processes.size > 1 and posterior.keeps_rows:
             raise ValueError(
                 f"{type(posterior).__name__} keeps numbers for every training row, which one process has to hold: "
                 f"train it without torchrun, or use inference='amortized'"
             )
-        self.loss = self.processes.replicate(BatchLoss(model, posterior, settings.precision))
+        self.processes.replicate(self.modules)
+        self.loss = BatchLoss(model, posterior, settings.precision)
         self.average = Average(self.adamw.weights, settings.ema) if settings.ema else None
         longest = settings.max_gradient_norm
         self.clipping = Clipping(self.adamw.weights, longest) if longest is not None else None
@@ -68,13 +71,30 @@ class Training:
             raise ValueError("compile=True goes with one process, one network for all rows, and no max_gradient_norm")
         self.compiled = CompiledStep(self.loss, objective, self.adamw) if settings.compile else None
         self.order = make_generator(seed, "order")
-        self.epoch_order = self.order.get_state()  # as it was when the epoch began: its order can be drawn again
+        self.epoch_order = self.order.get_state()  # at the start of the epoch, to draw its order again
         self.noise = Noise(make_generator(seed, "noise", device))
         self.progress = Progress()
         self.best_weights: dict[str, Tensor] | None = None
 
+    @contextmanager
+    def weights_in_training(self) -> Iterator[None]:
+        """The weights that are trained; before and afterwards their moving average stands in the modules."""
+        if self.average is None:
+            yield
+            return
+        self.average.show(False)
+        try:
+            yield
+        finally:
+            self.average.show(True)
+
+    def begin_epoch(self) -> None:
+        """Stand where the epoch's order is drawn, be some of its batches done."""
+        self.modules.train()
+        self.order.set_state(self.epoch_order)
+
     def learning_rate(self, n_steps: int) -> float:
-        """The rate for the next step, of ``n_steps`` in all."""
+        """The learning rate of the next step, of ``n_steps`` in all."""
         if self.settings.lr_schedule == "constant":
             return self.settings.lr
         done = min(1.0, (self.progress.objective.step + 0.5) / n_steps)
@@ -83,15 +103,17 @@ class Training:
         return self.settings.lr * 0.5 * (1 + math.cos(math.pi * (done - LR_WARMUP) / (1 - LR_WARMUP)))
 
     def step(self, batch: Batch, lr: float) -> None:
-        """One step of the optimizer down the loss; it is skipped where that or its gradient is not finite.
+        """Take one optimizer step on a batch, unless its loss or gradient is not finite.
 
-        Nothing waits for the device: where ``found_inf`` is 1, AdamW leaves weights, moments and its count alone.
+        Nothing waits for the device: if ``found_inf`` is 1, AdamW leaves weights, moments and its count unchanged.
         """
         progress = self.progress
         if self.compiled is not None and len(batch.x) == self.settings.batch_size:
             loss, totals, skip, broken = self.compiled(batch, self.noise, progress.objective, lr)
         else:
-            loss, totals, skip, broken = self._eager_step(batch, lr)
+            loss, totals, skip, broken = self._gradient(batch)
+            self.adamw.move(lr, skip.float())
+            self._move_rows(lr, skip)
         if self.average is not None:
             self.average.update(progress.objective.step)
         progress.objective.step += 1
@@ -100,20 +122,26 @@ class Training:
         n_counted = len(batch.x) if batch.share.counts else 0
         self.epoch_totals.enter(loss.detach(), totals, n_counted, skip=skip, broken=broken)
 
-    def _eager_step(self, batch: Batch, lr: float) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    def _gradient(self, batch: Batch) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """Loss, totals, and as ``_look_at_gradient``."""
         loss, totals = self.loss(batch, self.objective, self.noise, self.progress.objective)
-        loss.backward(1 + 0 * loss.detach())  # of a loss that is not finite no gradient is, in any process
-        skip, broken = self._look_at_gradient()
-        self.adamw.move(lr, skip.float())
-        if self.row_adam is not None:
-            self.row_adam.param_groups[0]["lr"] = lr * ROW_RATE
-            if not skip:  # it waits for the device anyway
-                self.row_adam.step()
-            self.row_adam.zero_grad()
-        return loss, totals, skip, broken
+        # The seed of the backward pass is 1, and NaN where the loss is not finite: then so is every gradient, and all
+        # processes, which add their gradients up, skip the step together.
+        loss.backward(torch.where(loss.isfinite(), 1.0, torch.nan).to(loss))
+        self.processes.average([weight.grad for weight in self.adamw.weights if weight.grad is not None])
+        return loss, totals, *self._look_at_gradient()
+
+    def _move_rows(self, lr: float, skip: Tensor) -> None:
+        """The step of the parameters that belong to single rows."""
+        if self.row_adam is None:
+            return
+        self.row_adam.param_groups[0]["lr"] = lr * ROW_RATE
+        if not skip:  # it waits for the device anyway
+            self.row_adam.step()
+        self.row_adam.zero_grad()
 
     def _look_at_gradient(self) -> tuple[Tensor, Tensor]:
-        """Whether to skip the step, and whether because the gradient is not finite; shortens it where that is asked."""
+        """Clip the gradient, if asked to; return if the step is to be skipped, and if the gradient is not finite."""
         gradients = [p.grad for o in self.optimizers for p in o.param_groups[0]["params"] if p.grad is not None]
         total = torch.stack([gradient.sum() for gradient in gradients]).sum()
         broken = total - total != 0  # ∞ − ∞ and NaN − NaN are NaN
@@ -134,22 +162,22 @@ class Training:
 
     @property
     def is_done(self) -> bool:
-        """There is no epoch left to train."""
+        """True if no epoch is left to train."""
         return self.progress.stopped or self.progress.epoch >= self.settings.max_epochs
 
     @property
     def is_settled(self) -> bool:
-        """Whether the first of several processes could write a checkpoint: it holds what the others have added up."""
+        """True if the first of several processes holds the sums of all, so that it can write a checkpoint."""
         return self.processes.size == 1 or self.progress.objective.step % LOOK_STEPS == 0 or not self.progress.n_batches
 
     def close_epoch(self, record: dict) -> None:
-        """Enter the epoch into the history, and stand at the start of the next one."""
+        """Add the epoch to the history, and begin the next one."""
         self.progress.history.append(record)
         self.progress.epoch, self.progress.n_batches, self.progress.n_rows = self.progress.epoch + 1, 0, 0
         self.epoch_order = self.order.get_state()
 
     def judge(self, bound: float) -> None:
-        """Keep the weights if the validation bound is the best so far, and see whether to stop."""
+        """Keep the weights if the validation bound is the best so far, and decide whether to stop."""
         progress, settings = self.progress, self.settings
         if bound > progress.best:
             progress.best = bound
@@ -161,12 +189,12 @@ class Training:
         progress.stopped = settings.early_stopping and progress.stale_epochs >= settings.n_iter_no_change
 
     def keep(self) -> None:
-        """Remember the weights of the epoch that ends."""
+        """Keep the weights of the epoch that ends."""
         self.progress.best_epoch = self.progress.epoch + 1
         self.best_weights = {name: t.clone() for name, t in self.modules.state_dict().items()}
 
     def restore_best(self) -> None:
-        """Put the weights that were kept back, if there are any."""
+        """Restore the kept weights, if there are any."""
         if self.best_weights is not None:
             self.modules.load_state_dict(self.best_weights)
 
@@ -175,7 +203,7 @@ class Training:
         return [(name, part) for name, part in parts if part is not None]
 
     def state(self) -> tuple[dict[str, Tensor], dict]:
-        """Everything a checkpoint holds: tensors, and what JSON can hold."""
+        """The content of a checkpoint: tensors, and metadata for JSON."""
         tensors = {f"weights.{k}": v for k, v in self.modules.state_dict().items()}
         tensors |= {f"best.{k}": v for k, v in (self.best_weights or {}).items()}
         for k, optimizer in enumerate(self.optimizers):
@@ -196,7 +224,7 @@ class Training:
         }
 
     def load_state(self, tensors: dict[str, Tensor], metadata: dict) -> None:
-        """Continue from what ``state`` gave; ``ValueError`` if that was of another model or version."""
+        """Continue from the result of ``state``; ``ValueError`` if it is of another model or version."""
         try:
             self._load(tensors, metadata)
         except (KeyError, TypeError, RuntimeError) as error:
@@ -224,12 +252,13 @@ class Training:
         self.noise = Noise(continued(self.noise.generator, tensors["generator.noise"], self.seed, purpose))
 
 
-def _optimizers(modules: nn.Module, settings: Settings) -> tuple[AdamW, torch.optim.SparseAdam | None]:
+def _optimizers(
+    modules: nn.Module, rows: list[nn.Parameter], settings: Settings
+) -> tuple[AdamW, torch.optim.SparseAdam | None]:
     """AdamW for the networks, and where rows have numbers of their own, an Adam that moves only those of the batch.
 
-    A row's own numbers are met once an epoch, so their learning rate is ``ROW_RATE`` times as high.
+    A row's own parameters are updated once an epoch, so their learning rate is ``ROW_RATE`` times as high.
     """
-    rows = [table.weight for table in modules.modules() if isinstance(table, nn.Embedding) and table.sparse]
     others = [p for p in modules.parameters() if all(p is not row for row in rows)]
     row_adam = torch.optim.SparseAdam(rows, lr=settings.lr) if rows else None
     return AdamW(others, settings.lr, settings.weight_decay), row_adam

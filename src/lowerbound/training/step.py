@@ -1,14 +1,13 @@
 """One training step: the loss of a batch, AdamW; and loss, gradient and AdamW as one compiled graph.
 
-A graph can't draw from a generator that is passed in. So the numbers that one step asks for are written down once,
-and from then on drawn before the graph runs: the same numbers in the same order as without it.
+A graph can't draw from a generator that is passed in. So the requests of one step for random numbers are recorded once,
+and later steps draw them before the graph runs: the same numbers in the same order as without a graph.
 """
 
 # pyright: reportPrivateImportUsage=false
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Iterator, Sequence
 from inspect import signature
 from typing import Any
@@ -21,22 +20,24 @@ from lowerbound.distributions.noise import Noise
 from lowerbound.precision import products_in
 from lowerbound.training.optimizers import AdamW
 
-# Since torch 2.13 graphs of one function may be kept apart; else eight models in one program were the most.
-APART: dict[str, Any] = dict.fromkeys({"isolate_recompiles"} & set(signature(torch.compile).parameters), True)
-# What differs from step to step among the arguments of a graph; a guard without a name is of torch's modes.
-CHANGES = re.compile(r"(L\[')?(batch|state)\b")
-Request = tuple[Callable[..., Tensor], Sequence[int], Tensor]  # how to draw, which shape, with whose dtype and device
+# Since torch 2.13 graphs of one function may be kept apart; before, eight models in one program were the most.
+KEPT_APART = "isolate_recompiles" in signature(torch.compile).parameters
+APART: dict[str, Any] = {"isolate_recompiles": True} if KEPT_APART else {}
+    {"isolate_recompiles": True} if "isolate_recompiles" in signature(torch.compile).parameters else {}
+)
+CHANGING = ("batch", "state")  # the arguments of a graph that differ from step to step
+Request = tuple[Callable[..., Tensor], Sequence[int], Tensor]  # how to draw, the shape, an example of its type
 
 
 class BatchLoss(nn.Module):
-    """The loss of a batch as the forward pass of one module, so that processes can replicate it."""
+    """The loss of a batch as the forward pass of one module, which DDP can replicate."""
 
     def __init__(self, model: Model, posterior: nn.Module, precision: str = "float32") -> None:
         super().__init__()
         self.model, self.posterior, self.precision = model, posterior, precision
 
     def forward(self, batch: Batch, objective: Objective, noise: Noise, state: ObjectiveState) -> tuple[Tensor, Tensor]:
-        """The mean loss of the batch (this process's part of it), and the sums of (log p(x|z), KL) over the rows."""
+        """The mean loss over this process's part of the batch, and the sums of (log p(x|z), KL) over its rows."""
         with products_in(self.precision, batch.x.device):
             draw = self.model.draw(batch, self.posterior, objective, noise)
         loss = batch.share.objective(objective.loss(draw, state))
@@ -44,7 +45,7 @@ class BatchLoss(nn.Module):
 
 
 class Recorder(Noise):
-    """Noise that writes down what is asked for, and leaves the generator that it copies as it was."""
+    """Noise that records what is asked for, drawing from a copy of the generator."""
 
     def __init__(self, noise: Noise) -> None:
         copy = torch.Generator(noise.generator.device)
@@ -52,32 +53,38 @@ class Recorder(Noise):
         self.requests: list[Request] = []
 
     def draw(self, how: Callable[..., Tensor], shape: Sequence[int], like: Tensor) -> Tensor:
-        """Numbers of the right shape."""
+        """Record the request, and draw."""
         self.requests.append((how, tuple(shape), like.new_empty(0)))
         return super().draw(how, shape, like)
 
 
 class Drawn(Noise):
-    """Noise whose numbers were drawn before."""
+    """Noise whose numbers are drawn already."""
 
     def __init__(self, numbers: Iterator[Tensor]) -> None:
         self.numbers = numbers
 
     def draw(self, how: Callable[..., Tensor], shape: Sequence[int], like: Tensor) -> Tensor:
-        """The next ones."""
+        """The next numbers."""
         return next(self.numbers)
 
 
 def what_changes(guards: Sequence[Any]) -> list[bool]:
-    """Which of a graph's guards are looked at in every step: those of the batch and of the state of the objective.
+    """True for the guards of a graph that are checked in every step: of the batch, and of the objective's state.
 
-    The others, of which there are hundreds, are of weights, moments and modules that stay the same.
+    Hundreds of others are about weights, moments and modules, which don't change. A guard is named after what it is
+    about, as ``L['batch'].complete`` or ``batch.complete``; one without a name is about torch's modes.
     """
-    return [not guard.name or CHANGES.match(guard.name) is not None for guard in guards]
+    return [not guard.name or _argument(guard.name) in CHANGING for guard in guards]
+
+
+def _argument(name: str) -> str:
+    """The argument of a graph that a guard is about."""
+    return name.removeprefix("L['").partition(".")[0].partition("'")[0].partition("[")[0]
 
 
 class CompiledStep:
-    """One step of AdamW down a loss, for batches that all have the same number of rows.
+    """One step of AdamW on a loss, for batches that all have the same number of rows.
 
     Parameters
     ----------
@@ -85,7 +92,7 @@ class CompiledStep:
         ``(batch, objective, noise, state) → (loss, totals)``; depends on its arguments and its weights alone.
     objective : Objective
     optimizer : AdamW
-        Keeps the moments, as it would without this, so that steps of both kinds may follow each other.
+        Holds the moments, so that compiled and plain steps may follow each other.
     """
 
     def __init__(self, loss: nn.Module, objective: Objective, optimizer: AdamW) -> None:
@@ -96,7 +103,7 @@ class CompiledStep:
         self.betas = torch.tensor(group["betas"], dtype=torch.float64, device=optimizer.count.device)
         self.requests: list[Request] | None = None
         for tensor in (*self.weights.values(), *self.moments[0], *self.moments[1]) if optimizer.count.is_cuda else ():
-            torch._dynamo.mark_static_address(tensor)  # CUDA graphs write to no others of their arguments
+            torch._dynamo.mark_static_address(tensor)  # CUDA graphs can only write to such arguments
         kind = "triton.cudagraphs" if optimizer.count.is_cuda else "cpp_wrapper"  # one launch; one call from Python
         options = {kind: True, "guard_filter_fn": what_changes}
         self.graph = torch.compile(self._step, fullgraph=True, options=options, **APART)
@@ -107,9 +114,9 @@ class CompiledStep:
     def __call__(
         self, batch: Batch, noise: Noise, state: ObjectiveState, lr: float
     ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        """Take the step; loss, totals, whether it was skipped, and whether because something was not finite.
+        """Take the step; return the loss, totals, if it was skipped, and if a value was not finite.
 
-        ``ValueError`` where the compiler can't make a graph of it, or is missing.
+        Raises ``ValueError`` if the compiler fails or is missing.
         """
         if self.requests is None:
             self.requests = self._record(batch, noise, state)
@@ -147,7 +154,7 @@ class CompiledStep:
         return value, totals, ~good
 
     def _scalars(self, lr: float) -> Tensor:
-        """η/(1 − β₁ᵗ), 1/√(1 − β₂ᵗ) and 1 − ηλ of the next step, once and for all weights."""
+        """η/(1 − β₁ᵗ), 1/√(1 − β₂ᵗ) and 1 − ηλ of the next step, the same for all weights."""
         beta1, beta2 = (1 - self.betas ** (self.optimizer.count + 1)).unbind()
         kept = 1 - lr * self.optimizer.param_groups[0]["weight_decay"]
         return torch.stack([lr / beta1, beta2.rsqrt(), torch.full_like(beta1, kept)])

@@ -1,4 +1,4 @@
-"""How much of a fit there is time for, and watches that hold it to that."""
+"""Fits on a time budget: the passes and rows that it allows, and watches that keep to it."""
 
 from __future__ import annotations
 
@@ -10,25 +10,25 @@ from lowerbound.training.watch import Watch
 
 
 def affordable(row_passes: float, wanted: int, fewest: int, n: int, fewest_rows: int) -> tuple[int, int]:
-    """How many passes over how many rows, if ``row_passes`` times a row can be looked at: passes are cut first."""
+    """The numbers of passes and of rows whose product is at most ``row_passes``; passes are cut first."""
     passes = int(min(wanted, max(fewest, row_passes // n)))
     return passes, int(min(n, max(fewest_rows, row_passes // passes)))
 
 
 class Deadline(Watch):
-    """Stops a fit after the epoch in which its time is over."""
+    """Stops a fit after the epoch in which its time ends."""
 
     def __init__(self, until: float) -> None:
         self.until, self.stopped_after = until, 0
 
     def on_epoch(self, training: Training, record: dict) -> None:
-        """Look at the clock."""
+        """Check the time."""
         is_last = training.progress.stopped or training.progress.epoch >= training.settings.max_epochs
         if time.perf_counter() > self.until and not is_last:
             self.stopped_after = training.progress.epoch
 
     def should_stop(self) -> bool:
-        """When it is late."""
+        """True once the time is over."""
         return self.stopped_after > 0
 
 
@@ -37,7 +37,7 @@ class Enough(Exception):
 
 
 class Stopwatch(Watch):
-    """Times the steps of a trial, leaving the first out, and ends it."""
+    """Times the steps of a trial, without the first, and ends it."""
 
     MOST_STEPS = 20
 
@@ -46,7 +46,7 @@ class Stopwatch(Watch):
         self.seconds_per_row = math.nan
 
     def on_step(self, training: Training) -> None:
-        """Rows since the first step, by the time since then; one step has to do where it takes all the time."""
+        """Measure the rows a second since the first step, or of this alone if it takes all the time."""
         now, n_rows = time.perf_counter(), training.progress.n_rows
         if self.n_steps == 0:
             self.begun, self.n_first = now, n_rows

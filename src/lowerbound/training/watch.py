@@ -7,23 +7,23 @@ from lowerbound.training.state import Training
 
 
 class Watch:
-    """What a caller may do while it trains; this one does nothing."""
+    """Callbacks of the training loop, which do nothing here."""
 
     def on_start(self, training: Training, data: Rows, validation: Rows | None) -> None:
-        """Before the first step; ``training`` stands where it was left, if it is continued."""
+        """Called before the first step, also of a run that is continued."""
 
     def on_step(self, training: Training) -> None:
-        """After a step; reading ``training.ledger`` waits for the device, so it should be done seldom."""
+        """Called after a step; reading ``training.epoch_totals`` waits for the device, so read it seldom."""
 
     def on_epoch(self, training: Training, record: dict) -> None:
-        """After an epoch and its validation."""
+        """Called after an epoch and its validation."""
 
     def should_stop(self) -> bool:
-        """Asked after every epoch and step, and in the validation; of several processes only now and then."""
+        """Asked after every epoch and step, and during validation; with several processes only now and then."""
         return False
 
     def on_stop(self, training: Training) -> None:
-        """When it is left before its end; ``training`` stands where it can be continued."""
+        """Called when training stops before its end; ``training`` can be continued from its state."""
 
 
 class Together(Watch):
@@ -33,25 +33,25 @@ class Together(Watch):
         self.watches = watches
 
     def on_start(self, training: Training, data: Rows, validation: Rows | None) -> None:
-        """Tell all."""
+        """Call all watches."""
         for watch in self.watches:
             watch.on_start(training, data, validation)
 
     def on_step(self, training: Training) -> None:
-        """Tell all."""
+        """Call all watches."""
         for watch in self.watches:
             watch.on_step(training)
 
     def on_epoch(self, training: Training, record: dict) -> None:
-        """Tell all."""
+        """Call all watches."""
         for watch in self.watches:
             watch.on_epoch(training, record)
 
     def should_stop(self) -> bool:
-        """If one of them asks for it."""
+        """True if one of the watches asks to stop."""
         return any(watch.should_stop() for watch in self.watches)
 
     def on_stop(self, training: Training) -> None:
-        """Tell all."""
+        """Call all watches."""
         for watch in self.watches:
             watch.on_stop(training)

@@ -1,1 +1,1 @@
-"""Tables whose columns are of several kinds."""
+"""Tables with columns of several kinds: numbers, categories, dates."""

@@ -24,7 +24,7 @@ class UnseenCategoryWarning(UserWarning):
 
 @contextmanager
 def warned_once() -> Iterator[None]:
-    """What several models say of the same rows is said once."""
+    """Give each warning once, where several models warn of the same rows."""
     caught: list[warnings.WarningMessage] = []
     try:
         with warnings.catch_warnings(record=True) as caught:
@@ -32,13 +32,13 @@ def warned_once() -> Iterator[None]:
             yield
     finally:
         for warning in {str(w.message): w for w in caught}.values():
-            warnings.warn(warning.message, warning.category, stacklevel=4)  # whoever called what this decorates
+            warnings.warn(warning.message, warning.category, stacklevel=4)  # the caller of the decorated function
 
 
 def encode(frame: pd.DataFrame, columns: Sequence[ColumnSchema]) -> np.ndarray:
-    """A frame as the model's numbers, shape (n, F), NaN where nothing is known.
+    """A frame as the model's numbers, shape (n, F), NaN where nothing was observed.
 
-    Categories that no row of the fit had count as not observed, and are warned of.
+    Categories that no row of the fit had count as not observed; a warning names their columns.
     """
     coded, unseen = encode_quietly(frame, columns)
     warn_of_unseen(unseen)
@@ -46,7 +46,7 @@ def encode(frame: pd.DataFrame, columns: Sequence[ColumnSchema]) -> np.ndarray:
 
 
 def encode_quietly(frame: pd.DataFrame, columns: Sequence[ColumnSchema]) -> tuple[np.ndarray, list[str]]:
-    """The same, and the columns with values that were not seen in the fit."""
+    """``encode`` without a warning; also returns the columns with values that were not seen in the fit."""
     coded, unseen = np.full((len(frame), len(columns)), np.nan), []
     for j, column in enumerate(columns):
         values = frame.iloc[:, j]
@@ -57,14 +57,14 @@ def encode_quietly(frame: pd.DataFrame, columns: Sequence[ColumnSchema]) -> tupl
 
 
 def warn_of_unseen(names: Sequence[str]) -> None:
-    """Say in which columns there are such values."""
+    """Warn of the columns with values that were not seen in the fit."""
     if names:
         message = f"values that the model has not seen count as not observed, in {listed(names)}"
         warnings.warn(UnseenCategoryWarning(message), stacklevel=4)
 
 
 def _encode(values: Any, column: ColumnSchema) -> np.ndarray:
-    """A column as the model's numbers, NaN where there is none."""
+    """A column as the model's numbers, NaN where nothing was observed."""
     missing = values.isna().to_numpy()
     if column.has_categories:
         return _category_places(values, column)
@@ -76,7 +76,7 @@ def _encode(values: Any, column: ColumnSchema) -> np.ndarray:
 
 
 def _category_places(values: Any, column: ColumnSchema) -> np.ndarray:
-    """The places of the categories among those of the column, NaN of what isn't one of them."""
+    """The indices of the values among the column's categories, NaN for values that aren't one of them."""
     import pandas as pd
 
     place = _places(column.categories)
@@ -87,7 +87,7 @@ def _category_places(values: Any, column: ColumnSchema) -> np.ndarray:
 
 
 def _numbers(values: Any, missing: np.ndarray, column: ColumnSchema) -> np.ndarray:
-    """What the column holds as numbers, NaN where it is missing; text and infinite values are refused."""
+    """The column's values as numbers, NaN where they are missing; text and infinite values are refused."""
     import pandas as pd
 
     is_number = pd.api.types.is_numeric_dtype(values.dtype)
@@ -105,7 +105,7 @@ def _numbers(values: Any, missing: np.ndarray, column: ColumnSchema) -> np.ndarr
 
 
 def _scaled(v: np.ndarray, column: ColumnSchema) -> np.ndarray:
-    """(g(v) − location)/unit; NaN where there is no logarithm, ``MASS`` at the point mass."""
+    """(g(v) − location)/unit; NaN where g is not defined, ``MASS`` at the point mass."""
     is_mass = v == column.mass if column.mass is not None else np.zeros(len(v), bool)
     with np.errstate(divide="ignore", invalid="ignore"):
         g = np.where(v + column.shift > 0, np.log(v + column.shift), np.nan) if column.log else v
@@ -157,7 +157,7 @@ def _decode(x: np.ndarray, column: ColumnSchema, expected: bool) -> Any:
 
 
 def _as_user(values: pd.Series, column: ColumnSchema) -> Any:
-    """In the user's type; as it is where that can't hold what is missing."""
+    """The values in the user's type; unchanged if that type can't hold missing values."""
     import pandas as pd
 
     if column.categories == (None,):

@@ -1,5 +1,4 @@
-"""What a column holds, counted block by block in memory that doesn't grow with the rows: how often each value occurs,
-and the moments of numbers."""
+"""Counts of a column's values and moments of its numbers, block by block in memory that doesn't grow with the rows."""
 
 from __future__ import annotations
 
@@ -12,16 +11,16 @@ import numpy as np
 
 @dataclass
 class Tally:
-    """How often each number occurs, of the ``most`` that are met most often (Misra & Gries, 1982).
+    """Counts of the ``most`` most frequent numbers (Misra & Gries, 1982).
 
-    Counts are exact while there are no more distinct numbers than that, and later at most ``n/most`` too low.
+    They are exact if there are at most ``most`` distinct numbers, else at most ``n/most`` too low.
 
     Attributes
     ----------
     values, counts : ndarray, shape (k,)
-        Ascending values, and how often they were seen.
+        Ascending values, and their counts.
     is_complete : bool
-        No value was let go.
+        All values are still counted.
     """
 
     most: int
@@ -31,15 +30,15 @@ class Tally:
 
     @classmethod
     def empty(cls, most: int) -> Tally:
-        """Of nothing yet."""
+        """The tally of no values."""
         return cls(most, np.zeros(0), np.zeros(0, np.int64))
 
     def add(self, v: np.ndarray) -> None:
-        """More numbers, shape (n,)."""
+        """Count more numbers, shape (n,)."""
         values, counts = np.unique(v, return_counts=True)
         if len(self.values):
             both, place = np.unique(np.concatenate([self.values, values]), return_inverse=True)
-            # of whole numbers below 2⁵³ a sum in float64 is exact
+            # sums of whole numbers below 2⁵³ are exact in float64
             counts = np.bincount(place, np.concatenate([self.counts, counts])).astype(np.int64)
             values = both
         if len(values) > self.most:  # merged summaries keep the bound (Agarwal et al., 2012, theorem 2)
@@ -49,9 +48,9 @@ class Tally:
         self.values, self.counts = values, counts
 
     def standing_out(self, n: int, share: float, fewest: int, times: float) -> float | None:
-        """The value of at least a share of all ``n`` that is met so many times as often as any other, if there is one.
+        """The value that makes up at least a share of all ``n`` and is ``times`` as frequent as any other, or None.
 
-        It is taken at least ``fewest`` times.
+        It occurs at least ``fewest`` times.
         """
         if not len(self.counts):
             return None
@@ -63,7 +62,7 @@ class Tally:
 
 @dataclass(frozen=True)
 class Moments:
-    """Of some numbers: how many, the lowest, the mean, and Σ (v − mean)^p for p = 2, 3, 4."""
+    """Moments of some numbers: their count, minimum, mean, and Σ (v − mean)^p for p = 2, 3, 4."""
 
     n: int = 0
     low: float = math.inf
@@ -74,7 +73,7 @@ class Moments:
 
     @classmethod
     def of(cls, v: np.ndarray) -> Moments:
-        """Those of one block, shape (n,)."""
+        """The moments of one block, shape (n,)."""
         if not len(v):
             return cls()
         mean = float(v.mean())
@@ -83,7 +82,7 @@ class Moments:
         return cls(len(v), float(v.min()), mean, float(d2.sum()), float((d2 * d).sum()), float((d2 * d2).sum()))
 
     def __add__(self, other: Moments) -> Moments:
-        """Those of both (Pébay, 2008, SAND2008-6212)."""
+        """The moments of both sets of numbers (Pébay, 2008, SAND2008-6212)."""
         if not self.n or not other.n:
             return self if self.n else other
         a, b, n = self.n, other.n, self.n + other.n
@@ -103,10 +102,10 @@ class Moments:
 
     @property
     def skewness(self) -> float:
-        """0 of numbers that are all the same."""
+        """Skewness; 0 for a constant."""
         return self.m3 / self.n / (self.spread or 1.0) ** 3
 
     @property
     def kurtosis(self) -> float:
-        """In excess of the normal distribution's."""
+        """Excess kurtosis."""
         return self.m4 / self.n / (self.spread or 1.0) ** 4 - 3

@@ -1,6 +1,6 @@
-"""What the columns of a table are, found by looking at all rows block by block: the same in memory and from files.
+"""The kinds and scales of a table's columns, found from all rows block by block: the same in memory and from files.
 
-A first pass counts values; a second, over real numbers and counts alone, takes the moments that say how to scale them.
+A first pass counts values; a second, over real numbers and counts alone, takes the moments that determine their scale.
 """
 
 from __future__ import annotations
@@ -24,41 +24,41 @@ if TYPE_CHECKING:
     import pandas as pd
 
 MOST_CATEGORIES = 256  # with a probability of their own
-MOST_DISTINCT = 2**18  # categories of a column; more are names of rows
-MOST_COUNTED = 2**12  # numbers; a mass point is far more frequent than the others
+MOST_DISTINCT = 2**18  # categories of a column; more are taken for names of rows
+MOST_COUNTED = 2**12  # numbers; a point mass is far more frequent than the others
 MOST_VALUES = 32  # of numbers with fractions that are described as categories
 ROWS_A_CATEGORY = 20  # at least, for numbers to be described as categories
-ROWS_BESIDE_MASS = 5  # a category, where most rows have one value and say nothing of the others
+ROWS_BESIDE_MASS = 5  # a category besides the most frequent one, where that has most rows
 FEWEST = 3  # rows of a category with a probability of its own
 MASS_SHARE = 0.1  # of one value among real ones, from which on it is a point mass
 MASS_TIMES = 3  # as often as any other value
 WIDEST_COUNT = 10**5  # float32 tells whole numbers in such a range apart
-SKEWED, HEAVY = 1.0, 1.0  # skewness and excess kurtosis above which there is a logarithm, and Student's t
-LOPSIDED, FLAT = 0.5, -0.5  # skewness above which, and excess kurtosis below which, one density is not enough,
-COMPONENTS, ROWS_A_COMPONENT = 5, 100  # but these are, of so many rows at least
+SKEWED, HEAVY = 1.0, 1.0  # skewness and excess kurtosis above which a logarithm, and Student's t, are used
+LOPSIDED, FLAT = 0.5, -0.5  # skewness above which, and excess kurtosis below which, a mixture is used
+COMPONENTS, ROWS_A_COMPONENT = 5, 100  # of such a mixture, and the least rows of each
 BLOCK_ROWS = 2**16
 
 
 def infer_columns(X: Any, asked: Any = None) -> tuple[ColumnSchema, ...]:
-    """Look at every column.
+    """Infer the schema of every column.
 
     Parameters
     ----------
     X : DataFrame, array or Source, shape (n, columns)
     asked : mapping, sequence or str, optional
-        What the user says of columns: kinds or fields by name, a sequence of ``ColumnSchema``, or the name of a JSON
-        file with either.
+        The user's description of columns: kinds or fields by name, a sequence of ``ColumnSchema``, or the name of a
+        JSON file with either.
 
     Raises
     ------
     ValueError
-        If what is asked names no column, or doesn't fit it.
+        If ``asked`` names an unknown column, or doesn't fit its values.
     """
     return tuple(look.schema() for look in look_at(X, asked))
 
 
 def look_at(X: Any, asked: Any = None) -> list[Look]:
-    """What was seen of every column."""
+    """Count and measure the values of every column."""
     told, looks = told_of(asked), []
     for frame in _frames(X):
         looks = looks or _looks(frame, told)
@@ -73,7 +73,7 @@ def look_at(X: Any, asked: Any = None) -> list[Look]:
 
 
 def framed(X: Any) -> pd.DataFrame:
-    """A frame as it is; an array with columns x0, x1, …"""
+    """A frame itself; an array as a frame with columns x0, x1, …"""
     import pandas as pd
 
     if hasattr(X, "dtypes") and hasattr(X, "columns"):
@@ -85,7 +85,7 @@ def framed(X: Any) -> pd.DataFrame:
 
 
 def _frames(X: Any, chosen: list[int] | None = None) -> Iterator[pd.DataFrame]:
-    """A table cut along its rows where every table of so many columns is cut; maybe some of its columns only."""
+    """Yield blocks of rows, whose size depends on the number of columns alone; with ``chosen``, some columns only."""
     n_rows = max(1, min(BLOCK_ROWS, BLOCK_VALUES // max(1, X.shape[1])))
     if isinstance(X, Source):
         if chosen is not None and X.columns is not None:
@@ -93,7 +93,7 @@ def _frames(X: Any, chosen: list[int] | None = None) -> Iterator[pd.DataFrame]:
         parts = (framed(block.X) for block in X.blocks(n_rows))
     else:
         whole = framed(X)
-        parts = (whole.iloc[i : i + n_rows] for i in range(0, max(1, len(whole)), n_rows))  # no rows have columns, too
+        parts = (whole.iloc[i : i + n_rows] for i in range(0, max(1, len(whole)), n_rows))  # one part if X is empty
     yield from parts if chosen is None else (part.iloc[:, chosen] for part in parts)
 
 
@@ -119,7 +119,7 @@ def _look(name: str, column: Any, told: dict) -> Look:
 
 
 class Look(ABC):
-    """What was seen of a column.
+    """The observed values of a column in summary.
 
     Attributes
     ----------
@@ -132,11 +132,11 @@ class Look(ABC):
 
     @abstractmethod
     def count(self, seen: Any) -> None:
-        """The values of more rows, without those that are missing."""
+        """Count the values of more rows, without missing ones."""
 
     @abstractmethod
     def measure(self, seen: Any) -> None:
-        """The same once more, where that was asked for."""
+        """Add the same values in the second pass, if ``needs_moments``."""
 
     @property
     @abstractmethod
@@ -145,15 +145,15 @@ class Look(ABC):
 
     @property
     def n_known(self) -> int:
-        """Values that the schema has a place for; the others count as not observed."""
+        """Values that are in the schema; the others count as not observed."""
         return self.n
 
     @abstractmethod
     def schema(self) -> ColumnSchema:
-        """What the column is."""
+        """The schema of the column."""
 
     def _categories(self, kind: str, categories: list, counts: np.ndarray) -> ColumnSchema:
-        """Common categories first where some are rare; each common one has a probability of its own."""
+        """A schema of categories: common ones, each with its own probability, then rare ones, if there are any."""
         if not categories:
             categories, counts = [None], np.ones(1, np.int64)  # nothing was ever observed
         n_common = len(categories)
@@ -187,7 +187,7 @@ class Words(Look):
         self.is_ordered = False
 
     def count(self, seen: Any) -> None:
-        """How often each is met."""
+        """Count each category."""
         self.n += len(seen)
         self.is_ordered = bool(getattr(getattr(seen, "cat", None), "ordered", False))
         for category, count in seen.value_counts(sort=False).items():  # all categories, in their order
@@ -195,7 +195,7 @@ class Words(Look):
         self._check_distinct(len(self.counts))
 
     def measure(self, seen: Any) -> None:
-        """Nothing more."""
+        """Do nothing: counts are enough."""
 
     @property
     def n_distinct(self) -> int:
@@ -204,11 +204,11 @@ class Words(Look):
 
     @property
     def n_known(self) -> int:
-        """Fewer than all where the user names the categories, and not all of them."""
+        """Values in the user's categories, if these are given; else all."""
         return sum(self.counts[category] for category in set(map(plain, self.told.get("categories") or self.counts)))
 
     def schema(self) -> ColumnSchema:
-        """Categories, the most common first, ties in alphabetic order, unless they are ordered."""
+        """Categories, the most frequent first and ties by name, unless they are ordered."""
         categories = [plain(category) for category in self.told.get("categories") or self.counts]
         if not self.is_ordered and not self.told.get("categories"):
             categories = sorted(categories, key=lambda category: (-self.counts[category], str(category)))
@@ -230,7 +230,7 @@ class Numbers(Look):
         self.moments, self.log_moments = Moments(), Moments()
 
     def count(self, seen: Any) -> None:
-        """How often each is met, and what all have in common."""
+        """Count each value, and update the range, signs, fractions and decimals."""
         v = self._values(seen)
         if np.isinf(v).any():
             raise DataError(f"column {self.name!r} has infinite values; replace them or drop the rows.")
@@ -254,7 +254,7 @@ class Numbers(Look):
         return len(self.tally.values) if self.tally.is_complete else None
 
     def needs_moments(self) -> bool:
-        """What it is, or its scale, isn't known from the counts alone."""
+        """True if the kind or scale of the column needs moments as well as counts."""
         self.kind = self._kind()
         self.shift = 1.0 if self.kind == "count" else 0.0
         self.scale = 2.0 ** math.floor(math.log2(max(abs(self.low), abs(self.high), 1e-300))) if self.n else 1.0
@@ -263,7 +263,7 @@ class Numbers(Look):
         return self.kind not in CATEGORY_KINDS and self.n > 0
 
     def _kind(self) -> str:
-        """As far as the counts say; "real" numbers may be continuous or positive."""
+        """The kind as far as counts tell; "real" numbers may be continuous or positive."""
         if self.told.get("kind") or self.are_dates:
             return self.told.get("kind") or "date"
         n_categories = math.inf if self.n_distinct is None else self.n_distinct
@@ -279,11 +279,11 @@ class Numbers(Look):
         return "count" if self.is_whole and is_narrow and mass is None else "real"
 
     def _standing_out(self) -> float | None:
-        """The value of a point mass."""
+        """The value of a point mass; None if there is none."""
         return self.tally.standing_out(self.n, MASS_SHARE, FEWEST, MASS_TIMES)
 
     def measure(self, seen: Any) -> None:
-        """Moments of all but the point mass."""
+        """Add the moments of all values but the point mass."""
         v = self._values(seen)
         rest = v if self.mass is None else v[v != self.mass]
         self.moments += Moments.of(rest / self.scale)  # by a power of two, which is exact: fourth powers stay finite
@@ -291,7 +291,7 @@ class Numbers(Look):
             self.log_moments += Moments.of(np.log(rest + self.shift))
 
     def schema(self) -> ColumnSchema:
-        """Categories, or how the numbers are scaled."""
+        """Categories, or numbers and their scale."""
         rest = self.moments
         if self.kind in CATEGORY_KINDS:
             return self._categories(self.kind, [plain(category) for category in self.tally.values], self.tally.counts)
@@ -326,7 +326,7 @@ class Numbers(Look):
         )  # fmt: skip
 
     def _is_skewed(self) -> bool:
-        """Less so after a logarithm, where all have one."""
+        """True if all values have a logarithm and are less skewed after it."""
         all_have_one = self.log_moments.n == self.moments.n
         return all_have_one and self.moments.skewness > max(SKEWED, self.log_moments.skewness)
 

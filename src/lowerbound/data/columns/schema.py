@@ -1,7 +1,7 @@
-"""Tables whose columns are of several kinds: what each column is, and the way between a frame and the model's numbers.
+"""The description of each column of a table with columns of several kinds.
 
-What is understood of a column is a `ColumnSchema`, which is saved as JSON with the model and can be edited: kinds are
-"continuous", "positive" (continuous after a logarithm), "count", "binary", "categorical", "ordinal" and "date".
+A `ColumnSchema` is saved as JSON with the model and can be edited. Kinds are "continuous", "positive" (continuous
+after a logarithm), "count", "binary", "categorical", "ordinal" and "date".
 """
 
 from __future__ import annotations
@@ -23,18 +23,18 @@ DAY = np.timedelta64(1, "D") / np.timedelta64(1, "ns")
 
 @dataclass(frozen=True)
 class ColumnSchema:
-    """What a column is.
+    """The kind of a column, and its scale or categories.
 
     Attributes
     ----------
     name, kind, dtype : str
         ``dtype`` is the user's.
     categories : tuple
-        Of binary, categorical and ordinal columns; in order, or the common ones first.
+        The categories of binary, categorical and ordinal columns; in order, or the common ones first.
     n_common : int
         Categories with a probability of their own; the others share one.
     frequencies : tuple of float
-        Of the common categories and, last, of the rare together.
+        Frequencies of the common categories and, last, of the rare together.
     location, unit : float
         Numbers enter the model as (g(v) − location)/unit, dates as days since 1970.
     log : bool
@@ -42,13 +42,13 @@ class ColumnSchema:
     heavy_tails : bool
         Student's t instead of the normal density.
     n_components : int
-        Densities that are mixed, of continuous, positive and date columns.
+        Components of the mixture density of continuous, positive and date columns.
     mass, mass_share : float or None
-        A real value that is taken with a probability of its own, and how often.
+        A point mass at a real value, and its share of the values.
     low, high : float
         The range of the values seen, to which draws are confined.
     decimals : int or None
-        To which draws are rounded.
+        The decimals to which draws are rounded.
     """
 
     name: str
@@ -71,7 +71,7 @@ class ColumnSchema:
 
     @property
     def has_categories(self) -> bool:
-        """It is described by probabilities of categories."""
+        """True for a column of categories."""
         return self.kind in CATEGORY_KINDS
 
     @property
@@ -81,11 +81,11 @@ class ColumnSchema:
 
     @property
     def are_numbers(self) -> bool:
-        """The categories are numbers in order, so that they have a mean."""
+        """True if the categories are numbers in order, so that they have a mean."""
         return self.kind in ("binary", "ordinal") and all(_is_number(category) for category in self.categories)
 
     def describe(self) -> str:
-        """In a few words."""
+        """The column in a few words."""
         if self.has_categories:
             rare = f", {self.n_rare} of them rare" if self.n_rare else ""
             return f"{self.kind}, {len(self.categories)} categor{'y' if len(self.categories) == 1 else 'ies'}{rare}"
@@ -100,13 +100,13 @@ def _is_number(category: Any) -> bool:
 
 
 def told_of(asked: Any) -> dict[str, dict]:
-    """What the user says of columns, by name: fields of ``ColumnSchema``."""
+    """The user's description of columns as fields of ``ColumnSchema``, by the columns' names."""
     if isinstance(asked, (str, Path)):
         try:
             asked = json.loads(Path(asked).read_text(encoding="utf-8"))
         except (OSError, ValueError) as error:
             raise DataError(f"{asked} is no JSON file that describes columns ({error}).") from error
-        asked = asked.get("columns", asked) if isinstance(asked, dict) else asked  # as ``data check --json`` says it
+        asked = asked.get("columns", asked) if isinstance(asked, dict) else asked  # the form of ``data check --json``
     if asked is None:
         return {}
     if not isinstance(asked, Mapping):
@@ -125,7 +125,7 @@ def told_of(asked: Any) -> dict[str, dict]:
 
 
 def plain(category: Any) -> Any:
-    """As JSON can hold it; whole numbers as such."""
+    """A category in a type of JSON."""
     category = category.item() if isinstance(category, np.generic) else category
     return category if isinstance(category, (str, bool, int, float, type(None))) else str(category)
 

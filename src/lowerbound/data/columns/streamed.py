@@ -1,4 +1,4 @@
-"""Tables of several kinds that are read while they are used, as the model's numbers."""
+"""Streamed tables with columns of several kinds, as the model's numbers."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from lowerbound.data.sources import Dataset, Source
 
 
 class EncodedRows(Source):
-    """What ``coding.encode`` makes of the rows of a source, when they are read.
+    """The rows of a source, encoded with ``coding.encode`` when they are read.
 
     Parameters
     ----------
@@ -25,10 +25,10 @@ class EncodedRows(Source):
         super().__init__(source.name, source.shape, np.dtype(np.float64))
         self.source, self.schemas = source, schemas
         self.runs, self.runs_at_once = source.runs, source.runs_at_once
-        self.warned: set[str] = set()  # of columns with values that were not seen in the fit
+        self.warned: set[str] = set()  # columns whose unseen values were warned of
 
     def read(self, ranges: np.ndarray) -> Dataset:
-        """What the model doesn't know is warned of where it is met first."""
+        """Read and encode rows; a column's first unseen value gives a warning."""
         rows = self.source.read(ranges)
         x, unseen = encode_quietly(framed(rows.X), self.schemas)
         warn_of_unseen([name for name in unseen if name not in self.warned])

@@ -31,7 +31,7 @@ _SHAPE = re.compile(r"""['"]shape['"]\s*:\s*\(([\s\dL,]*)\)""", re.ASCII)
 
 
 class Header(NamedTuple):
-    """What an `.npy` file says before its values: `dtype` is None for types that are never read."""
+    """The header of an `.npy` file; `dtype` is None for types that are never read."""
 
     shape: tuple[int, ...]
     descr: str
@@ -46,7 +46,7 @@ class Header(NamedTuple):
 
     @property
     def size(self) -> int:
-        """How many bytes the values take."""
+        """Bytes of the values."""
         return math.prod(self.shape) * (self.dtype.itemsize if self.dtype else 0)
 
     def __str__(self) -> str:
@@ -57,19 +57,19 @@ class Header(NamedTuple):
 def parse_header(head: bytes, name: str) -> Header:
     """Read the header of an `.npy` file from its first bytes.
 
-    It is read with patterns where NumPy evaluates a literal, so that no header can warn, recurse or allocate.
+    It is parsed with regular expressions, where NumPy evaluates a literal: no header can warn, recurse or allocate.
 
     Parameters
     ----------
     head : bytes
         The first bytes of the file.
     name : str
-        What to call the file in messages.
+        The file's name in messages.
 
     Returns
     -------
     Header
-        The shape, type and order of the array, and where its values start.
+        The shape, type and order of the array, and the offset of its values.
     """
     if content(head) != NPY or len(head) < 12:
         raise DataError(f"{name} does not start like a NumPy array; save it again with numpy.save.")
@@ -85,7 +85,7 @@ def parse_header(head: bytes, name: str) -> Header:
 
 
 def _dtype(descr: str) -> np.dtype | None:
-    """Give the type of numbers and of text of fixed width."""
+    """Return the type of numbers and of text of fixed width; None for others."""
     is_number = descr.lstrip("<>|=") in _NUMBERS and descr[:-2] in ("<", ">", "|", "=", "")
     is_text = re.fullmatch(r"[<>|=]?[US][1-9]\d{0,5}", descr, re.ASCII)
     return np.dtype(descr) if is_number or is_text else None
@@ -114,9 +114,9 @@ def read_npy(path: Path, name: str, *, stream: bool | None = None) -> Dataset:
     path : Path
         The file.
     name : str
-        What to call it in messages.
+        The file's name in messages.
     stream : bool | None
-        Don't look at the whole, but read rows when they are used; None does so if they take much memory.
+        Check rows only when they are used; None does so for data that take much memory.
 
     Returns
     -------
@@ -149,7 +149,7 @@ def read_npz(path: Path, name: str, *, key: str | None = None, label: str | None
     path : Path
         The file.
     name : str
-        What to call it in messages.
+        The file's name in messages.
     key : str | None
         The array to read; may be left out where there is only one besides the labels.
     label : str | None
@@ -182,7 +182,7 @@ class _Members:
         self.infos = {info.filename.removesuffix(".npy"): info for info in arrays}
 
     def choose(self, key: str | None, label: str | None) -> str:
-        """Give the array to read, if it was named or there is only one."""
+        """Return the key of the array to read: the one given, or the only one."""
         names = list(self.infos)
         for wanted in (key, label):
             if wanted is not None:
@@ -202,13 +202,13 @@ class _Members:
         return others[0]
 
     def header(self, key: str) -> Header:
-        """Read what one array says of itself."""
+        """Read the header of one array."""
         name = f"{self.name}[{key}]"
         with explained(name), self.archive.open(self.infos[key]) as stream:
             return parse_header(stream.read(_HEADER_BYTES), name)
 
     def read(self, key: str, *, numbers: bool = False) -> np.ndarray:
-        """Read one array, having checked that the archive can hold what it promises."""
+        """Read one array, after checking that the archive is large enough to hold it."""
         name, info, header = f"{self.name}[{key}]", self.infos[key], self.header(key)
         dtype = (_check_numbers if numbers else _check_readable)(header, name)
         check_shape(header.shape, name)

@@ -1,4 +1,4 @@
-"""Opening files: what their first bytes say they are, and what went wrong in words.
+"""Opening files: their type by their first bytes, and errors in words.
 
 Libraries raise some twenty kinds of exception at a damaged file. `explained` is the one place that turns them
 into a `DataError`; it goes around the calls that open and parse files.
@@ -68,19 +68,19 @@ _DAMAGE = (
     zlib.error,
 )
 _BLOCK = 1 << 24  # bytes read at once
-_BEST_RATIO = 1032  # deflate can do no better, so a larger promise is false
+_BEST_RATIO = 1032  # the highest compression ratio of deflate
 
 
 @contextmanager
 def explained(name: str, *others: type[Exception]) -> Iterator[None]:
-    """Turn what libraries raise at a damaged file into a `DataError` that names it.
+    """Turn exceptions of libraries at a damaged file into a `DataError` that names the file.
 
     Parameters
     ----------
     name : str
-        What to call the file in the message.
+        The file's name in the message.
     *others : type[Exception]
-        Exceptions of a library that descend from nothing familiar.
+        Further exceptions of a library.
     """
     try:
         yield
@@ -98,13 +98,13 @@ def explained(name: str, *others: type[Exception]) -> Iterator[None]:
 
 
 def first_bytes(path: Path, name: str, count: int = 64) -> bytes:
-    """Read how a file begins."""
+    """Read the first bytes of a file."""
     with explained(name), path.open("rb") as file:
         return file.read(count)
 
 
 def content(head: bytes) -> str | None:
-    """Tell from its first bytes what a file is; None where they say nothing."""
+    """Return the type of a file by its first bytes; None if they are unknown."""
     for magic, kind in _MAGIC.items():
         if head.startswith(magic):
             return kind
@@ -112,7 +112,7 @@ def content(head: bytes) -> str | None:
 
 
 def check_content(path: Path, expected: str, name: str) -> None:
-    """Refuse a file that is empty, or is not what its name promises."""
+    """Refuse a file that is empty, or whose content doesn't match its name."""
     head = first_bytes(path, name)
     if not head:
         raise DataError(f"{name} is empty (0 bytes).")
@@ -123,22 +123,22 @@ def check_content(path: Path, expected: str, name: str) -> None:
 
 
 def check_promise(promised: int, packed: int, name: str) -> None:
-    """Refuse compressed data that claim to unpack to more than they can, before any memory is taken."""
+    """Refuse compressed data whose claimed size is impossible, before any memory is allocated."""
     if promised > _BEST_RATIO * (packed + 64):
         raise DataError(f"{name} claims {promised:,} bytes of data but is only {packed:,} bytes packed; it is damaged.")
 
 
 def fill(stream: IO[bytes] | GzipFile, shape: tuple[int, ...], dtype: np.dtype, order: str, name: str) -> np.ndarray:
-    """Read an array from a stream that holds exactly that.
+    """Read an array from a stream that holds the array and nothing more.
 
     Parameters
     ----------
     stream : IO[bytes]
         An open file, at the first value.
     shape, dtype, order : tuple[int, ...], np.dtype, str
-        What the header said; ``order`` is ``C`` or ``F``.
+        As in the header; ``order`` is ``C`` or ``F``.
     name : str
-        What to call the file in messages.
+        The file's name in messages.
 
     Returns
     -------
@@ -159,5 +159,5 @@ def fill(stream: IO[bytes] | GzipFile, shape: tuple[int, ...], dtype: np.dtype, 
 
 
 def native(x: np.ndarray) -> np.ndarray:
-    """Give an array the machine's own byte order, copying only if it has another."""
+    """Return an array in the machine's own byte order, copied only if it has another."""
     return x if x.dtype.isnative else x.astype(x.dtype.newbyteorder("="))

@@ -1,7 +1,7 @@
 """`.csv` and `.csv.gz` files.
 
 Their structure is checked before their numbers are parsed: pandas fills short rows, renames columns of the
-same name and takes a longer first row for an index, all without a word.
+same name and takes a longer first row for an index, all without a warning.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ def read_csv(
     path : Path
         The file, in UTF-8.
     name : str
-        What to call it in messages.
+        The file's name in messages.
     drop : Sequence[str]
         Columns to leave out.
     label : str | None
@@ -62,7 +62,7 @@ def read_csv(
 
 
 def _check_structure(path: Path, name: str) -> tuple[list[str], int]:
-    """Walk through a `.csv` file, and give its columns and the number of its rows."""
+    """Check all lines of a `.csv` file; return its columns and the number of its rows."""
     records = _records(path, name)
     _, header = next(records, (1, []))
     if not header:
@@ -81,7 +81,7 @@ def _check_structure(path: Path, name: str) -> tuple[list[str], int]:
 
 
 def _check_header(columns: list[str], name: str) -> None:
-    """Refuse a first line of numbers, which is data that would be lost, unless it counts the columns."""
+    """Refuse a first line of numbers, which are data and no names, unless they number the columns."""
     try:
         numbers = [float(column) for column in columns]
     except ValueError:
@@ -110,14 +110,14 @@ def _records(path: Path, name: str) -> Iterator[tuple[int, list[str]]]:
 
 
 def _separator(path: Path, name: str) -> str:
-    """Find what separates the values, from the first line that is not blank."""
+    """Find the separator of the values, from the first line that is not blank."""
     with explained(name), _open_text(path) as file:
         first = next(filter(str.strip, _lines(file, name)), "")
     return max(",;\t", key=first.count)
 
 
 def _lines(file: TextIO, name: str) -> Iterator[str]:
-    """Read line after line in bounded memory, refusing what is not text."""
+    """Read the lines one by one in bounded memory, refusing anything but text."""
     number = 0
     try:
         while line := file.readline(_LONGEST_LINE):

@@ -27,7 +27,7 @@ def read_idx(path: Path, name: str) -> Dataset:
     path : Path
         The file.
     name : str
-        What to call it in messages.
+        The file's name in messages.
 
     Returns
     -------

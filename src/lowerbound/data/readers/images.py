@@ -22,7 +22,7 @@ _READ = {".png", ".jpg", ".jpeg"}
 _REFUSED = {".avif", ".bmp", ".gif", ".heic", ".jp2", ".pgm", ".ppm", ".tif", ".tiff", ".webp"}
 _MOST_PIXELS = 1 << 26  # of one image; a small file may claim many more
 _GREY, _COLOR = {"1", "L", "LA"}, {"P", "RGB", "RGBA"}
-_ORIENTATION = 0x0112  # the EXIF tag that says how a photograph was held
+_ORIENTATION = 0x0112  # the EXIF tag of a photograph's orientation
 _UPRIGHT = {
     2: "FLIP_LEFT_RIGHT",
     3: "ROTATE_180",
@@ -47,7 +47,7 @@ def read_images(folder: Path, name: str, *, stream: bool | None = None) -> Datas
     folder : Path
         The folder.
     name : str
-        What to call it in messages.
+        The folder's name in messages.
     stream : bool | None
         Decode images when they are used; None does so if they take much memory.
 
@@ -78,7 +78,7 @@ class ImageFolder(Source):
         super().__init__(name, (len(paths), *shape), np.dtype(np.uint8))
 
     def called(self, path: Path) -> str:
-        """An image in messages."""
+        """The name of an image in messages."""
         return f"{self.name}/{path.relative_to(self.folder).as_posix()}"
 
     def read(self, ranges: np.ndarray) -> Dataset:
@@ -109,14 +109,14 @@ def _find(folder: Path, name: str) -> list[Path]:
 
 
 def _visible(folder: Path, name: str) -> list[Path]:
-    """List a folder in order, without hidden files and what macOS adds."""
+    """List a folder in order, without hidden files and those that macOS adds."""
     with explained(name):
         entries = [entry for entry in folder.iterdir() if not entry.name.startswith((".", "__MACOSX"))]
     return sorted(entries, key=lambda entry: entry.name)
 
 
 def _check_layout(inner: list[Path], files: list[Path], folder: Path, name: str) -> None:
-    """Refuse what would be left out without anyone noticing: deeper folders, images of other formats."""
+    """Refuse deeper folders and images of other formats, which would be left out silently."""
     for entry in inner:
         if entry.is_dir():
             raise DataError(
@@ -147,7 +147,7 @@ def _agree(paths: list[Path], called: Callable[[Path], str]) -> tuple[int, int, 
 
 @contextmanager
 def _opened(path: Path, name: str) -> Iterator[ImageFile]:
-    """Open an image by its content, refusing what 8 bits of grey or color cannot hold."""
+    """Open an image by its content, refusing images that don't fit into 8 bits of grey or color."""
     from PIL.Image import DecompressionBombError
     from PIL.JpegImagePlugin import JpegImageFile
     from PIL.PngImagePlugin import PngImageFile
@@ -166,7 +166,7 @@ def _opened(path: Path, name: str) -> Iterator[ImageFile]:
 
 
 def _check_image(image: ImageFile, head: bytes, name: str) -> None:
-    """Refuse images too large to be true, and those that 8 bits of grey or color cannot hold."""
+    """Refuse images of implausible size, and those that don't fit into 8 bits of grey or color."""
     if image.width * image.height > _MOST_PIXELS:
         raise DataError(f"{name} claims {image.width} × {image.height} pixels, too many to read.")
     if image.format == "PNG" and head[_PNG_DEPTH] == 16:
@@ -178,7 +178,7 @@ def _check_image(image: ImageFile, head: bytes, name: str) -> None:
 
 
 def _has_color(image: ImageFile) -> bool:
-    """Tell color from grey; a palette may hold either."""
+    """Return True for an image in color; a palette may hold either."""
     if image.mode != "P":
         return image.mode in _COLOR
     assert image.palette is not None
@@ -187,7 +187,7 @@ def _has_color(image: ImageFile) -> bool:
 
 
 def _orientation(image: ImageFile) -> int:
-    """Tell how a photograph was held, in the numbers of EXIF: 1 is upright, from 5 on the camera lay on its side."""
+    """The orientation of a photograph as in EXIF: 1 is upright, from 5 on width and height are exchanged."""
     held = image.getexif().get(_ORIENTATION) if image.format == "JPEG" else 1
     return held if held in _UPRIGHT else 1
 

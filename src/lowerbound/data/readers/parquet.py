@@ -39,7 +39,7 @@ def read_parquet(
     path : Path
         The file or the folder.
     name : str
-        What to call it in messages.
+        The file's or folder's name in messages.
     drop : Sequence[str]
         Columns to leave out.
     label : str | None
@@ -59,7 +59,7 @@ def read_parquet(
 
 
 def parquet_files(folder: Path) -> list[Path]:
-    """Those of a folder, in the order of their names, without what was hidden by a dot or an underscore."""
+    """The `.parquet` files of a folder, by name, without those hidden by a dot or an underscore."""
     return sorted(path for path in folder.iterdir() if _is_parquet(path))
 
 
@@ -68,14 +68,14 @@ def _is_parquet(path: Path) -> bool:
 
 
 class ParquetTable(Source):
-    """The rows of Parquet files, whose row groups are read from their start."""
+    """The rows of Parquet files, whose row groups can only be read from their start."""
 
     def __init__(
         self, path: Path, name: str, drop: Sequence[str] = (), label: str | None = None, *, mixed: bool = False
     ) -> None:
         self.path, self.label, self.mixed = path, label, mixed
         self.files = [path] if path.is_file() else parquet_files(path)
-        self.groups: list[tuple[int, int]] = []  # of each run: which file, which of its row groups
+        self.groups: list[tuple[int, int]] = []  # the file of each run, and the row group in it
         self.dtypes: dict[str, np.dtype] = {}  # of the columns that are data, in all rows
         sizes, memory = [], 1
         for *group, n_rows, needed in self._row_groups(name, drop):
@@ -89,7 +89,7 @@ class ParquetTable(Source):
         self.cursors: dict[int, _Cursor] = {}
 
     def _row_groups(self, name: str, drop: Sequence[str]) -> Iterator[tuple[int, int, int, int]]:
-        """Of all files, the first of which says what the columns are: file, number, rows, and bytes to read it."""
+        """The row groups of all files: file, number, rows, and bytes to read it; the first file gives the columns."""
         import pyarrow as pa
 
         for i, file in enumerate(self.files):
@@ -117,7 +117,7 @@ class ParquetTable(Source):
 
     @cached_property
     def wordings(self) -> dict[str, Wording]:
-        """What the columns of text, categories and dates are, for which all their rows are read once."""
+        """The types of the columns of text, categories and dates, for which all their rows are read once."""
         import pyarrow as pa
         from pyarrow import types
 
@@ -134,11 +134,11 @@ class ParquetTable(Source):
 
     @cached_property
     def is_mixed(self) -> bool:  # type: ignore[override]
-        """Some columns are text, categories or dates."""
+        """True if some columns are text, categories or dates."""
         return not all(wording.are_numbers for wording in self.wordings.values())
 
     def _check_same(self, schema: pa.Schema, called: str) -> None:
-        """Refuse a file whose columns are others than those of the first."""
+        """Refuse a file whose columns differ from those of the first."""
         for field in self.arrow_schema:
             there = _widened(schema.field(field.name)).type if field.name in schema.names else None
             if there != field.type:
@@ -149,7 +149,7 @@ class ParquetTable(Source):
                 )
 
     def _add_dtypes(self, opened: pq.ParquetFile, group: int) -> None:
-        """The types of a row group's columns as pandas gives them: whole numbers with gaps become float64."""
+        """Add the types of a row group's columns in pandas: whole numbers with gaps become float64."""
         features = {field.name: field.type for field in self.arrow_schema if field.name != self.label}
         rows = opened.metadata.row_group(group)
         for column in map(rows.column, range(rows.num_columns)):
@@ -171,7 +171,7 @@ class ParquetTable(Source):
         return name if self.path.is_file() else f"{name}/{self.files[file].name}"
 
     def read(self, ranges: np.ndarray) -> Dataset:
-        """Go on in the row groups that are being read, where that is possible."""
+        """Read rows, continuing in the row groups that are open where possible."""
         import pyarrow as pa
 
         batches = [batch for first, last in ranges.tolist() for batch in self._batches(first, last)]
@@ -181,7 +181,7 @@ class ParquetTable(Source):
         return self._dataset(frame, ranges, self.wordings)
 
     def read_all(self) -> Dataset:
-        """All rows at once."""
+        """Read all rows at once."""
         import pyarrow as pa
 
         tables = []
@@ -195,7 +195,7 @@ class ParquetTable(Source):
 
     @cached_property
     def file_schema(self) -> pa.Schema:
-        """All columns of the files, and what types they have in ``frames``."""
+        """All columns of the files, with their types in ``frames``."""
         import pyarrow as pa
         from pyarrow.types import is_decimal
 
@@ -210,7 +210,7 @@ class ParquetTable(Source):
             return pa.schema([_widened(field) for field in opened.schema_arrow if not _is_index(field.name)])
 
     def frames(self, n_rows: int) -> Iterator[pd.DataFrame]:
-        """All columns, also those that are no data, ``n_rows`` rows at a time; types don't depend on the gaps."""
+        """Yield all columns, also those that are not data, ``n_rows`` rows at a time; types don't depend on gaps."""
         import copy
 
         import pyarrow as pa
@@ -227,11 +227,11 @@ class ParquetTable(Source):
 
     def select(self, columns: Sequence[str]) -> ParquetTable:
         """The same rows, with some of their columns."""
-        _ = self.wordings  # which are shared: looked for once
+        _ = self.wordings  # found once, and shared by the copy
         return self._only(columns if self.label is None else [*columns, self.label])
 
     def _only(self, columns: Sequence[str]) -> ParquetTable:
-        """Some columns, and among them maybe the label."""
+        """The same rows with some columns, which may include the label."""
         import copy
 
         import pyarrow as pa
@@ -247,15 +247,15 @@ class ParquetTable(Source):
         return to_dataset(frame, self.name, features, self.label, lambda row: self._place(ranges, row), wordings)
 
     def _frame(self, table: pa.Table) -> pd.DataFrame:
-        """As pandas has it."""
+        """The table as a frame."""
         import pyarrow as pa
 
         with explained(self.name, pa.ArrowException):
-            table.validate(full=True)  # text that is not UTF-8 would fail later, when it is looked at
+            table.validate(full=True)  # text that is not UTF-8 would fail later, when it is used
             return table.to_pandas(ignore_metadata=True, date_as_object=False)
 
     def _place(self, ranges: np.ndarray, row: int) -> str:
-        """Words for a row among those of some ranges."""
+        """Words for the place of a row among those of some ranges."""
         assert self.runs is not None
         row = rows_in(ranges, row)
         file = self.groups[int(np.searchsorted(self.runs, row, "right")) - 1][0]
@@ -264,7 +264,7 @@ class ParquetTable(Source):
         return f"{where}row {row - first} (counting from 0)"
 
     def _batches(self, first: int, last: int) -> Iterator[pa.RecordBatch]:
-        """The rows from ``first`` to before ``last``, whatever row groups they are in."""
+        """Yield the rows ``first`` to ``last`` − 1 from all row groups that hold them."""
         assert self.runs is not None
         touched = np.searchsorted(self.runs, [first, last - 1], "right") - 1
         bounds = [first, *self.runs[touched[0] + 1 : touched[1] + 1].tolist(), last]
@@ -274,7 +274,7 @@ class ParquetTable(Source):
                 self.cursors.pop(run)
 
     def _cursor(self, run: int, first: int) -> _Cursor:
-        """One that stands at ``first`` or before it; the one that was used longest ago makes room."""
+        """A cursor at or before ``first``; it replaces the least recently used one."""
         assert self.runs is not None
         cursor = self.cursors.pop(run, None)
         if cursor is None or cursor.position > first:
@@ -288,7 +288,7 @@ class ParquetTable(Source):
 
 
 class _Cursor:
-    """Where a row group is being read."""
+    """A place in a row group that is being read."""
 
     def __init__(self, path: Path, group: int, schema: pa.Schema, first: int, name: str) -> None:
         import pyarrow as pa
@@ -300,7 +300,7 @@ class _Cursor:
             self.batches = self.file.iter_batches(_ROWS_AT_ONCE, [group], schema.names, use_threads=False)
 
     def take(self, first: int, last: int) -> Iterator[pa.RecordBatch]:
-        """The rows from ``first`` to before ``last``; those before are passed over."""
+        """Yield the rows ``first`` to ``last`` − 1, skipping those before."""
         while self.position < last:
             left = self._next() if self.left is None else self.left
             start = min(len(left), max(0, first - self.position))
@@ -321,7 +321,7 @@ class _Cursor:
 
 
 def as_frame(table: pa.Table) -> pd.DataFrame:
-    """A table as pandas keeps it, where gaps don't turn whole numbers and truth values to others."""
+    """A table as a frame, with whole numbers and truth values in types that keep them where there are gaps."""
     import pandas as pd
     import pyarrow as pa
 
@@ -331,12 +331,12 @@ def as_frame(table: pa.Table) -> pd.DataFrame:
 
 
 def _is_index(column: str) -> bool:
-    """It holds numbers of rows that pandas wrote."""
+    """True for a column of row numbers that pandas wrote."""
     return column.startswith("__index_level_")
 
 
 def _widened(field: pa.Field) -> pa.Field:
-    """As wide as in any other file: values may be missing, and the places of categories take 32 bits."""
+    """The field in the type that all files share: it may be null, and indices of categories have 32 bits."""
     import pyarrow as pa
 
     kind = field.type
@@ -346,7 +346,7 @@ def _widened(field: pa.Field) -> pa.Field:
 
 
 def _has_nulls(opened: pq.ParquetFile, group: int, column: Any) -> bool:
-    """Some values of a row group's column are missing; where its writer didn't count them, they are looked at."""
+    """True if a row group's column has missing values, by its statistics or, without these, by its values."""
     counted = column.statistics
     if counted is not None and counted.has_null_count:
         return counted.null_count > 0
@@ -355,14 +355,14 @@ def _has_nulls(opened: pq.ParquetFile, group: int, column: Any) -> bool:
 
 
 def _opened(path: Path) -> pq.ParquetFile:
-    """A file that is read piece by piece."""
+    """Open a file to be read piece by piece."""
     import pyarrow.parquet as pq
 
     return pq.ParquetFile(path, pre_buffer=False, buffer_size=_BUFFER)
 
 
 def _numpy_type(kind: pa.DataType) -> np.dtype:
-    """What pandas makes of a column without gaps; numbers as text or decimals become float64."""
+    """The type of a column without gaps in pandas; numbers as text or decimals become float64."""
     from pyarrow import types
 
     plain = types.is_boolean(kind) or types.is_integer(kind) or types.is_floating(kind)

@@ -43,8 +43,8 @@ __all__ = ["DataError", "Dataset", "read"]
 
 class _Format(NamedTuple):
     reader: Callable[..., Dataset]
-    content: str  # what the first bytes must say
-    options: tuple[str, ...] = ()  # what `read` passes on
+    content: str  # the type that the first bytes must show
+    options: tuple[str, ...] = ()  # options of `read` that the reader takes
 
 
 _FORMATS = {
@@ -59,7 +59,7 @@ _FORMATS = {
 _TABLES = _Format(read_parquet, "", ("drop", "label", "stream"))
 _IMAGES = _Format(read_images, "", ("stream",))
 _READABLE = ", ".join(_FORMATS) + " and folders of .parquet files, or of PNG or JPEG images"
-_MOST_NAMES = 10_000  # looked through for one that comes close
+_MOST_NAMES = 10_000  # of a folder, searched for a similar one
 _MISUSED = {
     "key": "key names an array of an .npz file",
     "drop": "drop names columns of a table",
@@ -106,8 +106,8 @@ def read(
     Raises
     ------
     DataError
-        If the data cannot be read, or are not numbers, or some are infinite, or there are fewer than two rows; it
-        says what is wrong, where, and what to do.
+        If the data cannot be read, or are not numbers, or some are infinite, or there are fewer than two rows; the
+        message says what is wrong, where, and what to do.
     """
     path = Path(source)
     name = path.name or str(path)
@@ -126,7 +126,7 @@ def read(
 
 
 def stream(source: str | os.PathLike[str], *, drop: Sequence[str] = (), label: str | None = None) -> Source:
-    """Rows of a file or a folder that are read when they are used: ``VAE().fit(stream("rows.npy"))``.
+    """Open a file or a folder whose rows are read when they are used: ``VAE().fit(stream("rows.npy"))``.
 
     Iterating gives all rows in order, a block at a time.
 
@@ -135,12 +135,13 @@ def stream(source: str | os.PathLike[str], *, drop: Sequence[str] = (), label: s
     source : str | os.PathLike[str]
         An ``.npy`` or ``.parquet`` file, or a folder of ``.parquet`` files or of images.
     drop, label : Sequence[str], str | None
-        Columns of a table that are no features; the label comes with the ``blocks`` of the source.
+        Columns of a table that are not features; the ``blocks`` of the source carry the label.
 
     Raises
     ------
     DataError
-        If the file can't be read in parts, or is not what its name promises. Values are checked when they are read.
+        If the file can't be read in parts, or its content doesn't match its name. Values are checked when they are
+        read.
     """
     X = read(source, drop=drop, label=label, stream=True, mixed=True).X
     assert isinstance(X, Source)
@@ -148,7 +149,7 @@ def stream(source: str | os.PathLike[str], *, drop: Sequence[str] = (), label: s
 
 
 def _choose(path: Path, name: str, source: str) -> _Format:
-    """Choose the reader, having checked that the file is there and is what its name promises."""
+    """Choose the reader, after checking that the file exists and its content matches its name."""
     if not source:
         raise DataError("The name of the data is empty; give a file or a folder.")
     with explained(name):
@@ -174,7 +175,7 @@ def _choose(path: Path, name: str, source: str) -> _Format:
 
 
 def _missing(path: Path, source: str) -> str:
-    """Say that a file does not exist, and which names come close."""
+    """The message that a file does not exist, with similar names."""
     if "://" in source:
         return f"{source} is an address, not a file; download it first."
     if not path.parent.is_dir():

@@ -1,4 +1,4 @@
-"""Tables with named columns: what they share."""
+"""Checks and conversions shared by the readers of tables with named columns."""
 
 from __future__ import annotations
 
@@ -25,16 +25,16 @@ Place = Callable[[int], str]  # turns the number of a row into words
 
 
 def select(columns: Sequence[str], drop: Sequence[str], label: str | None, name: str) -> list[str]:
-    """Name the columns that are data: neither dropped nor the label.
+    """Return the names of the columns that are data: neither dropped nor the label.
 
     Parameters
     ----------
     columns : Sequence[str]
-        What there is.
+        All columns.
     drop, label : Sequence[str], str | None
-        What to leave out.
+        The columns to leave out.
     name : str
-        What to call the table in messages.
+        The table's name in messages.
 
     Returns
     -------
@@ -65,13 +65,13 @@ def to_dataset(
     frame : pd.DataFrame
         The table as it was parsed.
     name : str
-        What to call it in messages.
+        The table's name in messages.
     features, label : list[str], str | None
         The columns that are data, and the column that is the label.
     place : Callable[[int], str]
         Turns the number of a row into words, such as ``line 7``.
     wordings : mapping of str to Wording, optional
-        What columns of text, categories and dates are; other columns have to be numbers.
+        The types of columns of text, categories and dates; other columns have to be numbers.
 
     Returns
     -------
@@ -88,7 +88,7 @@ def to_dataset(
 
 
 def _numbers(column: Any) -> pd.Series:
-    """Give the numbers of a column, with NaN in the place of text."""
+    """Return the numbers of a column, with NaN in place of text."""
     import pandas as pd
 
     is_number = column.dtype.kind in "biuf"
@@ -96,7 +96,7 @@ def _numbers(column: Any) -> pd.Series:
 
 
 class Wording:
-    """What a column is that isn't stored as numbers, found by looking at its values, a block of rows at a time."""
+    """The type of a column that isn't stored as numbers, found from its values, a block of rows at a time."""
 
     def __init__(self) -> None:
         self.n = self.n_numbers = 0
@@ -107,11 +107,11 @@ class Wording:
 
     @property
     def are_numbers(self) -> bool:
-        """Most of the values are; text among them is a mistake. Nothing at all is numbers, too."""
+        """True if nearly all values are numbers, so that text among them is a mistake, or there is no value."""
         return self.n_numbers > STRAY * self.n or not self.n
 
     def add(self, column: Any) -> Self:
-        """Look at more rows."""
+        """Add the values of more rows."""
         import pandas as pd
 
         if isinstance(column.dtype, (pd.CategoricalDtype, pd.DatetimeTZDtype)) or column.dtype.kind == "M":
@@ -131,7 +131,7 @@ class Wording:
         return self
 
     def read(self, column: Any) -> Any:
-        """The column in the type that it has in all rows."""
+        """Convert a column to the type that fits all its rows."""
         if self.are_numbers:
             return _numbers(column).astype(np.result_type(*(self.number_dtypes or {np.float64})))
         if not self.are_dates:
@@ -145,13 +145,13 @@ class Wording:
 def wordings_of(
     frame: pd.DataFrame, columns: Sequence[str], wordings: dict[str, Wording] | None = None
 ) -> dict[str, Wording]:
-    """What the columns are that aren't stored as numbers, seen in these rows and in those that were seen before."""
+    """The types of the columns that aren't stored as numbers, from these rows and those in ``wordings``."""
     wordings = wordings or {name: Wording() for name in columns if frame[name].dtype.kind not in "biuf"}
     return {name: wording.add(frame[name]) for name, wording in wordings.items()}
 
 
 def _dates(column: Any, *, utc: bool = False) -> pd.Series:
-    """Text in the form of ISO 8601 as dates, NaT in the place of other text; those of several time zones in UTC."""
+    """Parse ISO 8601 text as dates, with NaT in place of other text, and in UTC if there are several time zones."""
     import pandas as pd
 
     try:
@@ -161,7 +161,7 @@ def _dates(column: Any, *, utc: bool = False) -> pd.Series:
 
 
 def _check_text(frame: pd.DataFrame, numbers: pd.DataFrame, name: str, place: Place) -> None:
-    """Refuse text, telling the first value and every column that has some."""
+    """Refuse text, naming the first value and every column that has some."""
     suspects = [column for column in numbers if frame[column].dtype.kind not in "biuf"]
     text = {column: np.flatnonzero(numbers[column].isna() & frame[column].notna()) for column in suspects}
     text = {column: rows[0] for column, rows in text.items() if rows.size}
@@ -176,7 +176,7 @@ def _check_text(frame: pd.DataFrame, numbers: pd.DataFrame, name: str, place: Pl
 
 
 def _check_finite(x: pd.DataFrame, name: str, place: Place) -> None:
-    """Refuse infinite values, telling every column that has some."""
+    """Refuse infinite values, naming every column that has some."""
     bad = [c for c in x if x[c].dtype.kind == "f" and np.isinf(x[c].to_numpy()).any()]
     if bad:
         where = f" (columns with such values: {listed(bad)})" if len(bad) > 1 else ""
@@ -184,7 +184,7 @@ def _check_finite(x: pd.DataFrame, name: str, place: Place) -> None:
 
 
 def _labels(column: pd.Series, name: str, place: Place) -> np.ndarray:
-    """Give a column as labels: numbers as they are, anything else as text."""
+    """Return a column as labels: numbers as they are, anything else as text."""
     missing = np.flatnonzero(column.isna())
     if missing.size:
         raise DataError(
@@ -196,7 +196,7 @@ def _labels(column: pd.Series, name: str, place: Place) -> np.ndarray:
 
 
 def check_type(kind: pa.DataType, column: str, may_be_date: bool, name: str) -> None:
-    """Refuse the columns of a `.parquet` file that are neither numbers nor text, nor dates where these may be."""
+    """Refuse columns of a `.parquet` file that are neither numbers nor text nor, if allowed, dates."""
     from pyarrow import types
 
     kind = kind.value_type if types.is_dictionary(kind) else kind

@@ -1,0 +1,108 @@
+"""What every likelihood promises: the distribution itself, and the head that makes it of a network's numbers."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Protocol
+
+import torch
+from torch import Tensor, nn
+
+from lowerbound.distributions.noise import Noise
+
+
+def event_sum(log_prob: Tensor, mask: Tensor, complete: bool = False) -> Tensor:
+    """Sum a log-density over the observed entries of each event.
+
+    Parameters
+    ----------
+    log_prob : Tensor, shape (*, B, *event)
+        Log-density of every entry, in nats.
+    mask : Tensor of bool, shape (B, *event)
+        True where an entry is observed.
+    complete : bool
+        The mask is known to be True everywhere: a pass over all entries, and its gradient, are saved.
+
+    Returns
+    -------
+    Tensor, shape (*, B); (*) where ``log_prob`` is the same for all rows and the mask complete
+    """
+    event_dims = tuple(range(1 - mask.ndim, 0))
+    return (log_prob if complete else torch.where(mask, log_prob, 0.0)).sum(event_dims)
+
+
+class Likelihood(Protocol):
+    """What the decoder returns: p(x|z) for every entry of x."""
+
+    @property
+    def mean(self) -> Tensor:
+        """E[x|z], shape (S, B, *event)."""
+        ...
+
+    def log_prob(self, x: Tensor) -> Tensor:
+        """Log-density of each entry, in nats, shape (S, B, *event)."""
+        ...
+
+    def sample(self, noise: Noise) -> Tensor:
+        """One draw of x for every z, shape (S, B, *event)."""
+        ...
+
+    def averages(self) -> list[Tensor]:
+        """What can be averaged over z, (S, B, …) each: means of numbers, probabilities of categories."""
+        ...
+
+    def from_averages(self, averages: Sequence[Tensor]) -> Tensor:
+        """Rows of averages over z, which have lost their first dimension: shape (B, *event)."""
+        ...
+
+
+class CodedLikelihood(Likelihood, Protocol):
+    """A likelihood whose entries a coder can write: all have the same values, or bins."""
+
+    def log_masses(self, values: Tensor) -> Tensor:
+        """Log-probabilities of some values, for a coder, in nats, shape (S, B, *event, K).
+
+        Of discrete entries those of ``values`` themselves. Of real entries those of the bins around them: the edges
+        lie halfway between neighbors, and the outermost bins are extended to infinity.
+
+        Parameters
+        ----------
+        values : Tensor, shape (K,)
+            Rising, in the units of x.
+        """
+        ...
+
+
+class AveragedByMean:
+    """Numbers, whose expectation under a mixture over z is the average of their means."""
+
+    def averages(self: Likelihood) -> list[Tensor]:
+        """E[x|z]."""
+        return [self.mean]
+
+    def from_averages(self, averages: Sequence[Tensor]) -> Tensor:
+        """The average itself."""
+        (mean,) = averages
+        return mean
+
+
+def bin_edges(values: Tensor) -> tuple[Tensor, Tensor]:
+    """Lower and upper edges, (K,) each, of the bins around ``values``; the outermost are infinite."""
+    between, end = 0.5 * (values[1:] + values[:-1]), values.new_full((1,), torch.inf)
+    return torch.cat([-end, between]), torch.cat([between, end])
+
+
+class LikelihoodHead(nn.Module):
+    """Raw parameters ``(S, B, P, *event)`` to p(x|z)."""
+
+    n_parameters: int
+    parameter_shape: tuple[int, ...] | None = None  # in place of the event's, where entries have unequal numbers
+
+    @property
+    def start(self) -> Tensor | None:
+        """Where the parameters begin, of shape ``parameter_shape``; None where `LikelihoodKind.start` says it."""
+        return None
+
+    def forward(self, raw: Tensor) -> Likelihood:
+        """(S, B, P, *event) → p(x|z)."""
+        raise NotImplementedError(f"{type(self).__name__} does not say how parameters become a distribution")

@@ -1,0 +1,172 @@
+"""A fitted model with everything that its uses need: what a codec, a report, an imputer or a detector takes."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from lowerbound.core import ExplicitModel, Model, NoPosterior, Posterior
+from lowerbound.data.batches import RowsInMemory
+from lowerbound.data.gaps import mask_gaps
+from lowerbound.data.schema import Schema
+from lowerbound.data.sources import Source, as_source
+from lowerbound.data.stream import streamed
+from lowerbound.distributions.noise import Noise, make_generator
+from lowerbound.estimators.saving import part
+from lowerbound.evaluation.bound import exact_log_prob, importance_weighted
+from lowerbound.evaluation.estimate import Estimate, mean_over_rows
+from lowerbound.evaluation.evaluation import Evaluation
+from lowerbound.parameters.seed import seed_from
+from lowerbound.storage.atomic import SavedFileError, load_folder, save_folder
+from lowerbound.tasks import generate
+
+
+def checked(X: Any) -> Any:
+    """An array masked where it has gaps, or a source as it is."""
+    X = as_source(X)
+    return X if isinstance(X, Source) else mask_gaps(np.asarray(X))
+
+
+@dataclass(frozen=True)
+class Fitted:
+    """p(x, z) and q(z|x) with the way from the user's rows to theirs.
+
+    Attributes
+    ----------
+    model : Model
+        p(x, z).
+    posterior : Posterior
+        q(z|x); of a model without latent variables a ``NoPosterior``.
+    schema : Schema
+        What the rows are.
+    seed : int
+        All noise comes from it and a purpose.
+    device : torch.device
+    check : callable
+        From the user's rows to an array, masked where it has gaps, or a source; raises where they can't be scored.
+    check_block : callable
+        The same for a block of the rows of a source, an array.
+    dtype : torch.dtype
+        Of x as the model reads it.
+    shared_noise : bool
+        All rows share their noise, so that the numbers of a row depend on that row alone.
+
+    Examples
+    --------
+    >>> from sklearn.datasets import load_iris
+    >>> from lowerbound import VAE
+    >>> from lowerbound.evaluation.bound import elbo_terms
+    >>> vae = VAE(2, max_epochs=5, random_state=0).fit(load_iris().data)
+    >>> elbo_terms(vae.fitted_.exactly().on(load_iris().data)).elbo.shape
+    torch.Size([150])
+    """
+
+    model: Model
+    posterior: Posterior = field(default_factory=NoPosterior)
+    schema: Schema = field(kw_only=True)
+    seed: int = 0
+    device: torch.device = field(default_factory=lambda: torch.device("cpu"))
+    check: Callable[[Any], Any] = checked
+    check_block: Callable[[Any], Any] = mask_gaps
+    dtype: torch.dtype = torch.float32
+    shared_noise: bool = False
+
+    def rows(self, X: Any) -> Any:
+        """The rows of ``X`` as the model reads them, in batches; those of a source are read when they are needed."""
+        return self.checked_rows(self.check(X))
+
+    def checked_rows(self, X: Any) -> Any:
+        """``rows`` of what ``check`` returned."""
+        schema, dtype = self.schema, self.dtype
+        mask = torch.from_numpy(schema.counted).to(self.device)
+
+        def hold(rows: np.ndarray, grey_levels: int | None = None) -> RowsInMemory:
+            raw, observed = schema.store(rows, dtype, grey_levels), schema.observed(rows)
+            return RowsInMemory(raw, lambda raw, noise: schema.prepare(raw, noise, dtype), mask, self.device, observed)
+
+        if not isinstance(X, Source):
+            return hold(X)
+        grey_levels = schema.grey_levels if X.dtype.name == schema.dtype else None
+        return streamed(
+            X, lambda rows: hold(self.check_block(X.as_array(rows)), grey_levels), schema.event_shape, self.device
+        )
+
+    def noise(self, purpose: str, random_state: Any = None) -> Noise:
+        """Noise for a purpose, the same at every call unless ``random_state`` says otherwise."""
+        seed = self.seed if random_state is None else seed_from(random_state)
+        return Noise(make_generator(seed, purpose, self.device), self.shared_noise)
+
+    def on(self, X: Any, purpose: str = "evaluation") -> Evaluation:
+        """The model on some rows, with noise for a purpose."""
+        return Evaluation(self.model, self.posterior, self.rows(X), self.noise(purpose))
+
+    def log_likelihood(self, X: Any, n_importance: int = 5000) -> Estimate:
+        """Mean log p(x) over rows, in nats and the user's units.
+
+        Exact for an ``ExplicitModel``; else a lower bound by ``n_importance`` samples of q(z|x) for each row (Burda et
+        al., 2016, eq. 8).
+        """
+        on = self.on(X, "log_likelihood")
+        if isinstance(self.model, ExplicitModel):
+            return mean_over_rows(exact_log_prob(on), "exact")
+        log_p, ess = importance_weighted(on, n_importance)
+        return mean_over_rows(log_p, "lower", n_importance, ess.mean().item())
+
+    def sample(self, n_samples: int = 1, mean: bool = False, random_state: Any = None) -> Any:
+        """New rows, or the means E[x|z] for z from the prior, in the user's units and shape, (n_samples, *row)."""
+        x = generate.sample(self.model, n_samples, self.noise("sample", random_state), mean=mean)
+        return self.schema.restore(x, expected=mean)
+
+    def save(self, folder: str | Path) -> None:
+        """Write weights, schema and seed to a folder, atomically; ``load`` gives them back to modules like these."""
+        tensors = {f"model.{k}": v for k, v in self.model.state_dict().items()}
+        tensors |= {f"posterior.{k}": v for k, v in self.posterior.state_dict().items()}
+        tensors |= {f"schema.{k}": v for k, v in self.schema.arrays().items()}
+        save_folder(Path(folder), tensors, {"class": "Fitted", "schema": self.schema.metadata(), "seed": self.seed})
+
+    @classmethod
+    def load(cls, folder: str | Path, model: Model, posterior: Posterior | None = None, device: str = "cpu") -> Fitted:
+        """What ``save`` wrote, with its weights put into the modules given.
+
+        Parameters
+        ----------
+        folder : path
+        model : Model
+            Of the same kind and size as the one that was saved.
+        posterior : Posterior, optional
+        device : str
+
+        Raises
+        ------
+        SavedFileError
+            If the folder is damaged or foreign, or of other modules.
+        """
+        tensors, record = load_folder(Path(folder))
+        posterior = posterior or NoPosterior()
+        if record.get("class") != "Fitted":
+            raise SavedFileError(f"{folder} holds a saved {record.get('class')}, which lowerbound.load reads")
+        try:
+            for name, module in (("model", model), ("posterior", posterior)):
+                module.load_state_dict(part(tensors, f"{name}."))
+                module.to(device)
+        except RuntimeError as error:
+            raise SavedFileError(f"{folder} was saved from other modules: {error}") from error
+        schema = Schema.from_saved(record["schema"], part(tensors, "schema."))
+        return cls(model, posterior, schema=schema, seed=record["seed"], device=torch.device(device))
+
+    def with_shared_noise(self) -> Fitted:
+        """The same with one noise for all rows."""
+        return replace(self, shared_noise=True)
+
+    def exactly(self) -> Fitted:
+        """A copy in float64 with one noise for all rows: a row's number depends on that row alone."""
+        model, posterior = copy.deepcopy((self.model, self.posterior))  # together: a posterior may hold the model
+        return replace(
+            self, model=model.double(), posterior=posterior.double(), dtype=torch.float64, shared_noise=True
+        )  # fmt: skip

@@ -1,0 +1,131 @@
+"""Fitting a model and its posterior by one call, with checkpoints, a lock on their folder and a progress bar."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from lowerbound.core import Model, NoPosterior, Objective, Posterior
+from lowerbound.data.batches import Rows, as_rows
+from lowerbound.inference.objectives import elbo
+from lowerbound.parallel import current
+from lowerbound.storage.locks import locked
+from lowerbound.training.checkpoints import Checkpoints, Saving
+from lowerbound.training.loop import train
+from lowerbound.training.progress import ProgressWatch
+from lowerbound.training.settings import Settings
+from lowerbound.training.state import Training, TrainingError
+from lowerbound.training.watch import Together, Watch
+
+
+def fit(
+    model: Model, posterior: Posterior | None, objective: Objective | None, data: Any, validation: Any = None, *,
+    max_epochs: int = 100, batch_size: int = 100, lr: float = 1e-3, seed: int = 0, device: str | torch.device = "cpu",
+    checkpoint: str | Path | None = None, watch: Watch | None = None, verbose: bool = False, **settings: Any,
+) -> Training:  # fmt: skip
+    """Fit a model, which may be the user's own, and its posterior by stochastic gradients.
+
+    Parameters
+    ----------
+    model : Model
+        p(x, z); its parameters are changed in place, and so are the posterior's.
+    posterior : Posterior or None
+        q(z|x); None for an ``ExplicitModel``, which has no latent variables.
+    objective : Objective or None
+        The loss; None is the negative ELBO, and −log p(x) for an ``ExplicitModel``.
+    data : array-like of shape (n, *event), or Rows
+        An array is given to the model as it is, in float32; NaN marks entries that are missing.
+    validation : array-like or Rows, optional
+        Rows held out: training stops when their bound no longer rises (see ``Settings``), and the weights of the best
+        epoch are kept.
+    max_epochs, batch_size, lr
+        See ``lowerbound.training.settings.Settings``, of which other keywords are, too (``ema``, ``precision``, …).
+    seed : int
+        The same seed gives the same result.
+    device : str
+    checkpoint : path, optional
+        A folder for checkpoints. If it holds one of the same run, training goes on from there, with the result of a
+        run that was never interrupted.
+    watch : Watch, optional
+        Called after every step and epoch; may ask to stop.
+    verbose : bool
+        Show progress on stderr.
+
+    Returns
+    -------
+    Training
+        Its ``progress.history`` has one record an epoch, in nats a row.
+
+    Raises
+    ------
+    TrainingError
+        If many steps in a row have no finite loss or gradient.
+    ValueError
+        If the checkpoint is of another run.
+    FolderInUseError
+        If another process trains with the same ``checkpoint``.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from lowerbound import fit
+    >>> from lowerbound.models.factorized import IndependentNormal
+    >>> X = np.random.default_rng(0).normal(size=(200, 3))
+    >>> training = fit(IndependentNormal((3,)), None, None, X, max_epochs=3)
+    >>> training.progress.epoch
+    3
+    """
+    device = torch.device(device)
+    rows, held_out = as_rows(data, device), None if validation is None else as_rows(validation, device)
+    chosen = Settings(max_epochs, batch_size, lr, **{"early_stopping": held_out is not None, **settings})
+    training = Training(model, posterior or NoPosterior(), objective or elbo(), chosen, seed, device)
+    return run(training, rows, held_out, checkpoint=checkpoint, watch=watch, verbose=verbose)
+
+
+def run(
+    training: Training, rows: Rows, validation: Rows | None = None, *, checkpoint: str | Path | None = None,
+    watch: Watch | None = None, resume: tuple[dict[str, Tensor], dict] | None = None, verbose: bool = False,
+) -> Training:  # fmt: skip
+    """Train from where ``training``, the ``checkpoint`` or ``resume`` stands, and put the best weights back.
+
+    They are put back, too, where a ``TrainingError`` ends it.
+    """
+    first = current().is_first
+    checkpoints = None if checkpoint is None else Checkpoints(Path(checkpoint))
+    with _locked(checkpoints if first else None):
+        state = resume if checkpoints is None else checkpoints.load_for(training)
+        if state is not None:
+            training.load_state(*state)
+        with _progress_bar(verbose and watch is None and first) as bar:
+            saving = Saving(checkpoints) if checkpoints and first else None
+            try:
+                train(training, rows, validation, Together(*(each for each in (watch, bar, saving) if each)))
+            except TrainingError:
+                training.restore_best()
+                raise
+    training.restore_best()
+    return training
+
+
+@contextmanager
+def _locked(checkpoints: Checkpoints | None) -> Iterator[None]:
+    if checkpoints is None:
+        yield
+        return
+    with locked(checkpoints.folder):
+        yield
+
+
+@contextmanager
+def _progress_bar(wanted: bool) -> Iterator[ProgressWatch | None]:
+    bar = ProgressWatch() if wanted else None
+    try:
+        yield bar
+    finally:
+        if bar is not None:
+            bar.close()
