@@ -60,7 +60,7 @@ def test_what_is_black_and_what_is_white():
     assert pixel_range(infer_schema(grey, binarize="sample"), grey) == (0, 1)
     real = rng.random((20, 4, 4))
     assert pixel_range(infer_schema(real), real) == (0, 1)
-    low, high = pixel_range(infer_schema(100 * real), 100 * real)
+    low, high = pixel_range(infer_schema(100 * real, layout="image"), 100 * real)
     assert 0 <= low < 5 < 95 < high <= 100
     levels = rng.integers(0, 5, (50, 4, 4))
     assert pixel_range(infer_schema(levels, likelihood="categorical"), levels) == (0, 4)
@@ -77,7 +77,7 @@ def test_rows_become_images():
         as_images(infer_schema(flat), flat)
     two = rng.random((5, 3, 4, 2))
     with pytest.raises(ValueError, match="images of 2 channels"):
-        as_images(infer_schema(two), two)
+        as_images(infer_schema(two, layout="image"), two)
 
 
 def test_a_grid_is_saved_as_png(tmp_path):

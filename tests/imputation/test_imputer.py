@@ -530,7 +530,7 @@ def test_images_are_filled_by_a_model_of_images():
     rng = np.random.default_rng(0)
     images = rng.normal(size=(60, 3, 1, 1)) @ rng.normal(size=(1, 4)) + rng.normal(0, 0.1, (60, 3, 1, 4))
     images = images.reshape(60, 3, 4)
-    model = PPCA(3, standardize=False).fit(images)
+    model = PPCA(3, standardize=False, layout="image").fit(images)
     gaps = with_gaps(images)
     imputer = VAEImputer(estimator=model, random_state=0).fit(gaps)
     filled, (low, high) = imputer.transform(gaps), imputer.impute_interval(gaps)

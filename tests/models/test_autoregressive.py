@@ -29,18 +29,27 @@ from lowerbound.nn.recurrent import Level, Number, RasterGRU
 SHAPES = [(1, 3, 3), (2, 2, 2), (3, 1, 3), (1, 4, 2), (7,)]
 
 
+def grid_of(x: torch.Tensor) -> torch.Tensor:
+    return to_grid(x, is_image=x.ndim == 4)
+
+
+def channels_of(event_shape) -> int | None:
+    return event_shape[0] if len(event_shape) == 3 else None
+
+
 def model(event_shape, head: LikelihoodHead | None = None, view: nn.Module | None = None, **more) -> Autoregressive:
     """Weights three times as large as usual, so that features depend on each other strongly."""
     generator = make_generator(0, "weights")
     head = head or BernoulliHead()
-    grid = tuple(to_grid(torch.zeros(1, *event_shape)).shape[1:])
+    grid = tuple(grid_of(torch.zeros(1, *event_shape)).shape[1:])
     network = RasterGRU(grid, head.n_parameters, 8, view or Number(), 1, generator)
     with torch.no_grad():
         for parameter in network.parameters():
             parameter.mul_(3)
         network.bias.normal_(generator=generator)
     counted = torch.ones(event_shape, dtype=torch.bool)
-    return Autoregressive(network, head, **({"counted": counted, "log_unit": None} | more)).double()
+    arguments = {"counted": counted, "log_unit": None, "is_image": len(event_shape) == 3} | more
+    return Autoregressive(network, head, **arguments).double()
 
 
 def every(n_categories: int, event_shape) -> torch.Tensor:
@@ -51,9 +60,9 @@ def every(n_categories: int, event_shape) -> torch.Tensor:
 
 def part(x: torch.Tensor, n_observed: int) -> Batch:
     """The first so many entries in raster order are observed, the others are NaN."""
-    grid = to_grid(torch.ones_like(x))
+    grid = grid_of(torch.ones_like(x))
     seen = (torch.arange(grid[0].numel()) < n_observed).view(grid.shape[1:]).expand_as(grid)
-    mask = from_grid(seen, x.shape[1:])
+    mask = from_grid(seen, channels_of(x.shape[1:]))
     return Batch(torch.where(mask, x, math.nan), mask, torch.arange(len(x)))
 
 
@@ -93,14 +102,14 @@ def test_a_density_integrates_to_one_in_the_users_units():
 @pytest.mark.parametrize("shape", SHAPES)
 def test_each_conditional_reads_all_that_came_before_and_nothing_else(shape):
     p = model(shape)
-    x = to_grid(every(2, shape)[3:4])
+    x = grid_of(every(2, shape)[3:4])
     jacobian = torch.autograd.functional.jacobian(lambda x: p.network(x).flatten(), x).flatten(1)
     assert torch.equal(jacobian != 0, torch.ones_like(jacobian).tril(-1).bool())
 
 
 @pytest.mark.parametrize("shape", SHAPES)
 def test_all_at_once_is_step_by_step(shape):
-    p, x = model(shape), to_grid(every(2, shape))
+    p, x = model(shape), grid_of(every(2, shape))
     steps = {(r, l): raw for r, l, raw in p.network.unroll(x)}
     assert list(steps) == list(itertools.product(*map(range, x.shape[1:])))
     by_step = sum(Bernoulli(raw[:, 0]).log_prob(x[:, r, l]) for (r, l), raw in steps.items())
@@ -169,7 +178,7 @@ def test_constant_features_are_no_gap_and_read_as_zero():
     assert (log_p[x[:, 1] == 0] == log_p[x[:, 1] == 1]).all()
     assert log_p[x[:, 1] == 0].exp().sum().item() == pytest.approx(1, abs=1e-10)
     whole = p.log_prob(whole_batch(x))[x[:, 1] == 0]
-    own = Bernoulli(p.network(to_grid(x))[:, 0, 1, 0]).log_prob(x[:, 1])[x[:, 1] == 0]
+    own = Bernoulli(p.network(grid_of(x))[:, 0, 1, 0]).log_prob(x[:, 1])[x[:, 1] == 0]
     torch.testing.assert_close(log_p[x[:, 1] == 0], whole - own, rtol=0, atol=1e-12)
 
 
@@ -215,7 +224,7 @@ def test_draws_have_the_entropy_of_the_density(kind, noise):
     head, view = kind()
     p, n = model((1, 2, 2), head, view), 4000
     x = p.sample(n, noise)
-    conditionals = p.conditionals(to_grid(x))
+    conditionals = p.conditionals(grid_of(x))
     mask = torch.ones(n, 2, 2, dtype=torch.bool)
     if isinstance(head, NormalHead):
         negative_entropy = -conditionals.scale.log() - 0.5 * math.log(2 * math.pi * math.e)
@@ -257,6 +266,6 @@ def test_the_same_noise_gives_the_same_draws():
 @pytest.mark.parametrize("shape", SHAPES)
 def test_the_grid_and_back(shape):
     x = torch.arange(2 * math.prod(shape)).view(2, *shape)
-    assert torch.equal(from_grid(to_grid(x), shape), x)
+    assert torch.equal(from_grid(grid_of(x), channels_of(shape)), x)
     if len(shape) == 3:
-        assert torch.equal(to_grid(x)[0, 0, : shape[0]], x[0, :, 0, 0])  # the channels of the first pixel
+        assert torch.equal(grid_of(x)[0, 0, : shape[0]], x[0, :, 0, 0])  # the channels of the first pixel

@@ -289,7 +289,7 @@ def test_images_get_a_map_and_are_scored_by_regret():
 
 def test_densities_have_no_codes_whose_length_could_be_divided_by():
     rows = np.random.default_rng(0).normal(size=(40, 4, 4))
-    detector = VAEOutlierDetector(n_steps=5, random_state=0).fit(rows)
+    detector = VAEOutlierDetector(n_steps=5, layout="image", random_state=0).fit(rows)
     assert detector.criterion_ == "regret"
     with pytest.raises(ValueError, match="continuous data don't have: use regret"):
         detector.scores(rows, ["relative_regret"])

@@ -117,7 +117,7 @@ def test_a_row_is_scored_alone_as_among_others(n_parts):
 
 @pytest.mark.parametrize(("shape", "n_parts"), [((7,), 3), ((7,), 20), ((1, 10, 9), 4), ((3, 8, 8), 2), ((1,), 8)])
 def test_parts_are_a_partition(shape, n_parts):
-    parts = parts_of(shape, n_parts)
+    parts = parts_of(shape, n_parts, is_image=len(shape) == 3)
     assert parts.shape[1:] == shape
     assert len(parts) <= n_parts
     assert (parts.sum(0) == 1).all()
@@ -125,7 +125,7 @@ def test_parts_are_a_partition(shape, n_parts):
 
 
 def test_images_are_hidden_in_patches():
-    part = parts_of((3, 16, 16), 4)
+    part = parts_of((3, 16, 16), 4, is_image=True)
     patches = part.unflatten(2, (-1, PATCH)).unflatten(4, (-1, PATCH))  # (P, C, H/4, 4, W/4, 4)
     assert (patches == patches[:, :1, :, :1, :, :1]).all()
 

@@ -56,7 +56,7 @@ def describe(dataset: Dataset) -> dict[str, Any]:
         return _describe_mixed(dataset)
     X = np.asarray(dataset.X)
     seen = measure(Statistics.of, row_blocks(X))
-    record = _describe_numbers(dataset.source, X.dtype, seen, columns)
+    record = _describe_numbers(dataset.source, X.dtype, seen, columns) | {"layout": _layout(X)}
     record["labels"] = None if dataset.labels is None else _describe_labels(dataset.labels)
     if columns is not None:
         record["columns"] = [_describe_column(str(name), np.asarray(dataset.X[name])) for name in columns]
@@ -82,6 +82,19 @@ def _describe_numbers(name: str, dtype: np.dtype, seen: Statistics, columns: Seq
         "likelihood": choose(seen.extent, dtype, None),
         "constant": [names[i] for i in np.flatnonzero(~(low < high))],  # or without any value
     }
+
+
+def _layout(X: Any) -> str:
+    """What "auto" takes the rows for, or the question that it asks."""
+    from lowerbound.data.layout import arrange
+
+    try:
+        found = arrange(X)
+    except ValueError as question:
+        return str(question)
+    if found.layout == "features":
+        return "features"
+    return f"image {'(H, W, C)' if found.channels_last else '(H, W)' if len(X.shape) == 3 else '(C, H, W)'}"
 
 
 def _describe_mixed(dataset: Dataset) -> dict[str, Any]:
@@ -150,7 +163,7 @@ def _describe_source(source: Source) -> dict[str, Any]:
             yield from row_blocks(source.as_array(block.X))
 
     seen = measure(Statistics.of, arrays())
-    record = _describe_numbers(source.name, source.dtype, seen, source.columns)
+    record = _describe_numbers(source.name, source.dtype, seen, source.columns) | {"layout": _layout(source)}
     record["labels"] = dict(sorted(labels.items())) or None
     if source.columns is not None:
         record["columns"] = _describe_columns(source.columns, source.dtype, seen)
@@ -201,6 +214,7 @@ def _text(record: dict[str, Any]) -> str:
         "data": record["source"],
         "rows": f"{record['rows']:,}",
         "shape of a row": f"{shape}, {record['dtype']}",
+        "layout": record["layout"],
         "range": f"{short(record['minimum'])} to {short(record['maximum'])}",
         "missing": _missing(record),
         "constant": _constant(record),

@@ -150,6 +150,7 @@ def _check_same(data: dict[str, Any], run: Run) -> None:
 def chosen(vae: VAE, training: Training) -> dict[str, Any]:
     """What every "auto" stands for."""
     return {
+        "layout": vae.schema_.layout,
         "likelihood": vae.schema_.likelihood,
         "network": choose_network(vae.schema_, vae.network),
         "latent_dim": vae.latent_dim_,

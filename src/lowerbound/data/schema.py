@@ -1,8 +1,7 @@
 """What the rows of a data set are, and the way between the user's units and the model's.
 
 Real values are standardized and kept as float32; 0/1 data and 8-bit images are kept as bytes; categories of a
-category as integers. Images have events of shape (C, H, W), whatever the order of the user's axes; everything
-else is (F,).
+category as integers. Images have events of shape (C, H, W), whatever the order of the user's axes; all else is (F,).
 """
 
 from __future__ import annotations
@@ -19,6 +18,7 @@ from torch import Tensor
 from lowerbound.data.columns.coding import decode
 from lowerbound.data.columns.schema import ColumnSchema, from_record
 from lowerbound.data.gaps import gaps_of
+from lowerbound.data.layout import arrange
 from lowerbound.data.likelihoods import BINARY, check_grey, choose, grey_levels, grey_levels_of
 from lowerbound.data.sources import Source
 from lowerbound.data.statistics import Extent, Statistics, measure, row_blocks
@@ -45,8 +45,10 @@ class Schema:
         Shape of a row as the user gives it.
     event_shape : tuple of int
         Shape of a row as the networks see it.
+    layout : {"features", "image", "columns"}
+        What the axes of an event are: (F,), or (C, H, W), or the columns of a table of several kinds.
     channels_last : bool
-        The user's images are (H, W, C).
+        The user's images are (H, W, C); else (C, H, W), or (H, W) with a channel of no axis.
     dtype : str
         The user's dtype, for the draws that are given back.
     binarize : {None, "sample", "threshold", "mean"}
@@ -73,6 +75,7 @@ class Schema:
     likelihood: str
     row_shape: tuple[int, ...]
     event_shape: tuple[int, ...]
+    layout: str
     channels_last: bool
     dtype: str
     binarize: str | None
@@ -97,7 +100,14 @@ class Schema:
     @property
     def is_image(self) -> bool:
         """Events are (C, H, W)."""
-        return len(self.event_shape) == 3
+        return self.layout == "image"
+
+    @property
+    def axes(self) -> str:
+        """The order of the axes of the user's rows, or that in which the values of flat ones lie: "(H, W, C)"."""
+        if not self.is_image or self.channels_last:
+            return "(H, W, C)" if self.is_image else "(F)"
+        return "(C, H, W)" if self.event_shape[0] > 1 or self.row_shape == self.event_shape else "(H, W)"
 
     @property
     def is_standardized(self) -> bool:
@@ -129,7 +139,8 @@ class Schema:
     def to_event(self, X: np.ndarray) -> np.ndarray:
         """(n, *row) → (n, *event), a view."""
         if self.channels_last:
-            return np.moveaxis(X.reshape(len(X), *self._image_shape()), -1, 1)
+            channels, height, width = self.event_shape
+            return np.moveaxis(X.reshape(len(X), height, width, channels), -1, 1)
         return X.reshape(len(X), *self.event_shape)
 
     def to_rows(self, x: np.ndarray) -> np.ndarray:
@@ -137,10 +148,6 @@ class Schema:
         if self.channels_last:
             x = np.moveaxis(x, 1, -1)
         return np.ascontiguousarray(x).reshape(len(x), *self.row_shape)
-
-    def _image_shape(self) -> tuple[int, ...]:
-        channels, height, width = self.event_shape
-        return (height, width, channels)
 
     def store(self, X: np.ndarray, dtype: torch.dtype = torch.float32, grey_levels: int | None = None) -> Tensor:
         """The user's rows as they are kept for the model, shape (n, *event): bytes, categories or real numbers.
@@ -256,6 +263,7 @@ class Schema:
         """The inverse of ``metadata`` and ``arrays``."""
         shapes = {k: tuple(metadata[k]) for k in ("row_shape", "event_shape")}
         fields: dict[str, Any] = {**metadata, **shapes, **{name: arrays[name].numpy() for name in cls.ARRAYS}}
+        fields.setdefault("layout", _layout_before(metadata))
         if fields.get("columns") is not None:
             fields["columns"] = tuple(map(from_record, fields["columns"]))
         return cls(**fields)
@@ -266,9 +274,9 @@ class Schema:
         n, zero, one = len(columns), np.zeros(len(columns)), np.ones(len(columns))
         counted = np.array([column.categories != (None,) for column in columns])
         return cls(
-            likelihood="columns", row_shape=(n,), event_shape=(n,), channels_last=False, dtype="float64",
-            binarize=None, grey_levels=1, n_categories=0, location=zero, unit=one, mean=zero.copy(), spread=one.copy(),
-            counted=counted, frequencies=np.zeros(0), gaps=gaps, columns=columns,
+            likelihood="columns", row_shape=(n,), event_shape=(n,), layout="columns", channels_last=False,
+            dtype="float64", binarize=None, grey_levels=1, n_categories=0, location=zero, unit=one, mean=zero.copy(),
+            spread=one.copy(), counted=counted, frequencies=np.zeros(0), gaps=gaps, columns=columns,
         )  # fmt: skip
 
 
@@ -279,9 +287,10 @@ def infer_schema(
     binarize: str | None = None,
     standardize: bool | str = "auto",
     image_shape: tuple[int, ...] | None = None,
+    layout: str = "auto",
     names: list[str] | None = None,
 ) -> Schema:
-    """Look at the data once and say what they are.
+    """Look at the data and say what they are.
 
     Parameters
     ----------
@@ -292,7 +301,9 @@ def infer_schema(
     standardize : bool or "auto"
         Real values only; "auto" is True.
     image_shape : tuple of int, optional
-        (H, W) or (H, W, C) of images given flat.
+        (H, W), (H, W, C) or (C, H, W) of images given flat.
+    layout : {"auto", "image", "channels_first", "features"}
+        As in ``layout.arrange``.
     names : list of str, optional
         Names of the features, for messages.
 
@@ -300,7 +311,10 @@ def infer_schema(
     ------
     LikelihoodError
         If the likelihood can't describe the data.
+    ValueError
+        If the layout isn't clear: ``layout.arrange``.
     """
+    arranged = arrange(X, image_shape, layout)
     seen = measure(Statistics.of, row_blocks(X))
     chosen = choose(seen.extent, X.dtype, binarize) if likelihood == "auto" else likelihood
     if binarize and chosen != BINARY:
@@ -312,40 +326,28 @@ def infer_schema(
         raise LikelihoodError(
             f"standardize=True is for real values; likelihood={chosen!r} works on the data as they are"
         )
-    event_shape, channels_last = _event_shape(X.shape[1:], image_shape)
     empty = np.zeros(0)
     schema = Schema(
-        likelihood=chosen, row_shape=X.shape[1:], event_shape=event_shape, channels_last=channels_last,
+        likelihood=chosen, row_shape=X.shape[1:], **vars(arranged),
         dtype=X.dtype.name, binarize=binarize, grey_levels=grey_levels(X.dtype, seen.extent.highest),
         n_categories=kind.count_categories(seen.extent), location=empty, unit=empty, mean=empty, spread=empty,
-        counted=np.ones(event_shape, bool), frequencies=empty, gaps=bool((seen.count < seen.n_rows).any()),
+        counted=np.ones(arranged.event_shape, bool), frequencies=empty, gaps=bool((seen.count < seen.n_rows).any()),
     )  # fmt: skip
     schema.check_extent(seen.extent, X.dtype)
     return _with_statistics(schema, X, seen, standardize, names)
 
 
-def _event_shape(row_shape: tuple[int, ...], image_shape: tuple[int, ...] | None) -> tuple[tuple[int, ...], bool]:
-    """Event shape, and whether the channels come last."""
-    if image_shape is not None:
-        if len(image_shape) not in (2, 3) or math.prod(image_shape) != math.prod(row_shape):
-            raise ValueError(
-                f"image_shape={tuple(image_shape)} doesn't fit rows of {math.prod(row_shape)} values: "
-                f"give (H, W) or (H, W, C)"
-            )
-        row_shape = tuple(image_shape)
-    if len(row_shape) == 2:
-        return (1, *row_shape), False
-    if len(row_shape) == 3:
-        height, width, channels = row_shape
-        return (channels, height, width), True
-    return (math.prod(row_shape),), False
+def _layout_before(metadata: dict) -> str:
+    """The layout of a record that was written before it was in it."""
+    shaped = "image" if len(metadata["event_shape"]) == 3 else "features"
+    return shaped if metadata.get("columns") is None else "columns"
 
 
 def _with_statistics(
     schema: Schema, X: np.ndarray | Source, seen: Statistics, standardize: bool | str, names: list[str] | None
 ) -> Schema:
     shape, kind = schema.event_shape, schema.kind
-    mean, spread, count = (schema.to_event(array[None])[0] for array in (seen.mean, seen.spread, seen.count))
+    mean, spread, count = (schema.to_event(a[None])[0].copy("C") for a in (seen.mean, seen.spread, seen.count))
     mean, schema = np.where(count > 0, mean, np.nan), replace(schema, counted=count > 0)
     if kind.is_nominal:
         schema = replace(schema, frequencies=_category_counts(schema, X) / np.maximum(count, 1))

@@ -24,7 +24,8 @@ class Autoencoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, GradientEst
 
     Parameters
     ----------
-    latent_dim, network, hidden_layer_sizes, activation, likelihood, min_scale, standardize, image_shape, binarize
+    latent_dim, network, hidden_layer_sizes, activation, likelihood, min_scale, standardize, image_shape, layout,
+    binarize
         As in ``VAE``.
     scale : {"unit", "feature", ...} or float
         σ of p(x|z); "unit", the default for real values, makes the loss half the squared error.
@@ -61,7 +62,7 @@ class Autoencoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, GradientEst
 
     def __init__(
         self, latent_dim="auto", *, network="auto", hidden_layer_sizes=(200, 200), activation="silu", likelihood="auto",
-        scale="auto", min_scale=0.01, standardize="auto", image_shape=None, binarize=None, penalty=None,
+        scale="auto", min_scale=0.01, standardize="auto", image_shape=None, layout="auto", binarize=None, penalty=None,
         penalty_weight=0.1, noise=None, noise_level=0.3, max_epochs="auto", batch_size="auto", lr=1e-3,
         lr_schedule="cosine", weight_decay=0.0, early_stopping=True, validation_fraction=0.1, n_iter_no_change=20,
         tol=0.0, warm_start=False, random_state=None, device="auto", verbose=0,
@@ -75,6 +76,7 @@ class Autoencoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, GradientEst
         self.min_scale = min_scale
         self.standardize = standardize
         self.image_shape = image_shape
+        self.layout = layout
         self.binarize = binarize
         self.penalty = penalty
         self.penalty_weight = penalty_weight

@@ -83,7 +83,9 @@ class DensityEstimator(BaseEstimator):
         if self._inferred is not None:
             return self._inferred
         asked = {
-            k: getattr(self, k) for k in ("likelihood", "binarize", "standardize", "image_shape") if hasattr(self, k)
+            k: getattr(self, k)
+            for k in ("likelihood", "binarize", "standardize", "image_shape", "layout")
+            if hasattr(self, k)
         }
         return infer_schema(X, names=names, **asked)
 

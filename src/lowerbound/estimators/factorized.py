@@ -45,7 +45,9 @@ class Factorized(MixedColumns, ExactEstimator):
         Grey values (uint8, or real in [0, 1]) become 0 or 1: the grey value is the probability of a 1, or is cut at ½.
         With "sample" the fit is to the expectation over all binarizations, not to one of them.
     image_shape : tuple of int, optional
-        (H, W) or (H, W, C), for images given as flat rows.
+        (H, W), (H, W, C) or (C, H, W), for images given as flat rows.
+    layout : {"auto", "image", "channels_first", "features"}
+        The axes of a row, as in ``VAE``.
     smoothing : float
         Imaginary observations α of every category of a feature: (n_k + α)/(n + αK). A category not seen in ``fit`` is
         improbable, not impossible. Not used by the Gaussian; ½ in tables of several kinds.
@@ -74,12 +76,14 @@ class Factorized(MixedColumns, ExactEstimator):
     model_: Any
 
     def __init__(
-        self, *, likelihood="auto", columns=None, binarize=None, image_shape=None, smoothing=0.1, random_state=None
-    ):
+        self, *, likelihood="auto", columns=None, binarize=None, image_shape=None, layout="auto", smoothing=0.1,
+        random_state=None,
+    ):  # fmt: skip
         self.likelihood = likelihood
         self.columns = columns
         self.binarize = binarize
         self.image_shape = image_shape
+        self.layout = layout
         self.smoothing = smoothing
         self.random_state = random_state
 
@@ -123,7 +127,9 @@ class Factorized(MixedColumns, ExactEstimator):
         )
         if not as_bytes or self.binarize:
             return super()._infer_schema(X, names)
-        schema = infer_schema(X, likelihood="discretized_logistic", image_shape=self.image_shape, names=names)
+        schema = infer_schema(
+            X, likelihood="discretized_logistic", image_shape=self.image_shape, layout=self.layout, names=names
+        )
         return replace(schema, likelihood="categorical")  # all 256, seen or not
 
     def _assemble(self, generator: torch.Generator) -> None:

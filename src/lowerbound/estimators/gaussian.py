@@ -35,7 +35,9 @@ class Gaussian(ExactEstimator):
         log-likelihood's side an inverse Wishart prior. Needed where there are fewer rows than features; 0 gives
         maximum likelihood, for complete rows the sample covariance with divisor n.
     image_shape : tuple of int, optional
-        (H, W) or (H, W, C), for images given as flat rows.
+        (H, W), (H, W, C) or (C, H, W), for images given as flat rows.
+    layout : {"auto", "image", "channels_first", "features"}
+        The axes of a row, as in ``VAE``.
     tol : float
         In nats a row; EM stops when a step gains less.
     max_iter : int
@@ -76,9 +78,10 @@ class Gaussian(ExactEstimator):
 
     model_: Any
 
-    def __init__(self, *, shrinkage=1.0, image_shape=None, tol=1e-5, max_iter=1000, random_state=None):
+    def __init__(self, *, shrinkage=1.0, image_shape=None, layout="auto", tol=1e-5, max_iter=1000, random_state=None):
         self.shrinkage = shrinkage
         self.image_shape = image_shape
+        self.layout = layout
         self.tol = tol
         self.max_iter = max_iter
         self.random_state = random_state
@@ -133,7 +136,9 @@ class Gaussian(ExactEstimator):
 
     def _infer_schema(self, X: np.ndarray, names: list[str] | None) -> Schema:
         refuse_discrete(self, X)
-        return infer_schema(X, likelihood="gaussian", standardize=True, image_shape=self.image_shape, names=names)
+        return infer_schema(
+            X, likelihood="gaussian", standardize=True, image_shape=self.image_shape, layout=self.layout, names=names
+        )
 
     def _assemble(self, generator: torch.Generator) -> None:
         log_unit = torch.from_numpy(np.log(self.schema_.unit))

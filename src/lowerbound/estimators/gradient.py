@@ -134,7 +134,8 @@ class GradientEstimator(DensityEstimator):
     def _choices(self, settings: Settings) -> str:
         """What "auto" stood for, in a line."""
         chosen = {name.removesuffix("_"): value for name, value in vars(self).items() if name == "latent_dim_"}
-        chosen |= {"likelihood": self.schema_.likelihood, "batch_size": settings.batch_size}
+        layout = f"image {self.schema_.axes}" if self.schema_.is_image else self.schema_.layout
+        chosen |= {"layout": layout, "likelihood": self.schema_.likelihood, "batch_size": settings.batch_size}
         return ", ".join(f"{k}={v}" for k, v in {**chosen, "max_epochs": settings.max_epochs}.items())
 
     def _begin(self, rows: Rows) -> None:

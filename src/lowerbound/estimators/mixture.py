@@ -54,7 +54,9 @@ class Mixture(ExactEstimator):
     binarize : {None, "sample", "threshold"}
         Grey values (uint8, or real in [0, 1]) become 0 or 1: drawn as Bernoulli, anew for every EM step, or cut at ½.
     image_shape : tuple of int, optional
-        (H, W) or (H, W, C), for images given as flat rows.
+        (H, W), (H, W, C) or (C, H, W), for images given as flat rows.
+    layout : {"auto", "image", "channels_first", "features"}
+        The axes of a row, as in ``VAE``.
     reg_covar : float
         Added to the variances of the standardized features; keeps Gaussians from closing in on single rows. If there
         are gaps, the part of n that each component gets as imaginary rows of independent features, and each π_k gets
@@ -105,14 +107,15 @@ class Mixture(ExactEstimator):
     FITTED = (*ExactEstimator.FITTED, "n_iter_", "converged_", "objective_")
 
     def __init__(
-        self, n_components=5, *, likelihood="auto", covariance="full", binarize=None, image_shape=None, reg_covar=1e-6,
-        smoothing=1.0, tol=1e-3, max_iter=200, n_init=1, random_state=None, device="auto", verbose=0,
+        self, n_components=5, *, likelihood="auto", covariance="full", binarize=None, image_shape=None, layout="auto",
+        reg_covar=1e-6, smoothing=1.0, tol=1e-3, max_iter=200, n_init=1, random_state=None, device="auto", verbose=0,
     ):  # fmt: skip
         self.n_components = n_components
         self.likelihood = likelihood
         self.covariance = covariance
         self.binarize = binarize
         self.image_shape = image_shape
+        self.layout = layout
         self.reg_covar = reg_covar
         self.smoothing = smoothing
         self.tol = tol

@@ -46,7 +46,9 @@ class PixelRNN(GradientEstimator, ExactEstimator):
     binarize : {None, "sample", "threshold"}
         Grey values (uint8, or real in [0, 1]) become 0 or 1: redrawn as Bernoulli for every minibatch, or cut at ½.
     image_shape : tuple of int, optional
-        (H, W) or (H, W, C), for images given as flat rows: without it they are read as one long row.
+        (H, W), (H, W, C) or (C, H, W), for images given as flat rows: without it they are read as one long row.
+    layout : {"auto", "image", "channels_first", "features"}
+        The axes of a row, as in ``VAE``.
     max_epochs : int or "auto"
         "auto": about 10,000 steps, from 30 to 500 epochs.
     batch_size : int or "auto"
@@ -111,6 +113,7 @@ class PixelRNN(GradientEstimator, ExactEstimator):
         min_scale=0.01,
         binarize=None,
         image_shape=None,
+        layout="auto",
         max_epochs="auto",
         batch_size="auto",
         lr=4e-3,
@@ -130,6 +133,7 @@ class PixelRNN(GradientEstimator, ExactEstimator):
         self.min_scale = min_scale
         self.binarize = binarize
         self.image_shape = image_shape
+        self.layout = layout
         self.max_epochs = max_epochs
         self.batch_size = batch_size
         self.lr = lr
@@ -153,14 +157,15 @@ class PixelRNN(GradientEstimator, ExactEstimator):
         scale = "decoder" if schema.kind.has_scale else "auto"
         head = schema.kind.head(schema, scale=scale, min_scale=self.min_scale, per_entry=False)
         counted = torch.from_numpy(schema.counted)
-        _, n_rows, length = to_grid(counted[None]).shape
+        _, n_rows, length = to_grid(counted[None], is_image=schema.is_image).shape
         reach = REACH * (schema.event_shape[0] if schema.is_image else 0)
         network = RasterGRU(
             (n_rows, length), head.n_parameters, self.hidden_size, _view(schema, generator), reach, generator
         )
         with torch.no_grad():  # at the start every conditional is near the feature's own distribution
-            network.bias.copy_(to_grid(schema.output_bias(head.n_parameters)).movedim(0, -1))
-        self.model_ = Autoregressive(network, head, counted, log_unit_of(schema))
+            bias = to_grid(schema.output_bias(head.n_parameters), is_image=schema.is_image)
+            network.bias.copy_(bias.movedim(0, -1))
+        self.model_ = Autoregressive(network, head, counted, log_unit_of(schema), is_image=schema.is_image)
 
     def sample(self, n_samples: int = 1, mean: bool = False, random_state: Any = None) -> np.ndarray:
         """New rows, one feature after another.

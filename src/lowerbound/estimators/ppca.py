@@ -13,6 +13,7 @@ from sklearn.utils.validation import check_is_fitted
 from torch import Tensor
 
 from lowerbound.core import Batch
+from lowerbound.data.layout import arrange
 from lowerbound.data.likelihoods import choose_likelihood
 from lowerbound.data.schema import Schema, infer_schema
 from lowerbound.distributions.likelihoods import LikelihoodError
@@ -37,6 +38,7 @@ class LinearEstimator(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ExactEs
 
     latent_dim: int | str
     image_shape: tuple[int, ...] | None
+    layout: str
     min_scale: float
     tol: float
     max_iter: int
@@ -101,8 +103,9 @@ class LinearEstimator(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ExactEs
         """What the rows are, and how many latent variables they can bear."""
         refuse_discrete(self, X)
         schema = infer_schema(
-            X, likelihood="gaussian", standardize=self._standardize(X), image_shape=self.image_shape, names=names
-        )
+            X, likelihood="gaussian", standardize=self._standardize(X), image_shape=self.image_shape,
+            layout=self.layout, names=names,
+        )  # fmt: skip
         self.latent_dim_ = self._choose_latent_dim(schema.n_dimensions, len(X))
         return schema
 
@@ -211,7 +214,9 @@ class PPCA(LinearEstimator):
         Standardize the features inside. Since there is one σ for all, the model depends on their units; "auto"
         standardizes the features of tables, which have units of their own, and not the pixels of images.
     image_shape : tuple of int, optional
-        (H, W) or (H, W, C), for images given as flat rows.
+        (H, W), (H, W, C) or (C, H, W), for images given as flat rows.
+    layout : {"auto", "image", "channels_first", "features"}
+        The axes of a row, as in ``VAE``.
     min_scale : float
         Lower bound of σ, as a part of the features' standard deviation (root mean square). It matters only where
         the rows lie in fewer than F dimensions and nothing is left to the noise.
@@ -259,21 +264,23 @@ class PPCA(LinearEstimator):
     standardize: bool | str
 
     def __init__(
-        self, latent_dim="auto", method="closed_form", *, standardize="auto", image_shape=None, min_scale=1e-3,
-        tol=1e-5, max_iter=5000, random_state=None,
+        self, latent_dim="auto", method="closed_form", *, standardize="auto", image_shape=None, layout="auto",
+        min_scale=1e-3, tol=1e-5, max_iter=5000, random_state=None,
     ):  # fmt: skip
         self.latent_dim = latent_dim
         self.method = method
         self.standardize = standardize
         self.image_shape = image_shape
+        self.layout = layout
         self.min_scale = min_scale
         self.tol = tol
         self.max_iter = max_iter
         self.random_state = random_state
 
     def _standardize(self, X: np.ndarray) -> bool:
-        is_table = X.ndim == 2 and self.image_shape is None
-        return is_table if self.standardize == "auto" else bool(self.standardize)
+        if self.standardize != "auto":
+            return bool(self.standardize)
+        return arrange(X, self.image_shape, self.layout).layout == "features"
 
     def _maximize(self, model: LinearGaussian, rows: Tensor) -> em.Ascent:
         axes = spectrum(rows)
@@ -296,7 +303,9 @@ class FactorAnalysis(LinearEstimator):
     latent_dim : int or "auto"
         D; "auto" takes half the features, at most 32 and half the rows.
     image_shape : tuple of int, optional
-        (H, W) or (H, W, C), for images given as flat rows.
+        (H, W), (H, W, C) or (C, H, W), for images given as flat rows.
+    layout : {"auto", "image", "channels_first", "features"}
+        The axes of a row, as in ``VAE``.
     min_scale : float
         Lower bound of each σ, as a part of the feature's standard deviation; without one, the likelihood often rises
         without end as a factor takes one feature over (a Heywood case).
@@ -340,10 +349,12 @@ class FactorAnalysis(LinearEstimator):
     NOISE = "feature"
 
     def __init__(
-        self, latent_dim="auto", *, image_shape=None, min_scale=1e-3, tol=1e-5, max_iter=5000, random_state=None
-    ):
+        self, latent_dim="auto", *, image_shape=None, layout="auto", min_scale=1e-3, tol=1e-5, max_iter=5000,
+        random_state=None,
+    ):  # fmt: skip
         self.latent_dim = latent_dim
         self.image_shape = image_shape
+        self.layout = layout
         self.min_scale = min_scale
         self.tol = tol
         self.max_iter = max_iter

@@ -57,6 +57,10 @@ class RBM(ExactEstimator):
         Grey values (uint8, or real in [0, 1]) become 0 or 1: redrawn as Bernoulli for every minibatch, or cut at ½.
         "mean" takes any numbers, 1 standing for those above the mean of their feature in the training rows; 0/1
         features stay what they are. None refuses all but 0/1 data.
+    image_shape : tuple of int, optional
+        (H, W), (H, W, C) or (C, H, W), for images given as flat rows; for pictures of draws only.
+    layout : {"auto", "image", "channels_first", "features"}
+        The axes of a row, as in ``VAE``.
     method : {"pcd", "cd"}
         Gibbs chains go on from where they were (persistent contrastive divergence; better densities), or start from the
         data at every step (contrastive divergence).
@@ -133,12 +137,14 @@ class RBM(ExactEstimator):
     model_: Any
 
     def __init__(
-        self, *, n_hidden=128, binarize=None, method="pcd", n_gibbs_steps=1, max_epochs="auto", batch_size=64, lr=0.05,
-        momentum=0.5, weight_decay=1e-4, validation_fraction=0.0, n_chains=100, n_temperatures=1000, burn_in=1000,
-        random_state=None, device="auto", verbose=0,
+        self, *, n_hidden=128, binarize=None, image_shape=None, layout="auto", method="pcd", n_gibbs_steps=1,
+        max_epochs="auto", batch_size=64, lr=0.05, momentum=0.5, weight_decay=1e-4, validation_fraction=0.0,
+        n_chains=100, n_temperatures=1000, burn_in=1000, random_state=None, device="auto", verbose=0,
     ):  # fmt: skip
         self.n_hidden = n_hidden
         self.binarize = binarize
+        self.image_shape = image_shape
+        self.layout = layout
         self.method = method
         self.n_gibbs_steps = n_gibbs_steps
         self.max_epochs = max_epochs
@@ -155,7 +161,10 @@ class RBM(ExactEstimator):
         self.verbose = verbose
 
     def _infer_schema(self, X: np.ndarray, names: list[str] | None) -> Schema:
-        return infer_schema(X, likelihood="bernoulli", binarize=self.binarize, names=names)
+        return infer_schema(
+            X, likelihood="bernoulli", binarize=self.binarize, image_shape=self.image_shape, layout=self.layout,
+            names=names,
+        )  # fmt: skip
 
     def _assemble(self, generator: torch.Generator) -> None:
         self.model_ = Model(self.schema_.output_bias(1)[0], self.n_hidden, generator, self.burn_in)

@@ -62,7 +62,12 @@ class VAE(MixedColumns, LatentEstimator):
     standardize : bool or "auto"
         Standardize real-valued features inside; log p(x) stays in the user's units. "auto" is True.
     image_shape : tuple of int, optional
-        (H, W) or (H, W, C), for images given as flat rows.
+        (H, W), (H, W, C) or (C, H, W), for images given as flat rows.
+    layout : {"auto", "image", "channels_first", "features"}
+        The axes of a row (or of ``image_shape``, for flat rows). "image": (H, W) or (H, W, C). "channels_first":
+        (C, H, W); flat rows are then planar, one channel after another. "features": no image, whatever the shape.
+        "auto" takes a last axis of 1, 3 or 4 for channels, else a first axis of 1 or 3, and (H, W) for an image if the
+        values are grey levels or vary smoothly; what could be something else is refused with a question.
     covariance : {"diagonal", "isotropic", "full"}
         Of q(z|x).
     posterior : {"gaussian", "flow"}
@@ -178,7 +183,7 @@ class VAE(MixedColumns, LatentEstimator):
     def __init__(
         self, latent_dim="auto", *, levels=1, network="auto", hidden_layer_sizes=(200, 200), activation="silu",
         likelihood="auto", columns=None, scale="auto", min_scale=0.01, n_logistics=1, standardize="auto",
-        image_shape=None, covariance="diagonal", posterior="gaussian", prior="normal",
+        image_shape=None, layout="auto", covariance="diagonal", posterior="gaussian", prior="normal",
         n_prior_components=100, binarize=None, inference="amortized", n_refinement_steps=100,
         objective="elbo", gradient="pathwise", n_samples=1, kl_weight=1.0, kl_warmup_steps=0, free_bits=0.0,
         trim_fraction=0.0, missingness=None, input_dropout=0.0,
@@ -198,6 +203,7 @@ class VAE(MixedColumns, LatentEstimator):
         self.n_logistics = n_logistics
         self.standardize = standardize
         self.image_shape = image_shape
+        self.layout = layout
         self.covariance = covariance
         self.posterior = posterior
         self.prior = prior

@@ -7,7 +7,6 @@ after another (van den Oord et al., 2016, arXiv:1601.06759, eqs. 1 and 2); a tab
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 
 import torch
 from torch import Tensor
@@ -20,14 +19,14 @@ from lowerbound.nn.recurrent import RasterGRU
 PASS_NUMBERS = 2**23  # hidden units, entries times H, computed together: bounds memory
 
 
-def to_grid(x: Tensor) -> Tensor:
+def to_grid(x: Tensor, *, is_image: bool) -> Tensor:
     """(B, C, H, W) → (B, H, W·C), channels innermost; (B, F) → (B, 1, F)."""
-    return x.movedim(1, -1).flatten(2) if x.ndim == 4 else x.unsqueeze(1)
+    return x.movedim(1, -1).flatten(2) if is_image else x.unsqueeze(1)
 
 
-def from_grid(x: Tensor, event_shape: Sequence[int]) -> Tensor:
-    """The inverse of ``to_grid``: (B, R, L) → (B, *event)."""
-    return x.unflatten(2, (-1, event_shape[0])).movedim(-1, 1) if len(event_shape) == 3 else x.squeeze(1)
+def from_grid(x: Tensor, n_channels: int | None) -> Tensor:
+    """The inverse of ``to_grid``: (B, R, L) → (B, C, H, W), or (B, F) if there is no number of channels C."""
+    return x.squeeze(1) if n_channels is None else x.unflatten(2, (-1, n_channels)).movedim(-1, 1)
 
 
 class Autoregressive(ExplicitModel):
@@ -46,13 +45,16 @@ class Autoregressive(ExplicitModel):
         False for constant features, which are not in the density and read as 0.
     log_unit : Tensor, shape (*event), optional
         log of the user's units in one unit of x; None when x is discrete.
+    is_image : bool
+        Events are (C, H, W), not (F,).
     """
 
     def __init__(
-        self, network: RasterGRU, head: LikelihoodHead, counted: Tensor, log_unit: Tensor | None = None
-    ) -> None:
+        self, network: RasterGRU, head: LikelihoodHead, counted: Tensor, log_unit: Tensor | None = None, *,
+        is_image: bool,
+    ) -> None:  # fmt: skip
         super().__init__()
-        self.network, self.head = network, head
+        self.network, self.head, self.is_image = network, head, is_image
         self.counted: Tensor
         self.register_buffer("counted", counted, persistent=False)  # saved with the schema
         self.register_buffer("log_unit", log_unit)
@@ -66,7 +68,7 @@ class Autoregressive(ExplicitModel):
             If an entry is observed after one that is missing.
         """
         self._check_order(batch.mask)
-        x, mask = to_grid(torch.where(batch.mask, batch.x, 0.0)), to_grid(batch.mask)
+        x, mask = self._grid(torch.where(batch.mask, batch.x, 0.0)), self._grid(batch.mask)
         n_rows = max(1, PASS_NUMBERS // (math.prod(x.shape[1:]) * self.network.hidden_size))
         parts = zip(x.split(n_rows), mask.split(n_rows), strict=True)
         log_p = torch.cat([event_sum(self.conditionals(x).log_prob(x), mask)[0] for x, mask in parts])
@@ -89,13 +91,13 @@ class Autoregressive(ExplicitModel):
             If an entry is observed after one that is missing.
         """
         self._check_order(batch.mask)
-        x, missing = to_grid(torch.where(batch.mask, batch.x, 0.0)), to_grid(~batch.mask & self.counted)
+        x, missing = self._grid(torch.where(batch.mask, batch.x, 0.0)), self._grid(~batch.mask & self.counted)
         shown = x.clone()
         for r, l, raw in self.network.unroll(x):
             p = self.head(raw[None, :, :, None])  # one entry for every row
             x[:, r, l] = torch.where(missing[:, r, l], p.sample(noise)[0, :, 0], x[:, r, l])
             shown[:, r, l] = torch.where(missing[:, r, l], p.mean[0, :, 0], x[:, r, l]) if mean else x[:, r, l]
-        return from_grid(shown, self.counted.shape)
+        return from_grid(shown, self.counted.shape[0] if self.is_image else None)
 
     def sample(self, n: int, noise: Noise, *, mean: bool = False) -> Tensor:
         """Draw ``n`` rows, entry by entry, shape (n, *event)."""
@@ -104,9 +106,12 @@ class Autoregressive(ExplicitModel):
             Batch(nothing, torch.zeros_like(nothing, dtype=torch.bool), torch.arange(n)), noise, mean=mean
         )
 
+    def _grid(self, x: Tensor) -> Tensor:
+        return to_grid(x, is_image=self.is_image)
+
     def _check_order(self, mask: Tensor) -> None:
-        missing = to_grid(~mask & self.counted).flatten(1)
-        if (to_grid(mask).flatten(1) & (missing.cumsum(1) > 0)).any():
+        missing = self._grid(~mask & self.counted).flatten(1)
+        if (self._grid(mask).flatten(1) & (missing.cumsum(1) > 0)).any():
             raise ValueError(
                 "an entry is observed after one that is missing (NaN): features are read in order (images row by row "
                 "from the top), so only the last ones of a row may be missing"

@@ -14,17 +14,18 @@ from sklearn.base import BaseEstimator, OutlierMixin, clone
 from sklearn.utils.validation import _num_samples, check_is_fitted
 
 from lowerbound.data.columns.coding import warned_once
+from lowerbound.data.layout import arrange
 from lowerbound.distributions.noise import make_generator
 from lowerbound.estimators.latent import CollapsedPosteriorWarning
 from lowerbound.estimators.saving import Restore, Saved
 from lowerbound.estimators.vae import VAE
 from lowerbound.outliers import saved
-from lowerbound.outliers.ensemble import fit_abreast
+from lowerbound.outliers.ensemble import fit_abreast, templates
 from lowerbound.outliers.explanation import reasons
 from lowerbound.outliers.member import Member, chunks, few, take
 from lowerbound.parameters.parameter import Parameter
 from lowerbound.parameters.seed import seed_from
-from lowerbound.parameters.tables import CLIMBING, SCORES
+from lowerbound.parameters.tables import CLIMBING, SCORES, VAE_PARAMETERS
 
 ONLY_IF_NAMED = (*CLIMBING, "level_ratio")
 COMBINED = ("aggregate_kl", "reconstruction", "surprise")
@@ -42,6 +43,7 @@ PARAMETERS = {
         Parameter("n_estimators", "auto", "autoencoders", ("auto",), int, 1),
         Parameter("n_steps", "auto", "steps of training of each", ("auto",), int, 1),
         Parameter("calibration_fraction", 0.0, "part of the rows held out for p-values", (), float, 0, 0.9),
+        VAE_PARAMETERS["layout"],
     )
 }
 
@@ -90,6 +92,8 @@ class VAEOutlierDetector(OutlierMixin, BaseEstimator):
         Steps of training of each default autoencoder; "auto": 400 for tables, 2,000 for images.
     calibration_fraction : float
         Part of the rows that ``fit`` holds out for ``p_values``; ``calibrate`` takes others.
+    layout : {"auto", "image", "channels_first", "features"}
+        The axes of a row, as in ``VAE``, for the default autoencoders; an ``estimator`` has its own.
     random_state : int, RandomState or None
         With the same seed, the same result. Nothing global is touched.
     device : str
@@ -123,7 +127,7 @@ class VAEOutlierDetector(OutlierMixin, BaseEstimator):
 
     def __init__(
         self, estimator=None, *, criterion="auto", contamination="auto", novelty=False, trim_fraction=0.1,
-        n_estimators="auto", n_steps="auto", calibration_fraction=0.0, random_state=None, device="auto",
+        n_estimators="auto", n_steps="auto", calibration_fraction=0.0, layout="auto", random_state=None, device="auto",
     ):  # fmt: skip
         self.estimator = estimator
         self.criterion = criterion
@@ -133,6 +137,7 @@ class VAEOutlierDetector(OutlierMixin, BaseEstimator):
         self.n_estimators = n_estimators
         self.n_steps = n_steps
         self.calibration_fraction = calibration_fraction
+        self.layout = layout
         self.random_state = random_state
         self.device = device
 
@@ -327,12 +332,15 @@ class VAEOutlierDetector(OutlierMixin, BaseEstimator):
     def _fitted(self, X, seed: int) -> list[VAE]:
         if self.estimator is not None and hasattr(self.estimator, "model_"):
             return [self.estimator]
-        is_image = len((X if hasattr(X, "shape") else np.asarray(X)).shape) > 2
+        is_image = self._is_image(X)
         n = (1 if is_image else 3) if self.n_estimators == "auto" else int(self.n_estimators)
-        templates = [self.estimator] if self.estimator is not None else self._templates(_num_samples(X), is_image)
-        members: list[VAE] = [clone(templates[i % len(templates)]) for i in range(n)]  # type: ignore[assignment]
-        if self.estimator is None:  # an epoch of more rows would have more steps
-            X = few(X, max(2, self._n_steps(is_image) * int(templates[0].batch_size)), seed)
+        kinds = [self.estimator]
+        if self.estimator is None:
+            trim_fraction = 0.0 if self.novelty else self.trim_fraction
+            common = {"trim_fraction": trim_fraction, "layout": self.layout, "device": self.device}
+            kinds = templates(_num_samples(X), self._n_steps(is_image), is_image=is_image, **common)
+            X = few(X, max(2, self._n_steps(is_image) * int(kinds[0].batch_size)), seed)  # more would be more steps
+        members: list[VAE] = [clone(kinds[i % len(kinds)]) for i in range(n)]  # type: ignore[assignment]
         with warnings.catch_warnings():
             if self.estimator is None:  # a short training may leave the codes unused; the surprise remains
                 warnings.simplefilter("ignore", CollapsedPosteriorWarning)
@@ -345,22 +353,12 @@ class VAEOutlierDetector(OutlierMixin, BaseEstimator):
                     member.fit(X)
         return members
 
+    def _is_image(self, X) -> bool:
+        vae = VAE(layout=self.layout) if self.estimator is None else self.estimator
+        return arrange(X if hasattr(X, "shape") else np.asarray(X), vae.image_shape, vae.layout).layout == "image"
+
     def _n_steps(self, is_image: bool) -> int:
         return (2000 if is_image else 400) if self.n_steps == "auto" else int(self.n_steps)
-
-    def _templates(self, n_rows: int, is_image: bool) -> list[VAE]:
-        """Autoencoders for rows whose outliers are not to be learned."""
-        batch_size = min(128, max(16, n_rows // 4))
-        common = {
-            "batch_size": batch_size,
-            "max_epochs": max(1, round(self._n_steps(is_image) * batch_size / max(1, n_rows))),
-            "trim_fraction": 0.0 if self.novelty else self.trim_fraction,
-            "lr": 5e-3, "early_stopping": False, "device": self.device,
-        }  # fmt: skip
-        if is_image:
-            return [VAE(**common)]
-        common |= {"hidden_layer_sizes": (64, 64), "input_dropout": 0.5, "min_scale": 0.05}
-        return [VAE(**common), VAE(**common, scale="decoder"), VAE(**common)]
 
     def _parts(self, X) -> dict[str, np.ndarray]:
         """What the score in use is made of, as in ``_by_member``."""

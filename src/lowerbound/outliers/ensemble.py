@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import cast
+from typing import Any, cast
 
 from lowerbound.estimators.vae import VAE
 from lowerbound.inference.objectives import of_members
@@ -49,3 +49,14 @@ def side_by_side(members: Sequence[VAE]) -> tuple[LatentModel, Amortized, tuple[
 
 def _as_it_is(q):
     return q
+
+
+def templates(n_rows: int, n_steps: int, *, is_image: bool, **common: Any) -> list[VAE]:
+    """Autoencoders for rows whose outliers are not to be learned, with some parameters in common."""
+    batch_size = min(128, max(16, n_rows // 4))
+    common |= {"batch_size": batch_size, "max_epochs": max(1, round(n_steps * batch_size / max(1, n_rows)))}
+    common |= {"lr": 5e-3, "early_stopping": False}
+    if is_image:
+        return [VAE(**common)]
+    common |= {"hidden_layer_sizes": (64, 64), "input_dropout": 0.5, "min_scale": 0.05}
+    return [VAE(**common), VAE(**common, scale="decoder"), VAE(**common)]

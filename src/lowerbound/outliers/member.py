@@ -54,14 +54,14 @@ class Member:
         exactly = vae.fitted_.exactly()
         coded = exactly.on(few(X, N_CODES, seed))
         codes = outlier_scores.codes(coded)
-        entries = by_entry(exactly.on(few(X, ROWS_TO_KNOW_ENTRIES, seed)), BY_ENTRY, limit_of(vae))
+        entries = by_entry(exactly.on(few(X, ROWS_TO_KNOW_ENTRIES, seed)), BY_ENTRY, vae)
         typical = {name: median_of_known(entries[name]) for name in BY_ENTRY}
         return cls(vae, typical, codes, max(1, round(left_out * len(coded.rows))))
 
     def scores(self, X, names: Sequence[str]) -> dict[str, np.ndarray]:
         """Some scores of every row, (n,) each; an entry that is missing counts as typical."""
         on = self.vae.fitted_.exactly().on(X)
-        found = by_entry(on, [*names, *(("kl",) if self.codes is None else ())], limit_of(self.vae))
+        found = by_entry(on, [*names, *(("kl",) if self.codes is None else ())], self.vae)
         for name in set(BY_ENTRY) & set(found):
             found[name] = np.where(np.isnan(found[name]), self.typical[name], found[name]).sum(1)
         if "elbo" in names:
@@ -76,7 +76,7 @@ class Member:
 
     def excess(self, X) -> np.ndarray:
         """The surprise of each entry above what is typical of it, in nats, (n, F); NaN where it is missing."""
-        nats = by_entry(self.vae.fitted_.exactly().on(X), ("surprise",), limit_of(self.vae))["surprise"]
+        nats = by_entry(self.vae.fitted_.exactly().on(X), ("surprise",), self.vae)["surprise"]
         return nats - self.typical["surprise"]
 
 
@@ -85,13 +85,14 @@ def limit_of(vae: VAE) -> torch.Tensor:
     return torch.where(torch.from_numpy(vae.schema_.in_deviations), FAR_OUT, torch.inf)
 
 
-def by_entry(on: Evaluation, names: Sequence[str], limit: torch.Tensor) -> dict[str, np.ndarray]:
+def by_entry(on: Evaluation, names: Sequence[str], vae: VAE) -> dict[str, np.ndarray]:
     """Scores of one autoencoder, (n,) each; reconstruction and surprise by entry, (n, F), NaN where it is missing."""
     found: dict[str, torch.Tensor] = {}
     if {"kl", "reconstruction", "elbo"} & set(names):
         found["kl"], found["reconstruction"] = outlier_scores.bound(on, N_SAMPLES)
     if "surprise" in names:
-        found["surprise"] = outlier_scores.surprise(on, N_PARTS, N_SAMPLES, limit)
+        is_image = vae.schema_.is_image
+        found["surprise"] = outlier_scores.surprise(on, N_PARTS, N_SAMPLES, limit_of(vae), is_image=is_image)
     if "log_p" in names:
         found["log_p"] = -importance_weighted(on, N_IMPORTANCE)[0]
     if {"regret", "relative_regret"} & set(names):

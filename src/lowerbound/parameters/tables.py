@@ -98,11 +98,17 @@ VAE_PARAMETERS: dict[str, Parameter] = {
         Parameter(
             "image_shape",
             None,
-            "height,width or height,width,channels of images given as flat rows",
+            "of images given as flat rows: height,width or height,width,channels or channels,height,width (planar)",
             (None,),
             int,
             1,
             many=True,
+        ),
+        Parameter(
+            "layout",
+            "auto",
+            "axes of rows: image is height,width or height,width,channels; channels_first is channels,height,width",
+            ("auto", "image", "channels_first", "features"),
         ),
         Parameter("covariance", "diagonal", "covariance of q(z|x)", ("diagonal", "isotropic", "full")),
         Parameter("posterior", "gaussian", "q(z|x): a Gaussian, or a flow from one", ("gaussian", "flow")),
@@ -246,6 +252,7 @@ FACTORIZED_PARAMETERS = _table(
         (None, "sample", "threshold"),
     ),
     "image_shape",
+    "layout",
     Parameter("smoothing", 0.1, "imaginary observations of each level", (), float, 0, open_low=True),
     "random_state",
 )
@@ -266,6 +273,7 @@ MIXTURE_PARAMETERS = _table(
     ),
     "binarize",
     "image_shape",
+    "layout",
     Parameter("reg_covar", 1e-6, "added to the standardized variances of Gaussian components", (), float, 0),
     Parameter("smoothing", 1.0, "imaginary average rows in each Bernoulli component", (), float, 0, open_low=True),
     Parameter("tol", 1e-3, "EM stops when a step gains fewer nats a row", (), float, 0),
@@ -286,6 +294,7 @@ FACTOR_ANALYSIS_PARAMETERS = _table(
         1,
     ),
     "image_shape",
+    "layout",
     Parameter(
         "min_scale", 1e-3, "lower bound of σ, as a part of the standard deviation", (), float, 0, 1, open_low=True
     ),
@@ -303,12 +312,15 @@ PPCA_PARAMETERS = _table(
         "standardize features; auto: those of tables, not pixels of images",
         ("auto", True, False),
     ),
-    *(FACTOR_ANALYSIS_PARAMETERS[name] for name in ("image_shape", "min_scale", "tol", "max_iter", "random_state")),
+    "image_shape",
+    "layout",
+    *(FACTOR_ANALYSIS_PARAMETERS[name] for name in ("min_scale", "tol", "max_iter", "random_state")),
 )
 
 GAUSSIAN_PARAMETERS = _table(
     Parameter("shrinkage", 1.0, "imaginary rows of independent features", (), float, 0),
     "image_shape",
+    "layout",
     FACTOR_ANALYSIS_PARAMETERS["tol"],
     Parameter("max_iter", 1000, "EM steps at most", (), int, 1),
     "random_state",
@@ -344,6 +356,7 @@ PIXEL_RNN_PARAMETERS = _table(
     "min_scale",
     "binarize",
     "image_shape",
+    "layout",
     "max_epochs",
     "batch_size",
     Parameter("lr", 4e-3, "highest learning rate of Adam", (), float, 0, open_low=True),
@@ -367,6 +380,8 @@ RBM_PARAMETERS = _table(
         "make values 0 or 1: redrawn for every batch, cut at one half, or cut at each feature's mean",
         (None, "sample", "threshold", "mean"),
     ),
+    "image_shape",
+    "layout",
     Parameter("method", "pcd", "start of the Gibbs chains: their last states (pcd), or the data (cd)", ("pcd", "cd")),
     Parameter("n_gibbs_steps", 1, "k, Gibbs steps for each gradient step", (), int, 1),
     Parameter(
@@ -391,7 +406,7 @@ AUTOENCODER_PARAMETERS = _table(
         VAE_PARAMETERS["latent_dim"], help="numbers in a code; auto: half the features, from 2 to 32", or_many=False
     ),
     *("network", "hidden_layer_sizes", "activation", "likelihood", "scale", "min_scale", "standardize"),
-    *("image_shape", "binarize"),
+    *("image_shape", "layout", "binarize"),
     Parameter("penalty", None, "sparse codes: by their absolute values, or by their mean activity", (None, "l1", "kl")),
     Parameter("penalty_weight", 0.1, "weight of the penalty", (), float, 0),
     Parameter("noise", None, "denoising: entries hidden from the encoder, or normal noise", (None, "hide", "normal")),

@@ -35,12 +35,11 @@ from lowerbound.tasks import conditional
 PATCH = 4  # pixels on a side that are hidden together: one alone is given away by its neighbors
 
 
-def parts_of(event_shape: tuple[int, ...], n_parts: int) -> Tensor:
+def parts_of(event_shape: tuple[int, ...], n_parts: int, *, is_image: bool) -> Tensor:
     """A partition of a row's entries, drawn once and for all; shape (P, *event) of bool with P ≤ ``n_parts``.
 
     Images (C, H, W) are cut in patches of 4 × 4 pixels with all their channels.
     """
-    is_image = len(event_shape) == 3
     shape = tuple(math.ceil(side / PATCH) for side in event_shape[1:]) if is_image else event_shape
     n = math.prod(shape)
     part = (torch.randperm(n, generator=make_generator(0, "parts")) % min(n, n_parts)).reshape(shape)
@@ -108,7 +107,9 @@ def aggregate_kl(q: DiagonalGaussian, others: DiagonalGaussian, n_left_out: int 
     return torch.cat(nats)
 
 
-def surprise(on: Evaluation, n_parts: int = 4, n_samples: int = 4, limit: Tensor | None = None) -> Tensor:
+def surprise(
+    on: Evaluation, n_parts: int = 4, n_samples: int = 4, limit: Tensor | None = None, *, is_image: bool = False
+) -> Tensor:
     """−log p(x_j | x_-P) of every entry j, where P is the part of the row that j is hidden with; (N, *event).
 
     p(x_j | x_-P) = ∫ p(x_j|z) p(z|x_-P) dz by self-normalized importance sampling from q(z|x_-P) (Mattei & Frellsen,
@@ -123,8 +124,10 @@ def surprise(on: Evaluation, n_parts: int = 4, n_samples: int = 4, limit: Tensor
     limit : Tensor, shape (*event), optional
         An entry beyond ±limit is hidden from all others: so far out the model knows nothing of how entries go
         together, and others would be found absurd in its place.
+    is_image : bool
+        Events are images (C, H, W), hidden in patches.
     """
-    parts = parts_of(on.rows.event_shape, n_parts).to(on.rows.device)
+    parts = parts_of(on.rows.event_shape, n_parts, is_image=is_image).to(on.rows.device)
     rows = []
     with on.evaluating():
         for batch in on.batches(on.rows_in_a_pass(n_samples)):

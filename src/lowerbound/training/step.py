@@ -23,8 +23,6 @@ from lowerbound.training.optimizers import AdamW
 # Since torch 2.13 graphs of one function may be kept apart; before, eight models in one program were the most.
 KEPT_APART = "isolate_recompiles" in signature(torch.compile).parameters
 APART: dict[str, Any] = {"isolate_recompiles": True} if KEPT_APART else {}
-    {"isolate_recompiles": True} if "isolate_recompiles" in signature(torch.compile).parameters else {}
-)
 CHANGING = ("batch", "state")  # the arguments of a graph that differ from step to step
 Request = tuple[Callable[..., Tensor], Sequence[int], Tensor]  # how to draw, the shape, an example of its type
 
