@@ -1,4 +1,4 @@
-"""Pages of the site that are written elsewhere: README as the first page, the reference, the command line, the tutorial."""
+"""Pages of the site that are written elsewhere: README as its home, the reference, the commands, the tutorial."""
 
 import ast
 import re
