@@ -19,7 +19,7 @@ from pathlib import Path
 import numpy as np
 from density import machine, revision
 
-from lowerbound.comparison.comparison import MODELS, Result, climb
+from lowerbound.comparison.comparison import MODELS, Result, compare_models
 from lowerbound.comparison.split import case_of
 from lowerbound.storage.atomic import write_text
 
@@ -82,7 +82,7 @@ def main() -> None:
     }
     results: list[Result] = []
     names = arguments.models.split(",")
-    for result in climb(case, names, seconds=60 * arguments.minutes, parameters=PARAMETERS):
+    for result in compare_models(case, names, seconds=60 * arguments.minutes, parameters=PARAMETERS):
         results.append(result)
         print(line(result), flush=True)
         rungs = [each.to_dict() for each in results]

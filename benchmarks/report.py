@@ -87,9 +87,9 @@ def evidence() -> str:
     return table("log p(x) | nats a row | samples or chains a row | effective | rows | seconds", rows)
 
 
-def ladder() -> str:
+def comparison() -> str:
     rows = []
-    for r in read("ladder")["models"]:
+    for r in read("comparison")["models"]:
         if r.get("log_likelihood") is None:
             rows.append([r["title"], "not applicable", "", "", "", r["reason"] or ""])
             continue
@@ -168,7 +168,7 @@ def _paired(differences: list[float], digits: int) -> str:
 TABLES: dict[str, Callable[[], str]] = {
     "density": density,
     "evidence": evidence,
-    "ladder": ladder,
+    "comparison": comparison,
     "inference": inference,
     "gradients": gradients,
     "imputation": imputation,

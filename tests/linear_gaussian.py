@@ -9,7 +9,8 @@ from torch.distributions import MultivariateNormal
 from lowerbound.core import Batch, Posterior
 from lowerbound.data.batches import RowsInMemory
 from lowerbound.distributions.gaussians import FullGaussian
-from lowerbound.distributions.likelihoods import NormalHead, Scale
+from lowerbound.distributions.likelihoods.normal import NormalHead
+from lowerbound.distributions.likelihoods.scale import Scale
 from lowerbound.distributions.noise import make_generator
 from lowerbound.inference.posteriors import Amortized
 from lowerbound.models.vae import Decoder, Encoder, LatentModel

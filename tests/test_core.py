@@ -7,7 +7,7 @@ import torch
 
 from lowerbound.core import Batch
 from lowerbound.data.batches import RowsInMemory
-from lowerbound.distributions.likelihoods import event_sum
+from lowerbound.distributions.likelihoods.likelihood import event_sum
 from tests import linear_gaussian as toy
 
 

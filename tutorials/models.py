@@ -1,4 +1,4 @@
-"""Up the ladder: from "why model p(x)?" to the reparameterization trick, every claim run.
+"""From "why model p(x)?" to the reparameterization trick, every claim run.
 
     python tutorials/models.py [folder] [--quick]
 

@@ -13,7 +13,7 @@ from typing import Any, Literal, Protocol
 import torch
 from torch import Tensor, nn
 
-from lowerbound.distributions.likelihoods import Likelihood, event_sum
+from lowerbound.distributions.likelihoods.likelihood import Likelihood, event_sum
 from lowerbound.distributions.noise import Noise
 from lowerbound.parallel import WHOLE, Share
 
@@ -275,19 +275,15 @@ class Model(nn.Module):
 
 
 class Missingness(Protocol):
-    """p(s|x) of which entries are missing."""
+    """p(s|x) of which entries are missing.
 
-    def start(self, rate: Tensor, /) -> None:
-        """Begin with the rates at which entries are missing, shape (*event)."""
-        ...
+    ``start`` takes the rates at which entries are missing, (*event); ``log_prob`` is log p(s|x_o, z) with the missing
+    entries integrated out under p = p(x|z), in nats, (S, B); ``among_missing`` is p(x_m|z, s).
+    """
 
-    def log_prob(self, batch: Batch, p: Any, /) -> Tensor:
-        """log p(s|x_o, z) with the missing entries integrated out under p = p(x|z), in nats, shape (S, B)."""
-        ...
-
-    def among_missing(self, p: Any, /) -> Likelihood:
-        """p(x_m|z, s)."""
-        ...
+    def start(self, rate: Tensor, /) -> None: ...  # noqa: D102
+    def log_prob(self, batch: Batch, p: Any, /) -> Tensor: ...  # noqa: D102
+    def among_missing(self, p: Any, /) -> Likelihood: ...  # noqa: D102
 
 
 class ElementwiseModel(Model):

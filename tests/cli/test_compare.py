@@ -18,7 +18,7 @@ def test_table_of_people(cli, table, tmp_path):
     lines = result.stdout.splitlines()
     assert lines[0].split()[:2] == ["model", "log"]
     names = [line[:6] for line in lines[1:6]]
-    assert names == ["indepe", "mixtur", "PPCA-1", "autoen", "VAE-2 "]  # in the order of the ladder
+    assert names == ["indepe", "mixtur", "PPCA-1", "autoen", "VAE-2 "]  # from simple to flexible
     assert [line[len("mixture of 2 Gaussians") :].split()[0] for line in lines[1:4]] == ["=", "=", "="]
     assert "not applicable: it has no p(x)" in lines[4]
     assert "≥ " in lines[5]

@@ -10,7 +10,7 @@ from lowerbound import VAE
 from lowerbound.cli import main
 from lowerbound.cli.config import resolve
 from lowerbound.cli.options import FLAGS, DataOptions
-from lowerbound.parameters.tables import VAE_PARAMETERS
+from lowerbound.parameters.vae import VAE_PARAMETERS
 
 SIGNATURE = {name: p.default for name, p in inspect.signature(VAE.__init__).parameters.items() if name != "self"}
 FLAG_OF = {option.name: option for option in main.commands["train"].params}

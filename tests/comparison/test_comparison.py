@@ -1,4 +1,4 @@
-"""The ladder: one split, one base measure, a budget that is kept, and models that fail alone."""
+"""Models compared: one split, one base measure, a budget that is kept, and models that fail alone."""
 
 import math
 
@@ -9,7 +9,7 @@ from scipy.stats import norm
 
 from lowerbound import VAE, Factorized, Mixture
 from lowerbound.comparison import comparison
-from lowerbound.comparison.comparison import Contender, climb, count_parameters
+from lowerbound.comparison.comparison import Contender, compare_models, count_parameters
 from lowerbound.comparison.dequantized import Dequantized
 from lowerbound.comparison.split import case_of, split
 from lowerbound.training.time_budget import Deadline, affordable
@@ -87,7 +87,7 @@ def test_grey_values_are_binarized_once_for_scoring():
     ids=["binary", "levels", "real"],
 )
 def test_one_base_measure(X, kinds, without):
-    results = {r.name: r for r in climb(split(X), [*kinds, *without])}
+    results = {r.name: r for r in compare_models(split(X), [*kinds, *without])}
     assert {name: r.log_p.kind for name, r in results.items() if r.log_p} == kinds
     for name in without:
         assert results[name].reason
@@ -102,7 +102,7 @@ def test_a_model_that_fails_does_not_end_the_others(monkeypatch):
         raise RuntimeError("broken\n in two lines")
 
     monkeypatch.setitem(comparison.MODELS, "mixture", Contender("mixture", broken))
-    results = list(climb(split(bits(100)), ["mixture", "factorized"]))
+    results = list(compare_models(split(bits(100)), ["mixture", "factorized"]))
     assert [r.name for r in results] == ["factorized", "mixture"]
     assert results[0].log_p is not None
     assert (results[1].failed, results[1].reason) == (True, "broken in two lines")
@@ -112,7 +112,7 @@ def test_a_model_that_fails_does_not_end_the_others(monkeypatch):
 def test_a_budget_cuts_epochs_and_says_so():
     case = split(bits(400))
     small = {"vae": {"hidden_layer_sizes": (8,), "latent_dim": 2, "early_stopping": False}}
-    (result,) = climb(case, ["vae"], seconds=1.5, parameters=small)
+    (result,) = compare_models(case, ["vae"], seconds=1.5, parameters=small)
     assert result.notes[0].startswith("the budget allowed ")
     assert result.log_p.kind == "lower"
     assert result.n_parameters > 0
@@ -149,7 +149,7 @@ def test_models_of_a_table_of_several_kinds_take_its_columns_for_the_same():
     assert not set(case.train.index) & set(case.test.index)
     for name in ("factorized", "vae"):
         assert comparison.MODELS[name].make(case).columns is case.schema.columns
-    result, other = climb(case, ("factorized", "mixture"))
+    result, other = compare_models(case, ("factorized", "mixture"))
     share = case.train["word"].value_counts(normalize=True)[case.test["word"]].to_numpy()
     x = norm(case.train["x"].mean(), case.train["x"].std(ddof=0))
     expected = (np.log(share) + x.logpdf(case.test["x"])).mean()

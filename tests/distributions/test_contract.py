@@ -17,7 +17,8 @@ from torch.distributions import Normal as TorchNormal
 
 from lowerbound import VAE, LikelihoodError, VAEImputer
 from lowerbound.data.schema import Schema, infer_schema
-from lowerbound.distributions.likelihoods import CodedLikelihood, DiscretizedLogistic
+from lowerbound.distributions.likelihoods.discretized_logistic import DiscretizedLogistic
+from lowerbound.distributions.likelihoods.likelihood import CodedLikelihood
 from lowerbound.distributions.likelihoods.table import kind_of
 from lowerbound.distributions.noise import Noise, make_generator
 from lowerbound.parameters.likelihoods import LIKELIHOODS

@@ -8,7 +8,11 @@ from torch.distributions import MultivariateNormal, kl_divergence
 from torch.distributions import Normal as TorchNormal
 
 from lowerbound.distributions.gaussians import LOG_2PI, DiagonalGaussian, FullGaussian, StandardNormal
-from lowerbound.distributions.likelihoods import Bernoulli, Categorical, DiscretizedLogistic, Normal, event_sum
+from lowerbound.distributions.likelihoods.bernoulli import Bernoulli
+from lowerbound.distributions.likelihoods.categorical import Categorical
+from lowerbound.distributions.likelihoods.discretized_logistic import DiscretizedLogistic
+from lowerbound.distributions.likelihoods.likelihood import event_sum
+from lowerbound.distributions.likelihoods.normal import Normal
 from lowerbound.distributions.noise import Noise, make_generator
 
 ROWS, D = 5, 4

@@ -8,7 +8,7 @@ import torch
 from tests import linear_gaussian as toy
 
 from lowerbound import VAE, load
-from lowerbound.distributions.likelihoods import DiscretizedLogistic, DiscretizedLogisticMixture
+from lowerbound.distributions.likelihoods.discretized_logistic import DiscretizedLogistic, DiscretizedLogisticMixture
 from lowerbound.distributions.noise import Noise, make_generator
 
 pytestmark = pytest.mark.filterwarnings("ignore::lowerbound.CollapsedPosteriorWarning")

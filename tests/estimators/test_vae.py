@@ -21,7 +21,7 @@ from tests import contract
 
 import lowerbound
 from lowerbound import VAE, CollapsedPosteriorWarning, ConstantFeatureWarning, LikelihoodError, SavedFileError, load
-from lowerbound.parameters.tables import VAE_PARAMETERS
+from lowerbound.parameters.vae import VAE_PARAMETERS
 from lowerbound.training.watch import Watch
 
 IRIS = load_iris().data

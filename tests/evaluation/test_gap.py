@@ -12,7 +12,8 @@ from torch import nn
 from lowerbound import VAE
 from lowerbound.core import Model, Posterior
 from lowerbound.distributions.gaussians import DiagonalGaussian, StandardNormal
-from lowerbound.distributions.likelihoods import NormalHead, Scale
+from lowerbound.distributions.likelihoods.normal import NormalHead
+from lowerbound.distributions.likelihoods.scale import Scale
 from lowerbound.distributions.noise import Noise, make_generator
 from lowerbound.evaluation.bound import elbo_terms, summarize
 from lowerbound.evaluation.evaluation import Evaluation

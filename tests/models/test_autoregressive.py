@@ -9,17 +9,12 @@ from tests.conftest import whole_batch
 from torch import nn
 
 from lowerbound.core import Batch
-from lowerbound.distributions.likelihoods import (
-    Bernoulli,
-    BernoulliHead,
-    CategoricalHead,
-    DiscretizedLogistic,
-    DiscretizedLogisticHead,
-    LikelihoodHead,
-    NormalHead,
-    Scale,
-    event_sum,
-)
+from lowerbound.distributions.likelihoods.bernoulli import Bernoulli, BernoulliHead
+from lowerbound.distributions.likelihoods.categorical import CategoricalHead
+from lowerbound.distributions.likelihoods.discretized_logistic import DiscretizedLogistic, DiscretizedLogisticHead
+from lowerbound.distributions.likelihoods.likelihood import LikelihoodHead, event_sum
+from lowerbound.distributions.likelihoods.normal import NormalHead
+from lowerbound.distributions.likelihoods.scale import Scale
 from lowerbound.distributions.noise import Noise, make_generator
 from lowerbound.models import autoregressive
 from lowerbound.models.autoregressive import Autoregressive, from_grid, to_grid

@@ -10,7 +10,7 @@ from lowerbound import VAE, VAEImputer, load
 from lowerbound.core import Batch
 from lowerbound.data.batches import RowsInMemory
 from lowerbound.distributions.gaussians import FullGaussian
-from lowerbound.distributions.likelihoods import Normal
+from lowerbound.distributions.likelihoods.normal import Normal
 from lowerbound.distributions.noise import Noise, make_generator
 from lowerbound.evaluation.evaluation import Evaluation
 from lowerbound.models.missingness import SelectedNormal, SelfMasking

@@ -13,7 +13,8 @@ from torch import Tensor, nn
 from lowerbound import VAE, VAEImputer, VAEOutlierDetector, load
 from lowerbound.core import Objective
 from lowerbound.distributions.gaussians import DiagonalGaussian, StandardNormal
-from lowerbound.distributions.likelihoods import NormalHead, Scale
+from lowerbound.distributions.likelihoods.normal import NormalHead
+from lowerbound.distributions.likelihoods.scale import Scale
 from lowerbound.distributions.noise import Noise, make_generator
 from lowerbound.evaluation.bound import importance_weighted
 from lowerbound.evaluation.evaluation import Evaluation

@@ -9,7 +9,8 @@ from tests.conftest import whole_batch
 from lowerbound.core import Batch, ElementwiseModel, NoPosterior
 from lowerbound.data.batches import RowsInMemory
 from lowerbound.distributions.gaussians import DiagonalGaussian, StandardNormal
-from lowerbound.distributions.likelihoods import Bernoulli, Categorical
+from lowerbound.distributions.likelihoods.bernoulli import Bernoulli
+from lowerbound.distributions.likelihoods.categorical import Categorical
 from lowerbound.distributions.noise import Noise, make_generator
 from lowerbound.evaluation.evaluation import Evaluation
 from lowerbound.models.bernoulli_mixture import MixtureOfBernoullis

@@ -1,5 +1,6 @@
 """The one loop: the best weights, exact continuation, whole epochs, clear failures."""
 
+import inspect
 import math
 from dataclasses import replace
 
@@ -383,3 +384,19 @@ def test_learning_rate_rises_and_falls():
     run.progress.objective.step = 0
     assert run.learning_rate(1) > 0  # a single step is a step
     assert training(lr=0.5, lr_schedule="constant").learning_rate(200) == 0.5
+
+
+def test_few_frames_lie_between_a_fit_and_the_optimizers_step(monkeypatch):
+    found = []
+
+    class Stopped(Exception):
+        pass
+
+    def move(self, lr, skip):
+        found.extend(frame.function for frame in inspect.stack())
+        raise Stopped
+
+    monkeypatch.setattr("lowerbound.training.optimizers.AdamW.move", move)
+    with pytest.raises(Stopped):
+        VAE(1, max_epochs=1).fit(np.random.default_rng(0).normal(size=(30, 2)))
+    assert found[: found.index("fit") + 1] == ["move", "step", "train", "run", "fit"]

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from lowerbound.data.columns.schema import ColumnSchema
 from lowerbound.distributions.columns import Scaling
-from lowerbound.distributions.likelihoods import Scale
+from lowerbound.distributions.likelihoods.scale import Scale
 from lowerbound.nn.columns import CategoryBlock, ColumnInputs, ColumnsHead, RealBlock, WholeBlock
 
 Placed = list[tuple[int, ColumnSchema]]  # columns with their places

@@ -13,8 +13,8 @@ from lowerbound.assembly.columns import column_inputs, columns_head
 from lowerbound.core import Posterior
 from lowerbound.data.batches import Rows
 from lowerbound.data.schema import Schema
-from lowerbound.distributions.likelihoods import LikelihoodHead
 from lowerbound.distributions.likelihoods.kind import no_components
+from lowerbound.distributions.likelihoods.likelihood import LikelihoodHead
 from lowerbound.distributions.noise import Noise, make_generator
 from lowerbound.inference.mcmc import Chains
 from lowerbound.inference.posteriors import Amortized, MeanField, Refined, Shared, StartAtPrior

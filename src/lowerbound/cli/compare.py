@@ -1,4 +1,4 @@
-"""``lowerbound compare``: the ladder of models on the user's data."""
+"""``lowerbound compare``: every model of p(x) on the user's data."""
 
 from __future__ import annotations
 
@@ -47,6 +47,16 @@ def _models(context: click.Context, parameter: click.Parameter, value: str) -> t
     return names
 
 
+def _sizes(context: click.Context, option: click.Parameter, value: str | None) -> tuple[int, ...] | None:
+    """``28,28`` as numbers."""
+    if value is None:
+        return None
+    try:
+        return tuple(int(word) for word in value.split(","))
+    except ValueError as error:
+        raise click.BadParameter(f"write the sizes as H,W or H,W,C, got {value!r}") from error
+
+
 @click.command(short_help="Fit every model to data and compare them.")
 @click.argument("data", metavar="DATA")
 @data_options
@@ -59,6 +69,13 @@ def _models(context: click.Context, parameter: click.Parameter, value: str) -> t
     "--binarize", type=click.Choice(["sample", "threshold", "mean"]),
     help="Make the data 0 or 1: redrawn from grey values, or cut at ½ or at the feature's mean.",
 )  # fmt: skip
+@click.option(
+    "--image-shape", metavar="H,W[,C]", callback=_sizes, help="Sizes of images given as flat rows.",
+)  # fmt: skip
+@click.option(
+    "--layout", type=click.Choice(["auto", "image", "channels_first", "features"]), default="auto", show_default=True,
+    help="Axes of rows: image is height,width or height,width,channels.",
+)  # fmt: skip
 @click.option("--random-state", metavar="SEED", type=click.IntRange(0), default=0, show_default=True)
 @click.option(
     "-o", "--output", metavar="FILE.png", type=click.Path(path_type=Path), help="A picture of draws, side by side."
@@ -67,27 +84,31 @@ def _models(context: click.Context, parameter: click.Parameter, value: str) -> t
 @console_options
 def compare(
     data: str, key: str | None, drop: tuple[str, ...], label: str | None, stream: bool | None,
-    models: tuple[str, ...], budget: float,
-    binarize: str | None, random_state: int, output: Path | None, force: bool, console: Console,
+    models: tuple[str, ...], budget: float, binarize: str | None, image_shape: tuple[int, ...] | None, layout: str,
+    random_state: int, output: Path | None, force: bool, console: Console,
 ) -> None:  # fmt: skip
-    """Fit the ladder of models to most rows of DATA and score all on the same others.
+    """Fit models of p(x), from simple to flexible, to most rows of DATA and score all on the same others.
 
     All numbers are on one base measure: probabilities of 0/1 data, of grey levels and of words, or densities in the
     data's units. A model that has no such number says why. Of data that are streamed, 50,000 rows from all over are
     taken.
 
     \b
-      lowerbound compare digits --binarize sample --budget 2 -o ladder.png
+      lowerbound compare digits --binarize sample --budget 2 -o draws.png
       lowerbound compare table.csv --label class --models factorized,mixture,ppca,vae
     """
     _check_output(output, force=force)
-    from lowerbound.comparison.comparison import climb
+    from lowerbound.comparison.comparison import compare_models
     from lowerbound.comparison.split import split
     from lowerbound.estimators.tables import has_text
 
     dataset = _rows_at_hand(DataOptions(data, key, drop, label, stream).read(), console)
     columns = list(map(str, getattr(dataset.X, "columns", [])))
-    case = split(dataset.X if has_text(dataset.X) else _numbers(dataset.X), binarize=binarize, seed=random_state)
+    X = dataset.X if has_text(dataset.X) else _numbers(dataset.X)
+    try:
+        case = split(X, binarize=binarize, seed=random_state, image_shape=image_shape, layout=layout)
+    except ValueError as error:
+        raise Failure(str(error)) from error
     columns = columns or [f"x{i}" for i in range(math.prod(case.schema.event_shape))]
     if output is not None:
         from lowerbound.pictures.side_by_side import check_drawable
@@ -96,7 +117,7 @@ def compare(
             raise Failure(f"{output}: a picture needs columns of numbers alone: leave -o out")
         check_drawable(case.schema)
     console.say(f"{dataset.source}: {_rows(case)}; {UNITS[case.kind]}")
-    results = list(climb(case, models, seconds=60 * budget, say=console.say))
+    results = list(compare_models(case, models, seconds=60 * budget, say=console.say))
     record = {
         "source": dataset.source, "kind": case.kind, "binarize": binarize, "budget_minutes": budget,
         "random_state": random_state, "rows": {"fitted": len(case.train), "scored": len(case.test)},

@@ -13,7 +13,7 @@ from click.core import ParameterSource
 
 from lowerbound.cli.output import Console
 from lowerbound.parameters.parameter import Parameter
-from lowerbound.parameters.tables import VAE_PARAMETERS
+from lowerbound.parameters.vae import VAE_PARAMETERS
 
 if TYPE_CHECKING:
     from lowerbound.data.sources import Dataset

@@ -101,7 +101,7 @@ class Contender:
 
 
 def _factorized(case: Case) -> Factorized:
-    return Factorized(columns=case.schema.columns, binarize=case.binarize, random_state=case.seed)
+    return Factorized(columns=case.schema.columns, binarize=case.binarize, random_state=case.seed, **case.axes)
 
 
 def _refuse_several_kinds(case: Case) -> None:
@@ -113,18 +113,18 @@ def _mixture(case: Case) -> Mixture | Dequantized:
     _refuse_several_kinds(case)
     n, n_features = len(case.train), math.prod(case.schema.event_shape)
     if case.kind == "binary":
-        return Mixture(min(100, max(2, n // 50)), binarize=case.binarize, random_state=case.seed)
+        return Mixture(min(100, max(2, n // 50)), binarize=case.binarize, random_state=case.seed, **case.axes)
     is_small = n_features <= MOST_FEATURES_FULL and n >= 20 * n_features
     gaussians = Mixture(
         min(10, max(2, n // 100)), covariance="full" if is_small else "diagonal",
-        reg_covar=1e-3 if case.kind == "grey_levels" else 1e-6, random_state=case.seed,
+        reg_covar=1e-3 if case.kind == "grey_levels" else 1e-6, random_state=case.seed, **case.axes,
     )  # fmt: skip
     return Dequantized(gaussians, case.seed) if case.kind == "grey_levels" else gaussians
 
 
 def _pixel_rnn(case: Case) -> PixelRNN:
     _refuse_several_kinds(case)
-    return PixelRNN(binarize=case.binarize, batch_size=case.batch_size, random_state=case.seed)
+    return PixelRNN(binarize=case.binarize, batch_size=case.batch_size, random_state=case.seed, **case.axes)
 
 
 def _rbm(case: Case) -> RBM:
@@ -132,14 +132,14 @@ def _rbm(case: Case) -> RBM:
     if case.kind != "binary":
         what = "8-bit grey levels" if case.kind == "grey_levels" else "real values"
         raise NotApplicable(f"its units are 0 or 1, and the data are {what}: --binarize makes them so for all models")
-    return RBM(binarize=case.binarize, batch_size=case.batch_size, random_state=case.seed)
+    return RBM(binarize=case.binarize, batch_size=case.batch_size, random_state=case.seed, **case.axes)
 
 
 def _ppca(case: Case) -> PPCA | Dequantized:
     _refuse_several_kinds(case)
     if case.kind == "binary":
         raise NotApplicable("it is a density of real values, and 0/1 data need probabilities")
-    ppca = PPCA(random_state=case.seed)
+    ppca = PPCA(random_state=case.seed, **case.axes)
     return Dequantized(ppca, case.seed) if case.kind == "grey_levels" else ppca
 
 
@@ -149,7 +149,7 @@ def _autoencoder(case: Case) -> Autoencoder:
 
 def _vae(case: Case) -> VAE:
     columns, size = case.schema.columns, case.batch_size
-    return VAE(columns=columns, binarize=case.binarize, batch_size=size, random_state=case.seed)
+    return VAE(columns=columns, binarize=case.binarize, batch_size=size, random_state=case.seed, **case.axes)
 
 
 MODELS: dict[str, Contender] = {  # from simple to flexible
@@ -163,7 +163,7 @@ MODELS: dict[str, Contender] = {  # from simple to flexible
 }
 
 
-def climb(
+def compare_models(
     case: Case,
     names: Sequence[str] = tuple(MODELS),
     *,

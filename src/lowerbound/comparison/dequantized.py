@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from lowerbound.distributions.likelihoods import N_GREY_LEVELS
+from lowerbound.distributions.likelihoods.discretized_logistic import N_GREY_LEVELS
 from lowerbound.estimators.density import ExactEstimator
 from lowerbound.evaluation.estimate import Estimate, mean_over_rows
 

@@ -30,6 +30,8 @@ class Case:
     binarize : {None, "sample"}
         The models' parameter of that name.
     seed : int
+    image_shape, layout
+        As of the models: the axes of a row.
     n_importance : int
         Importance samples of a row, for the VAE.
     """
@@ -40,6 +42,13 @@ class Case:
     binarize: str | None
     seed: int
     n_importance: int = 500
+    image_shape: tuple[int, ...] | None = None
+    layout: str = "auto"
+
+    @property
+    def axes(self) -> dict[str, Any]:
+        """The parameters of a model that say what the axes of a row are."""
+        return {"image_shape": self.image_shape, "layout": self.layout}
 
     @property
     def kind(self) -> str:
@@ -58,8 +67,9 @@ class Case:
 
 
 def split(
-    X: Any, *, binarize: str | None = None, seed: int = 0, held_out: float = 0.2, most_scored: int = 2000
-) -> Case:
+    X: Any, *, binarize: str | None = None, seed: int = 0, held_out: float = 0.2, most_scored: int = 2000,
+    image_shape: tuple[int, ...] | None = None, layout: str = "auto",
+) -> Case:  # fmt: skip
     """Split the rows once, and binarize the held-out rows once.
 
     Parameters
@@ -68,6 +78,8 @@ def split(
     binarize : {None, "sample", "threshold", "mean"}
         Grey values become 0 or 1: redrawn in fitting and drawn once for scoring, or cut, at ½ or at the feature's mean.
     seed : int
+    image_shape, layout
+        As of the models: the axes of a row.
     held_out : float
         The fraction of held-out rows.
     most_scored : int
@@ -84,10 +96,13 @@ def split(
     order = np.random.default_rng([seed, 0]).permutation(len(X))
     fitted, scored = order[n_held_out:], order[:n_held_out][:most_scored]
     train, test = (X.iloc[fitted], X.iloc[scored]) if has_text(X) else (mask_gaps(X)[fitted], mask_gaps(X)[scored])
-    return case_of(train, test, binarize=binarize, seed=seed)
+    return case_of(train, test, binarize=binarize, seed=seed, image_shape=image_shape, layout=layout)
 
 
-def case_of(train: Any, test: Any, *, binarize: str | None = None, seed: int = 0) -> Case:
+def case_of(
+    train: Any, test: Any, *, binarize: str | None = None, seed: int = 0, image_shape: tuple[int, ...] | None = None,
+    layout: str = "auto",
+) -> Case:  # fmt: skip
     """``split`` for rows that are split already."""
     if has_text(train):
         if binarize is not None:
@@ -97,15 +112,16 @@ def case_of(train: Any, test: Any, *, binarize: str | None = None, seed: int = 0
         )
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", UserWarning)  # every model warns of constant features itself
-        schema = infer_schema(train, binarize=binarize)
+        axes: dict[str, Any] = {"image_shape": image_shape, "layout": layout}
+        schema = infer_schema(train, binarize=binarize, **axes)
         if binarize is None:
-            return Case(train, test, schema, None, seed)
+            return Case(train, test, schema, None, seed, **axes)
         schema.check(test)
         scored = _zeros_and_ones(schema, test, seed)
         if binarize == "sample":
-            return Case(train, scored, schema, "sample", seed)
+            return Case(train, scored, schema, "sample", seed, **axes)
         fitted = _zeros_and_ones(schema, train, seed)
-        return Case(fitted, scored, infer_schema(fitted), None, seed)
+        return Case(fitted, scored, infer_schema(fitted, **axes), None, seed, **axes)
 
 
 def _zeros_and_ones(schema: Schema, X: np.ndarray, seed: int) -> np.ndarray:

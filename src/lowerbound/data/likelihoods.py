@@ -5,7 +5,8 @@ from __future__ import annotations
 import numpy as np
 
 from lowerbound.data.statistics import Extent, measure, row_blocks
-from lowerbound.distributions.likelihoods import N_GREY_LEVELS, LikelihoodError
+from lowerbound.distributions.likelihoods.discretized_logistic import N_GREY_LEVELS
+from lowerbound.distributions.likelihoods.kind import LikelihoodError
 from lowerbound.distributions.likelihoods.table import choose as choose_kind
 
 BINARY = "bernoulli"  # the likelihood of grey values that become 0 or 1

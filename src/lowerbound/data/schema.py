@@ -22,7 +22,7 @@ from lowerbound.data.layout import arrange
 from lowerbound.data.likelihoods import BINARY, check_grey, choose, grey_levels, grey_levels_of
 from lowerbound.data.sources import Source
 from lowerbound.data.statistics import Extent, Statistics, measure, row_blocks
-from lowerbound.distributions.likelihoods import LikelihoodError, LikelihoodKind
+from lowerbound.distributions.likelihoods.kind import LikelihoodError, LikelihoodKind
 from lowerbound.distributions.likelihoods.table import kind_of
 from lowerbound.distributions.noise import Noise
 

@@ -18,7 +18,8 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from lowerbound.distributions.gaussians import LOG_2PI
-from lowerbound.distributions.likelihoods import Categorical, Likelihood
+from lowerbound.distributions.likelihoods.categorical import Categorical
+from lowerbound.distributions.likelihoods.likelihood import Likelihood
 from lowerbound.distributions.noise import Noise
 
 MASS = -1000.0  # stands for the point mass of a column among its standardized values

@@ -19,7 +19,7 @@ from lowerbound.core import Batch
 from lowerbound.data.batches import RowsInMemory
 from lowerbound.data.likelihoods import choose_likelihood
 from lowerbound.data.schema import Schema
-from lowerbound.distributions.likelihoods import LikelihoodError
+from lowerbound.distributions.likelihoods.kind import LikelihoodError
 from lowerbound.distributions.noise import Noise, make_generator
 from lowerbound.estimators.density import ExactEstimator
 from lowerbound.inference import em

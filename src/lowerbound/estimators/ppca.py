@@ -16,7 +16,7 @@ from lowerbound.core import Batch
 from lowerbound.data.layout import arrange
 from lowerbound.data.likelihoods import choose_likelihood
 from lowerbound.data.schema import Schema, infer_schema
-from lowerbound.distributions.likelihoods import LikelihoodError
+from lowerbound.distributions.likelihoods.kind import LikelihoodError
 from lowerbound.distributions.likelihoods.table import kind_of
 from lowerbound.distributions.noise import make_generator
 from lowerbound.estimators.density import ExactEstimator

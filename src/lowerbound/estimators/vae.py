@@ -14,7 +14,7 @@ from lowerbound.inference.mcmc import complete_data
 from lowerbound.inference.objectives import make_objective, trimmed
 from lowerbound.inference.posteriors import MaskedInput
 from lowerbound.models.vae import LatentModel
-from lowerbound.parameters.tables import VAE_PARAMETERS
+from lowerbound.parameters.vae import VAE_PARAMETERS
 
 
 class VAE(MixedColumns, LatentEstimator):

@@ -157,7 +157,7 @@ def _candidates(trial: Trial, network: Network | None, mixtures: bool) -> Iterat
             yield from _locations(trial)
     if mixtures and width <= (MAX_FULL if trial.is_number.all() else MAX_MIXED):
         for shrinkage in SHRINKAGES:
-            yield from _ladder(trial, shrinkage * width)
+            yield from _mixtures(trial, shrinkage * width)
     candidate = None if network is None else network(trial)
     if candidate is not None:
         yield candidate
@@ -175,7 +175,7 @@ def _with_categories(trial: Trial) -> Iterator[Candidate]:
         yield Candidate("gaussian of numbers as categories", refit, *trial.predict(CategoryFiller(few, gaussian)))
 
 
-def _ladder(trial: Trial, shrinkage: float) -> Iterator[Candidate]:
+def _mixtures(trial: Trial, shrinkage: float) -> Iterator[Candidate]:
     """Mixtures of more and more Gaussians, until the error rises by ``WORSE``."""
     least = np.inf
     for K in COMPONENTS:

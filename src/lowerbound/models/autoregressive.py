@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from lowerbound.core import Batch, ExplicitModel
-from lowerbound.distributions.likelihoods import Likelihood, LikelihoodHead, event_sum
+from lowerbound.distributions.likelihoods.likelihood import Likelihood, LikelihoodHead, event_sum
 from lowerbound.distributions.noise import Noise
 from lowerbound.nn.recurrent import RasterGRU
 

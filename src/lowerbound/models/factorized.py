@@ -15,7 +15,9 @@ from torch import Tensor, nn
 
 from lowerbound.core import Batch, ExplicitModel
 from lowerbound.distributions.columns import Columns
-from lowerbound.distributions.likelihoods import Bernoulli, Normal, event_sum
+from lowerbound.distributions.likelihoods.bernoulli import Bernoulli
+from lowerbound.distributions.likelihoods.likelihood import event_sum
+from lowerbound.distributions.likelihoods.normal import Normal
 from lowerbound.distributions.noise import Noise, make_generator
 from lowerbound.nn.columns import CategoryBlock, ColumnsHead
 

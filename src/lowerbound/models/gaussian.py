@@ -28,7 +28,8 @@ if TYPE_CHECKING:
 
 from typing import TYPE_CHECKING
 
-from lowerbound.distributions.likelihoods import Normal, event_sum
+from lowerbound.distributions.likelihoods.likelihood import event_sum
+from lowerbound.distributions.likelihoods.normal import Normal
 
 if TYPE_CHECKING:
     from sklearn.mixture import GaussianMixture

@@ -19,7 +19,7 @@ from torch import Tensor, nn
 
 from lowerbound.core import Batch, Draw, ElementwiseModel, Infer, Objective
 from lowerbound.distributions.gaussians import DiagonalGaussian, StandardNormal
-from lowerbound.distributions.likelihoods import Likelihood, LikelihoodHead
+from lowerbound.distributions.likelihoods.likelihood import Likelihood, LikelihoodHead
 from lowerbound.distributions.noise import Noise
 from lowerbound.nn.hierarchical import Level
 

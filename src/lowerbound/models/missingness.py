@@ -18,7 +18,8 @@ from torch import Tensor, nn
 
 from lowerbound.core import Batch
 from lowerbound.distributions.gaussians import LOG_2PI
-from lowerbound.distributions.likelihoods import AveragedByMean, Normal, event_sum
+from lowerbound.distributions.likelihoods.likelihood import AveragedByMean, event_sum
+from lowerbound.distributions.likelihoods.normal import Normal
 from lowerbound.distributions.noise import Noise
 
 

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from lowerbound.core import Batch, ExplicitModel
-from lowerbound.distributions.likelihoods import event_sum
+from lowerbound.distributions.likelihoods.likelihood import event_sum
 from lowerbound.distributions.noise import Noise
 
 

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 from lowerbound.core import Batch, ElementwiseModel
 from lowerbound.distributions.gaussians import FullGaussian, StandardNormal
-from lowerbound.distributions.likelihoods import Normal
+from lowerbound.distributions.likelihoods.normal import Normal
 from lowerbound.distributions.noise import Noise
 
 

@@ -17,7 +17,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from lowerbound.core import Batch, ExplicitModel
-from lowerbound.distributions.likelihoods import Bernoulli
+from lowerbound.distributions.likelihoods.bernoulli import Bernoulli
 from lowerbound.distributions.noise import Noise
 
 ENUMERABLE = 20  # units of a layer whose 2²⁰ states are enumerated at most

@@ -16,7 +16,7 @@ from torch.nn.utils import skip_init
 
 from lowerbound.core import ElementwiseModel, LatentDistribution, Prior
 from lowerbound.distributions.gaussians import StandardNormal
-from lowerbound.distributions.likelihoods import Likelihood, LikelihoodHead
+from lowerbound.distributions.likelihoods.likelihood import Likelihood, LikelihoodHead
 from lowerbound.models.missingness import SelfMasking
 from lowerbound.nn.initialization import branch, linear
 from lowerbound.precision import in_single

@@ -8,7 +8,8 @@ import torch
 from torch import Tensor, nn
 
 from lowerbound.distributions.columns import MASS, Categories, Columns, Reals, Scaling, WholeNumbers
-from lowerbound.distributions.likelihoods import LikelihoodHead, Scale
+from lowerbound.distributions.likelihoods.likelihood import LikelihoodHead
+from lowerbound.distributions.likelihoods.scale import Scale
 from lowerbound.nn.inputs import drawn_in
 
 

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from lowerbound.distributions.gaussians import DiagonalGaussian
-from lowerbound.distributions.likelihoods import Likelihood, LikelihoodHead
+from lowerbound.distributions.likelihoods.likelihood import Likelihood, LikelihoodHead
 from lowerbound.distributions.noise import Noise
 from lowerbound.nn.mlp import MLPDecoder, MLPEncoder
 

@@ -25,7 +25,8 @@ from lowerbound.outliers.explanation import reasons
 from lowerbound.outliers.member import Member, chunks, few, take
 from lowerbound.parameters.parameter import Parameter
 from lowerbound.parameters.seed import seed_from
-from lowerbound.parameters.tables import CLIMBING, SCORES, VAE_PARAMETERS
+from lowerbound.parameters.tables import CLIMBING, SCORES
+from lowerbound.parameters.vae import VAE_PARAMETERS
 
 ONLY_IF_NAMED = (*CLIMBING, "level_ratio")
 COMBINED = ("aggregate_kl", "reconstruction", "surprise")

@@ -20,7 +20,7 @@ import torch
 from torch import Tensor
 
 from lowerbound.core import Batch, LatentDistribution, NoPosterior
-from lowerbound.distributions.likelihoods import Likelihood
+from lowerbound.distributions.likelihoods.likelihood import Likelihood
 from lowerbound.distributions.noise import Noise
 from lowerbound.evaluation.bound import RunningLogMeanExp
 from lowerbound.evaluation.evaluation import EVALUATION_BATCH, PASS_ELEMENTS, Evaluation

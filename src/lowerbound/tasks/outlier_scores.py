@@ -24,7 +24,7 @@ from lowerbound.core import Batch, Draw, Infer, Model, Posterior
 from lowerbound.data.batches import RowsInMemory
 from lowerbound.distributions.columns import MASS
 from lowerbound.distributions.gaussians import DiagonalGaussian
-from lowerbound.distributions.likelihoods import event_sum
+from lowerbound.distributions.likelihoods.likelihood import event_sum
 from lowerbound.distributions.noise import Noise, make_generator
 from lowerbound.evaluation.bound import elbo_terms
 from lowerbound.evaluation.evaluation import EVALUATION_BATCH, Evaluation
