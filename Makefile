@@ -34,7 +34,9 @@ lint: $(INSTALLED)
 	$(BIN)/pyright --pythonpath $(BIN)/python
 
 docs: $(DOCUMENTING)  # into build/site; a warning is an error
-	OMP_NUM_THREADS=1 $(BIN)/python tutorials/models.py build/tutorials --quick > /dev/null
+	mkdir -p build
+	OMP_NUM_THREADS=1 $(BIN)/python tutorials/models.py build/tutorials --quick > build/printed.txt
+	mv build/printed.txt build/tutorials/
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --quiet
 
 package: $(DOCUMENTING)  # sdist and wheel into dist/, and the wheel tried in an environment of its own

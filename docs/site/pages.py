@@ -82,19 +82,31 @@ def tutorials() -> str:
     path = ROOT / "tutorials" / "models.py"
     code = path.read_text(encoding="utf-8")
     tree = ast.parse(code)
+    output = PICTURES / "printed.txt"
+    printed = output.read_text(encoding="utf-8") if output.exists() else ""
     lines = ["# From p(x) to the variational autoencoder", "", "`python tutorials/models.py` runs this page.", ""]
     for node in tree.body:
         about = ast.get_docstring(node) if isinstance(node, ast.FunctionDef) else None
         if about and re.match(r"\d+\. ", about):
-            lines += section(node, about, ast.get_source_segment(code, node) or "")
-    return "\n".join(lines)
+            lines += section(node, about, ast.get_source_segment(code, node) or "", printed)
+    return "\n".join([*lines, *own_model()])
 
 
-def section(node: ast.FunctionDef, about: str, source: str) -> list[str]:
+def own_model() -> list[str]:
+    """The tutorial that trains a model of one's own, as it stands."""
+    code = (ROOT / "tutorials" / "own_model.py").read_text(encoding="utf-8")
+    title, _, text = (ast.get_docstring(ast.parse(code)) or "").partition("\n\n")
+    about = textwrap.dedent(text).replace("    python tutorials", "`python tutorials").replace("[folder]", "[folder]`")
+    return ["## A model of your own", "", title, "", about, "", "```python", code.partition('"""\n\n')[2], "```", ""]
+
+
+def section(node: ast.FunctionDef, about: str, source: str, printed: str) -> list[str]:
     """One section of the tutorial."""
     title, _, text = about.partition("\n\n")
     pictures = [name for name in re.findall(r"[\w-]+\.png", source) if (PICTURES / name).exists()]
     body = "\n".join(source.splitlines()[node.body[1].lineno - node.lineno :])
     code = textwrap.indent(textwrap.dedent(body), "    ").splitlines()
-    lines = [f"## {title}", "", text, "", '??? example "What runs"', "", "    ```python", *code, "    ```", ""]
+    found = printed.partition(f"{text}\n")[2].partition("\n\n\n")[0].strip("\n")
+    shown = ["```text", found, "```", ""] if found else []
+    lines = [f"## {title}", "", text, "", *shown, '??? example "What runs"', "", "    ```python", *code, "    ```", ""]
     return lines + [line for name in pictures for line in (f"![{title}](images/{name})", "")]
