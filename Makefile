@@ -1,16 +1,25 @@
-# make demo: a fitted model of handwritten digits, with pictures.  make test: the tests.
+# make demo: a fitted model of handwritten digits, with pictures.  make test: the tests.  make docs: the site.
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
+DOCUMENTING := $(VENV)/.documenting
+MINIMUM := .venv-minimum
+# short tests of what other libraries' versions touch: conventions, saved models, tables, files, likelihoods, the command line
+SHORT := tests/estimators/test_gaussian.py tests/estimators/test_factorized.py tests/estimators/test_ppca.py \
+	tests/data tests/distributions tests/storage tests/test_saved_formats.py tests/test_identities.py tests/cli/test_program.py
 
-.PHONY: demo test lint clean
+.PHONY: demo test lint docs package minimum api clean
 
 $(INSTALLED): pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --upgrade pip
 	$(BIN)/python -m pip install --quiet torch==$$(sed -n 's/^torch==//p' constraints.txt)
 	$(BIN)/python -m pip install --quiet -c constraints.txt -e '.[test]'
+	touch $@
+
+$(DOCUMENTING): $(INSTALLED)
+	$(BIN)/python -m pip install --quiet -c constraints.txt -e '.[docs]' build
 	touch $@
 
 demo: $(INSTALLED)
@@ -24,5 +33,30 @@ lint: $(INSTALLED)
 	$(BIN)/ruff format --check .
 	$(BIN)/pyright --pythonpath $(BIN)/python
 
+docs: $(DOCUMENTING)  # into build/site; a warning is an error
+	mkdir -p build
+	OMP_NUM_THREADS=1 $(BIN)/python tutorials/models.py build/tutorials --quick > build/printed.txt
+	mv build/printed.txt build/tutorials/
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --quiet
+
+package: $(DOCUMENTING)  # sdist and wheel into dist/, and the wheel tried in an environment of its own
+	rm -rf dist build/tried
+	$(BIN)/python -m build --outdir dist .
+	$(PYTHON) -m venv build/tried
+	build/tried/bin/pip install --quiet -c constraints.txt dist/*.whl
+	build/tried/bin/lowerbound --help > /dev/null
+	cd build && OMP_NUM_THREADS=1 tried/bin/python -c "from lowerbound import VAE, read; X = read('digits').X; \
+	    print(VAE(2, max_epochs=1, random_state=0).fit(X).sample(3).shape)"
+
+minimum:  # the short tests with the oldest versions that pyproject.toml allows
+	$(PYTHON) -m venv $(MINIMUM)
+	$(PYTHON) .ci/minimum.py > $(MINIMUM)/minimum.txt
+	$(MINIMUM)/bin/pip install --quiet -r $(MINIMUM)/minimum.txt
+	$(MINIMUM)/bin/pip install --quiet --no-deps -e .
+	$(MINIMUM)/bin/python -m pytest -n 2 $(SHORT)
+
+api: $(INSTALLED)  # after a change of public names or signatures that is meant
+	$(BIN)/python -m tests.api
+
 clean:
-	rm -rf $(VENV) build .pytest_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) $(MINIMUM) build dist .pytest_cache .ruff_cache .hypothesis

@@ -70,7 +70,7 @@ class Gaussian(ExactEstimator):
     >>> from sklearn.datasets import load_iris
     >>> from lowerbound import Gaussian
     >>> round(Gaussian().fit(load_iris().data).score(load_iris().data), 2)
-    -2.53
+    -2.55
     """
 
     PARAMETERS = GAUSSIAN_PARAMETERS

@@ -73,10 +73,17 @@ def fit(
     Examples
     --------
     >>> import numpy as np
-    >>> from lowerbound import fit
-    >>> from lowerbound.models.factorized import IndependentNormal
+    >>> import torch
+    >>> from lowerbound import ExplicitModel, fit
+    >>> class Normal(ExplicitModel):
+    ...     def __init__(self):
+    ...         super().__init__()
+    ...         self.mean = torch.nn.Parameter(torch.zeros(3))
+    ...
+    ...     def log_prob(self, batch):
+    ...         return torch.distributions.Normal(self.mean, 1.0).log_prob(batch.x).sum(-1)
     >>> X = np.random.default_rng(0).normal(size=(200, 3))
-    >>> training = fit(IndependentNormal((3,)), None, None, X, max_epochs=3)
+    >>> training = fit(Normal(), None, None, X, max_epochs=3)
     >>> training.progress.epoch
     3
     """
