@@ -136,7 +136,7 @@ class Posterior(nn.Module):
 
 @dataclass
 class Draw:
-    """What one pass yields; a term is computed when an objective asks for it.
+    """A draw of z for the rows of a batch, scored; a term is computed when an objective asks for it.
 
     Attributes
     ----------
@@ -176,7 +176,7 @@ class Draw:
 
 @dataclass
 class ObjectiveState:
-    """What changes in training and is saved with a checkpoint, as JSON.
+    """The part of an objective that changes in training and is saved with a checkpoint, as JSON.
 
     Attributes
     ----------
@@ -329,7 +329,7 @@ class ElementwiseModel(Model):
         return self.likelihood(z).sample(noise)
 
     def log_px_and_missing(self, batch: Batch, z: Tensor) -> tuple[Tensor, Likelihood]:
-        """log p(x_o|z), and p(x_m|z): given z, observed entries say nothing of the missing ones."""
+        """log p(x_o|z), and p(x_m|z): given z, missing entries are independent of the observed ones."""
         p = self.likelihood(z)
         return self.log_px_under(batch, p), self._missing(p)
 

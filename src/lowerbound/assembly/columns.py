@@ -17,14 +17,14 @@ Placed = list[tuple[int, ColumnSchema]]  # columns with their places
 
 
 def column_inputs(columns: Sequence[ColumnSchema]) -> ColumnInputs:
-    """What an encoder sees."""
+    """The view of a table's columns that an encoder reads."""
     categories, numbers = _categories(columns), [i for i, column in enumerate(columns) if not column.has_categories]
     shown = [column.n_common + (column.n_rare > 0) for _, column in categories]
     return ColumnInputs(numbers, [i for i, _ in categories], shown)
 
 
 def columns_head(columns: Sequence[ColumnSchema], scale: str | float, min_scale: float) -> ColumnsHead:
-    """What a decoder says; ``scale`` is "decoder", "feature" or "unit", in the standardized units of numbers."""
+    """The head for columns of several kinds; ``scale`` is "decoder", "feature" or "unit", in standardized units."""
     if scale not in ("auto", "decoder", "feature", "unit"):
         raise ValueError(f"scale={scale!r} has no meaning for columns of several kinds: use 'decoder' or 'feature'")
     blocks: list[nn.Module] = []

@@ -69,7 +69,7 @@ def assemble(
 
 
 def choose_posterior_head(parameters: dict, latent_dim: int, generator: torch.Generator) -> GaussianHead | FlowHead:
-    """What the encoder's features mean."""
+    """The head that turns the encoder's features into q(z|x)."""
     covariance, prior = parameters["covariance"], parameters.get("prior", "normal")
     if parameters.get("posterior", "gaussian") == "gaussian":
         return GaussianHead(latent_dim, covariance)
@@ -81,7 +81,7 @@ def choose_posterior_head(parameters: dict, latent_dim: int, generator: torch.Ge
 
 
 def choose_inputs(schema: Schema) -> nn.Module:
-    """What a network sees of x."""
+    """The view of x that a network reads."""
     if schema.columns is not None:
         return column_inputs(schema.columns)
     if schema.kind.is_nominal:
@@ -95,7 +95,7 @@ def output_shape(schema: Schema, head: LikelihoodHead) -> tuple[int, ...]:
 
 
 def output_bias(schema: Schema, head: LikelihoodHead) -> Tensor:
-    """Where they start: at what the features are like without regard to each other."""
+    """The start of the decoder's parameters: the distribution of each feature without regard to the others."""
     return schema.output_bias(head.n_parameters) if head.start is None else head.start[None]
 
 
@@ -125,7 +125,7 @@ def _prior(
 
 
 def _missingness(schema: Schema, parameters: dict) -> SelfMasking | None:
-    """Which entries hide themselves."""
+    """The model of which entries are missing, if one was asked for."""
     if parameters.get("missingness") is None:
         return None
     if schema.likelihood != "gaussian":
@@ -178,7 +178,7 @@ def training_posterior(inference: str, model: LatentModel, posterior: Posterior,
 
 
 def choose_network(schema: Schema, network: str) -> str:
-    """What ``"auto"`` stands for."""
+    """The network that ``"auto"`` stands for."""
     if network == "conv" and not schema.is_image:
         raise ValueError(
             f"network='conv' needs images; the rows have shape {schema.row_shape}: "
@@ -244,7 +244,7 @@ def let_rows_reach(first: nn.Module, schema: Schema) -> None:
 
 
 def choose_likelihood_head(schema: Schema, parameters: dict) -> LikelihoodHead:
-    """What the decoder's numbers for an entry mean."""
+    """The head that turns the decoder's numbers into p(x|z)."""
     scale, min_scale, n_logistics = parameters["scale"], parameters["min_scale"], parameters.get("n_logistics", 1)
     if schema.columns is None:
         return schema.kind.head(schema, scale=scale, min_scale=min_scale, n_components=n_logistics)

@@ -1,4 +1,4 @@
-"""What the axes of a row are: features, or an image with axes (H, W), (H, W, C) or (C, H, W).
+"""The axes of a row: features, or an image with axes (H, W), (H, W, C) or (C, H, W).
 
 An image shape lists the sizes in the order in which the values of a row lie, the last axis fastest: (32, 32, 3) is red,
 green and blue of the first pixel, then of the next; (3, 32, 32) is planar, all red, all green, all blue.
@@ -30,7 +30,7 @@ UNRELATED = 0.8  # neighbors along an axis of images: 0.2 to 0.75; sensors of a 
 
 @dataclass(frozen=True)
 class Arrangement:
-    """How the values of a row become an event.
+    """The order in which the values of a row become an event.
 
     Attributes
     ----------

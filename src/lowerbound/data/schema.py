@@ -1,4 +1,4 @@
-"""What the rows of a data set are, and the way between the user's units and the model's.
+"""The schema of a data set's rows, and the way between the user's units and the model's.
 
 Real values are standardized and kept as float32; 0/1 data and 8-bit images are kept as bytes; categories of a
 category as integers. Images have events of shape (C, H, W), whatever the order of the user's axes; all else is (F,).
@@ -35,7 +35,7 @@ class ConstantFeatureWarning(UserWarning):
 
 @dataclass(frozen=True)
 class Schema:
-    """What the rows are. Arrays have the event's shape.
+    """The type, layout and statistics of the rows. Arrays have the event's shape.
 
     Attributes
     ----------
@@ -179,7 +179,7 @@ class Schema:
         return raw
 
     def observed(self, X: np.ndarray) -> Tensor | None:
-        """Which entries aren't missing, shape (n, *event); None if none is."""
+        """The mask of observed entries, shape (n, *event); None if no entry is missing."""
         gaps = gaps_of(X)
         return None if gaps is None else torch.from_numpy(np.ascontiguousarray(self.to_event(~gaps)))
 
@@ -247,15 +247,15 @@ class Schema:
         return self.columns is None and not self.kind.takes_all and self.binarize != "mean"
 
     def output_bias(self, n_parameters: int) -> Tensor:
-        """Where the decoder's raw parameters should start, shape (P, *event): the features' means."""
+        """The start of the decoder's raw parameters, shape (P, *event): the features' own distributions."""
         return self.kind.start(self, n_parameters)
 
     def metadata(self) -> dict:
-        """What JSON can hold."""
+        """The fields that JSON can hold."""
         return {k: v for k, v in asdict(self).items() if k not in self.ARRAYS}
 
     def arrays(self) -> dict[str, Tensor]:
-        """What goes into the tensor file."""
+        """The fields that go into the tensor file."""
         return {name: torch.from_numpy(np.ascontiguousarray(getattr(self, name))) for name in self.ARRAYS}
 
     @classmethod
@@ -368,7 +368,7 @@ def _with_statistics(
 
 
 def _category_counts(schema: Schema, X: np.ndarray | Source) -> np.ndarray:
-    """How often each category occurs, shape (K, *event)."""
+    """The number of occurrences of each category, shape (K, *event)."""
     counts = np.zeros((schema.n_categories, *schema.event_shape), np.int64)
     for block in row_blocks(X):
         x = schema.to_event(block)

@@ -28,7 +28,7 @@ LARGEST_EXPONENT = 80.0  # exp stays finite in float32
 
 @dataclass
 class Scaling:
-    """How numbers v become entries: x = (g(v) − location)/unit, for n columns.
+    """The way from numbers v to entries x = (g(v) − location)/unit, for n columns.
 
     Attributes
     ----------

@@ -1,4 +1,4 @@
-"""What every estimator of p(x) shares: checking, the schema, seeds, sampling, scoring, saving.
+"""The base of all estimators of p(x): checks, the schema, seeds, sampling, saving.
 
 ``DensityEstimator`` is for all of them; ``GradientEstimator`` adds what the one training loop needs.
 """

@@ -132,7 +132,7 @@ class Fitted:
 
     @classmethod
     def load(cls, folder: str | Path, model: Model, posterior: Posterior | None = None, device: str = "cpu") -> Fitted:
-        """What ``save`` wrote, with its weights put into the modules given.
+        """The fitted model that ``save`` wrote, with its weights put into the modules given.
 
         Parameters
         ----------

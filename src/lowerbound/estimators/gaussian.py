@@ -157,7 +157,7 @@ class Gaussian(ExactEstimator):
         return self.model_.covariances[0].numpy() * np.outer(unit, unit)
 
     def conditional(self, X) -> tuple[np.ndarray, np.ndarray]:
-        """What the observed entries of each row say of those that are missing, exactly.
+        """The exact conditional distribution of the missing entries of each row given the observed ones.
 
         Parameters
         ----------

@@ -64,8 +64,8 @@ class GradientEstimator(DensityEstimator):
         X : array-like, shape (n, *row)
         y : ignored
         checkpoint : path, optional
-            A folder that is told now and then where training stands. If it says so already, training goes on from
-            there, as if it had never been stopped; the data, the parameters and the seed must be the same.
+            A folder for checkpoints. If it holds one, training continues from there, with the result of a run that was
+            never interrupted; the data, the parameters and the seed must be the same.
         watch : Watch, optional
             Told after every step and epoch; may ask to stop.
         resume : tuple, optional
@@ -132,7 +132,7 @@ class GradientEstimator(DensityEstimator):
         return self._finish(training, rows)
 
     def _choices(self, settings: Settings) -> str:
-        """What "auto" stood for, in a line."""
+        """The values that "auto" stood for, in a line."""
         chosen = {name.removesuffix("_"): value for name, value in vars(self).items() if name == "latent_dim_"}
         layout = f"image {self.schema_.axes}" if self.schema_.is_image else self.schema_.layout
         chosen |= {"layout": layout, "likelihood": self.schema_.likelihood, "batch_size": settings.batch_size}

@@ -39,7 +39,7 @@ Progress = Callable[[float], object]
 
 
 class CollapsedPosteriorWarning(UserWarning):
-    """Most latent variables say nothing about the data."""
+    """Most latent variables carry no information about the data."""
 
 
 class LatentEstimator(ClassNamePrefixFeaturesOutMixin, TransformerMixin, GradientEstimator):
@@ -232,7 +232,7 @@ class LatentEstimator(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Gradien
         self, X, n_importance: int = 5000, progress: Progress = lambda n: None, *, method: str = "importance",
         n_temperatures: int = 500, n_chains: int = 8, n_leapfrog: int = 5, first_row: int = 0,
     ) -> tuple[np.ndarray, np.ndarray]:  # fmt: skip
-        """What ``log_likelihood`` is the mean of: log p(x) and the effective sample size of every row, (n,) each.
+        """log p(x) and the effective sample size of every row, (n,) each; ``log_likelihood`` is their mean.
 
         ``first_row`` is the place of the first row in the whole of the data, where they are scored in parts.
         """

@@ -255,7 +255,7 @@ class Mixture(ExactEstimator):
         self._finish(best.objective[-1], best.n_iter, best.converged)
 
     def _average(self, rows: RowsInMemory, size: int) -> Tensor:
-        """How often each feature is 1, smoothed, shape (F,)."""
+        """The frequency of ones of each feature, smoothed, shape (F,)."""
         independent = IndependentBernoulli(self.schema_.event_shape).to(self._device())
         batches = rows.batches(size, self._fitting().noise("average"))
         independent.maximize(em.total(independent.statistics, batches))

@@ -186,7 +186,7 @@ class PixelRNN(GradientEstimator, ExactEstimator):
 
 
 def _view(schema: Schema, generator: torch.Generator) -> nn.Module:
-    """What the network reads of an entry."""
+    """The view of an entry that the network reads."""
     if schema.kind.is_nominal:
         return Level(schema.n_categories, generator)
     return nn.Sequential(Values(schema.kind.view), Number())

@@ -28,7 +28,7 @@ from lowerbound.tasks import generate
 
 
 class LinearEstimator(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ExactEstimator):
-    """What ``PPCA`` and ``FactorAnalysis`` share: z ~ N(0, I), x = Wz + μ + ε.
+    """The base of ``PPCA`` and ``FactorAnalysis``: z ~ N(0, I), x = Wz + μ + ε.
 
     Rows with gaps are fitted by exact EM over what is observed, and scored by the exact density of that.
     """
@@ -100,7 +100,7 @@ class LinearEstimator(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ExactEs
         return em.fit(model, lambda: [batch], self.tol, self.max_iter)
 
     def _infer_schema(self, X: np.ndarray, names: list[str] | None) -> Schema:
-        """What the rows are, and how many latent variables they can bear."""
+        """The schema of the rows; sets the number of latent variables."""
         refuse_discrete(self, X)
         schema = infer_schema(
             X, likelihood="gaussian", standardize=self._standardize(X), image_shape=self.image_shape,

@@ -258,7 +258,7 @@ class RBM(ExactEstimator):
             parameter.add_(speed, alpha=lr)
 
     def _monitor(self, rows: RowsInMemory, held_out: RowsInMemory | None) -> dict:
-        """What can be said of an epoch without Z; the same rows, features and noise each time."""
+        """The record of an epoch, without Z; from the same rows, features and noise each time."""
         rbm, noise = self.model_, self._fitting().noise("monitor")
         v = _first(rows, noise)
         energy = rbm.free_energy(v).mean().item()

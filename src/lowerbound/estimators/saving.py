@@ -17,7 +17,7 @@ from lowerbound.storage.atomic import SavedFileError, save_folder
 
 
 class Saved(NamedTuple):
-    """The tensors of a fitted object, and what JSON says of it."""
+    """The tensors of a fitted object, and its description in JSON."""
 
     tensors: dict[str, Tensor]
     record: dict[str, Any]
@@ -52,7 +52,7 @@ def save(estimator: Any, folder: Path) -> None:
 
 
 def contents(estimator: Any) -> Saved:
-    """The tensors of a fitted estimator, and what JSON says of it."""
+    """The tensors of a fitted estimator, and its description in JSON."""
     tensors = {f"schema.{k}": v for k, v in estimator.schema_.arrays().items()}
     for name, module in estimator._modules().items():
         tensors |= {f"{name}.{k}": v for k, v in module.state_dict().items()}
@@ -71,7 +71,7 @@ def contents(estimator: Any) -> Saved:
 
 
 def output_of(estimator: Any) -> str | None:
-    """What ``set_output`` chose, if it did."""
+    """The container that ``set_output`` chose, or None."""
     return getattr(estimator, "_sklearn_output_config", {}).get("transform")
 
 

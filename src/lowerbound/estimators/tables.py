@@ -44,7 +44,7 @@ class MixedColumns(DensityEstimator):
         return EncodedRows(X, columns) if isinstance(X, Source) else mask_gaps(encode(frame, columns))
 
     def _infer_columns(self, X: Any) -> Schema | None:
-        """What the columns are, if they are of several kinds."""
+        """The schema of a table of several kinds; None for other data."""
         if (isinstance(X, Source) and not self.STREAMS) or (self.columns is None and not has_text(X)):
             return None
         if self.likelihood != "auto" or self.binarize is not None:  # type: ignore[attr-defined]
@@ -55,7 +55,7 @@ class MixedColumns(DensityEstimator):
 
     @property
     def columns_(self) -> tuple[ColumnSchema, ...] | None:
-        """What each column is, where they are of several kinds."""
+        """The schema of each column of a table of several kinds; None for other data."""
         return self.schema_.columns
 
 

@@ -1,1 +1,1 @@
-"""How good a fitted model is: the lower bound, log p(x), and what stands between them."""
+"""Measures of a fitted model: the lower bound, log p(x), and the gap between them."""

@@ -33,7 +33,7 @@ class UnreliableEstimateWarning(UserWarning):
 
 
 def expected_bias(ess: Tensor, n_samples: int) -> float:
-    """How far log (1/K) Σ w lies below log E[w], in nats: Var(w̄)/2 to second order, with Var(w̄) = 1/ESS − 1/K."""
+    """The bias log E[w] − E[log (1/K) Σ w], in nats: Var(w̄)/2 to second order, with Var(w̄) = 1/ESS − 1/K."""
     return (0.5 * (1 / ess - 1 / n_samples)).mean().item()
 
 
@@ -64,7 +64,7 @@ def log_likelihood_rows(
 
 
 def warning_about(found: Estimate, bias: float, method: str) -> str | None:
-    """What to say where few weights make up the estimate; None where it can be trusted."""
+    """The warning for an estimate that rests on few weights; None for one that can be trusted."""
     if not bias > TRUSTED_BIAS or found.ess is None:
         return None
     what = {"importance": "importance samples", "naive": "draws of the prior", "ais": "chains"}[method]
@@ -101,7 +101,7 @@ def naive(on: Evaluation, n_samples: int, progress: Progress = lambda n: None) -
 
 @dataclass(frozen=True)
 class Annealing:
-    """How to go from q(z|x) to p(z|x).
+    """The schedule of annealing from q(z|x) to p(z|x).
 
     Attributes
     ----------

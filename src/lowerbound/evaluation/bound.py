@@ -1,4 +1,4 @@
-"""How good a fitted model is: the lower bound, log p(x), and what the latent variables hold.
+"""Measures of a fitted model: the lower bound and its terms, and log p(x).
 
 Everything is in nats a row; ``bits_per_dim`` is the one place that converts. Rows are the independent units: the
 standard error of a mean over rows already holds the Monte-Carlo part when each row draws its own noise.
@@ -83,7 +83,7 @@ class Summary:
 
 @dataclass(frozen=True)
 class Bits:
-    """What it takes to send a row by bits-back coding, in bits (Hinton & van Camp, 1993; Frey & Hinton, 1997).
+    """The length of a row's message by bits-back coding, in bits (Hinton & van Camp, 1993; Frey & Hinton, 1997).
 
     Attributes
     ----------

@@ -1,4 +1,4 @@
-"""Where the lower bound's nats go: what z says of x, and what stands between the bound and log p(x)."""
+"""The parts of the lower bound: the information that z has of x, and the gap between the bound and log p(x)."""
 
 from __future__ import annotations
 
@@ -65,7 +65,7 @@ def inference_gap(on: Evaluation, n_steps: int, n_samples: int, n_importance: in
     """Refine q for each row, and see how much of the gap closes (Cremer, Li & Duvenaud, 2018, arXiv:1801.03558).
 
     A family is what q can be for any features of a row. Those of a Gaussian are its parameters; of several levels and
-    of a flow they are what its networks are told, so there the networks' own shortcomings count as approximation.
+    of a flow they are the inputs of its networks, so there the networks' limits count as approximation.
 
     Parameters
     ----------

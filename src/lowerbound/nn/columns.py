@@ -209,7 +209,7 @@ class ColumnsHead(LikelihoodHead):
 
     @property
     def start(self) -> Tensor:
-        """Where the vector begins, (P,)."""
+        """The start of the raw parameters, (P,)."""
         return self._start
 
     def forward(self, raw: Tensor) -> Columns:

@@ -181,7 +181,7 @@ class VAEOutlierDetector(OutlierMixin, BaseEstimator):
         return self.fit(X).predict(X)
 
     def score_samples(self, X) -> np.ndarray:
-        """How usual each row is, shape (n,); higher is more normal. The negative of the score that was asked for.
+        """The negative outlier score of each row, shape (n,); higher is more normal.
 
         Two calls give the same numbers, and a row's doesn't depend on the others.
         """
@@ -255,7 +255,7 @@ class VAEOutlierDetector(OutlierMixin, BaseEstimator):
         return self
 
     def p_values(self, X) -> np.ndarray:
-        """How probable it is that a normal row is as unusual as each of these, shape (n,).
+        """The probability that a normal row is as unusual as each of these, shape (n,).
 
         (1 + #{calibration rows at least as unusual})/(m + 1): a normal row has p ≤ α with a probability of at most α,
         whatever the model (Vovk et al., 2005; Bates et al., 2023, arXiv:2104.08279). Where the calibration rows hold
@@ -362,7 +362,7 @@ class VAEOutlierDetector(OutlierMixin, BaseEstimator):
         return (2000 if is_image else 400) if self.n_steps == "auto" else int(self.n_steps)
 
     def _parts(self, X) -> dict[str, np.ndarray]:
-        """What the score in use is made of, as in ``_by_member``."""
+        """The scores that the criterion is made of, as ``_by_member`` gives them."""
         return self._by_member(X, COMBINED if self.criterion_ == "combined" else (self.criterion_,))
 
     @warned_once()

@@ -1,4 +1,4 @@
-"""Which values of a row surprise, and what is expected of them, given the rest of the row."""
+"""The surprising values of a row, and what is expected in their place given the rest of the row."""
 
 from __future__ import annotations
 

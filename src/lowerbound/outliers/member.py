@@ -1,4 +1,4 @@
-"""What one autoencoder finds unusual about rows, and the rows a part at a time."""
+"""One autoencoder of the ensemble and its scores, a part of the rows at a time."""
 
 from __future__ import annotations
 
@@ -50,7 +50,11 @@ class Member:
 
     @classmethod
     def introduced(cls, vae: VAE, X, seed: int, left_out: float) -> Member:
-        """One that has seen training rows; ``left_out`` is the part of the codes that may be a row's own kind."""
+        """The member for an autoencoder and its training rows.
+
+        A row isn't compared with the fraction ``left_out`` of the codes that are nearest to its own: outliers come in
+        small groups, whose rows would otherwise look normal because of each other.
+        """
         exactly = vae.fitted_.exactly()
         coded = exactly.on(few(X, N_CODES, seed))
         codes = outlier_scores.codes(coded)
@@ -81,7 +85,7 @@ class Member:
 
 
 def limit_of(vae: VAE) -> torch.Tensor:
-    """How far out, in the model's units, an entry may be and still tell something of the others, (*event)."""
+    """The limit in the model's units beyond which an entry is no evidence about the others, (*event)."""
     return torch.where(torch.from_numpy(vae.schema_.in_deviations), FAR_OUT, torch.inf)
 
 
@@ -130,7 +134,7 @@ def few(X, n: int, seed: int) -> Any:
 
 
 def rows_at_once(row_shape: Sequence[int]) -> int:
-    """How many rows are worked on together: bounds memory, whatever their number."""
+    """The number of rows that are scored together, which bounds memory."""
     rows = ENTRIES_AT_ONCE // max(1, math.prod(row_shape))
     return max(1, min(ROWS_AT_ONCE, rows - rows % EVALUATION_BATCH if rows > EVALUATION_BATCH else rows))
 

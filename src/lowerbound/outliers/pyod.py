@@ -54,7 +54,7 @@ class PyODDetector(BaseEstimator):
         return self
 
     def decision_function(self, X) -> np.ndarray:
-        """How unusual each row is, shape (n,)."""
+        """The outlier score of each row, shape (n,); higher is more unusual."""
         check_is_fitted(self, "detector_")
         return -self.detector_.score_samples(X)
 

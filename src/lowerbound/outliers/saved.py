@@ -61,14 +61,14 @@ def restored(kind: Any, saved: Saved, restore: Restore) -> Any:
 
 
 def _kind(estimator: Any) -> str | None:
-    """What was given as ``estimator``: nothing, an autoencoder that was used as it was, or one to be fitted."""
+    """The ``estimator`` parameter in a word: None, "fitted" for one used as it was, "template" for one to be fitted."""
     if estimator is None:
         return None
     return "fitted" if hasattr(estimator, "model_") else "template"
 
 
 def _seen(member: Member) -> dict[str, Tensor]:
-    """What a member knows of the training rows."""
+    """The statistics of the training rows that a member keeps."""
     codes = {} if member.codes is None else {"codes.mean": member.codes.mean, "codes.log_scale": member.codes.log_scale}
     return {f"typical.{name}": torch.from_numpy(nats) for name, nats in member.typical.items()} | codes
 

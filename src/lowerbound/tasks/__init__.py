@@ -1,1 +1,1 @@
-"""What a fitted model is for, each a few lines over prior, likelihood and posterior."""
+"""Uses of a fitted model, each a few lines over its prior, p(x|z) and posterior."""

@@ -1,4 +1,4 @@
-"""How unusual rows are, and which of their entries: a few lines over prior, likelihood and posterior.
+"""Scores of unusual rows and entries: a few lines over prior, p(x|z) and posterior.
 
 Everything is in nats, higher is more unusual; where rows share their noise, a row's numbers depend on that row alone.
 What each score is blind to:
@@ -93,8 +93,8 @@ def aggregate_kl(q: DiagonalGaussian, others: DiagonalGaussian, n_left_out: int 
     Parameters
     ----------
     n_left_out : int
-        For each row the components of q̂ that are nearest to its own: one, lest a row that is among the others vouches
-        for itself (a row that isn't loses a neighbor); more, lest a few rows of a kind vouch for each other.
+        For each row the number of nearest components of q̂ that are left out: 1 removes the row's own component, if it
+        is among the others; more keep small groups of similar outliers from looking normal because of each other.
     """
     n_others = len(others.mean)
     n_left_out = min(n_left_out, n_others - 1)
@@ -142,7 +142,7 @@ def surprise(
 
 
 def beyond(x: Tensor, limit: Tensor) -> Tensor:
-    """Where numbers in x are greater than ``limit``, or less than −limit, shape (B, *event); no point mass is."""
+    """True for numbers in x greater than ``limit`` or less than −limit, shape (B, *event); never for a point mass."""
     return (x.abs() > limit.to(x)) & (x != MASS)
 
 
@@ -199,10 +199,10 @@ class Upper(Posterior):
 
 
 def level_ratio(on: Evaluation, n_samples: int = 8, n_levels: int = 1) -> Tensor:
-    """What the levels at the bottom of a ladder add to the bound of a row: ELBO − ELBO^{>k}, in nats, (N,).
+    """The part of a row's bound that the levels at the bottom of a ladder add: ELBO − ELBO^{>k}, in nats, (N,).
 
     The log-likelihood ratio of Havtorn et al. (2021, arXiv:2102.08248, eq. 8): where z of the lower levels is drawn
-    from p, given the ``n_levels`` at the top, and not from q, x is told only by what the top has understood of it.
+    from p, given the ``n_levels`` at the top, and not from q, x is scored by the information of the top levels alone.
     Low levels describe texture, which a strange row has too, so its bound may be high; then the ratio is.
     """
     upper = on.under(Upper(on.posterior, n_levels))

@@ -1,4 +1,4 @@
-"""Distributions over data, one file each: what the decoder says of every entry of x, and of what data it can say it.
+"""Distributions over data, one file each: p(x|z) of an entry, its network head, and the data that it describes.
 
 Their parameters have shape ``(S, B, *event)``, and ``log_prob`` keeps that shape until ``event_sum``. Which file is
 which likelihood's is a row of ``parameters.likelihoods``.

@@ -1,4 +1,4 @@
-"""What is asked of a likelihood before there is a network: what data it describes, and how it starts from them."""
+"""The properties of a likelihood before there is a network: the data it describes, and its start from them."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def no_components(n: int, name: str, scale: str | float) -> str:
 
 
 class Facts(Protocol):
-    """What was seen of the values of some data."""
+    """The range and type of the values of some data."""
 
     @property
     def lowest(self) -> float: ...  # noqa: D102
@@ -40,7 +40,7 @@ class Facts(Protocol):
 
 
 class Features(Protocol):
-    """What is known of the features of the data that a model is made for; arrays have the event's shape.
+    """The features of the data that a model is made for; arrays have the event's shape.
 
     ``mean`` and ``spread`` (standard deviation) are in the model's units, ``unit`` is one of these in the user's;
     ``counted`` is True for features that are in the density; ``n_categories`` (K) and ``frequencies`` (K, *event) are
@@ -99,7 +99,7 @@ class LikelihoodKind(ABC):
     # the data
 
     def suits(self, facts: Facts, dtype: np.dtype) -> bool:
-        """Whether "auto" takes it for data of this type, unless a likelihood before it in the table suits them."""
+        """True if "auto" takes it for data of this type, unless a likelihood before it in the table suits them."""
         return False
 
     @abstractmethod
@@ -135,7 +135,7 @@ class LikelihoodKind(ABC):
         return x
 
     def start(self, features: Features, n_parameters: int) -> Tensor:
-        """Where the decoder's P raw parameters begin, (P, *event): at the features' own distributions."""
+        """The start of the decoder's P raw parameters, (P, *event): the features' own distributions."""
         bias = torch.zeros(n_parameters, *features.event_shape, dtype=torch.float64)
         first = self._start(features)
         bias[: len(first)] = first
@@ -149,7 +149,7 @@ class LikelihoodKind(ABC):
         self, features: Features, *, scale: str | float = "auto", min_scale: float = 0.01, n_components: int = 1,
         per_entry: bool = True,
     ) -> LikelihoodHead:  # fmt: skip
-        """What the decoder's numbers for an entry mean.
+        """The head that turns the decoder's numbers for an entry into a distribution.
 
         Parameters
         ----------

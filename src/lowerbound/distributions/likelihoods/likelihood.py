@@ -1,4 +1,4 @@
-"""What every likelihood promises: the distribution itself, and the head that makes it of a network's numbers."""
+"""The interface of a likelihood: the distribution itself, and the head that makes it from a network's numbers."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def event_sum(log_prob: Tensor, mask: Tensor, complete: bool = False) -> Tensor:
 
 
 class Likelihood(Protocol):
-    """What the decoder returns: p(x|z) for every entry of x."""
+    """p(x|z) for every entry of x, as a decoder returns it."""
 
     @property
     def mean(self) -> Tensor:
@@ -48,7 +48,7 @@ class Likelihood(Protocol):
         ...
 
     def averages(self) -> list[Tensor]:
-        """What can be averaged over z, (S, B, …) each: means of numbers, probabilities of categories."""
+        """Quantities that can be averaged over z, (S, B, …) each: means of numbers, probabilities of categories."""
         ...
 
     def from_averages(self, averages: Sequence[Tensor]) -> Tensor:
@@ -100,7 +100,7 @@ class LikelihoodHead(nn.Module):
 
     @property
     def start(self) -> Tensor | None:
-        """Where the parameters begin, of shape ``parameter_shape``; None where `LikelihoodKind.start` says it."""
+        """The start of the parameters, of shape ``parameter_shape``; None where `LikelihoodKind.start` gives it."""
         return None
 
     def forward(self, raw: Tensor) -> Likelihood:

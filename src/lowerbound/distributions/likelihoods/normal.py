@@ -56,7 +56,7 @@ class NormalKind(LikelihoodKind):
     can_standardize = takes_all = has_scale = True
 
     def suits(self, facts: Facts, dtype: np.dtype) -> bool:
-        """What no other does."""
+        """Always: it is the last of the table."""
         return True
 
     def refusal(self, facts: Facts, dtype: np.dtype, n_categories: int) -> None:

@@ -43,7 +43,7 @@ class Scale(nn.Module):
             self.register_buffer("start", start)
 
     def forward(self, raw: Tensor | None) -> Tensor:
-        """σ, broadcastable to (S, B, *event); ``raw`` (S, B, *event) is what the decoder says of it."""
+        """σ, broadcastable to (S, B, *event); ``raw`` (S, B, *event) is the decoder's output for it."""
         if self.kind == "fixed":
             return self.fixed
         return self.floor + F.softplus(self.raw if raw is None else self.start + raw)

@@ -18,5 +18,5 @@ def kind_of(name: str) -> LikelihoodKind:
 
 
 def choose(facts: Facts, dtype: np.dtype) -> LikelihoodKind:
-    """What "auto" stands for: the first of the table that suits the data."""
+    """The likelihood of "auto": the first of the table that suits the data."""
     return next(kind for kind in map(kind_of, LIKELIHOODS) if kind.suits(facts, dtype))
