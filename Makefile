@@ -48,7 +48,7 @@ package: $(DOCUMENTING)  # sdist and wheel into dist/, and the wheel tried in an
 	cd build && OMP_NUM_THREADS=1 tried/bin/python -c "from lowerbound import VAE, read; X = read('digits').X; \
 	    print(VAE(2, max_epochs=1, random_state=0).fit(X).sample(3).shape)"
 
-minimum:  # the short tests with the oldest versions that pyproject.toml allows
+minimum:  # the short tests with the oldest versions that pyproject.toml allows; MINIMUM_TORCH=1 for the oldest torch, too
 	$(PYTHON) -m venv $(MINIMUM)
 	$(PYTHON) .ci/minimum.py > $(MINIMUM)/minimum.txt
 	$(MINIMUM)/bin/pip install --quiet -r $(MINIMUM)/minimum.txt
