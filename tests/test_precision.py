@@ -8,7 +8,7 @@ from lowerbound.core import ObjectiveState
 from lowerbound.distributions.gaussians import DiagonalGaussian, FullGaussian
 from lowerbound.distributions.noise import Noise, make_generator
 from lowerbound.inference.objectives import elbo
-from lowerbound.models.priors import MixturePrior
+from lowerbound.models.priors.mixture import MixturePrior
 from lowerbound.precision import tensor_cores
 from lowerbound.storage.atomic import load_tensors, save_tensors
 from lowerbound.training.loop import train

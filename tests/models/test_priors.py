@@ -14,7 +14,8 @@ from lowerbound.distributions.noise import Noise, make_generator
 from lowerbound.evaluation.bound import importance_weighted
 from lowerbound.evaluation.evaluation import Evaluation
 from lowerbound.inference.objectives import elbo
-from lowerbound.models.priors import GaussianMixture, MixturePrior, VampPrior
+from lowerbound.models.priors.mixture import GaussianMixture, MixturePrior
+from lowerbound.models.priors.vamp import VampPrior
 from lowerbound.models.vae import LatentModel
 
 K = 4

@@ -19,7 +19,7 @@ from lowerbound.distributions.noise import Noise, make_generator
 from lowerbound.evaluation.bound import importance_weighted
 from lowerbound.evaluation.evaluation import Evaluation
 from lowerbound.inference.posteriors import Amortized
-from lowerbound.models.priors import FlowPrior
+from lowerbound.models.priors.flow import FlowPrior
 from lowerbound.models.vae import Decoder, Encoder, LatentModel
 from lowerbound.nn.flows import FlowHead, Pushforward
 from lowerbound.nn.initialization import linear

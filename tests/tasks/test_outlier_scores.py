@@ -15,7 +15,7 @@ from lowerbound.distributions.gaussians import DiagonalGaussian
 from lowerbound.distributions.noise import Noise, make_generator
 from lowerbound.evaluation.evaluation import Evaluation
 from lowerbound.inference.posteriors import StartAtPrior
-from lowerbound.models.priors import GaussianMixture
+from lowerbound.models.priors.mixture import GaussianMixture
 from lowerbound.tasks.outlier_scores import (
     PATCH,
     aggregate_kl,

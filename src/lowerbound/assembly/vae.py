@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import math
 from collections.abc import Sequence
 
@@ -19,13 +20,14 @@ from lowerbound.distributions.noise import Noise, make_generator
 from lowerbound.inference.mcmc import Chains
 from lowerbound.inference.posteriors import Amortized, MeanField, Refined, Shared, StartAtPrior
 from lowerbound.models.missingness import SelfMasking
-from lowerbound.models.priors import FlowPrior, MixturePrior, VampPrior
+from lowerbound.models.priors.prior import LearnedPrior, PriorRequest
 from lowerbound.models.vae import Decoder, Encoder, LatentModel, OwnDecoder, OwnEncoder
 from lowerbound.nn.conv import ConvDecoder, ConvEncoder
 from lowerbound.nn.flows import FlowHead
 from lowerbound.nn.heads import GaussianHead
 from lowerbound.nn.inputs import OneHot, Standardized, Values
 from lowerbound.nn.mlp import MLPDecoder, MLPEncoder
+from lowerbound.parameters.priors import PRIORS
 
 CONV_MIN_SIDE = 16
 
@@ -70,13 +72,11 @@ def assemble(
 
 def choose_posterior_head(parameters: dict, latent_dim: int, generator: torch.Generator) -> GaussianHead | FlowHead:
     """The head that turns the encoder's features into q(z|x)."""
-    covariance, prior = parameters["covariance"], parameters.get("prior", "normal")
+    covariance = parameters["covariance"]
     if parameters.get("posterior", "gaussian") == "gaussian":
         return GaussianHead(latent_dim, covariance)
     if covariance != "diagonal":
         raise ValueError(f"posterior='flow' bends a Gaussian with a diagonal covariance, not covariance={covariance!r}")
-    if prior == "vamp":
-        raise ValueError("prior='vamp' is made of Gaussians: with posterior='flow' use prior='mixture' or 'flow'")
     return FlowHead(latent_dim, generator)
 
 
@@ -108,20 +108,19 @@ def log_unit_of(schema: Schema) -> Tensor | None:
 
 def _prior(
     schema: Schema, parameters: dict, latent_dim: int, encoder: Encoder, generator: torch.Generator
-) -> nn.Module | None:
+) -> LearnedPrior | None:
     """A learned prior; None for N(0, I)."""
-    kind, n_components = parameters.get("prior", "normal"), parameters.get("n_prior_components", 0)
-    if kind == "normal":
+    file = PRIORS[parameters.get("prior", "normal")]
+    if file is None:
         return None
-    if kind == "mixture":
-        return MixturePrior(n_components, latent_dim, generator)
-    if kind == "flow":
-        return FlowPrior(latent_dim, generator)
-    if schema.columns is not None or schema.kind.is_nominal or parameters["covariance"] == "full":
-        what = "covariance='full'" if parameters["covariance"] == "full" else "categories"
-        raise ValueError(f"prior='vamp' can't be used with {what}: use prior='mixture'")
-    highest = schema.kind.highest(schema.n_categories)
-    return VampPrior(encoder.forward, (n_components, *schema.event_shape), generator, highest)
+    is_nominal = schema.columns is not None or schema.kind.is_nominal
+    asked = PriorRequest(
+        latent_dim=latent_dim, n_components=parameters["n_prior_components"], generator=generator,
+        encode=encoder.forward, covariance=parameters["covariance"], posterior=parameters["posterior"],
+        event_shape=schema.event_shape, is_nominal=is_nominal,
+        highest=None if is_nominal else schema.kind.highest(schema.n_categories),
+    )  # fmt: skip
+    return importlib.import_module(f"lowerbound.models.priors.{file}").PRIOR.make(asked)
 
 
 def _missingness(schema: Schema, parameters: dict) -> SelfMasking | None:
@@ -135,12 +134,13 @@ def _missingness(schema: Schema, parameters: dict) -> SelfMasking | None:
     return SelfMasking(schema.event_shape)
 
 
-def start_from_rows(model: LatentModel, rows: Rows, n_components: int, seed: int, noise: Noise) -> None:
+def start_from_rows(model: LatentModel, rows: Rows, seed: int, noise: Noise) -> None:
     """Let pseudo-inputs begin as rows of the data, and a model of the mask with how often entries are missing."""
-    if isinstance(model.learned_prior, VampPrior):
-        few = rows.few(100 * n_components)
-        some = few.subset(torch.randperm(len(few), generator=make_generator(seed, "pseudo-inputs"))[:n_components])
-        model.learned_prior.start_from(next(some.batches(len(some), noise)).x.cpu())
+    prior = model.learned_prior
+    if isinstance(prior, LearnedPrior) and prior.n_starting_rows:
+        few, n = rows.few(100 * prior.n_starting_rows), prior.n_starting_rows
+        some = few.subset(torch.randperm(len(few), generator=make_generator(seed, "pseudo-inputs"))[:n])
+        prior.start_from(next(some.batches(len(some), noise)).x.cpu())
     if model.missingness is not None:
         few = rows.few(2**12)
         missing = next(few.batches(len(few), noise)).missing
@@ -154,7 +154,7 @@ def choose_posterior(inference: str, model: LatentModel, amortized: Amortized, n
         return amortized
     if inference == "refined":
         return Refined(amortized, model.draw, n_steps)
-    if isinstance(model.learned_prior, VampPrior):
+    if isinstance(model.learned_prior, LearnedPrior) and model.learned_prior.needs_encoder:
         raise ValueError(f"prior='vamp' is made of the encoder, which inference={inference!r} has not")
     if model.learned_prior is not None and inference != "mean_field":
         raise ValueError(f"inference={inference!r} needs prior='normal'")

@@ -290,9 +290,7 @@ class VAE(MixedColumns, LatentEstimator):
 
     def _begin(self, rows: Rows) -> None:
         if isinstance(self.model_, LatentModel):
-            start_from_rows(
-                self.model_, rows, self.n_prior_components, self.seed_, self._fitting().noise("pseudo-inputs")
-            )
+            start_from_rows(self.model_, rows, self.seed_, self._fitting().noise("pseudo-inputs"))
 
     def _check_partial_fit(self) -> None:
         if self.inference in ("mean_field", "mcem"):

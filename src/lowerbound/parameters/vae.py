@@ -7,6 +7,7 @@ from typing import Any
 
 from lowerbound.parameters.likelihoods import LIKELIHOODS
 from lowerbound.parameters.parameter import Parameter
+from lowerbound.parameters.priors import PRIORS
 
 
 def _is_generator(value: Any) -> bool:
@@ -110,7 +111,7 @@ VAE_PARAMETERS: dict[str, Parameter] = {
             "prior",
             "normal",
             "p(z): standard normal, or learned: a mixture, one of the encoder's q at pseudo-inputs, or a flow",
-            ("normal", "mixture", "vamp", "flow"),
+            tuple(PRIORS),
         ),
         Parameter("n_prior_components", 100, "components of a learned prior", (), int, 1),
         Parameter(
