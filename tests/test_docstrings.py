@@ -1,5 +1,6 @@
-"""Every example of a docstring runs and gives what it promises."""
+"""Docstrings: every example runs and gives the output shown, and first lines name the thing they describe."""
 
+import ast
 import doctest
 import importlib
 from pathlib import Path
@@ -18,3 +19,12 @@ def test_examples(path):
     found = doctest.testmod(importlib.import_module(name), report=True)
     assert found.attempted
     assert not found.failed, f"{name}: {found.failed} of {found.attempted} examples give something else (see above)"
+
+
+@pytest.mark.parametrize("path", sorted(ROOT.rglob("*.py")), ids=lambda path: str(path.relative_to(ROOT)))
+def test_docstrings_say_what_a_thing_is(path):
+    """'The held-out rows', not 'Which rows are held out'."""
+    places = (ast.Module, ast.ClassDef, ast.FunctionDef)
+    nodes = [node for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))) if isinstance(node, places)]
+    first = [(ast.get_docstring(node) or "").split(" ")[0] for node in nodes]
+    assert not {"What", "How", "Where", "Which", "Whether", "Who"} & set(first)

@@ -118,7 +118,7 @@ def test_other_columns_and_shapes_are_refused(cli, table_run, table, digits_run,
 def test_nothing_is_written_over_without_force(cli, digits_run, tmp_path):
     path = tmp_path / "new.npy"
     path.write_text("mine")
-    assert "write over it with --force" in cli("generate", digits_run, "-o", path, exit_code=1).stderr
+    assert "overwrite it with --force" in cli("generate", digits_run, "-o", path, exit_code=1).stderr
     assert path.read_text() == "mine"
     cli("generate", digits_run, "-o", path, "--force", "-q")
     assert np.load(path).shape == (64, 8, 8)

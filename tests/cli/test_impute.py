@@ -90,7 +90,7 @@ def test_images_are_filled_as_arrays(cli, digits_run, tmp_path):
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        ((), "Give a file with -o, or ask for --check"),
+        ((), "name a file with -o, or ask for --check"),
         (("-o", "a.csv", "--imputations", 2, "--intervals"), "give one of them"),
         (("-o", "a.npy", "--intervals"), "need columns with names"),
         (("-o", "a.txt"), "must end in .csv, .parquet or .npy"),

@@ -84,7 +84,7 @@ def test_training_data_that_have_gone_are_done_without(cli, run, odd_table, tmp_
     copy = tmp_path / "model"
     lowerbound.load(run).save(copy)
     result = cli("outliers", copy, odd_table, *TABLE_OPTIONS, "-o", tmp_path / "ranked.csv")
-    assert "the training data of the run are not there" in result.stderr
+    assert "the training data of the run are missing" in result.stderr
     assert pd.read_csv(tmp_path / "ranked.csv").loc[0, "row"] == 3
 
 

@@ -221,7 +221,7 @@ def test_a_dry_run_in_words(cli):
 def test_an_existing_run_is_refused(cli, digits_run):
     before = files(digits_run)
     result = cli("train", "digits", "-o", digits_run, *TINY, exit_code=1)
-    choices = "choose another folder, or write over it with --force, or continue it with --resume"
+    choices = "choose another folder, or overwrite it with --force, or continue it with --resume"
     assert result.stderr == f"error: {digits_run} exists: {choices}\n"
     assert files(digits_run) == before
 

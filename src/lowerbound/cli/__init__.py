@@ -23,22 +23,22 @@ from lowerbound.cli.train import train
 
 
 class Program(click.Group):
-    """A group whose commands end in a result or in one sentence: exit codes 0, 1 failure, 2 usage, 130 interrupted."""
+    """The group of commands; exit codes are 0, 1 for a failure, 2 for wrong usage, 130 if interrupted."""
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
-        """Keep the command line, for the record of a run."""
+        """Parse the command line, and keep it for the record of a run."""
         ctx.obj = list(args)
         return super().parse_args(ctx, args)
 
     def invoke(self, ctx: click.Context) -> Any:
-        """Run the command; what was foreseen to go wrong becomes a sentence."""
+        """Run the command; expected errors become one sentence."""
         with _warnings_in_a_line():
             try:
                 return super().invoke(ctx)
             except KeyboardInterrupt:
                 write_error("interrupted")
                 ctx.exit(INTERRUPTED)
-            except BrokenPipeError:  # whoever read the results has gone; click ends quietly
+            except BrokenPipeError:  # the reader of stdout has ended; click exits quietly
                 raise
             except (ValueError, OSError, MemoryError) as error:
                 raise Failure(_sentence(error)) from error
@@ -50,19 +50,19 @@ class Program(click.Group):
     def resolve_command(
         self, ctx: click.Context, args: list[str]
     ) -> tuple[str | None, click.Command | None, list[str]]:
-        """Only training is for several processes: the others would say the same several times."""
+        """Find the command, and refuse several processes for all but training."""
         name, command, rest = super().resolve_command(ctx, args)
         if name != "train":
             refuse_several(f"lowerbound {name}")
         return name, command, rest
 
     def list_commands(self, ctx: click.Context) -> list[str]:
-        """In the order in which they are used."""
+        """The commands, in the order of their use."""
         return list(self.commands)
 
 
 def _sentence(error: Exception) -> str:
-    """What an exception says, on one line."""
+    """The message of an exception, on one line."""
     if isinstance(error, MemoryError):
         return "there is not enough memory: take fewer rows, a smaller batch or a smaller network"
     if isinstance(error, OSError) and error.strerror:
@@ -73,7 +73,7 @@ def _sentence(error: Exception) -> str:
 
 @contextmanager
 def _warnings_in_a_line() -> Iterator[None]:
-    """What users are warned of, once, without the line of code that said it."""
+    """Show each warning to users once, without its line of code."""
     said = set()
     with warnings.catch_warnings():
         warnings.simplefilter("always", UserWarning)

@@ -1,8 +1,8 @@
-"""From flags, assignments and a file to one resolved configuration: flag > ``-s`` > file > default.
+"""The configuration of a run from flags, assignments and a file: flag > ``-s`` > file > default.
 
 The file is TOML: the model, its parameters by name, and a table ``[data]`` with ``source``, ``key``, ``drop``,
-``label`` and ``stream``. A run's ``config.toml`` is such a file; what "auto" stood for is in its table ``[chosen]``,
-which isn't read.
+``label`` and ``stream``. A run's ``config.toml`` is such a file; its table ``[chosen]`` holds the choices for "auto",
+and isn't read.
 """
 
 from __future__ import annotations
@@ -27,12 +27,12 @@ if TYPE_CHECKING:
 
 DATA_KEYS = tuple(each.name for each in fields(DataOptions))
 MODELS = {"vae": "VAE", "imputer": "VAE"}  # the name on the command line, and in the library
-RECOMMENDED = {"vae": {}, "imputer": IMPUTER_TRAINING}  # what a model's parameters are where nothing is said
+RECOMMENDED = {"vae": {}, "imputer": IMPUTER_TRAINING}  # defaults that replace those of the model
 
 
 @dataclass(frozen=True)
 class Config:
-    """What a run is: a model, its data, and every parameter.
+    """The configuration of a run: a model, its data, and every parameter.
 
     Attributes
     ----------
@@ -41,7 +41,7 @@ class Config:
     parameters : dict
         Every parameter with its value.
     asked : dict
-        Those that were asked for, by whatever way.
+        The parameters that were given by flag, ``-s`` or file.
     """
 
     model: str
@@ -50,14 +50,14 @@ class Config:
     asked: dict[str, Any] = field(default_factory=dict)
 
     def to_toml(self, chosen: Mapping[str, Any]) -> str:
-        """As ``config.toml``; None has no TOML form, so it is left out."""
+        """The text of ``config.toml``, without None, which TOML lacks."""
         import tomli_w
 
         record = {"model": self.model, **self.parameters, "data": asdict(self.data), "chosen": chosen or None}
         return tomli_w.dumps(_without_none(record))
 
     def to_json(self) -> str:
-        """All of it, for another process."""
+        """The configuration as JSON, for another process."""
         return json.dumps(asdict(self))
 
     @classmethod
@@ -78,12 +78,12 @@ def _without_none(record: Mapping[str, Any]) -> dict[str, Any]:
 def resolve(
     data: Mapping[str, Any], flags: Mapping[str, Any], assignments: Iterable[str], path: Path | None, model: str | None
 ) -> Config:
-    """One configuration from all that was said.
+    """Combine flags, assignments and a file into one configuration.
 
     Parameters
     ----------
     data : mapping
-        Fields of ``DataOptions`` from the command line; None or empty where nothing was said.
+        Fields of ``DataOptions`` from the command line; None or empty if not given.
     flags : mapping
         Parameters whose flags were given.
     assignments : iterable of str
@@ -91,7 +91,7 @@ def resolve(
     path : Path, optional
         A configuration file.
     model : str, optional
-        The model, if it was named.
+        The model from the command line.
     """
     file = {} if path is None else read_file(path)
     said = {name: value for name, value in data.items() if value not in (None, (), "")}
@@ -100,13 +100,13 @@ def resolve(
     asked = {**file, **dict(map(_assignment, assignments)), **flags}
     asked.pop("model", None)
     if "source" not in options:
-        raise click.UsageError("which data? Name a file, a folder of images, or digits")
+        raise click.UsageError("no data are given: name a file, a folder of images, or digits")
     defaults = {name: parameter.default for name, parameter in FLAGS.items()}
     return Config(chosen, DataOptions(**options), defaults | RECOMMENDED[chosen] | asked, asked)
 
 
 def _assignment(text: str) -> tuple[str, Any]:
-    """``key=value`` of ``-s``."""
+    """The name and value of a ``-s key=value``."""
     name, equals, value = text.partition("=")
     name = name.strip().replace("-", "_")
     if not equals:
@@ -120,7 +120,7 @@ def _assignment(text: str) -> tuple[str, Any]:
 
 
 def read_file(path: Path) -> dict[str, Any]:
-    """A configuration file, checked: parameters by name, and ``model`` and ``data`` where they are given."""
+    """Read and check a configuration file: parameters by name, and ``model`` and ``data`` if given."""
     try:
         record = tomllib.loads(path.read_text(encoding="utf-8"))
     except ValueError as error:
@@ -165,5 +165,5 @@ def _check_known(name: str, known: list[str], complaint: str) -> None:
 
 
 def make(config: Config) -> VAE:
-    """The estimator that is asked for, not fitted."""
+    """The unfitted estimator of a configuration."""
     return getattr(lowerbound, MODELS[config.model])(**config.parameters)

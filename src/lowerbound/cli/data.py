@@ -1,4 +1,4 @@
-"""``lowerbound data check``: what was understood of the data."""
+"""``lowerbound data check``: a summary of the data as they are read."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ MOST_LABELS = 12
 
 @click.group()
 def data() -> None:
-    """Look at data before training."""
+    """Check data before training."""
 
 
 @data.command()
@@ -35,7 +35,7 @@ def data() -> None:
 def check(
     data: str, key: str | None, drop: tuple[str, ...], label: str | None, stream: bool | None, console: Console
 ) -> None:
-    """Show what is understood of DATA, and the likelihood that "auto" would choose."""
+    """Show the shape, type and columns of DATA, and the likelihood that "auto" chooses."""
     options = DataOptions(data, key, drop, label, stream)
     record = describe(options.read())
     console.result(record, _text(record))
@@ -43,7 +43,7 @@ def check(
 
 
 def describe(dataset: Dataset) -> dict[str, Any]:
-    """Everything that ``data check`` shows."""
+    """The record that ``data check`` shows."""
     import numpy as np
 
     from lowerbound.data.sources import Source
@@ -64,7 +64,7 @@ def describe(dataset: Dataset) -> dict[str, Any]:
 
 
 def _describe_numbers(name: str, dtype: np.dtype, seen: Statistics, columns: Sequence[str] | None) -> dict[str, Any]:
-    """All of them together, whatever columns they are in."""
+    """The range, gaps and likelihood of numbers, all columns together."""
     import numpy as np
 
     from lowerbound.data.likelihoods import choose
@@ -85,7 +85,7 @@ def _describe_numbers(name: str, dtype: np.dtype, seen: Statistics, columns: Seq
 
 
 def _layout(X: Any) -> str:
-    """What "auto" takes the rows for, or the question that it asks."""
+    """The layout that "auto" recognizes, or the question that it asks."""
     from lowerbound.data.layout import arrange
 
     try:
@@ -98,7 +98,7 @@ def _layout(X: Any) -> str:
 
 
 def _describe_mixed(dataset: Dataset) -> dict[str, Any]:
-    """A table whose columns are of several kinds."""
+    """The record of a table with columns of several kinds."""
     from lowerbound.data.columns.inference import look_at
     from lowerbound.data.sources import Source
 
@@ -149,7 +149,7 @@ def _text_of_mixed(record: dict[str, Any]) -> str:
 
 
 def _describe_source(source: Source) -> dict[str, Any]:
-    """The same in one pass, without the number of distinct values."""
+    """The record of a source, in one pass and without the number of distinct values."""
     from collections import Counter
 
     from lowerbound.data.statistics import Statistics, measure, row_blocks
@@ -171,7 +171,7 @@ def _describe_source(source: Source) -> dict[str, Any]:
 
 
 def _describe_columns(columns: Sequence[str], dtype: np.dtype, seen: Statistics) -> list[dict[str, Any]]:
-    """Each of them, as far as one pass tells."""
+    """The record of each column, by statistics of one pass."""
     arrays = {
         "minimum": seen.extent.low, "mean": seen.mean, "maximum": seen.extent.high,
         "standard_deviation": seen.spread, "missing": seen.n_rows - seen.count,
@@ -225,13 +225,13 @@ def _text(record: dict[str, Any]) -> str:
 
 
 def _missing(record: dict[str, Any]) -> str:
-    """How many entries were not observed, and which part of all that is."""
+    """The number and the share of missing entries."""
     n_entries = record["rows"] * math.prod(record["shape"])
     return f"{record['missing']:,} ({record['missing'] / n_entries:.1%})" if record["missing"] else "none"
 
 
 def _constant(record: dict[str, Any]) -> str:
-    """Columns that hold one value only; of arrays, how many."""
+    """The names of constant columns; for arrays their number."""
     names = record["constant"]
     if not names:
         return "none"
@@ -248,7 +248,7 @@ def _labels(counts: dict[str, int]) -> str:
 
 
 def _columns(columns: list[dict[str, Any]]) -> str:
-    """One line a column."""
+    """A table with one line for each column."""
     numbers = ("minimum", "mean", "maximum", "standard_deviation")
     lines = [["column", "type", "minimum", "mean", "maximum", "sd", "distinct", "missing"]]
     for column in columns[:MOST_COLUMNS]:
@@ -260,7 +260,7 @@ def _columns(columns: list[dict[str, Any]]) -> str:
 
 
 def _aligned(lines: list[list[str]], n_left: int) -> str:
-    """Lines of words in columns, the first ``n_left`` of them to the left."""
+    """Lines of words in columns, the first ``n_left`` aligned to the left, others to the right."""
     widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
     aligned = (
         "  ".join(_pad(word, width, i < n_left) for i, (word, width) in enumerate(zip(line, widths, strict=True)))

@@ -1,4 +1,4 @@
-"""``lowerbound evaluate``: how good a model is on data, or how two models differ."""
+"""``lowerbound evaluate``: the scores of a model on data, or the difference of two models."""
 
 from __future__ import annotations
 
@@ -40,11 +40,11 @@ BINARIZATION_SEED = 0  # two models are compared on the same zeros and ones
 )  # fmt: skip
 @click.option(
     "--bidirectional-bounds", metavar="N", type=click.IntRange(2), default=None,
-    help="Bound log p(x) from both sides, on N rows drawn from the model: how far annealing can be trusted.",
+    help="Check annealing: bound log p(x) from both sides, on N rows drawn from the model.",
 )  # fmt: skip
 @click.option(
     "--inference-gap", metavar="N", type=click.IntRange(2), default=None,
-    help="Split log p(x) − ELBO on the first N rows: what a Gaussian can't express, what the encoder misses.",
+    help="Split log p(x) − ELBO on the first N rows into approximation gap and amortization gap.",
 )  # fmt: skip
 @console_options
 def evaluate(
@@ -52,11 +52,11 @@ def evaluate(
     n_importance: int, method: str, n_temperatures: int, n_chains: int, bidirectional_bounds: int | None,
     inference_gap: int | None, console: Console,
 ) -> None:  # fmt: skip
-    """Score DATA under the model in RUN: lower bound, log p(x), and what the latent variables hold.
+    """Score DATA under the model in RUN: lower bound, log p(x), and KL of the latent variables.
 
     With two RUNs, the difference of their log p(x) on the same rows. All numbers are means over rows in nats, ±
-    one standard error. Every method bounds log p(x) from below, the closer the larger K, or T and C. A long estimate
-    that is interrupted goes on from where it was when the same command is given again.
+    one standard error. Every method bounds log p(x) from below, more tightly for larger K, or T and C. An interrupted
+    estimate continues when the same command is given again.
     """
     *runs, source = paths
     if not 1 <= len(runs) <= 2:
@@ -84,7 +84,7 @@ def evaluate(
 def account(
     model: DensityEstimator, dataset: Dataset, method: Method, console: Console, run: Path | None = None
 ) -> dict[str, Any]:
-    """Everything that ``evaluate RUN DATA`` reports."""
+    """The record of ``evaluate RUN DATA``."""
     from lowerbound.cli.generate import rows_of
     from lowerbound.estimators.vae import VAE
     from lowerbound.evaluation.estimate import bits_per_dim
@@ -94,7 +94,7 @@ def account(
     log_p = score(model, X, method, console, run)
     by = {"method": method.method} if bound else {}
     record = {"n": len(X), "log_likelihood": {**log_p.to_dict(), **by}, **bound}
-    if model.schema_.is_discrete and not _has_gaps(X):  # log p(x) of some of the dimensions is not one of all
+    if model.schema_.is_discrete and not _has_gaps(X):  # with gaps, rows have fewer dimensions
         record["bits_per_dim"] = bits_per_dim(log_p.value, model.schema_.n_dimensions)
     return record
 
@@ -110,7 +110,7 @@ def _account_of_bound(vae: VAE, X: Any) -> dict[str, Any]:
     """The lower bound and its parts."""
     summary = vae.summary(X, ELBO_SAMPLES)
     kl, information = summary.kl.tolist(), vae.mutual_information(X)
-    of_each = len(kl) >= vae.latent_dim_  # a learned prior has one KL for all, levels one each
+    of_each = len(kl) >= vae.latent_dim_  # else one KL for all (a learned prior), or one a level
     record = {
         "elbo": summary.elbo.to_dict(),
         "reconstruction": summary.reconstruction,
@@ -133,7 +133,7 @@ def _closer_look(
     bidirectional_bounds: int | None,
     inference_gap: int | None,
 ) -> dict[str, Any]:
-    """What takes longer, and only if it was asked for."""
+    """The bidirectional bounds and the inference gap, if asked for."""
     from lowerbound.cli.generate import rows_of
     from lowerbound.estimators.vae import VAE
 
@@ -188,7 +188,7 @@ def _better(difference: float, error: float, first: str, second: str) -> str | N
 
 
 def _check_comparable(a: DensityEstimator, b: DensityEstimator) -> None:
-    """Refuse densities of different things: their difference would mean nothing."""
+    """Refuse models whose log p(x) have different base measures."""
     import numpy as np
 
     for what, of_a, of_b in (
@@ -202,7 +202,7 @@ def _check_comparable(a: DensityEstimator, b: DensityEstimator) -> None:
 
 
 def _binarized(X: Any, model: DensityEstimator) -> Any:
-    """Grey values drawn as 0 or 1 once, so that both models see the same."""
+    """Grey values binarized once, so that both models score the same rows."""
     from lowerbound.data.binarized import binarized
 
     schema = model.schema_
@@ -212,7 +212,7 @@ def _binarized(X: Any, model: DensityEstimator) -> Any:
 
 
 def _warn_if_trained_on(dataset: Dataset, runs: list[str]) -> None:
-    """Say when the rows are those that a model was fitted to."""
+    """Warn if the rows are those that a model was fitted to."""
     from lowerbound.cli.run import Run, fingerprint
 
     known = {run: Run(Path(run)).read_environment().get("data", {}).get("sha256") for run in runs}
@@ -221,7 +221,7 @@ def _warn_if_trained_on(dataset: Dataset, runs: list[str]) -> None:
     digest = fingerprint(dataset)["sha256"]
     for run, trained_on in known.items():
         if trained_on == digest:
-            write_error(f"warning: {run} was trained on these rows, so the numbers flatter it")
+            write_error(f"warning: {run} was trained on these rows, so its scores are too high")
 
 
 def _text(record: dict[str, Any], options: DataOptions) -> str:
@@ -271,7 +271,7 @@ def _text_of_closer_look(record: dict[str, Any]) -> dict[str, str]:
 
 
 def _how(log_likelihood: dict[str, Any]) -> str:
-    """How log p(x) was found."""
+    """The method of log p(x) in words."""
     if "n_importance" not in log_likelihood:
         return "exact"
     what = {"importance": "importance samples", "naive": "draws of the prior", "ais": "annealed chains"}

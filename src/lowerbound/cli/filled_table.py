@@ -1,4 +1,4 @@
-"""The table that ``impute`` writes: as it is in its file, with the gaps filled, a part of its rows at a time."""
+"""The table that ``impute`` writes: the user's file with filled gaps, a part of its rows at a time."""
 
 from __future__ import annotations
 
@@ -24,22 +24,22 @@ if TYPE_CHECKING:
     from lowerbound.imputation.imputer import VAEImputer
     from lowerbound.storage.spool import Spool
 
-SEVERAL = "imputation"  # the column that numbers them
+SEVERAL = "imputation"  # the column with the number of the completed table
 SECONDS = "%Y-%m-%d %H:%M:%S"
 FORMATS = ("%Y-%m-%d", SECONDS, f"{SECONDS}.%f", f"{SECONDS}.%f~")  # the last with nanoseconds
 
 
 @dataclass
 class WholeTable:
-    """A table as it is in its file, with the columns that the model doesn't know.
+    """A table with all columns of its file, also those that the model doesn't use.
 
     Attributes
     ----------
     rows : DataFrame, ParquetTable, or array or Source without names
     text : DataFrame or None
-        The cells of a .csv as they are written there.
+        The cells of a .csv as text.
     formats : dict of str
-        In which dates are written as text.
+        The formats of dates that are written as text, by column.
     """
 
     rows: Any
@@ -48,11 +48,11 @@ class WholeTable:
 
     @property
     def schema(self) -> pa.Schema | None:
-        """Types of the columns, if the file says them."""
+        """The types of the columns, if the file has types."""
         return getattr(self.rows, "file_schema", None)
 
     def parts(self, n_rows: int) -> Iterator[tuple[pd.DataFrame, pd.DataFrame | None]]:
-        """The rows in order, and what is written there, ``n_rows`` at a time."""
+        """Yield the rows in order, and their cells as text, ``n_rows`` at a time."""
         import pandas as pd
 
         if hasattr(self.rows, "frames"):
@@ -63,13 +63,13 @@ class WholeTable:
             yield part if hasattr(part, "columns") else pd.DataFrame(part, columns=_names(part)), text
 
     def formatted(self, frame: pd.DataFrame) -> pd.DataFrame:
-        """Dates as text, where that is asked for."""
+        """The frame with the dates of ``formats`` as text."""
         dates = set(frame.select_dtypes(["datetime", "datetimetz"])) & set(self.formats)
         return frame.assign(**{name: as_text(frame[name], self.formats[name]) for name in dates})
 
 
 def whole_table(source: str, X: Any, *, as_text: bool) -> WholeTable:
-    """The table in a file that X is columns of, X itself where that is all there is; a .csv as it is written there."""
+    """The whole table of which X has some columns, read from its file; X itself if it has no names of columns."""
     import pandas as pd
 
     from lowerbound.data.readers.read import read
@@ -78,7 +78,7 @@ def whole_table(source: str, X: Any, *, as_text: bool) -> WholeTable:
         return WholeTable(X)
     if not source.lower().endswith((".csv", ".csv.gz")):
         return WholeTable(X if isinstance(X, Source) else read(source, stream=True, mixed=True).X)
-    # nullable: gaps don't turn whole numbers and truth values to others
+    # nullable types keep whole numbers and truth values where there are gaps
     frame = pd.read_csv(source, dtype_backend="numpy_nullable")
     if len(frame) != len(X) or not set(X.columns) <= set(frame.columns):
         return WholeTable(X)
@@ -87,45 +87,45 @@ def whole_table(source: str, X: Any, *, as_text: bool) -> WholeTable:
 
 
 class Filling:
-    """The gaps of rows, filled a part of the rows at a time.
+    """Rows whose gaps are filled, a part of the rows at a time.
 
     Parameters
     ----------
     imputer : VAEImputer
     X : array, DataFrame or Source, shape (n, *row)
     n_rows : int
-        In a part.
+        Rows in a part.
     progress : callable
-        Told how many rows more are filled.
+        Called with the number of rows that were filled.
     """
 
     def __init__(self, imputer: VAEImputer, X: Any, n_rows: int, progress: Callable[[float], Any]) -> None:
         self.imputer, self.X, self.n_rows, self.progress = imputer, X, n_rows, progress
-        self.weights: list[tuple[float, int]] = []  # mean effective number of importance samples, and of how many rows
+        self.weights: list[tuple[float, int]] = []  # mean effective number of importance samples, number of rows
 
     @property
     def ess(self) -> float | None:
-        """Mean effective number of importance samples of a row; None where nothing was sampled."""
+        """The mean effective number of importance samples of a row; None if nothing was sampled."""
         return sum(e * n for e, n in self.weights) / sum(n for _, n in self.weights) if self.weights else None
 
     def parts(self) -> Iterator[Any]:
-        """The rows as they are."""
+        """Yield the rows with their gaps."""
         return chunks(self.X, self.n_rows)
 
     def expected(self) -> Iterator[Any]:
-        """Every part with expectations, or modes."""
+        """Yield every part with expectations, or modes, in the gaps."""
         for rows in self.parts():
             yield self.expected_of(rows)
             self.progress(len(rows))
 
     def beside(self, whole: WholeTable) -> Iterator[tuple[Any, tuple[pd.DataFrame, pd.DataFrame | None]]]:
-        """Every part to be filled, and what is in the file."""
+        """Yield every part with its gaps, and the same rows of the whole table."""
         for rows, table in zip(self.parts(), whole.parts(self.n_rows), strict=True):
             yield rows, table
             self.progress(len(rows))
 
     def expected_of(self, rows: Any) -> Any:
-        """One part with expectations, or modes."""
+        """One part with expectations, or modes, in the gaps."""
         filled = self.imputer.transform(rows)
         ess = getattr(self.imputer, "ess_", None)
         if ess is not None and missing(rows).any():
@@ -133,11 +133,11 @@ class Filling:
         return filled
 
     def seed_of(self, part: int) -> int:
-        """Rows of different parts get different noise."""
+        """The seed of a part, different for each."""
         return self.imputer.seed_ if part == 0 else derived(self.imputer.seed_, part)
 
     def columns_with_gaps(self) -> np.ndarray:
-        """Which columns have gaps anywhere."""
+        """True for columns with gaps, shape (columns,)."""
         return np.any([missing(rows).any(0) for rows in self.parts()], axis=0)
 
 
@@ -145,7 +145,7 @@ def write_filled(
     path: Path, imputer: VAEImputer, X: Any, source: str, n_imputations: int | None, *, intervals: bool,
     progress: Callable[[float], Any] = lambda n: None,
 ) -> float | None:  # fmt: skip
-    """Write the filled table, or array, while it is computed; the mean effective number of importance samples."""
+    """Write the filled table or array as it is computed; return the mean effective number of importance samples."""
     from lowerbound.storage.results import write_frames, write_parts
     from lowerbound.storage.spool import Spool
 
@@ -171,13 +171,13 @@ def write_filled(
 
 
 def _completed(filling: Filling, whole: WholeTable) -> Iterator[pd.DataFrame]:
-    """The table with expectations in its gaps."""
+    """Yield the table with expectations in its gaps."""
     for rows, table in filling.beside(whole):
         yield _placed(table, rows, filling.expected_of(rows), whole.formats)
 
 
 def _with_ends(filling: Filling, whole: WholeTable) -> Iterator[pd.DataFrame]:
-    """Also the ends of intervals, in two columns more for each that has gaps."""
+    """Yield the completed table with the ends of intervals, in two more columns for each column with gaps."""
     chosen = np.flatnonzero(filling.columns_with_gaps())
     for part, (rows, table) in enumerate(filling.beside(whole)):
         ends = filling.imputer.impute_interval(rows, random_state=filling.seed_of(part))
@@ -190,7 +190,7 @@ def _with_ends(filling: Filling, whole: WholeTable) -> Iterator[pd.DataFrame]:
 
 
 def _several(filling: Filling, whole: WholeTable, m: int, spool: Spool) -> Iterator[pd.DataFrame]:
-    """Completed tables with draws, one below the other: put away part by part, and taken out table by table."""
+    """Yield completed tables with draws, one below the other: written part by part to a spool, read table by table."""
     places = []
     for part, (rows, table) in enumerate(filling.beside(whole)):
         drawn = filling.imputer.sample_imputations(rows, m, filling.seed_of(part))
@@ -207,7 +207,7 @@ def _several(filling: Filling, whole: WholeTable, m: int, spool: Spool) -> Itera
 def _placed(
     table: tuple[pd.DataFrame, pd.DataFrame | None], X: Any, filled: Any, formats: dict[str, str]
 ) -> pd.DataFrame:
-    """The whole table with the filled entries where it has gaps; what was written stays as it was written."""
+    """The whole table with its gaps filled; other cells of a .csv keep their text."""
     import pandas as pd
 
     from lowerbound.data.filling import with_values
@@ -225,7 +225,7 @@ def _placed(
 
 
 def _dated(whole: pd.DataFrame, X: Any) -> pd.DataFrame:
-    """With dates that were written as text as the model has them."""
+    """The whole table with dates that are text in the file as dates."""
     import pandas as pd
 
     if not hasattr(X, "select_dtypes"):
@@ -238,7 +238,7 @@ def _dated(whole: pd.DataFrame, X: Any) -> pd.DataFrame:
 
 
 def _date_formats(filling: Filling, whole: WholeTable) -> dict[str, str]:
-    """The shortest in which all dates of a column can be written, so that all parts of it are written alike."""
+    """The shortest format that fits all dates of each column, so that all parts have the same."""
     finest: dict[str, int] = {}
     for X, (rows, _) in zip(filling.parts(), whole.parts(filling.n_rows), strict=True):
         dates = _dated(rows, X).select_dtypes(["datetime", "datetimetz"])
@@ -250,7 +250,7 @@ def _date_formats(filling: Filling, whole: WholeTable) -> dict[str, str]:
 
 
 def _resolution(dates: Any) -> int:
-    """Which of ``FORMATS`` loses nothing."""
+    """The index of the shortest of ``FORMATS`` that fits the dates exactly."""
     clock = dates.dropna().dt.tz_localize(None).to_numpy("datetime64[ns]").astype(np.int64)
     units = (86_400 * 10**9, 10**9, 10**3)
     fits = next((place for place, unit in enumerate(units) if not (clock % unit).any()), len(units))
@@ -265,5 +265,5 @@ def as_text(dates: Any, how: str) -> pd.Series:
 
 
 def _names(X: Any) -> list[str]:
-    """Of the columns, in their order."""
+    """The names of the columns, in their order."""
     return list(X.columns) if hasattr(X, "columns") else [f"x{i}" for i in range(X.shape[1])]

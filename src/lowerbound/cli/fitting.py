@@ -1,4 +1,4 @@
-"""Training a run, and trying one batch of it."""
+"""Training of a run, and the dry run of one batch."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def fit_run(
     run: Run, config: Config, arguments: Sequence[str], console: Console, *, resume: bool, verbose: bool,
     checkpoint_seconds: float, log: str | None = None,
 ) -> None:  # fmt: skip
-    """Train, fill the folder, and say how it went.
+    """Train, write the folder of the run, and report.
 
     Parameters
     ----------
@@ -42,13 +42,13 @@ def fit_run(
         The command line, for the record.
     console : Console
     resume : bool
-        Continue from the checkpoint, which is there.
+        Continue from the checkpoint, which must exist.
     verbose : bool
         Show the networks and every parameter.
     checkpoint_seconds : float
-        Between two checkpoints, at least.
+        The least time between two checkpoints.
     log : {"tensorboard"}, optional
-        Where the history goes too.
+        A further format of the history.
     """
     board = TensorBoardWatch(run.folder / "tensorboard") if log else None
     checkpoints = run.checkpoints(checkpoint_seconds)
@@ -87,7 +87,7 @@ def fit_run(
 
 
 def _conclude(vae: VAE, watch: RunWatch) -> None:
-    """Save the model, say what came of it, and what is next."""
+    """Save the model, report, and suggest the next command."""
     training, run, console = watch.training, watch.run, watch.console
     if training.progress.epoch:
         vae.save(run.model)
@@ -114,7 +114,7 @@ def _fit(vae: VAE, dataset: Dataset, watch: RunWatch, state: tuple[dict[str, Ten
 
 
 def _pinned(config: Config) -> Config:
-    """With a seed if none was given, and a path that holds from anywhere: the run can be repeated from it."""
+    """The configuration with a seed and an absolute path, so that the run can be repeated from it."""
     seed = seed_from(config.parameters["random_state"])
     path = Path(config.data.source)
     data = replace(config.data, source=str(path.absolute())) if path.exists() else config.data
@@ -122,7 +122,7 @@ def _pinned(config: Config) -> Config:
 
 
 def _finished(checkpoint: dict[str, Any], run: Run) -> VAE | None:
-    """The model of a run in which no epoch is left to train; one saved before the last epoch isn't meant."""
+    """The model of a run that has trained its last epoch; None for others."""
     progress = checkpoint["progress"]
     is_over = progress["stopped"] or progress["epoch"] >= checkpoint["settings"]["max_epochs"]
     model = lowerbound.load(run.folder) if is_over and run.has_model else None
@@ -130,7 +130,7 @@ def _finished(checkpoint: dict[str, Any], run: Run) -> VAE | None:
 
 
 def _place(training: Training) -> str:
-    """How far training is."""
+    """The progress of training in words."""
     progress = training.progress
     if not progress.n_batches:
         return f"epoch {progress.epoch}"
@@ -148,7 +148,7 @@ def _check_same(data: dict[str, Any], run: Run) -> None:
 
 
 def chosen(vae: VAE, training: Training) -> dict[str, Any]:
-    """What every "auto" stands for."""
+    """The choices for every "auto"."""
     return {
         "layout": vae.schema_.layout,
         "likelihood": vae.schema_.likelihood,
@@ -173,7 +173,7 @@ def _split(rows: Rows, held_out: Rows | None) -> str:
 
 
 def report(watch: RunWatch, vae: VAE) -> None:
-    """What came of it: the held-out bound, active units, where the model lies."""
+    """Report the held-out bound, the active units, and the folder of the model."""
     console, progress = watch.console, watch.training.progress
     if math.isfinite(progress.best):
         best = progress.history[progress.best_epoch - 1]["validation_elbo"]
@@ -186,36 +186,36 @@ def report(watch: RunWatch, vae: VAE) -> None:
 
 
 def suggest_resuming(console: Console, run: Run) -> None:
-    """How to continue."""
+    """Suggest the command that continues the run."""
     console.suggest("train", "-o", run.folder, "--resume")
 
 
 def suggest_samples(console: Console, run: Run, vae: VAE) -> None:
-    """New rows are the next thing to look at."""
+    """Suggest the command that draws rows."""
     ending = "png" if vae.schema_.is_image else "csv"
     console.suggest("generate", run.folder, "-o", run.folder / f"samples.{ending}")
 
 
 class _Enough(Exception):
-    """One batch has been seen."""
+    """The dry run is done."""
 
 
 class OneBatch(Watch):
-    """Lets one batch through the loss, and remembers it."""
+    """Stops a fit after one batch, and keeps its loss."""
 
     def on_start(self, training: Training, data: Rows, validation: Rows | None) -> None:
-        """Remember the rows."""
+        """Keep the training and its rows."""
         self.training, self.rows, self.held_out = training, data, validation
 
     def on_step(self, training: Training) -> None:
-        """Stop after the first."""
+        """Stop after the first step."""
         self.n_rows = training.progress.n_rows
         self.reconstruction, self.kl = training.epoch_totals.means()
         raise _Enough
 
 
 def try_one_batch(config: Config, console: Console, *, verbose: bool) -> None:
-    """Say what would be trained and let one batch through the loss; nothing is written."""
+    """Show what would be trained, and the loss of one batch; nothing is written."""
     config = _pinned(config)
     dataset = config.data.read()
     vae, watch = make(config), OneBatch()

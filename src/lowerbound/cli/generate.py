@@ -1,4 +1,4 @@
-"""``generate``, ``reconstruct`` and ``encode``: what a fitted model gives back, as a picture, an array or a table."""
+"""``generate``, ``reconstruct`` and ``encode``: draws, reconstructions and codes as a picture, an array or a table."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from lowerbound.estimators.density import DensityEstimator
 
 ENDINGS = (".png", ".npy", ".csv", ".parquet")
-MAPPED = 20_000  # points in a map of data that are streamed
+MAPPED = 20_000  # points in a map of streamed data
 SHOWN = 20  # rows in a picture of reconstructions
 SHOWN_IN_A_LINE = 10
 
@@ -34,7 +34,7 @@ Block: TypeAlias = "tuple[Any, np.ndarray | None]"  # rows and their labels
 
 
 class OutputFile(click.ParamType):
-    """A file whose ending says what is written."""
+    """An output file whose ending gives its format."""
 
     name = "file"
 
@@ -42,7 +42,7 @@ class OutputFile(click.ParamType):
         """The path, if its ending is known."""
         path = Path(value)
         if path.suffix.lower() not in ENDINGS:
-            self.fail(f"{value} must end in .png, .npy, .csv or .parquet, which says what is written", param, ctx)
+            self.fail(f"{value} must end in .png, .npy, .csv or .parquet, which gives the format", param, ctx)
         return path
 
 
@@ -88,7 +88,7 @@ def generate(
 
 
 def _sample_given(model: Any, given: tuple[str, ...], n_rows: int, *, mean: bool, random_state: int | None) -> Any:
-    """Rows with gaps everywhere but in the columns that are given, filled."""
+    """Draw rows given the values of some columns, by filling gaps in all others."""
     import numpy as np
     import pandas as pd
 
@@ -114,7 +114,7 @@ def _sample_given(model: Any, given: tuple[str, ...], n_rows: int, *, mean: bool
 
 
 def _value(model: Any, name: str, word: str) -> Any:
-    """What a word on the command line says of a column: one of its categories, or a number."""
+    """The value of a column in a word on the command line: one of its categories, or a number."""
     from lowerbound.data.checks import listed
 
     columns = {column.name: column for column in getattr(model, "columns_", None) or ()}
@@ -137,7 +137,7 @@ def _category(category: Any) -> str:
     return f"{category:.15g}" if isinstance(category, float) else str(category)
 
 
-@click.command(short_help="Give data as a model sees them.")
+@click.command(short_help="Reconstruct data.")
 @run_argument
 @data_argument
 @output_option
@@ -152,7 +152,7 @@ def reconstruct(
     stream: bool | None, n_rows: int,
     force: bool, console: Console,
 ) -> None:  # fmt: skip
-    """Give every row of DATA as RUN sees it: E[x|z] at its posterior mean z.
+    """Reconstruct every row of DATA by the model in RUN: E[x|z] at its posterior mean z.
 
     A .png shows originals above their reconstructions.
     """
@@ -214,7 +214,7 @@ def encode(
 
 
 def load(run: Path, able_to: str = "sample", *others: type) -> Any:
-    """The fitted model of a run, or of a folder that ``save`` wrote, if it has a method or is one of some others."""
+    """Load the model of a run, or of a folder of ``save``; fail unless it has a method or is of some other types."""
     import lowerbound
 
     model = lowerbound.load(run)
@@ -229,7 +229,7 @@ def load(run: Path, able_to: str = "sample", *others: type) -> Any:
 
 
 def rows_of(dataset: Dataset, model: DensityEstimator) -> Any:
-    """The rows, with columns as the model knows them.
+    """The rows, with the columns of the model in its order.
 
     Raises
     ------
@@ -260,7 +260,7 @@ def rows_of(dataset: Dataset, model: DensityEstimator) -> Any:
 
 
 def blocks_of(dataset: Dataset, model: DensityEstimator, n_rows: int | None = None) -> Iterator[Block]:
-    """The rows and their labels: all at once, or of a source as they are read; ``n_rows`` at a time if it is given."""
+    """Yield the rows and their labels: all at once, or in blocks for a source or with ``n_rows``."""
     from lowerbound.data.sources import Source
 
     X, labels = rows_of(dataset, model), dataset.labels
@@ -273,14 +273,14 @@ def blocks_of(dataset: Dataset, model: DensityEstimator, n_rows: int | None = No
 
 
 def shown(blocks: Iterable[Block], progress: Callable[[float], Any]) -> Iterator[Block]:
-    """The same, counted when the next one is asked for."""
+    """Yield the same blocks, and report the rows of each once the next one is asked for."""
     for block in blocks:
         yield block
         progress(len(block[0]))
 
 
 def spread(dataset: Dataset, n_rows: int) -> Dataset:
-    """Rows from all over the data, so that data in the order of their classes show them all."""
+    """Rows at equal distances, so that data sorted by class give rows of all classes."""
     import numpy as np
 
     from lowerbound.data.sources import Dataset, Source
@@ -294,7 +294,7 @@ def spread(dataset: Dataset, n_rows: int) -> Dataset:
 
 
 def _check_rows_fit(model: Any, path: Path) -> None:
-    """Before any work: can rows be written to such a file?"""
+    """Fail before any work if rows can't be written to such a file."""
     import numpy as np
 
     from lowerbound.pictures.pictures import as_images
@@ -307,14 +307,14 @@ def _check_rows_fit(model: Any, path: Path) -> None:
 
 
 def _names(model: Any) -> list[str]:
-    """Of the columns of rows."""
+    """The names of the columns of rows."""
     import math
 
     return list(getattr(model, "feature_names_in_", [f"x{i}" for i in range(math.prod(model.schema_.row_shape))]))
 
 
 def _draw(path: Path, model: Any, rows: np.ndarray, original: np.ndarray | None = None) -> None:
-    """Rows as pictures, below the originals if there are any."""
+    """Write a picture of rows, below the originals if these are given."""
     import numpy as np
 
     from lowerbound.pictures.pictures import above_one_another, as_images, pixel_range, save_grid, to_pixels
@@ -348,7 +348,7 @@ def _write_map(path: Path, model: Any, X: np.ndarray, codes: np.ndarray, labels:
 
 
 def done(console: Console, path: Path, shape: tuple[int, ...]) -> None:
-    """Say what was written."""
+    """Report the file that was written."""
     if console.as_json:
         console.result({"output": str(path), "shape": list(shape)}, "")
     else:

@@ -1,4 +1,4 @@
-"""``impute``: a table without gaps, several of them, intervals, and how good the filling is."""
+"""``impute``: completed tables, intervals, and the errors of filling."""
 
 from __future__ import annotations
 
@@ -24,11 +24,11 @@ if TYPE_CHECKING:
     from lowerbound.imputation.validation import ColumnCheck
 
 ENDINGS = (".csv", ".parquet", ".npy")
-CHECKED = 10_000  # rows of data that are streamed
+CHECKED = 10_000  # rows taken from streamed data
 
 
 class FilledFile(click.ParamType):
-    """A file whose ending says what is written."""
+    """An output file whose ending gives its format."""
 
     name = "file"
 
@@ -36,7 +36,7 @@ class FilledFile(click.ParamType):
         """The path, if its ending is known."""
         path = Path(value)
         if path.suffix.lower() not in ENDINGS:
-            self.fail(f"{value} must end in .csv, .parquet or .npy, which says what is written", param, ctx)
+            self.fail(f"{value} must end in .csv, .parquet or .npy, which gives the format", param, ctx)
         return path
 
 
@@ -63,10 +63,10 @@ def impute(
     stream: bool | None, n_imputations: int | None, intervals: bool, check: bool, n_importance: int | None,
     random_state: int | None, force: bool, console: Console,
 ) -> None:  # fmt: skip
-    """Fill the gaps of DATA with what RUN, or a saved VAEImputer, says of them, given what is observed in the row.
+    """Fill the gaps of DATA by the model in RUN, or by a saved VAEImputer, given the observed entries of each row.
 
-    Numbers get their expectation, categories the most probable one, both by importance sampling; what is
-    observed stays as it is. Columns left out by --drop and --label are written too.
+    Numbers get their expectation, categories the most probable one, both by importance sampling; observed entries are
+    unchanged. Columns left out by --drop and --label are written too.
 
     \b
       lowerbound impute runs/table table.csv -o filled.csv
@@ -88,7 +88,7 @@ def impute(
         _set(imputer, n_importance, random_state)
     else:
         imputer = VAEImputer(model, n_importance=n_importance or 1000, random_state=random_state or 0)
-        imputer.fit(rows_of(spread(dataset, 2), model))  # to know what the rows are; the model is fitted
+        imputer.fit(rows_of(spread(dataset, 2), model))  # finds the columns; the model is fitted already
     if check:
         _check(imputer, _some_of(dataset, model, console), random_state or 0, console)
     if output is not None:
@@ -98,7 +98,7 @@ def impute(
 
 
 def _of_the_table_alone(imputer: Any, run: Path) -> VAEImputer:
-    """A saved imputer that gives the columns of the table, and no others."""
+    """Make a saved imputer return the columns of the table, and no indicators."""
     left_out = imputer.n_features_in_ - len(imputer._kept)
     if left_out:
         raise Failure(f"{run} left out {left_out} column(s) without values: fit it with keep_empty_features=True")
@@ -107,7 +107,7 @@ def _of_the_table_alone(imputer: Any, run: Path) -> VAEImputer:
 
 
 def _set(imputer: VAEImputer, n_importance: int | None, random_state: int | None) -> None:
-    """What is asked for, in place of what was saved."""
+    """Replace saved parameters by those that were given."""
     from lowerbound.imputation.network import EstimatorFiller
 
     if random_state is not None:
@@ -120,7 +120,7 @@ def _set(imputer: VAEImputer, n_importance: int | None, random_state: int | None
 
 
 def _some_of(dataset: Dataset, model: Any, console: Console) -> Any:
-    """All rows if they are in memory, else some from all over."""
+    """All rows if they are in memory, else rows at equal distances."""
     from lowerbound.data.sources import Source
 
     if not isinstance(dataset.X, Source):
@@ -134,11 +134,9 @@ def _refuse_what_does_not_go_together(
     output: Path | None, n_imputations: int | None, *, intervals: bool, check: bool
 ) -> None:
     if output is None and not check:
-        raise click.UsageError("where shall the filled table be? Give a file with -o, or ask for --check")
+        raise click.UsageError("no output is given: name a file with -o, or ask for --check")
     if n_imputations is not None and intervals:
-        raise click.UsageError(
-            "--imputations shows what isn't known by draws and --intervals by ends: give one of them"
-        )
+        raise click.UsageError("--imputations and --intervals can't be combined: give one of them")
     if output is not None and output.suffix.lower() == ".npy" and (n_imputations or intervals):
         raise click.UsageError(
             f"{output}: several tables and intervals need columns with names: write a .csv or .parquet"
@@ -156,7 +154,7 @@ def _check(imputer: VAEImputer, X: Any, seed: int, console: Console) -> None:
     ours = [c.error for c in checks if c.kind == "number"]
     if beside is not None and ours:
         mean = (sum(e * e for e in ours) / len(ours)) ** 0.5
-        better = "the Gaussian is better: VAEImputer() without an estimator blends both" if beside < mean else "worse"
+        better = "the Gaussian is better: VAEImputer() without an estimator stacks both" if beside < mean else "worse"
         console.say(f"a full Gaussian fitted to the same cells: error {short(beside)} beside {short(mean)} ({better})")
 
 

@@ -1,4 +1,4 @@
-"""The flags that commands share; those of the model's parameters are made from their table."""
+"""The flags that commands share; flags of the model's parameters are made from their table."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ from lowerbound.parameters.vae import VAE_PARAMETERS
 if TYPE_CHECKING:
     from lowerbound.data.sources import Dataset
 
-FLAGS = {name: parameter for name, parameter in VAE_PARAMETERS.items() if name != "verbose"}  # -q and -v say that
+FLAGS = {name: parameter for name, parameter in VAE_PARAMETERS.items() if name != "verbose"}  # given by -q and -v
 
 
 @dataclass(frozen=True)
 class DataOptions:
-    """Which data, and what of them.
+    """The data of a command, and the columns or arrays to read.
 
     Attributes
     ----------
@@ -46,20 +46,20 @@ class DataOptions:
     stream: bool | None = None
 
     def read(self, *, mixed: bool = True) -> Dataset:
-        """The data, whose columns may be text and dates if ``mixed``; raises ``DataError``."""
+        """Read the data, whose columns may be text and dates if ``mixed``; raises ``DataError``."""
         from lowerbound.data.readers.read import read
 
         return read(self.source, key=self.key, drop=self.drop, label=self.label, stream=self.stream, mixed=mixed)
 
     def words(self) -> list[str]:
-        """As they stand on the command line."""
+        """The options as words of a command line."""
         named = [("--key", self.key), *(("--drop", column) for column in self.drop), ("--label", self.label)]
         words = [word for flag, value in named if value is not None for word in (flag, value)]
         return [self.source, *words, *({None: (), True: ("--stream",), False: ("--no-stream",)}[self.stream])]
 
 
 def data_options(command: Callable) -> Callable:
-    """``--key``, ``--drop``, ``--label`` and ``--stream``."""
+    """Add ``--key``, ``--drop``, ``--label`` and ``--stream`` to a command."""
     for option in (
         click.option(
             "--stream/--no-stream",
@@ -75,10 +75,10 @@ def data_options(command: Callable) -> Callable:
 
 
 def console_options(command: Callable) -> Callable:
-    """``--json`` and ``-q``, which reach the command as its ``console``."""
+    """Add ``--json`` and ``-q`` to a command, which gets them as its ``console``."""
 
     @click.option("--json", "as_json", is_flag=True, help="Give the results as JSON on stdout.")
-    @click.option("-q", "--quiet", is_flag=True, help="Say nothing but results, warnings and errors.")
+    @click.option("-q", "--quiet", is_flag=True, help="Print only results, warnings and errors.")
     @wraps(command)
     def with_console(*args: Any, as_json: bool, quiet: bool, **others: Any) -> Any:
         return command(*args, console=Console(quiet=quiet, as_json=as_json), **others)
@@ -88,11 +88,11 @@ def console_options(command: Callable) -> Callable:
 
 run_argument = click.argument("run", metavar="RUN", type=click.Path(path_type=Path))
 data_argument = click.argument("data", metavar="DATA")
-force_option = click.option("--force", is_flag=True, help="Write over what is there.")
+force_option = click.option("--force", is_flag=True, help="Overwrite existing files.")
 
 
 class ParameterType(click.ParamType):
-    """A word on the command line, read and checked by the table of parameters."""
+    """The click type of a parameter, which parses and checks a word on the command line."""
 
     name = "parameter"
 
@@ -100,7 +100,7 @@ class ParameterType(click.ParamType):
         self.parameter = parameter
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
-        """The value that the word stands for."""
+        """The value of the word."""
         if not isinstance(value, str):
             return value
         try:
@@ -110,7 +110,7 @@ class ParameterType(click.ParamType):
 
 
 def parameter_flags(command: Callable) -> Callable:
-    """One flag for every parameter."""
+    """Add a flag for every parameter to a command."""
     for parameter in reversed(FLAGS.values()):
         command = _flag(parameter)(command)
     return command
@@ -127,21 +127,21 @@ def _flag(parameter: Parameter) -> Callable:
 
 
 def _metavar(parameter: Parameter) -> str:
-    """What may stand after the flag: ``auto|INT``."""
+    """The allowed values after the flag: ``auto|INT``."""
     words = [_word(choice) for choice in parameter.choices]
     kind = "NAME" if parameter.any_word else {int: "INT", float: "FLOAT"}.get(parameter.number, "")
     return "|".join([*words, *([f"{kind},…" if parameter.many else kind] if kind else [])])
 
 
 def _word(value: Any) -> str:
-    """A value as one writes it on the command line."""
+    """A value in its form on the command line."""
     if isinstance(value, tuple):
         return ",".join(map(str, value))
     return str(value).lower() if value is None or isinstance(value, bool) else str(value)
 
 
 def given_flags(context: click.Context) -> dict[str, Any]:
-    """The parameters whose flags stand on the command line."""
+    """The parameters whose flags are on the command line."""
     return {
         name: context.params[name]
         for name in FLAGS
@@ -150,7 +150,7 @@ def given_flags(context: click.Context) -> dict[str, Any]:
 
 
 class ParametersApart(click.Command):
-    """A command whose help lists the model's parameters under a heading of their own."""
+    """A command whose help lists the model's parameters under a separate heading."""
 
     def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """Write the options, then the parameters."""

@@ -1,4 +1,4 @@
-"""``outliers``: rows by how unusual they are, and why."""
+"""``outliers``: a ranking of rows by their outlier scores, with explanations."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from lowerbound.outliers.detector import VAEOutlierDetector
     from lowerbound.storage.spool import Ranking
 
-NOTABLE = 1.0  # nats above what is typical of a feature, from which it is named as a reason
+NOTABLE = 1.0  # nats above a feature's typical surprise, from which it is named as a reason
 SHOWN = 48  # images on a contact sheet
 
 
@@ -35,9 +35,9 @@ SHOWN = 48  # images on a contact sheet
 @run_argument
 @data_argument
 @click.option("-o", "--output", metavar="FILE", required=True, type=click.Path(path_type=Path), help="A .csv file.")
-@click.option("--explain", is_flag=True, help="Add a sentence a row: which values surprise, and what is expected.")
+@click.option("--explain", is_flag=True, help="Add a sentence for each row: its surprising values, and those expected.")
 @click.option(
-    "--plot", is_flag=True, help="Also a .png of that name: scores; of images the most unusual, with heat maps."
+    "--plot", is_flag=True, help="Write a .png of that name too: scores, or the most unusual images with heat maps."
 )
 @click.option(
     "--criterion", type=click.Choice(["auto", *SCORES]), default="auto", show_default=True,
@@ -53,10 +53,10 @@ def outliers(
 ) -> None:  # fmt: skip
     """Rank the rows of DATA by how unusual they are for the model in RUN, the most unusual first.
 
-    Of each: its place in DATA (from 0), its score (higher is more unusual), and the part of the training rows that
-    are more usual. A model that is to find outliers in the data it is trained on had better not learn them: train it
-    with --trim-fraction 0.1 --input-dropout 0.5 --no-early-stopping. RUN may also
-    be the folder that a VAEOutlierDetector was saved to.
+    The output has each row's place in DATA (from 0), its score (higher is more unusual), and the fraction of the
+    training rows with a lower score. To find outliers in its own training data, train a model with
+    --trim-fraction 0.1 --input-dropout 0.5 --no-early-stopping, so that it doesn't learn them. RUN may also be the
+    folder of a saved VAEOutlierDetector.
     """
     from lowerbound import VAEOutlierDetector
     from lowerbound.outliers.member import rows_at_once
@@ -89,7 +89,7 @@ def outliers(
 
 
 def _as_it_is(detector: VAEOutlierDetector, run: Path, criterion: str, reference: str | None) -> VAEOutlierDetector:
-    """A detector that was saved, which knows its score and its usual rows."""
+    """A saved detector, whose score and usual rows can't be changed."""
     if reference is not None or criterion not in ("auto", detector.criterion_):
         raise Failure(
             f"{run} holds a detector that was fitted with criterion={detector.criterion_!r} and its own usual rows: "
@@ -101,7 +101,7 @@ def _as_it_is(detector: VAEOutlierDetector, run: Path, criterion: str, reference
 def _described(
     detector: VAEOutlierDetector, X: Any, first: int, labels: np.ndarray | None, label: str, *, explain: bool
 ) -> pd.DataFrame:
-    """Of every row its place, label, scores and, if it is to be explained, a sentence."""
+    """The output table: every row's place, label and scores, and, with ``explain``, a sentence."""
     table = detector.table(X)
     table.insert(0, "row", range(first, first + len(table)))
     if labels is not None:
@@ -110,7 +110,7 @@ def _described(
 
 
 def _reference(run: Path, reference: str | None, options: DataOptions, console: Console) -> DataOptions:
-    """Where the usual rows are: what was asked for, else what the run was trained on, else the rows themselves."""
+    """The usual rows: those asked for, else the run's training data, else the rows of DATA."""
     import tomllib
 
     stream = False if options.stream is False else None
@@ -122,14 +122,14 @@ def _reference(run: Path, reference: str | None, options: DataOptions, console: 
         record = {}
     source = record.get("source", "")
     if source != "digits" and not (source and Path(source).exists()):
-        console.say("the training data of the run are not there: quantiles are among the rows of DATA themselves")
+        console.say("the training data of the run are missing: quantiles are among the rows of DATA")
         return options
     known = {name: record.get(name) for name in ("key", "label")}
     return DataOptions(source, drop=tuple(record.get("drop", ())), stream=stream, **known)
 
 
 def sentences(detector: VAEOutlierDetector, X: Any) -> list[str]:
-    """Why each row is unusual, in words; of images the place that surprises most."""
+    """A sentence for each row with its surprising values, or with the most surprising place of an image."""
     import numpy as np
 
     from lowerbound.data.table_code import missing
@@ -155,27 +155,27 @@ def _clause(reason: Mapping) -> str:
 
 
 def _word(value: Any) -> str:
-    """A value as it is in the data."""
+    """A value as in the data."""
     if not isinstance(value, float):
         return _day(value)
     import numpy as np
 
     if value.is_integer() and abs(value) < 1e15:
         return f"{value:.0f}".replace("-", "−")
-    with np.errstate(over="ignore"):  # what is a float32 has the digits of one
+    with np.errstate(over="ignore"):  # a float32 is shown with its own digits
         single = np.float32(value)
     return (str(single) if float(single) == value else f"{value:.15g}").replace("-", "−")
 
 
 def _about(value: Any) -> str:
-    """Four significant digits, and all those before the point."""
+    """A number with four significant digits, and all digits before the point."""
     if not isinstance(value, (int, float)) or isinstance(value, bool):
         return _day(value)
     return (f"{value:.0f}" if 1e3 <= abs(value) < 1e15 else f"{value:.4g}").replace("-", "−")
 
 
 def _day(value: Any) -> str:
-    """Words as they are; of a time the day, if that is all there is to it."""
+    """A word unchanged; a time at midnight as its day."""
     return str(value).removesuffix(" 00:00:00")
 
 
@@ -192,7 +192,7 @@ def _plot(detector: VAEOutlierDetector, X: Any, ranking: Ranking, path: Path) ->
     images = as_images(schema, worst)
     heat = np.asarray(detector.explain(worst))
     pictures = to_pixels(images, *pixel_range(schema, images))
-    brightest = np.maximum(heat.max((1, 2), keepdims=True), NOTABLE)  # each its own: the first would darken the others
+    brightest = np.maximum(heat.max((1, 2), keepdims=True), NOTABLE)  # a scale for each image
     maps = to_pixels(heat / brightest, 0.0, 1.0)
     maps = maps if pictures.ndim == 3 else maps[..., None].repeat(3, -1)
     columns = min(len(images), 12)
@@ -200,7 +200,7 @@ def _plot(detector: VAEOutlierDetector, X: Any, ranking: Ranking, path: Path) ->
 
 
 def _histogram(detector: VAEOutlierDetector, scores: np.ndarray) -> Any:
-    """The scores of these rows above those of the training rows, and the line that ``predict`` draws."""
+    """Histograms of the scores of these rows and of the training rows, and the threshold of ``predict``."""
     import numpy as np
     from matplotlib.figure import Figure
 
@@ -218,7 +218,7 @@ def _histogram(detector: VAEOutlierDetector, scores: np.ndarray) -> Any:
 
 
 def _report(console: Console, top: pd.DataFrame, scores: np.ndarray, detector: VAEOutlierDetector, path: Path) -> None:
-    """How many are beyond the line, and the first few."""
+    """Report the number of rows beyond the threshold, and the first few."""
     beyond = int((scores > -detector.offset_).sum())
     record = {"output": str(path), "rows": len(scores), "outliers": beyond, "first": top["row"].tolist()}
     lines = [f"{beyond:,} of {len(scores):,} rows lie beyond the fence of the training rows' scores; first:"]

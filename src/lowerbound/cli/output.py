@@ -1,4 +1,4 @@
-"""What a command says, and where: results on stdout, everything else on stderr; files are never half-written."""
+"""The output of commands: results on stdout, everything else on stderr; files are never half-written."""
 
 from __future__ import annotations
 
@@ -20,37 +20,37 @@ BAR = "{desc} {percentage:3.0f}%|{bar}| {remaining} left"
 
 
 class Failure(click.ClickException):
-    """Something that went wrong, in one sentence; the exit code is 1."""
+    """An error in one sentence; the exit code is 1."""
 
     def show(self, file: Any = None) -> None:
-        """Write it to stderr."""
+        """Write the error to stderr."""
         write_error(f"error: {self.message}")
 
 
 @dataclass(frozen=True)
 class Console:
-    """How much a command says, and in which form."""
+    """The console of a command, with its verbosity and format."""
 
     quiet: bool = False
     as_json: bool = False
 
     def say(self, message: str) -> None:
-        """Something for a person to read while the command works."""
+        """Write a message on stderr, unless quiet."""
         if not self.quiet:
             write_error(message)
 
     def result(self, record: Mapping[str, Any], text: str) -> None:
-        """What the command was asked for: one JSON object, or text for people."""
+        """Write the result of the command on stdout: one JSON object, or text."""
         click.echo(to_json(record) if self.as_json else text)
 
     def emit(self, record: Mapping[str, Any]) -> None:
-        """One line of JSON on stdout, past the progress bar."""
+        """Write one line of JSON on stdout, without breaking the progress bar."""
         with tqdm.external_write_mode(sys.stdout):
             click.echo(to_json(record))
 
     @contextmanager
     def progress(self, n_rows: int, what: str, done: int = 0) -> Iterator[Callable[[float], Any]]:
-        """A bar on a terminal, nothing elsewhere; what comes is told how many rows more are done."""
+        """Show a bar on a terminal; yield a function to call with the number of rows done."""
         if self.quiet or not sys.stderr.isatty():
             yield lambda n: None
             return
@@ -60,23 +60,23 @@ class Console:
             yield bar.update
 
     def suggest(self, *words: str | Path) -> None:
-        """Name the next useful command."""
+        """Suggest the next command."""
         if not self.as_json:
             self.say(f"next: {command_line(*words)}")
 
 
 def write_error(message: str) -> None:
-    """One line on stderr, above the progress bar if there is one."""
+    """Write one line on stderr, above the progress bar if there is one."""
     tqdm.write(message, file=sys.stderr)
 
 
 def command_line(*words: str | Path) -> str:
-    """A command of this program as one types it."""
+    """A command of this program in shell syntax."""
     return shlex.join(["lowerbound", *map(str, words)])
 
 
 def to_json(record: Mapping[str, Any]) -> str:
-    """One line of JSON; what isn't a number becomes null."""
+    """One line of JSON; NaN and infinite values become null."""
     return json.dumps(_plain(record), ensure_ascii=False, allow_nan=False)
 
 
@@ -97,12 +97,12 @@ def table(rows: Mapping[str, Any]) -> str:
 
 
 def nats(value: float) -> str:
-    """Two decimals, with a real minus sign."""
+    """A number with two decimals and a real minus sign."""
     return f"{value:,.2f}".replace("-", "−")
 
 
 def short(value: float) -> str:
-    """Four significant digits."""
+    """A number with four significant digits."""
     return f"{value:.4g}".replace("-", "−")
 
 
@@ -120,11 +120,11 @@ def listing(values: Mapping[str, Any]) -> str:
 
 
 def new_file(path: Path, force: bool) -> Path:
-    """A file that may be written, checked before any work is done for it."""
+    """Check that a file may be written, before any work is done for it."""
     if not path.parent.is_dir():
         raise Failure(f"can't write {path}: there is no folder {path.parent}")
     if path.is_dir():
         raise Failure(f"can't write {path}: it is a folder")
     if path.exists() and not force:
-        raise Failure(f"{path} exists: choose another name, or write over it with --force")
+        raise Failure(f"{path} exists: choose another name, or overwrite it with --force")
     return path

@@ -1,4 +1,4 @@
-"""Training in several processes that torchrun started: the first one owns the folder and does the talking."""
+"""Training in several processes that torchrun started: only the first writes the folder and messages."""
 
 from __future__ import annotations
 
@@ -21,8 +21,8 @@ if TYPE_CHECKING:
 
 
 def n_processes() -> int:
-    """How many processes ``torchrun`` started."""
-    if "RANK" not in os.environ:  # most often; torch isn't imported for it
+    """The number of processes that ``torchrun`` started."""
+    if "RANK" not in os.environ:  # the common case, without importing torch
         return 1
     from lowerbound.parallel import n_started
 
@@ -30,7 +30,7 @@ def n_processes() -> int:
 
 
 def refuse_several(what: str) -> None:
-    """Raise a usage error, once, where ``torchrun`` started several processes for what one does."""
+    """Raise a usage error, in the first process only, if ``torchrun`` started several."""
     if n_processes() > 1:
         if os.environ["RANK"] != "0":
             click.get_current_context().exit(2)
@@ -39,7 +39,7 @@ def refuse_several(what: str) -> None:
 
 @contextmanager
 def meeting() -> Iterator[bool]:
-    """Whether this process is the first of those that train; it fails in a sentence if another one is lost."""
+    """Join the other processes; yield True in the first. Fails with a sentence if another one is lost."""
     if n_processes() == 1:
         yield True
         return
@@ -53,7 +53,7 @@ def meeting() -> Iterator[bool]:
 
 
 def tell(config: Config | None, checkpoint: Checkpoint | None = None) -> None:
-    """Let the other processes, if there are any, take part in this training; None where there is nothing to train."""
+    """Send the configuration and checkpoint to the other processes; None if there is nothing to train."""
     from lowerbound.parallel import current
     from lowerbound.storage.atomic import to_bytes
 
@@ -64,7 +64,7 @@ def tell(config: Config | None, checkpoint: Checkpoint | None = None) -> None:
 
 
 def take_part() -> None:
-    """What every process but the first does: the same training on other rows, without a word."""
+    """Train as a process other than the first: on its share of the rows, without output."""
     from lowerbound.cli.config import make
     from lowerbound.parallel import current
     from lowerbound.storage.atomic import from_bytes
@@ -74,7 +74,7 @@ def take_part() -> None:
     context = click.get_current_context()
     try:
         text, content = (current().from_first(b"") for _ in range(2))
-    except RuntimeError:  # the first one has ended, and said why
+    except RuntimeError:  # the first process has ended with a message
         context.exit(1)
     if not text:
         return
@@ -90,7 +90,7 @@ def take_part() -> None:
 
 @contextmanager
 def _leaving_signals_to_the_first() -> Iterator[None]:
-    """Ctrl-C and SIGTERM reach all processes, and the first says when all stop; the second time it is meant."""
+    """Ignore the first Ctrl-C or SIGTERM, after which the first process stops all; a second one interrupts."""
     asked: list[int] = []
 
     def ask(number: int, frame: object) -> None:

@@ -1,9 +1,9 @@
-"""The folder that training fills.
+"""The folder of a run.
 
-config.toml        what was asked for, and what "auto" chose
-environment.json   versions, seed, command line, and what the data were
+config.toml        the parameters, and the choices for "auto"
+environment.json   versions, seed, command line, and a description of the data
 history.jsonl      one record an epoch
-checkpoint/        where training stands, and the best weights
+checkpoint/        the state of training, and the best weights
 model/             the fitted model, for ``lowerbound.load``
 """
 
@@ -30,53 +30,53 @@ if TYPE_CHECKING:
 
 REPORTED = ("torch", "numpy", "scikit-learn")
 ROWS_AT_ONCE = 4096
-PLACES = 64  # in data that are streamed, from which rows are hashed
+PLACES = 64  # of streamed data, from which rows are hashed
 
 
 @dataclass(frozen=True)
 class Run:
-    """Where everything of a run lies."""
+    """The folder of a run and its files."""
 
     folder: Path
 
     @property
     def config(self) -> Path:
-        """Every parameter."""
+        """The file of parameters."""
         return self.folder / "config.toml"
 
     @property
     def environment(self) -> Path:
-        """Versions, seed, command, data."""
+        """The file of versions, seed, command and data."""
         return self.folder / "environment.json"
 
     @property
     def history(self) -> Path:
-        """One line of JSON an epoch."""
+        """The file with one line of JSON an epoch."""
         return self.folder / "history.jsonl"
 
     def checkpoints(self, *seconds: float) -> Checkpoints:
-        """Where training stands; written at most so often."""
+        """The checkpoints of the run, with the least time between two."""
         from lowerbound.training.checkpoints import Checkpoints
 
         return Checkpoints(self.folder / "checkpoint", *seconds)
 
     @property
     def has_checkpoint(self) -> bool:
-        """Training can be continued."""
+        """True if training can be continued."""
         return self.checkpoints().last.exists()
 
     @property
     def model(self) -> Path:
-        """What ``lowerbound.load`` reads."""
+        """The folder of the model, for ``lowerbound.load``."""
         return self.folder / "model"
 
     @property
     def has_model(self) -> bool:
-        """A fitted model is there."""
+        """True if the run has a fitted model."""
         return (self.model / "model.json").exists()
 
     def locked(self) -> AbstractContextManager[None]:
-        """So that one process at a time trains here."""
+        """Lock the folder, so that one process at a time trains in it."""
         from lowerbound.storage.locks import locked
 
         if self.folder.exists() and not self.folder.is_dir():
@@ -84,15 +84,15 @@ class Run:
         return locked(self.folder)
 
     def check_free(self, force: bool) -> None:
-        """Refuse a folder that holds something, unless it may be written over."""
+        """Refuse a folder that isn't empty, unless ``force`` is given."""
         from lowerbound.storage.locks import LOCK
 
         if not force and any(path.name != LOCK for path in self.folder.iterdir()):
             continued = ", or continue it with --resume" if self.config.exists() else ""
-            raise Failure(f"{self.folder} exists: choose another folder, or write over it with --force{continued}")
+            raise Failure(f"{self.folder} exists: choose another folder, or overwrite it with --force{continued}")
 
     def begin(self, config: str, environment: dict[str, Any]) -> None:
-        """Write what is known before training; take an older run's files away."""
+        """Write the configuration and environment, and delete an older run's files."""
         from lowerbound.storage.atomic import remove_temporaries, write_text
 
         self.folder.mkdir(parents=True, exist_ok=True)
@@ -106,7 +106,7 @@ class Run:
         self.write_history([])
 
     def begin_again(self, epoch: int, step: int, environment: dict[str, Any], history: list[dict]) -> None:
-        """Note that the run is resumed; what was written after the checkpoint is taken back."""
+        """Record that the run is resumed, and delete the history after the checkpoint."""
         from lowerbound.storage.atomic import remove_temporaries, write_text
 
         for folder in (self.folder, self.model):
@@ -118,7 +118,7 @@ class Run:
         self.write_history(history)
 
     def read_environment(self) -> dict[str, Any]:
-        """What ``environment.json`` says; nothing if it isn't there or isn't ours."""
+        """The content of ``environment.json``; empty if it doesn't exist or isn't JSON."""
         try:
             record = json.loads(self.environment.read_text(encoding="utf-8"))
         except (OSError, ValueError):
@@ -126,13 +126,13 @@ class Run:
         return record if isinstance(record, dict) else {}
 
     def write_history(self, records: list[dict]) -> None:
-        """The whole of ``history.jsonl``."""
+        """Write all of ``history.jsonl``."""
         from lowerbound.storage.atomic import write_text
 
         write_text(self.history, "".join(json.dumps(record) + "\n" for record in records))
 
     def append_history(self, record: dict) -> None:
-        """One epoch more."""
+        """Append an epoch to ``history.jsonl``."""
         from lowerbound.storage.atomic import errors_about
 
         with errors_about(self.history), self.history.open("a", encoding="utf-8") as file:
@@ -144,7 +144,7 @@ def _indented(record: dict[str, Any]) -> str:
 
 
 def environment(arguments: Sequence[str], seed: int, data: dict[str, Any]) -> dict[str, Any]:
-    """What a run was made with."""
+    """The versions, command, seed and data of a run."""
     versions = {"python": platform.python_version(), "lowerbound": __version__}
     return {
         "command": command_line(*arguments),
@@ -156,7 +156,7 @@ def environment(arguments: Sequence[str], seed: int, data: dict[str, Any]) -> di
 
 
 def fingerprint(dataset: Dataset) -> dict[str, Any]:
-    """What tells these data from others: shape, type and a hash of the values."""
+    """A fingerprint of data: name, shape, type and a hash of the values."""
     import numpy as np
 
     from lowerbound.data.sources import Source
@@ -173,12 +173,12 @@ def fingerprint(dataset: Dataset) -> dict[str, Any]:
 
 
 def _bytes(rows: np.ndarray) -> bytes:
-    """Of the values; those of text, whose own bytes are addresses, as it is written."""
+    """The bytes of the values; for Python objects, whose bytes are addresses, those of their text."""
     return b"".join("\0".join(row).encode() for row in rows.astype(str)) if rows.dtype.kind == "O" else rows.tobytes()
 
 
 def fingerprint_of_source(source: Source) -> dict[str, Any]:
-    """Of data that are streamed, the hash is of a few thousand rows from all over."""
+    """The fingerprint of streamed data, with a hash of a few thousand rows at equal distances."""
     import numpy as np
 
     length = -(-min(len(source), ROWS_AT_ONCE) // PLACES)

@@ -1,4 +1,4 @@
-"""log p(x) of many rows, by any method: with its progress shown, and continued where it was interrupted."""
+"""log p(x) of many rows, by any method, with a progress bar, and continued after an interruption."""
 
 from __future__ import annotations
 
@@ -21,13 +21,13 @@ if TYPE_CHECKING:
     from lowerbound.evaluation.estimate import Estimate
 
 ROWS_IN_A_PART = {"importance": 500, "naive": 500, "ais": 50}
-SAVE_SECONDS = 10.0  # between two writings of what is done so far
-SAVE_COST = 20  # and so many times as long as a writing takes
+SAVE_SECONDS = 10.0  # least time between two saves
+SAVE_COST = 20  # and its least multiple of the time of a save
 
 
 @dataclass(frozen=True)
 class Method:
-    """How log p(x) is estimated where a model doesn't know it."""
+    """The estimator of log p(x) for models without an exact one."""
 
     method: str = "importance"
     n_importance: int = 5000
@@ -46,14 +46,14 @@ class Method:
 
 
 class Partial:
-    """What is done of a long estimate, in a file of the run; it is gone when all is done.
+    """Partial results of a long estimate, in a file of the run that is deleted at the end.
 
     Parameters
     ----------
     folder : Path or None
-        The run; without one nothing is kept.
+        The run; None to save nothing.
     what : dict
-        Everything that the numbers depend on.
+        Everything that the results depend on.
     """
 
     def __init__(self, folder: Path | None, what: dict[str, Any]) -> None:
@@ -62,7 +62,7 @@ class Partial:
         self.save_after = time.monotonic() + SAVE_SECONDS
 
     def read(self) -> list[tuple[np.ndarray, np.ndarray]]:
-        """log p(x) and effective sample sizes of the rows that are done."""
+        """log p(x) and effective sample sizes of the finished rows."""
         import numpy as np
 
         if self.path is None or not self.path.exists():
@@ -71,7 +71,7 @@ class Partial:
             return [(saved["log_p"], saved["ess"])]
 
     def write(self, parts: list[tuple[np.ndarray, np.ndarray]], *, now: bool = False) -> None:
-        """Keep them, unless that was done a moment ago."""
+        """Save the results, unless the last save is recent."""
         import numpy as np
 
         from lowerbound.storage.atomic import write_atomically
@@ -85,7 +85,7 @@ class Partial:
         self.save_after = time.monotonic() + max(SAVE_SECONDS, SAVE_COST * took)
 
     def remove(self) -> None:
-        """All is done."""
+        """Delete the file."""
         if self.path is not None:
             self.path.unlink(missing_ok=True)
 
@@ -93,7 +93,7 @@ class Partial:
 def score_rows(
     model: DensityEstimator, X: Any, method: Method, console: Console, name: str = "", run: Path | None = None
 ) -> tuple[Estimate, np.ndarray]:
-    """log p(x): its mean over rows, and that of every row; exact where the model knows it."""
+    """The mean of log p(x) over rows, and its value for every row; exact if the model has it."""
     from lowerbound.estimators.vae import VAE
 
     if not isinstance(model, VAE):
@@ -116,14 +116,14 @@ def score_rows(
 
 
 def score(model: DensityEstimator, X: Any, method: Method, console: Console, run: Path | None = None) -> Estimate:
-    """The mean of log p(x) over rows; exact where the model knows it."""
+    """The mean of log p(x) over rows; exact if the model has it."""
     from lowerbound.estimators.vae import VAE
 
     return score_rows(model, X, method, console, run=run)[0] if isinstance(model, VAE) else model.log_likelihood(X)
 
 
 def row_parts(X: Any, n_rows: int, first_row: int = 0) -> Iterator[tuple[int, Any]]:
-    """The rows from a certain one on, ``n_rows`` at a time, with the place of the first of them."""
+    """Yield the rows from ``first_row`` on, ``n_rows`` at a time, with the place of the first of each part."""
     import numpy as np
 
     from lowerbound.data.sources import BLOCK_ROWS, Source
@@ -175,6 +175,6 @@ def _digest(X: Any) -> str:
 
 
 def _digest_of_model(run: Path | None) -> str:
-    """``model.json`` names its weights by what they hold."""
+    """A hash of ``model.json``, which contains a hash of the weights."""
     found = [path for path in (run / "model.json", run / "model" / "model.json") if path.exists()] if run else []
     return hashlib.sha256(found[0].read_bytes()).hexdigest() if found else ""

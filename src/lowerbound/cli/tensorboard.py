@@ -1,4 +1,4 @@
-"""``--log tensorboard``: the history as event files, which TensorBoard shows while a run trains."""
+"""``--log tensorboard``: the history as event files for TensorBoard."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from lowerbound.data.batches import Rows
 from lowerbound.training.state import Training
 from lowerbound.training.watch import Watch
 
-SECONDS = 10.0  # between two looks at an epoch that isn't over
+SECONDS = 10.0  # between two records within an epoch
 
 
 class TensorBoardWatch(Watch):
@@ -37,25 +37,25 @@ class TensorBoardWatch(Watch):
         self.folder, self.make_writer, self.writer = folder, SummaryWriter, None
 
     def on_start(self, training: Training, data: Rows, validation: Rows | None) -> None:
-        """Open the file; what was written after the checkpoint of a run that is continued is not shown."""
+        """Open the file; of a run that is continued, records after the checkpoint are hidden."""
         self.writer = self.make_writer(str(self.folder), purge_step=training.progress.objective.step + 1)
         self.n_rows, self.written_at = len(data), time.monotonic()
 
     def on_step(self, training: Training) -> None:
-        """The means so far, every few seconds."""
+        """Write the means of the epoch so far, every few seconds."""
         if time.monotonic() - self.written_at >= SECONDS:
             reconstruction, kl = training.epoch_totals.means()
             self._write(training, "within the epoch", elbo=reconstruction - kl, reconstruction=reconstruction, kl=kl)
 
     def on_epoch(self, training: Training, record: dict) -> None:
-        """The record of the history."""
+        """Write the epoch's record."""
         self._write(training, "training", **{name: record[name] for name in ("elbo", "reconstruction", "kl")})
         self._write(training, "validation", elbo=record["validation_elbo"])
         rate = record["epoch"] * self.n_rows / training.progress.seconds
         self._write(training, "progress", epoch=record["epoch"], skipped=record["n_skipped"], rows_per_second=rate)
 
     def close(self) -> None:
-        """Let everything be on disk."""
+        """Close the file."""
         if self.writer is not None:
             self.writer.close()
 

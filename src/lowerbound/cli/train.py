@@ -1,4 +1,4 @@
-"""``lowerbound train``: from a file of data to a folder that holds a fitted model."""
+"""``lowerbound train``: from a file of data to a folder with a fitted model."""
 
 from __future__ import annotations
 
@@ -22,13 +22,13 @@ from lowerbound.cli.output import Console, Failure
 from lowerbound.cli.processes import meeting, n_processes, refuse_several, take_part
 from lowerbound.cli.run import Run
 
-FREE_ON_RESUME = ("device",)  # what may change when a run is continued
+FREE_ON_RESUME = ("device",)  # parameters that may change when a run is continued
 
 
 @click.command(cls=ParametersApart, short_help="Fit a model to data.")
 @click.argument("data", metavar="[DATA]", required=False)
 @click.option("-o", "--output", metavar="RUN", type=click.Path(path_type=Path), help="Folder for the run.")
-@click.option("--model", type=click.Choice(list(MODELS)), help="Kind of training: imputer is what filling gaps wants.")
+@click.option("--model", type=click.Choice(list(MODELS)), help="Defaults of training: imputer for filling gaps.")
 @click.option(
     "-c", "--config", "file", metavar="FILE", type=click.Path(path_type=Path, exists=True, dir_okay=False),
     help="Read parameters (and data) from a TOML file, such as the config.toml of a run.",
@@ -40,7 +40,7 @@ FREE_ON_RESUME = ("device",)  # what may change when a run is continued
 @click.option("--resume", is_flag=True, help="Continue from the last checkpoint of RUN, if there is one.")
 @click.option(
     "--checkpoint-seconds", type=click.FloatRange(0), default=5.0, show_default=True, metavar="SECONDS",
-    help="Shortest time between checkpoints: the work that a killed process may lose.",
+    help="Least time between checkpoints, which a killed process may lose.",
 )  # fmt: skip
 @click.option("--log", type=click.Choice(["tensorboard"]), help="Write the history for TensorBoard too.")
 @click.option(
@@ -60,8 +60,8 @@ def train(
 ) -> None:  # fmt: skip
     """Fit a model to DATA: a file, a folder of images, or the built-in "digits".
 
-    A parameter's flag counts before -s, that before the file of -c. Ctrl-C saves within the epoch and
-    stops; --resume continues, bit by bit as if nothing had been.
+    A parameter's flag overrides -s, which overrides the file of -c. Ctrl-C saves a checkpoint and stops;
+    --resume continues, with bit-identical results.
 
     \b
       lowerbound train digits -o runs/digits
@@ -88,9 +88,9 @@ def train(
         try_one_batch(asked(file), console, verbose=verbose)
         return console.suggest(*(word for word in arguments if word != "--dry-run"), *(() if output else ("-o", "RUN")))
     if output is None:
-        raise click.UsageError("where shall the run be? Give a folder with -o")
+        raise click.UsageError("no output is given: name a folder for the run with -o")
     if resume and force:
-        raise click.UsageError("--resume continues a run and --force writes over it: give one of them")
+        raise click.UsageError("--resume continues a run and --force overwrites it: give one of them")
     with meeting() as is_first:
         if not is_first:
             return take_part()
@@ -108,7 +108,7 @@ def train(
 def _begun(
     run: Run, asked: Callable[[Path | None], Config], file: Path | None, *, resume: bool, force: bool
 ) -> tuple[Config, bool]:
-    """What to train, and whether there is a checkpoint to continue from."""
+    """The configuration to train, and True if there is a checkpoint to continue from."""
     own = run.config if resume and run.config.exists() else None
     if resume and run.has_checkpoint:
         return continued(asked(file or own), run), True
@@ -117,7 +117,7 @@ def _begun(
 
 
 def continued(asked: Config, run: Run) -> Config:
-    """The run's own configuration, if nothing else was asked for."""
+    """The configuration of a run that is continued; fails if other parameters were given."""
     own = resolve({}, {}, (), run.config, None)
     for name, value in asked.asked.items():
         if name not in FREE_ON_RESUME and value != own.parameters[name]:

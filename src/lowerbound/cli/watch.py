@@ -1,4 +1,4 @@
-"""What happens beside training: progress, history, checkpoints, and stopping when asked."""
+"""The watch of a run in training: progress, history, checkpoints, and Ctrl-C."""
 
 from __future__ import annotations
 
@@ -20,14 +20,14 @@ Begin = Callable[[Training, Rows, Rows | None], None]
 
 
 class RunWatch(Together):
-    """Fills the folder of a run while it trains.
+    """Writes the folder of a run while it trains.
 
     Parameters
     ----------
     run : Run
     checkpoints : Checkpoints
     begin : callable
-        Told before the first step what is going to be trained, on which rows.
+        Called before the first step with the training and its rows.
     console : Console
     log : TensorBoardWatch, optional
     """
@@ -43,7 +43,7 @@ class RunWatch(Together):
         super().__init__(*(watch for watch in (self.progress, log, Saving(checkpoints)) if watch is not None))
 
     def on_start(self, training: Training, data: Rows, validation: Rows | None) -> None:
-        """Write what is known."""
+        """Call ``begin``, and start the other watches."""
         self.training = training
         self.begin(training, data, validation)
         super().on_start(training, data, validation)
@@ -56,12 +56,12 @@ class RunWatch(Together):
         super().on_epoch(training, record)
 
     def should_stop(self) -> bool:
-        """After the first Ctrl-C."""
+        """True after the first Ctrl-C."""
         return self.asked_to_stop
 
     @contextmanager
     def listening(self) -> Iterator[None]:
-        """Ctrl-C (and SIGTERM) asks to stop after the step; the second one interrupts."""
+        """A context in which Ctrl-C (or SIGTERM) asks to stop after the step; a second one interrupts."""
 
         def ask(number: int, frame: object) -> None:
             if self.asked_to_stop:
