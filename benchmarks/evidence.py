@@ -1,4 +1,4 @@
-"""log p(x) of one MLP on binarized MNIST by every method, and the sandwich that says how far annealing can be trusted.
+"""log p(x) of one MLP on binarized MNIST by every method, and bounds from both sides that check annealing.
 
     python benchmarks/evidence.py --data FOLDER
 

@@ -76,8 +76,9 @@ def density() -> str:
 def evidence() -> str:
     titles = {
         "elbo": "lower bound", "naive": "draws of the prior", "importance": "importance sampling from q",
-        "ais": "annealed importance sampling from q", "lower": "sandwich, from below", "upper": "sandwich, from above",
-        "gap": "sandwich, gap",
+        "ais": "annealed importance sampling from q", "lower": "both sides, from below",
+        "upper": "both sides, from above",
+        "gap": "both sides, gap",
     }  # fmt: skip
     rows = []
     for r in read("evidence")["measured"]:

@@ -4,7 +4,7 @@
 
 p(x) = Σ_k π_k N(x; μ_k, W_k W_kᵀ + diag ψ) (Ghahramani & Hinton, 1996): K linear models of D latent variables each,
 whose density is known, so it is an ``ExplicitModel``. A model with latent variables would be a ``Model`` with a prior
-and p(x|z), and come with a ``Posterior``; everything else would stay as it is here.
+and p(x|z), and be fitted with a ``Posterior`` and an ``Objective``, which stand as None here.
 """
 
 from __future__ import annotations

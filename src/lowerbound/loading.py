@@ -48,6 +48,8 @@ def load(path: str | Path, network: tuple[torch.nn.Module, torch.nn.Module] | No
     if not (folder / "model.json").exists() and (folder / "model" / "model.json").exists():
         folder = folder / "model"
     tensors, record = load_folder(folder)
+    if record.get("class") == "Fitted":
+        raise SavedFileError(f"{folder} was saved by Fitted.save: read it with Fitted.load(folder, model, posterior)")
     try:
         saved = Saved(tensors, upgraded(record) if record["version"] == 1 else record)
         return Restore(_kind_of, network, device)(saved)

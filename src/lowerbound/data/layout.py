@@ -142,8 +142,8 @@ def _check_neighbors(X: Any) -> None:
     short = [axis for axis in (1, 2) if x.shape[axis] < FEWEST_NEIGHBORS]
     if len(short) == 1 or (not short and max(_unlikeness(x, axis) for axis in (1, 2)) > UNRELATED):
         raise ValueError(
-            f"rows of shape {tuple(X.shape[1:])} may be images (H, W), but values next to each other are hardly alike: "
-            f"say layout='image' if they are images, or layout='features' if not"
+            f"rows of shape {tuple(X.shape[1:])} can be images (H, W) or features: say layout='image' (--layout image) "
+            f"if they are images, or layout='features' if not"
         )
 
 

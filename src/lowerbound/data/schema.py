@@ -167,8 +167,8 @@ class Schema:
         if self.binarize == "mean":
             return torch.from_numpy((x > self.location).astype(np.uint8))
         if self.binarize:
-            return torch.from_numpy(self._to_grey(x, grey_levels or grey_levels_of(x)))
-        return torch.from_numpy(np.ascontiguousarray(x).astype(self.kind.storage(self.n_categories), copy=False))
+            return _read_only(self._to_grey(x, grey_levels or grey_levels_of(x)))
+        return _read_only(np.ascontiguousarray(x).astype(self.kind.storage(self.n_categories), copy=False))
 
     def _standardized(self, x: np.ndarray, dtype: torch.dtype) -> Tensor:
         """(x − location)/unit, computed in float64 a few rows at a time: temporary arrays stay in the cache."""
@@ -278,6 +278,13 @@ class Schema:
             dtype="float64", binarize=None, grey_levels=1, n_categories=0, location=zero, unit=one, mean=zero.copy(),
             spread=one.copy(), counted=counted, frequencies=np.zeros(0), gaps=gaps, columns=columns,
         )  # fmt: skip
+
+
+def _read_only(x: np.ndarray) -> Tensor:
+    """The array as a tensor that shares its memory, which may be a read-only file: nothing writes to it."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "The given NumPy array is not writable")
+        return torch.from_numpy(x)
 
 
 def infer_schema(

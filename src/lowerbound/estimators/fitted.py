@@ -106,11 +106,31 @@ class Fitted:
         """The model on some rows, with noise for a purpose."""
         return Evaluation(self.model, self.posterior, self.rows(X), self.noise(purpose))
 
+    def score_samples(self, X: Any, n_importance: int = 64) -> np.ndarray:
+        """log p(x) of every row, exact or a lower bound as in ``log_likelihood``, in nats, shape (n,).
+
+        Parameters
+        ----------
+        X : array-like, shape (n, *row)
+        n_importance : int
+            K, samples of q(z|x) for each row.
+        """
+        on = self.exactly().on(X)
+        if isinstance(self.model, ExplicitModel):
+            return exact_log_prob(on).numpy()
+        return importance_weighted(on, n_importance)[0].numpy()
+
     def log_likelihood(self, X: Any, n_importance: int = 5000) -> Estimate:
         """Mean log p(x) over rows, in nats and the user's units.
 
         Exact for an ``ExplicitModel``; else a lower bound by ``n_importance`` samples of q(z|x) for each row (Burda et
         al., 2016, eq. 8).
+
+        Parameters
+        ----------
+        X : array-like, shape (n, *row)
+        n_importance : int
+            K.
         """
         on = self.on(X, "log_likelihood")
         if isinstance(self.model, ExplicitModel):
@@ -119,7 +139,16 @@ class Fitted:
         return mean_over_rows(log_p, "lower", n_importance, ess.mean().item())
 
     def sample(self, n_samples: int = 1, mean: bool = False, random_state: Any = None) -> Any:
-        """New rows, or the means E[x|z] for z from the prior, in the user's units and shape, (n_samples, *row)."""
+        """New rows, in the user's units and shape, (n_samples, *row).
+
+        Parameters
+        ----------
+        n_samples : int
+        mean : bool
+            The means E[x|z] for z from the prior, instead of draws.
+        random_state : int, optional
+            The seed of the model if None.
+        """
         x = generate.sample(self.model, n_samples, self.noise("sample", random_state), mean=mean)
         return self.schema.restore(x, expected=mean)
 
@@ -148,6 +177,8 @@ class Fitted:
             If the folder is damaged or foreign, or of other modules.
         """
         tensors, record = load_folder(Path(folder))
+        if posterior is None and part(tensors, "posterior."):
+            raise SavedFileError(f"{folder} was saved with a posterior: Fitted.load(folder, model, posterior)")
         posterior = posterior or NoPosterior()
         if record.get("class") != "Fitted":
             raise SavedFileError(f"{folder} holds a saved {record.get('class')}, which lowerbound.load reads")

@@ -284,7 +284,7 @@ class LatentEstimator(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Gradien
         return gap.mutual_information(replace(on, rows=few))
 
     def inference_gap(self, X, n_steps: int = 300, n_samples: int = 64, n_importance: int = 2000) -> gap.InferenceGap:
-        """log p(x) − ELBO, split into what q can't express and what the encoder misses (Cremer et al., 2018).
+        """log p(x) − ELBO, split into approximation gap and amortization gap (Cremer et al., 2018).
 
         Each row's q is refined by ``n_steps``: take some hundred rows. For inference="amortized".
         """

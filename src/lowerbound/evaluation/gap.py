@@ -51,7 +51,7 @@ class InferenceGap:
     approximation : Estimate
         log p(x) less the ELBO of the best q of its family for each row: what the family can't express.
     amortization : Estimate
-        The ELBO of that q less the encoder's: what the encoder misses.
+        The ELBO of that q less the encoder's: the error of the encoder.
     log_likelihood : Estimate
     """
 

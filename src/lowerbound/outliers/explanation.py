@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Sequence
 from typing import Any
 
@@ -29,7 +30,7 @@ def reasons(
         "row": rows,
         "feature": np.asarray(names, dtype=object)[columns],
         "surprise": np.nan_to_num(excess[rows, columns]),
-        "value": np.asarray(X, dtype=object)[rows, columns],
+        "value": np.asarray(X, dtype=object).reshape(len(X), -1)[rows, columns],
     }
     return pd.DataFrame(found | {"expected": expected, "low": low, "high": high}).infer_objects()
 
@@ -38,14 +39,14 @@ def expectations(members: Sequence[VAE], X, rows: np.ndarray, columns: np.ndarra
     """Median and range of entries given the rest of their rows, for k places (row, column) in X; (3, k)."""
     found = np.full((3, len(rows)), np.nan, dtype=object)
     prepared = [member.fitted_.with_shared_noise().on(X) for member in members]
-    for places in _parts(columns, max(1, ENTRIES_AT_ONCE // (N_DRAWS * np.shape(X)[1]))):
+    for places in _parts(columns, max(1, ENTRIES_AT_ONCE // (N_DRAWS * max(1, math.prod(np.shape(X)[1:]))))):
         j, chosen = int(columns[places[0]]), rows[places]
         drawn = [
             outlier_scores.draws_of_entry(on, chosen, j, N_DRAWS, limit_of(member))
             for member, on in zip(members, prepared, strict=True)
         ]
         restored = [member.schema_.restore(x, expected=False) for member, x in zip(members, drawn, strict=True)]
-        series = [pd.DataFrame(values).iloc[:, j] for values in restored]
+        series = [_column(values, j) for values in restored]
         pooled = np.concatenate([_without_zone(one).to_numpy().reshape(N_DRAWS, len(chosen)) for one in series])
         if pooled.dtype.kind in "iufM":
             quantiles = pd.DataFrame(pooled).quantile([0.5, *RANGE], interpolation="nearest")
@@ -53,6 +54,11 @@ def expectations(members: Sequence[VAE], X, rows: np.ndarray, columns: np.ndarra
         else:  # words and truth values have no order, so no range
             found[0, places] = _most_frequent(pooled)
     return found
+
+
+def _column(rows: Any, j: int) -> pd.Series:
+    """Feature j of a frame, or of an array of any number of axes."""
+    return (rows if isinstance(rows, pd.DataFrame) else pd.DataFrame(rows.reshape(len(rows), -1))).iloc[:, j]
 
 
 def _without_zone(column: pd.Series) -> pd.Series:

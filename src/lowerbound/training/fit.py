@@ -4,16 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from lowerbound.core import Model, NoPosterior, Objective, Posterior
+from lowerbound.core import ExplicitModel, Model, NoPosterior, Objective, Posterior
 from lowerbound.data.batches import Rows, as_rows
 from lowerbound.inference.objectives import elbo
 from lowerbound.parallel import current
+from lowerbound.parameters.parameter import suggestion
 from lowerbound.storage.locks import locked
 from lowerbound.training.checkpoints import Checkpoints, Saving
 from lowerbound.training.loop import train
@@ -87,11 +89,28 @@ def fit(
     >>> training.progress.epoch
     3
     """
+    _check(model, posterior, objective, settings)
     device = torch.device(device)
     rows, held_out = as_rows(data, device), None if validation is None else as_rows(validation, device)
     chosen = Settings(max_epochs, batch_size, lr, **{"early_stopping": held_out is not None, **settings})
     training = Training(model, posterior or NoPosterior(), objective or elbo(), chosen, seed, device)
     return run(training, rows, held_out, checkpoint=checkpoint, watch=watch, verbose=verbose)
+
+
+def _check(model: Any, posterior: Any, objective: Any, settings: dict[str, Any]) -> None:
+    """Raise where what was given isn't a model, a posterior, an objective, or a setting."""
+    if not isinstance(model, Model):
+        raise TypeError(f"model must be a lowerbound.Model, got {type(model).__name__}")
+    if posterior is None and not isinstance(model, ExplicitModel):
+        raise TypeError(f"{type(model).__name__} has latent variables, so it needs a posterior: a lowerbound.Posterior")
+    if not isinstance(posterior, Posterior | None):
+        raise TypeError(f"posterior must be a lowerbound.Posterior, got {type(posterior).__name__}")
+    if not isinstance(objective, Objective | None):
+        raise TypeError(f"objective must be a lowerbound.Objective, got {type(objective).__name__}")
+    known = [field.name for field in fields(Settings)]
+    for name in settings:
+        if name not in known:
+            raise TypeError(f"fit has no setting {name!r}{suggestion(name, known)}; there are {', '.join(known)}")
 
 
 def run(
