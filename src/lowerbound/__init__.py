@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import importlib
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from lowerbound import diagnostics
@@ -114,7 +114,7 @@ __all__ = [
 ]  # fmt: skip
 
 
-def __getattr__(name: str):
+def __getattr__(name: str) -> Any:
     """Load a public name when it is first used, so that the command line's help needs no torch."""
     if name == "diagnostics":
         return importlib.import_module("lowerbound.diagnostics")

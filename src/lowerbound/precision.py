@@ -14,7 +14,7 @@ from typing import Any
 import torch
 
 
-def products_in(precision: str, device: torch.device) -> AbstractContextManager:
+def products_in(precision: str, device: torch.device) -> AbstractContextManager[Any]:
     """A context with matrix products in bfloat16, if asked for (Micikevicius et al., 2018, arXiv:1710.03740)."""
     return torch.autocast(device.type, torch.bfloat16) if precision == "bfloat16" else nullcontext()
 

@@ -50,7 +50,11 @@ class BinarizedRows(Source):
 
     def __init__(self, source: Source, grey_levels: int, dtype: str, seed: int) -> None:
         super().__init__(source.name, source.shape, np.result_type(source.dtype, dtype))
+        self.source: Source
+        self.how: tuple[int, str, int]
         self.source, self.how = source, (grey_levels, dtype, seed)
+        self.runs: np.ndarray | None
+        self.runs_at_once: int
         self.runs, self.runs_at_once = source.runs, source.runs_at_once
 
     def read(self, ranges: np.ndarray) -> Dataset:

@@ -250,7 +250,7 @@ class Schema:
         """The start of the decoder's raw parameters, shape (P, *event): the features' own distributions."""
         return self.kind.start(self, n_parameters)
 
-    def metadata(self) -> dict:
+    def metadata(self) -> dict[str, Any]:
         """The fields that JSON can hold."""
         return {k: v for k, v in asdict(self).items() if k not in self.ARRAYS}
 
@@ -259,7 +259,7 @@ class Schema:
         return {name: torch.from_numpy(np.ascontiguousarray(getattr(self, name))) for name in self.ARRAYS}
 
     @classmethod
-    def from_saved(cls, metadata: dict, arrays: dict[str, Tensor]) -> Schema:
+    def from_saved(cls, metadata: dict[str, Any], arrays: dict[str, Tensor]) -> Schema:
         """The inverse of ``metadata`` and ``arrays``."""
         shapes = {k: tuple(metadata[k]) for k in ("row_shape", "event_shape")}
         fields: dict[str, Any] = {**metadata, **shapes, **{name: arrays[name].numpy() for name in cls.ARRAYS}}
@@ -344,7 +344,7 @@ def infer_schema(
     return _with_statistics(schema, X, seen, standardize, names)
 
 
-def _layout_before(metadata: dict) -> str:
+def _layout_before(metadata: dict[str, Any]) -> str:
     """The layout of a record that was written before it was in it."""
     shaped = "image" if len(metadata["event_shape"]) == 3 else "features"
     return shaped if metadata.get("columns") is None else "columns"

@@ -138,8 +138,11 @@ class ArrayFile(Source):
 
     def __init__(self, path: Path, name: str, shape: tuple[int, ...], dtype: np.dtype, offset: int) -> None:
         super().__init__(name, shape, dtype)
+        self.path: Path
+        self.stored: np.dtype[Any]
+        self.offset: int
         self.path, self.stored, self.offset = Path(path), dtype, offset
-        self.stride = dtype.itemsize * math.prod(shape[1:])
+        self.stride: int = dtype.itemsize * math.prod(shape[1:])
 
     def read(self, ranges: np.ndarray) -> Dataset:
         """Read each range in one call."""

@@ -41,7 +41,7 @@ class Column:
 
     kind: str
     dtype: Any
-    categories: list
+    categories: list[Any]
     places: slice
     mean: np.ndarray
     spread: np.ndarray
@@ -210,7 +210,7 @@ def _numbers(values: Any, kind: str) -> np.ndarray:
     return np.asarray(values, np.float64)[:, None]
 
 
-def _indicators(values: Any, categories: list, rare: bool) -> np.ndarray:
+def _indicators(values: Any, categories: list[Any], rare: bool) -> np.ndarray:
     """Indicators (n, width): 1 for the row's category; NaN if it is missing, or unknown and no category is rare."""
     place = pd.Index(categories, dtype=object).get_indexer(pd.Index(np.asarray(values, object), dtype=object))
     gaps = np.asarray(pd.isna(values))

@@ -66,6 +66,8 @@ class Point(Posterior):
 
     def __init__(self, encoder: nn.Module, corrupt: Callable[[Tensor, Noise], Tensor] | None = None) -> None:
         super().__init__()
+        self.encoder: nn.Module
+        self.corrupt: Callable[[Tensor, Noise], Tensor] | None
         self.encoder, self.corrupt = encoder, corrupt
 
     def forward(self, batch: Batch, noise: Noise | None = None) -> PointMass:

@@ -128,7 +128,11 @@ class Chains(Posterior):
         n_leapfrog: int = 5,
     ) -> None:
         super().__init__()
+        self.log_joint: Callable[[Batch, Tensor], Tensor]
+        self.new_rows: Posterior
         self.log_joint, self.new_rows = log_joint, new_rows
+        self.n_transitions: int
+        self.n_leapfrog: int
         self.n_transitions, self.n_leapfrog = n_transitions, n_leapfrog
         self.state: Tensor
         self.log_step_size: Tensor

@@ -116,6 +116,9 @@ class PriorWhereUnobserved:
     N_MOMENTS = 4096  # draws of p for its mean and covariance
 
     def __init__(self, unknown: Tensor, q: LatentDistribution, prior: Prior) -> None:
+        self.unknown: Tensor
+        self.q: LatentDistribution
+        self.prior: Prior
         self.unknown, self.q, self.prior = unknown, q, prior
         self._own: Noise | None = None
 
@@ -190,8 +193,10 @@ class MaskedInput(Posterior):
 
     def __init__(self, posterior: Posterior, most: float) -> None:
         super().__init__()
+        self.posterior: Posterior
+        self.most: float
         self.posterior, self.most = posterior, most
-        self.keeps_rows = posterior.keeps_rows
+        self.keeps_rows: bool = posterior.keeps_rows
 
     def forward(self, batch: Batch, noise: Noise | None = None) -> LatentDistribution:
         """q(z|x) from the entries of each row that aren't hidden, (B, D)."""
@@ -216,8 +221,8 @@ class Shared(FeaturePosterior):
 
     def __init__(self, latent_dim: int, prior: PriorFrom | None = None) -> None:
         super().__init__(prior)
-        self.mean = nn.Parameter(torch.zeros(latent_dim))
-        self.log_scale = nn.Parameter(torch.zeros(latent_dim))
+        self.mean: nn.Parameter = nn.Parameter(torch.zeros(latent_dim))
+        self.log_scale: nn.Parameter = nn.Parameter(torch.zeros(latent_dim))
 
     def features(self, batch: Batch) -> Sequence[Tensor]:
         """The same mean and scale for each of the B rows."""
@@ -265,8 +270,12 @@ class Refined(FeaturePosterior):
 
     def __init__(self, start: FeaturePosterior, draw: DrawFrom, n_steps: int, lr: float = 0.05) -> None:
         super().__init__()
+        self.start: FeaturePosterior
+        self.draw: DrawFrom
+        self.n_steps: int
+        self.lr: float
         self.start, self.draw, self.n_steps, self.lr = start, draw, n_steps, lr
-        self.objective = Objective(_negative_bound, self.N_SAMPLES)
+        self.objective: Objective = Objective(_negative_bound, self.N_SAMPLES)
 
     def features(self, batch: Batch) -> Sequence[Tensor]:
         """The features of the starting posterior after ``n_steps`` of ascent."""
@@ -306,6 +315,8 @@ class MeanField(Posterior):
 
     def __init__(self, n_rows: int, latent_dim: int, new_rows: Posterior) -> None:
         super().__init__()
+        self.mean: nn.Embedding
+        self.log_scale: nn.Embedding
         self.mean, self.log_scale = (_table(n_rows, latent_dim) for _ in range(2))
         self.new_rows = new_rows
 

@@ -54,6 +54,9 @@ class Autoregressive(ExplicitModel):
         is_image: bool,
     ) -> None:  # fmt: skip
         super().__init__()
+        self.network: RasterGRU
+        self.head: LikelihoodHead
+        self.is_image: bool
         self.network, self.head, self.is_image = network, head, is_image
         self.counted: Tensor
         self.register_buffer("counted", counted, persistent=False)  # saved with the schema

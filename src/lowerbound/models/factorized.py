@@ -114,7 +114,7 @@ class IndependentBernoulli(Independent):
         super().__init__()
         self.smoothing = smoothing
         self.logits: Tensor
-        self.log_unit = None
+        self.log_unit: Tensor | None = None
         self.register_buffer("logits", torch.zeros(*event_shape, dtype=torch.float64))
 
     def maximize(self, sums: Moments) -> None:
@@ -146,9 +146,11 @@ class IndependentCategorical(Independent):
 
     def __init__(self, event_shape: Sequence[int], n_categories: int, smoothing: float = 0.1) -> None:
         super().__init__()
+        self.n_categories: int
+        self.smoothing: float
         self.n_categories, self.smoothing = n_categories, smoothing
         self.log_probability: Tensor
-        self.log_unit = None
+        self.log_unit: Tensor | None = None
         uniform = torch.full((n_categories, *event_shape), -math.log(n_categories), dtype=torch.float64)
         self.register_buffer("log_probability", uniform)
 
@@ -192,9 +194,11 @@ class IndependentColumns(Independent):
 
     def __init__(self, head: ColumnsHead) -> None:
         super().__init__()
+        self.head: ColumnsHead
+        self.log_unit: Tensor | None
         self.head, self.log_unit = head, None
-        self.raw = nn.Parameter(head.start.view(1, 1, 1, -1).clone())
-        self.moves = torch.ones_like(self.raw)
+        self.raw: nn.Parameter = nn.Parameter(head.start.view(1, 1, 1, -1).clone())
+        self.moves: Tensor = torch.ones_like(self.raw)
         for block in head.blocks:
             if isinstance(block, CategoryBlock):  # fixed at smoothed frequencies, so that no category is impossible
                 self.moves[..., block.index] = 0

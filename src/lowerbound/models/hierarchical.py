@@ -81,6 +81,9 @@ class Levels:
         self, ladder: Ladder, seen: list[Tensor] | None = None, last: Descent | None = None,
         known: Tensor | None = None,
     ) -> None:  # fmt: skip
+        self.ladder: Ladder
+        self.seen: list[Tensor] | None
+        self.known: Tensor | None
         self.ladder, self.seen, self.last, self.known = ladder, seen, last, known
 
     def prior_where(self, unknown: Tensor) -> Levels:
@@ -165,10 +168,13 @@ class Ladder(ElementwiseModel):
         self, levels: Sequence[Level], output: nn.Module, head: LikelihoodHead, log_unit: Tensor | None = None
     ) -> None:
         super().__init__()
+        self.levels: nn.ModuleList
+        self.output: nn.Module
+        self.head: LikelihoodHead
         self.levels, self.output, self.head = nn.ModuleList(levels), output, head
-        self.start = nn.Parameter(torch.zeros(levels[0].features_shape))
-        self.sizes = [math.prod(level.shape) for level in levels]
-        self.latent_dim = sum(self.sizes)
+        self.start: nn.Parameter = nn.Parameter(torch.zeros(levels[0].features_shape))
+        self.sizes: list[int] = [math.prod(level.shape) for level in levels]
+        self.latent_dim: int = sum(self.sizes)
         self.register_buffer("log_unit", log_unit)
 
     def prior(self) -> Levels:
@@ -268,6 +274,9 @@ class Chain:
     def __init__(
         self, first: StandardNormal | DiagonalGaussian, links: Sequence[Link], places: Sequence[slice]
     ) -> None:
+        self.first: StandardNormal | DiagonalGaussian
+        self.links: Sequence[Link]
+        self.places: Sequence[slice]
         self.first, self.links, self.places = first, links, places
 
     def log_prob(self, z: Tensor) -> Tensor:
@@ -342,6 +351,8 @@ class ChainPrior(nn.Module):
 
     def __init__(self, links: Sequence[nn.Module], sizes: Sequence[int]) -> None:
         super().__init__()
+        self.links: nn.ModuleList
+        self.sizes: tuple[int, ...]
         self.links, self.sizes = nn.ModuleList(links), tuple(sizes)
         self._like: Tensor
         self.register_buffer("_like", torch.empty(0), persistent=False)
@@ -357,6 +368,9 @@ class ChainHead(nn.Module):
 
     def __init__(self, head: nn.Module, links: Sequence[nn.Module], sizes: Sequence[int]) -> None:
         super().__init__()
+        self.head: nn.Module
+        self.links: nn.ModuleList
+        self.sizes: tuple[int, ...]
         self.head, self.links, self.sizes = head, nn.ModuleList(links), tuple(sizes)
 
     def forward(self, features: Tensor) -> Chain:
@@ -369,6 +383,8 @@ class Lowest(nn.Module):
 
     def __init__(self, network: nn.Module, size: int) -> None:
         super().__init__()
+        self.network: nn.Module
+        self.size: int
         self.network, self.size = network, size
 
     def forward(self, z: Tensor) -> Tensor:

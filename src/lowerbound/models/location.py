@@ -48,14 +48,17 @@ class LocationModel(ExplicitModel):
         α of ``MixtureOfGaussians``.
     """
 
-    log_unit = None
+    log_unit: Tensor | None = None
 
     def __init__(self, n_components: int, blocks: Tensor, frequencies: Tensor, shrinkage: float) -> None:
         super().__init__()
         self.n_components = n_components
+        self.blocks: Tensor
+        self.is_number: Tensor
         self.blocks, self.is_number = blocks[blocks >= 0], blocks < 0
-        self.n_blocks = int(self.blocks.max()) + 1
-        self.frequencies = frequencies[~self.is_number].clamp_min(1e-6)
+        self.n_blocks: int = int(self.blocks.max()) + 1
+        self.frequencies: Tensor = frequencies[~self.is_number].clamp_min(1e-6)
+        self.numbers: MixtureOfGaussians
         self.numbers = MixtureOfGaussians(n_components, (int(self.is_number.sum()),), shrinkage=shrinkage)
         self.log_theta: Tensor
         self.register_buffer("log_theta", self.frequencies.log().repeat(n_components, 1))

@@ -87,8 +87,8 @@ class SelfMasking(nn.Module):
 
     def __init__(self, event_shape: Sequence[int]) -> None:
         super().__init__()
-        self.slope = nn.Parameter(torch.zeros(tuple(event_shape)))
-        self.offset = nn.Parameter(torch.zeros(tuple(event_shape)))
+        self.slope: nn.Parameter = nn.Parameter(torch.zeros(tuple(event_shape)))
+        self.offset: nn.Parameter = nn.Parameter(torch.zeros(tuple(event_shape)))
 
     def start(self, rate: Tensor) -> None:
         """Start from a = 0, and b from the rates of missing entries, shape (*event)."""

@@ -32,6 +32,8 @@ class Mixture(ExplicitModel):
 
     def __init__(self, n_components: int, event_shape: Sequence[int], log_unit: Tensor | None = None) -> None:
         super().__init__()
+        self.n_components: int
+        self.event_shape: tuple[int, ...]
         self.n_components, self.event_shape = n_components, tuple(event_shape)
         self.log_weights: Tensor
         uniform = torch.full((n_components,), -math.log(n_components), dtype=torch.float64)

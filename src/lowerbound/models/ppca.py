@@ -74,10 +74,13 @@ class LinearGaussian(ElementwiseModel):
         min_scale: Tensor | None = None, log_unit: Tensor | None = None,
     ) -> None:  # fmt: skip
         super().__init__()
+        self.event_shape: tuple[int, ...]
+        self.latent_dim: int
         self.event_shape, self.latent_dim = tuple(event_shape), latent_dim
         n_features = math.prod(event_shape)
-        self.mean = nn.Parameter(torch.zeros(n_features, dtype=torch.float64))
-        self.weights = nn.Parameter(torch.zeros(n_features, latent_dim, dtype=torch.float64))
+        self.mean: Tensor = nn.Parameter(torch.zeros(n_features, dtype=torch.float64))
+        self.weights: nn.Parameter = nn.Parameter(torch.zeros(n_features, latent_dim, dtype=torch.float64))
+        self.log_scale: nn.Parameter
         self.log_scale = nn.Parameter(torch.zeros(1 if noise == "shared" else n_features, dtype=torch.float64))
         self.min_scale: Tensor | None
         self.register_buffer("min_scale", min_scale, persistent=False)

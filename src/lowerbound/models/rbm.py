@@ -69,10 +69,13 @@ class RBM(ExplicitModel):
 
     def __init__(self, base: Tensor, n_hidden: int, generator: torch.Generator, burn_in: int = 1000) -> None:
         super().__init__()
+        self.event_shape: torch.Size
+        self.burn_in: int
+        self.log_unit: Tensor | None
         self.event_shape, self.burn_in, self.log_unit = base.shape, burn_in, None
-        self.weight = nn.Parameter(0.01 * torch.randn(base.numel(), n_hidden, generator=generator))
-        self.visible_bias = nn.Parameter(base.flatten().clone())
-        self.hidden_bias = nn.Parameter(torch.zeros(n_hidden))
+        self.weight: nn.Parameter = nn.Parameter(0.01 * torch.randn(base.numel(), n_hidden, generator=generator))
+        self.visible_bias: nn.Parameter = nn.Parameter(base.flatten().clone())
+        self.hidden_bias: nn.Parameter = nn.Parameter(torch.zeros(n_hidden))
         self.base: Tensor
         self.log_z: Tensor
         self.register_buffer("base", base.flatten().clone())

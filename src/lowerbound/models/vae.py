@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils import skip_init
 
-from lowerbound.core import ElementwiseModel, LatentDistribution, Prior
+from lowerbound.core import ElementwiseModel, LatentDistribution, Missingness, Prior
 from lowerbound.distributions.gaussians import StandardNormal
 from lowerbound.distributions.likelihoods.likelihood import Likelihood, LikelihoodHead
 from lowerbound.models.missingness import SelfMasking
@@ -37,6 +37,9 @@ class Encoder(nn.Module):
 
     def __init__(self, inputs: nn.Module, network: nn.Module, head: Callable[..., LatentDistribution]) -> None:
         super().__init__()
+        self.inputs: nn.Module
+        self.network: nn.Module
+        self.head: Callable[..., LatentDistribution]
         self.inputs, self.network, self.head = inputs, network, head
 
     def forward(self, x: Tensor, mask: Tensor | None = None, missing: Tensor | None = None) -> LatentDistribution:
@@ -55,6 +58,8 @@ class Decoder(nn.Module):
 
     def __init__(self, network: nn.Module, head: LikelihoodHead) -> None:
         super().__init__()
+        self.network: nn.Module
+        self.head: LikelihoodHead
         self.network, self.head = network, head
 
     def forward(self, z: Tensor) -> Likelihood:
@@ -84,8 +89,11 @@ class LatentModel(ElementwiseModel):
         learned_prior: nn.Module | None = None, missingness: SelfMasking | None = None,
     ) -> None:  # fmt: skip
         super().__init__()
+        self.decoder: Decoder
+        self.latent_dim: int
+        self.learned_prior: nn.Module | None
         self.decoder, self.latent_dim, self.learned_prior = decoder, latent_dim, learned_prior
-        self.missingness = missingness
+        self.missingness: Missingness | None = missingness
         self._like: Tensor
         self.register_buffer("log_unit", log_unit)
         self.register_buffer("_like", torch.empty(0), persistent=False)
@@ -110,7 +118,7 @@ class OwnEncoder(nn.Module):
         self, module: nn.Module, example: Tensor, n_features_out: int, generator: torch.Generator, n_gaps: int = 0
     ) -> None:
         super().__init__()
-        self.module = copy.deepcopy(module)
+        self.module: nn.Module = copy.deepcopy(module)
         with torch.no_grad():
             features = self.module.eval()(example)
         if not isinstance(features, Tensor) or features.ndim < 2 or len(features) != len(example):
@@ -119,8 +127,9 @@ class OwnEncoder(nn.Module):
                 f"the encoder must return features of shape (batch, ...), one row for each of its input's; "
                 f"for input of shape {tuple(example.shape)} it returned {shape}"
             )
+        self.gaps: nn.Module | None
         self.gaps = branch(skip_init(nn.Linear, n_gaps, n_features_out, bias=False)) if n_gaps else None
-        self.layer = linear(features[0].numel(), n_features_out, generator)
+        self.layer: nn.Linear = linear(features[0].numel(), n_features_out, generator)
 
     def forward(self, x: Tensor, missing: Tensor | None = None) -> Tensor:
         """(B, *event) → (B, n_features_out)."""
@@ -135,9 +144,9 @@ class OwnDecoder(nn.Module):
 
     def __init__(self, module: nn.Module, latent_dim: int, event_shape: Sequence[int], n_parameters: int) -> None:
         super().__init__()
-        self.module = copy.deepcopy(module)
-        self.output_shape = (n_parameters, *event_shape)
-        self.bias = nn.Parameter(torch.zeros(self.output_shape))
+        self.module: nn.Module = copy.deepcopy(module)
+        self.output_shape: tuple[int, ...] = (n_parameters, *event_shape)
+        self.bias: nn.Parameter = nn.Parameter(torch.zeros(self.output_shape))
         with torch.no_grad():
             output = self.module.eval()(torch.zeros(2, latent_dim))
         if output.shape[1:].numel() != self.bias.numel() or len(output) != 2:

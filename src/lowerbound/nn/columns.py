@@ -39,7 +39,7 @@ class ColumnInputs(nn.Module):
         self.register_buffer("categories", torch.tensor(categories, dtype=torch.int64), persistent=False)
         self.register_buffer("last", shown - 1, persistent=False)
         self.register_buffer("start", shown.cumsum(0) - shown, persistent=False)
-        self.n_indicators = int(shown.sum())
+        self.n_indicators: int = int(shown.sum())
 
     def forward(self, x: Tensor, mask: Tensor | None = None) -> Tensor:
         """Numbers, indicators of their point masses, indicators of categories."""
@@ -115,6 +115,8 @@ class NumberBlock(nn.Module):
         self.unit: Tensor
         self.log: Tensor
         self.shift: Tensor
+        self.first: int
+        self.scale: Scale
         self.first, self.scale = first, scale
         self.register_buffer("places", torch.tensor(places), persistent=False)
         for name in ("location", "unit", "log", "shift"):
@@ -166,7 +168,7 @@ class RealBlock(NumberBlock):
         self.n_components = n_components
         self.register_buffer("mass", mass, persistent=False)
         self.register_buffer("offset", side_by_side(n_components), persistent=False)
-        self.raw_df = nn.Parameter(torch.full((len(places),), 3.0)) if heavy else None
+        self.raw_df: nn.Parameter | None = nn.Parameter(torch.full((len(places),), 3.0)) if heavy else None
 
     def forward(self, raw: Tensor) -> Reals:
         """(S, B, P) → densities."""
@@ -204,8 +206,9 @@ class ColumnsHead(LikelihoodHead):
 
     def __init__(self, blocks: Sequence[nn.Module], start: Tensor) -> None:
         super().__init__()
+        self.blocks: nn.ModuleList
         self.blocks, self._start = nn.ModuleList(blocks), start
-        self.parameter_shape = (len(start),)
+        self.parameter_shape: tuple[int, ...] | None = (len(start),)
 
     @property
     def start(self) -> Tensor:

@@ -47,7 +47,7 @@ class Residual(nn.Module):
 
     def __init__(self, channels: int) -> None:
         super().__init__()
-        self.layers = nn.Sequential(nn.SiLU(), convolution(channels, channels, 3))
+        self.layers: nn.Sequential = nn.Sequential(nn.SiLU(), convolution(channels, channels, 3))
 
     def forward(self, x: Tensor) -> Tensor:
         """(N, channels, h, w) → the same shape."""
@@ -59,6 +59,7 @@ class Doubling(nn.Module):
 
     def __init__(self, n_in: int, n_out: int, kernel_size: int, size: tuple[int, int]) -> None:
         super().__init__()
+        self.layers: nn.Sequential
         self.layers = nn.Sequential(nn.SiLU(), convolution(n_in, 4 * n_out, kernel_size), nn.PixelShuffle(2))
         self.size = size
 
@@ -74,7 +75,7 @@ class Skip(nn.Module):
     def __init__(self, latent_dim: int, channels: int, size: tuple[int, int]) -> None:
         super().__init__()
         few = SKIP_CHANNELS
-        self.layers = nn.Sequential(
+        self.layers: nn.Sequential = nn.Sequential(
             skip_init(nn.Linear, latent_dim, few * math.prod(size)),
             nn.Unflatten(1, (few, *size)),
             convolution(few, channels, 1),
@@ -117,9 +118,9 @@ class ConvEncoder(nn.Module):
         for n_in, n_out in pairwise(n):
             layers += [nn.SiLU(), convolution(n_in, n_out, 3, stride=2), *blocks(n_out)]
         top = skip_init(nn.Linear, n[-1] * math.prod(sizes[-1]), n_features_out)
-        self.layers = nn.Sequential(*layers, nn.SiLU(), nn.Flatten(), top)
+        self.layers: nn.Sequential = nn.Sequential(*layers, nn.SiLU(), nn.Flatten(), top)
         draw_(self.layers, generator)
-        self.gaps = None
+        self.gaps: nn.Module | None = None
         if n_gaps:
             self.gaps = branch(skip_init(nn.Conv2d, n_gaps, n[0], 5, stride=2, padding=2, bias=False))
 
@@ -165,18 +166,18 @@ class ConvDecoder(nn.Module):
         n_channels, height, width = event_shape
         sizes = grids(height, width)[::-1]
         n = widths(channels, len(sizes) - 1)[::-1]
-        self.top = nn.Sequential(
+        self.top: nn.Sequential = nn.Sequential(
             skip_init(nn.Linear, latent_dim, n[0] * math.prod(sizes[0])),
             nn.Unflatten(1, (n[0], *sizes[0])),
             *blocks(n[0]),
         )
         steps = [(n_in, n_out, size) for (n_in, n_out), size in zip(pairwise(n), sizes[1:-1], strict=True)]
-        self.up = nn.ModuleList(Doubling(n_in, n_out, 1, size) for n_in, n_out, size in steps)
-        self.skip = nn.ModuleList(Skip(latent_dim, n_out, size) for _, n_out, size in steps)
-        self.mix = nn.ModuleList(nn.Sequential(*blocks(n_out)) for _, n_out, _ in steps)
-        self.out = Doubling(n[-1], n_parameters * n_channels, 3, sizes[-1])
+        self.up: nn.ModuleList = nn.ModuleList(Doubling(n_in, n_out, 1, size) for n_in, n_out, size in steps)
+        self.skip: nn.ModuleList = nn.ModuleList(Skip(latent_dim, n_out, size) for _, n_out, size in steps)
+        self.mix: nn.ModuleList = nn.ModuleList(nn.Sequential(*blocks(n_out)) for _, n_out, _ in steps)
+        self.out: Doubling = Doubling(n[-1], n_parameters * n_channels, 3, sizes[-1])
         draw_(self, generator)
-        self.bias = nn.Parameter(torch.zeros(n_parameters, *event_shape))
+        self.bias: nn.Parameter = nn.Parameter(torch.zeros(n_parameters, *event_shape))
 
     def forward(self, z: Tensor) -> Tensor:
         """Expand from the smallest grid to the image."""

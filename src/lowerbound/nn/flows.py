@@ -64,7 +64,7 @@ class Coupling(nn.Module):
         self.stays: Tensor
         self.register_buffer("stays", stays, persistent=False)
         n_stay, n_move = int(stays.sum()), int((~stays).sum())
-        self.network = mlp([n_stay + n_context, *HIDDEN, n_move * sum(self.SIZES)], "silu", generator)
+        self.network: nn.Sequential = mlp([n_stay + n_context, *HIDDEN, n_move * sum(self.SIZES)], "silu", generator)
         for parameter in self.network[-1].parameters():
             nn.init.zeros_(parameter)
 
@@ -101,7 +101,7 @@ class CouplingFlow(nn.Module):
             raise ValueError("a flow transforms some latent variables given others: it needs latent_dim=2 or more")
         odd = torch.arange(latent_dim) % 2 == 1
         turns = [odd if i % 2 else ~odd for i in range(N_COUPLINGS)]
-        self.couplings = nn.ModuleList(Coupling(stays, n_context, generator) for stays in turns)
+        self.couplings: nn.ModuleList = nn.ModuleList(Coupling(stays, n_context, generator) for stays in turns)
 
     def forward(self, context: Tensor | None = None) -> Transform:
         """z → ε, for a context (B, n_context)."""
@@ -188,9 +188,11 @@ class FlowHead(nn.Module):
 
     def __init__(self, latent_dim: int, generator: torch.Generator) -> None:
         super().__init__()
+        self.latent_dim: int
+        self.gaussian: GaussianHead
         self.latent_dim, self.gaussian = latent_dim, GaussianHead(latent_dim, "diagonal")
-        self.flow = CouplingFlow(latent_dim, N_CONTEXT, generator)
-        self.n_features = self.gaussian.n_features + N_CONTEXT
+        self.flow: CouplingFlow = CouplingFlow(latent_dim, N_CONTEXT, generator)
+        self.n_features: int = self.gaussian.n_features + N_CONTEXT
 
     def forward(self, features: Tensor) -> Pushforward:
         """(B, n_features) → q(z|x)."""

@@ -24,10 +24,12 @@ class GaussianHead(nn.Module):
 
     def __init__(self, latent_dim: int, covariance: str) -> None:
         super().__init__()
+        self.latent_dim: int
+        self.covariance: str
         self.latent_dim, self.covariance = latent_dim, covariance
         below_diagonal = latent_dim * (latent_dim - 1) // 2
         n_scale = {"isotropic": 1, "diagonal": latent_dim, "full": latent_dim + below_diagonal}[covariance]
-        self.n_features = latent_dim + n_scale
+        self.n_features: int = latent_dim + n_scale
 
     def forward(self, features: Tensor) -> DiagonalGaussian | FullGaussian:
         """(*, B, n_features) → q(z|x); a full covariance for (B, n_features) only."""

@@ -32,7 +32,7 @@ class ResidualRow(nn.Module):
 
     def __init__(self, width: int) -> None:
         super().__init__()
-        self.layers = nn.Sequential(nn.SiLU(), affine(width, width))
+        self.layers: nn.Sequential = nn.Sequential(nn.SiLU(), affine(width, width))
 
     def forward(self, x: Tensor) -> Tensor:
         """(N, width) → the same shape."""
@@ -87,13 +87,18 @@ class Level(nn.Module):
     def __init__(self, ground: Ground, above: Ground, n_latent: int) -> None:
         super().__init__()
         width = ground.width
+        self.shape: tuple[int, ...]
+        self.features_shape: tuple[int, ...]
         self.shape, self.features_shape = (n_latent, *ground.grid), (width, *ground.grid)
-        self.arrive = ground.reach_from(above)
-        self.prior = nn.Sequential(nn.SiLU(), ground.layer(width, 2 * n_latent))
+        self.arrive: nn.Module = ground.reach_from(above)
+        self.prior: nn.Sequential = nn.Sequential(nn.SiLU(), ground.layer(width, 2 * n_latent))
+        self.known: nn.Module
+        self.seen: nn.Module
         self.known, self.seen = ground.layer(width, width), ground.layer(width, width)
+        self.posterior: nn.Sequential
         self.posterior = nn.Sequential(nn.SiLU(), ground.residual(), nn.SiLU(), ground.layer(width, 2 * n_latent))
-        self.taken = ground.layer(n_latent, width)
-        self.leave = ground.residual()
+        self.taken: nn.Module = ground.layer(n_latent, width)
+        self.leave: nn.Module = ground.residual()
 
     def start(self) -> None:
         """Start p and q as N(0, I)."""
@@ -122,6 +127,8 @@ class BottomUp(nn.Module):
 
     def __init__(self, stem: nn.Module, steps: Sequence[nn.Module]) -> None:
         super().__init__()
+        self.stem: nn.Module
+        self.steps: nn.ModuleList
         self.stem, self.steps = stem, nn.ModuleList(steps)
 
     def forward(self, x: Tensor, missing: Tensor | None = None) -> list[Tensor]:
@@ -138,7 +145,7 @@ class Output(nn.Module):
     def __init__(self, layers: nn.Module, n_parameters: int, event_shape: Sequence[int]) -> None:
         super().__init__()
         self.layers = layers
-        self.bias = nn.Parameter(torch.zeros(n_parameters, *event_shape))
+        self.bias: nn.Parameter = nn.Parameter(torch.zeros(n_parameters, *event_shape))
 
     def forward(self, h: Tensor) -> Tensor:
         """(N, width, *grid) → (N, P, *event)."""

@@ -48,8 +48,8 @@ class MLPEncoder(nn.Module):
     ) -> None:
         super().__init__()
         sizes = [math.prod(event_shape), *hidden_layer_sizes, n_features_out]
-        self.gaps = branch(skip_init(nn.Linear, n_gaps, sizes[1], bias=False)) if n_gaps else None
-        self.layers = mlp(sizes, activation, generator)
+        self.gaps: nn.Module | None = branch(skip_init(nn.Linear, n_gaps, sizes[1], bias=False)) if n_gaps else None
+        self.layers: nn.Sequential = mlp(sizes, activation, generator)
 
     def forward(self, x: Tensor, missing: Tensor | None = None) -> Tensor:
         """Pass the flattened ``x`` through the layers."""
@@ -72,7 +72,8 @@ class MLPDecoder(nn.Module):
         generator: torch.Generator,
     ) -> None:
         super().__init__()
-        self.output_shape = (n_parameters, *event_shape)
+        self.output_shape: tuple[int, ...] = (n_parameters, *event_shape)
+        self.layers: nn.Sequential
         self.layers = mlp([latent_dim, *hidden_layer_sizes, math.prod(self.output_shape)], activation, generator)
 
     @property

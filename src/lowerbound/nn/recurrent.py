@@ -48,8 +48,8 @@ class Level(nn.Module):
 
     def __init__(self, n_categories: int, generator: torch.Generator) -> None:
         super().__init__()
-        self.size = min(n_categories, CATEGORY_SIZE)
-        self.vectors = nn.Parameter(torch.randn(n_categories, self.size, generator=generator))
+        self.size: int = min(n_categories, CATEGORY_SIZE)
+        self.vectors: nn.Parameter = nn.Parameter(torch.randn(n_categories, self.size, generator=generator))
 
     def forward(self, x: Tensor) -> Tensor:
         """The embeddings of the categories."""
@@ -89,14 +89,17 @@ class RasterGRU(nn.Module):
     ) -> None:  # fmt: skip
         super().__init__()
         (n_rows, length), n_values = grid_shape, view(torch.zeros(1)).shape[-1]
+        self.view: nn.Module
+        self.hidden_size: int
+        self.reach: int
         self.view, self.hidden_size, self.reach = view, hidden_size, reach
         n_around = (2 * reach + 1) * n_values if n_rows > 1 else 0
-        self.rows = gru(length * n_values, hidden_size, generator) if n_rows > 1 else None
-        self.start = linear(hidden_size, hidden_size, generator) if n_rows > 1 else None
-        self.within = gru(n_values + n_around + PLACE_SIZE, hidden_size, generator)
-        self.output = linear(hidden_size, n_parameters, generator)
-        self.place = nn.Parameter(torch.randn(n_rows, length, PLACE_SIZE, generator=generator))
-        self.bias = nn.Parameter(torch.zeros(n_rows, length, n_parameters))
+        self.rows: nn.GRU | None = gru(length * n_values, hidden_size, generator) if n_rows > 1 else None
+        self.start: nn.Linear | None = linear(hidden_size, hidden_size, generator) if n_rows > 1 else None
+        self.within: nn.GRU = gru(n_values + n_around + PLACE_SIZE, hidden_size, generator)
+        self.output: nn.Linear = linear(hidden_size, n_parameters, generator)
+        self.place: nn.Parameter = nn.Parameter(torch.randn(n_rows, length, PLACE_SIZE, generator=generator))
+        self.bias: nn.Parameter = nn.Parameter(torch.zeros(n_rows, length, n_parameters))
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, R, L) → θ, (B, R, L, P)."""

@@ -24,8 +24,9 @@ class Linears(nn.Module):
 
     def __init__(self, layers: Sequence[nn.Linear]) -> None:
         super().__init__()
-        self.weight = nn.Parameter(torch.stack([layer.weight.detach().mT for layer in layers]))
+        self.weight: nn.Parameter = nn.Parameter(torch.stack([layer.weight.detach().mT for layer in layers]))
         biases = [layer.bias for layer in layers if layer.bias is not None]
+        self.bias: nn.Parameter | None
         self.bias = nn.Parameter(torch.stack([bias.detach() for bias in biases])[:, None]) if biases else None
 
     def forward(self, x: Tensor) -> Tensor:
@@ -46,8 +47,8 @@ class Abreast(nn.Module):
 
     def __init__(self, networks: Sequence[nn.Sequential]) -> None:
         super().__init__()
-        self.networks = [list(network) for network in networks]
-        self.steps = nn.ModuleList(_abreast(layers) for layers in zip(*self.networks, strict=True))
+        self.networks: list[list[nn.Module]] = [list(network) for network in networks]
+        self.steps: nn.ModuleList = nn.ModuleList(_abreast(layers) for layers in zip(*self.networks, strict=True))
 
     def forward(self, x: Tensor, added: Tensor | float = 0.0) -> list[Tensor]:
         """The members' outputs, (B, n_out) each, for x (M, B, n_in); ``added`` is added to the first layer's output."""
@@ -91,8 +92,12 @@ class Encoders(nn.Module):
 
     def __init__(self, networks: Sequence[MLPEncoder], head: Callable[[Tensor], DiagonalGaussian]) -> None:
         super().__init__()
+        self.layers: Abreast
+        self.head: Callable[[Tensor], DiagonalGaussian]
+        self.gaps: Linears | None
         self.layers, self.head, self.gaps = Abreast([network.layers for network in networks]), head, None
         branches = [network.gaps for network in networks]
+        self.members: Sequence[nn.Linear]
         if branches[0] is not None:
             self.members, self.gaps = cast(Sequence[nn.Linear], branches), Linears(cast(list, branches))
 
@@ -130,7 +135,9 @@ class Decoders(nn.Module):
 
     def __init__(self, networks: Sequence[MLPDecoder], heads: Sequence[LikelihoodHead]) -> None:
         super().__init__()
-        self.shapes = [network.output_shape for network in networks]
+        self.shapes: list[tuple[int, ...]] = [network.output_shape for network in networks]
+        self.layers: Abreast
+        self.heads: nn.ModuleList
         self.layers, self.heads = Abreast([network.layers for network in networks]), nn.ModuleList(heads)
 
     def forward(self, z: Tensor) -> Likelihoods:

@@ -38,7 +38,7 @@ class Parameter:
     name: str
     default: Any
     help: str
-    choices: tuple = ()
+    choices: tuple[Any, ...] = ()
     number: Callable | None = None
     low: float = -math.inf
     high: float = math.inf

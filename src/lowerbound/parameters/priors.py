@@ -3,4 +3,4 @@
 from __future__ import annotations
 
 # the user's word: the file of models/priors that has its PRIOR; N(0, I) has none
-PRIORS = {"normal": None, "mixture": "mixture", "vamp": "vamp", "flow": "flow"}
+PRIORS: dict[str, str | None] = {"normal": None, "mixture": "mixture", "vamp": "vamp", "flow": "flow"}

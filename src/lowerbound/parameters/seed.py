@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 
 
-def seed_from(random_state) -> int:
+def seed_from(random_state: Any) -> int:
     """The seed: the number itself, the next draw of a generator, or a fresh seed for None."""
     if random_state is None:
         return int(np.random.SeedSequence().generate_state(1)[0])

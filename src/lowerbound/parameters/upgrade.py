@@ -38,7 +38,7 @@ def upgraded(record: Any) -> Any:
     return new
 
 
-def _columns(columns: list[dict] | None) -> list[dict] | None:
+def _columns(columns: list[dict[str, Any]] | None) -> list[dict[str, Any]] | None:
     if columns is None:
         return None
     return [{k: "category" if v == "level" else v for k, v in _renamed(column, COLUMN).items()} for column in columns]

@@ -10,6 +10,7 @@ import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import safetensors
 import safetensors.torch
@@ -65,26 +66,26 @@ def write_text(path: Path, text: str) -> None:
     write_atomically(path, lambda temporary: temporary.write_text(text, encoding="utf-8"))
 
 
-def save_tensors(path: Path, tensors: dict[str, Tensor], metadata: dict) -> None:
+def save_tensors(path: Path, tensors: dict[str, Tensor], metadata: dict[str, Any]) -> None:
     """Save one safetensors file with JSON metadata in its header."""
     content = to_bytes(tensors, metadata)
     write_atomically(path, lambda temporary: temporary.write_bytes(content))
 
 
-def to_bytes(tensors: dict[str, Tensor], metadata: dict) -> bytes:
+def to_bytes(tensors: dict[str, Tensor], metadata: dict[str, Any]) -> bytes:
     """The bytes that ``save_tensors`` writes."""
     plain = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
     return safetensors.torch.save(plain, {"lowerbound": json.dumps(metadata, allow_nan=True)})
 
 
-def from_bytes(content: bytes) -> tuple[dict[str, Tensor], dict]:
+def from_bytes(content: bytes) -> tuple[dict[str, Tensor], dict[str, Any]]:
     """The inverse of ``to_bytes``."""
     length = int.from_bytes(content[:8], "little")
     header = json.loads(content[8 : 8 + length])
     return safetensors.torch.load(content), json.loads(header["__metadata__"]["lowerbound"])
 
 
-def load_tensors(path: Path) -> tuple[dict[str, Tensor], dict]:
+def load_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
     """The inverse of ``save_tensors``; runs no code from the file.
 
     Raises
@@ -102,7 +103,7 @@ def load_tensors(path: Path) -> tuple[dict[str, Tensor], dict]:
         raise SavedFileError(f"{path} is damaged or was not written by lowerbound ({error})") from error
 
 
-def save_folder(folder: Path, tensors: dict[str, Tensor], description: dict) -> None:
+def save_folder(folder: Path, tensors: dict[str, Tensor], description: dict[str, Any]) -> None:
     """Save a folder with ``weights-<hash>.safetensors`` and the ``model.json`` that names this file.
 
     The weights are written first and ``model.json`` is moved into place last, so that a folder that is overwritten
@@ -136,7 +137,7 @@ def save_folder(folder: Path, tensors: dict[str, Tensor], description: dict) -> 
             stale.unlink(missing_ok=True)
 
 
-def load_folder(folder: Path) -> tuple[dict[str, Tensor], dict]:
+def load_folder(folder: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
     """The inverse of ``save_folder``.
 
     Raises
@@ -160,7 +161,7 @@ def load_folder(folder: Path) -> tuple[dict[str, Tensor], dict]:
         raise SavedFileError(f"{path} is damaged ({error})") from error
 
 
-def _read_description(folder: Path) -> dict:
+def _read_description(folder: Path) -> dict[str, Any]:
     path = folder / "model.json"
     try:
         record = json.loads(path.read_text(encoding="utf-8"))

@@ -12,7 +12,7 @@ from contextlib import suppress
 from functools import cached_property
 from itertools import pairwise
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import IO, TYPE_CHECKING
 
 import numpy as np
 
@@ -40,7 +40,7 @@ class Spool:
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         with errors_about(folder):
-            self.file = tempfile.TemporaryFile(dir=folder)  # noqa: SIM115, closed by ``__exit__``
+            self.file: IO[bytes] = tempfile.TemporaryFile(dir=folder)  # noqa: SIM115, closed by ``__exit__``
         self.schema: pa.Schema | None = None
 
     def __enter__(self) -> Self:

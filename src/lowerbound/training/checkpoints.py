@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import time
 from pathlib import Path
+from typing import Any
 
 from torch import Tensor
 
@@ -34,10 +35,12 @@ class Checkpoints:
     """
 
     def __init__(self, folder: Path, seconds: float = SECONDS) -> None:
+        self.folder: Path
+        self.seconds: float
         self.folder, self.seconds = Path(folder), seconds
-        self.due_at = time.monotonic() + seconds
+        self.due_at: float = time.monotonic() + seconds
         self.saved: tuple[int, int] | None = None  # epochs, and batches of the next one
-        self.saved_best = 0  # the epoch of the saved best weights
+        self.saved_best: int = 0  # the epoch of the saved best weights
 
     @property
     def last(self) -> Path:
@@ -73,7 +76,7 @@ class Checkpoints:
         finished = time.monotonic()
         self.due_at = finished + max(self.seconds, (finished - started) / PART)
 
-    def load(self) -> tuple[dict[str, Tensor], dict] | None:
+    def load(self) -> tuple[dict[str, Tensor], dict[str, Any]] | None:
         """Read the arguments of ``Training.load_state``; None if nothing was saved.
 
         Raises
@@ -96,7 +99,7 @@ class Checkpoints:
         self.saved, self.saved_best = (progress["epoch"], progress["n_batches"]), progress["best_epoch"]
         return tensors, metadata
 
-    def load_for(self, training: Training) -> tuple[dict[str, Tensor], dict] | None:
+    def load_for(self, training: Training) -> tuple[dict[str, Tensor], dict[str, Any]] | None:
         """Read the saved state of the same run; None if nothing was saved.
 
         Raises
@@ -136,7 +139,7 @@ class Saving(Watch):
         """Save, unless the last checkpoint is recent."""
         self.checkpoints.save_if_due(training)
 
-    def on_epoch(self, training: Training, record: dict) -> None:
+    def on_epoch(self, training: Training, record: dict[str, Any]) -> None:
         """Save if training is done, or the last checkpoint isn't recent."""
         if training.is_done:
             self.checkpoints.save(training)

@@ -32,10 +32,10 @@ class EpochTotals:
 
     def __init__(self, processes: Processes, device: torch.device) -> None:
         self.processes = processes
-        self.sums = torch.zeros(2, dtype=torch.float64, device=device)
-        self.n_rows = torch.zeros((), dtype=torch.int64, device=device)
-        self.skipped = torch.zeros(2, dtype=torch.int64, device=device)
-        self.latest = self.sums[0], self.sums
+        self.sums: Tensor = torch.zeros(2, dtype=torch.float64, device=device)
+        self.n_rows: Tensor = torch.zeros((), dtype=torch.int64, device=device)
+        self.skipped: Tensor = torch.zeros(2, dtype=torch.int64, device=device)
+        self.latest: tuple[Tensor, Tensor] = self.sums[0], self.sums
 
     def enter(self, loss: Tensor, totals: Tensor, n_rows: int, *, skip: Tensor, broken: Tensor) -> None:
         """Add a step.

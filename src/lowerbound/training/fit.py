@@ -115,7 +115,7 @@ def _check(model: Any, posterior: Any, objective: Any, settings: dict[str, Any])
 
 def run(
     training: Training, rows: Rows, validation: Rows | None = None, *, checkpoint: str | Path | None = None,
-    watch: Watch | None = None, resume: tuple[dict[str, Tensor], dict] | None = None, verbose: bool = False,
+    watch: Watch | None = None, resume: tuple[dict[str, Tensor], dict[str, Any]] | None = None, verbose: bool = False,
 ) -> Training:  # fmt: skip
     """Train from where ``training``, the ``checkpoint`` or ``resume`` stands, and put the best weights back.
 

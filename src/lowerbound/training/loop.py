@@ -69,7 +69,7 @@ def _check_same_rows(training: Training, data: Rows, validation: Rows | None) ->
         )
 
 
-def _finish_epoch(training: Training, validation: Rows | None, watch: Watch) -> dict | None:
+def _finish_epoch(training: Training, validation: Rows | None, watch: Watch) -> dict[str, Any] | None:
     """Validate and keep the weights if they are the best; the epoch's record (nats a row), or None if stopped."""
     training.check(min(MOST_BROKEN, training.progress.n_batches))
     bounds = None

@@ -25,8 +25,8 @@ class AdamW(torch.optim.AdamW):
 
     def __init__(self, weights: Sequence[nn.Parameter], lr: float, weight_decay: float) -> None:
         super().__init__(weights, lr=lr, weight_decay=weight_decay, fused=True)
-        self.weights = list(weights)
-        self.count = torch.zeros((), device=self.weights[0].device)
+        self.weights: list[nn.Parameter] = list(weights)
+        self.count: Tensor = torch.zeros((), device=self.weights[0].device)
         for weight in self.weights:
             slots = {name: torch.zeros_like(weight) for name in ("exp_avg", "exp_avg_sq")}
             self.state[weight] = {"step": self.count, **slots}

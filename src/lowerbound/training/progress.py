@@ -6,6 +6,7 @@ import math
 import os
 import sys
 import time
+from typing import Any
 
 from tqdm import tqdm
 
@@ -23,13 +24,19 @@ class ProgressWatch(Watch):
     """Shows ELBO, reconstruction and KL (nats a row), rows a second, and the time left until ``max_epochs``."""
 
     def __init__(self) -> None:
-        self.terminal = sys.stderr.isatty()
-        self.bar: tqdm | None = None
+        self.terminal: bool = sys.stderr.isatty()
+        self.bar: tqdm[Any] | None = None
+        self.shown_at: float
+        self.held_out: str
         self.shown_at, self.held_out = 0.0, ""
 
     def on_start(self, training: Training, data: Rows, validation: Rows | None) -> None:
         """Draw the bar, on a terminal."""
+        self.n_rows: int
+        self.max_epochs: int
         self.n_rows, self.max_epochs = len(data), training.settings.max_epochs
+        self.begun: float
+        self.before: int
         self.begun, self.before = time.monotonic(), self._done(training)
         if self.terminal:
             self.bar = tqdm(
@@ -49,7 +56,7 @@ class ProgressWatch(Watch):
         self.bar.postfix = _sum(reconstruction, kl) + more
         self._move_to(self._done(training))
 
-    def on_epoch(self, training: Training, record: dict) -> None:
+    def on_epoch(self, training: Training, record: dict[str, Any]) -> None:
         """Move the bar, or print a line."""
         validation = record["validation_elbo"]
         self.held_out = "" if validation is None else f"  held-out ELBO {_number(validation)}"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, field
+from typing import Any
 
 from lowerbound.core import ObjectiveState
 
@@ -58,4 +59,4 @@ class Progress:
     reference: float = -math.inf  # the bound that the next one has to exceed by tol
     stale_epochs: int = 0  # epochs since the bound last did so
     stopped: bool = False
-    history: list[dict] = field(default_factory=list)
+    history: list[dict[str, Any]] = field(default_factory=list)

@@ -26,9 +26,12 @@ class Average:
     """
 
     def __init__(self, parameters: Sequence[nn.Parameter], decay: float) -> None:
+        self.parameters: list[nn.Parameter]
+        self.decay: float
         self.parameters, self.decay = list(parameters), decay
+        self.others: list[Tensor]
         self.others = [p.detach().clone() for p in parameters]  # the average, or the trained weights while it is shown
-        self.shown = False
+        self.shown: bool = False
 
     @torch.no_grad()
     def update(self, step: int) -> None:
@@ -82,8 +85,13 @@ class Clipping:
     """
 
     def __init__(self, parameters: Sequence[nn.Parameter], longest: float) -> None:
+        self.parameters: list[nn.Parameter]
+        self.longest: float
         self.parameters, self.longest = list(parameters), longest
         device = self.parameters[0].device
+        self.usual: Tensor
+        self.norm: Tensor
+        self.skipped: Tensor
         self.usual, self.norm, self.skipped = (torch.zeros((), device=device) for _ in range(3))
 
     @torch.no_grad()

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from lowerbound.core import Batch, Model, Objective, ObjectiveState, Posterior
 from lowerbound.distributions.noise import Noise, continued, make_generator
-from lowerbound.parallel import current
+from lowerbound.parallel import Processes, current
 from lowerbound.training.epoch_totals import EpochTotals
 from lowerbound.training.optimizers import AdamW
 from lowerbound.training.settings import Progress, Settings
@@ -50,30 +50,40 @@ class Training:
         seed: int,
         device: torch.device,
     ) -> None:
+        self.model: Model
+        self.posterior: Posterior
+        self.objective: Objective
+        self.settings: Settings
         self.model, self.posterior, self.objective, self.settings = model, posterior, objective, settings
+        self.seed: int
+        self.device: torch.device
         self.seed, self.device = seed, device
-        self.modules = nn.ModuleDict({"model": model, "posterior": posterior}).to(device)
+        self.modules: nn.ModuleDict = nn.ModuleDict({"model": model, "posterior": posterior}).to(device)
+        self.adamw: AdamW
+        self.row_adam: torch.optim.SparseAdam | None
         self.adamw, self.row_adam = _optimizers(self.modules, posterior.row_parameters(), settings)
+        self.optimizers: list[torch.optim.Optimizer]
         self.optimizers = [self.adamw] if self.row_adam is None else [self.adamw, self.row_adam]
-        self.processes = current()
+        self.processes: Processes = current()
         if self.processes.size > 1 and posterior.keeps_rows:
             raise ValueError(
                 f"{type(posterior).__name__} keeps numbers for every training row, which one process has to hold: "
                 f"train it without torchrun, or use inference='amortized'"
             )
         self.processes.replicate(self.modules)
-        self.loss = BatchLoss(model, posterior, settings.precision)
-        self.average = Average(self.adamw.weights, settings.ema) if settings.ema else None
+        self.loss: BatchLoss = BatchLoss(model, posterior, settings.precision)
+        self.average: Average | None = Average(self.adamw.weights, settings.ema) if settings.ema else None
         longest = settings.max_gradient_norm
-        self.clipping = Clipping(self.adamw.weights, longest) if longest is not None else None
-        self.epoch_totals = EpochTotals(self.processes, device)
+        self.clipping: Clipping | None = Clipping(self.adamw.weights, longest) if longest is not None else None
+        self.epoch_totals: EpochTotals = EpochTotals(self.processes, device)
         if settings.compile and (self.processes.size > 1 or self.clipping is not None or len(self.optimizers) > 1):
             raise ValueError("compile=True goes with one process, one network for all rows, and no max_gradient_norm")
+        self.compiled: CompiledStep | None
         self.compiled = CompiledStep(self.loss, objective, self.adamw) if settings.compile else None
-        self.order = make_generator(seed, "order")
-        self.epoch_order = self.order.get_state()  # at the start of the epoch, to draw its order again
-        self.noise = Noise(make_generator(seed, "noise", device))
-        self.progress = Progress()
+        self.order: torch.Generator = make_generator(seed, "order")
+        self.epoch_order: Tensor = self.order.get_state()  # at the start of the epoch, to draw its order again
+        self.noise: Noise = Noise(make_generator(seed, "noise", device))
+        self.progress: Progress = Progress()
         self.best_weights: dict[str, Tensor] | None = None
 
     @contextmanager
@@ -170,7 +180,7 @@ class Training:
         """True if the first of several processes holds the sums of all, so that it can write a checkpoint."""
         return self.processes.size == 1 or self.progress.objective.step % LOOK_STEPS == 0 or not self.progress.n_batches
 
-    def close_epoch(self, record: dict) -> None:
+    def close_epoch(self, record: dict[str, Any]) -> None:
         """Add the epoch to the history, and begin the next one."""
         self.progress.history.append(record)
         self.progress.epoch, self.progress.n_batches, self.progress.n_rows = self.progress.epoch + 1, 0, 0
@@ -202,7 +212,7 @@ class Training:
         parts = (("ledger", self.epoch_totals), ("average", self.average), ("clipping", self.clipping))
         return [(name, part) for name, part in parts if part is not None]
 
-    def state(self) -> tuple[dict[str, Tensor], dict]:
+    def state(self) -> tuple[dict[str, Tensor], dict[str, Any]]:
         """The content of a checkpoint: tensors, and metadata for JSON."""
         tensors = {f"weights.{k}": v for k, v in self.modules.state_dict().items()}
         tensors |= {f"best.{k}": v for k, v in (self.best_weights or {}).items()}
@@ -223,7 +233,7 @@ class Training:
             "progress": asdict(self.progress),
         }
 
-    def load_state(self, tensors: dict[str, Tensor], metadata: dict) -> None:
+    def load_state(self, tensors: dict[str, Tensor], metadata: dict[str, Any]) -> None:
         """Continue from the result of ``state``; ``ValueError`` if it is of another model or version."""
         try:
             self._load(tensors, metadata)
@@ -233,7 +243,7 @@ class Training:
                 "or train anew in another folder"
             ) from error
 
-    def _load(self, tensors: dict[str, Tensor], metadata: dict) -> None:
+    def _load(self, tensors: dict[str, Tensor], metadata: dict[str, Any]) -> None:
         self.modules.load_state_dict(_with_prefix(tensors, "weights."))
         self.best_weights = _with_prefix(tensors, "best.") or None
         for k, optimizer in enumerate(self.optimizers):

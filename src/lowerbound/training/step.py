@@ -32,6 +32,9 @@ class BatchLoss(nn.Module):
 
     def __init__(self, model: Model, posterior: nn.Module, precision: str = "float32") -> None:
         super().__init__()
+        self.model: Model
+        self.posterior: nn.Module
+        self.precision: str
         self.model, self.posterior, self.precision = model, posterior, precision
 
     def forward(self, batch: Batch, objective: Objective, noise: Noise, state: ObjectiveState) -> tuple[Tensor, Tensor]:
@@ -94,16 +97,20 @@ class CompiledStep:
     """
 
     def __init__(self, loss: nn.Module, objective: Objective, optimizer: AdamW) -> None:
+        self.loss: nn.Module
+        self.objective: Objective
+        self.optimizer: AdamW
         self.loss, self.objective, self.optimizer = loss, objective, optimizer
         self.weights: dict[str, Tensor] = dict(loss.named_parameters())
-        self.moments = optimizer.moments(list(self.weights.values()))
+        self.moments: tuple[list[Tensor], list[Tensor]] = optimizer.moments(list(self.weights.values()))
         group = optimizer.param_groups[0]
-        self.betas = torch.tensor(group["betas"], dtype=torch.float64, device=optimizer.count.device)
+        self.betas: Tensor = torch.tensor(group["betas"], dtype=torch.float64, device=optimizer.count.device)
         self.requests: list[Request] | None = None
         for tensor in (*self.weights.values(), *self.moments[0], *self.moments[1]) if optimizer.count.is_cuda else ():
             torch._dynamo.mark_static_address(tensor)  # CUDA graphs can only write to such arguments
         kind = "triton.cudagraphs" if optimizer.count.is_cuda else "cpp_wrapper"  # one launch; one call from Python
         options = {kind: True, "guard_filter_fn": what_changes}
+        self.graph: Callable[..., tuple[Tensor, Tensor, Tensor]]
         self.graph = torch.compile(self._step, fullgraph=True, options=options, **APART)
         from torch._dynamo.exc import TorchDynamoException  # which takes a second to import
 

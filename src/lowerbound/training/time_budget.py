@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import time
+from typing import Any
 
 from lowerbound.training.state import Training
 from lowerbound.training.watch import Watch
@@ -19,9 +20,11 @@ class Deadline(Watch):
     """Stops a fit after the epoch in which its time ends."""
 
     def __init__(self, until: float) -> None:
+        self.until: float
+        self.stopped_after: int
         self.until, self.stopped_after = until, 0
 
-    def on_epoch(self, training: Training, record: dict) -> None:
+    def on_epoch(self, training: Training, record: dict[str, Any]) -> None:
         """Check the time."""
         is_last = training.progress.stopped or training.progress.epoch >= training.settings.max_epochs
         if time.perf_counter() > self.until and not is_last:
@@ -42,12 +45,16 @@ class Stopwatch(Watch):
     MOST_STEPS = 20
 
     def __init__(self, seconds: float) -> None:
+        self.seconds: float
+        self.n_steps: int
+        self.n_first: int
         self.seconds, self.n_steps, self.n_first = seconds, 0, 0
-        self.seconds_per_row = math.nan
+        self.seconds_per_row: float = math.nan
 
     def on_step(self, training: Training) -> None:
         """Measure the rows a second since the first step, or of this alone if it takes all the time."""
         now, n_rows = time.perf_counter(), training.progress.n_rows
+        self.begun: float
         if self.n_steps == 0:
             self.begun, self.n_first = now, n_rows
         elif n_rows > self.n_first:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from lowerbound.data.batches import Rows
 from lowerbound.training.state import Training
 
@@ -15,7 +17,7 @@ class Watch:
     def on_step(self, training: Training) -> None:
         """Called after a step; reading ``training.epoch_totals`` waits for the device, so read it seldom."""
 
-    def on_epoch(self, training: Training, record: dict) -> None:
+    def on_epoch(self, training: Training, record: dict[str, Any]) -> None:
         """Called after an epoch and its validation."""
 
     def should_stop(self) -> bool:
@@ -42,7 +44,7 @@ class Together(Watch):
         for watch in self.watches:
             watch.on_step(training)
 
-    def on_epoch(self, training: Training, record: dict) -> None:
+    def on_epoch(self, training: Training, record: dict[str, Any]) -> None:
         """Call all watches."""
         for watch in self.watches:
             watch.on_epoch(training, record)

@@ -113,7 +113,7 @@ def _scaled(v: np.ndarray, column: ColumnSchema) -> np.ndarray:
 
 
 @lru_cache(256)
-def _places(categories: tuple) -> dict:
+def _places(categories: tuple[Any, ...]) -> dict[str, Any]:
     return {category: i for i, category in enumerate(categories)}
 
 

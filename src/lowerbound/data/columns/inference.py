@@ -97,7 +97,7 @@ def _frames(X: Any, chosen: list[int] | None = None) -> Iterator[pd.DataFrame]:
     yield from parts if chosen is None else (part.iloc[:, chosen] for part in parts)
 
 
-def _looks(frame: pd.DataFrame, told: dict[str, dict]) -> list[Look]:
+def _looks(frame: pd.DataFrame, told: dict[str, dict[str, Any]]) -> list[Look]:
     names = list(map(str, frame.columns))
     unknown = [name for name in told if name not in names]
     if unknown:
@@ -105,7 +105,7 @@ def _looks(frame: pd.DataFrame, told: dict[str, dict]) -> list[Look]:
     return [_look(name, frame.iloc[:, j], told.get(name, {})) for j, name in enumerate(names)]
 
 
-def _look(name: str, column: Any, told: dict) -> Look:
+def _look(name: str, column: Any, told: dict[str, Any]) -> Look:
     import pandas as pd
 
     kind, dtype = told.get("kind"), column.dtype
@@ -127,7 +127,11 @@ class Look(ABC):
         Values that aren't missing.
     """
 
-    def __init__(self, name: str, dtype: str, told: dict) -> None:
+    def __init__(self, name: str, dtype: str, told: dict[str, Any]) -> None:
+        self.name: str
+        self.dtype: str
+        self.told: dict[str, Any]
+        self.n: int
         self.name, self.dtype, self.told, self.n = name, dtype, told, 0
 
     @abstractmethod
@@ -152,7 +156,7 @@ class Look(ABC):
     def schema(self) -> ColumnSchema:
         """The schema of the column."""
 
-    def _categories(self, kind: str, categories: list, counts: np.ndarray) -> ColumnSchema:
+    def _categories(self, kind: str, categories: list[Any], counts: np.ndarray) -> ColumnSchema:
         """A schema of categories: common ones, each with its own probability, then rare ones, if there are any."""
         if not categories:
             categories, counts = [None], np.ones(1, np.int64)  # nothing was ever observed
@@ -181,10 +185,10 @@ class Look(ABC):
 class Words(Look):
     """Text, categories and truth values."""
 
-    def __init__(self, name: str, dtype: str, told: dict) -> None:
+    def __init__(self, name: str, dtype: str, told: dict[str, Any]) -> None:
         super().__init__(name, dtype, told)
         self.counts: Counter[Any] = Counter()
-        self.is_ordered = False
+        self.is_ordered: bool = False
 
     def count(self, seen: Any) -> None:
         """Count each category."""
@@ -220,13 +224,17 @@ class Words(Look):
 class Numbers(Look):
     """Numbers, and dates as days since 1970."""
 
-    def __init__(self, name: str, dtype: str, told: dict, *, are_dates: bool = False) -> None:
+    def __init__(self, name: str, dtype: str, told: dict[str, Any], *, are_dates: bool = False) -> None:
         super().__init__(name, dtype, told)
         self.are_dates = are_dates
+        self.low: float
+        self.high: float
         self.low, self.high = math.inf, -math.inf
-        self.is_whole = True
+        self.is_whole: bool = True
         self.decimals: int | None = 0  # the fewest that all can be written with, up to 6
-        self.tally = Tally.empty(MOST_DISTINCT if told.get("kind") in CATEGORY_KINDS else MOST_COUNTED)
+        self.tally: Tally = Tally.empty(MOST_DISTINCT if told.get("kind") in CATEGORY_KINDS else MOST_COUNTED)
+        self.moments: Moments
+        self.log_moments: Moments
         self.moments, self.log_moments = Moments(), Moments()
 
     def count(self, seen: Any) -> None:
@@ -255,9 +263,9 @@ class Numbers(Look):
 
     def needs_moments(self) -> bool:
         """True if the kind or scale of the column needs moments as well as counts."""
-        self.kind = self._kind()
-        self.shift = 1.0 if self.kind == "count" else 0.0
-        self.scale = 2.0 ** math.floor(math.log2(max(abs(self.low), abs(self.high), 1e-300))) if self.n else 1.0
+        self.kind: str = self._kind()
+        self.shift: float = 1.0 if self.kind == "count" else 0.0
+        self.scale: float = 2.0 ** math.floor(math.log2(max(abs(self.low), abs(self.high), 1e-300))) if self.n else 1.0
         may_have_mass = self.kind in ("real", "continuous", "positive")
         self.mass = self.told.get("mass", self._standing_out() if may_have_mass else None)
         return self.kind not in CATEGORY_KINDS and self.n > 0

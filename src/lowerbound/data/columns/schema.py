@@ -54,7 +54,7 @@ class ColumnSchema:
     name: str
     kind: str
     dtype: str
-    categories: tuple = ()
+    categories: tuple[Any, ...] = ()
     n_common: int = 0
     frequencies: tuple[float, ...] = ()
     location: float = 0.0
@@ -99,7 +99,7 @@ def _is_number(category: Any) -> bool:
     return isinstance(category, (int, float)) and not isinstance(category, bool) and np.isfinite(category)
 
 
-def told_of(asked: Any) -> dict[str, dict]:
+def told_of(asked: Any) -> dict[str, dict[str, Any]]:
     """The user's description of columns as fields of ``ColumnSchema``, by the columns' names."""
     if isinstance(asked, (str, Path)):
         try:
@@ -138,7 +138,7 @@ def days(column: Any) -> np.ndarray:
     return stamps.to_numpy().astype("datetime64[ns]").astype(np.int64) / DAY
 
 
-def from_record(record: dict) -> ColumnSchema:
+def from_record(record: dict[str, Any]) -> ColumnSchema:
     """The inverse of ``asdict``, as JSON gives it back."""
     known: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in record.items()}
     return ColumnSchema(**known)

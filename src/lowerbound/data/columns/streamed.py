@@ -23,7 +23,11 @@ class EncodedRows(Source):
 
     def __init__(self, source: Source, schemas: Sequence[ColumnSchema]) -> None:
         super().__init__(source.name, source.shape, np.dtype(np.float64))
+        self.source: Source
+        self.schemas: Sequence[ColumnSchema]
         self.source, self.schemas = source, schemas
+        self.runs: np.ndarray | None
+        self.runs_at_once: int
         self.runs, self.runs_at_once = source.runs, source.runs_at_once
         self.warned: set[str] = set()  # columns whose unseen values were warned of
 

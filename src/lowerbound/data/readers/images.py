@@ -71,8 +71,12 @@ class ImageFolder(Source):
     """Images that are decoded when they are used; only their names are held."""
 
     def __init__(self, folder: Path, paths: list[Path], name: str) -> None:
+        self.folder: Path
+        self.paths: list[Path]
+        self.name: str
         self.folder, self.paths, self.name = folder, paths, name
-        self.has_classes = paths[0].parent != folder
+        self.has_classes: bool = paths[0].parent != folder
+        self.color: bool
         height, width, self.color = _agree(paths, self.called)
         shape = (height, width, 3) if self.color else (height, width)
         super().__init__(name, (len(paths), *shape), np.dtype(np.uint8))

@@ -73,8 +73,11 @@ class ParquetTable(Source):
     def __init__(
         self, path: Path, name: str, drop: Sequence[str] = (), label: str | None = None, *, mixed: bool = False
     ) -> None:
+        self.path: Path
+        self.label: str | None
+        self.mixed: bool
         self.path, self.label, self.mixed = path, label, mixed
-        self.files = [path] if path.is_file() else parquet_files(path)
+        self.files: list[Path] = [path] if path.is_file() else parquet_files(path)
         self.groups: list[tuple[int, int]] = []  # the file of each run, and the row group in it
         self.dtypes: dict[str, np.dtype] = {}  # of the columns that are data, in all rows
         sizes, memory = [], 1
@@ -84,14 +87,16 @@ class ParquetTable(Source):
             memory = max(memory, needed)
         check_rows(sum(sizes), name)
         super().__init__(name, (sum(sizes), len(self.columns or ())), np.result_type(*self.dtypes.values()))
-        self.runs = np.append(0, np.cumsum(sizes))
-        self.runs_at_once = max(1, min(_AT_ONCE, _MEMORY // memory))
+        self.runs: np.ndarray | None = np.append(0, np.cumsum(sizes))
+        self.runs_at_once: int = max(1, min(_AT_ONCE, _MEMORY // memory))
         self.cursors: dict[int, _Cursor] = {}
 
     def _row_groups(self, name: str, drop: Sequence[str]) -> Iterator[tuple[int, int, int, int]]:
         """The row groups of all files: file, number, rows, and bytes to read it; the first file gives the columns."""
         import pyarrow as pa
 
+        self.columns: list[str] | None
+        self.arrow_schema: Any
         for i, file in enumerate(self.files):
             called = self._called(i, name)
             check_content(file, PARQUET, called)

@@ -99,6 +99,8 @@ class Wording:
     """The type of a column that isn't stored as numbers, found from its values, a block of rows at a time."""
 
     def __init__(self) -> None:
+        self.n: int
+        self.n_numbers: int
         self.n = self.n_numbers = 0
         self.are_dates: bool | None = None  # not known before the first value
         self.number_dtypes: set[np.dtype] = set()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 import numpy as np
 import torch
@@ -51,6 +52,9 @@ class BernoulliHead(LikelihoodHead):
 class BernoulliKind(LikelihoodKind):
     """``likelihood="bernoulli"``: 0/1 data."""
 
+    name: ClassVar[str]
+    data: ClassVar[str]
+    in_words: ClassVar[str]
     name, data, in_words = "bernoulli", "binary", "only 0 and 1"
 
     def suits(self, facts: Facts, dtype: np.dtype) -> bool:

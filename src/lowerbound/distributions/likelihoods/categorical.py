@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import ClassVar
 
 import numpy as np
 import torch
@@ -78,6 +79,9 @@ class CategoricalHead(LikelihoodHead):
 class CategoricalKind(LikelihoodKind):
     """``likelihood="categorical"``: the categories 0, …, K − 1."""
 
+    name: ClassVar[str]
+    data: ClassVar[str]
+    in_words: ClassVar[str]
     name, data, in_words = "categorical", "categories", "categories"
     is_nominal = True
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import ClassVar
 
 import numpy as np
 import torch
@@ -121,6 +122,8 @@ class DiscretizedLogisticMixtureHead(LikelihoodHead):
 
     def __init__(self, scale: Scale, spread: Tensor, n_components: int) -> None:
         super().__init__()
+        self.scale: Scale
+        self.n_parameters: int
         self.scale, self.n_parameters = scale, 3 * n_components
         self.offset: Tensor
         places = torch.linspace(-1, 1, n_components).view(-1, *[1] * spread.ndim)
@@ -137,6 +140,9 @@ class DiscretizedLogisticMixtureHead(LikelihoodHead):
 class DiscretizedLogisticKind(LikelihoodKind):
     """``likelihood="discretized_logistic"``: 8-bit grey levels, from −1 to 1 in the model's units."""
 
+    name: ClassVar[str]
+    data: ClassVar[str]
+    in_words: ClassVar[str]
     name, data, in_words = "discretized_logistic", "grey_levels", "8-bit grey levels"
     has_scale = has_components = True
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 import numpy as np
 import torch
@@ -51,6 +52,9 @@ class NormalHead(LocationScaleHead):
 class NormalKind(LikelihoodKind):
     """``likelihood="gaussian"``: real values."""
 
+    name: ClassVar[str]
+    data: ClassVar[str]
+    in_words: ClassVar[str]
     name, data, in_words = "gaussian", "real", "real values"
     is_discrete = False
     can_standardize = takes_all = has_scale = True

@@ -37,6 +37,7 @@ class Scale(nn.Module):
             return
         self.register_buffer("floor", floor)
         start = inverse_softplus((initial - floor).clamp_min(1e-6))
+        self.raw: nn.Parameter
         if kind == "learned":
             self.raw = nn.Parameter(start)
         else:

@@ -22,6 +22,8 @@ class FlowPrior(LearnedPrior):
 
     def __init__(self, latent_dim: int, generator: torch.Generator) -> None:
         super().__init__()
+        self.latent_dim: int
+        self.flow: CouplingFlow
         self.latent_dim, self.flow = latent_dim, CouplingFlow(latent_dim, 0, generator)
 
     @classmethod

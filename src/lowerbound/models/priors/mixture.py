@@ -67,9 +67,9 @@ class MixturePrior(LearnedPrior):
     def __init__(self, n_components: int, latent_dim: int, generator: torch.Generator) -> None:
         super().__init__()
         shape = (n_components, latent_dim)
-        self.mean = nn.Parameter(math.sqrt(self.START) * torch.randn(shape, generator=generator))
-        self.log_scale = nn.Parameter(torch.full(shape, 0.5 * math.log(1 - self.START)))
-        self.logits = nn.Parameter(torch.zeros(n_components))
+        self.mean: nn.Parameter = nn.Parameter(math.sqrt(self.START) * torch.randn(shape, generator=generator))
+        self.log_scale: nn.Parameter = nn.Parameter(torch.full(shape, 0.5 * math.log(1 - self.START)))
+        self.logits: nn.Parameter = nn.Parameter(torch.zeros(n_components))
 
     @classmethod
     def make(cls, asked: PriorRequest) -> MixturePrior:

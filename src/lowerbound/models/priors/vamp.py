@@ -39,9 +39,11 @@ class VampPrior(LearnedPrior):
         highest: float | None = None,
     ) -> None:  # fmt: skip
         super().__init__()
+        self.encode: Callable[[Tensor], LatentDistribution]
+        self.highest: float | None
         self.encode, self.highest = encode, highest
-        self.raw = nn.Parameter(torch.randn(tuple(shape), generator=generator))
-        self.n_starting_rows = shape[0]
+        self.raw: nn.Parameter = nn.Parameter(torch.randn(tuple(shape), generator=generator))
+        self.n_starting_rows: int = shape[0]
 
     @classmethod
     def make(cls, asked: PriorRequest) -> VampPrior:
