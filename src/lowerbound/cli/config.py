@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 DATA_KEYS = tuple(each.name for each in fields(DataOptions))
 MODELS = {"vae": "VAE", "imputer": "VAE"}  # the name on the command line, and in the library
-RECOMMENDED = {"vae": {}, "imputer": IMPUTER_TRAINING}  # defaults that replace those of the model
+RECOMMENDED: dict[str, Any] = {"vae": {}, "imputer": IMPUTER_TRAINING}  # defaults that replace those of the model
 
 
 @dataclass(frozen=True)

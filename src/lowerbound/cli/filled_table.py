@@ -100,6 +100,9 @@ class Filling:
     """
 
     def __init__(self, imputer: VAEImputer, X: Any, n_rows: int, progress: Callable[[float], Any]) -> None:
+        self.imputer: VAEImputer
+        self.n_rows: int
+        self.progress: Callable[[float], Any]
         self.imputer, self.X, self.n_rows, self.progress = imputer, X, n_rows, progress
         self.weights: list[tuple[float, int]] = []  # mean effective number of importance samples, number of rows
 

@@ -99,7 +99,7 @@ def _conclude(vae: VAE, watch: RunWatch) -> None:
     suggest_samples(console, run, vae)
 
 
-def _fit(vae: VAE, dataset: Dataset, watch: RunWatch, state: tuple[dict[str, Tensor], dict] | None) -> None:
+def _fit(vae: VAE, dataset: Dataset, watch: RunWatch, state: tuple[dict[str, Tensor], dict[str, Any]] | None) -> None:
     try:
         with watch.listening():
             vae.fit(dataset.X, watch=watch, resume=state)
@@ -205,11 +205,16 @@ class OneBatch(Watch):
 
     def on_start(self, training: Training, data: Rows, validation: Rows | None) -> None:
         """Keep the training and its rows."""
+        self.training: Training
+        self.rows: Rows
+        self.held_out: Rows | None
         self.training, self.rows, self.held_out = training, data, validation
 
     def on_step(self, training: Training) -> None:
         """Stop after the first step."""
-        self.n_rows = training.progress.n_rows
+        self.n_rows: int = training.progress.n_rows
+        self.reconstruction: float
+        self.kl: float
         self.reconstruction, self.kl = training.epoch_totals.means()
         raise _Enough
 

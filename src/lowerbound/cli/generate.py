@@ -46,7 +46,7 @@ class OutputFile(click.ParamType):
         return path
 
 
-output_option = click.option(
+output_option: Callable[..., Any] = click.option(
     "-o", "--output", metavar="FILE", required=True, type=OutputFile(), help="A .png, .npy, .csv or .parquet file."
 )
 

@@ -86,9 +86,9 @@ def console_options(command: Callable) -> Callable:
     return with_console
 
 
-run_argument = click.argument("run", metavar="RUN", type=click.Path(path_type=Path))
-data_argument = click.argument("data", metavar="DATA")
-force_option = click.option("--force", is_flag=True, help="Overwrite existing files.")
+run_argument: Callable[..., Any] = click.argument("run", metavar="RUN", type=click.Path(path_type=Path))
+data_argument: Callable[..., Any] = click.argument("data", metavar="DATA")
+force_option: Callable[..., Any] = click.option("--force", is_flag=True, help="Overwrite existing files.")
 
 
 class ParameterType(click.ParamType):

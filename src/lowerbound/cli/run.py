@@ -105,7 +105,7 @@ class Run:
         write_text(self.environment, _indented(environment))
         self.write_history([])
 
-    def begin_again(self, epoch: int, step: int, environment: dict[str, Any], history: list[dict]) -> None:
+    def begin_again(self, epoch: int, step: int, environment: dict[str, Any], history: list[dict[str, Any]]) -> None:
         """Record that the run is resumed, and delete the history after the checkpoint."""
         from lowerbound.storage.atomic import remove_temporaries, write_text
 
@@ -125,13 +125,13 @@ class Run:
             return {}
         return record if isinstance(record, dict) else {}
 
-    def write_history(self, records: list[dict]) -> None:
+    def write_history(self, records: list[dict[str, Any]]) -> None:
         """Write all of ``history.jsonl``."""
         from lowerbound.storage.atomic import write_text
 
         write_text(self.history, "".join(json.dumps(record) + "\n" for record in records))
 
-    def append_history(self, record: dict) -> None:
+    def append_history(self, record: dict[str, Any]) -> None:
         """Append an epoch to ``history.jsonl``."""
         from lowerbound.storage.atomic import errors_about
 

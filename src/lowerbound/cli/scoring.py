@@ -58,8 +58,9 @@ class Partial:
 
     def __init__(self, folder: Path | None, what: dict[str, Any]) -> None:
         digest = hashlib.sha256(json.dumps(what, sort_keys=True).encode()).hexdigest()
+        self.path: Path | None
         self.path = folder / f"evaluation-{digest[:16]}.npz" if folder is not None and folder.is_dir() else None
-        self.save_after = time.monotonic() + SAVE_SECONDS
+        self.save_after: float = time.monotonic() + SAVE_SECONDS
 
     def read(self) -> list[tuple[np.ndarray, np.ndarray]]:
         """log p(x) and effective sample sizes of the finished rows."""

@@ -34,11 +34,16 @@ class TensorBoardWatch(Watch):
             raise Failure(
                 "--log tensorboard needs the package tensorboard: pip install 'lowerbound[tensorboard]'"
             ) from error
+        self.folder: Path
+        self.make_writer: type[SummaryWriter]
+        self.writer: SummaryWriter | None
         self.folder, self.make_writer, self.writer = folder, SummaryWriter, None
 
     def on_start(self, training: Training, data: Rows, validation: Rows | None) -> None:
         """Open the file; of a run that is continued, records after the checkpoint are hidden."""
         self.writer = self.make_writer(str(self.folder), purge_step=training.progress.objective.step + 1)
+        self.n_rows: int
+        self.written_at: float
         self.n_rows, self.written_at = len(data), time.monotonic()
 
     def on_step(self, training: Training) -> None:
@@ -47,7 +52,7 @@ class TensorBoardWatch(Watch):
             reconstruction, kl = training.epoch_totals.means()
             self._write(training, "within the epoch", elbo=reconstruction - kl, reconstruction=reconstruction, kl=kl)
 
-    def on_epoch(self, training: Training, record: dict) -> None:
+    def on_epoch(self, training: Training, record: dict[str, Any]) -> None:
         """Write the epoch's record."""
         self._write(training, "training", **{name: record[name] for name in ("elbo", "reconstruction", "kl")})
         self._write(training, "validation", elbo=record["validation_elbo"])

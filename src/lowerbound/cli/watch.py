@@ -37,8 +37,14 @@ class RunWatch(Together):
     def __init__(
         self, run: Run, checkpoints: Checkpoints, begin: Begin, console: Console, log: TensorBoardWatch | None = None
     ) -> None:
+        self.run: Run
+        self.checkpoints: Checkpoints
+        self.begin: Begin
+        self.console: Console
         self.run, self.checkpoints, self.begin, self.console = run, checkpoints, begin, console
-        self.progress = None if console.quiet else ProgressWatch()
+        self.progress: ProgressWatch | None = None if console.quiet else ProgressWatch()
+        self.asked_to_stop: bool
+        self.log: TensorBoardWatch | None
         self.asked_to_stop, self.log = False, log
         super().__init__(*(watch for watch in (self.progress, log, Saving(checkpoints)) if watch is not None))
 

@@ -59,8 +59,10 @@ class Source(ABC):
     runs_at_once: int = 1
 
     def __init__(self, name: str, shape: tuple[int, ...], dtype: np.dtype) -> None:
+        self.name: str
+        self.shape: tuple[int, ...]
         self.name, self.shape = name, tuple(shape)
-        self.dtype = np.dtype(np.float32) if dtype == np.float16 else np.dtype(dtype).newbyteorder("=")
+        self.dtype: np.dtype[Any] = np.dtype(np.float32) if dtype == np.float16 else np.dtype(dtype).newbyteorder("=")
 
     @abstractmethod
     def read(self, ranges: np.ndarray) -> Dataset:

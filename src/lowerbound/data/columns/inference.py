@@ -267,7 +267,7 @@ class Numbers(Look):
         self.shift: float = 1.0 if self.kind == "count" else 0.0
         self.scale: float = 2.0 ** math.floor(math.log2(max(abs(self.low), abs(self.high), 1e-300))) if self.n else 1.0
         may_have_mass = self.kind in ("real", "continuous", "positive")
-        self.mass = self.told.get("mass", self._standing_out() if may_have_mass else None)
+        self.mass: Any = self.told.get("mass", self._standing_out() if may_have_mass else None)
         return self.kind not in CATEGORY_KINDS and self.n > 0
 
     def _kind(self) -> str:
