@@ -1,13 +1,18 @@
-"""One parameter of an estimator: its allowed values, their check, and their form on a command line."""
+"""Parameters of estimators: allowed values, checks, and forms on a command line and in JSON; and parts of estimators.
+
+A parameter is a number, a word, or a part: a frozen dataclass of further parameters. A word that names a part stands
+for the part with its defaults.
+"""
 
 from __future__ import annotations
 
 import difflib
 import math
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, fields, replace
+from functools import cache
 from numbers import Integral, Real
-from typing import Any
+from typing import Any, ClassVar, Self
 
 
 @dataclass(frozen=True)
@@ -33,6 +38,10 @@ class Parameter:
         Any other word is allowed too.
     or_object : callable, optional
         True for other objects that are allowed too, which no command line can write.
+    parts : tuple of type
+        Kinds of parts that are allowed too, each with its word.
+    yes : type, optional
+        The kind of part that True stands for.
     """
 
     name: str
@@ -47,10 +56,24 @@ class Parameter:
     or_many: bool = False
     any_word: bool = False
     or_object: Callable[[Any], bool] | None = None
+    parts: tuple[type[Part], ...] = ()
+    yes: type[Part] | None = None
+
+    @property
+    def words(self) -> tuple[Any, ...]:
+        """The allowed words, those of parts included."""
+        return (*self.choices, *(kind.kind for kind in self.parts))
+
+    @property
+    def kinds(self) -> tuple[type[Part], ...]:
+        """The kinds of parts that are allowed."""
+        return self.parts if self.yes is None else (*self.parts, self.yes)
 
     def expected(self) -> str:
         """The allowed values, in words."""
-        words = [repr(choice) for choice in self.choices]
+        words = [repr(word) for word in self.words]
+        if self.kinds:
+            words.append("a part such as " + f"{self.kinds[-1].__name__}()")
         if self.number is not None:
             kind = "a whole number" if self.number is int else "a number"
             bound = f" {'>' if self.open_low else '≥'} {self.low:g}" if self.low > -math.inf else ""
@@ -63,12 +86,14 @@ class Parameter:
     def check(self, value: Any) -> None:
         """Raise ``ValueError`` unless ``value`` is allowed."""
         if not self.accepts(value):
-            hint = suggestion(value, [c for c in self.choices if isinstance(c, str)])
+            hint = suggestion(value, [w for w in self.words if isinstance(w, str)])
             raise ValueError(f"{self.name} must be {self.expected()}, got {value!r}{hint}")
 
     def accepts(self, value: Any) -> bool:
-        """True if ``value`` is one of the choices or an allowed number."""
-        if any(type(value) is type(choice) and value == choice for choice in self.choices):
+        """True if ``value`` is one of the words, an allowed part or an allowed number."""
+        if isinstance(value, self.kinds):
+            return True
+        if any(type(value) is type(word) and value == word for word in self.words):
             return True
         if (self.any_word and isinstance(value, str)) or (self.or_object is not None and self.or_object(value)):
             return True
@@ -90,7 +115,7 @@ class Parameter:
     def parse(self, text: str) -> Any:
         """The value of a word on the command line; raises ``ValueError``."""
         word = text.strip()
-        for choice in self.choices:
+        for choice in self.words:
             if word.lower() == str(choice).lower():
                 return choice
         try:
@@ -103,6 +128,114 @@ class Parameter:
             value = word
         self.check(value)
         return value
+
+    def part(self, value: Any) -> Any:
+        """The part that a word stands for, with its defaults; other values as they are."""
+        if value is True and self.yes is not None:
+            return self.yes()
+        return next((kind() for kind in self.parts if type(value) is str and value == kind.kind), value)
+
+    def from_plain(self, value: Any) -> Any:
+        """The value that ``plain`` wrote: a part for a record with its ``kind``, a tuple for a list.
+
+        The kind may be left out where there is one alone.
+        """
+        if not (self.kinds and isinstance(value, Mapping)):
+            return tuple(value) if isinstance(value, list) else value
+        words = {kind.kind: kind for kind in self.kinds}
+        word = value.get("kind", next(iter(words)) if len(words) == 1 else None)
+        if word not in words:
+            known = ", ".join(map(repr, words))
+            raise ValueError(f"{self.name} needs a kind, one of {known}, got {word!r}{suggestion(word, list(words))}")
+        return words[word].from_plain({name: v for name, v in value.items() if name != "kind"})
+
+
+@dataclass(frozen=True, repr=False)
+class Part:
+    """A part of an estimator: a few parameters that belong together. Two parts are equal if all their fields are.
+
+    A kind of part is a frozen dataclass whose fields are made by ``option``. Fields are checked when it is made, and
+    never change: ``replaced`` gives another part.
+
+    Attributes
+    ----------
+    kind : str
+        Its word.
+    """
+
+    kind: ClassVar[str]
+
+    def __post_init__(self) -> None:
+        for name, parameter in self.options().items():
+            if isinstance(getattr(self, name), list):
+                object.__setattr__(self, name, tuple(getattr(self, name)))
+            try:
+                parameter.check(getattr(self, name))
+            except ValueError as error:
+                raise ValueError(f"{type(self).__name__}: {error}") from None
+        self._check()
+
+    def _check(self) -> None:
+        """Raise ``ValueError`` where fields don't go together."""
+
+    @classmethod
+    @cache  # noqa: B019  # of the few kinds of parts
+    def options(cls) -> dict[str, Parameter]:
+        """Its fields, by name."""
+        return {f.name: replace(f.metadata["parameter"], name=f.name) for f in fields(cls)}
+
+    def changed(self) -> dict[str, Any]:
+        """The fields that differ from their defaults."""
+        values = {name: getattr(self, name) for name in self.options()}
+        return {name: value for name, value in values.items() if value != self.options()[name].default}
+
+    def replaced(self, **values: Any) -> Self:
+        """The same part but for some fields; raises ``ValueError``."""
+        for name in values:
+            if name not in self.options():
+                known = list(self.options())
+                raise ValueError(f"{type(self).__name__} has no field {name!r}{suggestion(name, known)}")
+        return replace(self, **values)
+
+    def plain(self) -> dict[str, Any]:
+        """The record of it in JSON and TOML: its ``kind``, and its fields."""
+        return {"kind": self.kind, **{name: plain(getattr(self, name)) for name in self.options()}}
+
+    @classmethod
+    def from_plain(cls, values: Mapping[str, Any]) -> Self:
+        """The part of a record without its kind; raises ``ValueError``."""
+        known = cls.options()
+        return cls().replaced(**{k: known[k].from_plain(v) if k in known else v for k, v in values.items()})
+
+    def get_params(self, deep: bool = True) -> dict[str, Any]:
+        """The fields, by name: what scikit-learn asks a part of an estimator for."""
+        return {name: getattr(self, name) for name in self.options()}
+
+    def __sklearn_clone__(self) -> Self:
+        return self  # it never changes
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({', '.join(f'{name}={value!r}' for name, value in self.changed().items())})"
+
+
+def option(
+    default: Any, help: str, choices: tuple[Any, ...] = (), number: Callable | None = None, low: float = -math.inf,
+    high: float = math.inf, **others: Any,
+) -> Any:  # fmt: skip
+    """A field of a part; the arguments are those of ``Parameter`` without the name, which is the field's."""
+    parameter = Parameter("", default, help, choices, number, low, high, **others)
+    return field(default=default, metadata={"parameter": parameter})
+
+
+def plain(value: Any) -> Any:
+    """A parameter's value as JSON holds it; what JSON can't hold becomes None."""
+    if isinstance(value, Part):
+        return value.plain()
+    if isinstance(value, (tuple, list)):
+        return [plain(v) for v in value]
+    if isinstance(value, (Integral, Real)) and not isinstance(value, (bool, int, float)):
+        return value.item()  # type: ignore[attr-defined]  # of numpy
+    return value if isinstance(value, (int, float, str, type(None))) else None
 
 
 def suggestion(word: Any, known: list[str]) -> str:

@@ -1,6 +1,66 @@
-"""The priors by name: the one table, which says where each is. Importing it loads no torch."""
+"""The priors p(z): a part for each, which says what may be asked of it and where it is. Importing it loads no torch."""
 
 from __future__ import annotations
 
-# the user's word: the file of models/priors that has its PRIOR; N(0, I) has none
-PRIORS: dict[str, str | None] = {"normal": None, "mixture": "mixture", "vamp": "vamp", "flow": "flow"}
+from dataclasses import dataclass
+from typing import ClassVar
+
+from lowerbound.parameters.parameter import Part, option
+
+
+class Prior(Part):
+    """A prior p(z).
+
+    Attributes
+    ----------
+    file : str or None
+        The file of ``models/priors`` that has its ``PRIOR``; N(0, I) has none.
+    """
+
+    file: ClassVar[str | None]
+
+
+@dataclass(frozen=True, repr=False)
+class NormalPrior(Prior):
+    """The standard normal distribution N(0, I)."""
+
+    kind, file = "normal", None
+
+
+@dataclass(frozen=True, repr=False)
+class MixturePrior(Prior):
+    """A mixture of Gaussians that is learned; the KL is then estimated from the draws.
+
+    Parameters
+    ----------
+    n_components : int
+    """
+
+    kind, file = "mixture", "mixture"
+    n_components: int = option(100, "Gaussians in the mixture", (), int, 1)
+
+
+@dataclass(frozen=True, repr=False)
+class VampPrior(Prior):
+    """The mixture of the encoder's q(z|u) over pseudo-inputs u that are learned, starting from rows of data.
+
+    Tomczak & Welling, 2018, arXiv:1705.07120. The KL is then estimated from the draws.
+
+    Parameters
+    ----------
+    n_components : int
+        Pseudo-inputs.
+    """
+
+    kind, file = "vamp", "vamp"
+    n_components: int = option(100, "pseudo-inputs", (), int, 1)
+
+
+@dataclass(frozen=True, repr=False)
+class FlowPrior(Prior):
+    """A coupling flow from N(0, I) that is learned; it needs ``pip install 'lowerbound[flows]'``."""
+
+    kind, file = "flow", "flow"
+
+
+PRIORS: tuple[type[Prior], ...] = (NormalPrior, MixturePrior, VampPrior, FlowPrior)

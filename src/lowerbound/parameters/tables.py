@@ -7,8 +7,9 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from lowerbound.parameters.likelihoods import LIKELIHOODS
+from lowerbound.parameters.likelihoods import LIKELIHOODS, BernoulliLikelihood
 from lowerbound.parameters.parameter import Parameter
+from lowerbound.parameters.parts import IWAE, MLP, Amortized, GaussianNoise, KLPenalty, L1Penalty, MaskingNoise
 from lowerbound.parameters.vae import VAE_PARAMETERS
 
 
@@ -23,15 +24,10 @@ FACTORIZED_PARAMETERS = _table(
         "likelihood",
         "auto",
         "p of each feature; auto: by type and values of the data, bytes as 256 levels",
-        ("auto", "gaussian", "bernoulli", "categorical"),
+        ("auto", "gaussian", "categorical"),
+        parts=(BernoulliLikelihood,),
     ),
     "columns",
-    Parameter(
-        "binarize",
-        None,
-        "make grey values 0 or 1: with the grey value as probability, or cut at one half",
-        (None, "sample", "threshold"),
-    ),
     "image_shape",
     "layout",
     Parameter("smoothing", 0.1, "imaginary observations of each level", (), float, 0, open_low=True),
@@ -44,7 +40,8 @@ MIXTURE_PARAMETERS = _table(
         "likelihood",
         "auto",
         "p of a component; auto: by type and values of the data",
-        ("auto", "gaussian", "bernoulli"),
+        ("auto", "gaussian"),
+        parts=(BernoulliLikelihood,),
     ),
     Parameter(
         "covariance",
@@ -52,7 +49,6 @@ MIXTURE_PARAMETERS = _table(
         "covariance of a Gaussian component",
         ("full", "tied", "diagonal", "isotropic"),
     ),
-    "binarize",
     "image_shape",
     "layout",
     Parameter("reg_covar", 1e-6, "added to the standardized variances of Gaussian components", (), float, 0),
@@ -108,10 +104,9 @@ GAUSSIAN_PARAMETERS = _table(
 )
 
 IMPUTER_TRAINING: dict[str, object] = {  # of the VAE of an imputer (MIWAE: Mattei & Frellsen, 2019, section 4)
-    "objective": "iwae",
-    "n_samples": 10,
-    "hidden_layer_sizes": (128, 128),
-    "input_dropout": 0.5,  # trains the encoder on gaps even if the training rows have none
+    "objective": IWAE(10),
+    "network": MLP((128, 128)),
+    "posterior": Amortized(input_dropout=0.5),  # trains the encoder on gaps even if the training rows have none
 }
 
 IMPUTER_PARAMETERS = _table(
@@ -132,25 +127,11 @@ PIXEL_RNN_PARAMETERS = _table(
         "likelihood",
         "auto",
         "p of a feature given those before it; auto: by type and values of the data",
-        ("auto", *LIKELIHOODS),
+        ("auto",),
+        parts=tuple(LIKELIHOODS.values()),
     ),
-    "min_scale",
-    "binarize",
-    "image_shape",
-    "layout",
-    "max_epochs",
-    "batch_size",
-    Parameter("lr", 4e-3, "highest learning rate of Adam", (), float, 0, open_low=True),
-    "lr_schedule",
-    "weight_decay",
-    "early_stopping",
-    "validation_fraction",
-    "n_iter_no_change",
-    "tol",
-    "warm_start",
-    "random_state",
-    "device",
-    "verbose",
+    *("image_shape", "layout", "optimizer", "early_stopping", "max_epochs", "batch_size"),
+    *("warm_start", "random_state", "device", "verbose"),
 )
 
 RBM_PARAMETERS = _table(
@@ -184,14 +165,23 @@ RBM_PARAMETERS = _table(
 
 AUTOENCODER_PARAMETERS = _table(
     replace(
-        VAE_PARAMETERS["latent_dim"], help="numbers in a code; auto: half the features, from 2 to 32", or_many=False
+        VAE_PARAMETERS["latent_dim"],
+        help="numbers in a code; auto: half the features, from 2 to 32",
+        or_many=False,
+        parts=(),
     ),
-    *("network", "hidden_layer_sizes", "activation", "likelihood", "scale", "min_scale", "standardize"),
-    *("image_shape", "layout", "binarize"),
-    Parameter("penalty", None, "sparse codes: by their absolute values, or by their mean activity", (None, "l1", "kl")),
-    Parameter("penalty_weight", 0.1, "weight of the penalty", (), float, 0),
-    Parameter("noise", None, "denoising: entries hidden from the encoder, or normal noise", (None, "hide", "normal")),
-    Parameter("noise_level", 0.3, "share of entries hidden, or the noise's standard deviation", (), float, 0),
-    *("max_epochs", "batch_size", "lr", "lr_schedule", "weight_decay", "early_stopping", "validation_fraction"),
-    *("n_iter_no_change", "tol", "warm_start", "random_state", "device", "verbose"),
+    "network",
+    replace(VAE_PARAMETERS["likelihood"], parts=tuple(LIKELIHOODS.values())),
+    *("image_shape", "layout"),
+    Parameter(
+        "penalty", None, "sparse codes: by absolute values, or by mean activity", (None,), parts=(KLPenalty, L1Penalty)
+    ),
+    Parameter(
+        "noise",
+        None,
+        "denoising: entries hidden from the encoder, or normal noise",
+        (None,),
+        parts=(GaussianNoise, MaskingNoise),
+    ),
+    *("optimizer", "early_stopping", "max_epochs", "batch_size", "warm_start", "random_state", "device", "verbose"),
 )
