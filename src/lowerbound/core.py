@@ -60,7 +60,8 @@ class once:
     """A property that is computed once, when it is first asked for; ``cached_property`` has a lock, no graph can."""
 
     def __init__(self, compute: Callable[[Any], Tensor]) -> None:
-        self.compute, self.__doc__ = compute, compute.__doc__
+        self.compute: Callable[[Any], Tensor] = compute
+        self.__doc__ = compute.__doc__
 
     def __get__(self, owner: Any, kind: type | None = None) -> Tensor:
         value = self.compute(owner)
@@ -347,8 +348,9 @@ class NoLatents:
     prior = None
 
     def __init__(self, n_rows: int, like: Tensor) -> None:
-        self.mean = self.scale = like.new_zeros(n_rows, 0)
-        self.scale_tril = like.new_zeros(n_rows, 0, 0)
+        self.mean: Tensor = like.new_zeros(n_rows, 0)
+        self.scale: Tensor = self.mean
+        self.scale_tril: Tensor = like.new_zeros(n_rows, 0, 0)
 
     def log_prob(self, z: Tensor) -> Tensor:
         """0 for every row, shape (S, B)."""
@@ -390,7 +392,7 @@ class ExplicitModel(Model):
 
 
 class NoPosterior(Posterior):
-    """That of a model without latent variables."""
+    """The posterior of a model without latent variables: a distribution over no numbers."""
 
     def forward(self, batch: Batch, noise: Noise | None = None) -> NoLatents:
         """A distribution over no numbers for every row."""

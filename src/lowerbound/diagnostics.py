@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import torch
 from sklearn.base import clone
-from torch import Tensor
+from torch import Tensor, nn
 
 from lowerbound.core import Objective, ObjectiveState
 from lowerbound.distributions.noise import Noise, make_generator
@@ -63,7 +63,7 @@ class GradientMoments:
 
 
 def gradient_variance(
-    model: VAE, X, estimators: Mapping[str, Mapping[str, Any] | Objective] | None = None, n: int = 200, *,
+    model: VAE, X: Any, estimators: Mapping[str, Mapping[str, Any] | Objective] | None = None, n: int = 200, *,
     batch_size: int | None = None, random_state: int | None = None, arrays: bool = False,
 ) -> dict[str, dict[str, GradientMoments]]:  # fmt: skip
     """Measure the mean, variance and signal-to-noise ratio of gradient estimators.
@@ -121,7 +121,7 @@ def gradient_variance(
     return result
 
 
-def _started(model: VAE, X) -> VAE:
+def _started(model: VAE, X: Any) -> VAE:
     """A copy of the model, with the initial weights of training if it isn't fitted."""
     if hasattr(model, "model_"):
         return copy.deepcopy(model)
@@ -160,7 +160,7 @@ def _moments(n: Tensor, first: Tensor, second: Tensor) -> tuple[Tensor, Tensor, 
     return mean, variance, torch.where(variance > 0, mean.abs() / variance.sqrt(), math.nan)
 
 
-def _drawn(vae: VAE, X, objective: Objective, n: int, batch_size: int | None, seed: int) -> dict[str, Sums]:
+def _drawn(vae: VAE, X: Any, objective: Objective, n: int, batch_size: int | None, seed: int) -> dict[str, Sums]:
     """n draws of the gradient by group of parameters."""
     fitted, state = vae.fitted_, ObjectiveState(step=objective.warmup_steps)
     rows, device = fitted.rows(X), fitted.device
@@ -184,7 +184,7 @@ def _drawn(vae: VAE, X, objective: Objective, n: int, batch_size: int | None, se
     return sums
 
 
-def _no_draws(parameters: list) -> Sums:
+def _no_draws(parameters: list[nn.Parameter]) -> Sums:
     like = parameters[0]
     size = sum(w.numel() for w in parameters)
     ones, first, second = (like.new_zeros(N_GROUPS, *shape, dtype=torch.float64) for shape in ((), (size,), (size,)))

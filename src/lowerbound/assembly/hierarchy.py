@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from itertools import pairwise
+from typing import Any
 
 import torch
 from torch import nn
@@ -26,7 +27,7 @@ from lowerbound.nn.hierarchical import CHANNELS, ladder
 from lowerbound.nn.mlp import MLPDecoder, MLPEncoder, mlp
 
 LATENT_CHANNELS = 8  # of each place of a level, unless said otherwise
-FIXED = {
+FIXED: dict[str, str | None] = {
     "covariance": "diagonal",
     "posterior": "gaussian",
     "inference": "amortized",
@@ -36,7 +37,7 @@ FIXED = {
 
 
 def assemble_levels(
-    schema: Schema, parameters: dict, generator: torch.Generator
+    schema: Schema, parameters: dict[str, Any], generator: torch.Generator
 ) -> tuple[Ladder | LatentModel, Amortized]:
     """A ladder, or a chain where ``latent_dim`` is several numbers; the model and its posterior.
 
@@ -64,7 +65,7 @@ def assemble_levels(
 
 
 def _ladder(
-    schema: Schema, parameters: dict, generator: torch.Generator, *, is_image: bool
+    schema: Schema, parameters: dict[str, Any], generator: torch.Generator, *, is_image: bool
 ) -> tuple[Ladder, Amortized]:
     inputs, head = choose_inputs(schema), choose_likelihood_head(schema, parameters)
     seen_shape = inputs(torch.zeros(1, *schema.event_shape)).shape[1:]
@@ -82,7 +83,7 @@ def _ladder(
     return model, Amortized(Encoder(inputs, up, model.posterior))
 
 
-def _chain(schema: Schema, parameters: dict, generator: torch.Generator) -> tuple[LatentModel, Amortized]:
+def _chain(schema: Schema, parameters: dict[str, Any], generator: torch.Generator) -> tuple[LatentModel, Amortized]:
     """Between x and z_1 the hidden layers as they are; from level to level half as wide."""
     inputs, head = choose_inputs(schema), choose_likelihood_head(schema, parameters)
     sizes, hidden = tuple(parameters["latent_dim"]), tuple(parameters["hidden_layer_sizes"])

@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 import math
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import torch
@@ -33,7 +34,7 @@ CONV_MIN_SIDE = 16
 
 
 def assemble(
-    schema: Schema, parameters: dict, latent_dim: int, generator: torch.Generator
+    schema: Schema, parameters: dict[str, Any], latent_dim: int, generator: torch.Generator
 ) -> tuple[LatentModel, Amortized]:
     """The model p(x, z) and the amortized posterior q(z|x), with weights from ``generator``.
 
@@ -70,7 +71,9 @@ def assemble(
     return model, Amortized(own_encoder, None if is_standard else model.prior)
 
 
-def choose_posterior_head(parameters: dict, latent_dim: int, generator: torch.Generator) -> GaussianHead | FlowHead:
+def choose_posterior_head(
+    parameters: dict[str, Any], latent_dim: int, generator: torch.Generator
+) -> GaussianHead | FlowHead:
     """The head that turns the encoder's features into q(z|x)."""
     covariance = parameters["covariance"]
     if parameters.get("posterior", "gaussian") == "gaussian":
@@ -107,7 +110,7 @@ def log_unit_of(schema: Schema) -> Tensor | None:
 
 
 def _prior(
-    schema: Schema, parameters: dict, latent_dim: int, encoder: Encoder, generator: torch.Generator
+    schema: Schema, parameters: dict[str, Any], latent_dim: int, encoder: Encoder, generator: torch.Generator
 ) -> LearnedPrior | None:
     """A learned prior; None for N(0, I)."""
     file = PRIORS[parameters.get("prior", "normal")]
@@ -123,7 +126,7 @@ def _prior(
     return importlib.import_module(f"lowerbound.models.priors.{file}").PRIOR.make(asked)
 
 
-def _missingness(schema: Schema, parameters: dict) -> SelfMasking | None:
+def _missingness(schema: Schema, parameters: dict[str, Any]) -> SelfMasking | None:
     """The model of which entries are missing, if one was asked for."""
     if parameters.get("missingness") is None:
         return None
@@ -195,7 +198,7 @@ def choose_latent_dim(schema: Schema, latent_dim: int | str) -> int:
 
 
 def _networks(
-    schema: Schema, parameters: dict, seen: Tensor, posterior_head: GaussianHead | FlowHead,
+    schema: Schema, parameters: dict[str, Any], seen: Tensor, posterior_head: GaussianHead | FlowHead,
     likelihood_head: LikelihoodHead, generator: torch.Generator,
 ) -> tuple[nn.Module, nn.Module]:  # fmt: skip
     network, n_features, n_parameters = (
@@ -243,7 +246,7 @@ def let_rows_reach(first: nn.Module, schema: Schema) -> None:
         first.weight *= math.sqrt(first.in_features / len(schema.columns))
 
 
-def choose_likelihood_head(schema: Schema, parameters: dict) -> LikelihoodHead:
+def choose_likelihood_head(schema: Schema, parameters: dict[str, Any]) -> LikelihoodHead:
     """The head that turns the decoder's numbers into p(x|z)."""
     scale, min_scale, n_logistics = parameters["scale"], parameters["min_scale"], parameters.get("n_logistics", 1)
     if schema.columns is None:

@@ -106,5 +106,5 @@ def main() -> None:
             stream.reconfigure(errors="replace")  # a terminal without σ shows a question mark  # type: ignore[union-attr]
 
 
-for command in (data, train, generate, reconstruct, encode, impute, outliers, evaluate, compare):
-    main.add_command(command)
+for _command in (data, train, generate, reconstruct, encode, impute, outliers, evaluate, compare):
+    main.add_command(_command)

@@ -11,6 +11,7 @@ import click
 
 from lowerbound.cli.options import (
     DataOptions,
+    PathType,
     console_options,
     data_argument,
     data_options,
@@ -33,7 +34,7 @@ SHOWN_IN_A_LINE = 10
 Block: TypeAlias = "tuple[Any, np.ndarray | None]"  # rows and their labels
 
 
-class OutputFile(click.ParamType):
+class OutputFile(PathType):
     """An output file whose ending gives its format."""
 
     name = "file"

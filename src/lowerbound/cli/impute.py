@@ -10,6 +10,7 @@ import click
 from lowerbound.cli.generate import load, rows_of, spread
 from lowerbound.cli.options import (
     DataOptions,
+    PathType,
     console_options,
     data_argument,
     data_options,
@@ -27,7 +28,7 @@ ENDINGS = (".csv", ".parquet", ".npy")
 CHECKED = 10_000  # rows taken from streamed data
 
 
-class FilledFile(click.ParamType):
+class FilledFile(PathType):
     """An output file whose ending gives its format."""
 
     name = "file"

@@ -18,6 +18,11 @@ from lowerbound.parameters.vae import VAE_PARAMETERS
 if TYPE_CHECKING:
     from lowerbound.data.sources import Dataset
 
+    PathType = click.ParamType[Path]
+    ValueType = click.ParamType[Any]
+else:
+    PathType = ValueType = click.ParamType  # takes no type argument in older versions of click
+
 FLAGS = {name: parameter for name, parameter in VAE_PARAMETERS.items() if name != "verbose"}  # given by -q and -v
 
 
@@ -91,13 +96,13 @@ data_argument: Callable[..., Any] = click.argument("data", metavar="DATA")
 force_option: Callable[..., Any] = click.option("--force", is_flag=True, help="Overwrite existing files.")
 
 
-class ParameterType(click.ParamType):
+class ParameterType(ValueType):
     """The click type of a parameter, which parses and checks a word on the command line."""
 
     name = "parameter"
 
     def __init__(self, parameter: Parameter) -> None:
-        self.parameter = parameter
+        self.parameter: Parameter = parameter
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
         """The value of the word."""

@@ -29,7 +29,8 @@ class Dequantized:
     """
 
     def __init__(self, density: ExactEstimator, seed: int) -> None:
-        self.density, self.seed = density, seed
+        self.density: ExactEstimator = density
+        self.seed: int = seed
 
     @property
     def model_(self) -> Any:

@@ -137,9 +137,9 @@ class RunningLogMeanExp:
     """log (1/K) Σ_k w_k of every row, added up a few samples at a time, in float64."""
 
     def __init__(self, n_rows: int, device: torch.device) -> None:
-        self.n = 0
-        self.log_sum = torch.full((n_rows,), -math.inf, dtype=torch.float64, device=device)
-        self.log_sum_of_squares = self.log_sum.clone()
+        self.n: int = 0
+        self.log_sum: Tensor = torch.full((n_rows,), -math.inf, dtype=torch.float64, device=device)
+        self.log_sum_of_squares: Tensor = self.log_sum.clone()
 
     def add(self, log_w: Tensor) -> Tensor:
         """Count more log weights (S, B) in; their part of the sum of all up to now, (B,)."""

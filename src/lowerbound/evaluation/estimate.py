@@ -38,8 +38,8 @@ class Estimate:
         sign = {"exact": "=", "lower": "≥", "upper": "≤", "estimate": "≈"}[self.kind]
         return f"{sign} {self.value:.4g} ± {self.standard_error:.2g} nats ({self.n_rows} rows)"
 
-    def to_dict(self) -> dict:
-        """As JSON; ``mean`` is the value."""
+    def to_dict(self) -> dict[str, float | str]:
+        """The fields that are not None, for JSON; ``mean`` is the value."""
         record = asdict(self)
         return {"mean": record.pop("value"), **{k: v for k, v in record.items() if v is not None}}
 

@@ -66,7 +66,7 @@ class IndependentNormal(Independent):
         log of the user's units in one unit of x.
     """
 
-    statistics = staticmethod(moments)
+    statistics: Callable[[Batch], Moments] = staticmethod(moments)
 
     def __init__(self, event_shape: Sequence[int], log_unit: Tensor | None = None) -> None:
         super().__init__()
@@ -108,7 +108,7 @@ class IndependentBernoulli(Independent):
         impossible.
     """
 
-    statistics = staticmethod(moments)
+    statistics: Callable[[Batch], Moments] = staticmethod(moments)
 
     def __init__(self, event_shape: Sequence[int], smoothing: float = 0.1) -> None:
         super().__init__()

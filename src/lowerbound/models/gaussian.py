@@ -93,7 +93,8 @@ class MixtureOfGaussians(Mixture):
         form: str = "full",
     ) -> None:  # fmt: skip
         super().__init__(n_components, event_shape, log_unit)
-        self.shrinkage, self.form = shrinkage, form
+        self.shrinkage: float = shrinkage
+        self.form: str = form
         n_features = math.prod(event_shape)
         self.means: Tensor
         self.scale_trils: Tensor

@@ -188,7 +188,8 @@ class Upper(Posterior):
 
     def __init__(self, posterior: Infer, n_levels: int) -> None:
         super().__init__()
-        self.posterior, self.n_levels = posterior, n_levels
+        self.posterior: Infer = posterior
+        self.n_levels: int = n_levels
 
     def forward(self, batch: Batch, noise: Noise | None = None) -> Levels:
         """q(z_L, …|x) Π p(z_l | above) for the rows of a batch."""

@@ -187,6 +187,7 @@ class Words(Look):
 
     def __init__(self, name: str, dtype: str, told: dict[str, Any]) -> None:
         super().__init__(name, dtype, told)
+        self.n: int
         self.counts: Counter[Any] = Counter()
         self.is_ordered: bool = False
 
@@ -226,7 +227,8 @@ class Numbers(Look):
 
     def __init__(self, name: str, dtype: str, told: dict[str, Any], *, are_dates: bool = False) -> None:
         super().__init__(name, dtype, told)
-        self.are_dates = are_dates
+        self.n: int
+        self.are_dates: bool = are_dates
         self.low: float
         self.high: float
         self.low, self.high = math.inf, -math.inf
