@@ -10,7 +10,7 @@ import torch
 
 from lowerbound.estimators.saving import Restore, Saved
 from lowerbound.parameters.upgrade import upgraded
-from lowerbound.storage.atomic import SavedFileError, load_folder
+from lowerbound.storage.atomic import FORMAT_VERSION, SavedFileError, load_folder
 
 HOMES = {  # the only classes that a saved folder can name
     "VAE": "estimators.vae",
@@ -51,9 +51,9 @@ def load(path: str | Path, network: tuple[torch.nn.Module, torch.nn.Module] | No
     if record.get("class") == "Fitted":
         raise SavedFileError(f"{folder} was saved by Fitted.save: read it with Fitted.load(folder, model, posterior)")
     try:
-        saved = Saved(tensors, upgraded(record) if record["version"] == 1 else record)
+        saved = Saved(tensors, upgraded(record) if record["version"] < FORMAT_VERSION else record)
         return Restore(_kind_of, network, device)(saved)
-    except (KeyError, TypeError, RuntimeError) as error:
+    except (KeyError, TypeError, RuntimeError, ValueError) as error:
         raise SavedFileError(f"{folder} is damaged: what model.json says doesn't fit the weights ({error})") from error
 
 

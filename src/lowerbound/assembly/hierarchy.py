@@ -1,13 +1,14 @@
-"""From a schema and the estimator's parameters to a model with several levels of latent variables."""
+"""From a schema and the parts that are asked for to a model with several levels of latent variables."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from itertools import pairwise
-from typing import Any
 
 import torch
 from torch import nn
 
+from lowerbound.assembly.asked import Asked
 from lowerbound.assembly.vae import (
     choose_inputs,
     choose_latent_dim,
@@ -25,55 +26,36 @@ from lowerbound.models.vae import Decoder, Encoder, LatentModel
 from lowerbound.nn.heads import GaussianHead
 from lowerbound.nn.hierarchical import CHANNELS, ladder
 from lowerbound.nn.mlp import MLPDecoder, MLPEncoder, mlp
+from lowerbound.parameters import parts
 
 LATENT_CHANNELS = 8  # of each place of a level, unless said otherwise
-FIXED: dict[str, str | None] = {
-    "covariance": "diagonal",
-    "posterior": "gaussian",
-    "inference": "amortized",
-    "prior": "normal",
-    "missingness": None,
-}
+WIDTH = 200  # hidden units of a level, likewise
 
 
-def assemble_levels(
-    schema: Schema, parameters: dict[str, Any], generator: torch.Generator
-) -> tuple[Ladder | LatentModel, Amortized]:
+def assemble_levels(schema: Schema, asked: Asked, generator: torch.Generator) -> tuple[Ladder | LatentModel, Amortized]:
     """A ladder, or a chain where ``latent_dim`` is several numbers; the model and its posterior.
 
     Raises
     ------
     ValueError
-        If a parameter has no meaning for several levels.
+        If a part doesn't fit the data.
     """
-    for name, value in FIXED.items():
-        if parameters[name] != value:
-            raise ValueError(f"{name}={parameters[name]!r} is for one level of latent variables: leave {value!r}")
-    if not isinstance(parameters["network"], str):
-        raise ValueError("several levels make their own networks: leave network='auto', or choose 'mlp' or 'conv'")
-    network = choose_network(schema, parameters["network"])
-    if not isinstance(parameters["latent_dim"], (tuple, list)):
-        return _ladder(schema, parameters, generator, is_image=network == "conv")
-    if parameters["levels"] not in (1, len(parameters["latent_dim"])):
-        raise ValueError(
-            f"latent_dim={tuple(parameters['latent_dim'])} makes a chain of {len(parameters['latent_dim'])} levels: "
-            f"leave levels=1, or give one number for a ladder"
-        )
-    if network == "conv" and parameters["network"] == "conv":
-        raise ValueError("a chain of levels (several numbers in latent_dim) is made of MLPs: use network='mlp'")
-    return _chain(schema, parameters, generator)
+    network = choose_network(schema, asked.network)
+    if isinstance(asked.latent_dim, parts.Ladder):
+        return _ladder(schema, asked.latent_dim, asked, generator, is_image=isinstance(network, parts.Conv))
+    return _chain(schema, asked, network if isinstance(network, parts.MLP) else parts.MLP(), generator)
 
 
 def _ladder(
-    schema: Schema, parameters: dict[str, Any], generator: torch.Generator, *, is_image: bool
+    schema: Schema, part: parts.Ladder, asked: Asked, generator: torch.Generator, *, is_image: bool
 ) -> tuple[Ladder, Amortized]:
-    inputs, head = choose_inputs(schema), choose_likelihood_head(schema, parameters)
+    inputs, head = choose_inputs(schema), choose_likelihood_head(schema, asked.likelihood)
     seen_shape = inputs(torch.zeros(1, *schema.event_shape)).shape[1:]
-    asked = parameters["latent_dim"]
-    n_latent = LATENT_CHANNELS if is_image and asked == "auto" else choose_latent_dim(schema, asked)
-    width = CHANNELS[0] if is_image else (*parameters["hidden_layer_sizes"], 200)[0]
+    is_grid = is_image and part.latent_dim == "auto"
+    n_latent = LATENT_CHANNELS if is_grid else choose_latent_dim(schema, part.latent_dim)
+    width = (CHANNELS[0] if is_image else WIDTH) if isinstance(part.width, str) else part.width
     up, levels, output = ladder(
-        seen_shape, output_shape(schema, head), head.n_parameters, parameters["levels"], n_latent, width, generator,
+        seen_shape, output_shape(schema, head), head.n_parameters, part.n_levels, n_latent, width, generator,
         is_image=is_image,
     )  # fmt: skip
     let_rows_reach(up.stem[1], schema)  # type: ignore[index]
@@ -83,11 +65,13 @@ def _ladder(
     return model, Amortized(Encoder(inputs, up, model.posterior))
 
 
-def _chain(schema: Schema, parameters: dict[str, Any], generator: torch.Generator) -> tuple[LatentModel, Amortized]:
+def _chain(
+    schema: Schema, asked: Asked, network: parts.MLP, generator: torch.Generator
+) -> tuple[LatentModel, Amortized]:
     """Between x and z_1 the hidden layers as they are; from level to level half as wide."""
-    inputs, head = choose_inputs(schema), choose_likelihood_head(schema, parameters)
-    sizes, hidden = tuple(parameters["latent_dim"]), tuple(parameters["hidden_layer_sizes"])
-    activation = parameters["activation"]
+    inputs, head = choose_inputs(schema), choose_likelihood_head(schema, asked.likelihood)
+    assert isinstance(asked.latent_dim, Sequence)
+    sizes, hidden, activation = tuple(asked.latent_dim), network.hidden_layer_sizes, network.activation
 
     def link(n_in: int, n_out: int, level: int, *, up: bool) -> nn.Sequential:
         between = tuple(max(1, h // 2**level) for h in hidden)

@@ -1,25 +1,24 @@
-"""From a schema and the estimator's parameters to a model and its posterior."""
+"""From a schema and the parts that are asked for to a model, its posterior and its objective."""
 
 from __future__ import annotations
 
 import importlib
 import math
-from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
+from lowerbound.assembly.asked import Asked
 from lowerbound.assembly.columns import column_inputs, columns_head
-from lowerbound.core import Posterior
+from lowerbound.core import Model, Objective, Posterior
 from lowerbound.data.batches import Rows
 from lowerbound.data.schema import Schema
-from lowerbound.distributions.likelihoods.kind import no_components
 from lowerbound.distributions.likelihoods.likelihood import LikelihoodHead
 from lowerbound.distributions.noise import Noise, make_generator
-from lowerbound.inference.mcmc import Chains
-from lowerbound.inference.posteriors import Amortized, MeanField, Refined, Shared, StartAtPrior
+from lowerbound.inference.mcmc import Chains, complete_data
+from lowerbound.inference.objectives import elbo, elbo_sampled, iwae, trimmed
+from lowerbound.inference.posteriors import Amortized, MaskedInput, MeanField, Refined, Shared, StartAtPrior
 from lowerbound.models.missingness import SelfMasking
 from lowerbound.models.priors.prior import LearnedPrior, PriorRequest
 from lowerbound.models.vae import Decoder, Encoder, LatentModel, OwnDecoder, OwnEncoder
@@ -28,21 +27,22 @@ from lowerbound.nn.flows import FlowHead
 from lowerbound.nn.heads import GaussianHead
 from lowerbound.nn.inputs import OneHot, Standardized, Values
 from lowerbound.nn.mlp import MLPDecoder, MLPEncoder
-from lowerbound.parameters.priors import PRIORS
+from lowerbound.parameters import parts
+from lowerbound.parameters.likelihoods import LIKELIHOODS, ColumnLikelihoods, Likelihood
 
 CONV_MIN_SIDE = 16
 
 
 def assemble(
-    schema: Schema, parameters: dict[str, Any], latent_dim: int, generator: torch.Generator
+    schema: Schema, asked: Asked, latent_dim: int, generator: torch.Generator
 ) -> tuple[LatentModel, Amortized]:
     """The model p(x, z) and the amortized posterior q(z|x), with weights from ``generator``.
 
     Parameters
     ----------
     schema : Schema
-    parameters : dict
-        The estimator's, by name.
+    asked : Asked
+        The parts that the model is made from, for one level of latent variables.
     latent_dim : int
         D.
     generator : torch.Generator
@@ -50,13 +50,13 @@ def assemble(
     Raises
     ------
     ValueError
-        If a parameter doesn't fit the data, or a module of the user's returns the wrong shape.
+        If a part doesn't fit the data, or a module of the user's returns the wrong shape.
     """
     inputs = choose_inputs(schema)
-    posterior_head = choose_posterior_head(parameters, latent_dim, generator)
-    likelihood_head = choose_likelihood_head(schema, parameters)
+    posterior_head = choose_posterior_head(asked, latent_dim, generator)
+    likelihood_head = choose_likelihood_head(schema, asked.likelihood)
     seen = inputs(torch.zeros(2, *schema.event_shape))
-    encoder, decoder = _networks(schema, parameters, seen, posterior_head, likelihood_head, generator)
+    encoder, decoder = _networks(schema, asked, seen, posterior_head, likelihood_head, generator)
     _start_at_unit_scale(encoder, posterior_head)
     if isinstance(encoder, MLPEncoder):
         let_rows_reach(encoder.layers[0], schema)
@@ -64,23 +64,18 @@ def assemble(
     with torch.no_grad():
         bias.copy_(output_bias(schema, likelihood_head))
     own_encoder = Encoder(inputs, encoder, posterior_head)
-    prior = _prior(schema, parameters, latent_dim, own_encoder, generator)
-    missingness = _missingness(schema, parameters)
+    prior = _prior(schema, asked, latent_dim, own_encoder, generator)
+    missingness = _missingness(schema, asked)
     model = LatentModel(Decoder(decoder, likelihood_head), latent_dim, log_unit_of(schema), prior, missingness)
     is_standard = prior is None and isinstance(posterior_head, GaussianHead)
     return model, Amortized(own_encoder, None if is_standard else model.prior)
 
 
-def choose_posterior_head(
-    parameters: dict[str, Any], latent_dim: int, generator: torch.Generator
-) -> GaussianHead | FlowHead:
+def choose_posterior_head(asked: Asked, latent_dim: int, generator: torch.Generator) -> GaussianHead | FlowHead:
     """The head that turns the encoder's features into q(z|x)."""
-    covariance = parameters["covariance"]
-    if parameters.get("posterior", "gaussian") == "gaussian":
-        return GaussianHead(latent_dim, covariance)
-    if covariance != "diagonal":
-        raise ValueError(f"posterior='flow' bends a Gaussian with a diagonal covariance, not covariance={covariance!r}")
-    return FlowHead(latent_dim, generator)
+    if isinstance(asked.posterior, parts.FlowPosterior):
+        return FlowHead(latent_dim, generator)
+    return GaussianHead(latent_dim, asked.covariance)
 
 
 def choose_inputs(schema: Schema) -> nn.Module:
@@ -110,28 +105,24 @@ def log_unit_of(schema: Schema) -> Tensor | None:
 
 
 def _prior(
-    schema: Schema, parameters: dict[str, Any], latent_dim: int, encoder: Encoder, generator: torch.Generator
+    schema: Schema, asked: Asked, latent_dim: int, encoder: Encoder, generator: torch.Generator
 ) -> LearnedPrior | None:
     """A learned prior; None for N(0, I)."""
-    file = PRIORS[parameters.get("prior", "normal")]
-    if file is None:
+    if asked.prior.file is None:
         return None
     is_nominal = schema.columns is not None or schema.kind.is_nominal
-    asked = PriorRequest(
-        latent_dim=latent_dim, n_components=parameters["n_prior_components"], generator=generator,
-        encode=encoder.forward, covariance=parameters["covariance"], posterior=parameters["posterior"],
-        event_shape=schema.event_shape, is_nominal=is_nominal,
+    request = PriorRequest(
+        latent_dim=latent_dim, part=asked.prior, generator=generator,
+        encode=encoder.forward, event_shape=schema.event_shape, is_nominal=is_nominal,
         highest=None if is_nominal else schema.kind.highest(schema.n_categories),
     )  # fmt: skip
-    return importlib.import_module(f"lowerbound.models.priors.{file}").PRIOR.make(asked)
+    return importlib.import_module(f"lowerbound.models.priors.{asked.prior.file}").PRIOR.make(request)
 
 
-def _missingness(schema: Schema, parameters: dict[str, Any]) -> SelfMasking | None:
+def _missingness(schema: Schema, asked: Asked) -> SelfMasking | None:
     """The model of which entries are missing, if one was asked for."""
-    if parameters.get("missingness") is None:
+    if asked.missingness is None:
         return None
-    if schema.likelihood != "gaussian":
-        raise ValueError(f"missingness is for real values (likelihood='gaussian'), and these are {schema.likelihood!r}")
     if not schema.gaps:
         raise ValueError("missingness is a model of what is missing, and nothing is: leave missingness=None")
     return SelfMasking(schema.event_shape)
@@ -151,45 +142,52 @@ def start_from_rows(model: LatentModel, rows: Rows, seed: int, noise: Noise) -> 
             model.missingness.start(missing.float().mean(0))
 
 
-def choose_posterior(inference: str, model: LatentModel, amortized: Amortized, n_steps: int) -> Posterior:
+def choose_posterior(asked: Asked, model: LatentModel, amortized: Amortized) -> Posterior:
     """q(z|x) for rows that were not fitted: the encoder's, one for all, or one that is searched for each row."""
-    if inference == "amortized":
-        return amortized
-    if inference == "refined":
-        return Refined(amortized, model.draw, n_steps)
-    if isinstance(model.learned_prior, LearnedPrior) and model.learned_prior.needs_encoder:
-        raise ValueError(f"prior='vamp' is made of the encoder, which inference={inference!r} has not")
-    if model.learned_prior is not None and inference != "mean_field":
-        raise ValueError(f"inference={inference!r} needs prior='normal'")
-    if isinstance(amortized.encoder.head, FlowHead):
-        raise ValueError(f"posterior='flow' needs inference='amortized' or 'refined', not {inference!r}")
-    if isinstance(amortized.encoder.head, GaussianHead) and amortized.encoder.head.covariance == "full":
-        raise ValueError(f"covariance='full' needs an encoder; with inference={inference!r} use covariance='diagonal'")
-    if inference == "shared":
+    part = asked.posterior
+    if isinstance(part, (parts.Amortized, parts.FlowPosterior)):
+        n_steps = part.n_refinement_steps
+        return Refined(amortized, model.draw, n_steps) if n_steps else amortized
+    if isinstance(part, parts.Shared):
         return Shared(model.latent_dim)
     prior = None if model.learned_prior is None else model.prior
-    return Refined(StartAtPrior(model.latent_dim, prior), model.draw, n_steps)
+    return Refined(StartAtPrior(model.latent_dim, prior), model.draw, part.n_steps)
 
 
-def training_posterior(inference: str, model: LatentModel, posterior: Posterior, n_rows: int) -> Posterior:
+def training_posterior(asked: Asked, model: Model, posterior: Posterior, n_rows: int) -> Posterior:
     """q(z|x) for the rows that are fitted, some of which have numbers or a chain of their own."""
-    if inference == "mean_field":
+    if isinstance(asked.posterior, parts.MeanField):
+        assert isinstance(model, LatentModel)
         return MeanField(n_rows, model.latent_dim, posterior)
-    if inference == "mcem":
+    if isinstance(asked.posterior, parts.MCEM):
+        assert isinstance(model, LatentModel)
         return Chains(n_rows, model.latent_dim, model.log_joint, posterior)
-    return posterior
+    return MaskedInput(posterior, asked.input_dropout) if asked.input_dropout else posterior
 
 
-def choose_network(schema: Schema, network: str) -> str:
-    """The network that ``"auto"`` stands for."""
-    if network == "conv" and not schema.is_image:
+def choose_objective(asked: Asked) -> Objective:
+    """The loss, the number of samples and the gradient estimator."""
+    part = asked.objective
+    if isinstance(asked.posterior, parts.MCEM):
+        return complete_data()
+    if isinstance(part, parts.IWAE):
+        return trimmed(iwae(part.n_samples, part.gradient), part.trim_fraction)
+    weight = (part.n_samples, part.kl_weight, part.warmup_steps)
+    if isinstance(part, parts.SampledELBO):
+        return trimmed(elbo_sampled(*weight, part.gradient), part.trim_fraction)
+    return trimmed(elbo(*weight, part.free_bits, part.gradient), part.trim_fraction)
+
+
+def choose_network(schema: Schema, network: parts.Conv | parts.MLP | str) -> parts.Conv | parts.MLP:
+    """The network that is asked for, or that "auto" stands for."""
+    if isinstance(network, parts.Conv) and not schema.is_image:
         raise ValueError(
             f"network='conv' needs images; the rows have shape {schema.row_shape}: "
             f"give image_shape=(height, width), or use network='mlp'"
         )
-    if network != "auto":
+    if not isinstance(network, str):
         return network
-    return "conv" if schema.is_image and min(schema.event_shape[1:]) >= CONV_MIN_SIDE else "mlp"
+    return parts.Conv() if schema.is_image and min(schema.event_shape[1:]) >= CONV_MIN_SIDE else parts.MLP()
 
 
 def choose_latent_dim(schema: Schema, latent_dim: int | str) -> int:
@@ -198,31 +196,28 @@ def choose_latent_dim(schema: Schema, latent_dim: int | str) -> int:
 
 
 def _networks(
-    schema: Schema, parameters: dict[str, Any], seen: Tensor, posterior_head: GaussianHead | FlowHead,
+    schema: Schema, asked: Asked, seen: Tensor, posterior_head: GaussianHead | FlowHead,
     likelihood_head: LikelihoodHead, generator: torch.Generator,
 ) -> tuple[nn.Module, nn.Module]:  # fmt: skip
-    network, n_features, n_parameters = (
-        parameters["network"],
-        posterior_head.n_features,
-        likelihood_head.n_parameters,
-    )
+    n_features, n_parameters = posterior_head.n_features, likelihood_head.n_parameters
     latent_dim, shape = posterior_head.latent_dim, output_shape(schema, likelihood_head)
-    has_gaps = schema.gaps or bool(parameters.get("input_dropout"))
+    has_gaps = schema.gaps or asked.input_dropout > 0
     n_gaps = math.prod(schema.event_shape) if has_gaps else 0
-    if not isinstance(network, str):
-        encoder, decoder = network
+    if isinstance(asked.network, (tuple, list)):
+        encoder, decoder = asked.network
         own_encoder = OwnEncoder(encoder, seen, n_features, generator, n_gaps)
         return own_encoder, OwnDecoder(decoder, latent_dim, shape, n_parameters)
-    if choose_network(schema, network) == "conv":
+    network = choose_network(schema, asked.network)
+    if isinstance(network, parts.Conv):
         channels, height, width = schema.event_shape
         return (
             ConvEncoder((seen.shape[1], height, width), n_features, generator=generator, n_gaps=channels * has_gaps),
             ConvDecoder(latent_dim, (channels, height, width), n_parameters, generator=generator),
         )
-    hidden: Sequence[int] = tuple(parameters["hidden_layer_sizes"])
+    hidden, activation = network.hidden_layer_sizes, network.activation
     return (
-        MLPEncoder(seen.shape[1:], n_features, hidden, parameters["activation"], generator, n_gaps),
-        MLPDecoder(latent_dim, shape, n_parameters, hidden[::-1], parameters["activation"], generator),
+        MLPEncoder(seen.shape[1:], n_features, hidden, activation, generator, n_gaps),
+        MLPDecoder(latent_dim, shape, n_parameters, hidden[::-1], activation, generator),
     )
 
 
@@ -246,11 +241,10 @@ def let_rows_reach(first: nn.Module, schema: Schema) -> None:
         first.weight *= math.sqrt(first.in_features / len(schema.columns))
 
 
-def choose_likelihood_head(schema: Schema, parameters: dict[str, Any]) -> LikelihoodHead:
+def choose_likelihood_head(schema: Schema, likelihood: Likelihood | str) -> LikelihoodHead:
     """The head that turns the decoder's numbers into p(x|z)."""
-    scale, min_scale, n_logistics = parameters["scale"], parameters["min_scale"], parameters.get("n_logistics", 1)
-    if schema.columns is None:
-        return schema.kind.head(schema, scale=scale, min_scale=min_scale, n_components=n_logistics)
-    if n_logistics > 1:
-        raise ValueError(no_components(n_logistics, schema.likelihood, scale))
-    return columns_head(schema.columns, scale, min_scale)
+    if schema.columns is not None:
+        part = likelihood if isinstance(likelihood, ColumnLikelihoods) else ColumnLikelihoods()
+        return columns_head(schema.columns, part.scale, part.min_scale)
+    chosen = LIKELIHOODS[schema.likelihood]() if isinstance(likelihood, str) else likelihood
+    return schema.kind.head(schema, **chosen.head_options)

@@ -101,7 +101,7 @@ class Contender:
 
 
 def _factorized(case: Case) -> Factorized:
-    return Factorized(columns=case.schema.columns, binarize=case.binarize, random_state=case.seed, **case.axes)
+    return Factorized(columns=case.schema.columns, likelihood=case.likelihood, random_state=case.seed, **case.axes)
 
 
 def _refuse_several_kinds(case: Case) -> None:
@@ -113,7 +113,7 @@ def _mixture(case: Case) -> Mixture | Dequantized:
     _refuse_several_kinds(case)
     n, n_features = len(case.train), math.prod(case.schema.event_shape)
     if case.kind == "binary":
-        return Mixture(min(100, max(2, n // 50)), binarize=case.binarize, random_state=case.seed, **case.axes)
+        return Mixture(min(100, max(2, n // 50)), likelihood=case.likelihood, random_state=case.seed, **case.axes)
     is_small = n_features <= MOST_FEATURES_FULL and n >= 20 * n_features
     gaussians = Mixture(
         min(10, max(2, n // 100)), covariance="full" if is_small else "diagonal",
@@ -124,7 +124,7 @@ def _mixture(case: Case) -> Mixture | Dequantized:
 
 def _pixel_rnn(case: Case) -> PixelRNN:
     _refuse_several_kinds(case)
-    return PixelRNN(binarize=case.binarize, batch_size=case.batch_size, random_state=case.seed, **case.axes)
+    return PixelRNN(likelihood=case.likelihood, batch_size=case.batch_size, random_state=case.seed, **case.axes)
 
 
 def _rbm(case: Case) -> RBM:
@@ -149,7 +149,7 @@ def _autoencoder(case: Case) -> Autoencoder:
 
 def _vae(case: Case) -> VAE:
     columns, size = case.schema.columns, case.batch_size
-    return VAE(columns=columns, binarize=case.binarize, batch_size=size, random_state=case.seed, **case.axes)
+    return VAE(columns=columns, likelihood=case.likelihood, batch_size=size, random_state=case.seed, **case.axes)
 
 
 MODELS: dict[str, Contender] = {  # from simple to flexible

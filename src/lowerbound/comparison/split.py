@@ -13,6 +13,7 @@ from lowerbound.data.columns.inference import infer_columns
 from lowerbound.data.gaps import mask_gaps
 from lowerbound.data.schema import Schema, infer_schema
 from lowerbound.estimators.tables import has_text
+from lowerbound.parameters.likelihoods import BernoulliLikelihood
 
 STEPS, FEWEST_EPOCHS, MOST_EPOCHS = 10_000, 30, 300  # of a fit by gradients, if there is enough time
 
@@ -28,7 +29,7 @@ class Case:
     schema : Schema
         The schema of the rows; all models of a table of several kinds use the same kinds of columns.
     binarize : {None, "sample"}
-        The models' parameter of that name.
+        Models redraw grey values as 0 or 1.
     seed : int
     image_shape, layout
         As of the models: the axes of a row.
@@ -49,6 +50,11 @@ class Case:
     def axes(self) -> dict[str, Any]:
         """The parameters of a model that say what the axes of a row are."""
         return {"image_shape": self.image_shape, "layout": self.layout}
+
+    @property
+    def likelihood(self) -> str | BernoulliLikelihood:
+        """The parameter of a model that makes grey values 0 or 1 if that is asked for."""
+        return "auto" if self.binarize is None else BernoulliLikelihood(self.binarize)
 
     @property
     def kind(self) -> str:

@@ -12,7 +12,7 @@ from lowerbound.distributions.likelihoods.table import choose as choose_kind
 BINARY = "bernoulli"  # the likelihood of grey values that become 0 or 1
 
 
-def choose_likelihood(X: np.ndarray, binarize: str | None) -> str:
+def choose_likelihood(X: np.ndarray, binarize: str | None = None) -> str:
     """The likelihood of "auto": Bernoulli for 0/1 data, the discretized logistic for bytes, else the Gaussian."""
     return choose(measure(Extent.of, row_blocks(X)), X.dtype, binarize)
 

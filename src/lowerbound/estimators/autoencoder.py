@@ -2,16 +2,33 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 import torch
 from sklearn.base import ClassNamePrefixFeaturesOutMixin, TransformerMixin
 from sklearn.utils.validation import check_is_fitted
+from torch import nn
 
+from lowerbound.assembly.asked import Asked
 from lowerbound.assembly.vae import assemble, choose_latent_dim
 from lowerbound.core import Objective, Posterior
 from lowerbound.estimators.gradient import GradientEstimator
 from lowerbound.evaluation.bound import elbo_terms
 from lowerbound.inference import autoencoding
+from lowerbound.parameters.likelihoods import GaussianLikelihood, Likelihood
+from lowerbound.parameters.parts import (
+    MLP,
+    Adam,
+    Amortized,
+    Conv,
+    EarlyStopping,
+    GaussianNoise,
+    KLPenalty,
+    L1Penalty,
+    MaskingNoise,
+)
+from lowerbound.parameters.seed import RandomState
 from lowerbound.parameters.tables import AUTOENCODER_PARAMETERS
 from lowerbound.tasks import generate, represent
 
@@ -24,21 +41,17 @@ class Autoencoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, GradientEst
 
     Parameters
     ----------
-    latent_dim, network, hidden_layer_sizes, activation, likelihood, min_scale, standardize, image_shape, layout,
-    binarize
+    latent_dim : int or "auto"
+        Numbers in a code; "auto" takes half the number of features, from 2 to 32.
+    network, image_shape, layout
         As in ``VAE``.
-    scale : {"unit", "feature", ...} or float
-        σ of p(x|z); "unit", the default for real values, makes the loss half the squared error.
-    penalty : {None, "l1", "kl"}
-        The sparse autoencoder: Σ|z_j|, or Σ KL(ρ ‖ mean of σ(z_j)) over the batch with ρ = 0.05.
-    penalty_weight : float
-    noise : {None, "hide", "normal"}
-        The denoising autoencoder: what the encoder sees in training has entries set to zero, or normal noise added,
-        in the units that the model works in.
-    noise_level : float
-        The share of entries hidden, or the noise's standard deviation.
-    max_epochs, batch_size, lr, lr_schedule, weight_decay, early_stopping, validation_fraction, n_iter_no_change,
-    tol, warm_start, random_state, device, verbose
+    likelihood
+        As in ``VAE``; the σ of real values is 1 by default, which makes the loss half the squared error.
+    penalty : {None, "l1", "kl"}, L1Penalty or KLPenalty
+        The sparse autoencoder.
+    noise : {None, "masking", "gaussian"}, MaskingNoise or GaussianNoise
+        The denoising autoencoder.
+    optimizer, early_stopping, max_epochs, batch_size, warm_start, random_state, device, verbose
         As in ``VAE``.
 
     Attributes
@@ -61,60 +74,76 @@ class Autoencoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, GradientEst
     SPARSITY = 0.05
 
     def __init__(
-        self, latent_dim="auto", *, network="auto", hidden_layer_sizes=(200, 200), activation="silu", likelihood="auto",
-        scale="auto", min_scale=0.01, standardize="auto", image_shape=None, layout="auto", binarize=None, penalty=None,
-        penalty_weight=0.1, noise=None, noise_level=0.3, max_epochs="auto", batch_size="auto", lr=1e-3,
-        lr_schedule="cosine", weight_decay=0.0, early_stopping=True, validation_fraction=0.1, n_iter_no_change=20,
-        tol=0.0, warm_start=False, random_state=None, device="auto", verbose=0,
-    ):  # fmt: skip
+        self,
+        latent_dim: int | str = "auto",
+        *,
+        network: str | MLP | Conv | tuple[nn.Module, nn.Module] = "auto",
+        likelihood: str | Likelihood = "auto",
+        image_shape: Sequence[int] | None = None,
+        layout: str = "auto",
+        penalty: str | L1Penalty | KLPenalty | None = None,
+        noise: str | MaskingNoise | GaussianNoise | None = None,
+        optimizer: str | Adam = "adam",
+        early_stopping: bool | EarlyStopping = True,
+        max_epochs: int | str = "auto",
+        batch_size: int | str = "auto",
+        warm_start: bool = False,
+        random_state: RandomState = None,
+        device: str | torch.device = "auto",
+        verbose: int = 0,
+    ) -> None:
         self.latent_dim = latent_dim
         self.network = network
-        self.hidden_layer_sizes = hidden_layer_sizes
-        self.activation = activation
         self.likelihood = likelihood
-        self.scale = scale
-        self.min_scale = min_scale
-        self.standardize = standardize
         self.image_shape = image_shape
         self.layout = layout
-        self.binarize = binarize
         self.penalty = penalty
-        self.penalty_weight = penalty_weight
         self.noise = noise
-        self.noise_level = noise_level
+        self.optimizer = optimizer
+        self.early_stopping = early_stopping
         self.max_epochs = max_epochs
         self.batch_size = batch_size
-        self.lr = lr
-        self.lr_schedule = lr_schedule
-        self.weight_decay = weight_decay
-        self.early_stopping = early_stopping
-        self.validation_fraction = validation_fraction
-        self.n_iter_no_change = n_iter_no_change
-        self.tol = tol
         self.warm_start = warm_start
         self.random_state = random_state
         self.device = device
         self.verbose = verbose
 
+    def _check_parameters(self) -> None:
+        super()._check_parameters()
+        likelihood = self._part("likelihood")
+        if isinstance(likelihood, GaussianLikelihood) and likelihood.missingness is not None:
+            raise ValueError("an Autoencoder needs complete data, so missingness can't be honored: leave it None")
+
     def _assemble(self, generator: torch.Generator) -> None:
         self.latent_dim_ = choose_latent_dim(self.schema_, self.latent_dim)
-        real = self.schema_.likelihood == "gaussian"
-        scale = "unit" if self.scale == "auto" and real else self.scale
-        parameters = self.get_params(deep=False) | {"scale": scale, "covariance": "isotropic"}
-        self.model_, amortized = assemble(self.schema_, parameters, self.latent_dim_, generator)
+        asked = Asked(self.latent_dim_, self._part("network"), self._likelihood(), Amortized("isotropic"))
+        self.model_, amortized = assemble(self.schema_, asked, self.latent_dim_, generator)
         self.posterior_ = autoencoding.Point(amortized.encoder, self._corruption())
 
-    def _corruption(self):
-        if self.noise is None:
-            return None
-        return (autoencoding.hide if self.noise == "hide" else autoencoding.jitter)(self.noise_level)
+    def _likelihood(self) -> Likelihood | str:
+        """The one that is asked for, with σ = 1 for real values unless another is."""
+        asked = self._part("likelihood")
+        if asked == "auto" and self.schema_.likelihood == "gaussian":
+            return GaussianLikelihood("unit")
+        if not isinstance(asked, GaussianLikelihood) or asked.scale != "auto":
+            return asked
+        return GaussianLikelihood("unit", standardize=asked.standardize)
+
+    def _corruption(self) -> autoencoding.Corruption | None:
+        part = self._part("noise")
+        if isinstance(part, MaskingNoise):
+            return autoencoding.hide(part.fraction)
+        return autoencoding.jitter(part.scale) if isinstance(part, GaussianNoise) else None
 
     def _posterior(self) -> Posterior:
         return self.posterior_
 
     def _objective(self) -> Objective:
-        penalties = {None: None, "l1": autoencoding.l1, "kl": autoencoding.sparsity(self.SPARSITY)}
-        return autoencoding.reconstruction(penalties[self.penalty], self.penalty_weight)
+        part = self._part("penalty")
+        if part is None:
+            return autoencoding.reconstruction()
+        penalty = autoencoding.l1 if isinstance(part, L1Penalty) else autoencoding.sparsity(self.SPARSITY)
+        return autoencoding.reconstruction(penalty, part.weight)
 
     @property
     def _n_features_out(self) -> int:

@@ -11,7 +11,7 @@ from typing import Any, ClassVar, Literal
 
 import numpy as np
 import torch
-from sklearn.base import BaseEstimator
+from sklearn.base import BaseEstimator, clone
 from sklearn.utils.validation import check_is_fitted, validate_data
 from torch import nn
 
@@ -26,7 +26,7 @@ from lowerbound.estimators.fitted import Fitted
 from lowerbound.evaluation.bound import exact_log_prob
 from lowerbound.evaluation.estimate import Estimate, mean_over_rows
 from lowerbound.parallel import current
-from lowerbound.parameters.parameter import Parameter
+from lowerbound.parameters.parameter import Parameter, Part, suggestion
 from lowerbound.parameters.seed import seed_from
 from lowerbound.tasks import generate
 
@@ -63,8 +63,7 @@ class DensityEstimator(BaseEstimator):
 
     def _start(self, X, *, keep_weights: bool = False, reset: bool = True) -> Any:
         """Check everything; make the model unless the weights are to be kept."""
-        for name, parameter in self.PARAMETERS.items():
-            parameter.check(getattr(self, name))
+        self._check_parameters()
         X = self._validate(X, reset=reset)
         if keep_weights and hasattr(self, "model_"):
             return X
@@ -74,20 +73,66 @@ class DensityEstimator(BaseEstimator):
         if isinstance(X, np.ma.MaskedArray) and not X.count():
             raise ValueError("every value of X is missing: there is nothing to fit")
         self.seed_ = current().number_of_first(seed_from(self.random_state))  # the same in all processes
-        names = getattr(self, "feature_names_in_", None)
-        self.schema_ = self._infer_schema(X, None if names is None else list(names))
+        self.schema_ = self._infer_schema(X)
         self._assemble(make_generator(self.seed_, "weights"))
         return X
 
-    def _infer_schema(self, X: Any, names: list[str] | None) -> Schema:
+    def _check_parameters(self) -> None:
+        """Raise ``ValueError`` unless all parameters are allowed."""
+        for name, parameter in self.PARAMETERS.items():
+            parameter.check(getattr(self, name))
+
+    def _part(self, name: str) -> Any:
+        """A parameter's value; the part with its defaults, where a word stands for one."""
+        return self.PARAMETERS[name].part(getattr(self, name))
+
+    def set_params(self, **params: Any):
+        """Set parameters, and fields of parts: ``prior__n_components=200``.
+
+        Raises
+        ------
+        ValueError
+            If there is no such parameter, or no such field, or the parameter is a word, which has none.
+        """
+        super().set_params(**{name: value for name, value in params.items() if "__" not in name})
+        for name, value in params.items():
+            owner, _, field = name.partition("__")
+            part = getattr(self, owner, None) if owner in self.PARAMETERS else None
+            if isinstance(part, Part):
+                setattr(self, owner, part.replaced(**{field: value}))
+            elif field:
+                raise ValueError(self._without_fields(owner, field))
+        return self
+
+    def _without_fields(self, owner: str, field: str) -> str:
+        """The message where a field is asked of what is no part."""
+        if owner not in self.PARAMETERS:
+            return f"{type(self).__name__} has no parameter {owner!r}{suggestion(owner, list(self.PARAMETERS))}"
+        able = next((kind for kind in self.PARAMETERS[owner].kinds if field in kind.options()), None)
+        example = f": give a part that has it, {owner}={able.__name__}()" if able else ""
+        return f"{owner}={getattr(self, owner)!r} is no part, so {owner}__{field} can't be set{example}"
+
+    def describe(self, X) -> Schema:
+        """What the rows of ``X`` are, as ``fit`` would see them: likelihood, layout, columns; nothing is fitted."""
+        like: Any = clone(self)
+        return like._infer_schema(like._validate(X, reset=True))
+
+    def _infer_schema(self, X: Any) -> Schema:
         if self._inferred is not None:
             return self._inferred
-        asked = {
-            k: getattr(self, k)
-            for k in ("likelihood", "binarize", "standardize", "image_shape", "layout")
-            if hasattr(self, k)
-        }
-        return infer_schema(X, names=names, **asked)
+        names = getattr(self, "feature_names_in_", None)
+        asked = {k: getattr(self, k) for k in ("binarize", "standardize", "image_shape", "layout") if hasattr(self, k)}
+        if "likelihood" in self.PARAMETERS:
+            asked |= self._asked_likelihood()
+        return infer_schema(X, names=None if names is None else list(names), **asked)
+
+    def _asked_likelihood(self) -> dict[str, Any]:
+        """The likelihood by its word, and what it asks of the data."""
+        part = self._part("likelihood")
+        if isinstance(part, str):
+            return {"likelihood": part}
+        found = {name: getattr(part, name) for name in ("binarize", "standardize") if hasattr(part, name)}
+        return {"likelihood": part.kind, **found}
 
     def _validate(self, X, *, reset: bool = False) -> Any:
         """An array, checked, masked where it has gaps; a source, of which only a few rows are checked now."""

@@ -35,15 +35,14 @@ class Factorized(MixedColumns, ExactEstimator):
 
     Parameters
     ----------
-    likelihood : {"auto", "gaussian", "bernoulli", "categorical"}
+    likelihood : {"auto", "gaussian", "bernoulli", "categorical"} or BernoulliLikelihood
         p of each feature: a normal density, the probability of a 1, or a histogram of the categories 0, 1, 2, …; bytes
         (uint8) have 256 grey levels. "auto": Bernoulli for 0/1 data, a histogram for bytes, else Gaussian.
+        With ``BernoulliLikelihood(binarize="sample")`` the fit is to the expectation over all binarizations of grey
+        values, not to one of them.
     columns : {None, "auto"}, mapping, sequence or str
         How a table of several kinds is described, as in ``VAE``: None does so for DataFrames with text, categories or
         dates. log p(x) is then comparable with that of a VAE of the same columns.
-    binarize : {None, "sample", "threshold"}
-        Grey values (uint8, or real in [0, 1]) become 0 or 1: the grey value is the probability of a 1, or is cut at ½.
-        With "sample" the fit is to the expectation over all binarizations, not to one of them.
     image_shape : tuple of int, optional
         (H, W), (H, W, C) or (C, H, W), for images given as flat rows.
     layout : {"auto", "image", "channels_first", "features"}
@@ -76,12 +75,11 @@ class Factorized(MixedColumns, ExactEstimator):
     model_: Any
 
     def __init__(
-        self, *, likelihood="auto", columns=None, binarize=None, image_shape=None, layout="auto", smoothing=0.1,
+        self, *, likelihood="auto", columns=None, image_shape=None, layout="auto", smoothing=0.1,
         random_state=None,
     ):  # fmt: skip
         self.likelihood = likelihood
         self.columns = columns
-        self.binarize = binarize
         self.image_shape = image_shape
         self.layout = layout
         self.smoothing = smoothing
@@ -109,7 +107,7 @@ class Factorized(MixedColumns, ExactEstimator):
         if self.schema_.columns is not None:
             self.model_.climb(lambda: rows.batches(EVALUATION_BATCH))
             return self
-        if self.binarize == "sample":
+        if self.schema_.binarize == "sample":
             rows.prepare = self._expected
         self.model_.maximize(em.total(self.model_.statistics, rows.batches(EVALUATION_BATCH)))
         return self
@@ -118,18 +116,19 @@ class Factorized(MixedColumns, ExactEstimator):
         """E[x] of grey values over their binarizations."""
         return raw.double() / self.schema_.grey_levels
 
-    def _infer_schema(self, X: np.ndarray, names: list[str] | None) -> Schema:
+    def _infer_schema(self, X: Any) -> Schema:
         if self._inferred is not None:
-            return super()._infer_schema(X, names)
+            return super()._infer_schema(X)
         as_bytes = X.dtype == np.uint8 and (
-            self.likelihood == "categorical"
-            or (self.likelihood == "auto" and choose_likelihood(X, self.binarize) != "bernoulli")
+            self.likelihood == "categorical" or (self.likelihood == "auto" and choose_likelihood(X) != "bernoulli")
         )
-        if not as_bytes or self.binarize:
-            return super()._infer_schema(X, names)
+        if not as_bytes:
+            return super()._infer_schema(X)
+        names = getattr(self, "feature_names_in_", None)
         schema = infer_schema(
-            X, likelihood="discretized_logistic", image_shape=self.image_shape, layout=self.layout, names=names
-        )
+            X, likelihood="discretized_logistic", image_shape=self.image_shape, layout=self.layout,
+            names=None if names is None else list(names),
+        )  # fmt: skip
         return replace(schema, likelihood="categorical")  # all 256, seen or not
 
     def _assemble(self, generator: torch.Generator) -> None:

@@ -6,7 +6,7 @@ import math
 import sys
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, ClassVar, NamedTuple
 
 import numpy as np
 from torch import Tensor
@@ -16,6 +16,7 @@ from lowerbound.data.batches import Rows
 from lowerbound.data.sources import Source
 from lowerbound.distributions.noise import make_generator
 from lowerbound.estimators.density import DensityEstimator
+from lowerbound.parameters.parts import Adam, EarlyStopping
 from lowerbound.training.fit import run
 from lowerbound.training.loop import train
 from lowerbound.training.settings import Settings
@@ -38,10 +39,12 @@ class GradientEstimator(DensityEstimator):
     STREAMS = True
     n_fits_ = 0  # of models that were saved before it was counted
 
+    LR: ClassVar[float] = 1e-3  # that lr="auto" stands for
+
     max_epochs: int | str
     batch_size: int | str
-    early_stopping: bool
-    validation_fraction: float
+    optimizer: str | Adam
+    early_stopping: bool | EarlyStopping
     warm_start: bool
     verbose: int
 
@@ -147,20 +150,17 @@ class GradientEstimator(DensityEstimator):
     def _split(self, X: np.ndarray | Source) -> tuple[Rows, Rows | None]:
         """Training rows, and rows held out for early stopping (none if there would be fewer than two of either)."""
         rows = self._fitting().checked_rows(X)
-        if not self.early_stopping:
+        held_out = self._part("early_stopping")
+        if not isinstance(held_out, EarlyStopping):
             return rows, None
-        return rows.split(self.validation_fraction, make_generator(self.seed_, "split"))
+        return rows.split(held_out.fraction, make_generator(self.seed_, "split"))
 
     def _training(self, n_rows: int, **overrides: Any) -> Training:
         automatic_batch = min(128, max(16, 2 ** round(math.log2(max(1, n_rows) / 16))))
         batch_size = automatic_batch if self.batch_size == "auto" else int(self.batch_size)
         automatic_epochs = min(500, max(30, 10_000 // math.ceil(n_rows / batch_size)))
         max_epochs = automatic_epochs if self.max_epochs == "auto" else int(self.max_epochs)
-        chosen: dict[str, Any] = {"max_epochs": max_epochs, "batch_size": batch_size}
-        for name in ("lr", "lr_schedule", "weight_decay", "early_stopping", "n_iter_no_change", "tol"):
-            chosen[name] = getattr(self, name)
-        own = ("ema", "max_gradient_norm", "compile", "precision")
-        chosen |= {name: getattr(self, name) for name in own if hasattr(self, name)}
+        chosen = {"max_epochs": max_epochs, "batch_size": batch_size, **self._steps(), **self._stopping()}
         settings = Settings(**(chosen | overrides))
         return Training(
             self.model_,
@@ -170,6 +170,20 @@ class GradientEstimator(DensityEstimator):
             self._training_seed(),
             self._device(),
         )
+
+    def _steps(self) -> dict[str, Any]:
+        """The settings of the optimizer."""
+        part = self._part("optimizer")
+        lr = self.LR if part.lr == "auto" else part.lr
+        own = {name: value for name, value in part.get_params().items() if name != "schedule"}
+        return {**own, "lr": lr, "lr_schedule": part.schedule}
+
+    def _stopping(self) -> dict[str, Any]:
+        """The settings of early stopping."""
+        part = self._part("early_stopping")
+        if not isinstance(part, EarlyStopping):
+            return {"early_stopping": False}
+        return {"early_stopping": True, "n_iter_no_change": part.patience, "tol": part.tol}
 
     def _training_seed(self) -> int:
         """Another for every fit that goes on from the weights there are, so that no noise is met twice."""

@@ -47,12 +47,15 @@ class LatentEstimator(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Gradien
 
     FITTED = (*GradientEstimator.FITTED, "latent_dim_", "n_active_units_")
 
-    covariance: str
     posterior_: Posterior
     latent_dim_: int
 
     def _posterior(self) -> Posterior:
         return self.posterior_
+
+    def _has_full_covariance(self) -> bool:
+        """q(z|x) is a Gaussian with a full covariance."""
+        return False
 
     def _fewest_active(self) -> float:
         """Active latent variables below which the posterior is said to have collapsed."""
@@ -67,8 +70,8 @@ class LatentEstimator(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Gradien
         if training.progress.epoch and self.n_active_units_ < self._fewest_active():
             warnings.warn(
                 f"the posterior has collapsed: {self.n_active_units_} of {self.latent_dim_} latent variables are "
-                f"active. Set kl_warmup_steps (a tenth of the steps) or free_bits (0.1), train longer, or ask for "
-                f"fewer latent variables",
+                f"active. Train longer, set ELBO(warmup_steps=…) to a tenth of the steps or free_bits=0.1, or ask "
+                f"for fewer latent variables",
                 CollapsedPosteriorWarning,
                 stacklevel=5,
             )
@@ -105,7 +108,7 @@ class LatentEstimator(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Gradien
             drawn = replace(on, noise=self._fresh_noise(random_state, "encode"))
             codes = represent.draw_codes(drawn, n_draws).cpu().numpy()
             return codes[:, 0] if n_draws == 1 else codes
-        mean, scale = represent.encode(on, full=self.covariance == "full")
+        mean, scale = represent.encode(on, full=self._has_full_covariance())
         return mean.cpu().numpy(), scale.cpu().numpy()
 
     def inverse_transform(self, Z) -> np.ndarray:

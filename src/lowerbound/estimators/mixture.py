@@ -46,13 +46,12 @@ class Mixture(ExactEstimator):
     ----------
     n_components : int
         K.
-    likelihood : {"auto", "gaussian", "bernoulli"}
+    likelihood : {"auto", "gaussian", "bernoulli"} or BernoulliLikelihood
         p(x|k). "auto": Bernoulli for 0/1 data, else Gaussian; bytes (uint8) that aren't binarized are refused, since a
-        density of real values says nothing of the probability of grey levels.
+        density of real values says nothing of the probability of grey levels. With
+        ``BernoulliLikelihood(binarize="sample")`` grey values are drawn as 0 or 1 anew for every EM step.
     covariance : {"full", "tied", "diagonal", "isotropic"}
         Of the Gaussians; isotropic on the scale of the standardized features.
-    binarize : {None, "sample", "threshold"}
-        Grey values (uint8, or real in [0, 1]) become 0 or 1: drawn as Bernoulli, anew for every EM step, or cut at ½.
     image_shape : tuple of int, optional
         (H, W), (H, W, C) or (C, H, W), for images given as flat rows.
     layout : {"auto", "image", "channels_first", "features"}
@@ -107,13 +106,12 @@ class Mixture(ExactEstimator):
     FITTED = (*ExactEstimator.FITTED, "n_iter_", "converged_", "objective_")
 
     def __init__(
-        self, n_components=5, *, likelihood="auto", covariance="full", binarize=None, image_shape=None, layout="auto",
+        self, n_components=5, *, likelihood="auto", covariance="full", image_shape=None, layout="auto",
         reg_covar=1e-6, smoothing=1.0, tol=1e-3, max_iter=200, n_init=1, random_state=None, device="auto", verbose=0,
     ):  # fmt: skip
         self.n_components = n_components
         self.likelihood = likelihood
         self.covariance = covariance
-        self.binarize = binarize
         self.image_shape = image_shape
         self.layout = layout
         self.reg_covar = reg_covar
@@ -167,14 +165,14 @@ class Mixture(ExactEstimator):
             parts = [self.model_.responsibilities(batch) for batch in on.batches()]
         return torch.cat(parts).cpu().numpy()
 
-    def _infer_schema(self, X: np.ndarray, names: list[str] | None) -> Schema:
-        if self.likelihood == "auto" and choose_likelihood(X, self.binarize) == "discretized_logistic":
+    def _infer_schema(self, X: Any) -> Schema:
+        if self.likelihood == "auto" and choose_likelihood(X) == "discretized_logistic":
             raise LikelihoodError(
                 "Mixture has Gaussian and Bernoulli components, and neither gives the probability of grey levels: use "
-                "binarize='sample' to redraw them as 0 or 1, Factorized or VAE to model the grey levels, or "
-                "likelihood='gaussian' if a density will do"
+                "likelihood=BernoulliLikelihood('sample') to redraw them as 0 or 1, Factorized or VAE to model the "
+                "grey levels, or likelihood='gaussian' if a density will do"
             )
-        return super()._infer_schema(X, names)
+        return super()._infer_schema(X)
 
     def _assemble(self, generator: torch.Generator) -> None:
         K, schema = self.n_components, self.schema_
@@ -243,7 +241,7 @@ class Mixture(ExactEstimator):
     def _fit_bernoullis(self, rows: RowsInMemory) -> None:
         """Redrawn rows need patience, since their likelihood is noisy."""
         size = max(1, PASS_ELEMENTS // (self.n_components + self.model_.logits.shape[1]))
-        patience = PATIENCE if self.binarize == "sample" else 1
+        patience = PATIENCE if self.schema_.binarize == "sample" else 1
         self.model_.to(self._device())
         average = self._average(rows, size)
         best = self._climb(

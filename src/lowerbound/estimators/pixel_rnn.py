@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -17,6 +18,9 @@ from lowerbound.inference.objectives import elbo
 from lowerbound.models.autoregressive import Autoregressive, to_grid
 from lowerbound.nn.inputs import Values
 from lowerbound.nn.recurrent import Level, Number, RasterGRU
+from lowerbound.parameters.likelihoods import Likelihood
+from lowerbound.parameters.parts import Adam, EarlyStopping
+from lowerbound.parameters.seed import RandomState
 from lowerbound.parameters.tables import PIXEL_RNN_PARAMETERS
 
 REACH = 3  # pixels to either side of the one above that are read with it
@@ -37,41 +41,15 @@ class PixelRNN(GradientEstimator, ExactEstimator):
     ----------
     hidden_size : int
         Hidden units of each of the two recurrent layers (one, for a table).
-    likelihood : {"auto", "gaussian", "bernoulli", "categorical", "discretized_logistic"}
-        p(x_j | x_<j). "auto": Bernoulli for 0/1 data, discretized logistic over grey levels for uint8, else Gaussian.
-        The scale of the last two is the network's too, and real-valued features are standardized inside.
-    min_scale : float
-        Lower bound of the Gaussian's σ, as a part of the feature's standard deviation; without one, two equal columns
-        would send the density to infinity.
-    binarize : {None, "sample", "threshold"}
-        Grey values (uint8, or real in [0, 1]) become 0 or 1: redrawn as Bernoulli for every minibatch, or cut at ½.
+    likelihood : {"auto", "gaussian", "bernoulli", "categorical", "discretized_logistic"} or a part
+        p(x_j | x_<j), as in ``VAE``; every scale is the network's. "auto": Bernoulli for 0/1 data, discretized logistic
+        over grey levels for uint8, else Gaussian.
     image_shape : tuple of int, optional
         (H, W), (H, W, C) or (C, H, W), for images given as flat rows: without it they are read as one long row.
     layout : {"auto", "image", "channels_first", "features"}
         The axes of a row, as in ``VAE``.
-    max_epochs : int or "auto"
-        "auto": about 10,000 steps, from 30 to 500 epochs.
-    batch_size : int or "auto"
-        "auto": from 16 to 128 with the number of rows.
-    lr : float
-        Highest learning rate of AdamW.
-    lr_schedule : {"cosine", "constant"}
-        "cosine" rises for 5 % of the steps and falls to zero at ``max_epochs``.
-    weight_decay : float
-        Decoupled (Loshchilov & Hutter, 2019).
-    early_stopping : bool
-        Hold out ``validation_fraction`` of the rows; stop after ``n_iter_no_change`` epochs in which their likelihood
-        did not rise by ``tol`` nats, and keep the weights of the best epoch.
-    validation_fraction, n_iter_no_change, tol
-        See ``early_stopping``.
-    warm_start : bool
-        ``fit`` continues from the weights there are.
-    random_state : int, RandomState or None
-        With the same seed, the same result. Nothing global is touched.
-    device : str
-        "auto" takes a GPU if there is one.
-    verbose : int
-        1 shows progress on stderr.
+    optimizer, early_stopping, max_epochs, batch_size, warm_start, random_state, device, verbose
+        As in ``VAE``; the learning rate is 0.004 by default, and what is held out is scored by its likelihood.
 
     Attributes
     ----------
@@ -105,48 +83,44 @@ class PixelRNN(GradientEstimator, ExactEstimator):
 
     model_: Any
 
+    LR = 4e-3
+
     def __init__(
         self,
         *,
-        hidden_size=64,
-        likelihood="auto",
-        min_scale=0.01,
-        binarize=None,
-        image_shape=None,
-        layout="auto",
-        max_epochs="auto",
-        batch_size="auto",
-        lr=4e-3,
-        lr_schedule="cosine",
-        weight_decay=0.0,
-        early_stopping=True,
-        validation_fraction=0.1,
-        n_iter_no_change=20,
-        tol=0.0,
-        warm_start=False,
-        random_state=None,
-        device="auto",
-        verbose=0,
-    ):
+        hidden_size: int = 64,
+        likelihood: str | Likelihood = "auto",
+        image_shape: Sequence[int] | None = None,
+        layout: str = "auto",
+        optimizer: str | Adam = "adam",
+        early_stopping: bool | EarlyStopping = True,
+        max_epochs: int | str = "auto",
+        batch_size: int | str = "auto",
+        warm_start: bool = False,
+        random_state: RandomState = None,
+        device: str | torch.device = "auto",
+        verbose: int = 0,
+    ) -> None:
         self.hidden_size = hidden_size
         self.likelihood = likelihood
-        self.min_scale = min_scale
-        self.binarize = binarize
         self.image_shape = image_shape
         self.layout = layout
+        self.optimizer = optimizer
+        self.early_stopping = early_stopping
         self.max_epochs = max_epochs
         self.batch_size = batch_size
-        self.lr = lr
-        self.lr_schedule = lr_schedule
-        self.weight_decay = weight_decay
-        self.early_stopping = early_stopping
-        self.validation_fraction = validation_fraction
-        self.n_iter_no_change = n_iter_no_change
-        self.tol = tol
         self.warm_start = warm_start
         self.random_state = random_state
         self.device = device
         self.verbose = verbose
+
+    def _check_parameters(self) -> None:
+        super()._check_parameters()
+        likelihood = self._part("likelihood")
+        if getattr(likelihood, "missingness", None) is not None:
+            raise ValueError("a PixelRNN has no model of the mask: leave missingness=None")
+        if getattr(likelihood, "scale", "auto") not in ("auto", "decoder"):
+            raise ValueError("a PixelRNN has every scale from its network: leave scale='auto'")
 
     def _objective(self) -> Objective:
         """−log p(x): there are no latent variables."""
@@ -154,8 +128,10 @@ class PixelRNN(GradientEstimator, ExactEstimator):
 
     def _assemble(self, generator: torch.Generator) -> None:
         schema = self.schema_
-        scale = "decoder" if schema.kind.has_scale else "auto"
-        head = schema.kind.head(schema, scale=scale, min_scale=self.min_scale, per_entry=False)
+        asked = self._part("likelihood")
+        options = {} if isinstance(asked, str) else asked.head_options
+        options |= {"scale": "decoder"} if schema.kind.has_scale else {}
+        head = schema.kind.head(schema, **options, per_entry=False)
         counted = torch.from_numpy(schema.counted)
         _, n_rows, length = to_grid(counted[None], is_image=schema.is_image).shape
         reach = REACH * (schema.event_shape[0] if schema.is_image else 0)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -13,6 +13,7 @@ from torch import Tensor
 
 from lowerbound.data.schema import Schema
 from lowerbound.distributions.noise import make_generator
+from lowerbound.parameters.parameter import Parameter, plain
 from lowerbound.storage.atomic import SavedFileError, save_folder
 
 
@@ -61,7 +62,7 @@ def contents(estimator: Any) -> Saved:
         tensors,
         {
             "class": type(estimator).__name__,
-            "parameters": {name: plain(value) for name, value in estimator.get_params(deep=False).items()},
+            "parameters": to_plain(estimator.get_params(deep=False)),
             "fitted": {name: getattr(estimator, name) for name in estimator.FITTED},
             "feature_names": None if names is None else list(map(str, names)),
             "schema": estimator.schema_.metadata(),
@@ -78,7 +79,7 @@ def output_of(estimator: Any) -> str | None:
 def restored(kind: Any, saved: Saved, restore: Restore) -> Any:
     """The inverse of ``contents``, an estimator of this kind."""
     tensors, record = saved
-    parameters = {k: tuple(v) if isinstance(v, list) else v for k, v in record["parameters"].items()}
+    parameters = from_plain(kind.PARAMETERS, record["parameters"])
     if parameters.get("network") == "own":
         if restore.network is None:
             raise SavedFileError(
@@ -107,10 +108,13 @@ def part(tensors: dict[str, torch.Tensor], prefix: str) -> dict[str, torch.Tenso
     return {k.removeprefix(prefix): v for k, v in tensors.items() if k.startswith(prefix)}
 
 
-def plain(value: Any) -> Any:
-    """As JSON can hold it; modules and generators leave their kind only."""
-    if isinstance(value, (tuple, list)):
-        return "own" if any(isinstance(v, torch.nn.Module) for v in value) else [plain(v) for v in value]
-    if isinstance(value, np.generic):
-        return value.item()
-    return value if isinstance(value, (int, float, str, type(None))) else None
+def to_plain(parameters: Mapping[str, Any]) -> dict[str, Any]:
+    """The parameters of an estimator as JSON holds them; a pair of modules leaves the word "own"."""
+    network = parameters.get("network")
+    own = {"network": "own"} if isinstance(network, (tuple, list)) else {}
+    return {name: plain(value) for name, value in parameters.items()} | own
+
+
+def from_plain(table: Mapping[str, Parameter], record: Mapping[str, Any]) -> dict[str, Any]:
+    """The inverse of ``to_plain``, for the estimator with these parameters."""
+    return {k: table[k].from_plain(v) if k in table else v for k, v in record.items()}

@@ -14,6 +14,7 @@ from lowerbound.data.gaps import mask_gaps
 from lowerbound.data.schema import Schema
 from lowerbound.data.sources import Source, as_source
 from lowerbound.estimators.density import DensityEstimator
+from lowerbound.parameters.likelihoods import ColumnLikelihoods
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -45,10 +46,15 @@ class MixedColumns(DensityEstimator):
 
     def _infer_columns(self, X: Any) -> Schema | None:
         """The schema of a table of several kinds; None for other data."""
-        if (isinstance(X, Source) and not self.STREAMS) or (self.columns is None and not has_text(X)):
+        likelihood, wanted = self._part("likelihood"), self.columns is not None
+        wanted |= isinstance(likelihood, ColumnLikelihoods)
+        if (isinstance(X, Source) and not self.STREAMS) or not (wanted or has_text(X)):
             return None
-        if self.likelihood != "auto" or self.binarize is not None:  # type: ignore[attr-defined]
-            raise ValueError("a table of several kinds has a likelihood for each column: leave likelihood and binarize")
+        if not isinstance(likelihood, ColumnLikelihoods) and likelihood != "auto":
+            raise ValueError(
+                f"a table of several kinds has a likelihood for each column, so likelihood={likelihood!r} can't be "
+                f"honored: leave it 'auto'"
+            )
         looks = look_at(X, None if self.columns == "auto" else self.columns)
         gaps = any(look.n_known < len(X) for look in looks)
         return Schema.of_columns(tuple(look.schema() for look in looks), gaps=gaps)

@@ -17,6 +17,8 @@ from lowerbound.estimators.latent import CollapsedPosteriorWarning
 from lowerbound.estimators.vae import VAE
 from lowerbound.evaluation.evaluation import Evaluation
 from lowerbound.imputation.selection import Candidate, Network, Trial
+from lowerbound.parameters.likelihoods import GaussianLikelihood
+from lowerbound.parameters.parts import IWAE, MLP
 from lowerbound.tasks import conditional
 from lowerbound.training.state import Training
 from lowerbound.training.watch import Watch
@@ -66,9 +68,9 @@ def recommended(n_rows: int, n_columns: int) -> dict[str, Any]:
     """Parameters of a VAE for imputation (a smaller MIWAE: Mattei & Frellsen, 2019, section 4.3)."""
     batch_size = min(128, max(16, 2 ** round(math.log2(max(1, n_rows) / 16))))
     return {
-        "latent_dim": min(10, max(2, n_columns // 2)), "hidden_layer_sizes": (128, 128), "scale": "decoder",
-        "min_scale": 0.05, "objective": "iwae", "n_samples": 10, "early_stopping": False, "batch_size": batch_size,
-        "max_epochs": max(8, math.ceil(STEPS / math.ceil(n_rows / batch_size))),
+        "latent_dim": min(10, max(2, n_columns // 2)), "network": MLP((128, 128)),
+        "likelihood": GaussianLikelihood("decoder", min_scale=0.05), "objective": IWAE(10), "early_stopping": False,
+        "batch_size": batch_size, "max_epochs": max(8, math.ceil(STEPS / math.ceil(n_rows / batch_size))),
     }  # fmt: skip
 
 
@@ -79,7 +81,7 @@ def network_candidate(n_importance: int) -> Network:
         varies = np.fmax.reduce(trial.rest) > np.fmin.reduce(trial.rest)
         if len(trial.Z) < FEWEST_ROWS or not varies.any():
             return None
-        parameters = recommended(*trial.Z.shape) | {"likelihood": "gaussian", "random_state": trial.seed}
+        parameters = recommended(*trial.Z.shape) | {"random_state": trial.seed}
         watch = _BestEpoch(trial, VAE(**parameters), parameters["max_epochs"])
         _fitted(watch.vae, trial.rest, watch)
 

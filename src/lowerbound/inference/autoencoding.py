@@ -16,6 +16,7 @@ from lowerbound.distributions.noise import Noise
 from lowerbound.parallel import WHOLE, Share
 
 Penalty = Callable[[Tensor, Share], Tensor]  # z (S, B, D) → (B,)
+Corruption = Callable[[Tensor, Noise], Tensor]  # x (B, *event) → the same shape
 
 
 @dataclass
@@ -64,10 +65,10 @@ class Point(Posterior):
         autoencoder (Vincent et al., 2008).
     """
 
-    def __init__(self, encoder: nn.Module, corrupt: Callable[[Tensor, Noise], Tensor] | None = None) -> None:
+    def __init__(self, encoder: nn.Module, corrupt: Corruption | None = None) -> None:
         super().__init__()
         self.encoder: nn.Module
-        self.corrupt: Callable[[Tensor, Noise], Tensor] | None
+        self.corrupt: Corruption | None
         self.encoder, self.corrupt = encoder, corrupt
 
     def forward(self, batch: Batch, noise: Noise | None = None) -> PointMass:

@@ -14,7 +14,7 @@ from sklearn.base import BaseEstimator, OutlierMixin, clone
 from sklearn.utils.validation import _num_samples, check_is_fitted
 
 from lowerbound.data.columns.coding import warned_once
-from lowerbound.data.layout import arrange
+from lowerbound.data.schema import Schema
 from lowerbound.distributions.noise import make_generator
 from lowerbound.estimators.latent import CollapsedPosteriorWarning
 from lowerbound.estimators.saving import Restore, Saved
@@ -23,30 +23,15 @@ from lowerbound.outliers import saved
 from lowerbound.outliers.ensemble import fit_abreast, templates
 from lowerbound.outliers.explanation import reasons
 from lowerbound.outliers.member import Member, chunks, few, take
-from lowerbound.parameters.parameter import Parameter
+from lowerbound.parameters.parts import ELBO
 from lowerbound.parameters.seed import seed_from
-from lowerbound.parameters.tables import CLIMBING, SCORES
-from lowerbound.parameters.vae import VAE_PARAMETERS
+from lowerbound.parameters.tables import CLIMBING, DETECTOR_PARAMETERS, SCORES
 
 ONLY_IF_NAMED = (*CLIMBING, "level_ratio")
 COMBINED = ("aggregate_kl", "reconstruction", "surprise")
 LEFT_OUT = 0.04  # part of the training rows' codes that may be those of outliers of one kind, unless novelty
 SMALLEST_SPREAD = 0.1  # nats: below, a score says the same of all rows
 ROWS_TO_RANK = 1_000  # training rows whose likelihood regret is known
-
-PARAMETERS = {
-    p.name: p
-    for p in (
-        Parameter("criterion", "auto", "what makes a row an outlier", ("auto", *SCORES)),
-        Parameter("contamination", "auto", "part of the rows called outliers", ("auto",), float, 0, 0.5, open_low=True),
-        Parameter("novelty", False, "the training rows are clean", (True, False)),
-        Parameter("trim_fraction", 0.1, "part of each batch that isn't learned, unless novelty", (), float, 0, 0.5),
-        Parameter("n_estimators", "auto", "autoencoders", ("auto",), int, 1),
-        Parameter("n_steps", "auto", "steps of training of each", ("auto",), int, 1),
-        Parameter("calibration_fraction", 0.0, "part of the rows held out for p-values", (), float, 0, 0.9),
-        VAE_PARAMETERS["layout"],
-    )
-}
 
 
 def recommended(vae: VAE) -> str:
@@ -85,8 +70,8 @@ class VAEOutlierDetector(OutlierMixin, BaseEstimator):
         is unusual among them, Q₃ + 1.5 (Q₃ − Q₁).
     novelty : bool
         The training rows are clean, and all of them are learned.
-    trim_fraction : float
-        Part of each batch, its rows of highest loss, that is not learned unless ``novelty``.
+    trim_fraction : float or "auto"
+        Part of each batch, its rows of highest loss, that is not learned; "auto" is 0.1, and 0 with ``novelty``.
     n_estimators : int or "auto"
         Autoencoders of different seeds over which scores are averaged; "auto": 3 for tables, 1 for images.
     n_steps : int or "auto"
@@ -126,8 +111,10 @@ class VAEOutlierDetector(OutlierMixin, BaseEstimator):
     7
     """
 
+    PARAMETERS = DETECTOR_PARAMETERS
+
     def __init__(
-        self, estimator=None, *, criterion="auto", contamination="auto", novelty=False, trim_fraction=0.1,
+        self, estimator=None, *, criterion="auto", contamination="auto", novelty=False, trim_fraction="auto",
         n_estimators="auto", n_steps="auto", calibration_fraction=0.0, layout="auto", random_state=None, device="auto",
     ):  # fmt: skip
         self.estimator = estimator
@@ -160,8 +147,9 @@ class VAEOutlierDetector(OutlierMixin, BaseEstimator):
         ValueError
             If a parameter is out of range, or the rows can't be described.
         """
-        for name, parameter in PARAMETERS.items():
+        for name, parameter in self.PARAMETERS.items():
             parameter.check(getattr(self, name))
+        self._refuse_what_is_not_used()
         seed = seed_from(self.random_state)
         X, held_out = self._split(X, seed)
         left_out = 0.0 if self.novelty else LEFT_OUT
@@ -333,33 +321,46 @@ class VAEOutlierDetector(OutlierMixin, BaseEstimator):
     def _fitted(self, X, seed: int) -> list[VAE]:
         if self.estimator is not None and hasattr(self.estimator, "model_"):
             return [self.estimator]
-        is_image = self._is_image(X)
-        n = (1 if is_image else 3) if self.n_estimators == "auto" else int(self.n_estimators)
+        given = self.estimator is not None
+        schema = self._describe(X)
+        n = (1 if schema.is_image else 3) if self.n_estimators == "auto" else int(self.n_estimators)
         kinds = [self.estimator]
-        if self.estimator is None:
-            trim_fraction = 0.0 if self.novelty else self.trim_fraction
-            common = {"trim_fraction": trim_fraction, "layout": self.layout, "device": self.device}
-            kinds = templates(_num_samples(X), self._n_steps(is_image), is_image=is_image, **common)
-            X = few(X, max(2, self._n_steps(is_image) * int(kinds[0].batch_size)), seed)  # more would be more steps
+        if not given:
+            trim_fraction = (0.0 if self.novelty else 0.1) if self.trim_fraction == "auto" else self.trim_fraction
+            common = {"objective": ELBO(trim_fraction=trim_fraction), "layout": self.layout, "device": self.device}
+            n_steps = (2000 if schema.is_image else 400) if self.n_steps == "auto" else int(self.n_steps)
+            kinds = templates(schema, _num_samples(X), n_steps, **common)
+            X = few(X, max(2, n_steps * int(kinds[0].batch_size)), seed)  # more would be more steps
         members: list[VAE] = [clone(kinds[i % len(kinds)]) for i in range(n)]  # type: ignore[assignment]
         with warnings.catch_warnings():
-            if self.estimator is None:  # a short training may leave the codes unused; the surprise remains
+            if not given:  # a short training may leave the codes unused; the surprise remains
                 warnings.simplefilter("ignore", CollapsedPosteriorWarning)
             for member, state in zip(members, np.random.SeedSequence(seed).generate_state(n).tolist(), strict=True):
                 member.set_params(random_state=state)
-            if self.estimator is None and not is_image:
+            if not given and not schema.is_image:
                 fit_abreast(members, X)
             else:
                 for member in members:
                     member.fit(X)
         return members
 
-    def _is_image(self, X) -> bool:
-        vae = VAE(layout=self.layout) if self.estimator is None else self.estimator
-        return arrange(X if hasattr(X, "shape") else np.asarray(X), vae.image_shape, vae.layout).layout == "image"
+    def _describe(self, X) -> Schema:
+        """What the rows are, without warnings, which ``fit`` gives."""
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            return (VAE(layout=self.layout) if self.estimator is None else self.estimator).describe(X)
 
-    def _n_steps(self, is_image: bool) -> int:
-        return (2000 if is_image else 400) if self.n_steps == "auto" else int(self.n_steps)
+    def _refuse_what_is_not_used(self) -> None:
+        """Raise ``ValueError`` if something is asked of autoencoders that are the caller's."""
+        if self.estimator is None:
+            return
+        own = ["n_steps", "trim_fraction", "layout", "device"]
+        for name in [*own, "n_estimators"] if hasattr(self.estimator, "model_") else own:
+            if getattr(self, name) != self.PARAMETERS[name].default:
+                raise ValueError(
+                    f"{name}={getattr(self, name)!r} is for the default autoencoders, and an estimator is given: leave "
+                    f"it {self.PARAMETERS[name].default!r}"
+                )
 
     def _parts(self, X) -> dict[str, np.ndarray]:
         """The scores that the criterion is made of, as ``_by_member`` gives them."""

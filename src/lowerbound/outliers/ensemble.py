@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, cast
 
+from lowerbound.data.schema import Schema
 from lowerbound.estimators.vae import VAE
 from lowerbound.inference.objectives import of_members
 from lowerbound.inference.posteriors import Amortized, MaskedInput
@@ -12,6 +13,8 @@ from lowerbound.models.vae import Decoder, Encoder, LatentModel
 from lowerbound.nn.heads import GaussianHead
 from lowerbound.nn.mlp import MLPDecoder, MLPEncoder
 from lowerbound.nn.stacked import Decoders, Encoders
+from lowerbound.parameters import parts
+from lowerbound.parameters.likelihoods import LIKELIHOODS, ColumnLikelihoods, Likelihood
 from lowerbound.training.fit import run
 from lowerbound.training.state import Training
 
@@ -23,11 +26,11 @@ def fit_abreast(members: Sequence[VAE], X) -> None:
     first one's other parameters hold for all. Their ``history_`` is that of the mean over members.
     """
     begun = [member.begin_fit(X) for member in members]
-    first, parameters = begun[0], members[0]
+    first, asked = begun[0], members[0].asked()
     model, posterior, stacks = side_by_side(members)
     training = Training(
-        model, MaskedInput(posterior, parameters.input_dropout) if parameters.input_dropout else posterior,
-        of_members(parameters.trim_fraction), first.training.settings, first.training.seed, first.training.device,
+        model, MaskedInput(posterior, asked.input_dropout) if asked.input_dropout else posterior,
+        of_members(asked.objective.trim_fraction), first.training.settings, first.training.seed, first.training.device,
     )  # fmt: skip
     run(training, first.rows)
     for stack in stacks:
@@ -51,12 +54,27 @@ def _as_it_is(q):
     return q
 
 
-def templates(n_rows: int, n_steps: int, *, is_image: bool, **common: Any) -> list[VAE]:
-    """Autoencoders for rows whose outliers are not to be learned, with some parameters in common."""
+def templates(schema: Schema, n_rows: int, n_steps: int, **common: Any) -> list[VAE]:
+    """Autoencoders for rows whose outliers are not to be learned, with some parameters in common.
+
+    Parameters
+    ----------
+    schema : Schema
+        Of the rows.
+    n_rows, n_steps : int
+        Rows, and steps of training.
+    """
     batch_size = min(128, max(16, n_rows // 4))
     common |= {"batch_size": batch_size, "max_epochs": max(1, round(n_steps * batch_size / max(1, n_rows)))}
-    common |= {"lr": 5e-3, "early_stopping": False}
-    if is_image:
+    common |= {"optimizer": parts.Adam(5e-3), "early_stopping": False}
+    if schema.is_image:
         return [VAE(**common)]
-    common |= {"hidden_layer_sizes": (64, 64), "input_dropout": 0.5, "min_scale": 0.05}
-    return [VAE(**common), VAE(**common, scale="decoder"), VAE(**common)]
+    common |= {"network": parts.MLP((64, 64)), "posterior": parts.Amortized(input_dropout=0.5)}
+    return [VAE(likelihood=_likelihood(schema.likelihood, scale), **common) for scale in ("auto", "decoder", "auto")]
+
+
+def _likelihood(name: str, scale: str) -> Likelihood | str:
+    """p(x|z) with a scale, where it has one, that is not too small."""
+    kind = {**LIKELIHOODS, "columns": ColumnLikelihoods}[name]
+    wanted = {"scale": scale, "min_scale": 0.05}
+    return kind(**{field: value for field, value in wanted.items() if field in kind.options()})

@@ -29,7 +29,13 @@ class Likelihood(Part):
 
 def _min_scale() -> float:
     return option(
-        0.01, "lower bound of a learned σ, as a part of the feature's standard deviation", (), float, 0, 1, open_low=True
+        0.01,
+        "lower bound of a learned σ, in standard deviations of the feature",
+        (),
+        float,
+        0,
+        1,
+        open_low=True,
     )
 
 

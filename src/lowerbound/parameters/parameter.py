@@ -179,7 +179,7 @@ class Part:
         """Raise ``ValueError`` where fields don't go together."""
 
     @classmethod
-    @cache  # noqa: B019  # of the few kinds of parts
+    @cache  # of the few kinds of parts
     def options(cls) -> dict[str, Parameter]:
         """Its fields, by name."""
         return {f.name: replace(f.metadata["parameter"], name=f.name) for f in fields(cls)}

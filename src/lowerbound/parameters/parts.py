@@ -297,9 +297,7 @@ class Adam(Part):
         "precision of matrix products in training; tf32 is for GPUs",
         ("float32", "tf32", "bfloat16"),
     )
-    compile: bool = option(
-        False, "make one compiled graph of a training step: slow start, faster steps", (True, False)
-    )
+    compile: bool = option(False, "make one compiled graph of a training step: slow start, faster steps", (True, False))
 
 
 @dataclass(frozen=True, repr=False)

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 
+RandomState = int | np.random.RandomState | np.random.Generator | None
+"""What a ``random_state`` may be."""
 
-def seed_from(random_state: Any) -> int:
+
+def seed_from(random_state: RandomState) -> int:
     """The seed: the number itself, the next draw of a generator, or a fresh seed for None."""
     if random_state is None:
         return int(np.random.SeedSequence().generate_state(1)[0])

@@ -121,6 +121,25 @@ IMPUTER_PARAMETERS = _table(
 CLIMBING = ("regret", "relative_regret")  # outlier scores that maximize each row's own bound
 SCORES = ("kl", "aggregate_kl", "reconstruction", "elbo", "log_p", "surprise", *CLIMBING, "level_ratio", "combined")
 
+DETECTOR_PARAMETERS = _table(
+    Parameter("criterion", "auto", "what makes a row an outlier", ("auto", *SCORES)),
+    Parameter("contamination", "auto", "part of the rows called outliers", ("auto",), float, 0, 0.5, open_low=True),
+    Parameter("novelty", False, "the training rows are clean", (True, False)),
+    Parameter(
+        "trim_fraction",
+        "auto",
+        "part of each batch that isn't learned; auto: 0.1, 0 with novelty",
+        ("auto",),
+        float,
+        0,
+        0.5,
+    ),
+    Parameter("n_estimators", "auto", "autoencoders; auto: 3 for tables, 1 for images", ("auto",), int, 1),
+    Parameter("n_steps", "auto", "steps of training of each; auto: 400, 2,000 for images", ("auto",), int, 1),
+    Parameter("calibration_fraction", 0.0, "part of the rows held out for p-values", (), float, 0, 0.9),
+    *("layout", "random_state", "device"),
+)
+
 PIXEL_RNN_PARAMETERS = _table(
     Parameter("hidden_size", 64, "hidden units of each recurrent layer", (), int, 1),
     Parameter(

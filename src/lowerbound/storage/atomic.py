@@ -16,7 +16,7 @@ import safetensors
 import safetensors.torch
 from torch import Tensor
 
-FORMAT_VERSION = 2
+FORMAT_VERSION = 3
 PARTS_OF_A_RUN = ("model/model.json", "checkpoint")  # a model is not saved beside them, as it would hide theirs
 TEMPORARY = re.compile(r"\..+(\.\w+)\.[a-z0-9_]{8}\1")  # .name.suffix.????????.suffix
 

@@ -195,7 +195,7 @@ class Upper(Posterior):
         """q(z_L, …|x) Π p(z_l | above) for the rows of a batch."""
         q = self.posterior(batch, noise)
         if not isinstance(q, Levels):
-            raise ValueError("the ratio between levels needs a ladder of them: VAE(levels=2) or more")
+            raise ValueError("the ratio between levels needs a ladder of them: VAE(Ladder(2)) or more")
         return q.upper(self.n_levels)
 
 

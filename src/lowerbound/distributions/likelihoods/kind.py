@@ -19,9 +19,9 @@ class LikelihoodError(ValueError):
 
 
 def no_components(n: int, name: str, scale: str | float) -> str:
-    """The message where ``n_logistics`` has no meaning."""
+    """The message where ``n_components`` has no meaning."""
     return (
-        f"n_logistics={n} is for bytes with a scale from the decoder (likelihood='discretized_logistic', "
+        f"n_components={n} is for bytes with a scale from the decoder (likelihood='discretized_logistic', "
         f"scale='auto'); here likelihood={name!r} and scale={scale!r}"
     )
 

@@ -14,7 +14,7 @@ from lowerbound.parameters.likelihoods import LIKELIHOODS
 @cache
 def kind_of(name: str) -> LikelihoodKind:
     """The likelihood of this name, from its own file."""
-    return import_module(f"lowerbound.distributions.likelihoods.{LIKELIHOODS[name]}").KIND
+    return import_module(f"lowerbound.distributions.likelihoods.{LIKELIHOODS[name].file}").KIND
 
 
 def choose(facts: Facts, dtype: np.dtype) -> LikelihoodKind:

@@ -74,7 +74,7 @@ class MixturePrior(LearnedPrior):
     @classmethod
     def make(cls, asked: PriorRequest) -> MixturePrior:
         """K components over D latent variables."""
-        return cls(asked.n_components, asked.latent_dim, asked.generator)
+        return cls(asked.part.n_components, asked.latent_dim, asked.generator)
 
     def forward(self) -> GaussianMixture:
         """p(z) at the present parameters."""

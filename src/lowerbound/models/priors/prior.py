@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -17,14 +18,14 @@ class PriorRequest:
 
     Attributes
     ----------
-    latent_dim, n_components : int
-        D and K.
+    latent_dim : int
+        D.
+    part : Prior
+        The part that was asked for.
     generator : torch.Generator
         Draws the initial weights.
     encode : callable
         x (B, *event) → q(z|x), the posterior's own encoder.
-    covariance, posterior : str
-        Of q(z|x), as the user's words.
     event_shape : tuple of int
     is_nominal : bool
         Some entries of x are categories.
@@ -33,11 +34,9 @@ class PriorRequest:
     """
 
     latent_dim: int
-    n_components: int
+    part: Any
     generator: torch.Generator
     encode: Callable[[Tensor], LatentDistribution]
-    covariance: str
-    posterior: str
     event_shape: tuple[int, ...]
     is_nominal: bool
     highest: float | None

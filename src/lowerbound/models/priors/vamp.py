@@ -48,12 +48,9 @@ class VampPrior(LearnedPrior):
     @classmethod
     def make(cls, asked: PriorRequest) -> VampPrior:
         """K pseudo-inputs for the model's own encoder, which has to give diagonal Gaussians."""
-        if asked.posterior == "flow":
-            raise ValueError("prior='vamp' is made of Gaussians: with posterior='flow' use prior='mixture' or 'flow'")
-        if asked.is_nominal or asked.covariance == "full":
-            what = "covariance='full'" if asked.covariance == "full" else "categories"
-            raise ValueError(f"prior='vamp' can't be used with {what}: use prior='mixture'")
-        return cls(asked.encode, (asked.n_components, *asked.event_shape), asked.generator, asked.highest)
+        if asked.is_nominal:
+            raise ValueError("prior='vamp' can't be used with categories: use prior='mixture'")
+        return cls(asked.encode, (asked.part.n_components, *asked.event_shape), asked.generator, asked.highest)
 
     @torch.no_grad()
     def start_from(self, x: Tensor) -> None:
