@@ -19,6 +19,7 @@ from pathlib import Path
 import numpy as np
 from density import machine, revision
 
+from lowerbound import MLP, Adam
 from lowerbound.comparison.comparison import MODELS, Result, compare_models
 from lowerbound.comparison.split import case_of
 from lowerbound.storage.atomic import write_text
@@ -26,7 +27,7 @@ from lowerbound.storage.atomic import write_text
 PARAMETERS = {
     "mixture": {"n_components": 100},
     "rbm": {"n_hidden": 200},
-    "vae": {"latent_dim": 50, "network": "mlp", "activation": "tanh", "lr": 2e-3, "early_stopping": False},
+    "vae": {"latent_dim": 50, "network": MLP(activation="tanh"), "early_stopping": False, "optimizer": Adam(2e-3)},
     "pixel_rnn": {"early_stopping": False},
 }
 INDEPENDENT = -205.97  # nats an image: the mean over test images of the expectation over binarizations

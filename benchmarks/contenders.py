@@ -19,10 +19,10 @@ Epoch = Callable[[int], None]  # told after every epoch how many images it had
 
 def our_vae(model: str, **parameters):
     """The public estimator with the network that all have."""
-    from lowerbound import VAE
+    from lowerbound import MLP, VAE
 
     shape = {"image_shape": (28, 28), "network": torch_conv()} if model == "conv" else {"network": "mlp"}
-    sizes = {"hidden_layer_sizes": (HIDDEN, HIDDEN), "activation": "tanh"}
+    sizes = {"network": MLP((HIDDEN, HIDDEN), activation="tanh")}
     return VAE(LATENT, random_state=0, **sizes, **shape, **parameters)
 
 

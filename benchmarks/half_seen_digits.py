@@ -25,15 +25,19 @@ import numpy as np
 from density import machine, revision
 from sklearn.ensemble import RandomForestClassifier
 
-from lowerbound import VAE, VAEImputer
+from lowerbound import MLP, VAE, Adam, VAEImputer
 from lowerbound.pictures.pictures import save_grid
 from lowerbound.storage.atomic import write_text
 
 OUTPUT = Path(__file__).parent / "results" / "half-seen-digits.json"
 PARAMETERS = {
-    "latent_dim": 32, "hidden_layer_sizes": (256, 256), "likelihood": "bernoulli", "network": "mlp",
-    "batch_size": 100, "lr": 2e-3, "early_stopping": False,
-}  # fmt: skip
+    "latent_dim": 32,
+    "likelihood": "bernoulli",
+    "network": MLP((256, 256)),
+    "batch_size": 100,
+    "early_stopping": False,
+    "optimizer": Adam(2e-3),
+}
 DRAWN, FILLINGS = 8, 6  # images in the picture, and fillings of each
 STACKED = 5  # fillings of each image that a forest learns from
 

@@ -19,13 +19,13 @@ from pathlib import Path
 import numpy as np
 from density import machine, revision
 
-from lowerbound import VAE, read
+from lowerbound import MLP, VAE, Adam, read
 from lowerbound.estimators.counting import count_parameters
 from lowerbound.evaluation.estimate import mean_over_rows
 from lowerbound.storage.atomic import write_text
 
 INFERENCE = ("amortized", "refined", "mean_field", "shared", "mcem")
-PARAMETERS = {"latent_dim": 8, "network": "mlp", "hidden_layer_sizes": (100,), "lr": 2e-3, "batch_size": 128}
+PARAMETERS = {"latent_dim": 8, "network": MLP((100,)), "batch_size": 128, "optimizer": Adam(2e-3)}
 OWN = {  # numbers kept for each training row: m and log s of every latent variable; a chain keeps its z
     "mean_field": 2, "mcem": 1,
 }  # fmt: skip

@@ -29,7 +29,7 @@ import numpy as np
 from density import machine, revision
 
 import lowerbound
-from lowerbound import VAE
+from lowerbound import MLP, VAE, Adam, BernoulliLikelihood
 from lowerbound.data import sources
 from lowerbound.storage.atomic import write_text
 
@@ -42,8 +42,8 @@ BLOCK = 2**16  # rows made at once
 PARTS = (50, 5, 1)  # tables with gaps hold one of so many parts
 NARROW = 4  # columns
 CHEAP = ("--hidden-layer-sizes", "16", "--latent-dim", "4", "--batch-size", "2000", "--max-epochs", "1")
-SPEED = {"hidden_layer_sizes": (200, 200), "activation": "tanh", "latent_dim": 50, "batch_size": 100, "lr": 1e-3}
-LEARNED = SPEED | {"binarize": "sample", "max_epochs": 5, "random_state": 0}
+SPEED = {"latent_dim": 50, "batch_size": 100, "optimizer": Adam(1e-3), "network": MLP((200, 200), activation="tanh")}
+LEARNED = SPEED | {"max_epochs": 5, "random_state": 0, "likelihood": BernoulliLikelihood("sample")}
 
 
 def blocks(n_rows: int, n_columns: int, dtype: str) -> Iterator[np.ndarray]:

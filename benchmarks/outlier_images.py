@@ -25,11 +25,12 @@ import numpy as np
 from density import machine, revision
 from sklearn.metrics import roc_auc_score
 
+from lowerbound import Adam
 from lowerbound.storage.atomic import write_text
 
 PAIRS = {"Fashion-MNIST": ("fashion_mnist", "mnist"), "MNIST": ("mnist", "fashion_mnist")}
 SCORES = ("kl", "reconstruction", "elbo", "surprise", "regret", "relative_regret")
-AUTOENCODER = {"network": "mlp", "batch_size": 128, "max_epochs": 8, "lr": 2e-3, "early_stopping": False}
+AUTOENCODER = {"network": "mlp", "batch_size": 128, "max_epochs": 8, "early_stopping": False, "optimizer": Adam(2e-3)}
 
 
 def measure(folder: Path, fitted: str, n_rows: int, tested: slice, seed: int) -> dict:

@@ -25,7 +25,7 @@ import numpy as np
 import torch
 from density import machine, revision
 
-from lowerbound import VAE, parallel
+from lowerbound import MLP, VAE, parallel
 from lowerbound.estimators.latent import CollapsedPosteriorWarning
 from lowerbound.storage.atomic import write_text
 from lowerbound.training.watch import Watch
@@ -58,9 +58,14 @@ def epoch_seconds(rows=ROWS, features=FEATURES, latents=LATENTS, batch=BATCH, ep
     clock = Clock()
     warnings.simplefilter("ignore", CollapsedPosteriorWarning)  # random bits have nothing to say
     VAE(
-        latents, network="mlp", activation="tanh", likelihood="bernoulli", batch_size=batch, max_epochs=epochs,
-        early_stopping=False, random_state=0,
-    ).fit(X, watch=clock)  # fmt: skip
+        latents,
+        network=MLP(activation="tanh"),
+        likelihood="bernoulli",
+        batch_size=batch,
+        max_epochs=epochs,
+        early_stopping=False,
+        random_state=0,
+    ).fit(X, watch=clock)
     return statistics.median(np.diff(clock.times)[1:]), clock.n_weights
 
 

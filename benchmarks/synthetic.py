@@ -32,16 +32,21 @@ from sklearn.ensemble import HistGradientBoostingClassifier
 from sklearn.model_selection import cross_val_predict
 from sklearn.neighbors import NearestNeighbors
 
-from lowerbound import VAE
+from lowerbound import ELBO, MLP, VAE, Adam
 from lowerbound.data.table_code import TableCode
 from lowerbound.storage.atomic import write_text
 
 OUTPUT = Path(__file__).parent / "results" / "synthetic.json"
 TARGET = "income"
 PARAMETERS = {
-    "latent_dim": 16, "hidden_layer_sizes": (256, 256), "prior": "mixture", "batch_size": 128, "lr": 3e-3,
-    "kl_warmup_steps": 800, "early_stopping": False,
-}  # fmt: skip
+    "latent_dim": 16,
+    "prior": "mixture",
+    "batch_size": 128,
+    "early_stopping": False,
+    "optimizer": Adam(3e-3),
+    "network": MLP((256, 256)),
+    "objective": ELBO(warmup_steps=800),
+}
 COMPARED = 2000  # rows whose distances are taken
 
 

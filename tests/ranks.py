@@ -15,7 +15,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from lowerbound import VAE, parallel
+from lowerbound import ELBO, IWAE, MLP, VAE, Adam, Amortized, BernoulliLikelihood, KLPenalty, parallel
 from lowerbound.cli import main
 from lowerbound.estimators.autoencoder import Autoencoder
 from lowerbound.estimators.gradient import GradientEstimator
@@ -30,17 +30,17 @@ from tests import linear_gaussian as toy
 
 TABLE = np.random.default_rng(0).normal(size=(40, 5)) @ np.random.default_rng(1).normal(size=(5, 5))
 IMAGES = np.random.default_rng(2).integers(0, 256, size=(40, 16, 16), dtype=np.uint8)
-SMALL = {"hidden_layer_sizes": (8,), "random_state": 0, "early_stopping": False}
+SMALL = {"random_state": 0, "early_stopping": False, "network": MLP((8,))}
 ESTIMATORS: dict[str, tuple[GradientEstimator, np.ndarray]] = {
     "vae": (VAE(2, **SMALL), TABLE),
-    "free bits": (VAE(4, free_bits=0.02, **SMALL), TABLE),  # some latent variables above it, some below
-    "running baseline": (VAE(2, gradient="score", **SMALL), TABLE),
-    "dreg": (VAE(2, objective="iwae", gradient="dreg", n_samples=3, **SMALL), TABLE),
-    "refined": (VAE(2, inference="refined", n_refinement_steps=3, **SMALL), TABLE),
-    "full covariance": (VAE(2, covariance="full", **SMALL), TABLE),
-    "conv, drawn binarization": (VAE(2, network="conv", binarize="sample", **SMALL), IMAGES),
-    "sparse code": (Autoencoder(3, penalty="kl", penalty_weight=1.0, **SMALL), TABLE),
-    "denoising": (Autoencoder(3, noise="normal", **SMALL), TABLE),
+    "free bits": (VAE(4, objective=ELBO(free_bits=0.02), **SMALL), TABLE),  # some latent variables above it, some below
+    "running baseline": (VAE(2, objective=ELBO(gradient="score"), **SMALL), TABLE),
+    "dreg": (VAE(2, objective=IWAE(3, gradient="dreg"), **SMALL), TABLE),
+    "refined": (VAE(2, posterior=Amortized(n_refinement_steps=3), **SMALL), TABLE),
+    "full covariance": (VAE(2, posterior=Amortized("full"), **SMALL), TABLE),
+    "conv, drawn binarization": (VAE(2, network="conv", likelihood=BernoulliLikelihood("sample"), **SMALL), IMAGES),
+    "sparse code": (Autoencoder(3, penalty=KLPenalty(1.0), **SMALL), TABLE),
+    "denoising": (Autoencoder(3, noise="gaussian", **SMALL), TABLE),
     "pixel rnn": (PixelRNN(hidden_size=4, random_state=0, early_stopping=False), IMAGES[:, :4, :4] > 127),
 }  # fmt: skip
 
@@ -82,7 +82,7 @@ def gradients() -> dict[str, Tensor]:
 
 
 def training(max_epochs: int = 5, **settings) -> Training:
-    chosen = Settings(**({"max_epochs": max_epochs, "batch_size": 16, "lr": 0.02} | settings))
+    chosen = Settings(**({"max_epochs": max_epochs, "batch_size": 16, "optimizer": Adam(0.02)} | settings))
     return Training(toy.model(), toy.posterior("diagonal"), elbo(), chosen, seed=3, device=torch.device("cpu"))
 
 
@@ -150,7 +150,7 @@ def unseeded() -> dict[str, Tensor]:
 def refuse_what_one_process_alone_can_do() -> None:
     here = parallel.current()
     with pytest.raises(ValueError, match="MeanField keeps numbers for every training row, which one process has to"):
-        VAE(2, inference="mean_field", **SMALL).fit(TABLE)
+        VAE(2, posterior="mean_field", **SMALL).fit(TABLE)
     rows = toy.numbers(12 * here.size, toy.F, seed=7)
     with pytest.raises(ValueError, match="the processes were given different rows or settings: give all of them the"):
         train(training(), toy.rows(rows[here.rank :: here.size]))  # as it would be for many other programs

@@ -9,7 +9,16 @@ import numpy as np
 import pandas as pd
 from sklearn.datasets import load_iris
 
-from lowerbound import VAE, Mixture, VAEImputer, VAEOutlierDetector
+from lowerbound import (
+    ELBO,
+    MLP,
+    VAE,
+    Amortized,
+    GaussianLikelihood,
+    Mixture,
+    VAEImputer,
+    VAEOutlierDetector,
+)
 
 X = load_iris().data
 _rng = np.random.default_rng(0)
@@ -18,7 +27,7 @@ FRAME.loc[::7, "a"] = np.nan
 FRAME.loc[::11, "word"] = None
 GAPS = X.copy()
 GAPS[_rng.random(X.shape) < 0.2] = np.nan
-TINY = {"max_epochs": 3, "hidden_layer_sizes": (4,), "random_state": 0}
+TINY = {"max_epochs": 3, "network": MLP((4,)), "random_state": 0}
 
 NUMBERS: dict[str, Callable[[Any], Any]] = {  # of each model, numbers that must not change
     "vae": lambda model: model.score_samples(X[:5]),
@@ -33,9 +42,9 @@ NUMBERS: dict[str, Callable[[Any], Any]] = {  # of each model, numbers that must
 def fitted() -> dict[str, Any]:
     """The models of ``NUMBERS``."""
     return {
-        "vae": VAE(2, hidden_layer_sizes=(8,), covariance="full", max_epochs=30, random_state=0).fit(X),
-        "mixed": VAE(2, input_dropout=0.3, trim_fraction=0.1, **TINY).fit(FRAME),
-        "missingness": VAE(1, missingness="self_masking", **TINY).fit(GAPS),
+        "vae": VAE(2, network=MLP((8,)), posterior=Amortized("full"), max_epochs=30, random_state=0).fit(X),
+        "mixed": VAE(2, posterior=Amortized(input_dropout=0.3), objective=ELBO(trim_fraction=0.1), **TINY).fit(FRAME),
+        "missingness": VAE(1, likelihood=GaussianLikelihood(missingness="self_masking"), **TINY).fit(GAPS),
         "mixture": Mixture(2, covariance="diagonal", random_state=0).fit(X),
         "imputer": VAEImputer(models=("gaussian",), random_state=0).fit(FRAME),
         "detector": VAEOutlierDetector(VAE(2, **TINY), random_state=0).fit(X[:60]),

@@ -9,7 +9,7 @@ import torch
 from sklearn.base import clone
 
 import lowerbound
-from lowerbound import VAE
+from lowerbound import MLP, VAE, Adam
 from lowerbound.core import ObjectiveState
 from lowerbound.diagnostics import GradientMoments, Measured, Sums, gradient_variance
 from lowerbound.distributions.noise import Noise, make_generator
@@ -20,7 +20,7 @@ X = (toy.numbers(60, 2) @ toy.numbers(2, 4, seed=1) + 0.3 * toy.numbers(60, 4, s
 
 
 def vae(**parameters) -> VAE:
-    return VAE(2, hidden_layer_sizes=(5,), max_epochs=20, random_state=0, device="cpu", lr=0.02, **parameters)
+    return VAE(2, max_epochs=20, random_state=0, device="cpu", optimizer=Adam(0.02), network=MLP((5,)), **parameters)
 
 
 @pytest.fixture(scope="module")

@@ -21,7 +21,7 @@ import pandas as pd
 import pytest
 from click.testing import CliRunner
 
-from lowerbound import VAE, read
+from lowerbound import MLP, VAE, read
 from lowerbound.cli import main
 
 ROOT = Path(__file__).parents[1]
@@ -130,7 +130,7 @@ def small_data(page: str) -> dict:
         return {"frame": frame, "VAE": VAE}
     if page == "evidence.md":
         X = rng.normal(size=(60, 4))
-        vae = VAE(2, hidden_layer_sizes=(8,), max_epochs=2, early_stopping=False, random_state=0).fit(X)
+        vae = VAE(2, max_epochs=2, early_stopping=False, random_state=0, network=MLP((8,))).fit(X)
         return {"X": X[:5], "vae": vae}
     if page == "large-data.md":
         np.save("rows.npy", rng.normal(size=(200, 4)))

@@ -7,7 +7,22 @@ import torch
 from scipy.stats import multivariate_normal
 from sklearn.datasets import load_iris
 
-from lowerbound import PPCA, RBM, VAE, Autoencoder, FactorAnalysis, Factorized, Mixture, PixelRNN, load
+from lowerbound import (
+    MLP,
+    PPCA,
+    RBM,
+    VAE,
+    Amortized,
+    Autoencoder,
+    FactorAnalysis,
+    Factorized,
+    Ladder,
+    Mixture,
+    MixturePrior,
+    PixelRNN,
+    VampPrior,
+    load,
+)
 from lowerbound.core import Batch, ObjectiveState
 from lowerbound.data.schema import ConstantFeatureWarning
 from lowerbound.distributions.noise import Noise, make_generator
@@ -30,7 +45,7 @@ BITS = (IRIS.mean(0) < IRIS).astype(float)
 
 
 def small_vae(**parameters) -> VAE:
-    return VAE(**{"latent_dim": 2, "hidden_layer_sizes": (16,), "max_epochs": 20, "random_state": 0, **parameters})
+    return VAE(**{"latent_dim": 2, "max_epochs": 20, "random_state": 0, "network": MLP((16,)), **parameters})
 
 
 @pytest.fixture(scope="module")
@@ -172,16 +187,16 @@ def test_the_posterior_of_a_row_of_which_nothing_is_known_is_the_prior(covarianc
 
 
 OTHERS = [  # than a Gaussian q and p(z) = N(0, I)
-    pytest.param({"levels": 2}, id="ladder"),
+    pytest.param({"latent_dim": Ladder(2)}, id="ladder"),
     pytest.param({"latent_dim": (2, 1)}, id="chain"),
-    pytest.param({"prior": "mixture", "n_prior_components": 3}, id="mixture"),
-    pytest.param({"prior": "mixture", "n_prior_components": 3, "covariance": "full"}, id="mixture, full q"),
-    pytest.param({"prior": "mixture", "n_prior_components": 3, "inference": "refined"}, id="mixture, refined"),
-    pytest.param({"prior": "mixture", "n_prior_components": 3, "inference": "mean_field"}, id="mixture, mean field"),
-    pytest.param({"prior": "vamp", "n_prior_components": 3}, id="pseudo-inputs"),
+    pytest.param({"prior": MixturePrior(3)}, id="mixture"),
+    pytest.param({"prior": MixturePrior(3), "posterior": Amortized("full")}, id="mixture, full q"),
+    pytest.param({"prior": MixturePrior(3), "posterior": Amortized(n_refinement_steps=100)}, id="mixture, refined"),
+    pytest.param({"prior": MixturePrior(3), "posterior": "mean_field"}, id="mixture, mean field"),
+    pytest.param({"prior": VampPrior(3)}, id="pseudo-inputs"),
     pytest.param({"prior": "flow"}, id="flow"),
     pytest.param({"posterior": "flow"}, id="q by a flow"),
-    pytest.param({"inference": "shared"}, id="one q"),
+    pytest.param({"posterior": "shared"}, id="one q"),
 ]
 
 
@@ -248,7 +263,7 @@ def test_rows_of_which_nothing_is_known_teach_nothing(parameters, how):
 
 
 def test_the_noise_of_other_rows_does_not_depend_on_empty_ones():
-    model = shaken({"prior": "mixture", "n_prior_components": 3})
+    model = shaken({"prior": MixturePrior(3)})
     batches = [next(model.fitted_.rows(X).batches(4)) for X in (GAPPY[:2], np.vstack([GAPPY[:2], 4 * [np.nan]]))]
     draws = []
     for batch in batches:
@@ -260,7 +275,7 @@ def test_the_noise_of_other_rows_does_not_depend_on_empty_ones():
 
 
 def test_draws_of_different_empty_rows_differ():
-    model = shaken({"prior": "mixture", "n_prior_components": 3})
+    model = shaken({"prior": MixturePrior(3)})
     batch = next(model.fitted_.rows(np.ma.masked_all((3, 4))).batches(3))
     q = model.posterior_.eval()(batch)
     z = q.rsample((4,), Noise(make_generator(0, "draws")))

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from lowerbound import VAE
+from lowerbound import MLP, VAE, Adam, Ladder
 from lowerbound.core import ObjectiveState
 from lowerbound.distributions.gaussians import DiagonalGaussian, FullGaussian
 from lowerbound.distributions.noise import Noise, make_generator
@@ -21,7 +21,7 @@ ROUNDING = 2.0**-8  # of one factor in bfloat16
 CPU = torch.device("cpu")
 X = torch.randn(120, 6, generator=make_generator(0, "X")).numpy()
 PIXELS = torch.rand(64, 16, 16, generator=make_generator(0, "pixels")).round().numpy()
-FAST = {"max_epochs": 2, "batch_size": 32, "hidden_layer_sizes": (8,), "random_state": 0, "early_stopping": False}
+FAST = {"max_epochs": 2, "batch_size": 32, "random_state": 0, "early_stopping": False, "network": MLP((8,))}
 
 
 def gradient(vae: VAE, data, precision: str) -> tuple[torch.Tensor, torch.Tensor]:
@@ -40,9 +40,9 @@ def gradient(vae: VAE, data, precision: str) -> tuple[torch.Tensor, torch.Tensor
         (X, {"latent_dim": 3, "covariance": "full"}),
         (X, {"latent_dim": 3, "prior": "mixture"}),
         (X, {"latent_dim": (3, 2)}),
-        (X, {"latent_dim": 2, "levels": 2}),
+        (X, {"latent_dim": Ladder(2, 2)}),
         (PIXELS, {"network": "conv"}),
-        (PIXELS, {"network": "conv", "levels": 3, "latent_dim": 2}),
+        (PIXELS, {"network": "conv", "latent_dim": Ladder(3, 2)}),
     ],
 )
 def test_loss_and_gradient_are_those_of_float32_to_rounding(data, parameters):
@@ -71,11 +71,11 @@ def test_densities_are_not_rounded():
 
 
 def test_weights_moments_and_scores_stay_in_float32():
-    vae = VAE(3, precision="bfloat16", ema=0.9, **FAST).fit(X)
+    vae = VAE(3, optimizer=Adam(ema=0.9, precision="bfloat16"), **FAST).fit(X)
     assert {p.dtype for p in vae.model_.parameters()} == {torch.float32}
     bound = vae.elbo(X)
     assert (bound == vae.set_params(precision="float32").elbo(X)).all()
-    other = VAE(3, precision="float32", ema=0.9, **FAST).fit(X)
+    other = VAE(3, optimizer=Adam(ema=0.9, precision="float32"), **FAST).fit(X)
     assert (bound != other.elbo(X)).any()
     assert bound.mean() == pytest.approx(other.elbo(X).mean(), rel=0.02)
 
@@ -109,6 +109,6 @@ def test_torch_gets_its_own_setting_back():
 
 def test_tf32_is_for_gpus():
     with pytest.raises(ValueError, match="precision='tf32' is for GPUs, and this is cpu"):
-        VAE(3, precision="tf32", device="cpu", **FAST).fit(X)
+        VAE(3, device="cpu", optimizer=Adam(precision="tf32"), **FAST).fit(X)
     with pytest.raises(ValueError, match="precision"):
-        VAE(3, precision="half", **FAST).fit(X)
+        VAE(3, optimizer=Adam(precision="half"), **FAST).fit(X)

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import numpy as np
 
-from lowerbound import VAE, Dataset, Estimate, read
+from lowerbound import MLP, VAE, Adam, BernoulliLikelihood, Dataset, EarlyStopping, Estimate, read
 from lowerbound.evaluation.estimate import mean_over_rows
 from lowerbound.pictures.pictures import above_one_another, latent_map, save_grid, save_map, to_pixels
 
@@ -45,17 +45,21 @@ def main(folder: Path, max_epochs: int = 400) -> dict[str, Estimate]:
     """Fit, score, draw; returns log p(x) by model."""
     folder.mkdir(parents=True, exist_ok=True)
     train, test, labels = split(read("digits"))
-    shared = {"binarize": "sample", "hidden_layer_sizes": (256, 256), "random_state": 0}
+    shared = {"random_state": 0, "likelihood": BernoulliLikelihood("sample"), "network": MLP((256, 256))}
 
     print(f"Fitting {len(train)} digits with 16 latent variables …")
-    vae = VAE(latent_dim=16, lr=2e-3, max_epochs=max_epochs, n_iter_no_change=60, **shared).fit(train)
+    vae = VAE(
+        latent_dim=16, max_epochs=max_epochs, optimizer=Adam(2e-3), early_stopping=EarlyStopping(patience=60), **shared
+    ).fit(train)
     print(f"log p(x) of {len(test)} digits that it has not seen, in nats a digit:")
     found = {"independent pixels": independent_pixels(train, test), "VAE": vae.log_likelihood(test, n_importance=1000)}
     print(f"  independent pixels       {found['independent pixels']}")
     print(f"  variational autoencoder  {found['VAE']}")
 
     print("Fitting two latent variables, for a map …")
-    flat = VAE(latent_dim=2, lr=2e-3, max_epochs=max_epochs, n_iter_no_change=60, **shared).fit(train)
+    flat = VAE(
+        latent_dim=2, max_epochs=max_epochs, optimizer=Adam(2e-3), early_stopping=EarlyStopping(patience=60), **shared
+    ).fit(train)
 
     columns = 16
     save_grid(to_pixels(vae.sample(128, mean=True), 0, 1), folder / "samples.png", columns)

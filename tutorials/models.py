@@ -32,9 +32,13 @@ from torch import Tensor, nn
 from torch.nn.utils import skip_init
 
 from lowerbound import (
+    ELBO,
+    MLP,
     PPCA,
     RBM,
     VAE,
+    Adam,
+    Amortized,
     Autoencoder,
     CollapsedPosteriorWarning,
     Factorized,
@@ -225,7 +229,7 @@ def explicit_models(lesson: Lesson) -> dict:
     a lower bound, which is what "≥" says.
     """
     train, test = binary_digits()
-    fit_by_steps = {"lr": 4e-3, "random_state": 0}
+    fit_by_steps = {"random_state": 0, "optimizer": Adam(4e-3)}
     models = {
         "independent pixels": Factorized(),
         "mixture of 40": Mixture(40, random_state=0),
@@ -526,7 +530,7 @@ def gradients(lesson: Lesson) -> dict:
                   f"exactly {exact:g}")  # fmt: skip
     print("\nNow a VAE for the digits: variance of the encoder's gradient, averaged over its weights.")
     train, _ = binary_digits()
-    start = VAE(16, hidden_layer_sizes=(64, 64), lr=4e-3, random_state=0)
+    start = VAE(16, random_state=0, optimizer=Adam(4e-3), network=MLP((64, 64)))
     trained = clone(start).set_params(max_epochs=lesson.choose(60, 10)).fit(train)
     chosen = {
         "score function": {"gradient": "score", "baseline": "none"},
@@ -558,12 +562,12 @@ def autoencoder(lesson: Lesson) -> dict:
     lie wherever they like, and nothing says how to draw a new one.
     """
     train, _ = binary_digits()
-    common = {"max_epochs": lesson.choose(100, 25), "batch_size": 64, "lr": 2e-3, "early_stopping": False}
-    networks = {"hidden_layer_sizes": (64, 64), "random_state": 0}
+    common = {"max_epochs": lesson.choose(100, 25), "batch_size": 64, "early_stopping": False, "optimizer": Adam(2e-3)}
+    networks = {"random_state": 0, "network": MLP((64, 64))}
     found: dict = {}
     print("8 latent variables, training rows, in nats:")
     for weight in (1.0, 0.1, 0.001):
-        vae = VAE(8, kl_weight=weight, **common, **networks).fit(train)
+        vae = VAE(8, objective=ELBO(kl_weight=weight), **common, **networks).fit(train)
         parts = vae.elbo_terms(train, n_samples=4)
         scale = math.sqrt((vae.encode(train)[1] ** 2).mean())
         rebuilt, kl = parts.reconstruction.mean().item(), parts.kl.sum(-1).mean().item()
@@ -619,9 +623,16 @@ def learn_the_ring(lesson: Lesson) -> dict:
     x, test = (ring(random.standard_normal((n, 2))) for n in (4000, 1000))
     epochs = lesson.choose(300, 60)  # of 20 steps
     vae = VAE(
-        2, covariance="full", hidden_layer_sizes=(64, 64, 64), activation="relu", kl_warmup_steps=10 * epochs,
-        max_epochs=epochs, batch_size=200, lr=5e-3, early_stopping=False, random_state=0,
-    )  # fmt: skip
+        2,
+        max_epochs=epochs,
+        batch_size=200,
+        early_stopping=False,
+        random_state=0,
+        optimizer=Adam(5e-3),
+        network=MLP((64, 64, 64), activation="relu"),
+        posterior=Amortized("full"),
+        objective=ELBO(warmup_steps=10 * epochs),
+    )
     vae.fit(x)
     drawn = vae.sample(4000)
     radius, true_radius = (

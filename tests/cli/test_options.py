@@ -6,7 +6,7 @@ import re
 
 import pytest
 
-from lowerbound import VAE
+from lowerbound import ELBO, MLP, VAE, Adam
 from lowerbound.cli import main
 from lowerbound.cli.config import resolve
 from lowerbound.cli.options import FLAGS, DataOptions
@@ -76,14 +76,20 @@ def test_a_flag_counts_before_an_assignment_before_the_file_before_the_default(c
     file = tmp_path / "run.toml"
     file.write_text("latent_dim = 2\nlr = 0.5\nmax_epochs = 9\nhidden_layer_sizes = [4, 4]\n")
     found = dry_run(cli, "-c", file, "-s", "lr=0.25", "-s", "latent-dim=3", "--latent-dim", 4)
-    wanted = {"latent_dim": 4, "lr": 0.25, "max_epochs": 9, "hidden_layer_sizes": [4, 4], "n_samples": 1}
+    wanted = {
+        "latent_dim": 4,
+        "max_epochs": 9,
+        "optimizer": Adam(0.25),
+        "network": MLP([4, 4]),
+        "objective": ELBO(n_samples=1),
+    }
     assert {name: found[name] for name in wanted} == wanted
 
 
 def test_a_flag_may_restore_the_default(tmp_path):
     file = tmp_path / "run.toml"
     file.write_text('latent_dim = 2\nbinarize = "sample"\n')
-    found = resolved({"latent_dim": "auto", "binarize": None}, path=file).parameters
+    found = resolved({"latent_dim": "auto"}, path=file).parameters
     assert (found["latent_dim"], found["binarize"]) == ("auto", None)
 
 

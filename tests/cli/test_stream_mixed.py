@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 
 import lowerbound
-from lowerbound import VAE
+from lowerbound import MLP, VAE
 from lowerbound.cli import filled_table
 from lowerbound.data import sources
 from lowerbound.data.columns import inference
@@ -81,7 +81,7 @@ def test_what_is_learned_of_the_columns_is_what_is_learned_in_memory(cli, run, t
 def test_a_batch_is_the_same_rows_as_in_memory(table):
     rows = lowerbound.read(table, drop=["id"], label="kind", stream=False, mixed=True).X
     source = lowerbound.stream(table, drop=["id"], label="kind")
-    vae = VAE(hidden_layer_sizes=(8,), max_epochs=1, random_state=0).fit(source)
+    vae = VAE(max_epochs=1, random_state=0, network=MLP((8,))).fit(source)
     whole, streamed = vae.fitted_.rows(rows), vae.fitted_.rows(source)
     for ours, theirs in zip(streamed.batches(64), whole.batches(64), strict=True):
         assert (ours.x == theirs.x).all()
@@ -91,7 +91,7 @@ def test_a_batch_is_the_same_rows_as_in_memory(table):
 
 
 def test_other_columns_are_refused(table):
-    vae = VAE(hidden_layer_sizes=(8,), max_epochs=1, random_state=0).fit(lowerbound.stream(table))
+    vae = VAE(max_epochs=1, random_state=0, network=MLP((8,))).fit(lowerbound.stream(table))
     with pytest.raises(ValueError, match="feature names"):
         vae.transform(lowerbound.stream(table, drop=["id"]))
 
@@ -141,9 +141,9 @@ def test_kinds_that_are_asked_for(cli, table, tmp_path):
     frame = pd.read_parquet(table)[["age", "visits"]].dropna()
     frame.to_parquet(tmp_path / "numbers.parquet", row_group_size=70)
     source = lowerbound.stream(tmp_path / "numbers.parquet")
-    vae = VAE(columns="auto", hidden_layer_sizes=(8,), max_epochs=1, random_state=0).fit(source)
+    vae = VAE(columns="auto", max_epochs=1, random_state=0, network=MLP((8,))).fit(source)
     assert [column.kind for column in vae.columns_] == ["continuous", "count"]
-    assert VAE(hidden_layer_sizes=(8,), max_epochs=1, random_state=0).fit(source).columns_ is None
+    assert VAE(max_epochs=1, random_state=0, network=MLP((8,))).fit(source).columns_ is None
     with pytest.raises(ValueError, match="needs all rows in memory"):
         lowerbound.Factorized().fit(lowerbound.stream(table))
 

@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 from scipy.stats import norm
 
-from lowerbound import VAE, Factorized, Mixture
+from lowerbound import MLP, VAE, BernoulliLikelihood, Factorized, Mixture
 from lowerbound.comparison import comparison
 from lowerbound.comparison.comparison import Contender, compare_models, count_parameters
 from lowerbound.comparison.dequantized import Dequantized
@@ -70,7 +70,7 @@ def test_grey_values_are_binarized_once_for_scoring():
     assert case.kind == "binary"
     assert set(np.unique(case.train)) == {0, 51, 204, 255}
     np.testing.assert_allclose(case.test.mean(0), [0, 0.2, 0.8, 1], atol=0.06)
-    model = Factorized(binarize="sample").fit(case.train)
+    model = Factorized(likelihood=BernoulliLikelihood("sample")).fit(case.train)
     entropy = 2 * (0.2 * math.log(0.2) + 0.8 * math.log(0.8))
     assert model.log_likelihood(case.test).value == pytest.approx(entropy, abs=0.1)
     cut = split(grey, binarize="threshold")
@@ -111,7 +111,7 @@ def test_a_model_that_fails_does_not_end_the_others(monkeypatch):
 
 def test_a_budget_cuts_epochs_and_says_so():
     case = split(bits(400))
-    small = {"vae": {"hidden_layer_sizes": (8,), "latent_dim": 2, "early_stopping": False}}
+    small = {"vae": {"latent_dim": 2, "early_stopping": False, "network": MLP((8,))}}
     (result,) = compare_models(case, ["vae"], seconds=1.5, parameters=small)
     assert result.notes[0].startswith("the budget allowed ")
     assert result.log_p.kind == "lower"
@@ -120,7 +120,7 @@ def test_a_budget_cuts_epochs_and_says_so():
 
 def test_a_deadline_stops_after_the_epoch():
     watch = Deadline(until=0.0)
-    vae = VAE(2, hidden_layer_sizes=(4,), max_epochs=5, random_state=0)
+    vae = VAE(2, max_epochs=5, random_state=0, network=MLP((4,)))
     with pytest.warns(UserWarning, match="collapsed"):
         vae.fit(bits(50), watch=watch)
     assert (vae.n_iter_, watch.stopped_after) == (1, 1)

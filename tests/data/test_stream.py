@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from lowerbound import PPCA, VAE
+from lowerbound import MLP, PPCA, VAE, BernoulliLikelihood
 from lowerbound.data import sources, stream
 from lowerbound.data.batches import RowsInMemory
 from lowerbound.data.checks import DataError
@@ -234,7 +234,7 @@ def test_large_maps_are_sources(tmp_path, monkeypatch):
 
 # --- fitting -----------------------------------------------------------------------------------------------------
 
-SMALL = {"hidden_layer_sizes": (8,), "latent_dim": 2, "max_epochs": 3, "batch_size": 50, "random_state": 0}
+SMALL = {"latent_dim": 2, "max_epochs": 3, "batch_size": 50, "random_state": 0, "network": MLP((8,))}
 
 
 def data():
@@ -314,7 +314,7 @@ def test_dark_parts_keep_the_scale_of_the_whole():
     X = np.zeros((N, 4), np.uint8)
     X[:500] = np.random.default_rng(0).integers(0, 2, (500, 4))  # nothing above 1 in the first blocks
     X[500:] = np.random.default_rng(1).integers(0, 256, (500, 4))
-    vae = VAE(**SMALL, binarize="threshold").fit(Counting(X))
+    vae = VAE(likelihood=BernoulliLikelihood("threshold"), **SMALL).fit(Counting(X))
     dark = next(vae.fitted_.rows(Counting(X)).batches(100))
     assert vae.schema_.grey_levels == 255
     assert dark.x.max() == 0

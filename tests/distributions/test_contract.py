@@ -15,7 +15,7 @@ from torch.distributions import Bernoulli as TorchBernoulli
 from torch.distributions import Categorical as TorchCategorical
 from torch.distributions import Normal as TorchNormal
 
-from lowerbound import VAE, LikelihoodError, VAEImputer
+from lowerbound import MLP, VAE, LikelihoodError, VAEImputer
 from lowerbound.data.schema import Schema, infer_schema
 from lowerbound.distributions.likelihoods.discretized_logistic import DiscretizedLogistic
 from lowerbound.distributions.likelihoods.likelihood import CodedLikelihood
@@ -247,9 +247,15 @@ def test_options_without_a_meaning_are_refused(case):
 @EACH
 def test_a_vae_is_fitted_samples_and_fills_gaps_with_it(case):
     vae = VAE(
-        1, likelihood=case.name, hidden_layer_sizes=(4,), max_epochs=2, early_stopping=False, random_state=0,
-        n_logistics=case.options.get("n_components", 1), scale=case.options.get("scale", "auto"),
-    )  # fmt: skip
+        1,
+        likelihood=case.name,
+        max_epochs=2,
+        early_stopping=False,
+        random_state=0,
+        scale=case.options.get("scale", "auto"),
+        n_logistics=case.options.get("n_components", 1),
+        network=MLP((4,)),
+    )
     vae.fit(case.data)
     assert np.isfinite(vae.score_samples(case.data[:5])).all()
     assert (vae.sample(3).shape, vae.sample(3).dtype) == ((3, F), case.data.dtype)

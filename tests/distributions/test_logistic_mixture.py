@@ -7,7 +7,7 @@ import pytest
 import torch
 from tests import linear_gaussian as toy
 
-from lowerbound import VAE, load
+from lowerbound import MLP, VAE, Adam, Ladder, load
 from lowerbound.distributions.likelihoods.discretized_logistic import DiscretizedLogistic, DiscretizedLogisticMixture
 from lowerbound.distributions.noise import Noise, make_generator
 
@@ -64,16 +64,22 @@ def two_modes(n: int = 400) -> np.ndarray:
 
 def test_two_modes_need_two_logistics():
     X = two_modes()
-    settings = {"hidden_layer_sizes": (8,), "max_epochs": 40, "lr": 1e-2, "random_state": 0, "early_stopping": False}
-    single, double = (VAE(1, n_logistics=k, **settings).fit(X).score(X) for k in (1, 2))
+    settings = {
+        "max_epochs": 40,
+        "random_state": 0,
+        "early_stopping": False,
+        "optimizer": Adam(1e-2),
+        "network": MLP((8,)),
+    }
+    single, double = (VAE(1, likelihood=DiscretizedLogistic(k), **settings).fit(X).score(X) for k in (1, 2))
     assert double > single + 2
 
 
 @pytest.mark.parametrize("shape", [(20, 18), (20, 18, 3)])
-@pytest.mark.parametrize("parameters", [{}, {"levels": 2}])
+@pytest.mark.parametrize("parameters", [{}, {"latent_dim": Ladder(2)}])
 def test_grey_and_color_images(tmp_path, shape, parameters):
     images = np.random.default_rng(0).integers(0, 256, (8, *shape), dtype=np.uint8)
-    vae = VAE(2, n_logistics=5, max_epochs=1, random_state=0, **parameters).fit(images)
+    vae = VAE(2, max_epochs=1, random_state=0, likelihood=DiscretizedLogistic(5), **parameters).fit(images)
     assert vae.sample(2).shape == (2, *shape)
     assert vae.sample(2).dtype == np.uint8
     assert vae.reconstruct(images[:2]).shape == (2, *shape)
@@ -87,4 +93,4 @@ def test_grey_and_color_images(tmp_path, shape, parameters):
 )
 def test_what_has_no_mixture_is_refused(X, parameters):
     with pytest.raises(ValueError, match=r"n_logistics=3 is for bytes with a scale from the decoder"):
-        VAE(2, n_logistics=3, max_epochs=1, **parameters).fit(X)
+        VAE(2, max_epochs=1, likelihood=DiscretizedLogistic(3), **parameters).fit(X)

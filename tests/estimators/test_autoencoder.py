@@ -12,7 +12,7 @@ from tests import contract
 from tests import linear_gaussian as toy
 from tests.conftest import whole_batch
 
-from lowerbound import Autoencoder, load
+from lowerbound import MLP, Adam, Autoencoder, GaussianLikelihood, load
 from lowerbound.core import ObjectiveState
 from lowerbound.distributions.gaussians import DiagonalGaussian
 from lowerbound.distributions.noise import Noise, make_generator
@@ -54,9 +54,15 @@ def test_it_is_the_vae_whose_variance_is_held_at_zero():
 def test_a_linear_one_finds_the_principal_subspace():
     """Baldi & Hornik, 1989: the least squared error of a linear autoencoder is that of PCA."""
     linear = Autoencoder(
-        latent_dim=2, hidden_layer_sizes=(), standardize=False, max_epochs=300, batch_size=25, lr=0.02,
-        early_stopping=False, random_state=0,
-    ).fit(IRIS)  # fmt: skip
+        latent_dim=2,
+        max_epochs=300,
+        batch_size=25,
+        early_stopping=False,
+        random_state=0,
+        likelihood=GaussianLikelihood(standardize=False),
+        optimizer=Adam(0.02),
+        network=MLP(()),
+    ).fit(IRIS)
     pca = PCA(2).fit(IRIS)
     best = np.square(pca.inverse_transform(pca.transform(IRIS)) - IRIS).sum(1).mean()
     reached = np.square(linear.reconstruct(IRIS) - IRIS).sum(1).mean()

@@ -6,7 +6,7 @@ from sklearn.base import clone
 from sklearn.datasets import load_digits, load_iris
 from tests import contract
 
-from lowerbound import Factorized, LikelihoodError
+from lowerbound import BernoulliLikelihood, CategoricalLikelihood, Factorized, LikelihoodError
 from lowerbound.parameters.tables import FACTORIZED_PARAMETERS
 
 IRIS = load_iris().data
@@ -34,8 +34,8 @@ def test_the_parameter_table_is_the_signature():
         (DIGITS.reshape(300, 64), {"image_shape": (8, 8)}, "categorical"),
         (DIGITS > 100, {}, "bernoulli"),
         ((DIGITS > 100).astype(np.uint8), {}, "bernoulli"),
-        (DIGITS, {"binarize": "sample"}, "bernoulli"),
-        (DIGITS / 255, {"binarize": "threshold"}, "bernoulli"),
+        (DIGITS, {"likelihood": BernoulliLikelihood("sample")}, "bernoulli"),
+        (DIGITS / 255, {"likelihood": BernoulliLikelihood("threshold")}, "bernoulli"),
         (LEVELS, {"likelihood": "categorical"}, "categorical"),
         (LEVELS.astype(np.uint8), {"likelihood": "categorical"}, "categorical"),
         (DIGITS.astype(float), {"likelihood": "gaussian"}, "gaussian"),
@@ -70,11 +70,11 @@ def test_bytes_have_256_levels_seen_or_not():
 
 def test_grey_values_are_fitted_by_their_expectation():
     """The limit of ever more binarizations; and one that is cut at ½ is what the cut rows give."""
-    theta = Factorized(binarize="sample").fit(DIGITS).model_.logits.sigmoid().numpy()
+    theta = Factorized(likelihood=BernoulliLikelihood("sample")).fit(DIGITS).model_.logits.sigmoid().numpy()
     np.testing.assert_allclose(theta[0], ((DIGITS / 255).sum(0) + 0.1) / 300.2)
-    same = Factorized(binarize="sample").fit(DIGITS / 255).model_.logits.sigmoid().numpy()
+    same = Factorized(likelihood=BernoulliLikelihood("sample")).fit(DIGITS / 255).model_.logits.sigmoid().numpy()
     np.testing.assert_allclose(same, theta, rtol=1e-6)  # kept as float32
-    cut = Factorized(binarize="threshold").fit(DIGITS)
+    cut = Factorized(likelihood=BernoulliLikelihood("threshold")).fit(DIGITS)
     plain = Factorized().fit(DIGITS >= 128)
     np.testing.assert_allclose(cut.score_samples(DIGITS), plain.score_samples(DIGITS >= 128))
 
@@ -90,7 +90,7 @@ def test_smoothing_is_a_pseudo_count():
     [
         (IRIS, {"likelihood": "bernoulli"}, "0/1 data"),
         (IRIS, {"likelihood": "categorical"}, "whole numbers.*fractions"),
-        (DIGITS, {"likelihood": "categorical", "binarize": "sample"}, "0/1 data.*'bernoulli'"),
+        (DIGITS, {"likelihood": CategoricalLikelihood(binarize="sample")}, "0/1 data.*'bernoulli'"),
         (IRIS, {"likelihood": "discretized_logistic"}, "likelihood must be"),
         (IRIS, {"smoothing": 0.0}, "smoothing must be a number > 0"),
         (np.full((9, 2), 7.0), {}, "every feature of X is constant"),

@@ -8,7 +8,7 @@ from sklearn.exceptions import ConvergenceWarning
 from sklearn.mixture import GaussianMixture
 from tests import contract
 
-from lowerbound import Factorized, Gaussian, LikelihoodError, Mixture
+from lowerbound import BernoulliLikelihood, Factorized, Gaussian, LikelihoodError, Mixture
 from lowerbound.data.schema import ConstantFeatureWarning
 from lowerbound.parameters.tables import MIXTURE_PARAMETERS
 
@@ -42,8 +42,8 @@ def test_the_parameter_table_is_the_signature():
         (BINARY, {}),
         (BINARY[..., None].repeat(3, -1).astype(np.uint8), {}),
         (BINARY.reshape(300, 64).astype(float), {"image_shape": (8, 8)}),
-        (DIGITS, {"binarize": "sample"}),
-        (DIGITS / 255, {"binarize": "threshold"}),
+        (DIGITS, {"likelihood": BernoulliLikelihood("sample")}),
+        (DIGITS / 255, {"likelihood": BernoulliLikelihood("threshold")}),
     ],
 )
 @pytest.mark.filterwarnings("ignore::lowerbound.ConstantFeatureWarning")
@@ -201,7 +201,7 @@ def test_redrawn_grey_values_generalize_better_than_one_drawing():
     X = (load_digits().images * 255 / 16).round().astype(np.uint8)
     rng = np.random.default_rng(0)
     once = (rng.random(X.shape) * 255 < X).astype(np.uint8)
-    redrawn = Mixture(20, binarize="sample", random_state=0).fit(X[:600])
+    redrawn = Mixture(20, random_state=0, likelihood=BernoulliLikelihood("sample")).fit(X[:600])
     fixed = Mixture(20, random_state=0).fit(once[:600])
     gain = redrawn.score_samples(255 * once[600:]) - fixed.score_samples(once[600:])
     assert redrawn.converged_

@@ -20,13 +20,26 @@ from sklearn.preprocessing import StandardScaler
 from tests import contract
 
 import lowerbound
-from lowerbound import VAE, CollapsedPosteriorWarning, ConstantFeatureWarning, LikelihoodError, SavedFileError, load
+from lowerbound import (
+    ELBO,
+    MLP,
+    VAE,
+    Adam,
+    Amortized,
+    BernoulliLikelihood,
+    CollapsedPosteriorWarning,
+    ConstantFeatureWarning,
+    GaussianLikelihood,
+    LikelihoodError,
+    SavedFileError,
+    load,
+)
 from lowerbound.parameters.vae import VAE_PARAMETERS
 from lowerbound.training.watch import Watch
 
 IRIS = load_iris().data
 DIGITS = (load_digits().images[:400] * 255 / 16).round().astype(np.uint8)
-SMALL = {"hidden_layer_sizes": (16,), "max_epochs": 3, "random_state": 0, "latent_dim": 2}
+SMALL = {"max_epochs": 3, "random_state": 0, "latent_dim": 2, "network": MLP((16,))}
 
 pytestmark = pytest.mark.filterwarnings("ignore::lowerbound.CollapsedPosteriorWarning")
 
@@ -103,7 +116,9 @@ def test_logistic_scales(scale):
 
 def test_a_learned_scale_is_bounded_below():
     X = np.random.default_rng(0).normal(size=(300, 1)).repeat(2, 1)  # two equal columns
-    vae = VAE(latent_dim=1, hidden_layer_sizes=(), max_epochs=100, lr=0.1, early_stopping=False, random_state=0).fit(X)
+    vae = VAE(
+        latent_dim=1, max_epochs=100, early_stopping=False, random_state=0, optimizer=Adam(0.1), network=MLP(())
+    ).fit(X)
     sigma = vae.model_.likelihood(torch.zeros(1, 1, 1)).scale.detach().numpy()
     assert (sigma >= 0.01).all()
     assert sigma.max() < 0.1  # it went there
@@ -127,8 +142,8 @@ def test_log_p_is_in_the_users_units():
         (IRIS, {"likelihood": "discretized_logistic"}, "whole numbers.*fractions"),
         (DIGITS.astype(int) * 9, {"likelihood": "discretized_logistic"}, "values 0 to 255.*'gaussian'"),
         (DIGITS.astype(int) * 9, {"likelihood": "categorical"}, "at most 1023.*recode"),
-        (DIGITS.astype(float), {"binarize": "sample"}, "between 0 and 1.*255.*divide"),
-        (IRIS, {"binarize": "sample", "likelihood": "gaussian"}, "0/1 data.*'bernoulli'"),
+        (DIGITS.astype(float), {"likelihood": BernoulliLikelihood("sample")}, "between 0 and 1.*255.*divide"),
+        (IRIS, {"likelihood": GaussianLikelihood(binarize="sample")}, "0/1 data.*'bernoulli'"),
         (DIGITS, {"standardize": True}, "real values"),
         (DIGITS > 9, {"scale": "feature"}, "no scale"),
         (DIGITS, {"scale": "unit"}, "for the Gaussian"),
@@ -137,8 +152,8 @@ def test_log_p_is_in_the_users_units():
         (IRIS, {"likelihood": "normal"}, "likelihood must be 'auto' or 'bernoulli'"),
         (IRIS, {"likelihood": "gausian"}, "did you mean 'gaussian'"),
         (IRIS, {"latent_dim": 0}, "latent_dim must be 'auto' or a whole number ≥ 1 or several, got 0"),
-        (IRIS, {"lr": -1.0}, "lr must be a number > 0"),
-        (IRIS, {"hidden_layer_sizes": (3, -1)}, "hidden_layer_sizes must be a tuple"),
+        (IRIS, {"optimizer": Adam(-1.0)}, "lr must be a number > 0"),
+        (IRIS, {"network": MLP((3, -1))}, "hidden_layer_sizes must be a tuple"),
         (np.full((9, 2), 7.0), {}, "every feature of X is constant"),
     ],
 )
@@ -226,9 +241,16 @@ def test_a_linear_decoder_reaches_the_maximum_likelihood():
     log_det = np.linalg.slogdet(model)[1]
     best = -0.5 * (4 * np.log(2 * np.pi) + log_det + np.trace(np.linalg.solve(model, covariance)))
     vae = VAE(
-        latent_dim=2, hidden_layer_sizes=(), scale="unit", standardize=False, covariance="full", max_epochs=100,
-        batch_size=50, lr=0.02, early_stopping=False, random_state=0,
-    ).fit(X)  # fmt: skip
+        latent_dim=2,
+        max_epochs=100,
+        batch_size=50,
+        early_stopping=False,
+        random_state=0,
+        likelihood=GaussianLikelihood("unit", standardize=False),
+        optimizer=Adam(0.02),
+        network=MLP(()),
+        posterior=Amortized("full"),
+    ).fit(X)
     reached = vae.log_likelihood(X, 200).value
     assert best - 0.02 < reached < best + 0.002
 
@@ -335,7 +357,7 @@ def test_history_has_one_record_an_epoch():
 def test_collapse_is_warned_of_with_a_remedy():
     X = np.random.default_rng(0).normal(size=(300, 4))
     with pytest.warns(CollapsedPosteriorWarning, match="kl_warmup_steps"):
-        VAE(latent_dim=3, kl_weight=30.0, max_epochs=60, random_state=0).fit(X)
+        VAE(latent_dim=3, max_epochs=60, random_state=0, objective=ELBO(kl_weight=30.0)).fit(X)
 
 
 class AtOnce(Watch):

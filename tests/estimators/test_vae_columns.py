@@ -9,7 +9,7 @@ import pytest
 import torch
 from scipy import stats
 
-from lowerbound import VAE, load
+from lowerbound import MLP, VAE, Amortized, Ladder, load
 from lowerbound.data.columns.coding import UnseenCategoryWarning, encode
 
 pytestmark = pytest.mark.filterwarnings("ignore:the posterior has collapsed")  # brief fits
@@ -31,7 +31,7 @@ PLACES = {name: i for i, name in enumerate(TABLE)}
 
 
 def small(**parameters) -> VAE:
-    return VAE(**{"latent_dim": 2, "hidden_layer_sizes": (16,), "max_epochs": 20, "random_state": 0, **parameters})
+    return VAE(**{"latent_dim": 2, "max_epochs": 20, "random_state": 0, "network": MLP((16,)), **parameters})
 
 
 @pytest.fixture(scope="module")
@@ -111,7 +111,13 @@ def test_tables_with_gaps_in_every_column():
 
 
 @pytest.mark.parametrize(
-    "parameters", [{"levels": 2}, {"latent_dim": (3, 2)}, {"scale": "feature"}, {"input_dropout": 0.5}]
+    "parameters",
+    [
+        {"latent_dim": Ladder(2)},
+        {"latent_dim": (3, 2)},
+        {"scale": "feature"},
+        {"posterior": Amortized(input_dropout=0.5)},
+    ],
 )
 def test_other_models_take_them_too(parameters):
     vae = small(max_epochs=2, **parameters).fit(TABLE)
@@ -169,7 +175,7 @@ def test_columns_of_one_value_and_of_none():
 
 
 @pytest.mark.parametrize("n_categories", [3, 100])
-@pytest.mark.parametrize("parameters", [{}, {"latent_dim": (3, 2)}, {"levels": 2}])
+@pytest.mark.parametrize("parameters", [{}, {"latent_dim": (3, 2)}, {"latent_dim": Ladder(2)}])
 def test_as_much_of_a_row_reaches_the_encoder_however_many_levels_there_are(n_categories, parameters):
     draw = np.random.default_rng(3)
     frame = pd.DataFrame({f"c{i}": draw.permutation(3000) % n_categories for i in range(8)}).astype(str)

@@ -7,7 +7,7 @@ import torch
 from sklearn.datasets import load_iris
 from tests import linear_gaussian as toy
 
-from lowerbound import VAE
+from lowerbound import MLP, VAE, Adam, GaussianLikelihood, Ladder
 from lowerbound.core import NoPosterior
 from lowerbound.distributions.noise import Noise, make_generator
 from lowerbound.evaluation.annealing import (
@@ -52,7 +52,13 @@ def linear_gaussian():
 
 def on_a_grid(parameters, size):
     """A model with two latent variables and weights that nothing has arranged, and its log p(x) by quadrature."""
-    vae = VAE(**parameters, hidden_layer_sizes=(8,), max_epochs=1, scale=0.8, standardize=False, random_state=0)
+    vae = VAE(
+        max_epochs=1,
+        random_state=0,
+        likelihood=GaussianLikelihood(0.8, standardize=False),
+        network=MLP((8,)),
+        **parameters,
+    )
     vae.fit(load_iris().data[:, :2])
     generator = make_generator(5, "shake")
     modules = torch.nn.ModuleList([vae.model_, vae.posterior_]).double()
@@ -73,7 +79,7 @@ def on_a_grid(parameters, size):
 MODELS = {
     "linear Gaussian": linear_gaussian,
     "network": lambda: on_a_grid({"latent_dim": 2}, 0.4),
-    "ladder": lambda: on_a_grid({"latent_dim": 1, "levels": 2}, 0.25),
+    "ladder": lambda: on_a_grid({"latent_dim": Ladder(2, 1)}, 0.25),
 }
 
 
@@ -171,7 +177,15 @@ def test_progress_counts_every_row_once():
 
 def fitted(**settings) -> VAE:
     X = load_iris().data
-    return VAE(2, hidden_layer_sizes=(16,), max_epochs=60, lr=1e-2, scale=0.2, random_state=0, **settings).fit(X)
+    return VAE(
+        2,
+        max_epochs=60,
+        random_state=0,
+        likelihood=GaussianLikelihood(0.2),
+        optimizer=Adam(1e-2),
+        network=MLP((16,)),
+        **settings,
+    ).fit(X)
 
 
 @pytest.mark.parametrize("method", METHODS)

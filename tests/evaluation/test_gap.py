@@ -9,7 +9,7 @@ from sklearn.datasets import load_iris
 from tests import linear_gaussian as toy
 from torch import nn
 
-from lowerbound import VAE
+from lowerbound import MLP, VAE, Adam, GaussianLikelihood, Ladder
 from lowerbound.core import Model, Posterior
 from lowerbound.distributions.gaussians import DiagonalGaussian, StandardNormal
 from lowerbound.distributions.likelihoods.normal import NormalHead
@@ -167,7 +167,13 @@ def test_bits_add_up_to_the_bound_and_z_costs_its_entropy():
 
 def test_the_estimator_gives_them():
     X = load_iris().data
-    settings = {"hidden_layer_sizes": (16,), "max_epochs": 40, "lr": 1e-2, "scale": 0.2, "random_state": 0}
+    settings = {
+        "max_epochs": 40,
+        "random_state": 0,
+        "likelihood": GaussianLikelihood(0.2),
+        "optimizer": Adam(1e-2),
+        "network": MLP((16,)),
+    }
     vae = VAE(2, **settings).fit(X)
     gap = vae.inference_gap(X[:50], n_steps=100)
     assert gap.amortization.value > 0
@@ -180,14 +186,26 @@ def test_the_estimator_gives_them():
 
 @pytest.mark.parametrize(
     "kind",
-    [{"covariance": "full"}, {"posterior": "flow"}, {"prior": "flow"}, {"levels": 2}, {"latent_dim": (2, 2)}],
+    [
+        {"covariance": "full"},
+        {"posterior": "flow"},
+        {"prior": "flow"},
+        {"latent_dim": Ladder(2)},
+        {"latent_dim": (2, 2)},
+    ],
     ids=lambda kind: next(iter(kind)),
 )
 def test_every_posterior_has_them(kind):
     if "flow" in kind.values():
         pytest.importorskip("zuko")
     X = load_iris().data
-    settings = {"latent_dim": 2, "hidden_layer_sizes": (16,), "max_epochs": 20, "lr": 1e-2, "scale": 0.2}
+    settings = {
+        "latent_dim": 2,
+        "max_epochs": 20,
+        "likelihood": GaussianLikelihood(0.2),
+        "optimizer": Adam(1e-2),
+        "network": MLP((16,)),
+    }
     vae = VAE(**(settings | kind), random_state=0).fit(X)
     gap = vae.inference_gap(X[:50], n_steps=60)
     assert gap.amortization.value > 0
@@ -199,7 +217,7 @@ def test_every_posterior_has_them(kind):
 
 def test_one_q_for_all_rows_has_no_gap_to_split_and_knows_nothing():
     X = load_iris().data
-    vae = VAE(2, inference="shared", hidden_layer_sizes=(16,), max_epochs=3, random_state=0).fit(X)
+    vae = VAE(2, max_epochs=3, random_state=0, network=MLP((16,)), posterior="shared").fit(X)
     assert vae.mutual_information(X).value == pytest.approx(0, abs=1e-5)
     with pytest.raises(ValueError, match="comes from an encoder"):
         vae.inference_gap(X[:5])

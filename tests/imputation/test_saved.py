@@ -10,7 +10,7 @@ import pytest
 from sklearn.datasets import load_iris
 from tests.imputation.test_imputer import table, with_gaps
 
-from lowerbound import PPCA, VAE, Gaussian, VAEImputer, load
+from lowerbound import MLP, PPCA, VAE, Gaussian, VAEImputer, load
 from lowerbound.imputation.gaussians import CategoryFiller, FewValues, fit_gaussian, fit_location
 from lowerbound.imputation.network import EstimatorFiller
 from lowerbound.imputation.stacking import Stack
@@ -27,7 +27,7 @@ def imputer():
     code = imputer._code
     Z = code.encode(FRAME)
     gaussian, few = fit_gaussian(Z, 0), FewValues.of(Z, np.flatnonzero(code.raw.blocks < 0))
-    vae = VAE(2, hidden_layer_sizes=(8,), likelihood="gaussian", max_epochs=2, random_state=0).fit(Z)
+    vae = VAE(2, likelihood="gaussian", max_epochs=2, random_state=0, network=MLP((8,))).fit(Z)
     location = fit_location(Z, code.raw, gaussian, 4, 1.0, 0)
     leveled = CategoryFiller(few, fit_gaussian(few.widened(Z), 0))
     assert len(few.places) > 0

@@ -8,7 +8,7 @@ import torch
 from tests import linear_gaussian as toy
 from tests.conftest import whole_batch
 
-from lowerbound import VAE
+from lowerbound import MLP, VAE, Adam, GaussianLikelihood
 from lowerbound.core import Batch, Posterior
 from lowerbound.distributions.gaussians import DiagonalGaussian
 from lowerbound.distributions.noise import Noise, make_generator
@@ -40,9 +40,16 @@ def maximum_likelihood() -> tuple[float, np.ndarray]:
 def fitted(inference: str, **parameters) -> VAE:
     chosen = {"max_epochs": 60, "n_refinement_steps": 60} | parameters
     return VAE(
-        latent_dim=2, hidden_layer_sizes=(), scale="unit", standardize=False, batch_size=50, lr=0.02,
-        early_stopping=False, random_state=0, inference=inference, **chosen,
-    ).fit(X)  # fmt: skip
+        latent_dim=2,
+        batch_size=50,
+        early_stopping=False,
+        random_state=0,
+        inference=inference,
+        likelihood=GaussianLikelihood("unit", standardize=False),
+        optimizer=Adam(0.02),
+        network=MLP(()),
+        **chosen,
+    ).fit(X)
 
 
 def log_p_of(vae: VAE) -> float:
@@ -210,4 +217,4 @@ def test_hiding_hides_the_share_that_it_says_in_training_only():
 
 def test_hiding_needs_an_encoder():
     with pytest.raises(ValueError, match="encoder"):
-        VAE(2, input_dropout=0.5, inference="mean_field").fit(X)
+        VAE(2, posterior="mean_field").fit(X)

@@ -9,7 +9,7 @@ from sklearn.base import clone
 from sklearn.datasets import load_digits, load_iris
 from tests import linear_gaussian as toy
 
-from lowerbound import VAE, load
+from lowerbound import ELBO, IWAE, MLP, VAE, Adam, Amortized, GaussianLikelihood, Ladder, SampledELBO, load
 from lowerbound.core import Objective
 from lowerbound.distributions.noise import Noise, make_generator
 from lowerbound.evaluation.bound import importance_weighted
@@ -23,13 +23,13 @@ pytestmark = pytest.mark.filterwarnings("ignore::lowerbound.CollapsedPosteriorWa
 IRIS = load_iris().data
 DIGITS = (load_digits().images[:300] * 255 / 16).round().astype(np.uint8)
 BIG = DIGITS.repeat(3, 1).repeat(3, 2)[:, :19, :22]
-SMALL = {"hidden_layer_sizes": (8,), "max_epochs": 1, "random_state": 0}
-MODELS = {"levels": 2, "latent_dim": 1, **SMALL}
+SMALL = {"max_epochs": 1, "random_state": 0, "network": MLP((8,))}
+MODELS = {"latent_dim": Ladder(2, 1), **SMALL}
 CHAIN = {"latent_dim": (1, 1), **SMALL}
 KINDS = [pytest.param(MODELS, id="ladder"), pytest.param(CHAIN, id="chain")]
 PICTURES = [
-    pytest.param({"levels": 3, "network": "conv", "latent_dim": 2, **SMALL}, id="ladder on grids"),
-    pytest.param({"levels": 3, "network": "mlp", "latent_dim": 3, **SMALL}, id="ladder of rows"),
+    pytest.param({"network": "conv", "latent_dim": Ladder(3, 2), **SMALL}, id="ladder on grids"),
+    pytest.param({"network": "mlp", "latent_dim": Ladder(3, 3), **SMALL}, id="ladder of rows"),
     pytest.param({"latent_dim": (4, 3, 2), "network": "mlp", **SMALL}, id="chain"),
 ]
 
@@ -49,7 +49,7 @@ def shaken(vae: VAE, size: float = 0.25):
 
 
 def toy_of(parameters):
-    vae = VAE(**parameters, scale=0.8, standardize=False).fit(IRIS[:, :2])
+    vae = VAE(likelihood=GaussianLikelihood(0.8, standardize=False), **parameters).fit(IRIS[:, :2])
     model, posterior = shaken(vae)
     x = torch.from_numpy(IRIS[::20, :2]) - 4
     return model, posterior, toy.rows(x)
@@ -199,7 +199,7 @@ def test_everything_else_works_on_levels(tmp_path, parameters):
 @pytest.mark.parametrize(("levels", "size"), [(1, 17), (2, 17), (4, 33), (6, 40)])
 def test_grids_of_any_image(colors, levels, size):
     images = np.random.default_rng(0).integers(0, 256, (6, size, size + 3, colors), dtype=np.uint8)
-    vae = VAE(levels=max(2, levels), latent_dim=2, network="conv", max_epochs=1, random_state=0).fit(images)
+    vae = VAE(latent_dim=Ladder(max(2, levels), 2), network="conv", max_epochs=1, random_state=0).fit(images)
     assert vae.sample(2).shape == (2, size, size + 3, colors)
 
 
@@ -213,16 +213,16 @@ def test_levels_are_shared_out_among_the_grids():
 @pytest.mark.parametrize(
     "parameters",
     [
-        {"levels": 3, "latent_dim": 4, "free_bits": 0.1},
-        {"levels": 2, "latent_dim": 4, "objective": "elbo_sampled", "n_samples": 8},
-        {"levels": 2, "latent_dim": 4, "objective": "iwae", "n_samples": 5},
+        {"latent_dim": Ladder(3, 4), "objective": ELBO(free_bits=0.1)},
+        {"latent_dim": Ladder(2, 4), "objective": SampledELBO(n_samples=8)},
+        {"latent_dim": Ladder(2, 4), "objective": IWAE(5)},
         {"latent_dim": (8, 4)},
         {"latent_dim": (8, 4), "objective": "iwae", "gradient": "vimco", "n_samples": 5},
     ],
 )
 def test_levels_learn(parameters):
     X = DIGITS > 100
-    settings = {"hidden_layer_sizes": (64,), "max_epochs": 40, "lr": 3e-3, "network": "mlp", "random_state": 0}
+    settings = {"max_epochs": 40, "network": MLP((64,)), "random_state": 0, "optimizer": Adam(3e-3)}
     vae = VAE(**(settings | parameters), early_stopping=False).fit(X)
     start = clone(vae).set_params(max_epochs=1, lr=1e-9).fit(X)
     assert vae.score(X) > start.score(X) + 2
@@ -230,7 +230,7 @@ def test_levels_learn(parameters):
 
 
 def test_the_two_layers_of_burda_et_al():
-    vae = VAE((100, 50), network="mlp", activation="tanh", max_epochs=1, random_state=0).fit(DIGITS > 100)
+    vae = VAE((100, 50), network=MLP(activation="tanh"), max_epochs=1, random_state=0).fit(DIGITS > 100)
     layers = {
         name: [m.weight.shape[::-1] for m in module.modules() if isinstance(m, torch.nn.Linear)]
         for name, module in (("p", vae.model_), ("q", vae.posterior_))
@@ -244,15 +244,18 @@ def test_the_two_layers_of_burda_et_al():
 @pytest.mark.parametrize(
     ("parameters", "message"),
     [
-        ({"levels": 2, "covariance": "full"}, "covariance='full' is for one level"),
-        ({"levels": 2, "inference": "mcem"}, "inference='mcem' is for one level"),
-        ({"levels": 2, "prior": "vamp"}, "prior='vamp' is for one level"),
-        ({"latent_dim": (4, 2), "free_bits": 0.1}, "free_bits needs the KL of each latent variable"),
-        ({"latent_dim": (4, 2), "levels": 3}, "makes a chain of 2 levels"),
-        ({"levels": 2, "gradient": "stl", "objective": "elbo_sampled"}, "fitted by gradient='pathwise'"),
+        ({"latent_dim": Ladder(2), "posterior": Amortized("full")}, "covariance='full' is for one level"),
+        ({"latent_dim": Ladder(2), "posterior": "mcem"}, "inference='mcem' is for one level"),
+        ({"prior": "vamp", "latent_dim": Ladder(2)}, "prior='vamp' is for one level"),
+        ({"latent_dim": (4, 2), "objective": ELBO(free_bits=0.1)}, "free_bits needs the KL of each latent variable"),
+        ({"latent_dim": Ladder(3, (4, 2))}, "makes a chain of 2 levels"),
+        ({"objective": SampledELBO(gradient="stl"), "latent_dim": Ladder(2)}, "fitted by gradient='pathwise'"),
         ({"latent_dim": (4, 2), "gradient": "stl", "objective": "elbo_sampled"}, "gradient='pathwise' or by score"),
         ({"latent_dim": (4, 0)}, "latent_dim must be 'auto' or a whole number ≥ 1 or several"),
-        ({"levels": 2, "network": (torch.nn.Linear(4, 4), torch.nn.Linear(4, 4))}, "make their own networks"),
+        (
+            {"network": (torch.nn.Linear(4, 4), torch.nn.Linear(4, 4)), "latent_dim": Ladder(2)},
+            "make their own networks",
+        ),
     ],
 )
 def test_what_has_no_meaning_for_levels_is_refused(parameters, message):

@@ -6,7 +6,7 @@ import torch
 from tests import linear_gaussian as toy
 from torch.distributions import Normal as TorchNormal
 
-from lowerbound import VAE, VAEImputer, load
+from lowerbound import IWAE, MLP, VAE, Adam, GaussianLikelihood, Ladder, VAEImputer, load
 from lowerbound.core import Batch
 from lowerbound.data.batches import RowsInMemory
 from lowerbound.distributions.gaussians import FullGaussian
@@ -121,11 +121,17 @@ def test_what_hides_because_it_is_high_biases_the_mean_unless_its_hiding_is_mode
     gaps = X.copy()
     gaps[hidden, 1] = np.nan
     common: dict = {
-        "latent_dim": 1, "hidden_layer_sizes": (), "objective": "iwae", "n_samples": 10, "early_stopping": False,
-        "max_epochs": 60, "batch_size": 128, "lr": 1e-2, "random_state": 0,
-    }  # fmt: skip
+        "latent_dim": 1,
+        "objective": IWAE(10),
+        "early_stopping": False,
+        "max_epochs": 60,
+        "batch_size": 128,
+        "random_state": 0,
+        "optimizer": Adam(1e-2),
+        "network": MLP(()),
+    }
     naive = VAE(**common).fit(gaps)
-    told = VAE(**common, missingness="self_masking").fit(gaps)
+    told = VAE(likelihood=GaussianLikelihood(missingness="self_masking"), **common).fit(gaps)
     of_naive, of_told = (
         VAEImputer(vae, n_importance=300).fit(gaps).transform(gaps)[:, 1].mean() for vae in (naive, told)
     )
@@ -145,10 +151,10 @@ NUMBERS = np.random.default_rng(0).standard_normal((40, 3))
     [
         (NUMBERS, {}, "nothing is"),
         (np.where(np.eye(40, 3) > 0, np.nan, NUMBERS > 0), {}, "real values"),
-        (np.where(np.eye(40, 3) > 0, np.nan, NUMBERS), {"levels": 2}, "leave"),
+        (np.where(np.eye(40, 3) > 0, np.nan, NUMBERS), {"latent_dim": Ladder(2)}, "leave"),
     ],
     ids=["no gaps", "binary", "levels"],
 )  # fmt: skip
 def test_where_it_has_no_meaning_it_is_refused(X, parameters, message):
     with pytest.raises(ValueError, match=message):
-        VAE(**{"missingness": "self_masking", "max_epochs": 1, **parameters}).fit(X)
+        VAE(**{"max_epochs": 1, "likelihood": GaussianLikelihood(missingness="self_masking"), **parameters}).fit(X)

@@ -9,7 +9,7 @@ from sklearn.base import clone
 from tests import linear_gaussian as toy
 from torch.distributions import Categorical, Independent, MixtureSameFamily, MultivariateNormal, Normal
 
-from lowerbound import VAE, load
+from lowerbound import ELBO, MLP, VAE, Adam, GaussianLikelihood, load
 from lowerbound.distributions.noise import Noise, make_generator
 from lowerbound.evaluation.bound import importance_weighted
 from lowerbound.evaluation.evaluation import Evaluation
@@ -118,8 +118,13 @@ def clusters(n: int = 400) -> np.ndarray:
 
 
 SETTINGS = {
-    "hidden_layer_sizes": (32,), "max_epochs": 60, "lr": 1e-2, "scale": 0.3, "random_state": 0, "early_stopping": False,
-}  # fmt: skip
+    "max_epochs": 60,
+    "random_state": 0,
+    "early_stopping": False,
+    "likelihood": GaussianLikelihood(0.3),
+    "optimizer": Adam(1e-2),
+    "network": MLP((32,)),
+}
 
 
 @pytest.mark.parametrize("prior", ["mixture", "vamp"])
@@ -139,7 +144,7 @@ def test_a_learned_prior_fits_clusters_better_and_comes_back_from_a_file(tmp_pat
 
 def test_pseudo_inputs_start_from_rows_of_the_data():
     X = clusters()
-    vae = VAE(2, prior="vamp", n_prior_components=8, **SETTINGS).set_params(max_epochs=1, lr=1e-9).fit(X)
+    vae = VAE(2, prior=VampPrior(8), **SETTINGS).set_params(max_epochs=1, lr=1e-9).fit(X)
     inputs = vae.schema_.restore(vae.model_.learned_prior.inputs(), expected=True)
     distance = np.linalg.norm(inputs[:, None] - X, axis=-1).min(1)
     assert distance.max() < 1e-3
@@ -149,9 +154,12 @@ def test_pseudo_inputs_start_from_rows_of_the_data():
 @pytest.mark.parametrize(
     ("parameters", "message"),
     [
-        ({"prior": "vamp", "inference": "mean_field"}, "made of the encoder"),
-        ({"prior": "mixture", "inference": "shared"}, "needs prior='normal'"),
-        ({"prior": "mixture", "free_bits": 0.1}, "free_bits needs the KL of each latent variable.*prior='mixture'"),
+        ({"prior": "vamp", "posterior": "mean_field"}, "made of the encoder"),
+        ({"prior": "mixture", "posterior": "shared"}, "needs prior='normal'"),
+        (
+            {"prior": "mixture", "objective": ELBO(free_bits=0.1)},
+            "free_bits needs the KL of each latent variable.*prior='mixture'",
+        ),
         ({"prior": "mixture", "gradient": "score"}, "use objective='elbo_sampled'"),
         ({"prior": "vamp", "covariance": "full"}, "can't be used with covariance='full'"),
         (

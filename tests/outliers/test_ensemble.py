@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from lowerbound import VAE
+from lowerbound import MLP, VAE, Adam, GaussianLikelihood
 from lowerbound.core import ObjectiveState
 from lowerbound.distributions.noise import Noise, make_generator
 from lowerbound.inference.objectives import elbo, of_members, trimmed
@@ -21,17 +21,20 @@ X = rng.normal(size=(90, 1)) @ rng.normal(size=(1, 5)) + 0.2 * rng.normal(size=(
 X[3, 2] = np.nan
 COMMON = {
     "latent_dim": 2,
-    "hidden_layer_sizes": (12, 10),
     "max_epochs": 40,
     "early_stopping": False,
-    "lr": 1e-2,
     "batch_size": 30,
+    "optimizer": Adam(1e-2),
+    "network": MLP((12, 10)),
 }
 SCALES = ("feature", "decoder", "feature")
 
 
 def members(**more) -> list[VAE]:
-    return [VAE(**COMMON, **more, scale=scale, random_state=seed) for seed, scale in enumerate(SCALES)]
+    return [
+        VAE(random_state=seed, likelihood=GaussianLikelihood(scale), **COMMON, **more)
+        for seed, scale in enumerate(SCALES)
+    ]
 
 
 class Replayed(Noise):
@@ -84,7 +87,7 @@ def test_the_bound_is_the_mean_over_members():
     for member in several:
         assert member.n_iter_ == 40
         assert member.history_[-1]["step"] == 120
-    alone = np.mean(VAE(**COMMON, scale="feature", random_state=0).fit(X).elbo(X))
+    alone = np.mean(VAE(random_state=0, likelihood=GaussianLikelihood("feature"), **COMMON).fit(X).elbo(X))
     bounds = [np.mean(member.elbo(X, n_samples=32)) for member in several]
     assert abs(bounds[0] - alone) < 0.6
     assert len(set(np.round(bounds, 6))) == 3

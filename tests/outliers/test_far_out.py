@@ -5,7 +5,7 @@ import pandas as pd
 import pytest
 import torch
 
-from lowerbound import VAE, VAEImputer, VAEOutlierDetector
+from lowerbound import MLP, VAE, Amortized, GaussianLikelihood, Ladder, VAEImputer, VAEOutlierDetector
 from lowerbound.nn.inputs import drawn_in
 
 AGES = (150.0, 999.0, 99_999.0)  # 8, 70 and 8,000 standard deviations
@@ -74,7 +74,7 @@ def test_it_does_so_where_it_was_fitted():
 @pytest.mark.parametrize("name", TABLES)
 def test_codes_stay_where_codes_are_and_the_density_is_that_of_the_value(name, levels):
     table = TABLES[name]
-    vae = VAE(2, levels=levels, hidden_layer_sizes=(32,), max_epochs=40, random_state=0).fit(table)
+    vae = VAE(Ladder(levels, 2, width=32), max_epochs=40, random_state=0).fit(table)
     codes = np.abs(vae.transform(table)).max()
     log_p = []
     for age in AGES:
@@ -86,7 +86,9 @@ def test_codes_stay_where_codes_are_and_the_density_is_that_of_the_value(name, l
 
 @pytest.mark.parametrize("levels", [1, 2])
 def test_gaps_beside_it_are_filled_with_what_people_have(levels):
-    vae = VAE(2, levels=levels, input_dropout=0.5, hidden_layer_sizes=(32,), max_epochs=60, random_state=0).fit(NUMBERS)
+    vae = VAE(Ladder(levels, 2, width=32), max_epochs=60, random_state=0, posterior=Amortized(input_dropout=0.5)).fit(
+        NUMBERS
+    )
     imputer, gaps = VAEImputer(vae, random_state=0).fit(NUMBERS), NUMBERS.iloc[:12].assign(pressure=np.nan)
     usual = imputer.transform(gaps)[:, 1]
     for age in AGES:
@@ -97,5 +99,7 @@ def test_gaps_beside_it_are_filled_with_what_people_have(levels):
 def test_data_as_they_are_reach_the_network_as_they_are():
     x = torch.tensor([[999.0, 120.0, 80.0, 70.0]])
     for standardize in (True, False):
-        vae = VAE(1, standardize=standardize, hidden_layer_sizes=(8,), max_epochs=1, random_state=0).fit(NUMBERS)
+        vae = VAE(
+            1, max_epochs=1, random_state=0, likelihood=GaussianLikelihood(standardize=standardize), network=MLP((8,))
+        ).fit(NUMBERS)
         assert vae.posterior_.encoder.inputs(x).equal(drawn_in(x) if standardize else x)

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from lowerbound import VAE
+from lowerbound import MLP, VAE, Adam
 from lowerbound.storage.atomic import SavedFileError
 from lowerbound.storage.locks import LOCK, FolderInUseError
 from lowerbound.training.checkpoints import Checkpoints
@@ -14,7 +14,7 @@ X = np.random.default_rng(0).normal(size=(90, 4)) @ np.random.default_rng(1).nor
 
 
 def vae(**parameters):
-    return VAE(**{"latent_dim": 2, "hidden_layer_sizes": (8,), "max_epochs": 4, "random_state": 0, **parameters})
+    return VAE(**{"latent_dim": 2, "max_epochs": 4, "random_state": 0, "network": MLP((8,)), **parameters})
 
 
 class PowerCut(Watch):
@@ -51,7 +51,7 @@ def test_a_fit_goes_on_from_its_folder(tmp_path, often, early_stopping):
 
 @pytest.mark.parametrize(
     ("other", "named"),
-    [({"lr": 0.1}, "lr"), ({"random_state": 1}, "random_state"), ({"hidden_layer_sizes": (9,)}, "the network")],
+    [({"optimizer": Adam(0.1)}, "lr"), ({"random_state": 1}, "random_state"), ({"network": MLP((9,))}, "the network")],
 )
 def test_another_run_is_refused(tmp_path, other, named):
     vae().fit(X, checkpoint=tmp_path)

@@ -6,7 +6,7 @@ import torch
 from tests import linear_gaussian as toy
 from tests.training.test_loop import StopAfter, data, training, weights
 
-from lowerbound import VAE
+from lowerbound import MLP, VAE, Adam
 from lowerbound.storage.atomic import load_tensors, save_tensors
 from lowerbound.training.loop import train
 from lowerbound.training.stabilizers import Average, Clipping
@@ -65,7 +65,10 @@ def test_the_average_is_what_is_validated_and_kept():
     assert bounds[-1] == run.progress.best
 
 
-@pytest.mark.parametrize("settings", [{"ema": 0.9}, {"max_gradient_norm": 0.5}, {"ema": 0.9, "max_gradient_norm": 2.0}])
+@pytest.mark.parametrize(
+    "settings",
+    [{"optimizer": Adam(ema=0.9)}, {"max_gradient_norm": 0.5}, {"optimizer": Adam(ema=0.9, max_gradient_norm=2.0)}],
+)
 def test_continuing_is_bit_exact(tmp_path, settings):
     whole, part, rest = (training(**settings) for _ in range(3))
     validation = data(20, seed=8)
@@ -143,11 +146,11 @@ def test_a_first_gradient_of_zero_forbids_no_other():
 
 def test_an_estimator_averages_over_its_fits():
     X = np.random.default_rng(0).normal(size=(64, 3))
-    settings = {"hidden_layer_sizes": (8,), "max_epochs": 3, "random_state": 0, "early_stopping": False}
-    averaged = VAE(2, ema=0.99, max_gradient_norm=10.0, **settings).fit(X)
+    settings = {"max_epochs": 3, "random_state": 0, "early_stopping": False, "network": MLP((8,))}
+    averaged = VAE(2, optimizer=Adam(ema=0.99, max_gradient_norm=10.0), **settings).fit(X)
     plain = VAE(2, **settings).fit(X)
     assert averaged.score(X) != plain.score(X)
-    piece = VAE(2, ema=0.99, **settings)
+    piece = VAE(2, optimizer=Adam(ema=0.99), **settings)
     for _ in range(3):
         piece.partial_fit(X)
     training = piece._training_state

@@ -8,7 +8,7 @@ import pytest
 import torch
 from tests import linear_gaussian as toy
 
-from lowerbound import VAE
+from lowerbound import MLP, VAE, Adam
 from lowerbound.data.batches import RowsInMemory
 from lowerbound.distributions.noise import Noise, make_generator
 from lowerbound.inference.objectives import elbo
@@ -33,7 +33,7 @@ def data(n: int = N, seed: int = 7) -> RowsInMemory:
 
 
 def training(compiled: bool, objective=None, **settings) -> Training:
-    chosen = Settings(**({"max_epochs": 3, "batch_size": 16, "lr": 0.02} | settings), compile=compiled)
+    chosen = Settings(**({"max_epochs": 3, "batch_size": 16, "optimizer": Adam(0.02)} | settings), compile=compiled)
     return Training(
         toy.model(), toy.posterior("diagonal"), objective or elbo(), chosen, seed=3, device=torch.device("cpu")
     )
@@ -48,7 +48,7 @@ def weights(run: Training) -> torch.Tensor:
     [
         (elbo(), {}),
         (elbo(), {"weight_decay": 0.3, "lr_schedule": "constant"}),
-        (elbo(2, kl_warmup_steps=7), {"ema": 0.9}),
+        (elbo(2, kl_warmup_steps=7), {"optimizer": Adam(ema=0.9)}),
     ],
 )
 def test_a_graph_trains_as_the_loop_does(objective, settings):
@@ -129,11 +129,11 @@ def test_what_is_asked_for_is_written_down_and_the_generator_left_alone():
 
 def test_of_an_estimator():
     X = torch.randn(120, 4, generator=make_generator(0, "X")).numpy()
-    settings = {"max_epochs": 2, "batch_size": 32, "hidden_layer_sizes": (8,), "random_state": 0}
-    plain, compiled = (VAE(2, compile=c, **settings).fit(X) for c in (False, True))
+    settings = {"max_epochs": 2, "batch_size": 32, "random_state": 0, "network": MLP((8,))}
+    plain, compiled = (VAE(2, optimizer=Adam(compile=c), **settings).fit(X) for c in (False, True))
     assert compiled.history_[-1]["elbo"] == pytest.approx(plain.history_[-1]["elbo"], rel=1e-5)
     with pytest.raises(ValueError, match="compile=True goes with one process"):
-        VAE(2, compile=True, max_gradient_norm=1.0, **settings).fit(X)
+        VAE(2, optimizer=Adam(max_gradient_norm=1.0, compile=True), **settings).fit(X)
 
 
 def test_guards_are_of_what_changes_alone():
