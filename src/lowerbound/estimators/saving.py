@@ -108,7 +108,7 @@ def part(tensors: dict[str, torch.Tensor], prefix: str) -> dict[str, torch.Tenso
 
 
 def plain(value: Any) -> Any:
-    """As JSON can hold it; modules and generators leave their kind only."""
+    """The value as JSON can hold it: modules in a sequence become "own", and generators None."""
     if isinstance(value, (tuple, list)):
         return "own" if any(isinstance(v, torch.nn.Module) for v in value) else [plain(v) for v in value]
     if isinstance(value, np.generic):
