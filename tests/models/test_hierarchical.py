@@ -15,7 +15,7 @@ from lowerbound.distributions.noise import Noise, make_generator
 from lowerbound.evaluation.bound import importance_weighted
 from lowerbound.evaluation.evaluation import Evaluation
 from lowerbound.models.hierarchical import Levels
-from lowerbound.nn.hierarchical import grounds
+from lowerbound.nn.hierarchical import feature_shapes
 from lowerbound.tasks.outlier_scores import level_ratio
 
 pytestmark = pytest.mark.filterwarnings("ignore::lowerbound.CollapsedPosteriorWarning")
@@ -204,10 +204,10 @@ def test_grids_of_any_image(colors, levels, size):
 
 
 def test_levels_are_shared_out_among_the_grids():
-    sizes = [g.grid for g in grounds((1, 28, 28), 5, 16, is_image=True)]
+    sizes = [g.grid for g in feature_shapes((1, 28, 28), 5, 16, is_image=True)]
     assert sizes == [(14, 14), (7, 7), (7, 7), (4, 4), (4, 4)]
-    assert [g.grid for g in grounds((1, 28, 28), 2, 16, is_image=True)] == [(7, 7), (4, 4)]
-    assert [g.width for g in grounds((1, 28, 28), 3, 16, is_image=True)] == [16, 32, 64]
+    assert [g.grid for g in feature_shapes((1, 28, 28), 2, 16, is_image=True)] == [(7, 7), (4, 4)]
+    assert [g.width for g in feature_shapes((1, 28, 28), 3, 16, is_image=True)] == [16, 32, 64]
 
 
 @pytest.mark.parametrize(

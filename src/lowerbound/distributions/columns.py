@@ -279,7 +279,7 @@ class Columns:
     parts: Sequence[tuple[Tensor, Likelihood]]
 
     def log_prob(self, x: Tensor) -> Tensor:
-        """Of each entry in nats and the user's units, shape (S, B, F)."""
+        """Log-density of each entry, in nats and the user's units, shape (S, B, F)."""
         return self._in_place([part.log_prob(x[..., place]) for place, part in self.parts])
 
     @property
@@ -292,7 +292,7 @@ class Columns:
         return self._in_place([part.sample(noise) for _, part in self.parts])
 
     def averages(self) -> list[Tensor]:
-        """Those of the parts, one after another."""
+        """The averages of all parts, one after another."""
         return [average for _, part in self.parts for average in part.averages()]
 
     def from_averages(self, averages: Sequence[Tensor]) -> Tensor:

@@ -76,7 +76,7 @@ def warning_about(found: Estimate, bias: float, method: str) -> str | None:
 
 
 def naive(on: Evaluation, n_samples: int, progress: Progress = lambda n: None) -> tuple[Tensor, Tensor]:
-    """log (1/K) Σ_k p(x|z_k) with z_k ~ p(z): what needs no q, and is hopeless in many dimensions.
+    """log (1/K) Σ_k p(x|z_k) with z_k ~ p(z): it needs no q, but far too many samples where z has many dimensions.
 
     Returns
     -------
@@ -238,7 +238,7 @@ def bidirectional_bounds(
     model: Model, posterior: Infer, n_rows: int, mask: Tensor, noise: Noise, how: Annealing,
     progress: Progress = lambda n: None,
 ) -> BidirectionalBounds:  # fmt: skip
-    """Bidirectional Monte Carlo: both bounds of log p(x) for data whose z is known, because the model drew them.
+    """Bidirectional Monte Carlo: both bounds of log p(x), for data that the model draws, so that their z are known.
 
     Grosse et al., 2015, arXiv:1511.02543. Chains that start from the z that made x start from p(z|x) exactly, so that
     the mean of 1/w along them estimates 1/p(x) without bias, and −log of it is an upper bound in expectation.

@@ -59,7 +59,7 @@ def make_objective(
     ValueError
         If the arguments don't go together; the message says which, and what to use.
     """
-    _refuse_strangers(objective, gradient, n_samples, baseline)
+    _check_names(objective, gradient, n_samples, baseline)
     if objective == "iwae":
         if (kl_weight, kl_warmup_steps, free_bits) != (1, 0, 0):
             raise ValueError(
@@ -198,7 +198,7 @@ def _choose(baseline: str, n_samples: int) -> str:
     return "leave_one_out" if n_samples > 1 else "running"
 
 
-def _refuse_strangers(objective: str, gradient: str, n_samples: int, baseline: str) -> None:
+def _check_names(objective: str, gradient: str, n_samples: int, baseline: str) -> None:
     """Raise ``ValueError`` for unknown names, and for those that make no estimator together."""
     for name, word, words in (
         ("objective", objective, tuple(GRADIENTS)),

@@ -88,7 +88,10 @@ class _Pass(NamedTuple):
 
 
 def _passes(on: Evaluation, q: LatentDistribution, batch: Batch, n: int, n_draws: int = 1) -> Iterator[_Pass]:
-    """As many samples at a time as a full batch allows: noise comes in the same pieces for a row among few others."""
+    """The samples of z in parts, whose size depends on a full batch alone.
+
+    So a row gets its noise in the same pieces, however few other rows there are.
+    """
     entries = max(1, batch.x[0].numel())
     size = max(1, min(n, PASS_ELEMENTS // (_rows_at_once(entries, n_draws) * entries)))
     for first in range(0, n, size):
