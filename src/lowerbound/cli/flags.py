@@ -111,9 +111,11 @@ def _with_fields(parameter: Parameter, value: Any, wanted: Mapping[str, Any], *,
     if len(able) == 1 and not (is_asked and isinstance(value, (str, bool, Part))):
         own = {parameter.name: value} if is_asked and parameter.name in able[0].options() else {}
         return able[0](**{**own, **wanted})
-    known = " or ".join(f"--{_dashed(parameter.name)} {kind.kind}" for kind in able) or "nothing that can be asked for"
+    flag = f"--{_dashed(parameter.name)}"
+    words = [flag if kind is parameter.yes else f"{flag} {kind.kind}" for kind in able]
+    known = " or ".join(words) or "nothing that can be asked for"
     shown = value.kind if isinstance(value, Part) else value
-    raise ValueError(f"{names}: {parameter.name} is {shown!r}, which has none; it is of {known}")
+    raise ValueError(f"{names}: {parameter.name} is {shown!r}, which has no such field; {known} has")
 
 
 class FlagType(click.ParamType):

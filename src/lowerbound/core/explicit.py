@@ -46,6 +46,8 @@ class NoLatents:
 class ExplicitModel(Model):
     """A model without latent variables: it supplies log p(x) itself, so every bound becomes the exact likelihood."""
 
+    knows_log_prob = True
+
     def log_prob(self, batch: Batch) -> Tensor:
         """log p(x) of the observed entries, in nats and the user's units, shape (B,)."""
         raise NotImplementedError(f"{type(self).__name__} does not define its density")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, Protocol
+from typing import Any, ClassVar, Protocol
 
 from torch import Tensor, nn
 
@@ -142,6 +142,8 @@ class Model(nn.Module):
             In nats, the density of x being that in the user's units.
         """
         return self.log_px(batch, z) + self.prior().log_prob(z)
+
+    knows_log_prob: ClassVar[bool] = False  # exactly: ``log_prob`` is defined
 
     def log_prob(self, batch: Batch) -> Tensor:
         """log p(x) of the observed entries, in nats and the user's units, shape (B,); few models know it."""

@@ -92,7 +92,9 @@ class Categories:
     @property
     def mean(self) -> Tensor:
         """The mode; of numbers the mean, as a place between categories."""
-        mode = self.logits.argmax(-1).to(self.logits.dtype)
+        rare = torch.arange(self.logits.shape[-1], device=self.logits.device) == self.n_common[:, None]
+        each = torch.where(rare, self.logits - self.n_rare.clamp_min(1).log()[:, None], self.logits)
+        mode = each.argmax(-1).to(self.logits.dtype)  # of the rare ones, which are together, each
         are_numbers = ~self.values[:, 0].isnan()
         values = self.values.nan_to_num()
         p = self.logits.softmax(-1)

@@ -156,8 +156,9 @@ def trimmed(objective: Objective, share: float) -> Objective:
 
     def loss(draw: Draw, state: ObjectiveState) -> Tensor:
         rows = objective.loss(draw, state)
-        n_kept = max(1, math.floor((1 - share) * rows.shape[-1]))
-        return torch.where(rows <= rows.detach().kthvalue(n_kept, -1, keepdim=True).values, rows, 0.0)
+        everyone = draw.share.gather(rows.detach())
+        n_kept = max(1, math.floor((1 - share) * everyone.shape[-1] + 1e-9))
+        return torch.where(rows <= everyone.kthvalue(n_kept, -1, keepdim=True).values, rows, 0.0)
 
     return replace(objective, loss=loss) if share else objective
 

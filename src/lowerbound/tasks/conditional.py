@@ -72,7 +72,8 @@ def drawn(on: Evaluation, n_draws: int, n_importance: int = 1000) -> Filled:
     """
     with on.evaluating():
         if isinstance(on.model, Completable):
-            draws = [on.model.conditional_sample(batch, n_draws, on.noise) for batch in _batches(on, n_draws)]
+            noise = on.noise.own()
+            draws = [on.model.conditional_sample(batch, n_draws, noise) for batch in _batches(on, n_draws)]
             return Filled(torch.cat(draws, 1), None)
         parts = [_drawn(on, batch, n_draws, n_importance) for batch in _batches(on, n_draws)]
     x, ess = zip(*parts, strict=True)
