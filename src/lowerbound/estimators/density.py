@@ -120,11 +120,16 @@ class DensityEstimator(BaseEstimator):
     def _infer_schema(self, X: Any) -> Schema:
         if self._inferred is not None:
             return self._inferred
-        names = getattr(self, "feature_names_in_", None)
         asked = {k: getattr(self, k) for k in ("binarize", "standardize", "image_shape", "layout") if hasattr(self, k)}
         if "likelihood" in self.PARAMETERS:
             asked |= self._asked_likelihood()
-        return infer_schema(X, names=None if names is None else list(names), **asked)
+        return infer_schema(X, names=self._names, **asked)
+
+    @property
+    def _names(self) -> list[str] | None:
+        """The names of the columns of the frame that is fitted."""
+        names = getattr(self, "feature_names_in_", None)
+        return None if names is None else list(names)
 
     def _asked_likelihood(self) -> dict[str, Any]:
         """The likelihood by its word, and what it asks of the data."""

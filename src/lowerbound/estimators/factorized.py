@@ -124,11 +124,9 @@ class Factorized(MixedColumns, ExactEstimator):
         )
         if not as_bytes:
             return super()._infer_schema(X)
-        names = getattr(self, "feature_names_in_", None)
         schema = infer_schema(
-            X, likelihood="discretized_logistic", image_shape=self.image_shape, layout=self.layout,
-            names=None if names is None else list(names),
-        )  # fmt: skip
+            X, likelihood="discretized_logistic", image_shape=self.image_shape, layout=self.layout, names=self._names
+        )
         return replace(schema, likelihood="categorical")  # all 256, seen or not
 
     def _assemble(self, generator: torch.Generator) -> None:

@@ -134,11 +134,12 @@ class Gaussian(ExactEstimator):
                 f"linear function of others, or there are too few rows; raise shrinkage (it is {self.shrinkage:g})"
             ) from error
 
-    def _infer_schema(self, X: np.ndarray, names: list[str] | None) -> Schema:
+    def _infer_schema(self, X: Any) -> Schema:
         refuse_discrete(self, X)
         return infer_schema(
-            X, likelihood="gaussian", standardize=True, image_shape=self.image_shape, layout=self.layout, names=names
-        )
+            X, likelihood="gaussian", standardize=True, image_shape=self.image_shape, layout=self.layout,
+            names=self._names,
+        )  # fmt: skip
 
     def _assemble(self, generator: torch.Generator) -> None:
         log_unit = torch.from_numpy(np.log(self.schema_.unit))

@@ -99,12 +99,12 @@ class LinearEstimator(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ExactEs
         batch = Batch(x, torch.ones_like(x, dtype=torch.bool), torch.arange(len(x)))
         return em.fit(model, lambda: [batch], self.tol, self.max_iter)
 
-    def _infer_schema(self, X: np.ndarray, names: list[str] | None) -> Schema:
+    def _infer_schema(self, X: Any) -> Schema:
         """The schema of the rows; sets the number of latent variables."""
         refuse_discrete(self, X)
         schema = infer_schema(
             X, likelihood="gaussian", standardize=self._standardize(X), image_shape=self.image_shape,
-            layout=self.layout, names=names,
+            layout=self.layout, names=self._names,
         )  # fmt: skip
         self.latent_dim_ = self._choose_latent_dim(schema.n_dimensions, len(X))
         return schema

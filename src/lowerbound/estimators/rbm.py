@@ -160,10 +160,10 @@ class RBM(ExactEstimator):
         self.device = device
         self.verbose = verbose
 
-    def _infer_schema(self, X: np.ndarray, names: list[str] | None) -> Schema:
+    def _infer_schema(self, X: Any) -> Schema:
         return infer_schema(
             X, likelihood="bernoulli", binarize=self.binarize, image_shape=self.image_shape, layout=self.layout,
-            names=names,
+            names=self._names,
         )  # fmt: skip
 
     def _assemble(self, generator: torch.Generator) -> None:
