@@ -97,10 +97,12 @@ class DensityEstimator(BaseEstimator):
         super().set_params(**{name: value for name, value in params.items() if "__" not in name})
         for name, value in params.items():
             owner, _, field = name.partition("__")
+            if not field:
+                continue
             part = getattr(self, owner, None) if owner in self.PARAMETERS else None
             if isinstance(part, Part):
                 setattr(self, owner, part.replaced(**{field: value}))
-            elif field:
+            else:
                 raise ValueError(self._without_fields(owner, field))
         return self
 
