@@ -241,6 +241,12 @@ def test_options_without_a_meaning_are_refused(case):
     if not schema.kind.has_components:
         with pytest.raises(ValueError, match="n_components=2 is for bytes"):
             schema.kind.head(schema, n_components=2)
+    if not schema.kind.can_standardize:
+        with pytest.raises(LikelihoodError, match="standardize=True is for real values"):
+            infer_schema(case.data, likelihood=case.name, standardize=True)
+    if case.name != "bernoulli":
+        with pytest.raises(LikelihoodError, match=r"0/1 data.*'bernoulli'"):
+            infer_schema(case.data, likelihood=case.name, binarize="sample")
 
 
 @pytest.mark.filterwarnings("ignore::lowerbound.CollapsedPosteriorWarning")
