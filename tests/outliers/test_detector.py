@@ -177,7 +177,7 @@ def test_p_values_are_uniform_among_normal_rows():
 
 
 def test_p_values_are_ranks_among_the_calibration_rows(detector):
-    calibrated = clone(detector).set_params(estimator=detector.estimators_[0]).fit(X).calibrate(X[:99])
+    calibrated = clone(detector).set_params(estimator=detector.estimators_[0], n_steps="auto").fit(X).calibrate(X[:99])
     np.testing.assert_allclose(np.sort(calibrated.p_values(X[:99])), np.arange(2, 101) / 100)
 
 
@@ -323,6 +323,7 @@ def test_pyods_conventions_are_the_opposite(detector):
         ({"criterion": "likelihood"}, "criterion must be"),
         ({"contamination": 0.7}, "contamination"),
         ({"trim_fraction": 1}, "trim_fraction"),
+        ({"estimator": VAE(2), "n_steps": 5}, "n_steps=5 is for the default autoencoders"),
     ],
 )
 def test_wrong_parameters_are_refused(parameters, message):

@@ -58,8 +58,8 @@ def test_it_can_be_fitted_anew_as_it_was(saved, tmp_path):
     np.testing.assert_array_equal(load(folder).fit(FRAME).score_samples(FRAME), detector.score_samples(FRAME))
     rows = FRAME[["a", "c"]]
     vae = VAE(1, network=MLP((8,)), max_epochs=3, random_state=0)
-    for given, is_kept in ((vae, False), (VAE(1, max_epochs=3, random_state=0).fit(rows), True)):
-        VAEOutlierDetector(given, n_estimators=1, random_state=0).fit(rows).save(tmp_path / "own")
+    for given, n, is_kept in ((vae, 1, False), (VAE(1, max_epochs=3, random_state=0).fit(rows), "auto", True)):
+        VAEOutlierDetector(given, n_estimators=n, random_state=0).fit(rows).save(tmp_path / "own")
         again = load(tmp_path / "own")
         before = again.estimators_[0]
         assert (again.fit(rows).estimators_[0] is before) == is_kept
