@@ -40,7 +40,7 @@ def assert_verbs(estimator, X: np.ndarray) -> None:
     assert estimator.score(X) == pytest.approx(scores.mean())
     assert isinstance(estimate, Estimate)
     assert (estimate.kind, estimate.n_rows) == ("exact", len(X))
-    if getattr(estimator, "binarize", None) != "sample":  # there rows share their noise in one and not in the other
+    if estimator.schema_.binarize != "sample":  # there rows share their noise in one and not in the other
         assert estimate.value == pytest.approx(scores.mean(), abs=1e-9)
         assert estimate.standard_error == pytest.approx(scores.std(ddof=1) / len(X) ** 0.5)
     drawn = estimator.sample(4)

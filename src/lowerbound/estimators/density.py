@@ -68,14 +68,18 @@ class DensityEstimator(BaseEstimator):
         if keep_weights and hasattr(self, "model_"):
             return X
         self.n_fits_ = 0
-        if len(X) < 2:
-            raise ValueError(f"X has 1 sample (n_samples = {len(X)}): a density needs at least 2 rows")
-        if isinstance(X, np.ma.MaskedArray) and not X.count():
-            raise ValueError("every value of X is missing: there is nothing to fit")
+        self._check_enough(X)
         self.seed_ = current().number_of_first(seed_from(self.random_state))  # the same in all processes
         self.schema_ = self._infer_schema(X)
         self._assemble(make_generator(self.seed_, "weights"))
         return X
+
+    def _check_enough(self, X: Any) -> None:
+        """Raise ``ValueError`` unless there are rows to fit, and values in them."""
+        if len(X) < 2:
+            raise ValueError(f"X has 1 sample (n_samples = {len(X)}): a density needs at least 2 rows")
+        if isinstance(X, np.ma.MaskedArray) and not X.count():
+            raise ValueError("every value of X is missing: there is nothing to fit")
 
     def _check_parameters(self) -> None:
         """Raise ``ValueError`` unless all parameters are allowed."""
@@ -97,10 +101,12 @@ class DensityEstimator(BaseEstimator):
         super().set_params(**{name: value for name, value in params.items() if "__" not in name})
         for name, value in params.items():
             owner, _, field = name.partition("__")
+            if not field:
+                continue
             part = getattr(self, owner, None) if owner in self.PARAMETERS else None
             if isinstance(part, Part):
                 setattr(self, owner, part.replaced(**{field: value}))
-            elif field:
+            else:
                 raise ValueError(self._without_fields(owner, field))
         return self
 
@@ -115,7 +121,9 @@ class DensityEstimator(BaseEstimator):
     def describe(self, X) -> Schema:
         """What the rows of ``X`` are, as ``fit`` would see them: likelihood, layout, columns; nothing is fitted."""
         like: Any = clone(self)
-        return like._infer_schema(like._validate(X, reset=True))
+        X = like._validate(X, reset=True)
+        like._check_enough(X)
+        return like._infer_schema(X)
 
     def _infer_schema(self, X: Any) -> Schema:
         if self._inferred is not None:
@@ -123,10 +131,11 @@ class DensityEstimator(BaseEstimator):
         asked = {k: getattr(self, k) for k in ("binarize", "standardize", "image_shape", "layout") if hasattr(self, k)}
         if "likelihood" in self.PARAMETERS:
             asked |= self._asked_likelihood()
-        return infer_schema(X, names=self._names(), **asked)
+        return infer_schema(X, names=self._names, **asked)
 
+    @property
     def _names(self) -> list[str] | None:
-        """The names of the columns, where the data have them."""
+        """The names of the columns of the frame that is fitted."""
         names = getattr(self, "feature_names_in_", None)
         return None if names is None else list(names)
 

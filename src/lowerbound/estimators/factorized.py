@@ -125,9 +125,8 @@ class Factorized(MixedColumns, ExactEstimator):
         if not as_bytes:
             return super()._infer_schema(X)
         schema = infer_schema(
-            X, likelihood="discretized_logistic", image_shape=self.image_shape, layout=self.layout,
-            names=self._names(),
-        )  # fmt: skip
+            X, likelihood="discretized_logistic", image_shape=self.image_shape, layout=self.layout, names=self._names
+        )
         return replace(schema, likelihood="categorical")  # all 256, seen or not
 
     def _assemble(self, generator: torch.Generator) -> None:

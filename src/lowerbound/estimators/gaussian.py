@@ -137,13 +137,9 @@ class Gaussian(ExactEstimator):
     def _infer_schema(self, X: Any) -> Schema:
         refuse_discrete(self, X)
         return infer_schema(
-            X,
-            likelihood="gaussian",
-            standardize=True,
-            image_shape=self.image_shape,
-            layout=self.layout,
-            names=self._names(),
-        )
+            X, likelihood="gaussian", standardize=True, image_shape=self.image_shape, layout=self.layout,
+            names=self._names,
+        )  # fmt: skip
 
     def _assemble(self, generator: torch.Generator) -> None:
         log_unit = torch.from_numpy(np.log(self.schema_.unit))

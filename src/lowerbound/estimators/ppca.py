@@ -104,7 +104,7 @@ class LinearEstimator(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ExactEs
         refuse_discrete(self, X)
         schema = infer_schema(
             X, likelihood="gaussian", standardize=self._standardize(X), image_shape=self.image_shape,
-            layout=self.layout, names=self._names(),
+            layout=self.layout, names=self._names,
         )  # fmt: skip
         self.latent_dim_ = self._choose_latent_dim(schema.n_dimensions, len(X))
         return schema

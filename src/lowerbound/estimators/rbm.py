@@ -163,7 +163,7 @@ class RBM(ExactEstimator):
     def _infer_schema(self, X: Any) -> Schema:
         return infer_schema(
             X, likelihood="bernoulli", binarize=self.binarize, image_shape=self.image_shape, layout=self.layout,
-            names=self._names(),
+            names=self._names,
         )  # fmt: skip
 
     def _assemble(self, generator: torch.Generator) -> None:
