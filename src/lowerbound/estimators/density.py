@@ -113,7 +113,7 @@ class DensityEstimator(BaseEstimator):
         return f"{owner}={getattr(self, owner)!r} is no part, so {owner}__{field} can't be set{example}"
 
     def describe(self, X) -> Schema:
-        """What the rows of ``X`` are, as ``fit`` would see them: likelihood, layout, columns; nothing is fitted."""
+        """The schema of the rows of ``X``, as ``fit`` would see it: likelihood, layout, columns; nothing is fitted."""
         like: Any = clone(self)
         return like._infer_schema(like._validate(X, reset=True))
 
