@@ -23,7 +23,7 @@ import torch
 from density import machine, revision
 from torch import Tensor
 
-from lowerbound import MLP, VAE, BernoulliLikelihood
+from lowerbound import VAE, BernoulliLikelihood
 from lowerbound.core import Draw, ObjectiveState
 from lowerbound.diagnostics import gradient_variance
 from lowerbound.distributions.gaussians import DiagonalGaussian
@@ -130,7 +130,7 @@ def digits(X: np.ndarray, n: int) -> dict:
     }
     found = gradient_variance(vae, X, estimators, n, batch_size=100)
     vae.begin_fit(X)
-    parts = {"rows": len(X), "batch_size": 100, "draws": n, "latent_dim": 20, "network": MLP([200, 200])}
+    parts = {"rows": len(X), "batch_size": 100, "draws": n, "latent_dim": 20, "hidden_layer_sizes": [200, 200]}
     with torch.no_grad():
         batch = next(vae.fitted_.rows(X[:500]).batches(500, vae.fitted_.noise("binarization")))
         log_px = vae.model_.draw(batch, vae.posterior_, make_objective(n_samples=50), vae.fitted_.noise("z")).log_px
