@@ -95,13 +95,12 @@ class DensityEstimator(BaseEstimator):
             If there is no such parameter, or no such field, or the parameter is a word, which has none.
         """
         super().set_params(**{name: value for name, value in params.items() if "__" not in name})
-        for name, value in params.items():
+        for name in (name for name in params if "__" in name):
             owner, _, field = name.partition("__")
             part = getattr(self, owner, None) if owner in self.PARAMETERS else None
-            if isinstance(part, Part):
-                setattr(self, owner, part.replaced(**{field: value}))
-            elif field:
+            if not isinstance(part, Part):
                 raise ValueError(self._without_fields(owner, field))
+            setattr(self, owner, part.replaced(**{field: params[name]}))
         return self
 
     def _without_fields(self, owner: str, field: str) -> str:
