@@ -15,7 +15,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from lowerbound import ELBO, IWAE, MLP, VAE, Adam, Amortized, BernoulliLikelihood, KLPenalty, parallel
+from lowerbound import ELBO, IWAE, MLP, VAE, Amortized, BernoulliLikelihood, KLPenalty, parallel
 from lowerbound.cli import main
 from lowerbound.estimators.autoencoder import Autoencoder
 from lowerbound.estimators.gradient import GradientEstimator
@@ -82,7 +82,7 @@ def gradients() -> dict[str, Tensor]:
 
 
 def training(max_epochs: int = 5, **settings) -> Training:
-    chosen = Settings(**({"max_epochs": max_epochs, "batch_size": 16, "optimizer": Adam(0.02)} | settings))
+    chosen = Settings(**({"max_epochs": max_epochs, "batch_size": 16, "lr": 0.02} | settings))
     return Training(toy.model(), toy.posterior("diagonal"), elbo(), chosen, seed=3, device=torch.device("cpu"))
 
 
