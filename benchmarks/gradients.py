@@ -26,7 +26,7 @@ from torch import Tensor
 from lowerbound import VAE, BernoulliLikelihood
 from lowerbound.core import Draw, ObjectiveState
 from lowerbound.diagnostics import gradient_variance
-from lowerbound.distributions.gaussians import DiagonalGaussian
+from lowerbound.distributions.gaussians import DiagonalGaussian, StandardNormal
 from lowerbound.distributions.noise import Noise, make_generator
 from lowerbound.inference.objectives import make_objective
 from lowerbound.storage.atomic import write_text
@@ -66,7 +66,7 @@ def toy_gradients(n: int, x: Tensor, b: Tensor, options: dict, shift: float = 0.
         zeros = torch.zeros_like(own_b)
         log_px = DiagonalGaussian(x.expand_as(own_b), zeros).log_prob(z) + shift
         density = q.detach() if objective.gradient == "fixed_density" else q
-        draw = Draw(z, log_px, DiagonalGaussian(zeros, zeros), q, density)
+        draw = Draw(z, log_px, StandardNormal(D, zeros), q, density)
         drawn.append(torch.autograd.grad(objective.loss(draw, ObjectiveState()).sum(), own_b)[0])
     return torch.cat(drawn)
 

@@ -20,7 +20,7 @@ import numpy as np
 from density import machine, recorded, revision
 
 from lowerbound import MCEM, MLP, VAE, Adam, Amortized, MeanField, read
-from lowerbound.estimators.counting import count_parameters
+from lowerbound.comparison.comparison import count_parameters
 from lowerbound.evaluation.estimate import mean_over_rows
 from lowerbound.storage.atomic import write_text
 

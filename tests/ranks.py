@@ -31,6 +31,7 @@ from tests import linear_gaussian as toy
 TABLE = np.random.default_rng(0).normal(size=(40, 5)) @ np.random.default_rng(1).normal(size=(5, 5))
 IMAGES = np.random.default_rng(2).integers(0, 256, size=(40, 16, 16), dtype=np.uint8)
 SMALL = {"random_state": 0, "early_stopping": False, "network": MLP((8,))}
+CONV = SMALL | {"network": "conv"}
 ESTIMATORS: dict[str, tuple[GradientEstimator, np.ndarray]] = {
     "vae": (VAE(2, **SMALL), TABLE),
     "free bits": (VAE(4, objective=ELBO(free_bits=0.02), **SMALL), TABLE),  # some latent variables above it, some below
@@ -38,7 +39,7 @@ ESTIMATORS: dict[str, tuple[GradientEstimator, np.ndarray]] = {
     "dreg": (VAE(2, objective=IWAE(3, gradient="dreg"), **SMALL), TABLE),
     "refined": (VAE(2, posterior=Amortized(n_refinement_steps=3), **SMALL), TABLE),
     "full covariance": (VAE(2, posterior=Amortized("full"), **SMALL), TABLE),
-    "conv, drawn binarization": (VAE(2, network="conv", likelihood=BernoulliLikelihood("sample"), **SMALL), IMAGES),
+    "conv, drawn binarization": (VAE(2, likelihood=BernoulliLikelihood("sample"), **CONV), IMAGES),
     "sparse code": (Autoencoder(3, penalty=KLPenalty(1.0), **SMALL), TABLE),
     "denoising": (Autoencoder(3, noise="gaussian", **SMALL), TABLE),
     "pixel rnn": (PixelRNN(hidden_size=4, random_state=0, early_stopping=False), IMAGES[:, :4, :4] > 127),
