@@ -17,7 +17,7 @@ from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
-from density import machine, revision
+from density import machine, recorded, revision
 
 from lowerbound import MLP, Adam
 from lowerbound.comparison.comparison import MODELS, Result, compare_models
@@ -79,7 +79,7 @@ def main() -> None:
         "budget_minutes": arguments.minutes,
         "rows": {"fitted": len(train), "scored": len(test)},
         "n_importance": arguments.n_importance,
-        "parameters": PARAMETERS,
+        "parameters": {name: recorded(own) for name, own in PARAMETERS.items()},
     }
     results: list[Result] = []
     names = arguments.models.split(",")

@@ -21,12 +21,13 @@ def our_vae(model: str, **parameters):
     """The public estimator with the network that all have."""
     from lowerbound import MLP, VAE
 
-    shape = {"image_shape": (28, 28), "network": torch_conv()} if model == "conv" else {"network": "mlp"}
-    sizes = {"network": MLP((HIDDEN, HIDDEN), activation="tanh")}
-    return VAE(LATENT, random_state=0, **sizes, **shape, **parameters)
+    mlp = {"network": MLP((HIDDEN, HIDDEN), activation="tanh")}
+    shape = {"image_shape": (28, 28), "network": torch_conv()} if model == "conv" else mlp
+    return VAE(LATENT, random_state=0, **shape, **parameters)
 
 
 def ours(X: np.ndarray, arguments: argparse.Namespace, epoch: Epoch, compiled: bool = False) -> None:
+    from lowerbound import Adam, EarlyStopping
     from lowerbound.training.progress import ProgressWatch
 
     class Turns(ProgressWatch):
@@ -41,8 +42,8 @@ def ours(X: np.ndarray, arguments: argparse.Namespace, epoch: Epoch, compiled: b
             epoch(self.trained)
 
     vae = our_vae(
-        arguments.model, max_epochs=10_000, batch_size=arguments.batch, device=arguments.device, lr=LEARNING_RATE,
-        n_iter_no_change=10_000, compile=compiled, verbose=1,
+        arguments.model, max_epochs=10_000, batch_size=arguments.batch, device=arguments.device,
+        optimizer=Adam(LEARNING_RATE, compile=compiled), early_stopping=EarlyStopping(patience=10_000), verbose=1,
     )  # fmt: skip
     vae.fit(X, watch=Turns())
 

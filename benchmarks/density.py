@@ -27,6 +27,7 @@ import subprocess
 import sys
 import time
 import tomllib
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -36,6 +37,7 @@ import torch
 import lowerbound
 from lowerbound import VAE
 from lowerbound.evaluation.estimate import Estimate, bits_per_dim, mean_over_rows
+from lowerbound.parameters.parameter import plain
 from lowerbound.storage.atomic import write_text
 from lowerbound.training.progress import ProgressWatch
 
@@ -82,8 +84,13 @@ def machine() -> dict:
 def read_recipe(name: str) -> dict[str, Any]:
     recipe = tomllib.loads((HERE / "recipes" / f"{name}.toml").read_text(encoding="utf-8"))
     before = read_recipe(recipe["continues"])["parameters"] if "continues" in recipe else {}
-    own = {k: tuple(v) if isinstance(v, list) else v for k, v in recipe["parameters"].items()}
+    own = {name: VAE.PARAMETERS[name].from_plain(value) for name, value in recipe["parameters"].items()}
     return {**recipe, "name": name, "parameters": before | own}
+
+
+def recorded(parameters: Mapping[str, Any]) -> dict[str, Any]:
+    """The parameters of an estimator as a JSON file of results holds them."""
+    return {name: plain(value) for name, value in parameters.items()}
 
 
 def read_data(folder: Path, name: str) -> tuple[np.ndarray, np.ndarray]:
@@ -139,7 +146,7 @@ def by_difference(bound: Estimate, log_p: np.ndarray, elbo: np.ndarray) -> dict:
 def score(vae: VAE, test: np.ndarray, evaluation: dict[str, Any]) -> dict[str, Any]:
     """What the model says of rows it has not seen."""
     started = time.perf_counter()
-    test = binarized(test) if vae.binarize else test
+    test = binarized(test) if vae.schema_.binarize else test
     summary = vae.summary(test, ELBO_SAMPLES)
     choice = evaluation.get("choice", "random")
     scored, which = choose_rows(test, evaluation["test_rows"], choice)
@@ -155,7 +162,7 @@ def score(vae: VAE, test: np.ndarray, evaluation: dict[str, Any]) -> dict[str, A
     if len(scored) < len(test) and choice == "random":
         elbo = vae.elbo_terms(scored, PAIRED_ELBO_SAMPLES).elbo.double()
         found["test_nll_by_difference"] = by_difference(summary.elbo, rows.numpy(), elbo.numpy())
-    if not vae.binarize:
+    if not vae.schema_.binarize:
         found["bits_per_dim"] = bits_per_dim(log_p.value, vae.schema_.n_dimensions)
     return found
 
@@ -184,7 +191,7 @@ def main() -> None:
         "machine": machine(),
         "recipe": arguments.recipe,
         "data": recipe["data"],
-        "parameters": recipe["parameters"],
+        "parameters": recorded(recipe["parameters"]),
         **({"continues": recipe["continues"]} if "continues" in recipe else {}),
         "n_weights": sum(p.numel() for m in (vae.model_, vae.posterior_) for p in m.parameters()),
         "epochs": history[-1]["epoch"],

@@ -14,7 +14,7 @@ import time
 from pathlib import Path
 
 import numpy as np
-from density import HERE, machine, read_data, read_recipe, revision
+from density import HERE, machine, read_data, read_recipe, recorded, revision
 
 from lowerbound import VAE
 from lowerbound.storage.atomic import write_text
@@ -51,7 +51,7 @@ def main() -> None:
         "command": f"python benchmarks/evidence.py --data FOLDER --epochs {arguments.epochs}",
         "commit": revision(),
         "machine": machine(),
-        "parameters": parameters,
+        "parameters": recorded(parameters),
         "annealing": ANNEALING,
         "fit_seconds": round(vae.history_[-1]["seconds"], 1),
         "measured": measured,

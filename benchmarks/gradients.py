@@ -23,10 +23,10 @@ import torch
 from density import machine, revision
 from torch import Tensor
 
-from lowerbound import MLP, VAE, BernoulliLikelihood
+from lowerbound import VAE, BernoulliLikelihood
 from lowerbound.core import Draw, ObjectiveState
 from lowerbound.diagnostics import gradient_variance
-from lowerbound.distributions.gaussians import DiagonalGaussian
+from lowerbound.distributions.gaussians import DiagonalGaussian, StandardNormal
 from lowerbound.distributions.noise import Noise, make_generator
 from lowerbound.inference.objectives import make_objective
 from lowerbound.storage.atomic import write_text
@@ -66,7 +66,7 @@ def toy_gradients(n: int, x: Tensor, b: Tensor, options: dict, shift: float = 0.
         zeros = torch.zeros_like(own_b)
         log_px = DiagonalGaussian(x.expand_as(own_b), zeros).log_prob(z) + shift
         density = q.detach() if objective.gradient == "fixed_density" else q
-        draw = Draw(z, log_px, DiagonalGaussian(zeros, zeros), q, density)
+        draw = Draw(z, log_px, StandardNormal(D, zeros), q, density)
         drawn.append(torch.autograd.grad(objective.loss(draw, ObjectiveState()).sum(), own_b)[0])
     return torch.cat(drawn)
 
@@ -130,7 +130,7 @@ def digits(X: np.ndarray, n: int) -> dict:
     }
     found = gradient_variance(vae, X, estimators, n, batch_size=100)
     vae.begin_fit(X)
-    parts = {"rows": len(X), "batch_size": 100, "draws": n, "latent_dim": 20, "network": MLP([200, 200])}
+    parts = {"rows": len(X), "batch_size": 100, "draws": n, "latent_dim": 20, "hidden_layer_sizes": [200, 200]}
     with torch.no_grad():
         batch = next(vae.fitted_.rows(X[:500]).batches(500, vae.fitted_.noise("binarization")))
         log_px = vae.model_.draw(batch, vae.posterior_, make_objective(n_samples=50), vae.fitted_.noise("z")).log_px

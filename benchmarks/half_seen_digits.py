@@ -22,10 +22,10 @@ from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
-from density import machine, revision
+from density import machine, recorded, revision
 from sklearn.ensemble import RandomForestClassifier
 
-from lowerbound import MLP, VAE, Adam, VAEImputer
+from lowerbound import IWAE, MLP, VAE, Adam, VAEImputer
 from lowerbound.pictures.pictures import save_grid
 from lowerbound.storage.atomic import write_text
 
@@ -69,9 +69,8 @@ def main() -> None:
         train, labels = arrays["x_train"][: arguments.rows] > 127, arrays["y_train"][: arguments.rows]
         test, truth = arrays["x_test"] > 127, arrays["y_test"]
     gaps, test_gaps = half_seen(train, seed), half_seen(test, seed + 1)[: arguments.scored]
-    n_samples = arguments.n_samples
-    bound = {"objective": "iwae", "n_samples": n_samples} if n_samples > 1 else {"objective": "elbo"}
-    parameters = {**PARAMETERS, **bound, "max_epochs": arguments.epochs}
+    objective = IWAE(arguments.n_samples) if arguments.n_samples > 1 else "elbo"
+    parameters = {**PARAMETERS, "objective": objective, "max_epochs": arguments.epochs}
     cpu = time.process_time()
     vae = VAE(**parameters, random_state=seed, verbose=1).fit(gaps)
     seconds = {"fit": round(time.process_time() - cpu, 1)}
@@ -100,7 +99,7 @@ def main() -> None:
     record = {
         "command": " ".join(["python", *sys.argv]).replace(str(arguments.data), "FOLDER"),
         "commit": revision(),
-        "machine": machine(), "rows": len(train), "parameters": {**parameters, "random_state": seed},
+        "machine": machine(), "rows": len(train), "parameters": {**recorded(parameters), "random_state": seed},
         "cpu_seconds": seconds, "log_p_of_observed_pixels": asdict(log_p),
         "accuracy": accuracies,
     }  # fmt: skip

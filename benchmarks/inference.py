@@ -17,19 +17,27 @@ import warnings
 from pathlib import Path
 
 import numpy as np
-from density import machine, revision
+from density import machine, recorded, revision
 
-from lowerbound import MLP, VAE, Adam, read
-from lowerbound.estimators.counting import count_parameters
+from lowerbound import MCEM, MLP, VAE, Adam, Amortized, MeanField, read
+from lowerbound.comparison.comparison import count_parameters
 from lowerbound.evaluation.estimate import mean_over_rows
 from lowerbound.storage.atomic import write_text
 
-INFERENCE = ("amortized", "refined", "mean_field", "shared", "mcem")
 PARAMETERS = {"latent_dim": 8, "network": MLP((100,)), "batch_size": 128, "optimizer": Adam(2e-3)}
 OWN = {  # numbers kept for each training row: m and log s of every latent variable; a chain keeps its z
     "mean_field": 2, "mcem": 1,
 }  # fmt: skip
+REFINEMENT = 5  # steps in training, of "refined"
 ELBO_SAMPLES, N_IMPORTANCE = 16, 200
+
+
+def posteriors(refinement: int) -> dict[str, object]:
+    """The posterior of each way of inference; so many steps are for new rows."""
+    return {
+        "amortized": "amortized", "refined": Amortized(n_refinement_steps=REFINEMENT),
+        "mean_field": MeanField(refinement), "shared": "shared", "mcem": MCEM(refinement),
+    }  # fmt: skip
 
 
 def numbers_of_new_rows(vae: VAE, X: np.ndarray) -> float:
@@ -42,15 +50,14 @@ def numbers_of_new_rows(vae: VAE, X: np.ndarray) -> float:
 
 def measure(inference: str, train: np.ndarray, test: np.ndarray, epochs: int, refinement: int, seed: int) -> dict:
     vae = VAE(
-        **PARAMETERS, inference=inference, n_refinement_steps=5 if inference == "refined" else refinement,
-        max_epochs=epochs, early_stopping=False, random_state=seed,
+        **PARAMETERS, posterior=posteriors(refinement)[inference], max_epochs=epochs, early_stopping=False,
+        random_state=seed,
     )  # fmt: skip
     started = time.perf_counter()
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", UserWarning)  # q shared by all rows is a collapsed posterior: that is the point
         vae.fit(train)
     seconds = time.perf_counter() - started
-    vae.set_params(n_refinement_steps=refinement)
     if hasattr(vae.posterior_, "n_steps"):
         vae.posterior_.n_steps = refinement
     last = vae.history_[-1]["elbo"]
@@ -81,13 +88,13 @@ def main() -> None:
         "commit": revision(),
         "machine": machine(),
         "data": "digits, binarized once by their grey values; 1,400 rows fitted, 397 scored",
-        "parameters": PARAMETERS,
+        "parameters": recorded(PARAMETERS),
         "epochs": arguments.epochs,
-        "refinement_steps": {"new rows": arguments.refinement, "in training, refined": 5},
+        "refinement_steps": {"new rows": arguments.refinement, "in training, refined": REFINEMENT},
         "importance_samples": N_IMPORTANCE,
         "ways": [],
     }
-    for inference in INFERENCE:
+    for inference in posteriors(arguments.refinement):
         way = measure(inference, X[:1400], X[1400:], arguments.epochs, arguments.refinement, arguments.seed)
         record["ways"].append(way)
         print(json.dumps(way), flush=True)

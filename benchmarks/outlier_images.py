@@ -22,10 +22,11 @@ import warnings
 from pathlib import Path
 
 import numpy as np
-from density import machine, revision
+from density import machine, recorded, revision
 from sklearn.metrics import roc_auc_score
 
 from lowerbound import Adam
+from lowerbound.parameters.upgrade import upgraded_parameters
 from lowerbound.storage.atomic import write_text
 
 PAIRS = {"Fashion-MNIST": ("fashion_mnist", "mnist"), "MNIST": ("mnist", "fashion_mnist")}
@@ -55,6 +56,11 @@ def read(path: Path) -> tuple[np.ndarray, np.ndarray]:
         return arrays["x_train"], arrays["x_test"]
 
 
+def in_todays_form(settings: dict) -> dict:
+    """The settings of results that may be older than parts."""
+    return {**settings, "autoencoder": recorded(upgraded_parameters("VAE", settings["autoencoder"]))}
+
+
 def table(record: dict) -> str:
     lines = ["| criterion | Fashion-MNIST fitted, MNIST odd | MNIST fitted, Fashion-MNIST odd |", "| --- | --- | --- |"]
     for name in SCORES:
@@ -80,8 +86,9 @@ def main() -> None:
     warnings.simplefilter("ignore")
     record = json.loads(arguments.output.read_text()) if arguments.output.exists() else {"runs": {}}
     if not arguments.report:
-        chosen = {"rows": arguments.rows, "test": arguments.test, "first": arguments.first, "autoencoder": AUTOENCODER}
-        if record.get("settings", chosen) != chosen:
+        chosen = {"rows": arguments.rows, "test": arguments.test, "first": arguments.first}
+        chosen |= {"autoencoder": recorded(AUTOENCODER)}
+        if "settings" in record and in_todays_form(record["settings"]) != chosen:
             parser.error(f"{arguments.output} holds results of other settings: choose another --output")
         command = f"python benchmarks/outlier_images.py --data FOLDER --first {arguments.first}"
         record |= {"settings": chosen, "command": command, "machine": machine()}

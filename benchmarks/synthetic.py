@@ -26,7 +26,7 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
-from density import machine, revision
+from density import machine, recorded, revision
 from scipy.stats import rankdata
 from sklearn.ensemble import HistGradientBoostingClassifier
 from sklearn.model_selection import cross_val_predict
@@ -142,7 +142,8 @@ def main() -> None:
     record = {
         "command": " ".join(["python", *sys.argv]).replace(str(arguments.data), "tabular"),
         "commit": revision(),
-        "machine": machine(), "rows": len(train), "parameters": {**parameters, "random_state": seed}, **times, **result,
+        "machine": machine(), "rows": len(train), "parameters": {**recorded(parameters), "random_state": seed},
+        **times, **result,
     }  # fmt: skip
     write_text(arguments.output, json.dumps(record, indent=1) + "\n")
 

@@ -10,7 +10,7 @@ caches) is reported apart; then medians over the epochs and ratios to the hand-w
 and merges it into ``benchmarks/results/throughput.json`` with its command, commit and machine.
 
 ours         ``VAE.fit`` as a user calls it: held-out rows validated each epoch, history, a progress bar on a terminal
-compiled     the same with ``compile=True``
+compiled     the same with ``Adam(compile=True)``
 handwritten  the shortest PyTorch loop that does the work: index slices of one tensor, torch.optim.Adam
 fused        the same with ``fused=True``
 jax          the whole epoch, shuffle included, as one ``jax.jit`` of a ``lax.scan``

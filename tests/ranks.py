@@ -15,7 +15,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from lowerbound import ELBO, IWAE, MLP, VAE, Adam, Amortized, BernoulliLikelihood, KLPenalty, parallel
+from lowerbound import ELBO, IWAE, MLP, VAE, Amortized, BernoulliLikelihood, KLPenalty, parallel
 from lowerbound.cli import main
 from lowerbound.estimators.autoencoder import Autoencoder
 from lowerbound.estimators.gradient import GradientEstimator
@@ -31,6 +31,7 @@ from tests import linear_gaussian as toy
 TABLE = np.random.default_rng(0).normal(size=(40, 5)) @ np.random.default_rng(1).normal(size=(5, 5))
 IMAGES = np.random.default_rng(2).integers(0, 256, size=(40, 16, 16), dtype=np.uint8)
 SMALL = {"random_state": 0, "early_stopping": False, "network": MLP((8,))}
+CONV = SMALL | {"network": "conv"}
 ESTIMATORS: dict[str, tuple[GradientEstimator, np.ndarray]] = {
     "vae": (VAE(2, **SMALL), TABLE),
     "free bits": (VAE(4, objective=ELBO(free_bits=0.02), **SMALL), TABLE),  # some latent variables above it, some below
@@ -38,7 +39,7 @@ ESTIMATORS: dict[str, tuple[GradientEstimator, np.ndarray]] = {
     "dreg": (VAE(2, objective=IWAE(3, gradient="dreg"), **SMALL), TABLE),
     "refined": (VAE(2, posterior=Amortized(n_refinement_steps=3), **SMALL), TABLE),
     "full covariance": (VAE(2, posterior=Amortized("full"), **SMALL), TABLE),
-    "conv, drawn binarization": (VAE(2, network="conv", likelihood=BernoulliLikelihood("sample"), **SMALL), IMAGES),
+    "conv, drawn binarization": (VAE(2, likelihood=BernoulliLikelihood("sample"), **CONV), IMAGES),
     "sparse code": (Autoencoder(3, penalty=KLPenalty(1.0), **SMALL), TABLE),
     "denoising": (Autoencoder(3, noise="gaussian", **SMALL), TABLE),
     "pixel rnn": (PixelRNN(hidden_size=4, random_state=0, early_stopping=False), IMAGES[:, :4, :4] > 127),
@@ -82,7 +83,7 @@ def gradients() -> dict[str, Tensor]:
 
 
 def training(max_epochs: int = 5, **settings) -> Training:
-    chosen = Settings(**({"max_epochs": max_epochs, "batch_size": 16, "optimizer": Adam(0.02)} | settings))
+    chosen = Settings(**({"max_epochs": max_epochs, "batch_size": 16, "lr": 0.02} | settings))
     return Training(toy.model(), toy.posterior("diagonal"), elbo(), chosen, seed=3, device=torch.device("cpu"))
 
 

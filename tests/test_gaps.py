@@ -8,15 +8,18 @@ from scipy.stats import multivariate_normal
 from sklearn.datasets import load_iris
 
 from lowerbound import (
+    MCEM,
     MLP,
     PPCA,
     RBM,
     VAE,
     Amortized,
     Autoencoder,
+    BernoulliLikelihood,
     FactorAnalysis,
     Factorized,
     Ladder,
+    MeanField,
     Mixture,
     MixturePrior,
     PixelRNN,
@@ -176,7 +179,7 @@ def test_no_gradient_comes_from_a_gap(vae):
 
 @pytest.mark.parametrize("covariance", ["isotropic", "diagonal", "full"])
 def test_the_posterior_of_a_row_of_which_nothing_is_known_is_the_prior(covariance):
-    model = small_vae(covariance=covariance, max_epochs=3).fit(np.vstack([GAPPY, np.full((1, 4), np.nan)]))
+    model = small_vae(posterior=Amortized(covariance), max_epochs=3).fit(np.vstack([GAPPY, np.full((1, 4), np.nan)]))
     nothing = np.full((2, 4), np.nan)
     mean, scale = model.encode(nothing)
     expected = np.ones((2, 2)) if covariance != "full" else np.tile(np.eye(2), (2, 1, 1))
@@ -187,12 +190,12 @@ def test_the_posterior_of_a_row_of_which_nothing_is_known_is_the_prior(covarianc
 
 
 OTHERS = [  # than a Gaussian q and p(z) = N(0, I)
-    pytest.param({"latent_dim": Ladder(2)}, id="ladder"),
+    pytest.param({"latent_dim": Ladder(2, 2, width=16), "network": "mlp"}, id="ladder"),
     pytest.param({"latent_dim": (2, 1)}, id="chain"),
     pytest.param({"prior": MixturePrior(3)}, id="mixture"),
     pytest.param({"prior": MixturePrior(3), "posterior": Amortized("full")}, id="mixture, full q"),
-    pytest.param({"prior": MixturePrior(3), "posterior": Amortized(n_refinement_steps=100)}, id="mixture, refined"),
-    pytest.param({"prior": MixturePrior(3), "posterior": "mean_field"}, id="mixture, mean field"),
+    pytest.param({"prior": MixturePrior(3), "posterior": Amortized(n_refinement_steps=3)}, id="mixture, refined"),
+    pytest.param({"prior": MixturePrior(3), "posterior": MeanField(3)}, id="mixture, mean field"),
     pytest.param({"prior": VampPrior(3)}, id="pseudo-inputs"),
     pytest.param({"prior": "flow"}, id="flow"),
     pytest.param({"posterior": "flow"}, id="q by a flow"),
@@ -202,7 +205,7 @@ OTHERS = [  # than a Gaussian q and p(z) = N(0, I)
 
 def shaken(parameters: dict) -> VAE:
     """With weights that nothing has arranged."""
-    model = small_vae(**{"max_epochs": 1, "n_refinement_steps": 3, **parameters}).fit(GAPPY)
+    model = small_vae(**{"max_epochs": 1, **parameters}).fit(GAPPY)
     generator = make_generator(0, "shake")
     with torch.no_grad():
         for parameter in torch.nn.ModuleList([model.model_, model.posterior_]).parameters():
@@ -316,9 +319,9 @@ def test_log_p_integrates_over_what_is_missing(vae):
     assert whole == pytest.approx(part, rel=0.03)
 
 
-@pytest.mark.parametrize("inference", ["refined", "mean_field", "mcem"])
-def test_other_posteriors_pass_over_gaps(inference):
-    model = small_vae(inference=inference, max_epochs=2, n_refinement_steps=5).fit(GAPPY)
+@pytest.mark.parametrize("posterior", [Amortized(n_refinement_steps=5), MeanField(5), MCEM(5)])
+def test_other_posteriors_pass_over_gaps(posterior):
+    model = small_vae(posterior=posterior, max_epochs=2).fit(GAPPY)
     np.testing.assert_allclose(model.transform(np.full((1, 4), np.nan)), 0, atol=0)
     assert np.isfinite(model.score_samples(GAPPY[:5])).all()
 
@@ -343,7 +346,7 @@ def test_images_by_nan_or_by_a_mask():
 
 def test_grey_values_with_gaps_can_be_binarized():
     grey = with_gaps(rng.random((80, 6)))
-    model = small_vae(binarize="sample", max_epochs=2).fit(grey)
+    model = small_vae(likelihood=BernoulliLikelihood("sample"), max_epochs=2).fit(grey)
     assert np.isfinite(model.score_samples(grey)).all()
     assert model.score_samples(np.full((1, 6), np.nan)) == pytest.approx(0, abs=1e-12)
 

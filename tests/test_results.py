@@ -51,7 +51,7 @@ def test_recipes_are_of_known_parameters(path):
     assert recipe.get("continues", path.stem) in {other.stem for other in RECIPES}
     assert recipe["data"] in BYTES
     for name, value in recipe["parameters"].items():
-        VAE.PARAMETERS[name].check(value)
+        VAE.PARAMETERS[name].check(VAE.PARAMETERS[name].from_plain(value))
 
 
 def test_there_are_results():

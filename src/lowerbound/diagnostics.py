@@ -112,7 +112,7 @@ def gradient_variance(
         raise ValueError(f"n must be at least {2 * N_GROUPS} draws, for {N_GROUPS} groups of them, got {n}")
     started = _started(model, X)
     seed = started.seed_ if random_state is None else seed_from(random_state)
-    chosen = {name: {"n_samples": model.n_samples, **options} for name, options in ESTIMATORS.items()}
+    chosen = {name: {"n_samples": model.asked().objective.n_samples, **options} for name, options in ESTIMATORS.items()}
     result = {}
     for name, options in (chosen if estimators is None else estimators).items():
         objective = options if isinstance(options, Objective) else make_objective(**options)

@@ -10,7 +10,7 @@ import torch
 from tests import linear_gaussian as toy
 from tests.conftest import whole_batch
 
-from lowerbound import VAE, Adam
+from lowerbound import VAE
 from lowerbound.core import NoPosterior
 from lowerbound.data.batches import Rows
 from lowerbound.distributions.noise import Noise, make_generator
@@ -30,7 +30,7 @@ def data(n: int = N, seed: int = 7) -> Rows:
 
 
 def training(max_epochs: int = 6, **settings) -> Training:
-    chosen = Settings(**({"max_epochs": max_epochs, "batch_size": 16, "optimizer": Adam(0.02)} | settings))
+    chosen = Settings(**({"max_epochs": max_epochs, "batch_size": 16, "lr": 0.02} | settings))
     return Training(toy.model(), toy.posterior("diagonal"), elbo(), chosen, seed=3, device=torch.device("cpu"))
 
 

@@ -67,7 +67,7 @@ def test_the_average_is_what_is_validated_and_kept():
 
 @pytest.mark.parametrize(
     "settings",
-    [{"optimizer": Adam(ema=0.9)}, {"max_gradient_norm": 0.5}, {"optimizer": Adam(ema=0.9, max_gradient_norm=2.0)}],
+    [{"ema": 0.9}, {"max_gradient_norm": 0.5}, {"ema": 0.9, "max_gradient_norm": 2.0}],
 )
 def test_continuing_is_bit_exact(tmp_path, settings):
     whole, part, rest = (training(**settings) for _ in range(3))

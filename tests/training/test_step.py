@@ -33,7 +33,7 @@ def data(n: int = N, seed: int = 7) -> RowsInMemory:
 
 
 def training(compiled: bool, objective=None, **settings) -> Training:
-    chosen = Settings(**({"max_epochs": 3, "batch_size": 16, "optimizer": Adam(0.02)} | settings), compile=compiled)
+    chosen = Settings(**({"max_epochs": 3, "batch_size": 16, "lr": 0.02} | settings), compile=compiled)
     return Training(
         toy.model(), toy.posterior("diagonal"), objective or elbo(), chosen, seed=3, device=torch.device("cpu")
     )
@@ -48,7 +48,7 @@ def weights(run: Training) -> torch.Tensor:
     [
         (elbo(), {}),
         (elbo(), {"weight_decay": 0.3, "lr_schedule": "constant"}),
-        (elbo(2, kl_warmup_steps=7), {"optimizer": Adam(ema=0.9)}),
+        (elbo(2, kl_warmup_steps=7), {"ema": 0.9}),
     ],
 )
 def test_a_graph_trains_as_the_loop_does(objective, settings):

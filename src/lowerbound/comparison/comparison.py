@@ -279,7 +279,7 @@ def _fewest_rows(model: Any, case: Case) -> int:
 def _seconds_per_row(model: Any, contender: Contender, case: Case, most: float) -> float:
     """Seconds per row of one pass: by the steps of a trial, or by the time of additional passes over a few rows."""
     inner = model.density if isinstance(model, Dequantized) else model
-    trial: Any = type(inner)(**{**inner.get_params(), str(contender.iterations): 1, **contender.trial})
+    trial: Any = type(inner)(**{**inner.get_params(deep=False), str(contender.iterations): 1, **contender.trial})
     if isinstance(trial, GradientEstimator):
         watch = Stopwatch(most / 4)
         with suppress(Enough):

@@ -99,15 +99,12 @@ class DensityEstimator(BaseEstimator):
             If there is no such parameter, or no such field, or the parameter is a word, which has none.
         """
         super().set_params(**{name: value for name, value in params.items() if "__" not in name})
-        for name, value in params.items():
+        for name in (name for name in params if "__" in name):
             owner, _, field = name.partition("__")
-            if not field:
-                continue
             part = getattr(self, owner, None) if owner in self.PARAMETERS else None
-            if isinstance(part, Part):
-                setattr(self, owner, part.replaced(**{field: value}))
-            else:
+            if not isinstance(part, Part):
                 raise ValueError(self._without_fields(owner, field))
+            setattr(self, owner, part.replaced(**{field: params[name]}))
         return self
 
     def _without_fields(self, owner: str, field: str) -> str:
@@ -119,7 +116,7 @@ class DensityEstimator(BaseEstimator):
         return f"{owner}={getattr(self, owner)!r} is no part, so {owner}__{field} can't be set{example}"
 
     def describe(self, X) -> Schema:
-        """What the rows of ``X`` are, as ``fit`` would see them: likelihood, layout, columns; nothing is fitted."""
+        """The schema of the rows of ``X``, as ``fit`` would see it: likelihood, layout, columns; nothing is fitted."""
         like: Any = clone(self)
         X = like._validate(X, reset=True)
         like._check_enough(X)

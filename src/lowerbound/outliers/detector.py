@@ -345,7 +345,7 @@ class VAEOutlierDetector(OutlierMixin, BaseEstimator):
         return members
 
     def _describe(self, X) -> Schema:
-        """What the rows are, without warnings, which ``fit`` gives."""
+        """The schema of the rows, without warnings, which ``fit`` gives."""
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             return (VAE(layout=self.layout) if self.estimator is None else self.estimator).describe(X)
