@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from sklearn import config_context
 from sklearn.cluster import KMeans
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.mixture import GaussianMixture
@@ -189,11 +190,13 @@ class Mixture(ExactEstimator):
         counted = torch.from_numpy(self.schema_.counted).flatten()
         if self.schema_.gaps:
             return self._fit_over_gaps(rows, counted.to(self._device()))
-        fitted = GaussianMixture(
+        mixture = GaussianMixture(
             self.n_components, covariance_type=IN_SCIKIT_LEARN.get(self.covariance, self.covariance),
             tol=self.tol, reg_covar=self.reg_covar,
             max_iter=self.max_iter, n_init=self.n_init, random_state=self._seed_of_start(0),
-        ).fit(rows.raw.flatten(1)[:, counted].numpy())  # fmt: skip
+        )  # fmt: skip
+        with config_context(array_api_dispatch=False):  # with it k-means can't be started from
+            fitted = mixture.fit(rows.raw.flatten(1)[:, counted].numpy())
         self.model_.adopt(fitted, counted)
         self.model_.to(self._device())
         self._finish(fitted.lower_bound_ - self._log_units(rows), fitted.n_iter_, fitted.converged_)
