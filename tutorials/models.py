@@ -1,11 +1,11 @@
-"""From "why model p(x)?" to the reparameterization trick, every claim run.
+"""From "why model p(x)?" to the reparameterization trick, with code that checks every claim.
 
     python tutorials/models.py [folder] [--quick]
 
-A variational autoencoder is best understood as the last of a line of simpler ideas, each of which breaks in a way that
-the next one mends. This file climbs that line. Every section is a function: its docstring is the text, which is
-printed, and its body runs what the text claims, on scikit-learn's 8×8 digits or on toys whose answer is known. What
-it measures comes with a standard error; what it calls exact is exact.
+This tutorial introduces variational autoencoders by way of simpler models, each of which has a limitation that the
+next one removes. Every section is a function: its docstring is the text, which is printed, and its body runs what the
+text claims, on scikit-learn's 8×8 digits or on small problems whose answer is known. Measured numbers come with a
+standard error; numbers that are called exact are exact.
 
 It takes a minute or two and writes its pictures to ``runs/models/``; ``--quick`` trains less.
 """
@@ -86,7 +86,7 @@ class Lesson:
 def digits() -> tuple[np.ndarray, np.ndarray]:
     """Grey digits of 8×6 pixels, levels 0 to 16, in rows to fit and rows held out.
 
-    The outermost columns, which hold hardly any ink, are left out: a pixel that never changes teaches nothing.
+    The outermost columns are left out: their pixels are nearly always 0.
     """
     images = load_digits().images[:, :, 1:7]
     order = np.random.default_rng(0).permutation(len(images))
@@ -124,18 +124,17 @@ def noise(purpose: str) -> Noise:
 def why_model_p(lesson: Lesson) -> dict:
     """1. Why model p(x)?
 
-    Whoever has p(x) can draw new x from it, can say which of two x is the stranger one, and can fill in a missing
-    part of x by the values that make the whole probable. A model is judged by the log-probability that it gives to
-    rows it has not seen: it has one unit of probability to spread over all that could happen, and every nat it
-    wastes on what does not happen is missing here.
+    With p(x) one can draw new x, say which of two x is the more unusual one, and fill in a missing part of x with
+    values that go with the rest. A model is judged by the log-probability that it gives to rows it has not seen. Its
+    probabilities sum to one, so what it gives to images that do not occur is lost for those that do.
 
-    Our x are digits of 8×6 pixels, each black or white. There are 2⁴⁸ such images. Who knows nothing gives
+    Our x are digits of 8×6 pixels, each black or white. There are 2⁴⁸ such images. A model that knows nothing gives
     each the same probability:
     """
     train, test = binary_digits()
     nothing = -math.log(2) * test[0].size
     print(
-        f"log p(x) = −48 log 2 = {nothing:.2f} nats. {len(train)} digits are there to learn from, {len(test)} to judge."
+        f"log p(x) = −48 log 2 = {nothing:.2f} nats. There are {len(train)} digits to fit and {len(test)} to test with."
     )
     return {"uniform": nothing}
 
@@ -164,7 +163,7 @@ class UnnormalizedNetwork:
         return self.network(self.images).flatten().log_softmax(0)
 
     def fit(self, X: np.ndarray, n_steps: int):
-        """Climb the mean log p(x); each step has to look at every image there is."""
+        """Maximize the mean log p(x); each gradient step sums over all images."""
         optimizer = torch.optim.Adam(self.network.parameters(), lr=1e-2, weight_decay=1e-4)
         for _ in range(n_steps):
             loss = -self.log_probabilities()[self._number(X)].mean()
@@ -179,16 +178,16 @@ class UnnormalizedNetwork:
         return self.log_probabilities()[self._number(X)].double().numpy()
 
     def _number(self, X: np.ndarray) -> Tensor:
-        """Which of all images each row is."""
+        """The place of each row among all images."""
         return torch.from_numpy(X.reshape(len(X), -1)).long() @ self.places
 
 
 def unnormalized_network(lesson: Lesson) -> dict:
     """2. Any network is a p(x), up to one number
 
-    Take any network from images to numbers and call its output log p̃(x). Divided by Z = Σ_x p̃(x) it is a
-    distribution, as flexible as one wants. The sum is over all images, though. With 4×3 pixels they are 4,096, and we
-    can simply do it; each gradient step then looks at every image that could exist to learn from the few that do.
+    Take any network from images to numbers and call its output log p̃(x). Then p̃(x)/Z, with Z = Σ_x p̃(x), is a
+    distribution, as flexible as the network. But the sum is over all images. With 4×3 pixels there are 4,096 of them,
+    which is few enough to compute the sum, and its gradient in each step. With 8×6 pixels it is out of reach.
     """
     train, test = tiny_digits()
     started = time.perf_counter()
@@ -213,23 +212,25 @@ def unnormalized_network(lesson: Lesson) -> dict:
 def explicit_models(lesson: Lesson) -> dict:
     """3. Models that need no Z, or a small one
 
-    So choose a p(x) that sums to one by construction.
+    Other models sum to one by construction, or have a Z that can be computed.
 
-    Independent pixels, p(x) = Π_j p(x_j): every pixel a coin of its own. It sums to one and knows nothing of shapes.
+    Independent pixels, p(x) = Π_j p(x_j): each pixel has a probability of its own. Dependence between pixels, and so
+    the shapes of digits, can't be described.
 
-    A mixture, p(x) = Σ_k π_k Π_j p(x_j|k): first choose one of K stencils, then toss the coins. To describe a stroke
-    that may be thick or thin *and* slanted or upright, it needs a stencil for each combination.
+    A mixture, p(x) = Σ_k π_k Π_j p(x_j|k): each of K components is an image of probabilities. To describe strokes
+    that are thick or thin *and* slanted or upright, it needs a component for each combination.
 
-    A restricted Boltzmann machine, p(x) = Σ_h exp(b·x + c·h + x·Wh)/Z, combines 20 hidden causes freely. Z is back,
-    but as h can be summed over for all pixels at once, 2²⁰ terms are enough here. With 500 hidden units they aren't.
+    A restricted Boltzmann machine, p(x) = Σ_h exp(b·x + c·h + x·Wh)/Z, combines 20 hidden units freely. It has a Z,
+    but given h the pixels can be summed over one by one, which leaves 2²⁰ terms. With 500 hidden units this is not
+    possible.
 
-    The chain rule, p(x) = Π_j p(x_j | x_<j), holds for every distribution there is. A recurrent network reads
-    the pixels one after another and predicts the next. The likelihood is exact, but drawing waits for each pixel in
-    turn, and nowhere is there a short description of the image.
+    The chain rule, p(x) = Π_j p(x_j | x_<j), holds for every distribution. A recurrent network reads the pixels one
+    after another and predicts the next. The likelihood is exact, but drawing takes one step for each pixel, and the
+    model has no short description of an image.
 
-    A variational autoencoder chooses its stencil by a vector z of real numbers: a mixture of infinitely many
-    components, which share a network. The rest of this file is about how that can be fitted at all. Its log p(x) is
-    a lower bound, which is what "≥" says.
+    A variational autoencoder is a mixture with infinitely many components: in place of k it has a vector z of real
+    numbers, and a network computes the pixels' probabilities from z. The other sections are about how to fit it. Its
+    log p(x) is a lower bound, which is printed as "≥".
     """
     train, test = binary_digits()
     fit_by_steps = {"random_state": 0, "optimizer": Adam(4e-3)}
@@ -274,17 +275,17 @@ def draw_strips(pictures: dict[str, np.ndarray], path: Path) -> None:
 def latent_variables(lesson: Lesson) -> dict:
     """4. Latent variables, where everything can still be computed
 
-    Let z ~ N(0, I) be a short vector that nobody observes, and let x depend on it. The simplest dependence is a
-    linear one, x = Wz + μ + σε: probabilistic principal component analysis. As sums of normal variables are normal,
-    p(x) = N(μ, WWᵀ + σ²I) and the posterior p(z|x) are known. The best W has a closed form, by eigenvectors.
+    Let z ~ N(0, I) be a short vector that is not observed, and let x depend on it. The simplest dependence is a
+    linear one, x = Wz + μ + σε: probabilistic principal component analysis (PPCA). As sums of normal variables are
+    normal, p(x) = N(μ, WWᵀ + σ²I) and the posterior p(z|x) are known. The best W has a closed form, by eigenvectors.
 
-    EM gets there without it, and can be used where there is none: the E-step finds p(z|x) for the present W, the
-    M-step the W that makes the expected log p(x, z) largest. The likelihood never falls.
+    The EM algorithm finds the same W in steps, and also works for models without a closed form: the E-step computes
+    p(z|x) for the present W, the M-step the W that maximizes the expected log p(x, z). The likelihood never falls.
 
     The data are the grey levels 0, 1, … 16 with uniform noise in [0, 1) added. That makes them real numbers whose
-    density is, in expectation, a lower bound of the probability of the levels. These nats are for other data than the
-    ones above, and the two must not be compared. PPCA has one σ for all pixels, where independent pixels have one
-    each: two latent variables don't make up for that, eight do.
+    density is, in expectation, a lower bound of the probability of the levels. They are not the data of the sections
+    above, so their log p(x) must not be compared with the numbers there. PPCA has one σ for all pixels, while
+    independent normal pixels have one each; so PPCA is better with eight latent variables, but not with two.
     """
     random = np.random.default_rng(1)
     train, test = (x.reshape(len(x), -1) + random.uniform(size=(len(x), 48)) for x in digits())
@@ -333,7 +334,7 @@ class Widened(Posterior):
         self.model = model
 
     def forward(self, batch: Batch, noise: Noise | None = None) -> DiagonalGaussian:
-        """z was turned so that its entries are independent given x."""
+        """The model's z is rotated so that its entries are independent given x."""
         exact = self.model.posterior(batch)
         return DiagonalGaussian(exact.mean, (1.2 * exact.scale).log())
 
@@ -341,13 +342,13 @@ class Widened(Posterior):
 def naive_monte_carlo(lesson: Lesson) -> dict:
     """5. Why not simply integrate?
 
-    Make the dependence on z a network and p(x) = ∫ p(x|z) p(z) dz has no closed form. It is an expectation, so why not
-    average p(x|z) over draws from the prior? The answer is right on average, and useless: nearly all z have nothing
-    to do with this x, and as z gets more dimensions the few that do are never drawn. The number of draws one needs
-    grows like exp KL(p(z|x) ‖ p(z)), and that KL grows in proportion to the dimension.
+    If x depends on z by a network, p(x) = ∫ p(x|z) p(z) dz has no closed form. It is an expectation, so it could be
+    estimated by the mean of p(x|z) over draws from the prior. This estimate has no bias, but a huge variance: p(x|z)
+    is negligible for nearly all z, and the more dimensions z has, the less often one of the others is drawn. The
+    number of draws needed grows like exp KL(p(z|x) ‖ p(z)), and that KL is proportional to the dimension.
 
-    Draws from a q(z|x) that puts them where p(z|x) is, weighted by p(z)/q(z|x), estimate the same integral. We compare
-    them on linear models, whose p(x) is known. Our q is wrong on purpose, 1.2 times too wide in every direction.
+    Draws from a q(z|x) near p(z|x), weighted by p(z)/q(z|x), estimate the same integral. Both are compared on linear
+    models, whose p(x) is known. Our q is wrong on purpose, 1.2 times too wide in every direction.
     """
     K, rows = 1000, lesson.choose(200, 50)
     found = {}
@@ -386,7 +387,7 @@ def draw_errors(found: dict, path: Path) -> None:
     axes.set_yscale("log")
     axes.set_xticks(list(found), [str(D) for D in found])
     axes.set(xlabel="latent dimensions D", ylabel="typical error of log p(x), nats (bars: 2 standard errors)")
-    axes.set_title("1,000 draws from the wrong place", fontsize=12)
+    axes.set_title("Error of log p(x) from 1,000 draws", fontsize=12)
     axes.grid(color="#e6e6e6")
     axes.spines[["top", "right"]].set_visible(False)
     figure.savefig(path)
@@ -404,9 +405,9 @@ def lower_bound(lesson: Lesson) -> dict:
 
         log p(x) = E_q[log p(x, z) − log q(z)] + KL(q ‖ p(z|x)).
 
-    The first term can be estimated from draws of q and needs no integral. The second isn't known, but is never
-    negative. So the first is a lower bound of log p(x), the ELBO, and to raise it by choosing q is to bring q closer to
-    the posterior. On a linear model with two correlated latent variables all three numbers are known:
+    The first term can be estimated from draws of q. The second is not known, but is never negative. So the first is a
+    lower bound of log p(x), called the ELBO, and the q that raises it is closer to the posterior. On a linear model
+    with two correlated latent variables all three numbers are known:
     """
     model = linear_gaussian(3, 2)
     model.weights.copy_(torch.tensor([[1.0, 0.5], [0.7, 1.0], [0.8, 0.8]]))
@@ -428,7 +429,7 @@ def lower_bound(lesson: Lesson) -> dict:
         kl = divergence(q, exact)
         found[name] = (*bound, kl)
         print(f"  q = {name:17} ELBO {bound[0]:8.4f} ± {bound[1]:.4f}   KL {kl:.4f}   sum {bound[0] + kl:8.4f}")
-    print("The mean of K weights, before the logarithm, closes the gap. With K draws from the prior as q:")
+    print("log of the mean of K weights is a bound that rises to log p(x) with K. With draws from the prior as q:")
     for K in (1, 10, 100, 1000):
         z = candidates["the prior"].rsample((200_000,), noise("tight"))
         log_w = (model.log_joint(whole(x), z) - candidates["the prior"].log_prob(z)).reshape(K, -1)
@@ -444,55 +445,56 @@ def divergence(q: FullGaussian, p: FullGaussian) -> float:
 
 
 def ways_of_inference(lesson: Lesson) -> dict:
-    """7. Five ways to a q
+    """7. Five ways to choose q
 
-    Each row has a posterior of its own, so where should all the q come from?
+    Each row has a posterior of its own. There are several ways to choose a q for each:
 
-    shared: one q for all rows. Then q can say nothing of x. The best it can do is to agree with the prior, and the
-    best the model can do is to ignore z: independent features with one variance, which we can compute.
-    mean field: every row has numbers m_i and s_i of its own. Tight, but as many numbers as rows, and a
-    new row has to be fitted before anything can be said of it.
-    amortized: one network that reads x and returns m and s: the encoder. A new row costs one pass.
-    refined: the encoder proposes, and a few steps for each row improve on it.
-    Monte-Carlo EM: no q, but a Markov chain for each row that wanders through p(z|x). Nothing is
-    approximated but the number of steps; there is no bound to watch.
+    shared: one q for all rows, which does not depend on x. The best such q is the prior, and the best model with it
+    ignores z: independent features with one variance, whose log p(x) we can compute.
+    mean field: every row has its own mean m_i and scale s_i. The bound is tight, but the number of parameters grows
+    with the rows, and a new row needs a fit of its own.
+    amortized: one network, the encoder, reads x and returns m and s. A new row takes one pass.
+    refined: the encoder's m and s, improved by a few gradient steps for each row.
+    Monte-Carlo EM: no q, but a Markov chain for each row that draws from p(z|x). The only approximation is the
+    finite number of its steps, but there is no lower bound to compute.
 
-    The decoder is linear and the data are drawn from such a model, so that the best possible log p(x) is known: it is
-    that of PPCA. Turning z by a rotation leaves p(x) as it is, and one of the rotations makes the posterior's
-    entries independent, so no q but the shared one has to leave a gap. Where one is left, the rotation isn't found yet.
+    The decoder is linear and the data are drawn from such a model, so the best possible log p(x) is known: it is
+    that of PPCA. A rotation of z does not change p(x), and for one of the rotations the posterior's entries are
+    independent. So all of them but the shared q can reach the maximum; a gap that is left means that the rotation has
+    not been found yet.
     """
     x = draw_from(linear_gaussian(6, 2), 400).numpy()
     best = PPCA(2, standardize=False).fit(x).score_samples(x)
     ignoring = stats.norm(x.mean(0), math.sqrt(x.var(0).mean())).logpdf(x).sum(1)
     found: dict = {"best": best.mean().item(), "ignoring z": (ignoring - best).mean().item()}
-    print(f"The maximum of log p(x), by PPCA: {found['best']:.4f} nats a row. What the others miss of it:")
+    print(f"The maximum of log p(x), by PPCA: {found['best']:.4f} nats a row. Differences from it:")
     print("                lower bound           log p(x), 500 draws    seconds")
     for name in ("shared", "mean_field", "amortized", "refined", "mcem"):
         started = time.perf_counter()
         vae = linear_vae(name, lesson.choose(300, 200)).fit(x)
         seconds = time.perf_counter() - started
         gaps = found[name] = {"log p": mean_and_error(vae.log_likelihood_rows(x, 500)[0] - best)}
-        bound = "   there is none"
+        bound = "   none"
         if name != "mcem":
             gaps["bound"] = mean_and_error(vae.elbo_terms(x, n_samples=100).elbo.numpy() - best)
             bound = "{:8.4f} ± {:.4f}".format(*gaps["bound"])
         print(f"  {name:12} {bound:17}     {'{:8.4f} ± {:.4f}'.format(*gaps['log p'])}      {seconds:5.1f}")
-    print(f"A model that ignores z misses {found['ignoring z']:.4f}.")
+    print(f"A model that ignores z: {found['ignoring z']:.4f}.")
     return found
 
 
 class Quiet(VAE):
-    """A VAE that doesn't warn when its latent variables fall silent, where that is what we wish to see."""
+    """A VAE that doesn't warn of latent variables that are not used, which is expected here of a shared q."""
 
     def fit(self, X, y=None):
-        """As in ``VAE``."""
+        """Fit as ``VAE`` does, without that warning."""
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", CollapsedPosteriorWarning)
             return super().fit(X, y)
 
 
 def linear_vae(inference: str, n_steps: int) -> VAE:
-    """PPCA's model, x = Wz + μ + σε, with another way to its posterior."""
+    """PPCA's model, x = Wz + μ + σε, fitted with one of the ways to choose q."""
     posteriors = {
         "shared": "shared", "mean_field": MeanField(300), "amortized": "amortized",
         "refined": Amortized(n_refinement_steps=5), "mcem": MCEM(300),
@@ -511,16 +513,16 @@ def linear_vae(inference: str, n_steps: int) -> VAE:
 def gradients(lesson: Lesson) -> dict:
     """8. Two ways to differentiate an expectation
 
-    To raise E_q[f(z)] one needs its gradient with respect to the parameters of q, and these decide what is drawn.
+    To maximize E_q[f(z)] one needs its gradient with respect to the parameters of q, from which z is drawn.
 
-    The score function: ∇ E_q[f] = E_q[f(z) ∇ log q(z)]. It works for any f, discrete z included. f is only evaluated,
-    and a constant added to f, which changes nothing, is multiplied by noise.
+    The score function: ∇ E_q[f] = E_q[f(z) ∇ log q(z)]. It works for any f, and for discrete z. It uses only values of
+    f. A constant added to f does not change the gradient, but adds to the variance of its estimate.
 
     Reparameterization: draw ε from a fixed distribution, set z = m + sε, and differentiate through f:
-    ∇ E_q[f] = E[∇f(m + sε)]. It hears which way f slopes, and a constant is gone.
+    ∇ E_q[f] = E[∇f(m + sε)]. It uses the slope of f, to which a constant adds nothing.
 
-    First with f(z) = (z − 3)² + c and q = N(m, 1) at m = 0, where all is known: the gradient is −6, the variance
-    of the second estimator 4, of the first c² + 24c + 222.
+    First an example that can be computed, f(z) = (z − 3)² + c and q = N(m, 1) at m = 0: the gradient is −6, the
+    variance of the second estimator is 4, that of the first c² + 24c + 222.
     """
     epsilon = np.random.default_rng(0).standard_normal(lesson.choose(1_000_000, 200_000))
     found: dict = {}
@@ -551,20 +553,20 @@ def gradients(lesson: Lesson) -> dict:
         found[when] = measured["score function"].variance.value / measured["reparameterized"].variance.value
         print(f"  the first is {found[when]:,.0f} times the last")
     print(
-        "As many times the draws would be needed to see the gradient equally well. At the start it is worst: the\n"
-        "decoder hardly depends on z yet, and log p(x|z) is nearly a constant, −25, that multiplies noise. Taking off\n"
-        "a running mean helps, but only against the constant."
+        "The score function needs that many times the draws for the same precision. The ratio is larger at the\n"
+        "start, where the decoder hardly depends on z: log p(x|z) is nearly a constant, −25, which adds variance.\n"
+        "Subtracting a running mean removes this constant, but not the rest of the variance."
     )
     return found
 
 
 def autoencoder(lesson: Lesson) -> dict:
-    """9. What the prior was for
+    """9. The role of the prior
 
-    The ELBO is E_q[log p(x|z)] − KL(q(z|x) ‖ p(z)): rebuild x, and don't say more of it than needed. Weaken the second
-    term and q gets narrower and narrower, tells more and more, and x is rebuilt better and better. Without it, and with
-    q a point, this is the classical autoencoder. What has been lost is p(x): the bound falls without end, codes
-    lie wherever they like, and nothing says how to draw a new one.
+    The ELBO is E_q[log p(x|z)] − KL(q(z|x) ‖ p(z)): a term for the reconstruction of x, and one for the information
+    that z has about x. With a smaller weight of the second term, q becomes narrower, z has more information, and x is
+    reconstructed better. Without it, and with q a point, this is the classical autoencoder. But then there is no p(x):
+    the bound falls without limit, and the codes follow no known distribution from which a new one could be drawn.
     """
     train, _ = binary_digits()
     common = {"max_epochs": lesson.choose(100, 25), "batch_size": 64, "early_stopping": False, "optimizer": Adam(2e-3)}
@@ -586,12 +588,12 @@ def autoencoder(lesson: Lesson) -> dict:
         plain.sample(1)
     except TypeError as error:
         found["refusal"] = str(error)
-        print(f"Asked to draw a digit, it says: {error}")
+        print(f"The autoencoder's sample(1) raises: {error}")
     return found
 
 
 # ----------------------------------------------------------------------------------------------------------------------
-# What a function of normal numbers can be
+# Distributions as functions of normal variables
 # ----------------------------------------------------------------------------------------------------------------------
 
 
@@ -614,15 +616,16 @@ def ring_log_density(x: np.ndarray) -> np.ndarray:
 def learn_the_ring(lesson: Lesson) -> dict:
     """10. The ring
 
-    Is a normal z not too poor a start? The function makes up for it. g(z) = z/10 + z/‖z‖ sends a round cloud in the
-    plane to a ring: it tears the middle open. Give a VAE points of the ring only; it has to find such a function by
-    itself, and as its decoder is continuous it can't tear, but it can stretch a small piece over the hole.
+    A normal p(z) does not restrict p(x) much, because the decoder can change its shape. For example,
+    g(z) = z/10 + z/‖z‖ maps a normal z in the plane to a ring around an empty center. A VAE is fitted to points of the
+    ring alone and has to learn such a function. Its decoder is continuous, unlike g, so it can't leave the center
+    empty, but it can map a very small part of the z there.
 
-    It needs help at the start. To a linear eye the ring is a round cloud, of which z has nothing to say, and the KL
-    term punishes every attempt: a plain fit ends with z switched off, at the best round normal distribution. So the
-    KL term's weight rises from 0 over the first half of the steps, until z is in use.
+    A fit from the usual start ends with z unused, at the best round normal distribution: a linear function of z
+    improves nothing, and the KL term penalizes any use of z. So the weight of the KL term rises from 0 over the first
+    half of the steps.
 
-    Here p(x) is known, so we can say what the fit leaves to be wished.
+    Here p(x) is known, so the error of the fit can be measured.
     """
     random = np.random.default_rng(0)
     x, test = (ring(random.standard_normal((n, 2))) for n in (4000, 1000))
@@ -657,9 +660,9 @@ def learn_the_ring(lesson: Lesson) -> dict:
         "angle": stats.kstest(angle, stats.uniform(-math.pi, 2 * math.pi).cdf).statistic.item(),
         "radii": stats.ks_2samp(radius, true_radius).statistic.item(),
     }
-    print("mean radius {:.4f} ± {:.4f},".format(*found["radius"]), f"truly 1 + √(π/2)/10 = {found['true radius']:.4f}")
-    print(f"{found['hole']:.1%} of the draws lie in the hole, within a radius of 0.8; truly none does")
-    print("held-out log p(x): truly {:.3f} ± {:.3f} nats".format(*found["exact"]))
+    print("mean radius {:.4f} ± {:.4f},".format(*found["radius"]), f"exact 1 + √(π/2)/10 = {found['true radius']:.4f}")
+    print(f"{found['hole']:.1%} of the draws lie in the hole, within a radius of 0.8; none of the data does")
+    print("held-out log p(x), exact: {:.3f} ± {:.3f} nats".format(*found["exact"]))
     print("  the VAE is below it by at most {:.3f} ± {:.3f}".format(*found["gap"]))
     print("  a round normal distribution by {:.3f} ± {:.3f}".format(*found["gap of a cloud"]))
     print(f"largest difference of distribution functions: radius {found['radii']:.3f}, angle {found['angle']:.3f}")
@@ -709,13 +712,13 @@ def checkerboard(u: np.ndarray) -> np.ndarray:
 
 
 def inverse_cdfs(lesson: Lesson) -> dict:
-    """11. Normal numbers, through the right function, are anything
+    """11. Any distribution is a function of normal variables
 
-    This is no accident of the ring. Let z be normal and Φ its distribution function; then u = Φ(z) is uniform on
-    [0, 1], and F⁻¹(u) has the distribution function F, whatever F is. For a vector, apply it to one entry after
-    another, each given those before it: x₁ = F₁⁻¹(Φ(z₁)), x₂ = F₂⁻¹(Φ(z₂) | x₁), … That is the chain rule again. So
-    there always is a function that makes p(x) out of a normal z, and a network that is deep enough comes as close to it
-    as we wish. The prior may stay as simple as it is: the decoder's first layers can do what a better prior would do.
+    The ring is one example of many. Let z be normal and Φ its distribution function; then u = Φ(z) is uniform on
+    [0, 1], and F⁻¹(u) has the distribution function F, for any F. For a vector, apply this to one entry after
+    another, each given those before it: x₁ = F₁⁻¹(Φ(z₁)), x₂ = F₂⁻¹(Φ(z₂) | x₁), …, by the chain rule. So there is
+    always a function that turns a normal z into draws of p(x), and a large network can approximate it. That is why
+    the prior may be a simple one: the first layers of the decoder can do what a more flexible prior would do.
 
     The largest difference between the distribution function of n such draws and F should be about 1/√n, and the
     test's p-value should be anything between 0 and 1:
@@ -773,7 +776,7 @@ SECTIONS: tuple[Callable[[Lesson], dict], ...] = (
 
 
 def run(section: Callable[[Lesson], dict], lesson: Lesson) -> dict:
-    """Print a section's text, then do what it says; returns the numbers."""
+    """Print a section's text and run it; returns the numbers."""
     title, _, text = inspect.cleandoc(section.__doc__ or "").partition("\n\n")
     print(f"\n\n{title}\n{'─' * len(title)}\n\n{text}\n", flush=True)
     return section(lesson)

@@ -69,13 +69,13 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 
 _HOMES = {
-    "Batch": "core",
-    "ElementwiseModel": "core",
-    "ExplicitModel": "core",
+    "Batch": "core.batch",
+    "ElementwiseModel": "core.model",
+    "ExplicitModel": "core.explicit",
     "Fitted": "estimators.fitted",
-    "Model": "core",
-    "Objective": "core",
-    "Posterior": "core",
+    "Model": "core.model",
+    "Objective": "core.draw",
+    "Posterior": "core.draw",
     "fit": "training.fit",
     "VAE": "estimators.vae",
     "VAEImputer": "imputation.imputer",

@@ -148,6 +148,15 @@ class Share:
             return values.mean(0)
         return _Sum.apply(self.sum(values)) / self.n_rows  # type: ignore[operator]
 
+    def gather(self, values: Tensor) -> Tensor:
+        """The values of all rows of the batch, (*, B) → (*, n_rows); not differentiable."""
+        if self.n_rows is None:
+            return values
+        whole = values.new_zeros(*values.shape[:-1], self.n_rows)
+        if self.counts:
+            whole[..., self.start : self.stop] = values
+        return self.processes.sum(whole)
+
     def objective(self, losses: Tensor) -> Tensor:
         """This process's part of the mean loss, (B,) → (); the mean of the parts is the mean over all rows."""
         if self.n_rows is None:

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from sklearn.datasets import load_sample_images
 
-from lowerbound import VAE, Factorized, VAEOutlierDetector, load
+from lowerbound import VAE, Conv, Factorized, VAEOutlierDetector, load
 from lowerbound.assembly.vae import choose_network
 from lowerbound.data.layout import arrange
 from lowerbound.data.schema import Schema, infer_schema
@@ -57,7 +57,7 @@ def test_one_channel_before_height_and_width_gets_the_convolutional_network():
     X = rng.integers(0, 256, (20, 1, 28, 28)).astype(np.uint8)
     schema = infer_schema(X)
     assert (schema.event_shape, schema.axes) == ((1, 28, 28), "(C, H, W)")
-    assert choose_network(schema, "auto") == "conv"
+    assert choose_network(schema, "auto") == Conv()
 
 
 @pytest.mark.parametrize(

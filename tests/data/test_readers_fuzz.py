@@ -82,7 +82,7 @@ FORMATS = {
 SEEDS = [pack(data) for data, pack in FORMATS.values()]
 N_EXAMPLES = int(os.environ.get("LOWERBOUND_FUZZ", "2000")) // len(FORMATS)
 
-ABSURD = [
+EXTREME_BYTES = [
     b"\xff" * 4,
     b"\x7f" + b"\xff" * 7,
     b"\xff" * 7 + b"\x7f",
@@ -107,8 +107,8 @@ places = st.integers(0, 80) | st.integers(-80, -1) | st.integers(0, 1 << 13)  # 
 edits = st.one_of(
     st.tuples(st.just("cut"), places, places),
     st.tuples(st.just("flip"), places, st.integers(0, 7)),
-    st.tuples(st.just("write"), places, st.sampled_from(ABSURD)),
-    st.tuples(st.just("insert"), places, st.sampled_from(ABSURD)),
+    st.tuples(st.just("write"), places, st.sampled_from(EXTREME_BYTES)),
+    st.tuples(st.just("insert"), places, st.sampled_from(EXTREME_BYTES)),
     st.tuples(st.just("splice"), places, st.sampled_from(SEEDS)),
     st.tuples(st.just("end"), places, st.just(0)),
 )

@@ -3,7 +3,6 @@
 import numpy as np
 import pytest
 
-from lowerbound import BernoulliLikelihood
 from lowerbound.data import statistics
 from lowerbound.data.schema import infer_schema
 from lowerbound.data.statistics import Extent, Statistics, measure, row_blocks
@@ -91,8 +90,8 @@ def test_blocks_cover_an_array_once(monkeypatch):
     [
         (CASES["real"], {}),
         (CASES["bytes"], {}),
-        (CASES["bytes"], {"likelihood": BernoulliLikelihood("sample")}),
-        (CASES["bytes"][..., 0], {"likelihood": BernoulliLikelihood("mean")}),
+        (CASES["bytes"], {"binarize": "sample"}),
+        (CASES["bytes"][..., 0], {"binarize": "mean"}),
         (CASES["bytes"] % 5, {"likelihood": "categorical"}),
     ],
 )

@@ -234,7 +234,7 @@ def test_large_maps_are_sources(tmp_path, monkeypatch):
 
 # --- fitting -----------------------------------------------------------------------------------------------------
 
-SMALL = {"latent_dim": 2, "max_epochs": 3, "batch_size": 50, "random_state": 0, "network": MLP((8,))}
+SMALL = {"latent_dim": 2, "network": MLP((8,)), "max_epochs": 3, "batch_size": 50, "random_state": 0}
 
 
 def data():
@@ -314,7 +314,7 @@ def test_dark_parts_keep_the_scale_of_the_whole():
     X = np.zeros((N, 4), np.uint8)
     X[:500] = np.random.default_rng(0).integers(0, 2, (500, 4))  # nothing above 1 in the first blocks
     X[500:] = np.random.default_rng(1).integers(0, 256, (500, 4))
-    vae = VAE(likelihood=BernoulliLikelihood("threshold"), **SMALL).fit(Counting(X))
+    vae = VAE(**SMALL, likelihood=BernoulliLikelihood("threshold")).fit(Counting(X))
     dark = next(vae.fitted_.rows(Counting(X)).batches(100))
     assert vae.schema_.grey_levels == 255
     assert dark.x.max() == 0

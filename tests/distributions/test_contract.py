@@ -239,23 +239,23 @@ def test_options_without_a_meaning_are_refused(case):
         with pytest.raises(ValueError, match="has no scale"):
             schema.kind.head(schema, scale="feature")
     if not schema.kind.has_components:
-        with pytest.raises(ValueError, match="n_logistics=2 is for bytes"):
+        with pytest.raises(ValueError, match="n_components=2 is for bytes"):
             schema.kind.head(schema, n_components=2)
+    if not schema.kind.can_standardize:
+        with pytest.raises(LikelihoodError, match="standardize=True is for real values"):
+            infer_schema(case.data, likelihood=case.name, standardize=True)
+    if case.name != "bernoulli":
+        with pytest.raises(LikelihoodError, match=r"0/1 data.*'bernoulli'"):
+            infer_schema(case.data, likelihood=case.name, binarize="sample")
 
 
 @pytest.mark.filterwarnings("ignore::lowerbound.CollapsedPosteriorWarning")
 @EACH
 def test_a_vae_is_fitted_samples_and_fills_gaps_with_it(case):
     vae = VAE(
-        1,
-        likelihood=case.name,
-        max_epochs=2,
-        early_stopping=False,
+        1, network=MLP((4,)), likelihood=LIKELIHOODS[case.name](**case.options), early_stopping=False, max_epochs=2,
         random_state=0,
-        scale=case.options.get("scale", "auto"),
-        n_logistics=case.options.get("n_components", 1),
-        network=MLP((4,)),
-    )
+    )  # fmt: skip
     vae.fit(case.data)
     assert np.isfinite(vae.score_samples(case.data[:5])).all()
     assert (vae.sample(3).shape, vae.sample(3).dtype) == ((3, F), case.data.dtype)

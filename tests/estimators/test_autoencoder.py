@@ -54,15 +54,9 @@ def test_it_is_the_vae_whose_variance_is_held_at_zero():
 def test_a_linear_one_finds_the_principal_subspace():
     """Baldi & Hornik, 1989: the least squared error of a linear autoencoder is that of PCA."""
     linear = Autoencoder(
-        latent_dim=2,
-        max_epochs=300,
-        batch_size=25,
-        early_stopping=False,
-        random_state=0,
-        likelihood=GaussianLikelihood(standardize=False),
-        optimizer=Adam(0.02),
-        network=MLP(()),
-    ).fit(IRIS)
+        latent_dim=2, network=MLP(()), likelihood=GaussianLikelihood(standardize=False), optimizer=Adam(0.02),
+        early_stopping=False, max_epochs=300, batch_size=25, random_state=0,
+    ).fit(IRIS)  # fmt: skip
     pca = PCA(2).fit(IRIS)
     best = np.square(pca.inverse_transform(pca.transform(IRIS)) - IRIS).sum(1).mean()
     reached = np.square(linear.reconstruct(IRIS) - IRIS).sum(1).mean()

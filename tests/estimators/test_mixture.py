@@ -201,7 +201,7 @@ def test_redrawn_grey_values_generalize_better_than_one_drawing():
     X = (load_digits().images * 255 / 16).round().astype(np.uint8)
     rng = np.random.default_rng(0)
     once = (rng.random(X.shape) * 255 < X).astype(np.uint8)
-    redrawn = Mixture(20, random_state=0, likelihood=BernoulliLikelihood("sample")).fit(X[:600])
+    redrawn = Mixture(20, likelihood=BernoulliLikelihood("sample"), random_state=0).fit(X[:600])
     fixed = Mixture(20, random_state=0).fit(once[:600])
     gain = redrawn.score_samples(255 * once[600:]) - fixed.score_samples(once[600:])
     assert redrawn.converged_
@@ -211,7 +211,11 @@ def test_redrawn_grey_values_generalize_better_than_one_drawing():
 @pytest.mark.parametrize(
     ("X", "parameters", "message"),
     [
-        (DIGITS, {}, "neither gives the probability of grey levels.*binarize='sample'.*Factorized or VAE"),
+        (
+            DIGITS,
+            {},
+            r"neither gives the probability of grey levels.*\('sample'\) to redraw.*Factorized or VAE",
+        ),
         (IRIS, {"likelihood": "bernoulli"}, "0/1 data"),
         (IRIS, {"likelihood": "categorical"}, "likelihood must be"),
         (IRIS, {"covariance": "diag"}, "covariance must be 'full' or .*did you mean 'diagonal'"),

@@ -11,7 +11,7 @@ from sklearn.base import clone
 from sklearn.datasets import load_digits, load_iris
 from tests import contract
 
-from lowerbound import Adam, Factorized, LikelihoodError, PixelRNN, load
+from lowerbound import Adam, BernoulliLikelihood, Factorized, LikelihoodError, PixelRNN, load
 from lowerbound.parameters.tables import PIXEL_RNN_PARAMETERS
 
 IRIS = load_iris().data
@@ -42,21 +42,21 @@ def test_a_markov_chain_is_learned_to_its_entropy():
     rows = np.cumsum(np.c_[rng.integers(2, size=4000), rng.random((4000, 9)) < 0.1], axis=1) % 2
     every = np.array(list(itertools.product([0, 1], repeat=10)))
     log_p = math.log(0.5) + np.where(np.diff(every) != 0, math.log(0.1), math.log(0.9)).sum(1)
-    log_q = PixelRNN(hidden_size=16, max_epochs=12, random_state=0, optimizer=Adam(0.02)).fit(rows).score_samples(every)
+    log_q = PixelRNN(hidden_size=16, optimizer=Adam(0.02), max_epochs=12, random_state=0).fit(rows).score_samples(every)
     assert np.exp(log_q).sum() == pytest.approx(1, abs=1e-10)
     assert 0 < np.exp(log_p) @ (log_p - log_q) < 0.02  # of an entropy of 3.62 nats; independent bits: 3.31 away
 
 
 def test_digits_are_learned_better_than_independent_pixels():
     train, test = BINARY[:1500], BINARY[1500:]
-    rnn = PixelRNN(hidden_size=16, max_epochs=8, random_state=0, optimizer=Adam(0.02)).fit(train)
+    rnn = PixelRNN(hidden_size=16, optimizer=Adam(0.02), max_epochs=8, random_state=0).fit(train)
     assert rnn.score(test) > Factorized().fit(train).score(test) + 5
     assert rnn.history_[-1]["validation_elbo"] > rnn.history_[0]["validation_elbo"]
     assert {record["kl"] for record in rnn.history_} == {0.0}
 
 
 def test_it_starts_near_independent_pixels():
-    untrained = small(max_epochs=1, lr=1e-9).fit(BINARY)
+    untrained = small(optimizer=Adam(1e-9), max_epochs=1).fit(BINARY)
     assert untrained.score(BINARY) > Factorized().fit(BINARY).score(BINARY) - 5  # all at one half would be 20 lower
 
 
@@ -66,7 +66,7 @@ def test_correlated_columns_are_learned_in_either_order():
     X = np.c_[x, x + 0.3 * rng.normal(size=2000)]
     entropy = math.log(2 * math.pi * math.e) + math.log(0.3)
     for order in ([0, 1], [1, 0]):
-        rnn = PixelRNN(hidden_size=16, max_epochs=15, random_state=0, optimizer=Adam(0.01)).fit(X[:, order])
+        rnn = PixelRNN(hidden_size=16, optimizer=Adam(0.01), max_epochs=15, random_state=0).fit(X[:, order])
         assert rnn.score(X[:, order]) == pytest.approx(-entropy, abs=0.1)
 
 
@@ -112,7 +112,7 @@ def test_all_likelihoods():
     assert set(np.unique(rnn.sample(50))) <= set(range(17))
     grey = DIGITS[:60] / 16
     for binarize in ("sample", "threshold"):
-        assert set(np.unique(small(binarize=binarize).fit(grey).sample(5))) <= {0, 1}
+        assert set(np.unique(small(likelihood=BernoulliLikelihood(binarize)).fit(grey).sample(5))) <= {0, 1}
 
 
 def test_densities_are_in_the_users_units():

@@ -9,7 +9,7 @@ import pytest
 import torch
 from scipy import stats
 
-from lowerbound import MLP, VAE, Amortized, Ladder, load
+from lowerbound import MLP, VAE, Adam, Amortized, ColumnLikelihoods, GaussianLikelihood, Ladder, load
 from lowerbound.data.columns.coding import UnseenCategoryWarning, encode
 
 pytestmark = pytest.mark.filterwarnings("ignore:the posterior has collapsed")  # brief fits
@@ -31,12 +31,12 @@ PLACES = {name: i for i, name in enumerate(TABLE)}
 
 
 def small(**parameters) -> VAE:
-    return VAE(**{"latent_dim": 2, "max_epochs": 20, "random_state": 0, "network": MLP((16,)), **parameters})
+    return VAE(**{"latent_dim": 2, "network": MLP((16,)), "max_epochs": 20, "random_state": 0, **parameters})
 
 
 @pytest.fixture(scope="module")
 def vae() -> VAE:
-    return small(max_epochs=100, lr=5e-3).fit(TABLE)
+    return small(optimizer=Adam(5e-3), max_epochs=100).fit(TABLE)
 
 
 def test_draws_are_like_the_table(vae):
@@ -62,7 +62,7 @@ def test_reconstructions_have_means_of_numbers_and_modes_of_levels(vae):
 def test_log_p_is_in_the_users_units(vae):
     """Every real column in thousandths: the same density, each row log 1000 lower for every column of numbers."""
     other = TABLE.assign(age=1000 * TABLE["age"])
-    shifted = small(max_epochs=100, lr=5e-3).fit(other).score_samples(other)
+    shifted = small(optimizer=Adam(5e-3), max_epochs=100).fit(other).score_samples(other)
     np.testing.assert_allclose(shifted, vae.score_samples(TABLE) - np.log(1000), atol=2e-3)
 
 
@@ -113,9 +113,9 @@ def test_tables_with_gaps_in_every_column():
 @pytest.mark.parametrize(
     "parameters",
     [
-        {"latent_dim": Ladder(2)},
+        {"latent_dim": Ladder(2, 2, width=16), "network": "auto"},
         {"latent_dim": (3, 2)},
-        {"scale": "feature"},
+        {"likelihood": ColumnLikelihoods("feature")},
         {"posterior": Amortized(input_dropout=0.5)},
     ],
 )
@@ -139,8 +139,10 @@ def test_numbers_are_described_by_kinds_only_if_that_is_asked_for():
 def test_what_does_not_go_together_is_a_sentence():
     with pytest.raises(ValueError, match="has a likelihood for each column"):
         small(likelihood="gaussian").fit(TABLE)
-    with pytest.raises(ValueError, match="scale=2 has no meaning"):
-        small(scale=2).fit(TABLE)
+    with pytest.raises(ValueError, match=r"likelihood=GaussianLikelihood\(scale=2\) can't be honored"):
+        small(likelihood=GaussianLikelihood(2)).fit(TABLE)
+    with pytest.raises(ValueError, match=r"ColumnLikelihoods: scale must be .*got 2"):
+        ColumnLikelihoods(2)
     with pytest.raises(ValueError, match="are for tables"):
         small(columns="auto").fit(rng.random((20, 8, 8)))
 
@@ -175,13 +177,20 @@ def test_columns_of_one_value_and_of_none():
 
 
 @pytest.mark.parametrize("n_categories", [3, 100])
-@pytest.mark.parametrize("parameters", [{}, {"latent_dim": (3, 2)}, {"latent_dim": Ladder(2)}])
+@pytest.mark.parametrize(
+    "parameters",
+    [
+        {"network": MLP((400,))},
+        {"network": MLP((400,)), "latent_dim": (3, 2)},
+        {"network": "auto", "latent_dim": Ladder(2, 2, width=400)},
+    ],
+)
 def test_as_much_of_a_row_reaches_the_encoder_however_many_levels_there_are(n_categories, parameters):
     draw = np.random.default_rng(3)
     frame = pd.DataFrame({f"c{i}": draw.permutation(3000) % n_categories for i in range(8)}).astype(str)
-    vae = small(max_epochs=1, lr=1e-12, hidden_layer_sizes=(400,), batch_size=1000, **parameters).fit(frame)
+    vae = small(optimizer=Adam(1e-12), max_epochs=1, batch_size=1000, **parameters).fit(frame)
     encoder = vae.posterior_.encoder
-    layer = encoder.network.stem[1] if "levels" in parameters else encoder.network.layers[0]
+    layer = encoder.network.stem[1] if isinstance(vae.latent_dim, Ladder) else encoder.network.layers[0]
     first = layer(encoder.inputs(torch.from_numpy(encode(frame, vae.columns_)).float()))
     assert first.square().mean().item() == pytest.approx(1 / 3, rel=0.1)  # of weights from U(±1): Σ_c w²/8
 
@@ -189,6 +198,10 @@ def test_as_much_of_a_row_reaches_the_encoder_however_many_levels_there_are(n_ca
 def test_draws_of_a_column_with_two_hills_have_them():
     draw = np.random.default_rng(4)
     v = np.where(draw.random(2000) < 0.5, -3.0, 3.0) + draw.normal(0, 0.3, 2000)
-    drawn = small(max_epochs=5, batch_size=20, lr=5e-3, columns="auto").fit(pd.DataFrame({"v": v})).sample(2000)["v"]
+    drawn = (
+        small(columns="auto", optimizer=Adam(5e-3), max_epochs=5, batch_size=20)
+        .fit(pd.DataFrame({"v": v}))
+        .sample(2000)["v"]
+    )
     assert stats.ks_2samp(drawn, v).statistic < 0.08
     assert drawn.between(-1.5, 1.5).mean() < 0.02

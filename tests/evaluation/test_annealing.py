@@ -52,13 +52,7 @@ def linear_gaussian():
 
 def on_a_grid(parameters, size):
     """A model with two latent variables and weights that nothing has arranged, and its log p(x) by quadrature."""
-    vae = VAE(
-        max_epochs=1,
-        random_state=0,
-        likelihood=GaussianLikelihood(0.8, standardize=False),
-        network=MLP((8,)),
-        **parameters,
-    )
+    vae = VAE(**parameters, likelihood=GaussianLikelihood(0.8, standardize=False), max_epochs=1, random_state=0)
     vae.fit(load_iris().data[:, :2])
     generator = make_generator(5, "shake")
     modules = torch.nn.ModuleList([vae.model_, vae.posterior_]).double()
@@ -78,8 +72,8 @@ def on_a_grid(parameters, size):
 
 MODELS = {
     "linear Gaussian": linear_gaussian,
-    "network": lambda: on_a_grid({"latent_dim": 2}, 0.4),
-    "ladder": lambda: on_a_grid({"latent_dim": Ladder(2, 1)}, 0.25),
+    "network": lambda: on_a_grid({"latent_dim": 2, "network": MLP((8,))}, 0.4),
+    "ladder": lambda: on_a_grid({"latent_dim": Ladder(2, 1, width=8)}, 0.25),
 }
 
 
@@ -178,14 +172,9 @@ def test_progress_counts_every_row_once():
 def fitted(**settings) -> VAE:
     X = load_iris().data
     return VAE(
-        2,
-        max_epochs=60,
-        random_state=0,
-        likelihood=GaussianLikelihood(0.2),
-        optimizer=Adam(1e-2),
-        network=MLP((16,)),
+        2, network=MLP((16,)), likelihood=GaussianLikelihood(0.2), optimizer=Adam(1e-2), max_epochs=60, random_state=0,
         **settings,
-    ).fit(X)
+    ).fit(X)  # fmt: skip
 
 
 @pytest.mark.parametrize("method", METHODS)

@@ -23,6 +23,7 @@ from lowerbound.models.hierarchical import Chain, Lowest, places
 from lowerbound.models.vae import Decoder, Encoder, LatentModel
 from lowerbound.nn.heads import GaussianHead
 from lowerbound.nn.inputs import Values
+from lowerbound.parameters import parts
 
 
 def noise(seed: int = 0) -> Noise:
@@ -167,14 +168,9 @@ def test_bits_add_up_to_the_bound_and_z_costs_its_entropy():
 
 def test_the_estimator_gives_them():
     X = load_iris().data
-    settings = {
-        "max_epochs": 40,
-        "random_state": 0,
-        "likelihood": GaussianLikelihood(0.2),
-        "optimizer": Adam(1e-2),
-        "network": MLP((16,)),
-    }
-    vae = VAE(2, **settings).fit(X)
+    vae = VAE(
+        2, network=MLP((16,)), likelihood=GaussianLikelihood(0.2), optimizer=Adam(1e-2), max_epochs=40, random_state=0
+    ).fit(X)
     gap = vae.inference_gap(X[:50], n_steps=100)
     assert gap.amortization.value > 0
     assert gap.total.value > 0
@@ -187,10 +183,10 @@ def test_the_estimator_gives_them():
 @pytest.mark.parametrize(
     "kind",
     [
-        {"covariance": "full"},
+        {"posterior": parts.Amortized("full")},
         {"posterior": "flow"},
         {"prior": "flow"},
-        {"latent_dim": Ladder(2)},
+        {"latent_dim": Ladder(2, 2, width=16), "network": "auto"},
         {"latent_dim": (2, 2)},
     ],
     ids=lambda kind: next(iter(kind)),
@@ -200,12 +196,9 @@ def test_every_posterior_has_them(kind):
         pytest.importorskip("zuko")
     X = load_iris().data
     settings = {
-        "latent_dim": 2,
+        "latent_dim": 2, "network": MLP((16,)), "likelihood": GaussianLikelihood(0.2), "optimizer": Adam(1e-2),
         "max_epochs": 20,
-        "likelihood": GaussianLikelihood(0.2),
-        "optimizer": Adam(1e-2),
-        "network": MLP((16,)),
-    }
+    }  # fmt: skip
     vae = VAE(**(settings | kind), random_state=0).fit(X)
     gap = vae.inference_gap(X[:50], n_steps=60)
     assert gap.amortization.value > 0
@@ -217,7 +210,7 @@ def test_every_posterior_has_them(kind):
 
 def test_one_q_for_all_rows_has_no_gap_to_split_and_knows_nothing():
     X = load_iris().data
-    vae = VAE(2, max_epochs=3, random_state=0, network=MLP((16,)), posterior="shared").fit(X)
+    vae = VAE(2, network=MLP((16,)), posterior="shared", max_epochs=3, random_state=0).fit(X)
     assert vae.mutual_information(X).value == pytest.approx(0, abs=1e-5)
     with pytest.raises(ValueError, match="comes from an encoder"):
         vae.inference_gap(X[:5])

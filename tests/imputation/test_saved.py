@@ -27,7 +27,7 @@ def imputer():
     code = imputer._code
     Z = code.encode(FRAME)
     gaussian, few = fit_gaussian(Z, 0), FewValues.of(Z, np.flatnonzero(code.raw.blocks < 0))
-    vae = VAE(2, likelihood="gaussian", max_epochs=2, random_state=0, network=MLP((8,))).fit(Z)
+    vae = VAE(2, network=MLP((8,)), likelihood="gaussian", max_epochs=2, random_state=0).fit(Z)
     location = fit_location(Z, code.raw, gaussian, 4, 1.0, 0)
     leveled = CategoryFiller(few, fit_gaussian(few.widened(Z), 0))
     assert len(few.places) > 0

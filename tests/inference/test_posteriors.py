@@ -8,11 +8,12 @@ import torch
 from tests import linear_gaussian as toy
 from tests.conftest import whole_batch
 
-from lowerbound import MLP, VAE, Adam, GaussianLikelihood
+from lowerbound import IWAE, MCEM, MLP, VAE, Adam, Amortized, GaussianLikelihood
 from lowerbound.core import Batch, Posterior
 from lowerbound.distributions.gaussians import DiagonalGaussian
 from lowerbound.distributions.noise import Noise, make_generator
 from lowerbound.inference.posteriors import MaskedInput, MeanField, Refined, Shared, StartAtPrior
+from lowerbound.parameters import parts
 from lowerbound.training.loop import train
 from lowerbound.training.settings import Settings
 from lowerbound.training.state import Training
@@ -37,19 +38,11 @@ def maximum_likelihood() -> tuple[float, np.ndarray]:
     return exact_log_p(X.mean(0), weights), weights
 
 
-def fitted(inference: str, **parameters) -> VAE:
-    chosen = {"max_epochs": 60, "n_refinement_steps": 60} | parameters
+def fitted(posterior, max_epochs: int = 60, **parameters) -> VAE:
     return VAE(
-        latent_dim=2,
-        batch_size=50,
-        early_stopping=False,
-        random_state=0,
-        inference=inference,
-        likelihood=GaussianLikelihood("unit", standardize=False),
-        optimizer=Adam(0.02),
-        network=MLP(()),
-        **chosen,
-    ).fit(X)
+        latent_dim=2, network=MLP(()), likelihood=GaussianLikelihood("unit", standardize=False), posterior=posterior,
+        optimizer=Adam(0.02), early_stopping=False, max_epochs=max_epochs, batch_size=50, random_state=0, **parameters,
+    ).fit(X)  # fmt: skip
 
 
 def log_p_of(vae: VAE) -> float:
@@ -60,17 +53,17 @@ def log_p_of(vae: VAE) -> float:
 # A diagonal q at Wᵀ's own axes costs nothing: ML solutions rotated to orthogonal columns have a diagonal posterior,
 # so every family but the shared one can reach the maximum; what is left is the noise of stochastic steps.
 @pytest.mark.parametrize(
-    ("inference", "parameters", "gap"),
+    ("posterior", "max_epochs", "gap"),
     [
-        ("amortized", {}, 0.05),
-        ("refined", {"max_epochs": 20, "n_refinement_steps": 20}, 0.05),
-        ("mean_field", {}, 0.05),
-        ("mcem", {}, 0.02),
+        ("amortized", 60, 0.05),
+        (Amortized(n_refinement_steps=20), 20, 0.05),
+        (parts.MeanField(60), 60, 0.05),
+        (MCEM(60), 60, 0.02),
     ],
 )
-def test_reaches_the_maximum_likelihood(inference, parameters, gap):
+def test_reaches_the_maximum_likelihood(posterior, max_epochs, gap):
     best, _ = maximum_likelihood()
-    reached = log_p_of(fitted(inference, **parameters))
+    reached = log_p_of(fitted(posterior, max_epochs))
     assert best - gap < reached <= best + 1e-9
 
 
@@ -161,9 +154,9 @@ def test_shared_is_the_same_for_all_rows():
 
 
 @pytest.mark.filterwarnings("ignore::lowerbound.CollapsedPosteriorWarning")
-@pytest.mark.parametrize("inference", ["refined", "mean_field", "shared", "mcem"])
-def test_every_way_is_saved_and_scores_new_rows(tmp_path, inference):
-    vae = fitted(inference, max_epochs=2, n_refinement_steps=5)
+@pytest.mark.parametrize("posterior", [Amortized(n_refinement_steps=5), parts.MeanField(5), "shared", MCEM(5)])
+def test_every_way_is_saved_and_scores_new_rows(tmp_path, posterior):
+    vae = fitted(posterior, max_epochs=2)
     vae.save(tmp_path / "model")
     from lowerbound import load
 
@@ -176,22 +169,16 @@ def test_every_way_is_saved_and_scores_new_rows(tmp_path, inference):
 
 def test_chains_refuse_an_objective_that_they_would_ignore():
     with pytest.raises(ValueError, match="no encoder and no bound"):
-        fitted("mcem", objective="iwae", n_samples=4)
+        fitted("mcem", objective=IWAE(4))
 
 
 def test_chains_report_their_acceptance():
-    assert 0.6 < fitted("mcem", max_epochs=30).acceptance_ < 0.9  # adapted towards 0.75
-
-
-@pytest.mark.parametrize("inference", ["mean_field", "shared", "mcem"])
-def test_a_full_covariance_needs_the_encoder(inference):
-    with pytest.raises(ValueError, match=f"with inference='{inference}' use covariance='diagonal'"):
-        fitted(inference, covariance="full")
+    assert 0.6 < fitted(MCEM(60), max_epochs=30).acceptance_ < 0.9  # adapted towards 0.75
 
 
 def test_a_climb_can_end_at_a_full_covariance():
     """Then q is the posterior itself but for the noise of four samples a step, and the bound log p(x)."""
-    vae = fitted("refined", covariance="full", max_epochs=20, n_refinement_steps=200)
+    vae = fitted(Amortized("full", n_refinement_steps=200), max_epochs=20)
     assert vae.elbo(X, 64).mean() == pytest.approx(log_p_of(vae), abs=0.08)
 
 
@@ -213,8 +200,3 @@ def test_hiding_hides_the_share_that_it_says_in_training_only():
     assert abs(whole.mean() - never_hidden) < 4 * math.sqrt(never_hidden * (1 - never_hidden) / 4000)
     assert abs(hidden.mean() - 2 / 3 * 0.3) < 4 * hidden.std() / math.sqrt(4000)
     assert hidden.max() > 0.5
-
-
-def test_hiding_needs_an_encoder():
-    with pytest.raises(ValueError, match="encoder"):
-        VAE(2, posterior="mean_field").fit(X)

@@ -15,7 +15,7 @@ from lowerbound.distributions.noise import Noise, make_generator
 from lowerbound.evaluation.bound import importance_weighted
 from lowerbound.evaluation.evaluation import Evaluation
 from lowerbound.models.hierarchical import Levels
-from lowerbound.nn.hierarchical import grounds
+from lowerbound.nn.hierarchical import feature_shapes
 from lowerbound.tasks.outlier_scores import level_ratio
 
 pytestmark = pytest.mark.filterwarnings("ignore::lowerbound.CollapsedPosteriorWarning")
@@ -23,14 +23,14 @@ pytestmark = pytest.mark.filterwarnings("ignore::lowerbound.CollapsedPosteriorWa
 IRIS = load_iris().data
 DIGITS = (load_digits().images[:300] * 255 / 16).round().astype(np.uint8)
 BIG = DIGITS.repeat(3, 1).repeat(3, 2)[:, :19, :22]
-SMALL = {"max_epochs": 1, "random_state": 0, "network": MLP((8,))}
-MODELS = {"latent_dim": Ladder(2, 1), **SMALL}
-CHAIN = {"latent_dim": (1, 1), **SMALL}
+BRIEF = {"max_epochs": 1, "random_state": 0}
+MODELS = {"latent_dim": Ladder(2, 1, width=8), **BRIEF}
+CHAIN = {"latent_dim": (1, 1), "network": MLP((8,)), **BRIEF}
 KINDS = [pytest.param(MODELS, id="ladder"), pytest.param(CHAIN, id="chain")]
 PICTURES = [
-    pytest.param({"network": "conv", "latent_dim": Ladder(3, 2), **SMALL}, id="ladder on grids"),
-    pytest.param({"network": "mlp", "latent_dim": Ladder(3, 3), **SMALL}, id="ladder of rows"),
-    pytest.param({"latent_dim": (4, 3, 2), "network": "mlp", **SMALL}, id="chain"),
+    pytest.param({"latent_dim": Ladder(3, 2), "network": "conv", **BRIEF}, id="ladder on grids"),
+    pytest.param({"latent_dim": Ladder(3, 3, width=8), "network": "mlp", **BRIEF}, id="ladder of rows"),
+    pytest.param({"latent_dim": (4, 3, 2), "network": MLP((8,)), **BRIEF}, id="chain"),
 ]
 
 
@@ -204,27 +204,26 @@ def test_grids_of_any_image(colors, levels, size):
 
 
 def test_levels_are_shared_out_among_the_grids():
-    sizes = [g.grid for g in grounds((1, 28, 28), 5, 16, is_image=True)]
+    sizes = [g.grid for g in feature_shapes((1, 28, 28), 5, 16, is_image=True)]
     assert sizes == [(14, 14), (7, 7), (7, 7), (4, 4), (4, 4)]
-    assert [g.grid for g in grounds((1, 28, 28), 2, 16, is_image=True)] == [(7, 7), (4, 4)]
-    assert [g.width for g in grounds((1, 28, 28), 3, 16, is_image=True)] == [16, 32, 64]
+    assert [g.grid for g in feature_shapes((1, 28, 28), 2, 16, is_image=True)] == [(7, 7), (4, 4)]
+    assert [g.width for g in feature_shapes((1, 28, 28), 3, 16, is_image=True)] == [16, 32, 64]
 
 
 @pytest.mark.parametrize(
     "parameters",
     [
-        {"latent_dim": Ladder(3, 4), "objective": ELBO(free_bits=0.1)},
-        {"latent_dim": Ladder(2, 4), "objective": SampledELBO(n_samples=8)},
-        {"latent_dim": Ladder(2, 4), "objective": IWAE(5)},
-        {"latent_dim": (8, 4)},
-        {"latent_dim": (8, 4), "objective": "iwae", "gradient": "vimco", "n_samples": 5},
+        {"latent_dim": Ladder(3, 4, width=64), "network": "mlp", "objective": ELBO(free_bits=0.1)},
+        {"latent_dim": Ladder(2, 4, width=64), "network": "mlp", "objective": SampledELBO(n_samples=8)},
+        {"latent_dim": Ladder(2, 4, width=64), "network": "mlp", "objective": IWAE(5)},
+        {"latent_dim": (8, 4), "network": MLP((64,))},
+        {"latent_dim": (8, 4), "network": MLP((64,)), "objective": IWAE(5, "vimco")},
     ],
 )
 def test_levels_learn(parameters):
     X = DIGITS > 100
-    settings = {"max_epochs": 40, "network": MLP((64,)), "random_state": 0, "optimizer": Adam(3e-3)}
-    vae = VAE(**(settings | parameters), early_stopping=False).fit(X)
-    start = clone(vae).set_params(max_epochs=1, lr=1e-9).fit(X)
+    vae = VAE(**parameters, optimizer=Adam(3e-3), early_stopping=False, max_epochs=40, random_state=0).fit(X)
+    start = clone(vae).set_params(max_epochs=1, optimizer=Adam(1e-9)).fit(X)
     assert vae.score(X) > start.score(X) + 2
     assert vae.n_active_units_ > 0
 
@@ -244,20 +243,22 @@ def test_the_two_layers_of_burda_et_al():
 @pytest.mark.parametrize(
     ("parameters", "message"),
     [
-        ({"latent_dim": Ladder(2), "posterior": Amortized("full")}, "covariance='full' is for one level"),
-        ({"latent_dim": Ladder(2), "posterior": "mcem"}, "inference='mcem' is for one level"),
-        ({"prior": "vamp", "latent_dim": Ladder(2)}, "prior='vamp' is for one level"),
+        ({"posterior": Amortized("full")}, r"Amortized\(covariance='full'\) is for one level"),
+        ({"posterior": "mcem"}, r"MCEM\(\) is for one level"),
+        ({"prior": "vamp"}, r"VampPrior\(\) is for one level"),
         ({"latent_dim": (4, 2), "objective": ELBO(free_bits=0.1)}, "free_bits needs the KL of each latent variable"),
-        ({"latent_dim": Ladder(3, (4, 2))}, "makes a chain of 2 levels"),
-        ({"objective": SampledELBO(gradient="stl"), "latent_dim": Ladder(2)}, "fitted by gradient='pathwise'"),
-        ({"latent_dim": (4, 2), "gradient": "stl", "objective": "elbo_sampled"}, "gradient='pathwise' or by score"),
-        ({"latent_dim": (4, 0)}, "latent_dim must be 'auto' or a whole number ≥ 1 or several"),
-        (
-            {"network": (torch.nn.Linear(4, 4), torch.nn.Linear(4, 4)), "latent_dim": Ladder(2)},
-            "make their own networks",
-        ),
+        ({"objective": SampledELBO(gradient="stl")}, "gradient='stl' has no meaning for a ladder.* leave 'pathwise'"),
+        ({"latent_dim": (4, 2), "objective": SampledELBO(gradient="stl")}, "gradient='pathwise' or by score"),
+        ({"latent_dim": (4, 0)}, "latent_dim must be 'auto' or .* a whole number ≥ 1 or several"),
+        ({"network": (torch.nn.Linear(4, 4), torch.nn.Linear(4, 4))}, "make their own networks"),
+        ({"network": MLP((8,))}, r"MLP\(hidden_layer_sizes=\(8,\)\) has no meaning for a ladder"),
     ],
 )
 def test_what_has_no_meaning_for_levels_is_refused(parameters, message):
     with pytest.raises(ValueError, match=message):
-        VAE(**(SMALL | parameters)).fit(IRIS)
+        VAE(**({"latent_dim": Ladder(2)} | BRIEF | parameters)).fit(IRIS)
+
+
+def test_all_levels_of_a_ladder_are_of_one_size():
+    with pytest.raises(ValueError, match=r"Ladder: latent_dim must be 'auto' or a whole number ≥ 1, got \(4, 2\)"):
+        Ladder(3, (4, 2))  # type: ignore[arg-type]

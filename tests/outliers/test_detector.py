@@ -89,7 +89,7 @@ def test_all_scores_at_once_add_up(detector):
 
 
 def test_scores_are_those_of_the_autoencoder_in_the_users_units():
-    vae = VAE(2, max_epochs=30, random_state=0, network=MLP((16,))).fit(X)
+    vae = VAE(2, network=MLP((16,)), max_epochs=30, random_state=0).fit(X)
     scores = VAEOutlierDetector(vae, criterion="elbo").fit(X).scores(X, ["elbo", "log_p"])
     np.testing.assert_allclose(scores["log_p"], -vae.score_samples(X))
     np.testing.assert_allclose(scores["elbo"], -vae.elbo(X, n_samples=2))
@@ -97,7 +97,7 @@ def test_scores_are_those_of_the_autoencoder_in_the_users_units():
 
 @pytest.mark.parametrize("novelty", [False, True])
 def test_the_aggregate_is_of_the_training_rows_but_for_a_rows_own_kind(novelty):
-    vae = VAE(2, max_epochs=30, random_state=0, network=MLP((16,))).fit(X)
+    vae = VAE(2, network=MLP((16,)), max_epochs=30, random_state=0).fit(X)
     scores = VAEOutlierDetector(vae, criterion="aggregate_kl", novelty=novelty).fit(X[:50]).scores(X[40:60])
     q = codes(vae.fitted_.exactly().on(X[:60]))
     assert q is not None
@@ -109,7 +109,7 @@ def test_the_aggregate_is_of_the_training_rows_but_for_a_rows_own_kind(novelty):
 
 
 def test_without_a_diagonal_covariance_the_prior_takes_the_place_of_the_aggregate():
-    vae = VAE(2, max_epochs=5, random_state=0, network=MLP((16,)), posterior=Amortized("full")).fit(X)
+    vae = VAE(2, network=MLP((16,)), posterior=Amortized("full"), max_epochs=5, random_state=0).fit(X)
     scores = VAEOutlierDetector(vae).fit(X).scores(X[:9])
     np.testing.assert_array_equal(scores["aggregate_kl"], scores["kl"])
     assert np.isfinite(scores["combined"]).all()
@@ -125,7 +125,7 @@ def test_a_ladder_has_a_ratio_between_its_levels(detector):
 
 
 def test_a_fitted_autoencoder_is_used_as_it_is():
-    vae = VAE(2, max_epochs=30, random_state=0, network=MLP((16,))).fit(X)
+    vae = VAE(2, network=MLP((16,)), max_epochs=30, random_state=0).fit(X)
     before = vae.score_samples(X)
     detector = VAEOutlierDetector(vae).fit(X[:200])
     assert detector.estimators_ == [vae]
@@ -134,7 +134,7 @@ def test_a_fitted_autoencoder_is_used_as_it_is():
 
 
 def test_an_autoencoder_of_ones_own_is_fitted_several_times():
-    template = VAE(1, max_epochs=30, early_stopping=False, optimizer=Adam(1e-2), network=MLP((8,)))
+    template = VAE(1, network=MLP((8,)), optimizer=Adam(1e-2), early_stopping=False, max_epochs=30)
     detector = VAEOutlierDetector(template, n_estimators=2, random_state=0).fit(X)
     assert [member.latent_dim_ for member in detector.estimators_] == [1, 1]
     assert detector.estimators_[0].seed_ != detector.estimators_[1].seed_
@@ -177,7 +177,7 @@ def test_p_values_are_uniform_among_normal_rows():
 
 
 def test_p_values_are_ranks_among_the_calibration_rows(detector):
-    calibrated = clone(detector).set_params(estimator=detector.estimators_[0]).fit(X).calibrate(X[:99])
+    calibrated = clone(detector).set_params(estimator=detector.estimators_[0], n_steps="auto").fit(X).calibrate(X[:99])
     np.testing.assert_allclose(np.sort(calibrated.p_values(X[:99])), np.arange(2, 101) / 100)
 
 
@@ -323,6 +323,7 @@ def test_pyods_conventions_are_the_opposite(detector):
         ({"criterion": "likelihood"}, "criterion must be"),
         ({"contamination": 0.7}, "contamination"),
         ({"trim_fraction": 1}, "trim_fraction"),
+        ({"estimator": VAE(2), "n_steps": 5}, "n_steps=5 is for the default autoencoders"),
     ],
 )
 def test_wrong_parameters_are_refused(parameters, message):

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from lowerbound import MLP, VAE, Adam, GaussianLikelihood
+from lowerbound import MLP, VAE, Adam, Amortized, GaussianLikelihood
 from lowerbound.core import ObjectiveState
 from lowerbound.distributions.noise import Noise, make_generator
 from lowerbound.inference.objectives import elbo, of_members, trimmed
@@ -21,18 +21,18 @@ X = rng.normal(size=(90, 1)) @ rng.normal(size=(1, 5)) + 0.2 * rng.normal(size=(
 X[3, 2] = np.nan
 COMMON = {
     "latent_dim": 2,
-    "max_epochs": 40,
-    "early_stopping": False,
-    "batch_size": 30,
-    "optimizer": Adam(1e-2),
     "network": MLP((12, 10)),
+    "optimizer": Adam(1e-2),
+    "early_stopping": False,
+    "max_epochs": 40,
+    "batch_size": 30,
 }
 SCALES = ("feature", "decoder", "feature")
 
 
 def members(**more) -> list[VAE]:
     return [
-        VAE(random_state=seed, likelihood=GaussianLikelihood(scale), **COMMON, **more)
+        VAE(**COMMON, **more, likelihood=GaussianLikelihood(scale), random_state=seed)
         for seed, scale in enumerate(SCALES)
     ]
 
@@ -52,7 +52,7 @@ class Replayed(Noise):
 
 @pytest.mark.parametrize(("hide", "trim"), [(0.0, 0.0), (0.5, 0.2)])
 def test_each_member_has_its_own_gradient(hide, trim):
-    several = members(input_dropout=hide)
+    several = members(posterior=Amortized(input_dropout=hide))
     for member in several:
         rows = member.begin_fit(X).rows
     batch = next(rows.batches(30))
@@ -87,7 +87,7 @@ def test_the_bound_is_the_mean_over_members():
     for member in several:
         assert member.n_iter_ == 40
         assert member.history_[-1]["step"] == 120
-    alone = np.mean(VAE(random_state=0, likelihood=GaussianLikelihood("feature"), **COMMON).fit(X).elbo(X))
+    alone = np.mean(VAE(**COMMON, likelihood=GaussianLikelihood("feature"), random_state=0).fit(X).elbo(X))
     bounds = [np.mean(member.elbo(X, n_samples=32)) for member in several]
     assert abs(bounds[0] - alone) < 0.6
     assert len(set(np.round(bounds, 6))) == 3
@@ -100,7 +100,7 @@ def test_the_bound_is_the_mean_over_members():
 def test_members_come_out_as_estimators_of_their_own(tmp_path):
     from lowerbound import load
 
-    several = members(input_dropout=0.5)
+    several = members(posterior=Amortized(input_dropout=0.5))
     fit_abreast(several, X)
     several[1].save(tmp_path / "second")
     np.testing.assert_allclose(load(tmp_path / "second").score_samples(X), several[1].score_samples(X))

@@ -8,6 +8,7 @@ import torch
 from lowerbound import MLP, VAE, Amortized, GaussianLikelihood, Ladder, VAEImputer, VAEOutlierDetector
 from lowerbound.nn.inputs import drawn_in
 
+LEVELS = [{"latent_dim": 2, "network": MLP((32,))}, {"latent_dim": Ladder(2, 2, width=32)}]
 AGES = (150.0, 999.0, 99_999.0)  # 8, 70 and 8,000 standard deviations
 rng = np.random.default_rng(0)
 age = rng.normal(50, 12, 400)
@@ -70,11 +71,11 @@ def test_it_does_so_where_it_was_fitted():
     assert detector.explain(table.iloc[[7]])["feature"].iloc[0] == "age"
 
 
-@pytest.mark.parametrize("levels", [1, 2])
+@pytest.mark.parametrize("levels", LEVELS)
 @pytest.mark.parametrize("name", TABLES)
 def test_codes_stay_where_codes_are_and_the_density_is_that_of_the_value(name, levels):
     table = TABLES[name]
-    vae = VAE(Ladder(levels, 2, width=32), max_epochs=40, random_state=0).fit(table)
+    vae = VAE(**levels, max_epochs=40, random_state=0).fit(table)
     codes = np.abs(vae.transform(table)).max()
     log_p = []
     for age in AGES:
@@ -84,11 +85,9 @@ def test_codes_stay_where_codes_are_and_the_density_is_that_of_the_value(name, l
     assert log_p[0] > log_p[1] > log_p[2]  # each value has its own: it isn't that of one that was drawn in
 
 
-@pytest.mark.parametrize("levels", [1, 2])
+@pytest.mark.parametrize("levels", LEVELS)
 def test_gaps_beside_it_are_filled_with_what_people_have(levels):
-    vae = VAE(Ladder(levels, 2, width=32), max_epochs=60, random_state=0, posterior=Amortized(input_dropout=0.5)).fit(
-        NUMBERS
-    )
+    vae = VAE(**levels, posterior=Amortized(input_dropout=0.5), max_epochs=60, random_state=0).fit(NUMBERS)
     imputer, gaps = VAEImputer(vae, random_state=0).fit(NUMBERS), NUMBERS.iloc[:12].assign(pressure=np.nan)
     usual = imputer.transform(gaps)[:, 1]
     for age in AGES:
@@ -100,6 +99,6 @@ def test_data_as_they_are_reach_the_network_as_they_are():
     x = torch.tensor([[999.0, 120.0, 80.0, 70.0]])
     for standardize in (True, False):
         vae = VAE(
-            1, max_epochs=1, random_state=0, likelihood=GaussianLikelihood(standardize=standardize), network=MLP((8,))
+            1, network=MLP((8,)), likelihood=GaussianLikelihood(standardize=standardize), max_epochs=1, random_state=0
         ).fit(NUMBERS)
         assert vae.posterior_.encoder.inputs(x).equal(drawn_in(x) if standardize else x)

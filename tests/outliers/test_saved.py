@@ -57,9 +57,9 @@ def test_it_can_be_fitted_anew_as_it_was(saved, tmp_path):
     detector, folder = saved
     np.testing.assert_array_equal(load(folder).fit(FRAME).score_samples(FRAME), detector.score_samples(FRAME))
     rows = FRAME[["a", "c"]]
-    vae = VAE(1, max_epochs=3, random_state=0, network=MLP((8,)))
-    for given, is_kept in ((vae, False), (VAE(1, max_epochs=3, random_state=0).fit(rows), True)):
-        VAEOutlierDetector(given, n_estimators=1, random_state=0).fit(rows).save(tmp_path / "own")
+    vae = VAE(1, network=MLP((8,)), max_epochs=3, random_state=0)
+    for given, n, is_kept in ((vae, 1, False), (VAE(1, max_epochs=3, random_state=0).fit(rows), "auto", True)):
+        VAEOutlierDetector(given, n_estimators=n, random_state=0).fit(rows).save(tmp_path / "own")
         again = load(tmp_path / "own")
         before = again.estimators_[0]
         assert (again.fit(rows).estimators_[0] is before) == is_kept
@@ -67,7 +67,7 @@ def test_it_can_be_fitted_anew_as_it_was(saved, tmp_path):
 
 def test_other_posteriors_and_images(tmp_path):
     digits = load_digits().images.astype(np.uint8)[:60]
-    vae = VAE(2, max_epochs=2, random_state=0, network=MLP((8,)), posterior=Amortized("full")).fit(digits)
+    vae = VAE(2, network=MLP((8,)), posterior=Amortized("full"), max_epochs=2, random_state=0).fit(digits)
     detector = VAEOutlierDetector(vae, criterion="combined", random_state=0).fit(digits)
     detector.save(tmp_path / "digits")
     again = load(tmp_path / "digits")

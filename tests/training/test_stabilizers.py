@@ -49,13 +49,13 @@ def test_a_constant_weight_is_its_own_average():
 def test_the_average_is_what_is_validated_and_kept():
     run, bounds = training(ema=0.9, early_stopping=False), []
 
-    class Look(Watch):
+    class RecordBounds(Watch):
         def on_epoch(self, training, record):
             bounds.append(record["validation_elbo"])
             assert not training.average.shown
 
     validation = data(20, seed=8)
-    train(run, data(), validation, Look())
+    train(run, data(), validation, RecordBounds())
     assert run.average is not None
     assert run.average.shown
     last = weights(run)

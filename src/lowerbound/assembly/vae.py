@@ -88,7 +88,7 @@ def choose_inputs(schema: Schema) -> nn.Module:
 
 
 def output_shape(schema: Schema, head: LikelihoodHead) -> tuple[int, ...]:
-    """Of the decoder's numbers, of which there are ``head.n_parameters`` arrays."""
+    """The shape of one of the ``head.n_parameters`` arrays that the decoder gives for a row."""
     return schema.event_shape if head.parameter_shape is None else head.parameter_shape
 
 
@@ -230,9 +230,11 @@ def _start_at_unit_scale(encoder: nn.Module, head: GaussianHead | FlowHead) -> N
 
 
 def let_rows_reach(first: nn.Module, schema: Schema) -> None:
-    """Of the many indicators of a column one is 1: weights for so many inputs would all but lose the row, and q(z|x).
+    """Scale the first layer's weights up for tables with columns of several kinds.
 
-    With bounds of ±1/√columns instead of ±1/√inputs, as much of a row arrives as of so many standardized numbers.
+    Many of its inputs are indicators, of which one for each column is 1 and the others are 0: with the usual bounds of
+    ±1/√inputs, a row would hardly change the layer's output, nor q(z|x). With ±1/√columns it changes it as much as so
+    many standardized numbers would.
     """
     if schema.columns is None:
         return

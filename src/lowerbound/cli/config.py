@@ -1,8 +1,8 @@
 """The configuration of a run from flags, assignments and a file: flag > ``-s`` > file > default.
 
 The file is TOML: the model, its parameters by name, and a table ``[data]`` with ``source``, ``key``, ``drop``,
-``label`` and ``stream``. A run's ``config.toml`` is such a file; its table ``[chosen]`` holds the choices for "auto",
-and isn't read.
+``label`` and ``stream``. A part is a table with its ``kind`` and fields. A run's ``config.toml`` is such a file; its
+table ``[chosen]`` holds the choices for "auto", and isn't read.
 """
 
 from __future__ import annotations
@@ -12,22 +12,19 @@ import tomllib
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import click
 
 import lowerbound
-from lowerbound.cli.options import FLAGS, DataOptions
+from lowerbound.cli.flags import assignment, combined, flags_of
+from lowerbound.cli.models import MODELS
+from lowerbound.cli.options import DataOptions
 from lowerbound.cli.output import Failure
-from lowerbound.parameters.parameter import suggestion
-from lowerbound.parameters.tables import IMPUTER_TRAINING
-
-if TYPE_CHECKING:
-    from lowerbound.estimators.vae import VAE
+from lowerbound.parameters.parameter import Parameter, plain, suggestion
+from lowerbound.parameters.upgrade import upgraded_parameters
 
 DATA_KEYS = tuple(each.name for each in fields(DataOptions))
-MODELS = {"vae": "VAE", "imputer": "VAE"}  # the name on the command line, and in the library
-RECOMMENDED: dict[str, Any] = {"vae": {}, "imputer": IMPUTER_TRAINING}  # defaults that replace those of the model
 
 
 @dataclass(frozen=True)
@@ -53,22 +50,28 @@ class Config:
         """The text of ``config.toml``, without None, which TOML lacks."""
         import tomli_w
 
-        record = {"model": self.model, **self.parameters, "data": asdict(self.data), "chosen": chosen or None}
+        record = {"model": self.model, **_plain(self.parameters), "data": asdict(self.data), "chosen": chosen or None}
         return tomli_w.dumps(_without_none(record))
 
     def to_json(self) -> str:
         """The configuration as JSON, for another process."""
-        return json.dumps(asdict(self))
+        record = {"model": self.model, "data": asdict(self.data)}
+        return json.dumps(record | {"parameters": _plain(self.parameters), "asked": _plain(self.asked)})
 
     @classmethod
     def from_json(cls, text: str) -> Config:
         """The inverse of ``to_json``."""
-        record = json.loads(text, object_hook=_with_tuples)
-        return cls(**{**record, "data": DataOptions(**record["data"])})
+        record = json.loads(text)
+        table = MODELS[record["model"]].table
+        parts = {
+            what: {name: table[name].from_plain(value) for name, value in record[what].items()}
+            for what in ("parameters", "asked")
+        }
+        return cls(record["model"], DataOptions(**{**record["data"], "drop": tuple(record["data"]["drop"])}), **parts)
 
 
-def _with_tuples(record: dict[str, Any]) -> dict[str, Any]:
-    return {name: tuple(value) if isinstance(value, list) else value for name, value in record.items()}
+def _plain(parameters: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: plain(value) for name, value in parameters.items()}
 
 
 def _without_none(record: Mapping[str, Any]) -> dict[str, Any]:
@@ -85,7 +88,7 @@ def resolve(
     data : mapping
         Fields of ``DataOptions`` from the command line; None or empty if not given.
     flags : mapping
-        Parameters whose flags were given.
+        Parameters whose flags were given, and fields of their parts: ``prior__n_components``.
     assignments : iterable of str
         ``key=value``.
     path : Path, optional
@@ -93,57 +96,77 @@ def resolve(
     model : str, optional
         The model from the command line.
     """
-    file = {} if path is None else read_file(path)
+    file = {} if path is None else read_file(path, model)
     said = {name: value for name, value in data.items() if value not in (None, (), "")}
     options = {**file.pop("data", {}), **said}
     chosen = model or file.pop("model", "vae")
-    asked = {**file, **dict(map(_assignment, assignments)), **flags}
-    asked.pop("model", None)
+    file.pop("model", None)
     if "source" not in options:
         raise click.UsageError("no data are given: name a file, a folder of images, or digits")
-    defaults = {name: parameter.default for name, parameter in FLAGS.items()}
-    return Config(chosen, DataOptions(**options), defaults | RECOMMENDED[chosen] | asked, asked)
-
-
-def _assignment(text: str) -> tuple[str, Any]:
-    """The name and value of a ``-s key=value``."""
-    name, equals, value = text.partition("=")
-    name = name.strip().replace("-", "_")
-    if not equals:
-        raise click.UsageError(f"-s {text}: write it as key=value")
-    if name not in FLAGS:
-        raise click.UsageError(f"-s {text}: there is no parameter {name!r}{suggestion(name, list(FLAGS))}")
+    table = MODELS[chosen].table
+    defaults = {name: parameter.default for name, parameter in table.items()}
+    given = {**dict(assignment(each, flags_of(table)) for each in assignments), **flags}
     try:
-        return name, FLAGS[name].parse(value)
+        parameters = combined(table, defaults | file, given, file)
     except ValueError as error:
-        raise click.UsageError(f"-s {text}: {error}") from error
+        raise click.UsageError(str(error)) from error
+    asked = {name: parameters[name] for name in {*file, *(name.partition("__")[0] for name in given)}}
+    return Config(chosen, DataOptions(**options), parameters, asked)
 
 
-def read_file(path: Path) -> dict[str, Any]:
-    """Read and check a configuration file: parameters by name, and ``model`` and ``data`` if given."""
+def read_toml(path: Path) -> dict[str, Any]:
+    """The content of a TOML file; raises ``Failure``."""
     try:
-        record = tomllib.loads(path.read_text(encoding="utf-8"))
+        return tomllib.loads(path.read_text(encoding="utf-8"))
     except ValueError as error:
         raise Failure(f"{path} isn't TOML: {error}") from error
+
+
+def model_of(record: Mapping[str, Any], path: Path) -> str:
+    """The model that a configuration names."""
+    model = record.get("model", "vae")
+    if model not in MODELS:
+        raise Failure(f"{path}: there is no model {model!r}{suggestion(model, list(MODELS))}")
+    return model
+
+
+def read_file(path: Path, model: str | None = None) -> dict[str, Any]:
+    """Read and check a configuration file: parameters by name, and ``model`` and ``data`` if given.
+
+    Files of older versions are upgraded. ``model`` is that of the command line, if one is given there.
+    """
+    record = read_toml(path)
+    named = model or model_of(record, path)
+    record = upgraded_file(record, named)
     record.pop("chosen", None)
-    known = {**FLAGS, "model": None, "data": None}
+    table = MODELS[named].table
     for name, value in record.items():
-        _check_known(name, list(known), f"{path}: there is no parameter")
-        if name in FLAGS:
-            record[name] = _checked(name, value, path)
-    if record.get("model", "vae") not in MODELS:
-        raise Failure(f"{path}: there is no model {record['model']!r}{suggestion(record['model'], list(MODELS))}")
+        _check_known(name, [*table, "model", "data"], f"{path}: there is no parameter")
+        if name in table:
+            record[name] = _checked(table[name], value, path)
     if "data" in record:
         record["data"] = _checked_data(record["data"], path)
     return record
 
 
-def _checked(name: str, value: Any, path: Path) -> Any:
+def upgraded_file(record: Mapping[str, Any], model: str) -> dict[str, Any]:
+    """The content of a configuration file in today's form."""
+    chosen = record.get("chosen", {})
+    likelihood = "columns" if chosen.get("layout") == "columns" else chosen.get("likelihood", "gaussian")
+    apart = {name: record[name] for name in ("model", "data", "chosen") if name in record}
+    own = {name: value for name, value in record.items() if name not in apart}
+    is_conv = chosen.get("network") == "conv"
+    parameters = upgraded_parameters(MODELS[model].class_name, own, likelihood, conv=is_conv)
+    return {**apart, **parameters}
+
+
+def _checked(parameter: Parameter, value: Any, path: Path) -> Any:
     try:
-        FLAGS[name].check(value)
+        value = parameter.from_plain(value)
+        parameter.check(value)
     except ValueError as error:
         raise Failure(f"{path}: {error}") from error
-    return tuple(value) if isinstance(value, list) else value
+    return value
 
 
 def _checked_data(data: Any, path: Path) -> dict[str, Any]:
@@ -164,6 +187,6 @@ def _check_known(name: str, known: list[str], complaint: str) -> None:
         raise Failure(f"{complaint} {name!r}{suggestion(name, known)}")
 
 
-def make(config: Config) -> VAE:
+def make(config: Config, **others: Any) -> Any:
     """The unfitted estimator of a configuration."""
-    return getattr(lowerbound, MODELS[config.model])(**config.parameters)
+    return getattr(lowerbound, MODELS[config.model].class_name)(**config.parameters, **others)

@@ -103,7 +103,7 @@ def _describe_mixed(dataset: Dataset) -> dict[str, Any]:
     from lowerbound.data.sources import Source
 
     X: Any = dataset.X
-    looks = look_at(X)
+    summaries = look_at(X)
     if isinstance(X, Source):
         labels = _count_labels(X.select(list(X.columns or ())[:1]))
     else:
@@ -111,14 +111,14 @@ def _describe_mixed(dataset: Dataset) -> dict[str, Any]:
     return {
         "source": dataset.source,
         "rows": len(X),
-        "shape": [len(looks)],
-        "missing": sum(len(X) - look.n for look in looks),
+        "shape": [len(summaries)],
+        "missing": sum(len(X) - summary.n for summary in summaries),
         "likelihood": "columns",
         "labels": labels,
-        "constant": [look.name for look in looks if look.n_distinct in (0, 1)],
+        "constant": [summary.name for summary in summaries if summary.n_distinct in (0, 1)],
         "columns": [
             {**asdict(schema), "description": schema.describe(), "missing": len(X) - n, "distinct": n_distinct}
-            for schema, n, n_distinct in ((look.schema(), look.n, look.n_distinct) for look in looks)
+            for schema, n, n_distinct in ((summary.schema(), summary.n, summary.n_distinct) for summary in summaries)
         ],
     }
 

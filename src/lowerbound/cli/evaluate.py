@@ -66,7 +66,7 @@ def evaluate(
     from lowerbound.cli.generate import load
 
     options = DataOptions(source, key, drop, label, stream)
-    models = {run: load(Path(run)) for run in runs}
+    models = {run: load(Path(run), "evaluate") for run in runs}
     dataset = options.read()
     _warn_if_trained_on(dataset, runs)
     how = Method(method, n_importance, n_temperatures, n_chains)

@@ -22,6 +22,8 @@ from lowerbound.cli.tensorboard import TensorBoardWatch
 from lowerbound.cli.watch import RunWatch
 from lowerbound.data.batches import Rows
 from lowerbound.data.sources import Dataset, Source
+from lowerbound.estimators.autoencoder import Autoencoder
+from lowerbound.estimators.gradient import GradientEstimator
 from lowerbound.estimators.vae import VAE
 from lowerbound.parameters.seed import seed_from
 from lowerbound.training.state import Training, TrainingError
@@ -57,8 +59,8 @@ def fit_run(
     if finished is not None:
         tell(None)
         console.say(f"{run.folder} is finished, after epoch {finished.n_iter_}: there is nothing to resume")
-        return suggest_samples(console, run, finished)
-    config = _pinned(config)
+        return suggest_next(console, run, finished, config)
+    config = pinned(config)
     tell(config, state)
     dataset = config.data.read()
     if isinstance(dataset.X, Source):
@@ -67,10 +69,10 @@ def fit_run(
     console.say(describe(dataset))
     if state is not None:
         _check_same(data, run)
-    vae = make(config)
+    model = make(config)
 
     def begin(training: Training, rows: Rows, held_out: Rows | None) -> None:
-        record, choices = environment(arguments, training.seed, data), chosen(vae, training)
+        record, choices = environment(arguments, training.seed, data), chosen(model, training)
         if state is None:
             run.begin(config.to_toml(choices), record)
         else:
@@ -82,30 +84,32 @@ def fit_run(
             console.say(f"{config.to_toml({})}\n{training.modules}")
 
     watch = RunWatch(run, checkpoints, begin, console, board)
-    _fit(vae, dataset, watch, state)
-    _conclude(vae, watch)
+    _fit(model, dataset, watch, state)
+    _conclude(model, watch, config)
 
 
-def _conclude(vae: VAE, watch: RunWatch) -> None:
+def _conclude(model: GradientEstimator, watch: RunWatch, config: Config) -> None:
     """Save the model, report, and suggest the next command."""
     training, run, console = watch.training, watch.run, watch.console
     if training.progress.epoch:
-        vae.save(run.model)
-        report(watch, vae)
+        model.save(run.model)
+        report(watch, model)
     if watch.asked_to_stop and not training.is_done:
         console.say(f"stopped after {_place(training)} of {training.settings.max_epochs}; to continue:")
         suggest_resuming(console, run)
         click.get_current_context().exit(INTERRUPTED)
-    suggest_samples(console, run, vae)
+    suggest_next(console, run, model, config)
 
 
-def _fit(vae: VAE, dataset: Dataset, watch: RunWatch, state: tuple[dict[str, Tensor], dict[str, Any]] | None) -> None:
+def _fit(
+    model: GradientEstimator, dataset: Dataset, watch: RunWatch, state: tuple[dict[str, Tensor], dict[str, Any]] | None
+) -> None:
     try:
         with watch.listening():
-            vae.fit(dataset.X, watch=watch, resume=state)
+            model.fit(dataset.X, watch=watch, resume=state)
     except TrainingError as error:
         if watch.training.progress.best_epoch:
-            vae.save(watch.run.model)
+            model.save(watch.run.model)
         raise Failure(str(error)) from error
     except (KeyboardInterrupt, OSError):
         if watch.checkpoints.saved:
@@ -113,7 +117,7 @@ def _fit(vae: VAE, dataset: Dataset, watch: RunWatch, state: tuple[dict[str, Ten
         raise
 
 
-def _pinned(config: Config) -> Config:
+def pinned(config: Config) -> Config:
     """The configuration with a seed and an absolute path, so that the run can be repeated from it."""
     seed = seed_from(config.parameters["random_state"])
     path = Path(config.data.source)
@@ -121,7 +125,7 @@ def _pinned(config: Config) -> Config:
     return replace(config, data=data, parameters={**config.parameters, "random_state": seed})
 
 
-def _finished(checkpoint: dict[str, Any], run: Run) -> VAE | None:
+def _finished(checkpoint: dict[str, Any], run: Run) -> GradientEstimator | None:
     """The model of a run that has trained its last epoch; None for others."""
     progress = checkpoint["progress"]
     is_over = progress["stopped"] or progress["epoch"] >= checkpoint["settings"]["max_epochs"]
@@ -147,13 +151,19 @@ def _check_same(data: dict[str, Any], run: Run) -> None:
         )
 
 
-def chosen(vae: VAE, training: Training) -> dict[str, Any]:
+def chosen(model: GradientEstimator, training: Training) -> dict[str, Any]:
     """The choices for every "auto"."""
+    codes = {}
+    if isinstance(model, VAE | Autoencoder):
+        is_own = isinstance(model.network, (tuple, list))
+        network = (
+            "own" if is_own else choose_network(model.schema_, model.PARAMETERS["network"].part(model.network)).kind
+        )
+        codes = {"network": network, "latent_dim": model.latent_dim_}
     return {
-        "layout": vae.schema_.layout,
-        "likelihood": vae.schema_.likelihood,
-        "network": choose_network(vae.schema_, vae.network),
-        "latent_dim": vae.latent_dim_,
+        "layout": model.schema_.layout,
+        "likelihood": model.schema_.likelihood,
+        **codes,
         "batch_size": training.settings.batch_size,
         "max_epochs": training.settings.max_epochs,
         "device": str(training.device),
@@ -172,17 +182,30 @@ def _split(rows: Rows, held_out: Rows | None) -> str:
     return f"{len(rows):,} rows to train on, {len(held_out or ()):,} held out"
 
 
-def report(watch: RunWatch, vae: VAE) -> None:
+def report(watch: RunWatch, model: GradientEstimator) -> None:
     """Report the held-out bound, the active units, and the folder of the model."""
     console, progress = watch.console, watch.training.progress
+    bound, column = _bound(model)
+    record = progress.history[progress.best_epoch - 1]
     if math.isfinite(progress.best):
-        best = progress.history[progress.best_epoch - 1]["validation_elbo"]
+        elbo = record["validation_elbo"]
+        best = nats(progress.best if elbo is None else elbo)
         ended = f"{progress.epoch}{', then stopped early' if progress.stopped else ''}"
-        console.say(f"held-out ELBO {nats(best)} nats a row in epoch {progress.best_epoch}, the best of {ended}")
+        console.say(f"held-out {bound} {best} nats a row in epoch {progress.best_epoch}, the best of {ended}")
     else:
-        last = nats(progress.history[progress.best_epoch - 1]["elbo"])
-        console.say(f"ELBO {last} nats a row in epoch {progress.epoch}, on the training rows: none were held out")
-    console.say(f"{vae.n_active_units_} of {vae.latent_dim_} latent variables are active; saved {watch.run.model}")
+        last = nats(record[column])
+        console.say(f"{bound} {last} nats a row in epoch {progress.epoch}, on the training rows: none were held out")
+    active = ""
+    if isinstance(model, VAE):
+        active = f"{model.n_active_units_} of {model.latent_dim_} latent variables are active; "
+    console.say(f"{active}saved {watch.run.model}")
+
+
+def _bound(model: GradientEstimator) -> tuple[str, str]:
+    """The name of what training raises, and of its column in the history."""
+    if isinstance(model, Autoencoder):
+        return f"log p(x|z){'' if model.penalty is None else ' less the penalty'}", "reconstruction"
+    return ("ELBO" if isinstance(model, VAE) else "log p(x)"), "elbo"
 
 
 def suggest_resuming(console: Console, run: Run) -> None:
@@ -190,10 +213,15 @@ def suggest_resuming(console: Console, run: Run) -> None:
     console.suggest("train", "-o", run.folder, "--resume")
 
 
-def suggest_samples(console: Console, run: Run, vae: VAE) -> None:
-    """Suggest the command that draws rows."""
-    ending = "png" if vae.schema_.is_image else "csv"
-    console.suggest("generate", run.folder, "-o", run.folder / f"samples.{ending}")
+def suggest_next(console: Console, run: Run, model: Any, config: Config) -> None:
+    """Suggest a command that uses the model."""
+    if hasattr(model, "score_samples") and config.model not in ("autoencoder", "detector"):
+        ending = "png" if model.schema_.is_image else "csv"
+        return console.suggest("generate", run.folder, "-o", run.folder / f"samples.{ending}")
+    command, file = {"imputer": ("impute", "filled.csv"), "detector": ("outliers", "outliers.csv")}.get(
+        config.model, ("encode", "codes.csv")
+    )
+    console.suggest(command, run.folder, *config.data.words(), "-o", run.folder / file)
 
 
 class _Enough(Exception):
@@ -221,23 +249,22 @@ class OneBatch(Watch):
 
 def try_one_batch(config: Config, console: Console, *, verbose: bool) -> None:
     """Show what would be trained, and the loss of one batch; nothing is written."""
-    config = _pinned(config)
+    config = pinned(config)
     dataset = config.data.read()
-    vae, watch = make(config), OneBatch()
+    model, watch = make(config), OneBatch()
     with suppress(_Enough):
-        vae.fit(dataset.X, watch=watch)
-    choices = chosen(vae, watch.training)
+        model.fit(dataset.X, watch=watch)
+    choices = chosen(model, watch.training)
+    z = [watch.training.objective.n_samples, watch.n_rows, choices.get("latent_dim", 0)]
+    x = [watch.n_rows, *model.schema_.event_shape]
     record = {
         "model": config.model,
         "data": fingerprint(dataset),
         "parameters": config.parameters,
         "chosen": choices,
         "rows": {"training": len(watch.rows), "held_out": len(watch.held_out or ())},
-        "shapes": {
-            "x": [watch.n_rows, *vae.schema_.event_shape],
-            "z": [config.parameters["n_samples"], watch.n_rows, vae.latent_dim_],
-        },
-        "n_parameters": {"encoder": _size(vae.posterior_), "decoder": _size(vae.model_)},
+        "shapes": {"x": x, "z": z} if z[-1] else {"x": x},
+        "n_parameters": _sizes(model),
         "batch": {"elbo": watch.reconstruction - watch.kl, "reconstruction": watch.reconstruction, "kl": watch.kl},
     }
     if verbose:
@@ -248,7 +275,6 @@ def try_one_batch(config: Config, console: Console, *, verbose: bool) -> None:
 def _summary(record: dict[str, Any], data: str, watch: OneBatch) -> str:
     shapes = {name: tuple(shape) for name, shape in record["shapes"].items()}
     weights = {name: f"{size:,}" for name, size in record["n_parameters"].items()}
-    batch = {name: nats(value) for name, value in record["batch"].items()}
     return table(
         {
             "data": data,
@@ -256,9 +282,24 @@ def _summary(record: dict[str, Any], data: str, watch: OneBatch) -> str:
             "chosen": listing(record["chosen"]),
             "shapes": listing(shapes),
             "weights": listing(weights),
-            "one batch": f"ELBO {batch['elbo']} = {batch['reconstruction']} − KL {batch['kl']} nats a row, untrained",
+            "one batch": _of_one_batch(record["batch"]),
         }
     )
+
+
+def _of_one_batch(batch: dict[str, float]) -> str:
+    parts = {name: nats(value) for name, value in batch.items()}
+    if not math.isfinite(batch["kl"]):
+        return f"log p(x|z) {parts['reconstruction']} nats a row, untrained"
+    if not batch["kl"]:
+        return f"log p(x) {parts['elbo']} nats a row, untrained"
+    return f"ELBO {parts['elbo']} = {parts['reconstruction']} − KL {parts['kl']} nats a row, untrained"
+
+
+def _sizes(model: GradientEstimator) -> dict[str, int]:
+    """The numbers of weights."""
+    names = {"posterior": "encoder", "model": "decoder"} if hasattr(model, "posterior_") else {"model": "model"}
+    return {names[name]: _size(module) for name, module in reversed(model._modules().items())}
 
 
 def _size(module: nn.Module) -> int:

@@ -74,7 +74,7 @@ def generate(
     from lowerbound.storage.results import write_parts
 
     new_file(output, force)
-    model = load(run)
+    model = load(run, "generate")
     _check_rows_fit(model, output)
     if given:
         rows = _sample_given(model, given, n_rows, mean=mean, random_state=random_state)
@@ -196,7 +196,7 @@ def encode(
     from lowerbound.storage.results import write_parts
 
     new_file(output, force)
-    model = load(run, "transform")
+    model = load(run, "encode")
     options = DataOptions(data, key, drop, label, stream)
     dataset = options.read()
     if output.suffix.lower() == ".png":
@@ -214,18 +214,15 @@ def encode(
     console.suggest("evaluate", run, *options.words())
 
 
-def load(run: Path, able_to: str = "sample", *others: type) -> Any:
-    """Load the model of a run, or of a folder of ``save``; fail unless it has a method or is of some other types."""
+def load(run: Path, command: str) -> Any:
+    """The model of a run, or of a saved folder; fails if it can't do what the command asks."""
     import lowerbound
+    from lowerbound.cli.models import refusal
 
     model = lowerbound.load(run)
-    if not hasattr(model, able_to) and not isinstance(model, others):
-        deeds = {
-            "sample": "has no codes: it can be sampled and evaluated only",
-            "sample_imputations": "only fills gaps",
-        }
-        can = next((words for deed, words in deeds.items() if hasattr(model, deed)), "only ranks rows")
-        raise Failure(f"{run} holds a {type(model).__name__}, which {can}")
+    message = refusal(type(model).__name__, command)
+    if message:
+        raise Failure(f"{run} {message}")
     return model
 
 

@@ -80,7 +80,7 @@ def impute(
     _refuse_what_does_not_go_together(output, n_imputations, intervals=intervals, check=check)
     if output is not None:
         new_file(output, force)
-    model = load(run, "sample", VAEImputer)
+    model = load(run, "impute")
     options = DataOptions(data, key, drop, label, stream)
     dataset = options.read()
     X = rows_of(dataset, model)

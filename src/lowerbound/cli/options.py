@@ -1,19 +1,16 @@
-"""The flags that commands share; flags of the model's parameters are made from their table."""
+"""The flags that commands share; those of a model's parameters are in ``flags``."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import wraps
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
-from click.core import ParameterSource
 
 from lowerbound.cli.output import Console
-from lowerbound.parameters.parameter import Parameter
-from lowerbound.parameters.vae import VAE_PARAMETERS
 
 if TYPE_CHECKING:
     from lowerbound.data.sources import Dataset
@@ -22,8 +19,6 @@ if TYPE_CHECKING:
     ValueType = click.ParamType[Any]
 else:
     PathType = ValueType = click.ParamType  # takes no type argument in older versions of click
-
-FLAGS = {name: parameter for name, parameter in VAE_PARAMETERS.items() if name != "verbose"}  # given by -q and -v
 
 
 @dataclass(frozen=True)
@@ -91,80 +86,11 @@ def console_options(command: Callable) -> Callable:
     return with_console
 
 
+def seed_option(help: str, **others: Any) -> Callable:
+    """``--random-state``, of which ``--seed`` is another name."""
+    return click.option("--random-state", "--seed", metavar="SEED", type=click.IntRange(0), help=help, **others)
+
+
 run_argument: Callable[..., Any] = click.argument("run", metavar="RUN", type=click.Path(path_type=Path))
 data_argument: Callable[..., Any] = click.argument("data", metavar="DATA")
 force_option: Callable[..., Any] = click.option("--force", is_flag=True, help="Overwrite existing files.")
-
-
-class ParameterType(ValueType):
-    """The click type of a parameter, which parses and checks a word on the command line."""
-
-    name = "parameter"
-
-    def __init__(self, parameter: Parameter) -> None:
-        self.parameter: Parameter = parameter
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
-        """The value of the word."""
-        if not isinstance(value, str):
-            return value
-        try:
-            return self.parameter.parse(value)
-        except ValueError as error:
-            self.fail(str(error), param, ctx)
-
-
-def parameter_flags(command: Callable) -> Callable:
-    """Add a flag for every parameter to a command."""
-    for parameter in reversed(FLAGS.values()):
-        command = _flag(parameter)(command)
-    return command
-
-
-def _flag(parameter: Parameter) -> Callable:
-    flag = "--" + parameter.name.replace("_", "-")
-    described = f"{parameter.help}  [{_word(parameter.default)}]"
-    if set(parameter.choices) == {True, False}:
-        return click.option(f"{flag}/--no-{flag[2:]}", parameter.name, default=None, help=described)
-    return click.option(
-        flag, parameter.name, type=ParameterType(parameter), metavar=_metavar(parameter), default=None, help=described
-    )
-
-
-def _metavar(parameter: Parameter) -> str:
-    """The allowed values after the flag: ``auto|INT``."""
-    words = [_word(choice) for choice in parameter.choices]
-    kind = "NAME" if parameter.any_word else {int: "INT", float: "FLOAT"}.get(parameter.number, "")
-    return "|".join([*words, *([f"{kind},…" if parameter.many else kind] if kind else [])])
-
-
-def _word(value: Any) -> str:
-    """A value in its form on the command line."""
-    if isinstance(value, tuple):
-        return ",".join(map(str, value))
-    return str(value).lower() if value is None or isinstance(value, bool) else str(value)
-
-
-def given_flags(context: click.Context) -> dict[str, Any]:
-    """The parameters whose flags are on the command line."""
-    return {
-        name: context.params[name]
-        for name in FLAGS
-        if context.get_parameter_source(name) is ParameterSource.COMMANDLINE
-    }
-
-
-class ParametersApart(click.Command):
-    """A command whose help lists the model's parameters under a separate heading."""
-
-    def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
-        """Write the options, then the parameters."""
-        parts: dict[str, list[tuple[str, str]]] = {"Options": [], "Parameters of the model  [default]": []}
-        titles: Sequence[str] = list(parts)
-        for parameter in self.get_params(ctx):
-            record = parameter.get_help_record(ctx) if isinstance(parameter, click.Option) else None
-            if record is not None:
-                parts[titles[parameter.name in FLAGS]].append(record)
-        for title, records in parts.items():
-            with formatter.section(title):
-                formatter.write_dl(records)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import click
 
@@ -24,8 +24,11 @@ if TYPE_CHECKING:
     import numpy as np
     import pandas as pd
 
+    from lowerbound.outliers.density import DensityRanks
     from lowerbound.outliers.detector import VAEOutlierDetector
     from lowerbound.storage.spool import Ranking
+
+Ranks: TypeAlias = "VAEOutlierDetector | DensityRanks"
 
 NOTABLE = 1.0  # nats above a feature's typical surprise, from which it is named as a reason
 SHOWN = 48  # images on a contact sheet
@@ -55,10 +58,11 @@ def outliers(
 
     The output has each row's place in DATA (from 0), its score (higher is more unusual), and the fraction of the
     training rows with a lower score. To find outliers in its own training data, train a model with
-    --trim-fraction 0.1 --input-dropout 0.5 --no-early-stopping, so that it doesn't learn them. RUN may also be the
-    folder of a saved VAEOutlierDetector.
+    --trim-fraction 0.1 --input-dropout 0.5 --no-early-stopping, so that it doesn't learn them, or --model detector,
+    which does so by itself. Models that are neither a vae nor a detector rank rows by log p(x).
     """
-    from lowerbound import VAEOutlierDetector
+    from lowerbound import VAE, VAEOutlierDetector
+    from lowerbound.outliers.density import DensityRanks
     from lowerbound.outliers.member import rows_at_once
     from lowerbound.storage.atomic import write_atomically
     from lowerbound.storage.results import write_csv
@@ -68,7 +72,7 @@ def outliers(
         raise Failure(f"{output} must end in .csv")
     for path in [output, *([output.with_suffix(".png")] if plot else [])]:
         new_file(path, force)
-    model = load(run, "elbo_terms", VAEOutlierDetector)
+    model = load(run, "outliers")
     options = DataOptions(data, key, drop, label, stream)
     dataset = options.read()
     if isinstance(model, VAEOutlierDetector):
@@ -76,7 +80,11 @@ def outliers(
     else:
         usual = rows_of(_reference(run, reference, options, console).read(), model)
         console.say(f"comparing with {len(usual):,} usual rows")
-        detector = VAEOutlierDetector(model, criterion=criterion, random_state=0).fit(usual)
+        if isinstance(model, VAE):
+            detector = VAEOutlierDetector(model, criterion=criterion, random_state=0).fit(usual)
+        else:
+            _refuse_more_than_log_p(model, criterion, explain=explain)
+            detector = DensityRanks(model, usual)
     X = rows_of(dataset, model)
     with Ranking(output.parent, by="score") as ranking:
         with console.progress(len(X), "scoring") as progress:
@@ -86,6 +94,13 @@ def outliers(
         if plot:
             _plot(detector, X, ranking, output.with_suffix(".png"))
         _report(console, next(ranking.blocks()).head(), ranking.scores, detector, output)
+
+
+def _refuse_more_than_log_p(model: Any, criterion: str, *, explain: bool) -> None:
+    """Fail if something is asked for that only a VAE has."""
+    if criterion not in ("auto", "log_p") or explain:
+        what = "--explain" if explain else f"--criterion {criterion}"
+        raise Failure(f"{what} needs a vae or a detector: a {type(model).__name__} ranks rows by log p(x) alone")
 
 
 def _as_it_is(detector: VAEOutlierDetector, run: Path, criterion: str, reference: str | None) -> VAEOutlierDetector:
@@ -99,7 +114,7 @@ def _as_it_is(detector: VAEOutlierDetector, run: Path, criterion: str, reference
 
 
 def _described(
-    detector: VAEOutlierDetector, X: Any, first: int, labels: np.ndarray | None, label: str, *, explain: bool
+    detector: Ranks, X: Any, first: int, labels: np.ndarray | None, label: str, *, explain: bool
 ) -> pd.DataFrame:
     """The output table: every row's place, label and scores, and, with ``explain``, a sentence."""
     table = detector.table(X)
@@ -128,7 +143,7 @@ def _reference(run: Path, reference: str | None, options: DataOptions, console: 
     return DataOptions(source, drop=tuple(record.get("drop", ())), stream=stream, **known)
 
 
-def sentences(detector: VAEOutlierDetector, X: Any) -> list[str]:
+def sentences(detector: Ranks, X: Any) -> list[str]:
     """A sentence for each row with its surprising values, or with the most surprising place of an image."""
     import numpy as np
 
@@ -179,14 +194,14 @@ def _day(value: Any) -> str:
     return str(value).removesuffix(" 00:00:00")
 
 
-def _plot(detector: VAEOutlierDetector, X: Any, ranking: Ranking, path: Path) -> None:
+def _plot(detector: Ranks, X: Any, ranking: Ranking, path: Path) -> None:
     import numpy as np
 
     from lowerbound.outliers.member import take
     from lowerbound.pictures.pictures import above_one_another, as_images, pixel_range, save_grid, save_map, to_pixels
 
     schema = detector.estimators_[0].schema_
-    if not schema.is_image:
+    if not schema.is_image or not hasattr(detector, "explain"):
         return save_map(_histogram(detector, ranking.scores), path)
     worst = take(X, ranking.order[:SHOWN])
     images = as_images(schema, worst)
@@ -199,7 +214,7 @@ def _plot(detector: VAEOutlierDetector, X: Any, ranking: Ranking, path: Path) ->
     save_grid(above_one_another(pictures, maps, columns), path, columns, group=2)
 
 
-def _histogram(detector: VAEOutlierDetector, scores: np.ndarray) -> Any:
+def _histogram(detector: Ranks, scores: np.ndarray) -> Any:
     """Histograms of the scores of these rows and of the training rows, and the threshold of ``predict``."""
     import numpy as np
     from matplotlib.figure import Figure
@@ -217,7 +232,7 @@ def _histogram(detector: VAEOutlierDetector, scores: np.ndarray) -> Any:
     return figure
 
 
-def _report(console: Console, top: pd.DataFrame, scores: np.ndarray, detector: VAEOutlierDetector, path: Path) -> None:
+def _report(console: Console, top: pd.DataFrame, scores: np.ndarray, detector: Ranks, path: Path) -> None:
     """Report the number of rows beyond the threshold, and the first few."""
     beyond = int((scores > -detector.offset_).sum())
     record = {"output": str(path), "rows": len(scores), "outliers": beyond, "first": top["row"].tolist()}

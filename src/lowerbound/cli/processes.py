@@ -7,7 +7,7 @@ import signal
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import click
 
@@ -17,7 +17,7 @@ from lowerbound.cli.output import Failure
 if TYPE_CHECKING:
     from torch import Tensor
 
-    Checkpoint = tuple[dict[str, Tensor], dict[str, Any]]
+Checkpoint: TypeAlias = "tuple[dict[str, Tensor], dict[str, Any]]"
 
 
 def n_processes() -> int:

@@ -8,16 +8,12 @@ from pathlib import Path
 from typing import Any
 
 import click
+from click.core import ParameterSource
 
-from lowerbound.cli.config import MODELS, Config, resolve
-from lowerbound.cli.options import (
-    ParametersApart,
-    console_options,
-    data_options,
-    force_option,
-    given_flags,
-    parameter_flags,
-)
+from lowerbound.cli.config import Config, resolve
+from lowerbound.cli.model_flags import ModelCommand, given_flags, named
+from lowerbound.cli.models import MODELS
+from lowerbound.cli.options import console_options, data_options, force_option
 from lowerbound.cli.output import Console, Failure
 from lowerbound.cli.processes import meeting, n_processes, refuse_several, take_part
 from lowerbound.cli.run import Run
@@ -25,10 +21,10 @@ from lowerbound.cli.run import Run
 FREE_ON_RESUME = ("device",)  # parameters that may change when a run is continued
 
 
-@click.command(cls=ParametersApart, short_help="Fit a model to data.")
+@click.command(cls=ModelCommand, short_help="Fit a model to data.")
 @click.argument("data", metavar="[DATA]", required=False)
 @click.option("-o", "--output", metavar="RUN", type=click.Path(path_type=Path), help="Folder for the run.")
-@click.option("--model", type=click.Choice(list(MODELS)), help="Defaults of training: imputer for filling gaps.")
+@click.option("--model", type=click.Choice(list(MODELS)), help="The model to fit.  [vae]")
 @click.option(
     "-c", "--config", "file", metavar="FILE", type=click.Path(path_type=Path, exists=True, dir_okay=False),
     help="Read parameters (and data) from a TOML file, such as the config.toml of a run.",
@@ -51,7 +47,6 @@ FREE_ON_RESUME = ("device",)  # parameters that may change when a run is continu
 @click.option("--dry-run", is_flag=True, help="Show what would be trained, and one batch; write nothing.")
 @click.option("-v", "--verbose", is_flag=True, help="Show the networks and every parameter.")
 @console_options
-@parameter_flags
 @click.pass_context
 def train(
     context: click.Context, output: Path | None, model: str | None, file: Path | None, assignments: tuple[str, ...],
@@ -60,12 +55,14 @@ def train(
 ) -> None:  # fmt: skip
     """Fit a model to DATA: a file, a folder of images, or the built-in "digits".
 
-    A parameter's flag overrides -s, which overrides the file of -c. Ctrl-C saves a checkpoint and stops;
-    --resume continues, with bit-identical results.
+    The parameters are those of the --model; --help-all shows all of them. A parameter's flag overrides -s, which
+    overrides the file of -c. Ctrl-C saves a checkpoint and stops; --resume continues, with bit-identical results.
 
     \b
       lowerbound train digits -o runs/digits
       lowerbound train table.csv --drop id --label class -o runs/table --latent-dim 4
+      lowerbound train table.csv -o runs/vamp --prior vamp --prior.n-components 50 --lr 0.002
+      lowerbound train table.csv -o runs/mixture --model mixture --n-components 8
       lowerbound train faces.npz --key x_train -o runs/faces --dry-run
       lowerbound train -o runs/faces --resume
     """
@@ -81,11 +78,12 @@ def train(
         return resolve(data, flags, assignments, path, model)
 
     arguments = context.find_root().obj
+    in_steps = MODELS[named(context)].in_steps
+    if not in_steps:
+        _refuse_steps(context)
     if dry_run:
         refuse_several("--dry-run")
-        from lowerbound.cli.fitting import try_one_batch
-
-        try_one_batch(asked(file), console, verbose=verbose)
+        _try(asked(file), console, verbose=verbose)
         return console.suggest(*(word for word in arguments if word != "--dry-run"), *(() if output else ("-o", "RUN")))
     if output is None:
         raise click.UsageError("no output is given: name a folder for the run with -o")
@@ -97,12 +95,37 @@ def train(
         run = Run(output)
         with run.locked():
             config, resume = _begun(run, asked, file, resume=resume, force=force)
+            if not in_steps:
+                from lowerbound.cli.fitting_once import fit_once
+
+                return fit_once(run, config, arguments, console, verbose=verbose)
             from lowerbound.cli.fitting import fit_run
 
             fit_run(
                 run, config, arguments, console, resume=resume, verbose=verbose, log=log,
                 checkpoint_seconds=checkpoint_seconds,
             )  # fmt: skip
+
+
+def _refuse_steps(context: click.Context) -> None:
+    """Raise a usage error for options that only models have that are trained in steps."""
+    model = named(context)
+    refuse_several(f"--model {model}")
+    for name in ("log", "checkpoint_seconds", "batch_size_per_device"):
+        if context.get_parameter_source(name) is ParameterSource.COMMANDLINE:
+            able = ", ".join(name for name, each in MODELS.items() if each.in_steps)
+            raise click.UsageError(f"--{name.replace('_', '-')} is for models that are trained in steps ({able})")
+
+
+def _try(config: Config, console: Console, *, verbose: bool) -> None:
+    """Show what would be fitted, and for models that are trained in steps the loss of one batch."""
+    if MODELS[config.model].in_steps:
+        from lowerbound.cli.fitting import try_one_batch
+
+        return try_one_batch(config, console, verbose=verbose)
+    from lowerbound.cli.fitting_once import dry_run
+
+    dry_run(config, console)
 
 
 def _begun(

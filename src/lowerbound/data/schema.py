@@ -270,7 +270,7 @@ class Schema:
 
     @classmethod
     def of_columns(cls, columns: tuple[ColumnSchema, ...], *, gaps: bool) -> Schema:
-        """That of a table of several kinds; columns without any value are kept out of the density."""
+        """The schema of a table of several kinds; columns without any value are kept out of the density."""
         n, zero, one = len(columns), np.zeros(len(columns)), np.ones(len(columns))
         counted = np.array([column.categories != (None,) for column in columns])
         return cls(

@@ -210,7 +210,7 @@ def place_in(ranges: np.ndarray) -> Callable[..., str]:
 class Dataset:
     """Data as read, before any scaling.
 
-    Attributes
+    Parameters
     ----------
     X : np.ndarray | pd.DataFrame | Source
         The data, shape ``(n, *event)``: an array for arrays and images, a frame of numeric and boolean

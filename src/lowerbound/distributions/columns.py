@@ -92,7 +92,9 @@ class Categories:
     @property
     def mean(self) -> Tensor:
         """The mode; of numbers the mean, as a place between categories."""
-        mode = self.logits.argmax(-1).to(self.logits.dtype)
+        rare = torch.arange(self.logits.shape[-1], device=self.logits.device) == self.n_common[:, None]
+        each = torch.where(rare, self.logits - self.n_rare.clamp_min(1).log()[:, None], self.logits)
+        mode = each.argmax(-1).to(self.logits.dtype)  # of the rare ones, which are together, each
         are_numbers = ~self.values[:, 0].isnan()
         values = self.values.nan_to_num()
         p = self.logits.softmax(-1)
@@ -279,7 +281,7 @@ class Columns:
     parts: Sequence[tuple[Tensor, Likelihood]]
 
     def log_prob(self, x: Tensor) -> Tensor:
-        """Of each entry in nats and the user's units, shape (S, B, F)."""
+        """Log-density of each entry, in nats and the user's units, shape (S, B, F)."""
         return self._in_place([part.log_prob(x[..., place]) for place, part in self.parts])
 
     @property
@@ -292,7 +294,7 @@ class Columns:
         return self._in_place([part.sample(noise) for _, part in self.parts])
 
     def averages(self) -> list[Tensor]:
-        """Those of the parts, one after another."""
+        """The averages of all parts, one after another."""
         return [average for _, part in self.parts for average in part.averages()]
 
     def from_averages(self, averages: Sequence[Tensor]) -> Tensor:

@@ -68,14 +68,18 @@ class DensityEstimator(BaseEstimator):
         if keep_weights and hasattr(self, "model_"):
             return X
         self.n_fits_ = 0
-        if len(X) < 2:
-            raise ValueError(f"X has 1 sample (n_samples = {len(X)}): a density needs at least 2 rows")
-        if isinstance(X, np.ma.MaskedArray) and not X.count():
-            raise ValueError("every value of X is missing: there is nothing to fit")
+        self._check_enough(X)
         self.seed_ = current().number_of_first(seed_from(self.random_state))  # the same in all processes
         self.schema_ = self._infer_schema(X)
         self._assemble(make_generator(self.seed_, "weights"))
         return X
+
+    def _check_enough(self, X: Any) -> None:
+        """Raise ``ValueError`` unless there are rows to fit, and values in them."""
+        if len(X) < 2:
+            raise ValueError(f"X has 1 sample (n_samples = {len(X)}): a density needs at least 2 rows")
+        if isinstance(X, np.ma.MaskedArray) and not X.count():
+            raise ValueError("every value of X is missing: there is nothing to fit")
 
     def _check_parameters(self) -> None:
         """Raise ``ValueError`` unless all parameters are allowed."""
@@ -114,7 +118,9 @@ class DensityEstimator(BaseEstimator):
     def describe(self, X) -> Schema:
         """The schema of the rows of ``X``, as ``fit`` would see it: likelihood, layout, columns; nothing is fitted."""
         like: Any = clone(self)
-        return like._infer_schema(like._validate(X, reset=True))
+        X = like._validate(X, reset=True)
+        like._check_enough(X)
+        return like._infer_schema(X)
 
     def _infer_schema(self, X: Any) -> Schema:
         if self._inferred is not None:

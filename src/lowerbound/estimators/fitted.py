@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from lowerbound.core import ExplicitModel, Model, NoPosterior, Posterior
+from lowerbound.core import Model, NoPosterior, Posterior
 from lowerbound.data.batches import RowsInMemory
 from lowerbound.data.gaps import mask_gaps
 from lowerbound.data.schema import Schema
@@ -116,15 +116,15 @@ class Fitted:
             K, samples of q(z|x) for each row.
         """
         on = self.exactly().on(X)
-        if isinstance(self.model, ExplicitModel):
+        if self.model.knows_log_prob:
             return exact_log_prob(on).numpy()
         return importance_weighted(on, n_importance)[0].numpy()
 
     def log_likelihood(self, X: Any, n_importance: int = 5000) -> Estimate:
         """Mean log p(x) over rows, in nats and the user's units.
 
-        Exact for an ``ExplicitModel``; else a lower bound by ``n_importance`` samples of q(z|x) for each row (Burda et
-        al., 2016, eq. 8).
+        Exact for a model that knows it (``Model.knows_log_prob``); else a lower bound by ``n_importance`` samples of
+        q(z|x) for each row (Burda et al., 2016, eq. 8).
 
         Parameters
         ----------
@@ -132,10 +132,10 @@ class Fitted:
         n_importance : int
             K.
         """
-        on = self.on(X, "log_likelihood")
-        if isinstance(self.model, ExplicitModel):
-            return mean_over_rows(exact_log_prob(on), "exact")
-        log_p, ess = importance_weighted(on, n_importance)
+        if self.model.knows_log_prob:
+            exactly = replace(self.exactly(), shared_noise=False)
+            return mean_over_rows(exact_log_prob(exactly.on(X, "log_likelihood")), "exact")
+        log_p, ess = importance_weighted(self.on(X, "log_likelihood"), n_importance)
         return mean_over_rows(log_p, "lower", n_importance, ess.mean().item())
 
     def sample(self, n_samples: int = 1, mean: bool = False, random_state: Any = None) -> Any:

@@ -232,7 +232,7 @@ class Mixture(ExactEstimator):
         return int(np.random.SeedSequence(self.seed_).generate_state(start + 1)[start])
 
     def _log_units(self, rows: RowsInMemory) -> float:
-        """Of an average row's observed entries: from nats of standardized rows to nats in the user's units."""
+        """The mean over rows of Σ log s over observed entries, which a log-density in the user's units is lower by."""
         observed = 1.0 if rows.observed is None else rows.observed.double().mean(0).cpu().numpy()
         return float((np.log(self.schema_.unit) * observed)[self.schema_.counted].sum())
 
@@ -260,7 +260,7 @@ class Mixture(ExactEstimator):
         return independent.logits.sigmoid().flatten()
 
     def _seeds(self, rows: RowsInMemory, start: int) -> Batch:
-        """As many random rows as there are components, no row twice."""
+        """Random rows, one for each component, no row twice."""
         order = torch.randperm(len(rows), generator=make_generator(self.seed_, f"start {start}"))
         chosen = rows.subset(order[: self.n_components])
         return next(iter(chosen.batches(self.n_components, self._fitting().noise("seeds"))))

@@ -76,7 +76,7 @@ def warning_about(found: Estimate, bias: float, method: str) -> str | None:
 
 
 def naive(on: Evaluation, n_samples: int, progress: Progress = lambda n: None) -> tuple[Tensor, Tensor]:
-    """log (1/K) Σ_k p(x|z_k) with z_k ~ p(z): what needs no q, and is hopeless in many dimensions.
+    """log (1/K) Σ_k p(x|z_k) with z_k ~ p(z): it needs no q, but far too many samples where z has many dimensions.
 
     Returns
     -------
@@ -91,12 +91,19 @@ def naive(on: Evaluation, n_samples: int, progress: Progress = lambda n: None) -
             total = RunningLogMeanExp(len(batch.x), batch.x.device)
             for first in range(0, n_samples, chunk):
                 S = min(chunk, n_samples - first)
-                z = on.model.prior().rsample((S * len(batch.x),), on.noise).unflatten(0, (S, -1))
-                total.add(on.model.log_px(batch, z))
+                total.add(on.model.log_px(batch, _of_the_prior(on, S, len(batch.x))))
                 progress(len(batch.x) * S / n_samples)
             parts.append(total.result())
     log_p, ess = zip(*parts, strict=True)
     return torch.cat(log_p), torch.cat(ess)
+
+
+def _of_the_prior(on: Evaluation, n_samples: int, n_rows: int) -> Tensor:
+    """Draws of z, the same for all rows where they share their noise, shape (S, B, D)."""
+    if on.noise.shared:
+        z = on.model.prior().rsample((n_samples,), on.noise.own())
+        return z[:, None].expand(-1, n_rows, *z.shape[1:])
+    return on.model.prior().rsample((n_samples * n_rows,), on.noise).unflatten(0, (n_samples, -1))
 
 
 @dataclass(frozen=True)
@@ -238,7 +245,7 @@ def bidirectional_bounds(
     model: Model, posterior: Infer, n_rows: int, mask: Tensor, noise: Noise, how: Annealing,
     progress: Progress = lambda n: None,
 ) -> BidirectionalBounds:  # fmt: skip
-    """Bidirectional Monte Carlo: both bounds of log p(x) for data whose z is known, because the model drew them.
+    """Bidirectional Monte Carlo: both bounds of log p(x), for data that the model draws, so that their z are known.
 
     Grosse et al., 2015, arXiv:1511.02543. Chains that start from the z that made x start from p(z|x) exactly, so that
     the mean of 1/w along them estimates 1/p(x) without bias, and −log of it is an upper bound in expectation.
@@ -251,8 +258,8 @@ def bidirectional_bounds(
         Entries that are counted in the density.
     """
     with evaluating(model):
-        z = model.prior().rsample((n_rows,), noise)
-        x = model.draw_x(z[None], noise)[0]
+        z = model.prior().rsample((n_rows,), noise.own())
+        x = model.draw_x(z[None], noise.own())[0]
     on = Evaluation(model, posterior, RowsInMemory(x, lambda raw, noise: raw, mask, x.device), noise)
     lower, upper, esses = [], [], []
     with on.evaluating():

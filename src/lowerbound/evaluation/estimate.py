@@ -12,19 +12,22 @@ from torch import Tensor
 
 @dataclass(frozen=True)
 class Estimate:
-    """A mean over rows that says how sure it is.
+    """A mean over rows with its standard error.
 
-    Attributes
+    Parameters
     ----------
-    value, standard_error : float
-        In nats a row.
+    value : float
+        The mean, in nats a row.
+    standard_error : float
+        In nats a row; NaN for a single row.
     kind : {"exact", "lower", "upper", "estimate"}
-        What ``value`` is of the quantity it is named after, in expectation.
+        Whether ``value`` is, in expectation, the quantity itself, a lower or an upper bound of it, or near it.
     n_rows : int
-    n_importance : int or None
-        K, importance samples a row.
-    ess : float or None
-        Mean effective sample size of the importance weights, at most K.
+        The number of rows.
+    n_importance : int, optional
+        K, importance samples a row; None if there were none.
+    ess : float, optional
+        Mean effective sample size of the importance weights, at most K; None if there were none.
     """
 
     value: float
@@ -80,5 +83,18 @@ def _ess(estimate: Estimate) -> float:
 
 
 def bits_per_dim(nats: float, n_dimensions: int) -> float:
-    """The code length −log₂ p(x) for each dimension, from log p(x) in nats."""
+    """The code length −log₂ p(x) for each dimension.
+
+    Parameters
+    ----------
+    nats : float
+        log p(x) of a row, in nats.
+    n_dimensions : int
+        The number of dimensions of a row, such as the pixels of an image times its channels.
+
+    Returns
+    -------
+    float
+        Bits a dimension: −nats/(n_dimensions log 2).
+    """
     return -nats / (math.log(2) * n_dimensions)

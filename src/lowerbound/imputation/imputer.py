@@ -24,7 +24,7 @@ from lowerbound.imputation.network import EstimatorFiller, network_candidate
 from lowerbound.imputation.selection import choose
 from lowerbound.parameters.parameter import Parameter
 from lowerbound.parameters.seed import seed_from
-from lowerbound.parameters.tables import IMPUTER_PARAMETERS
+from lowerbound.parameters.tables import CANDIDATES, IMPUTER_PARAMETERS
 
 DRAWS = 400  # for the quantiles of an interval
 DRAWN_ENTRIES = 2**24  # in memory at a time
@@ -96,7 +96,7 @@ class VAEImputer(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):
     PARAMETERS: dict[str, Parameter] = IMPUTER_PARAMETERS
 
     def __init__(
-        self, estimator=None, *, models=("gaussian", "mixture", "network"), n_importance=1000, n_imputations=20,
+        self, estimator=None, *, models=CANDIDATES, n_importance=1000, n_imputations=20,
         add_indicator=False, keep_empty_features=False, random_state=None, verbose=0,
     ):  # fmt: skip
         self.estimator = estimator
@@ -328,9 +328,10 @@ class VAEImputer(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):
     def _check_parameters(self) -> None:
         for name, parameter in self.PARAMETERS.items():
             parameter.check(getattr(self, name))
-        strange = [name for name in self.models if name not in ("gaussian", "mixture", "network")]
-        if strange:
-            raise ValueError(f"models are 'gaussian', 'mixture' and 'network', got {strange[0]!r}")
+        if self.estimator is not None and tuple(self.models) != CANDIDATES:
+            raise ValueError(
+                f"models={self.models!r} are for an imputer without an estimator, and one is given: leave them out"
+            )
 
     def _check(self, X: Any, *, reset: bool = False) -> Any:
         """An array of numbers, or a DataFrame unchanged."""

@@ -59,7 +59,7 @@ def make_objective(
     ValueError
         If the arguments don't go together; the message says which, and what to use.
     """
-    _refuse_strangers(objective, gradient, n_samples, baseline)
+    _check_names(objective, gradient, n_samples, baseline)
     if objective == "iwae":
         if (kl_weight, kl_warmup_steps, free_bits) != (1, 0, 0):
             raise ValueError(
@@ -156,8 +156,9 @@ def trimmed(objective: Objective, share: float) -> Objective:
 
     def loss(draw: Draw, state: ObjectiveState) -> Tensor:
         rows = objective.loss(draw, state)
-        n_kept = max(1, math.floor((1 - share) * rows.shape[-1]))
-        return torch.where(rows <= rows.detach().kthvalue(n_kept, -1, keepdim=True).values, rows, 0.0)
+        everyone = draw.share.gather(rows.detach())
+        n_kept = max(1, math.floor((1 - share) * everyone.shape[-1] + 1e-9))
+        return torch.where(rows <= everyone.kthvalue(n_kept, -1, keepdim=True).values, rows, 0.0)
 
     return replace(objective, loss=loss) if share else objective
 
@@ -198,7 +199,7 @@ def _choose(baseline: str, n_samples: int) -> str:
     return "leave_one_out" if n_samples > 1 else "running"
 
 
-def _refuse_strangers(objective: str, gradient: str, n_samples: int, baseline: str) -> None:
+def _check_names(objective: str, gradient: str, n_samples: int, baseline: str) -> None:
     """Raise ``ValueError`` for unknown names, and for those that make no estimator together."""
     for name, word, words in (
         ("objective", objective, tuple(GRADIENTS)),

@@ -212,7 +212,7 @@ class MaskedInput(Posterior):
         return self.posterior.for_new_rows()
 
     def row_parameters(self) -> list[nn.Parameter]:
-        """Those of the posterior that it was given."""
+        """The single rows' parameters of the posterior that it was given."""
         return self.posterior.row_parameters()
 
 

@@ -112,6 +112,8 @@ class LinearGaussian(ElementwiseModel):
         mean = scale_tril @ (scale_tril.mT @ ((r * precision) @ self.weights).unsqueeze(-1))
         return FullGaussian(mean.squeeze(-1), scale_tril)
 
+    knows_log_prob = True
+
     def log_prob(self, batch: Batch) -> Tensor:
         """log p(x) = log p(x, z) − log p(z|x) by Bayes' rule, for any z, here E[z|x]; shape (B,)."""
         return self._log_prob(batch, self.posterior(batch))

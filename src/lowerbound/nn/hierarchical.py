@@ -1,6 +1,6 @@
 """The networks of a ladder: bottom-up features of x, and levels that share one top-down path.
 
-The features are grids of an image or plain vectors; a ``Ground`` makes the layers for either.
+The features are grids of an image or plain vectors; a ``FeatureShape`` makes the layers for either.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ class ResidualRow(nn.Module):
 
 
 @dataclass(frozen=True)
-class Ground:
+class FeatureShape:
     """The form of a level's features: a grid (height, width) of an image, or () for plain vectors."""
 
     grid: tuple[int, ...]
@@ -54,14 +54,14 @@ class Ground:
         """A residual block."""
         return Residual(self.width) if self.grid else ResidualRow(self.width)
 
-    def reach_from(self, above: Ground) -> nn.Module:
+    def upsample_from(self, above: FeatureShape) -> nn.Module:
         """The layers from the features of the level above to this grid (top-down)."""
         if self.grid == above.grid:
             return self.residual()
         height, width = self.grid
         return nn.Sequential(Doubling(above.width, self.width, 1, (height, width)), self.residual())
 
-    def descend_to(self, below: Ground) -> nn.Module:
+    def downsample_to(self, below: FeatureShape) -> nn.Module:
         """The layers from this grid to the next smaller one (bottom-up)."""
         if self.grid == below.grid:
             return below.residual()
@@ -76,7 +76,7 @@ class Level(nn.Module):
 
     Parameters
     ----------
-    ground, above : Ground
+    features, above : FeatureShape
         The form of its features, and of those of the level above (its own, for the top).
     n_latent : int
         Latent variables at each place.
@@ -84,21 +84,21 @@ class Level(nn.Module):
 
     LIMIT = 5.0  # upper bound of |log σ|
 
-    def __init__(self, ground: Ground, above: Ground, n_latent: int) -> None:
+    def __init__(self, features: FeatureShape, above: FeatureShape, n_latent: int) -> None:
         super().__init__()
-        width = ground.width
+        width = features.width
         self.shape: tuple[int, ...]
         self.features_shape: tuple[int, ...]
-        self.shape, self.features_shape = (n_latent, *ground.grid), (width, *ground.grid)
-        self.arrive: nn.Module = ground.reach_from(above)
-        self.prior: nn.Sequential = nn.Sequential(nn.SiLU(), ground.layer(width, 2 * n_latent))
+        self.shape, self.features_shape = (n_latent, *features.grid), (width, *features.grid)
+        self.arrive: nn.Module = features.upsample_from(above)
+        self.prior: nn.Sequential = nn.Sequential(nn.SiLU(), features.layer(width, 2 * n_latent))
         self.known: nn.Module
         self.seen: nn.Module
-        self.known, self.seen = ground.layer(width, width), ground.layer(width, width)
+        self.known, self.seen = features.layer(width, width), features.layer(width, width)
         self.posterior: nn.Sequential
-        self.posterior = nn.Sequential(nn.SiLU(), ground.residual(), nn.SiLU(), ground.layer(width, 2 * n_latent))
-        self.taken: nn.Module = ground.layer(n_latent, width)
-        self.leave: nn.Module = ground.residual()
+        self.posterior = nn.Sequential(nn.SiLU(), features.residual(), nn.SiLU(), features.layer(width, 2 * n_latent))
+        self.taken: nn.Module = features.layer(n_latent, width)
+        self.leave: nn.Module = features.residual()
 
     def start(self) -> None:
         """Start p and q as N(0, I)."""
@@ -152,13 +152,13 @@ class Output(nn.Module):
         return self.layers(h).reshape(-1, *self.bias.shape) + self.bias
 
 
-def grounds(event_shape: Sequence[int], n_levels: int, width: int, *, is_image: bool) -> list[Ground]:
+def feature_shapes(event_shape: Sequence[int], n_levels: int, width: int, *, is_image: bool) -> list[FeatureShape]:
     """The form of every level's features, the lowest first; an image's grids have equally many levels, small ones
     one more if needed."""
     if not is_image:
-        return [Ground((), width)] * n_levels
+        return [FeatureShape((), width)] * n_levels
     sizes = grids(*event_shape[1:], smallest=SMALLEST_GRID)[1:]
-    each = [Ground(size, min(width * 2**i, CHANNELS[1])) for i, size in enumerate(sizes)]
+    each = [FeatureShape(size, min(width * 2**i, CHANNELS[1])) for i, size in enumerate(sizes)]
     last = min(len(each), n_levels)
     return [each[-1 - (n_levels - 1 - i) * last // n_levels] for i in range(n_levels)]
 
@@ -180,9 +180,9 @@ def ladder(
     generator : torch.Generator
         Draws the weights.
     """
-    below = grounds(event_shape, n_levels, width, is_image=is_image)
+    below = feature_shapes(event_shape, n_levels, width, is_image=is_image)
     stem, layers = _ends(seen_shape, event_shape, n_parameters, below[0], is_image)
-    up = BottomUp(stem, [a.descend_to(b) for a, b in pairwise(below)])
+    up = BottomUp(stem, [a.downsample_to(b) for a, b in pairwise(below)])
     out = Output(layers, n_parameters, event_shape)
     down = below[::-1]
     levels = [Level(g, above, n_latent) for g, above in zip(down, [down[0], *down], strict=False)]
@@ -195,7 +195,7 @@ def ladder(
 
 
 def _ends(
-    seen_shape: Sequence[int], event_shape: Sequence[int], n_parameters: int, lowest: Ground, is_image: bool
+    seen_shape: Sequence[int], event_shape: Sequence[int], n_parameters: int, lowest: FeatureShape, is_image: bool
 ) -> tuple[nn.Module, nn.Module]:
     """The layers from x to the lowest level's features, and from these to the output."""
     width = lowest.width

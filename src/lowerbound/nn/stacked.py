@@ -42,13 +42,13 @@ class Linears(nn.Module):
                 layer.bias.copy_(self.bias[i, 0])
 
 
-class Abreast(nn.Module):
+class StackedNetworks(nn.Module):
     """The members' networks: layers with weights of equal shape are batched, others are applied one by one."""
 
     def __init__(self, networks: Sequence[nn.Sequential]) -> None:
         super().__init__()
         self.networks: list[list[nn.Module]] = [list(network) for network in networks]
-        self.steps: nn.ModuleList = nn.ModuleList(_abreast(layers) for layers in zip(*self.networks, strict=True))
+        self.steps: nn.ModuleList = nn.ModuleList(_stacked(layers) for layers in zip(*self.networks, strict=True))
 
     def forward(self, x: Tensor, added: Tensor | float = 0.0) -> list[Tensor]:
         """The members' outputs, (B, n_out) each, for x (M, B, n_in); ``added`` is added to the first layer's output."""
@@ -66,7 +66,7 @@ class Abreast(nn.Module):
                 step.hand_back(cast(Sequence[nn.Linear], layers))
 
 
-def _abreast(layers: Sequence[nn.Module]) -> nn.Module:
+def _stacked(layers: Sequence[nn.Module]) -> nn.Module:
     if not isinstance(layers[0], nn.Linear):
         return layers[0]  # an activation
     shapes = {layer.weight.shape for layer in layers}
@@ -92,10 +92,10 @@ class Encoders(nn.Module):
 
     def __init__(self, networks: Sequence[MLPEncoder], head: Callable[[Tensor], DiagonalGaussian]) -> None:
         super().__init__()
-        self.layers: Abreast
+        self.layers: StackedNetworks
         self.head: Callable[[Tensor], DiagonalGaussian]
         self.gaps: Linears | None
-        self.layers, self.head, self.gaps = Abreast([network.layers for network in networks]), head, None
+        self.layers, self.head, self.gaps = StackedNetworks([network.layers for network in networks]), head, None
         branches = [network.gaps for network in networks]
         self.members: Sequence[nn.Linear]
         if branches[0] is not None:
@@ -136,9 +136,9 @@ class Decoders(nn.Module):
     def __init__(self, networks: Sequence[MLPDecoder], heads: Sequence[LikelihoodHead]) -> None:
         super().__init__()
         self.shapes: list[tuple[int, ...]] = [network.output_shape for network in networks]
-        self.layers: Abreast
+        self.layers: StackedNetworks
         self.heads: nn.ModuleList
-        self.layers, self.heads = Abreast([network.layers for network in networks]), nn.ModuleList(heads)
+        self.layers, self.heads = StackedNetworks([network.layers for network in networks]), nn.ModuleList(heads)
 
     def forward(self, z: Tensor) -> Likelihoods:
         """z (M, B, D) → p(x|z) of every member."""

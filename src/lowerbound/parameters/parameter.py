@@ -36,6 +36,8 @@ class Parameter:
         The value may also be a tuple of numbers.
     any_word : bool
         Any other word is allowed too.
+    each : tuple of str
+        The value is a tuple of some of these words.
     or_object : callable, optional
         True for other objects that are allowed too, which no command line can write.
     parts : tuple of type
@@ -55,6 +57,7 @@ class Parameter:
     many: bool = False
     or_many: bool = False
     any_word: bool = False
+    each: tuple[str, ...] = ()
     or_object: Callable[[Any], bool] | None = None
     parts: tuple[type[Part], ...] = ()
     yes: type[Part] | None = None
@@ -81,6 +84,8 @@ class Parameter:
             words.append(("a tuple, each " if self.many else "") + kind + bound + (" or several" * self.or_many))
         if self.any_word:
             words.append("a word")
+        if self.each:
+            words.append(f"a tuple of {', '.join(map(repr, self.each))}")
         return " or ".join(words)
 
     def check(self, value: Any) -> None:
@@ -95,6 +100,8 @@ class Parameter:
             return True
         if any(type(value) is type(word) and value == word for word in self.words):
             return True
+        if self.each:
+            return isinstance(value, (tuple, list)) and len(value) > 0 and set(value) <= set(self.each)
         if (self.any_word and isinstance(value, str)) or (self.or_object is not None and self.or_object(value)):
             return True
         if self.many or (self.or_many and isinstance(value, (tuple, list))):
@@ -118,6 +125,10 @@ class Parameter:
         for choice in self.words:
             if word.lower() == str(choice).lower():
                 return choice
+        if self.each:
+            value = tuple(part.strip() for part in word.split(",") if part.strip())
+            self.check(value)
+            return value
         try:
             if self.many or (self.or_many and "," in word):
                 parts = word.strip("()[] ").removesuffix(",").split(",") if word.strip("()[] ") else []
@@ -231,6 +242,8 @@ def plain(value: Any) -> Any:
     """A parameter's value as JSON holds it; what JSON can't hold becomes None."""
     if isinstance(value, Part):
         return value.plain()
+    if isinstance(value, Mapping):
+        return {name: plain(v) for name, v in value.items()}
     if isinstance(value, (tuple, list)):
         return [plain(v) for v in value]
     if isinstance(value, (Integral, Real)) and not isinstance(value, (bool, int, float)):

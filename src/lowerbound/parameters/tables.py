@@ -9,7 +9,7 @@ from dataclasses import replace
 
 from lowerbound.parameters.likelihoods import LIKELIHOODS, BernoulliLikelihood
 from lowerbound.parameters.parameter import Parameter
-from lowerbound.parameters.parts import IWAE, MLP, Amortized, GaussianNoise, KLPenalty, L1Penalty, MaskingNoise
+from lowerbound.parameters.parts import GaussianNoise, KLPenalty, L1Penalty, MaskingNoise
 from lowerbound.parameters.vae import VAE_PARAMETERS
 
 
@@ -103,13 +103,10 @@ GAUSSIAN_PARAMETERS = _table(
     "random_state",
 )
 
-IMPUTER_TRAINING: dict[str, object] = {  # of the VAE of an imputer (MIWAE: Mattei & Frellsen, 2019, section 4)
-    "objective": IWAE(10),
-    "network": MLP((128, 128)),
-    "posterior": Amortized(input_dropout=0.5),  # trains the encoder on gaps even if the training rows have none
-}
+CANDIDATES = ("gaussian", "mixture", "network")  # of an imputer
 
 IMPUTER_PARAMETERS = _table(
+    Parameter("models", CANDIDATES, "candidates; the Gaussian is always one", each=CANDIDATES),
     Parameter("n_importance", 1000, "importance samples for each row", (), int, 1),
     Parameter("n_imputations", 20, "completed tables", (), int, 1),
     Parameter("add_indicator", False, "append an indicator of gaps for each column that had some", (True, False)),

@@ -72,7 +72,8 @@ def drawn(on: Evaluation, n_draws: int, n_importance: int = 1000) -> Filled:
     """
     with on.evaluating():
         if isinstance(on.model, Completable):
-            draws = [on.model.conditional_sample(batch, n_draws, on.noise) for batch in _batches(on, n_draws)]
+            noise = on.noise.own()
+            draws = [on.model.conditional_sample(batch, n_draws, noise) for batch in _batches(on, n_draws)]
             return Filled(torch.cat(draws, 1), None)
         parts = [_drawn(on, batch, n_draws, n_importance) for batch in _batches(on, n_draws)]
     x, ess = zip(*parts, strict=True)
@@ -88,7 +89,10 @@ class _Pass(NamedTuple):
 
 
 def _passes(on: Evaluation, q: LatentDistribution, batch: Batch, n: int, n_draws: int = 1) -> Iterator[_Pass]:
-    """As many samples at a time as a full batch allows: noise comes in the same pieces for a row among few others."""
+    """The samples of z in parts, whose size depends on a full batch alone.
+
+    So a row gets its noise in the same pieces, however few other rows there are.
+    """
     entries = max(1, batch.x[0].numel())
     size = max(1, min(n, PASS_ELEMENTS // (_rows_at_once(entries, n_draws) * entries)))
     for first in range(0, n, size):

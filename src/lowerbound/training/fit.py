@@ -45,11 +45,16 @@ def fit(
     validation : array-like or Rows, optional
         Rows held out: training stops when their bound no longer rises (see ``Settings``), and the weights of the best
         epoch are kept.
-    max_epochs, batch_size, lr
-        See ``lowerbound.training.settings.Settings``, of which other keywords are, too (``ema``, ``precision``, …).
+    max_epochs : int
+        Passes over the data.
+    batch_size : int
+        Rows in a step, of all processes together.
+    lr : float
+        The highest learning rate, of AdamW.
     seed : int
         The same seed gives the same result.
-    device : str
+    device : str or torch.device
+        The device of the model and the rows.
     checkpoint : path, optional
         A folder for checkpoints. If it holds one of the same run, training goes on from there, with the result of a
         run that was never interrupted.
@@ -57,6 +62,9 @@ def fit(
         Called after every step and epoch; may ask to stop.
     verbose : bool
         Show progress on stderr.
+    **settings
+        Other fields of ``lowerbound.training.settings.Settings``, such as ``ema`` and ``precision``;
+        ``early_stopping`` is True by default if there are validation rows.
 
     Returns
     -------
@@ -120,6 +128,23 @@ def run(
     """Train from where ``training``, the ``checkpoint`` or ``resume`` stands, and put the best weights back.
 
     They are put back, too, where a ``TrainingError`` ends it.
+
+    Parameters
+    ----------
+    training : Training
+        The model, its posterior, and everything that changes while they are trained.
+    rows : Rows
+        The rows to fit.
+    validation : Rows, optional
+        Rows held out, whose bound decides when to stop and which weights are kept.
+    checkpoint : path, optional
+        A folder for checkpoints; one that it holds is continued, in place of ``resume``.
+    watch : Watch, optional
+        Called after every step and epoch; may ask to stop.
+    resume : (dict of Tensor, dict), optional
+        A state to go on from, as ``Training.state`` gives it.
+    verbose : bool
+        Show progress on stderr, unless there is a ``watch``.
     """
     first = current().is_first
     checkpoints = None if checkpoint is None else Checkpoints(Path(checkpoint))

@@ -8,7 +8,7 @@ from contextlib import contextmanager
 import torch
 from torch import Tensor, nn
 
-ABSURD = 10.0  # multiple of the usual norm beyond which a step is skipped
+EXTREME = 10.0  # multiple of the usual norm beyond which a step is skipped
 USUAL_DECAY = 0.99  # of the running mean of the gradient's norm
 
 
@@ -100,12 +100,12 @@ class Clipping:
         gradients = [p.grad for p in self.parameters if p.grad is not None]
         self.norm = norm = nn.utils.get_total_norm(gradients).float()
         usual = torch.where(self.usual > 0, self.usual, norm)  # 0 would make all others extreme
-        absurd = ~(norm <= ABSURD * usual)
+        is_extreme = ~(norm <= EXTREME * usual)
         nn.utils.clip_grads_with_norm_(self.parameters, self.longest, norm)
-        seen = torch.where(norm.isfinite(), norm.minimum(ABSURD * usual), usual)
+        seen = torch.where(norm.isfinite(), norm.minimum(EXTREME * usual), usual)
         self.usual = torch.where(usual.isfinite(), USUAL_DECAY * usual + (1 - USUAL_DECAY) * seen, 0.0)
-        self.skipped += absurd
-        return absurd.float()
+        self.skipped += is_extreme
+        return is_extreme.float()
 
     def state(self) -> dict[str, Tensor]:
         """The tensors for a checkpoint."""

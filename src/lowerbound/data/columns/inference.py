@@ -15,7 +15,7 @@ import numpy as np
 
 from lowerbound.data.checks import DataError, listed
 from lowerbound.data.columns.counts import Moments, Tally
-from lowerbound.data.columns.schema import CATEGORY_KINDS, ColumnSchema, days, plain, told_of
+from lowerbound.data.columns.schema import CATEGORY_KINDS, ColumnSchema, columns_given, days, plain
 from lowerbound.data.gaps import gaps_of, nan_in_gaps
 from lowerbound.data.sources import Source
 from lowerbound.data.statistics import BLOCK_VALUES
@@ -54,22 +54,22 @@ def infer_columns(X: Any, asked: Any = None) -> tuple[ColumnSchema, ...]:
     ValueError
         If ``asked`` names an unknown column, or doesn't fit its values.
     """
-    return tuple(look.schema() for look in look_at(X, asked))
+    return tuple(summary.schema() for summary in look_at(X, asked))
 
 
-def look_at(X: Any, asked: Any = None) -> list[Look]:
+def look_at(X: Any, asked: Any = None) -> list[ColumnSummary]:
     """Count and measure the values of every column."""
-    told, looks = told_of(asked), []
+    given, summaries = columns_given(asked), []
     for frame in _frames(X):
-        looks = looks or _looks(frame, told)
-        for j, look in enumerate(looks):
-            look.count(frame.iloc[:, j].dropna())
-    real = [j for j, look in enumerate(looks) if isinstance(look, Numbers) and look.needs_moments()]
+        summaries = summaries or _summaries(frame, given)
+        for j, summary in enumerate(summaries):
+            summary.count(frame.iloc[:, j].dropna())
+    real = [j for j, summary in enumerate(summaries) if isinstance(summary, Numbers) and summary.needs_moments()]
     if real:
         for frame in _frames(X, real):
             for i, j in enumerate(real):
-                looks[j].measure(frame.iloc[:, i].dropna())
-    return looks
+                summaries[j].measure(frame.iloc[:, i].dropna())
+    return summaries
 
 
 def framed(X: Any) -> pd.DataFrame:
@@ -97,28 +97,28 @@ def _frames(X: Any, chosen: list[int] | None = None) -> Iterator[pd.DataFrame]:
     yield from parts if chosen is None else (part.iloc[:, chosen] for part in parts)
 
 
-def _looks(frame: pd.DataFrame, told: dict[str, dict[str, Any]]) -> list[Look]:
+def _summaries(frame: pd.DataFrame, given: dict[str, dict[str, Any]]) -> list[ColumnSummary]:
     names = list(map(str, frame.columns))
-    unknown = [name for name in told if name not in names]
+    unknown = [name for name in given if name not in names]
     if unknown:
         raise ValueError(f"columns names {unknown[0]!r}, but the table has: {listed(names)}")
-    return [_look(name, frame.iloc[:, j], told.get(name, {})) for j, name in enumerate(names)]
+    return [_summary(name, frame.iloc[:, j], given.get(name, {})) for j, name in enumerate(names)]
 
 
-def _look(name: str, column: Any, told: dict[str, Any]) -> Look:
+def _summary(name: str, column: Any, given: dict[str, Any]) -> ColumnSummary:
     import pandas as pd
 
-    kind, dtype = told.get("kind"), column.dtype
+    kind, dtype = given.get("kind"), column.dtype
     if pd.api.types.is_datetime64_any_dtype(dtype) and kind in (None, "date"):
-        return Numbers(name, str(dtype), told, are_dates=True)
+        return Numbers(name, str(dtype), given, are_dates=True)
     if pd.api.types.is_numeric_dtype(dtype) and not pd.api.types.is_bool_dtype(dtype):
-        return Numbers(name, str(dtype), told)
+        return Numbers(name, str(dtype), given)
     if kind not in (None, *CATEGORY_KINDS):
         raise ValueError(f"column {name!r} holds {dtype} values, which can't be {kind!r}: use 'categorical'")
-    return Words(name, str(dtype), told)
+    return Words(name, str(dtype), given)
 
 
-class Look(ABC):
+class ColumnSummary(ABC):
     """The observed values of a column in summary.
 
     Attributes
@@ -127,12 +127,12 @@ class Look(ABC):
         Values that aren't missing.
     """
 
-    def __init__(self, name: str, dtype: str, told: dict[str, Any]) -> None:
+    def __init__(self, name: str, dtype: str, given: dict[str, Any]) -> None:
         self.name: str
         self.dtype: str
-        self.told: dict[str, Any]
+        self.given: dict[str, Any]
         self.n: int
-        self.name, self.dtype, self.told, self.n = name, dtype, told, 0
+        self.name, self.dtype, self.given, self.n = name, dtype, given, 0
 
     @abstractmethod
     def count(self, seen: Any) -> None:
@@ -182,11 +182,11 @@ class Look(ABC):
             )
 
 
-class Words(Look):
+class Words(ColumnSummary):
     """Text, categories and truth values."""
 
-    def __init__(self, name: str, dtype: str, told: dict[str, Any]) -> None:
-        super().__init__(name, dtype, told)
+    def __init__(self, name: str, dtype: str, given: dict[str, Any]) -> None:
+        super().__init__(name, dtype, given)
         self.n: int
         self.counts: Counter[Any] = Counter()
         self.is_ordered: bool = False
@@ -210,23 +210,23 @@ class Words(Look):
     @property
     def n_known(self) -> int:
         """Values in the user's categories, if these are given; else all."""
-        return sum(self.counts[category] for category in set(map(plain, self.told.get("categories") or self.counts)))
+        return sum(self.counts[category] for category in set(map(plain, self.given.get("categories") or self.counts)))
 
     def schema(self) -> ColumnSchema:
         """Categories, the most frequent first and ties by name, unless they are ordered."""
-        categories = [plain(category) for category in self.told.get("categories") or self.counts]
-        if not self.is_ordered and not self.told.get("categories"):
+        categories = [plain(category) for category in self.given.get("categories") or self.counts]
+        if not self.is_ordered and not self.given.get("categories"):
             categories = sorted(categories, key=lambda category: (-self.counts[category], str(category)))
         named = "ordinal" if self.is_ordered else "binary" if len(categories) <= 2 else "categorical"
         counts = np.array([self.counts.get(category, 0) for category in categories], np.int64)
-        return self._categories(self.told.get("kind") or named, categories, counts)
+        return self._categories(self.given.get("kind") or named, categories, counts)
 
 
-class Numbers(Look):
+class Numbers(ColumnSummary):
     """Numbers, and dates as days since 1970."""
 
-    def __init__(self, name: str, dtype: str, told: dict[str, Any], *, are_dates: bool = False) -> None:
-        super().__init__(name, dtype, told)
+    def __init__(self, name: str, dtype: str, given: dict[str, Any], *, are_dates: bool = False) -> None:
+        super().__init__(name, dtype, given)
         self.n: int
         self.are_dates: bool = are_dates
         self.low: float
@@ -234,7 +234,7 @@ class Numbers(Look):
         self.low, self.high = math.inf, -math.inf
         self.is_whole: bool = True
         self.decimals: int | None = 0  # the fewest that all can be written with, up to 6
-        self.tally: Tally = Tally.empty(MOST_DISTINCT if told.get("kind") in CATEGORY_KINDS else MOST_COUNTED)
+        self.tally: Tally = Tally.empty(MOST_DISTINCT if given.get("kind") in CATEGORY_KINDS else MOST_COUNTED)
         self.moments: Moments
         self.log_moments: Moments
         self.moments, self.log_moments = Moments(), Moments()
@@ -252,7 +252,7 @@ class Numbers(Look):
         if self.decimals is not None:
             self.decimals = next((d for d in range(self.decimals, 7) if _has_decimals(v, d)), None)
         self.tally.add(v)
-        if self.told.get("kind") in CATEGORY_KINDS and not self.tally.is_complete:
+        if self.given.get("kind") in CATEGORY_KINDS and not self.tally.is_complete:
             self._check_distinct(MOST_DISTINCT + 1)
 
     def _values(self, seen: Any) -> np.ndarray:
@@ -269,13 +269,13 @@ class Numbers(Look):
         self.shift: float = 1.0 if self.kind == "count" else 0.0
         self.scale: float = 2.0 ** math.floor(math.log2(max(abs(self.low), abs(self.high), 1e-300))) if self.n else 1.0
         may_have_mass = self.kind in ("real", "continuous", "positive")
-        self.mass: Any = self.told.get("mass", self._standing_out() if may_have_mass else None)
+        self.mass: Any = self.given.get("mass", self._standing_out() if may_have_mass else None)
         return self.kind not in CATEGORY_KINDS and self.n > 0
 
     def _kind(self) -> str:
         """The kind as far as counts tell; "real" numbers may be continuous or positive."""
-        if self.told.get("kind") or self.are_dates:
-            return self.told.get("kind") or "date"
+        if self.given.get("kind") or self.are_dates:
+            return self.given.get("kind") or "date"
         n_categories = math.inf if self.n_distinct is None else self.n_distinct
         if n_categories <= 2:
             return "binary"
@@ -315,16 +315,16 @@ class Numbers(Look):
         if kind == "count" and not self.is_whole:
             raise ValueError(f"column {self.name!r} can't be 'count': it has fractions")
         skewed_counts = kind == "count" and self.low >= 0 and is_skewed
-        log = bool(self.told.get("log", kind == "positive" or skewed_counts))
+        log = bool(self.given.get("log", kind == "positive" or skewed_counts))
         if log and self.log_moments.n < rest.n:
             raise ValueError(f"column {self.name!r} can't have a logarithm: it goes down to {low:g}")
         g, scale = (self.log_moments, 1.0) if log else (rest, self.scale)
         location, unit = g.mean * scale, g.spread * scale
         unit = unit if unit > 1e-12 * max(abs(location), 1e-300) else 1.0
-        heavy = bool(self.told.get("heavy_tails", kind != "count" and g.kurtosis > HEAVY))
+        heavy = bool(self.given.get("heavy_tails", kind != "count" and g.kurtosis > HEAVY))
         several = kind != "count" and (abs(g.skewness) > LOPSIDED or g.kurtosis < FLAT)
         enough = rest.n >= ROWS_A_COMPONENT * COMPONENTS
-        n_components = self.told.get("n_components", COMPONENTS if several and enough else 1)
+        n_components = self.given.get("n_components", COMPONENTS if several and enough else 1)
         if n_components not in range(1, 2 if kind == "count" else MOST_CATEGORIES + 1):
             allowed = "a count has 1" if kind == "count" else f"1 to {MOST_CATEGORIES}"
             raise ValueError(f"column {self.name!r} can't have n_components={n_components!r}: {allowed}")

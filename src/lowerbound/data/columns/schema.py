@@ -99,7 +99,7 @@ def _is_number(category: Any) -> bool:
     return isinstance(category, (int, float)) and not isinstance(category, bool) and np.isfinite(category)
 
 
-def told_of(asked: Any) -> dict[str, dict[str, Any]]:
+def columns_given(asked: Any) -> dict[str, dict[str, Any]]:
     """The user's description of columns as fields of ``ColumnSchema``, by the columns' names."""
     if isinstance(asked, (str, Path)):
         try:
@@ -112,7 +112,7 @@ def told_of(asked: Any) -> dict[str, dict[str, Any]]:
     if not isinstance(asked, Mapping):
         asked = {(c.name if isinstance(c, ColumnSchema) else c["name"]): c for c in asked}
     known = {field.name for field in fields(ColumnSchema)}
-    told = {}
+    given = {}
     for name, what in asked.items():
         record = {"kind": what} if isinstance(what, str) else asdict(what) if isinstance(what, ColumnSchema) else what
         wrong = [key for key in record if key not in (*known, "description", "missing", "distinct")]
@@ -120,8 +120,8 @@ def told_of(asked: Any) -> dict[str, dict[str, Any]]:
             raise ValueError(f"column {name!r} has no {wrong[0]!r}: it has {', '.join(sorted(known))}")
         if "kind" in record and record["kind"] not in KINDS:
             raise ValueError(f"column {name!r} can't be {record['kind']!r}: kinds are {', '.join(KINDS)}")
-        told[str(name)] = dict(record)
-    return told
+        given[str(name)] = dict(record)
+    return given
 
 
 def plain(category: Any) -> Any:

@@ -35,7 +35,7 @@ class Bernoulli(AveragedByMean):
         return (noise.uniform(self.logits.shape, self.logits) < self.mean).to(self.logits.dtype)
 
     def log_masses(self, values: Tensor) -> Tensor:
-        """Of 0 and 1."""
+        """Log-probabilities of 0 and 1, in nats."""
         return Bernoulli(self.logits.unsqueeze(-1)).log_prob(values)
 
 

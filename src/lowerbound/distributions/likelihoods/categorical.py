@@ -60,7 +60,7 @@ class Categorical:
         return p.argmax(-1)
 
     def log_masses(self, values: Tensor) -> Tensor:
-        """Of the categories ``values``."""
+        """Log-probabilities of the categories ``values``, in nats."""
         return self.logits.log_softmax(-1)[..., values.long()]
 
 

@@ -64,7 +64,7 @@ class DiscretizedLogistic(AveragedByMean):
         return ((value + 1) / self.BIN).round().clamp(0, N_GREY_LEVELS - 1)
 
     def log_masses(self, values: Tensor) -> Tensor:
-        """Of the grey levels ``values``."""
+        """Log-probabilities of the grey levels ``values``, in nats."""
         return DiscretizedLogistic(self.mean_parameter.unsqueeze(-1), self.scale.unsqueeze(-1)).log_prob(values)
 
 
@@ -93,7 +93,7 @@ class DiscretizedLogisticMixture(AveragedByMean):
         return self.components.sample(noise).gather(2, chosen).squeeze(2)
 
     def log_masses(self, values: Tensor) -> Tensor:
-        """Of the grey levels ``values``."""
+        """Log-probabilities of the grey levels ``values``, in nats."""
         return (self.log_weight.unsqueeze(-1) + self.components.log_masses(values)).logsumexp(2)
 
 

@@ -1,0 +1,122 @@
+"""The command whose flags are those of the model that is asked for."""
+
+from __future__ import annotations
+
+import tomllib
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import click
+from click.core import ParameterSource
+
+from lowerbound.cli.flags import Flag, flags_of, option_of, word_of
+from lowerbound.cli.models import MODELS
+
+MODEL, HELP_ALL = "lowerbound.model", "lowerbound.help-all"
+TOML = "config.toml"
+
+
+def named_model(words: Sequence[str]) -> str:
+    """The model that a command line names, itself or by a file: ``vae`` if none or an unknown one."""
+    found = _value_of(words, ("--model",))
+    if found is None:
+        file, run = _value_of(words, ("-c", "--config")), _value_of(words, ("-o", "--output"))
+        path = Path(file) if file else Path(run) / TOML if run and "--resume" in words else None
+        found = _model_in(path)
+    return found if found in MODELS else "vae"
+
+
+def _value_of(words: Sequence[str], names: tuple[str, ...]) -> str | None:
+    """The value of the last of these flags."""
+    value = None
+    for word, following in zip(words, [*words[1:], None], strict=True):
+        name, equals, rest = word.partition("=")
+        if name in names:
+            value = rest if equals else following
+    return value
+
+
+def _model_in(path: Path | None) -> str | None:
+    try:
+        return None if path is None else tomllib.loads(path.read_text(encoding="utf-8")).get("model")
+    except (OSError, ValueError):  # which the command says itself
+        return None
+
+
+class ModelCommand(click.Command):
+    """A command with the flags of a model's parameters, most of which only ``--help-all`` shows."""
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        """Take note of the model, whose flags are to be understood."""
+        ctx.meta[MODEL] = named_model(args)
+        return super().parse_args(ctx, args)
+
+    def get_params(self, ctx: click.Context) -> list[click.Parameter]:
+        """The command's own options, and the flags of the model."""
+        everything = click.Option(
+            ["--help-all"], is_flag=True, is_eager=True, expose_value=False, callback=_help_all,
+            help="Show the flags of all parts too.",
+        )  # fmt: skip
+        return [*super().get_params(ctx), everything, *map(option_of, _flags(ctx).values())]
+
+    def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """Write the options, the parameters that are used most, and with ``--help-all`` the rest by parameter."""
+        flags = _flags(ctx)
+        options = [each for each in self.get_params(ctx) if each.name not in flags]
+        _write(formatter, "Options", [each.get_help_record(ctx) for each in options])
+        name = named(ctx)
+        common = MODELS[name].common or tuple(MODELS[name].table)
+        is_all = ctx.meta.get(HELP_ALL, False)
+        is_all |= not MODELS[name].common
+        shown = [flag for flag in flags.values() if flag.name in common or (is_all and not flag.field)]
+        _write(formatter, f"Parameters of {name}  [default]", [_record(flag, ctx) for flag in shown])
+        for owner in MODELS[name].table if is_all else ():
+            fields = [_record(flag, ctx) for flag in flags.values() if flag.owner == owner and flag.field]
+            _write(formatter, f"Fields of {owner}", fields)
+
+
+def _write(formatter: click.HelpFormatter, title: str, records: list[tuple[str, str] | None]) -> None:
+    known = [record for record in records if record is not None]
+    if known:
+        with formatter.section(title):
+            formatter.write_dl(known)
+
+
+def _record(flag: Flag, ctx: click.Context) -> tuple[str, str] | None:
+    """The lines of a flag, with the parts that have the field where it is one."""
+    record = option_of(flag).get_help_record(ctx)
+    if record is None or not flag.field:
+        return record
+    kinds = [kind for kind in _owner(flag, ctx).kinds if flag.field in kind.options()]
+    of = ", ".join(word_of(kind.kind) for kind in kinds)
+    return record[0], f"{record[1]}  ({of})" if len(_owner(flag, ctx).kinds) > 1 else record[1]
+
+
+def _owner(flag: Flag, ctx: click.Context) -> Any:
+    return MODELS[named(ctx)].table[flag.owner]
+
+
+def _flags(ctx: click.Context) -> dict[str, Flag]:
+    return flags_of(MODELS[named(ctx)].table)
+
+
+def _help_all(ctx: click.Context, parameter: click.Parameter, value: bool) -> None:
+    if value and not ctx.resilient_parsing:
+        ctx.meta[HELP_ALL] = True
+        click.echo(ctx.get_help(), color=ctx.color)
+        ctx.exit()
+
+
+def named(context: click.Context) -> str:
+    """The model that a command line is about."""
+    return context.meta.get(MODEL, "vae")
+
+
+def given_flags(context: click.Context) -> dict[str, Any]:
+    """The parameters, and fields of parts, whose flags are on the command line."""
+    return {
+        name: context.params[name]
+        for name in _flags(context)
+        if context.get_parameter_source(name) is ParameterSource.COMMANDLINE
+    }

@@ -1,0 +1,50 @@
+"""``lowerbound config``: configuration files of older versions in today's form."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from lowerbound.cli.config import model_of, read_file, read_toml, upgraded_file
+from lowerbound.cli.options import console_options, force_option
+from lowerbound.cli.output import Console, new_file
+
+KEPT = ".before"  # the ending of the copy of a file that is replaced
+
+
+@click.group(name="config", short_help="Bring configuration files up to date.")
+def config() -> None:
+    """Configuration files of `lowerbound train -c`."""
+
+
+@config.command(short_help="Write a file of an older version in today's form.")
+@click.argument("file", metavar="FILE", type=click.Path(path_type=Path, exists=True, dir_okay=False))
+@click.option("-o", "--output", metavar="FILE", type=click.Path(path_type=Path), help="Write to this file instead.")
+@force_option
+@console_options
+def upgrade(file: Path, output: Path | None, force: bool, console: Console) -> None:
+    """Write FILE, a configuration of an older version, in today's form: parts instead of flat parameters.
+
+    Without -o the file is replaced, and what it was is kept beside it with the ending .before. Comments are lost.
+    """
+    import tomli_w
+
+    from lowerbound.parameters.parameter import plain
+    from lowerbound.storage.atomic import write_text
+
+    record = read_toml(file)
+    read_file(file)  # raises where a name or a value is wrong
+    new = {name: plain(value) for name, value in upgraded_file(record, model_of(record, file)).items()}
+    if new == record:
+        return console.say(f"{file} is in today's form already")
+    text = tomli_w.dumps({name: _without_none(value) for name, value in new.items() if value is not None})
+    target = file if output is None else new_file(output, force)
+    if output is None:
+        write_text(new_file(file.with_name(file.name + KEPT), force), file.read_text(encoding="utf-8"))
+    write_text(target, text)
+    console.say(f"wrote {target}")
+
+
+def _without_none(value: object) -> object:
+    return {k: v for k, v in value.items() if v is not None} if isinstance(value, dict) else value

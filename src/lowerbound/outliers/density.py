@@ -1,0 +1,43 @@
+"""Rows ranked by their density alone, for models that have no codes."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from lowerbound.estimators.density import DensityEstimator
+
+
+class DensityRanks:
+    """The ranks of rows by −log p(x) among usual rows.
+
+    Parameters
+    ----------
+    estimator : DensityEstimator
+        Fitted.
+    usual : array-like, shape (n, *row)
+        Rows to compare with.
+
+    Attributes
+    ----------
+    training_scores_ : ndarray, shape (n,)
+        log p(x) of the usual rows, in nats, ascending.
+    offset_ : float
+        Tukey's lower fence of them, Q₁ − 1.5 (Q₃ − Q₁).
+    """
+
+    criterion_ = "log_p"
+
+    def __init__(self, estimator: DensityEstimator, usual: Any) -> None:
+        self.estimators_: list[DensityEstimator] = [estimator]
+        self.training_scores_: np.ndarray = np.sort(estimator.score_samples(usual))
+        low, high = np.quantile(self.training_scores_, [0.25, 0.75])
+        self.offset_: float = float(low - 1.5 * (high - low))
+
+    def table(self, X: Any) -> pd.DataFrame:
+        """−log p(x) of every row in nats, and the part of the usual rows that are more probable."""
+        log_p = self.estimators_[0].score_samples(X)
+        below = np.searchsorted(self.training_scores_, log_p, "right") / len(self.training_scores_)
+        return pd.DataFrame({"score": -log_p, "quantile": 1 - below, "log_p": -log_p})
