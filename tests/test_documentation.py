@@ -21,7 +21,7 @@ import pandas as pd
 import pytest
 from click.testing import CliRunner
 
-from lowerbound import MLP, VAE, read
+from lowerbound import MLP, VAE, Autoencoder, read
 from lowerbound.cli import main
 
 ROOT = Path(__file__).parents[1]
@@ -114,6 +114,18 @@ def check_installation(words: list[str]) -> None:
     extras = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]["optional-dependencies"]
     named = {extra for word in words for extra in re.findall(r"\[(.*)\]", word)}
     assert named <= set(extras), named
+
+
+def test_the_table_of_parts_is_that_of_the_code():
+    owners = {**VAE.PARAMETERS, **{k: p for k, p in Autoencoder.PARAMETERS.items() if k not in VAE.PARAMETERS}}
+    expected = []
+    for name, parameter in owners.items():
+        for kind in parameter.kinds:
+            word = "True" if kind is parameter.yes else f'"{kind.kind}"'
+            fields = ", ".join(f"`{field}={each.default!r}`" for field, each in kind.options().items()) or "none"
+            expected.append(f"| `{name}` | `{word}` | `{kind.__name__}` | {fields} |")
+    page = (ROOT / "docs" / "parameters.md").read_text(encoding="utf-8")
+    assert [line for line in page.splitlines() if line.startswith("| `")] == expected
 
 
 def small_data(page: str) -> dict:

@@ -33,6 +33,7 @@ from torch.nn.utils import skip_init
 
 from lowerbound import (
     ELBO,
+    MCEM,
     MLP,
     PPCA,
     RBM,
@@ -42,6 +43,8 @@ from lowerbound import (
     Autoencoder,
     CollapsedPosteriorWarning,
     Factorized,
+    GaussianLikelihood,
+    MeanField,
     Mixture,
     PixelRNN,
     diagnostics,
@@ -492,11 +495,13 @@ class Quiet(VAE):
 
 def linear_vae(inference: str, n_steps: int) -> VAE:
     """PPCA's model, x = Wz + μ + σε, fitted with one of the ways to choose q."""
-    n_refinement_steps = 5 if inference == "refined" else 300
+    posteriors = {
+        "shared": "shared", "mean_field": MeanField(300), "amortized": "amortized",
+        "refined": Amortized(n_refinement_steps=5), "mcem": MCEM(300),
+    }  # fmt: skip
     return Quiet(
-        2, inference=inference, n_refinement_steps=n_refinement_steps, hidden_layer_sizes=(), likelihood="gaussian",
-        scale="shared", standardize=False, batch_size=400, max_epochs=n_steps, lr=0.03, early_stopping=False,
-        random_state=0,
+        2, network=MLP(()), likelihood=GaussianLikelihood("shared", standardize=False), posterior=posteriors[inference],
+        optimizer=Adam(0.03), batch_size=400, max_epochs=n_steps, early_stopping=False, random_state=0,
     )  # fmt: skip
 
 

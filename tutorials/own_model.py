@@ -17,7 +17,7 @@ from sklearn.datasets import load_iris
 from torch import Tensor, nn
 from torch.distributions import LowRankMultivariateNormal
 
-from lowerbound import Adam, Batch, ExplicitModel, Fitted, Gaussian, fit
+from lowerbound import Batch, ExplicitModel, Fitted, Gaussian, fit
 from lowerbound.data.schema import infer_schema
 from lowerbound.distributions.noise import Noise, make_generator
 from lowerbound.training.state import Training
@@ -76,7 +76,7 @@ def main(folder: Path) -> dict[str, float]:
     new = lambda: FactorAnalyzers(torch.tensor(train, dtype=torch.float32), 3, 1)  # noqa: E731
     schema = infer_schema(train, likelihood="gaussian", standardize=False)
     fitted, resumed = (Fitted(new(), schema=schema) for _ in range(2))
-    rows, how = fitted.rows(train), {"max_epochs": 200, "batch_size": 25, "optimizer": Adam(0.02)}
+    rows, how = fitted.rows(train), {"max_epochs": 200, "batch_size": 25, "lr": 0.02}
     fit(fitted.model, None, None, rows, **how)
     fit(resumed.model, None, None, rows, **how, checkpoint=folder / "checkpoint", watch=StopAtEpoch80())
     fit(resumed.model, None, None, rows, **how, checkpoint=folder / "checkpoint")
