@@ -39,7 +39,7 @@ def program():
 
 
 def words(table, run, *more):
-    chosen = ("--max-epochs", EPOCHS, "--n-iter-no-change", EPOCHS, "--checkpoint-seconds", 0.01, "-q")
+    chosen = ("--max-epochs", EPOCHS, "--patience", EPOCHS, "--checkpoint-seconds", 0.01, "-q")
     return ["train", table, *TABLE_OPTIONS, "-o", run, *TINY, *chosen, *more]
 
 
