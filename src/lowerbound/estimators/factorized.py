@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 import torch
@@ -12,6 +12,7 @@ from torch import Tensor
 from lowerbound.assembly.columns import columns_head
 from lowerbound.data.likelihoods import choose_likelihood
 from lowerbound.data.schema import Schema, infer_schema
+from lowerbound.estimators.arguments import Columns, Data, Seed
 from lowerbound.estimators.density import ExactEstimator
 from lowerbound.estimators.tables import MixedColumns
 from lowerbound.evaluation.evaluation import EVALUATION_BATCH
@@ -76,9 +77,10 @@ class Factorized(MixedColumns, ExactEstimator):
     model_: Any
 
     def __init__(
-        self, *, likelihood="auto", columns=None, binarize=None, image_shape=None, layout="auto", smoothing=0.1,
-        random_state=None,
-    ):  # fmt: skip
+        self, *, likelihood: str = "auto", columns: Columns = None, binarize: str | None = None,
+        image_shape: tuple[int, ...] | None = None, layout: str = "auto", smoothing: float = 0.1,
+        random_state: Seed = None,
+    ) -> None:  # fmt: skip
         self.likelihood = likelihood
         self.columns = columns
         self.binarize = binarize
@@ -87,7 +89,7 @@ class Factorized(MixedColumns, ExactEstimator):
         self.smoothing = smoothing
         self.random_state = random_state
 
-    def fit(self, X, y=None):
+    def fit(self, X: Data, y: object = None) -> Self:
         """Fit to the rows of ``X``.
 
         Parameters

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import ClassVar
 
 import numpy as np
 import torch
@@ -11,7 +11,8 @@ from torch import nn
 from lowerbound.assembly.vae import log_unit_of
 from lowerbound.core import Objective
 from lowerbound.data.schema import Schema
-from lowerbound.estimators.density import ExactEstimator
+from lowerbound.estimators.arguments import Seed
+from lowerbound.estimators.density import ExactEstimator, Gaps
 from lowerbound.estimators.gradient import GradientEstimator
 from lowerbound.inference.objectives import elbo
 from lowerbound.models.autoregressive import Autoregressive, to_grid
@@ -62,7 +63,7 @@ class PixelRNN(GradientEstimator, ExactEstimator):
     early_stopping : bool
         Hold out ``validation_fraction`` of the rows; stop after ``n_iter_no_change`` epochs in which their likelihood
         did not rise by ``tol`` nats, and keep the weights of the best epoch.
-    validation_fraction, n_iter_no_change, tol
+    validation_fraction, n_iter_no_change, tol : float, int, float
         See ``early_stopping``.
     warm_start : bool
         ``fit`` continues from the weights there are.
@@ -101,33 +102,33 @@ class PixelRNN(GradientEstimator, ExactEstimator):
     """
 
     PARAMETERS = PIXEL_RNN_PARAMETERS
-    GAPS = "somewhere"  # at the end of a row
+    GAPS: ClassVar[Gaps] = "somewhere"  # at the end of a row
 
-    model_: Any
+    model_: Autoregressive
 
     def __init__(
         self,
         *,
-        hidden_size=64,
-        likelihood="auto",
-        min_scale=0.01,
-        binarize=None,
-        image_shape=None,
-        layout="auto",
-        max_epochs="auto",
-        batch_size="auto",
-        lr=4e-3,
-        lr_schedule="cosine",
-        weight_decay=0.0,
-        early_stopping=True,
-        validation_fraction=0.1,
-        n_iter_no_change=20,
-        tol=0.0,
-        warm_start=False,
-        random_state=None,
-        device="auto",
-        verbose=0,
-    ):
+        hidden_size: int = 64,
+        likelihood: str = "auto",
+        min_scale: float = 0.01,
+        binarize: str | None = None,
+        image_shape: tuple[int, ...] | None = None,
+        layout: str = "auto",
+        max_epochs: int | str = "auto",
+        batch_size: int | str = "auto",
+        lr: float = 4e-3,
+        lr_schedule: str = "cosine",
+        weight_decay: float = 0.0,
+        early_stopping: bool = True,
+        validation_fraction: float = 0.1,
+        n_iter_no_change: int = 20,
+        tol: float = 0.0,
+        warm_start: bool = False,
+        random_state: Seed = None,
+        device: str = "auto",
+        verbose: int = 0,
+    ) -> None:
         self.hidden_size = hidden_size
         self.likelihood = likelihood
         self.min_scale = min_scale
@@ -165,9 +166,10 @@ class PixelRNN(GradientEstimator, ExactEstimator):
         with torch.no_grad():  # at the start every conditional is near the feature's own distribution
             bias = to_grid(schema.output_bias(head.n_parameters), is_image=schema.is_image)
             network.bias.copy_(bias.movedim(0, -1))
-        self.model_ = Autoregressive(network, head, counted, log_unit_of(schema), is_image=schema.is_image)
+        model = Autoregressive(network, head, counted, log_unit_of(schema), is_image=schema.is_image)
+        self.model_ = model  # pyright: ignore[reportIncompatibleVariableOverride]
 
-    def sample(self, n_samples: int = 1, mean: bool = False, random_state: Any = None) -> np.ndarray:
+    def sample(self, n_samples: int = 1, mean: bool = False, random_state: Seed = None) -> np.ndarray:
         """New rows, one feature after another.
 
         Parameters

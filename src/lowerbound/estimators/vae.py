@@ -2,17 +2,23 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from typing import cast
+
 import torch
+from torch import nn
 
 from lowerbound.assembly.hierarchy import assemble_levels
 from lowerbound.assembly.vae import assemble, choose_latent_dim, choose_posterior, start_from_rows, training_posterior
 from lowerbound.core import Objective, Posterior
 from lowerbound.data.batches import Rows
+from lowerbound.estimators.arguments import Columns, Seed
 from lowerbound.estimators.latent import LatentEstimator
 from lowerbound.estimators.tables import MixedColumns
 from lowerbound.inference.mcmc import complete_data
 from lowerbound.inference.objectives import make_objective, trimmed
 from lowerbound.inference.posteriors import MaskedInput
+from lowerbound.models.hierarchical import Ladder
 from lowerbound.models.vae import LatentModel
 from lowerbound.parameters.vae import VAE_PARAMETERS
 
@@ -135,7 +141,7 @@ class VAE(MixedColumns, LatentEstimator):
     early_stopping : bool
         Hold out ``validation_fraction`` of the rows; stop after ``n_iter_no_change`` epochs in which their bound did
         not rise by ``tol`` nats, and keep the weights of the best epoch.
-    validation_fraction, n_iter_no_change, tol
+    validation_fraction, n_iter_no_change, tol : float, int, float
         See ``early_stopping``.
     warm_start : bool
         ``fit`` continues from the weights there are.
@@ -181,16 +187,21 @@ class VAE(MixedColumns, LatentEstimator):
     """
 
     def __init__(
-        self, latent_dim="auto", *, levels=1, network="auto", hidden_layer_sizes=(200, 200), activation="silu",
-        likelihood="auto", columns=None, scale="auto", min_scale=0.01, n_logistics=1, standardize="auto",
-        image_shape=None, layout="auto", covariance="diagonal", posterior="gaussian", prior="normal",
-        n_prior_components=100, binarize=None, inference="amortized", n_refinement_steps=100,
-        objective="elbo", gradient="pathwise", n_samples=1, kl_weight=1.0, kl_warmup_steps=0, free_bits=0.0,
-        trim_fraction=0.0, missingness=None, input_dropout=0.0,
-        max_epochs="auto", batch_size="auto", lr=1e-3, lr_schedule="cosine", weight_decay=0.0, ema=0.0,
-        max_gradient_norm=None, compile=False, precision="float32", early_stopping=True, validation_fraction=0.1,
-        n_iter_no_change=20, tol=0.0, warm_start=False, random_state=None, device="auto", verbose=0,
-    ):  # fmt: skip
+        self, latent_dim: int | str | Sequence[int] = "auto", *, levels: int = 1,
+        network: str | tuple[nn.Module, nn.Module] = "auto", hidden_layer_sizes: Sequence[int] = (200, 200),
+        activation: str = "silu", likelihood: str = "auto", columns: Columns = None, scale: str | float = "auto",
+        min_scale: float = 0.01, n_logistics: int = 1, standardize: bool | str = "auto",
+        image_shape: tuple[int, ...] | None = None, layout: str = "auto", covariance: str = "diagonal",
+        posterior: str = "gaussian", prior: str = "normal", n_prior_components: int = 100, binarize: str | None = None,
+        inference: str = "amortized", n_refinement_steps: int = 100, objective: str = "elbo",
+        gradient: str = "pathwise", n_samples: int = 1, kl_weight: float = 1.0, kl_warmup_steps: int = 0,
+        free_bits: float = 0.0, trim_fraction: float = 0.0, missingness: str | None = None, input_dropout: float = 0.0,
+        max_epochs: int | str = "auto", batch_size: int | str = "auto", lr: float = 1e-3, lr_schedule: str = "cosine",
+        weight_decay: float = 0.0, ema: float = 0.0, max_gradient_norm: float | None = None, compile: bool = False,
+        precision: str = "float32", early_stopping: bool = True, validation_fraction: float = 0.1,
+        n_iter_no_change: int = 20, tol: float = 0.0, warm_start: bool = False, random_state: Seed = None,
+        device: str = "auto", verbose: int = 0,
+    ) -> None:  # fmt: skip
         self.latent_dim = latent_dim
         self.levels = levels
         self.network = network
@@ -240,14 +251,19 @@ class VAE(MixedColumns, LatentEstimator):
 
     PARAMETERS = VAE_PARAMETERS
 
+    model_: LatentModel | Ladder
+    posterior_: Posterior
+    latent_dim_: int
+
     def _assemble(self, generator: torch.Generator) -> None:
         if self._has_levels:
             self.model_, self.posterior_ = assemble_levels(self.schema_, self.get_params(deep=False), generator)
             self.latent_dim_ = self.model_.latent_dim
             return
-        self.latent_dim_ = choose_latent_dim(self.schema_, self.latent_dim)
-        self.model_, amortized = assemble(self.schema_, self.get_params(deep=False), self.latent_dim_, generator)
-        self.posterior_ = choose_posterior(self.inference, self.model_, amortized, self.n_refinement_steps)
+        self.latent_dim_ = choose_latent_dim(self.schema_, cast("int | str", self.latent_dim))
+        model, amortized = assemble(self.schema_, self.get_params(deep=False), self.latent_dim_, generator)
+        self.model_ = model  # pyright: ignore[reportIncompatibleVariableOverride]
+        self.posterior_ = choose_posterior(self.inference, model, amortized, self.n_refinement_steps)
 
     @property
     def _has_levels(self) -> bool:
