@@ -143,7 +143,7 @@ def rows_at_once(row_shape: Sequence[int]) -> int:
 
 def chunks(X: Data, n_rows: int | None = None) -> Iterator[Any]:
     """The rows in order, ``n_rows`` at a time: so many that working on them needs little memory."""
-    shape = X.shape if isinstance(X, Source) else np.shape(X)
+    shape = X.shape if hasattr(X, "shape") else np.asarray(X).shape  # pyright: ignore[reportAttributeAccessIssue]
     n, step = _num_samples(X), n_rows or rows_at_once(shape[1:])
     if isinstance(X, Source):
         yield from (block.X for block in X.blocks(step))
