@@ -65,14 +65,6 @@ class Noise:
         """The same generator with numbers of each row's own: for new rows, which have nothing to share."""
         return Noise(self.generator) if self.shared else self
 
-    def own(self) -> Noise:
-        """The same generator with numbers of each row's own: for new rows, which have nothing to share."""
-        return Noise(self.generator) if self.shared else self
-
-    def own(self) -> Noise:
-        """The same generator with numbers of each row's own: for new rows, which have nothing to share."""
-        return Noise(self.generator) if self.shared else self
-
     def normal(self, shape: Sequence[int], like: Tensor) -> Tensor:
         """Standard normal numbers of shape ``(S, B, ...)``, with the dtype and device of ``like``."""
         return self.draw(torch.randn, shape, like)

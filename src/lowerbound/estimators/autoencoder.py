@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import ClassVar
 
 import numpy as np
 import torch
+from numpy.typing import ArrayLike
 from sklearn.base import ClassNamePrefixFeaturesOutMixin, TransformerMixin
 from sklearn.utils.validation import check_is_fitted
 from torch import nn
@@ -13,9 +15,12 @@ from torch import nn
 from lowerbound.assembly.asked import Asked
 from lowerbound.assembly.vae import assemble, choose_latent_dim
 from lowerbound.core import Objective, Posterior
+from lowerbound.estimators.arguments import Data
+from lowerbound.estimators.density import Gaps
 from lowerbound.estimators.gradient import GradientEstimator
 from lowerbound.evaluation.bound import elbo_terms
 from lowerbound.inference import autoencoding
+from lowerbound.models.vae import LatentModel
 from lowerbound.parameters.likelihoods import GaussianLikelihood, Likelihood
 from lowerbound.parameters.parts import (
     MLP,
@@ -60,6 +65,7 @@ class Autoencoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, GradientEst
         Holds p(x|z).
     posterior_ : Point
         The encoder.
+    latent_dim_ : int
     history_ : list of dict
         As in ``VAE``; ``elbo`` and ``kl`` are None, for there is no bound.
 
@@ -69,9 +75,13 @@ class Autoencoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, GradientEst
     """
 
     PARAMETERS = AUTOENCODER_PARAMETERS
-    GAPS = "nowhere"
-    FITTED = (*GradientEstimator.FITTED, "latent_dim_")
-    SPARSITY = 0.05
+    GAPS: ClassVar[Gaps] = "nowhere"
+    FITTED: ClassVar[tuple[str, ...]] = (*GradientEstimator.FITTED, "latent_dim_")
+    SPARSITY: ClassVar[float] = 0.05
+
+    model_: LatentModel
+    posterior_: autoencoding.Point
+    latent_dim_: int
 
     def __init__(
         self,
@@ -117,7 +127,8 @@ class Autoencoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, GradientEst
     def _assemble(self, generator: torch.Generator) -> None:
         self.latent_dim_ = choose_latent_dim(self.schema_, self.latent_dim)
         asked = Asked(self.latent_dim_, self._part("network"), self._likelihood(), Amortized("isotropic"))
-        self.model_, amortized = assemble(self.schema_, asked, self.latent_dim_, generator)
+        model, amortized = assemble(self.schema_, asked, self.latent_dim_, generator)
+        self.model_ = model  # pyright: ignore[reportIncompatibleVariableOverride]
         self.posterior_ = autoencoding.Point(amortized.encoder, self._corruption())
 
     def _likelihood(self) -> Likelihood | str:
@@ -149,28 +160,45 @@ class Autoencoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, GradientEst
     def _n_features_out(self) -> int:
         return self.latent_dim_
 
-    def transform(self, X) -> np.ndarray:
+    def transform(self, X: Data) -> np.ndarray:
         """Codes, shape (n, D)."""
         return represent.encode(self.fitted_.exactly().on(X), full=False)[0].cpu().numpy()
 
-    def inverse_transform(self, Z) -> np.ndarray:
+    def inverse_transform(self, Z: ArrayLike) -> np.ndarray:
         """E[x|z] for codes (n, D), in the user's units and shape."""
         check_is_fitted(self)
         z = torch.from_numpy(np.atleast_2d(np.asarray(Z, np.float64))).float().to(self._device())
         return self.schema_.restore(generate.decode(self.model_, z), expected=True)
 
-    def reconstruct(self, X) -> np.ndarray:
+    def reconstruct(self, X: Data) -> np.ndarray:
         """E[x|z] at the code of every row."""
         return self.inverse_transform(self.transform(X))
 
-    def sample(self, n_samples: int = 1, mean: bool = False, random_state=None) -> np.ndarray:
-        """Refused: nothing says where codes lie."""
+    def sample(self, n_samples: int = 1, mean: bool = False, random_state: RandomState = None) -> np.ndarray:
+        """Refused: nothing says where codes lie.
+
+        Parameters
+        ----------
+        n_samples, mean, random_state : optional
+            As in ``VAE.sample``; not used.
+
+        Raises
+        ------
+        TypeError
+            Always.
+        """
         raise TypeError("an Autoencoder has no distribution of codes to draw from: use VAE")
 
-    def score_samples(self, X) -> np.ndarray:
+    def score_samples(self, X: Data) -> np.ndarray:
         """log p(x|z) at the code of every row, in nats and the user's units: a reconstruction score, not log p(x)."""
         return elbo_terms(self.fitted_.exactly().on(X)).reconstruction.numpy()
 
-    def score(self, X, y=None) -> float:
-        """Mean of ``score_samples``, in nats a row."""
+    def score(self, X: Data, y: object = None) -> float:
+        """Mean of ``score_samples``, in nats a row.
+
+        Parameters
+        ----------
+        X : array-like, shape (n, *row)
+        y : ignored
+        """
         return float(self.score_samples(X).mean())

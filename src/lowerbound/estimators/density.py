@@ -12,6 +12,7 @@ from typing import Any, ClassVar, Literal
 import numpy as np
 import torch
 from sklearn.base import BaseEstimator, clone
+from sklearn.utils import Tags
 from sklearn.utils.validation import check_is_fitted, validate_data
 from torch import nn
 
@@ -22,13 +23,16 @@ from lowerbound.data.schema import Schema, infer_schema
 from lowerbound.data.sources import Source, as_source
 from lowerbound.distributions.noise import Noise, make_generator
 from lowerbound.estimators import saving
+from lowerbound.estimators.arguments import Data
 from lowerbound.estimators.fitted import Fitted
 from lowerbound.evaluation.bound import exact_log_prob
 from lowerbound.evaluation.estimate import Estimate, mean_over_rows
 from lowerbound.parallel import current
 from lowerbound.parameters.parameter import Parameter, Part, suggestion
-from lowerbound.parameters.seed import seed_from
+from lowerbound.parameters.seed import RandomState, seed_from
 from lowerbound.tasks import generate
+
+Gaps = Literal["anywhere", "somewhere", "nowhere"]  # where values may be missing
 
 
 class DensityEstimator(BaseEstimator):
@@ -43,9 +47,9 @@ class DensityEstimator(BaseEstimator):
     PARAMETERS: ClassVar[dict[str, Parameter]]
     FITTED: ClassVar[tuple[str, ...]] = ("seed_", "n_features_in_")
     STREAMS: ClassVar[bool] = False  # a `Source` can be given, whose rows are read when they are needed
-    GAPS: ClassVar[Literal["anywhere", "somewhere", "nowhere"]] = "anywhere"
+    GAPS: ClassVar[Gaps] = "anywhere"
 
-    random_state: Any
+    random_state: RandomState
     schema_: Schema
     _inferred: Schema | None = None  # from columns of several kinds
     model_: Model
@@ -175,7 +179,7 @@ class DensityEstimator(BaseEstimator):
             raise ValueError(f"{type(self).__name__} needs complete data, and X has missing values: drop or fill them")
         return X
 
-    def __sklearn_tags__(self):
+    def __sklearn_tags__(self) -> Tags:
         tags = super().__sklearn_tags__()
         tags.input_tags.allow_nan = self.GAPS == "anywhere"
         return tags
@@ -200,7 +204,7 @@ class DensityEstimator(BaseEstimator):
             check=self._validate, check_block=self._mask_gaps, dtype=dtype,
         )  # fmt: skip
 
-    def _fresh_noise(self, random_state, purpose: str) -> Noise:
+    def _fresh_noise(self, random_state: RandomState, purpose: str) -> Noise:
         """Noise from the seed that the caller gives, else from the estimator's."""
         seed = seed_from(self.random_state if random_state is None else random_state)
         return self._fitting().noise(purpose, seed)
@@ -211,23 +215,24 @@ class DensityEstimator(BaseEstimator):
         check_is_fitted(self)
         return self._fitting()
 
-    def score_samples(self, X) -> np.ndarray:
+    def score_samples(self, X: Data) -> np.ndarray:
         """log p(x) of every row, in nats, shape (n,)."""
         raise NotImplementedError(f"{type(self).__name__} does not score rows")
 
-    def log_likelihood(self, X) -> Estimate:
+    def log_likelihood(self, X: Data) -> Estimate:
         """Mean of log p(x) over rows, in nats, with its standard error."""
         raise NotImplementedError(f"{type(self).__name__} does not score data")
 
-    def sample(self, n_samples: int = 1, mean: bool = False, random_state=None) -> np.ndarray:
+    def sample(self, n_samples: int = 1, mean: bool = False, random_state: RandomState = None) -> np.ndarray:
         """New rows.
 
         Parameters
         ----------
         n_samples : int
+            The number of rows.
         mean : bool
             The mean E[x|z] for z from the prior, instead of draws from p(x|z).
-        random_state : int, optional
+        random_state : int, RandomState or Generator, optional
             The estimator's if None: with a fixed one, two calls give the same rows.
 
         Returns
@@ -254,22 +259,28 @@ class DensityEstimator(BaseEstimator):
 class ExactEstimator(DensityEstimator):
     """A model that knows its log p(x) exactly."""
 
-    def score(self, X, y=None) -> float:
-        """Mean of ``score_samples``, in nats a row."""
+    def score(self, X: Data, y: object = None) -> float:
+        """Mean of ``score_samples``, in nats a row.
+
+        Parameters
+        ----------
+        X : array-like, shape (n, *row)
+        y : ignored
+        """
         return float(self.score_samples(X).mean())
 
-    def score_samples(self, X) -> np.ndarray:
+    def score_samples(self, X: Data) -> np.ndarray:
         """log p(x) of every row, exact, in nats and the user's units, shape (n,).
 
         Computed in float64; grey values under ``binarize="sample"`` are scored on one fixed binarization.
         """
         return exact_log_prob(self.fitted_.exactly().on(X)).numpy()
 
-    def log_likelihood_rows(self, X) -> np.ndarray:
+    def log_likelihood_rows(self, X: Data) -> np.ndarray:
         """log p(x) of every row, exact, shape (n,); like ``score_samples``, but binarizations are independent."""
         exactly = replace(self.fitted_.exactly(), shared_noise=False)
         return exact_log_prob(exactly.on(X, "log_likelihood")).numpy()
 
-    def log_likelihood(self, X) -> Estimate:
+    def log_likelihood(self, X: Data) -> Estimate:
         """Mean log p(x) over rows, exact, with its standard error; binarizations are independent."""
         return mean_over_rows(torch.from_numpy(self.log_likelihood_rows(X)), "exact")

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 import torch
@@ -12,6 +13,7 @@ from torch import Tensor
 from lowerbound.assembly.columns import columns_head
 from lowerbound.data.likelihoods import choose_likelihood
 from lowerbound.data.schema import Schema, infer_schema
+from lowerbound.estimators.arguments import Columns, Data
 from lowerbound.estimators.density import ExactEstimator
 from lowerbound.estimators.tables import MixedColumns
 from lowerbound.evaluation.evaluation import EVALUATION_BATCH
@@ -22,6 +24,8 @@ from lowerbound.models.factorized import (
     IndependentColumns,
     IndependentNormal,
 )
+from lowerbound.parameters.likelihoods import BernoulliLikelihood
+from lowerbound.parameters.seed import RandomState
 from lowerbound.parameters.tables import FACTORIZED_PARAMETERS
 
 MIN_SCALE = 1e-3  # of a column of numbers, as a part of its standard deviation
@@ -75,9 +79,10 @@ class Factorized(MixedColumns, ExactEstimator):
     model_: Any
 
     def __init__(
-        self, *, likelihood="auto", columns=None, image_shape=None, layout="auto", smoothing=0.1,
-        random_state=None,
-    ):  # fmt: skip
+        self, *, likelihood: str | BernoulliLikelihood = "auto", columns: Columns = None,
+        image_shape: Sequence[int] | None = None, layout: str = "auto", smoothing: float = 0.1,
+        random_state: RandomState = None,
+    ) -> None:  # fmt: skip
         self.likelihood = likelihood
         self.columns = columns
         self.image_shape = image_shape
@@ -85,7 +90,7 @@ class Factorized(MixedColumns, ExactEstimator):
         self.smoothing = smoothing
         self.random_state = random_state
 
-    def fit(self, X, y=None):
+    def fit(self, X: Data, y: object = None) -> Self:
         """Fit to the rows of ``X``.
 
         Parameters

@@ -22,7 +22,7 @@ from lowerbound.estimators.saving import part
 from lowerbound.evaluation.bound import exact_log_prob, importance_weighted
 from lowerbound.evaluation.estimate import Estimate, mean_over_rows
 from lowerbound.evaluation.evaluation import Evaluation
-from lowerbound.parameters.seed import seed_from
+from lowerbound.parameters.seed import RandomState, seed_from
 from lowerbound.storage.atomic import SavedFileError, load_folder, save_folder
 from lowerbound.tasks import generate
 
@@ -37,14 +37,12 @@ def checked(X: Any) -> Any:
 class Fitted:
     """p(x, z) and q(z|x) with the way from the user's rows to theirs.
 
-    Attributes
+    Parameters
     ----------
     model : Model
         p(x, z).
     posterior : Posterior
         q(z|x); of a model without latent variables a ``NoPosterior``.
-    schema : Schema
-        What the rows are.
     seed : int
         All noise comes from it and a purpose.
     device : torch.device
@@ -56,6 +54,8 @@ class Fitted:
         Of x as the model reads it.
     shared_noise : bool
         All rows share their noise, so that the numbers of a row depend on that row alone.
+    schema : Schema
+        What the rows are.
 
     Examples
     --------
@@ -97,13 +97,28 @@ class Fitted:
             X, lambda rows: hold(self.check_block(X.as_array(rows)), grey_levels), schema.event_shape, self.device
         )
 
-    def noise(self, purpose: str, random_state: Any = None) -> Noise:
-        """Noise for a purpose, the same at every call unless ``random_state`` says otherwise."""
+    def noise(self, purpose: str, random_state: RandomState = None) -> Noise:
+        """Noise for a purpose, the same at every call unless ``random_state`` says otherwise.
+
+        Parameters
+        ----------
+        purpose : str
+            Any word: noise for different purposes is independent.
+        random_state : int, RandomState or Generator, optional
+            The seed of the model if None.
+        """
         seed = self.seed if random_state is None else seed_from(random_state)
         return Noise(make_generator(seed, purpose, self.device), self.shared_noise)
 
     def on(self, X: Any, purpose: str = "evaluation") -> Evaluation:
-        """The model on some rows, with noise for a purpose."""
+        """The model on some rows, with noise for a purpose.
+
+        Parameters
+        ----------
+        X : array-like or Source, shape (n, *row)
+        purpose : str
+            As in ``noise``.
+        """
         return Evaluation(self.model, self.posterior, self.rows(X), self.noise(purpose))
 
     def score_samples(self, X: Any, n_importance: int = 64) -> np.ndarray:
@@ -138,15 +153,16 @@ class Fitted:
         log_p, ess = importance_weighted(self.on(X, "log_likelihood"), n_importance)
         return mean_over_rows(log_p, "lower", n_importance, ess.mean().item())
 
-    def sample(self, n_samples: int = 1, mean: bool = False, random_state: Any = None) -> Any:
+    def sample(self, n_samples: int = 1, mean: bool = False, random_state: RandomState = None) -> Any:
         """New rows, in the user's units and shape, (n_samples, *row).
 
         Parameters
         ----------
         n_samples : int
+            The number of rows.
         mean : bool
             The means E[x|z] for z from the prior, instead of draws.
-        random_state : int, optional
+        random_state : int, RandomState or Generator, optional
             The seed of the model if None.
         """
         x = generate.sample(self.model, n_samples, self.noise("sample", random_state), mean=mean)

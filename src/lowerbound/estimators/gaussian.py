@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, ClassVar, Self
 
 import numpy as np
 import torch
@@ -14,10 +14,12 @@ from torch import Tensor
 from lowerbound.core import Batch
 from lowerbound.data.batches import Rows
 from lowerbound.data.schema import Schema, infer_schema
+from lowerbound.estimators.arguments import Data
 from lowerbound.estimators.density import ExactEstimator
 from lowerbound.estimators.ppca import refuse_discrete
 from lowerbound.inference import em
 from lowerbound.models.gaussian import MixtureOfGaussians, rows_at_once
+from lowerbound.parameters.seed import RandomState
 from lowerbound.parameters.tables import GAUSSIAN_PARAMETERS
 
 
@@ -74,11 +76,16 @@ class Gaussian(ExactEstimator):
     """
 
     PARAMETERS = GAUSSIAN_PARAMETERS
-    FITTED = (*ExactEstimator.FITTED, "n_iter_", "converged_")
+    FITTED: ClassVar[tuple[str, ...]] = (*ExactEstimator.FITTED, "n_iter_", "converged_")
 
-    model_: Any
+    model_: MixtureOfGaussians
+    n_iter_: int
+    converged_: bool
 
-    def __init__(self, *, shrinkage=1.0, image_shape=None, layout="auto", tol=1e-5, max_iter=1000, random_state=None):
+    def __init__(
+        self, *, shrinkage: float = 1.0, image_shape: tuple[int, ...] | None = None, layout: str = "auto",
+        tol: float = 1e-5, max_iter: int = 1000, random_state: RandomState = None,
+    ) -> None:  # fmt: skip
         self.shrinkage = shrinkage
         self.image_shape = image_shape
         self.layout = layout
@@ -86,7 +93,7 @@ class Gaussian(ExactEstimator):
         self.max_iter = max_iter
         self.random_state = random_state
 
-    def fit(self, X, y=None):
+    def fit(self, X: Data, y: object = None) -> Self:
         """Fit to the rows of ``X``.
 
         Parameters
@@ -143,7 +150,8 @@ class Gaussian(ExactEstimator):
 
     def _assemble(self, generator: torch.Generator) -> None:
         log_unit = torch.from_numpy(np.log(self.schema_.unit))
-        self.model_ = MixtureOfGaussians(1, self.schema_.event_shape, log_unit, self.shrinkage)
+        model = MixtureOfGaussians(1, self.schema_.event_shape, log_unit, self.shrinkage)
+        self.model_ = model  # pyright: ignore[reportIncompatibleVariableOverride]
 
     @property
     def mean_(self) -> np.ndarray:
@@ -157,7 +165,7 @@ class Gaussian(ExactEstimator):
         unit = np.where(schema.counted, schema.unit, 0.0).ravel()
         return self.model_.covariances[0].numpy() * np.outer(unit, unit)
 
-    def conditional(self, X) -> tuple[np.ndarray, np.ndarray]:
+    def conditional(self, X: Data) -> tuple[np.ndarray, np.ndarray]:
         """The exact conditional distribution of the missing entries of each row given the observed ones.
 
         Parameters

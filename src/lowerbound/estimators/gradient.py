@@ -6,7 +6,7 @@ import math
 import sys
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, ClassVar, NamedTuple
+from typing import Any, ClassVar, NamedTuple, Self
 
 import numpy as np
 from torch import Tensor
@@ -15,6 +15,7 @@ from lowerbound.core import Objective, Posterior
 from lowerbound.data.batches import Rows
 from lowerbound.data.sources import Source
 from lowerbound.distributions.noise import make_generator
+from lowerbound.estimators.arguments import Data
 from lowerbound.estimators.density import DensityEstimator
 from lowerbound.parameters.parts import Adam, EarlyStopping
 from lowerbound.training.fit import run
@@ -35,9 +36,9 @@ class BegunFit(NamedTuple):
 class GradientEstimator(DensityEstimator):
     """Fits a model by the one training loop."""
 
-    FITTED = (*DensityEstimator.FITTED, "n_iter_", "n_fits_", "history_")
-    STREAMS = True
-    n_fits_ = 0  # of models that were saved before it was counted
+    FITTED: ClassVar[tuple[str, ...]] = (*DensityEstimator.FITTED, "n_iter_", "n_fits_", "history_")
+    STREAMS: ClassVar[bool] = True
+    n_fits_: int = 0  # of models that were saved before it was counted
 
     LR: ClassVar[float] = 1e-3  # that lr="auto" stands for
 
@@ -46,7 +47,10 @@ class GradientEstimator(DensityEstimator):
     optimizer: str | Adam
     early_stopping: bool | EarlyStopping
     warm_start: bool
+    device: str
     verbose: int
+    history_: list[dict[str, Any]]
+    n_iter_: int
 
     def _training_posterior(self, n_rows: int) -> Posterior:
         """q(z|x) for ``n_rows`` rows to be fitted."""
@@ -57,9 +61,9 @@ class GradientEstimator(DensityEstimator):
         raise NotImplementedError(f"{type(self).__name__} does not say what it minimizes")
 
     def fit(
-        self, X, y=None, *, checkpoint: str | Path | None = None, watch: Watch | None = None,
-        resume: tuple[dict[str, Tensor], dict] | None = None,
-    ):  # fmt: skip
+        self, X: Data, y: object = None, *, checkpoint: str | Path | None = None, watch: Watch | None = None,
+        resume: tuple[dict[str, Tensor], dict[str, Any]] | None = None,
+    ) -> Self:  # fmt: skip
         """Fit to the rows of ``X``.
 
         Parameters
@@ -99,25 +103,33 @@ class GradientEstimator(DensityEstimator):
             raise
         return self.finish_fit(begun)
 
-    def begin_fit(self, X) -> BegunFit:
+    def begin_fit(self, X: Data) -> BegunFit:
         """All that ``fit`` does before the first step: the schema, the model with its starting weights, the rows."""
-        X = self._start(X, keep_weights=self.warm_start)
-        rows, validation = self._split(X)
+        rows, validation = self._split(self._start(X, keep_weights=self.warm_start))
         if self.n_fits_ == 0:
             self._begin(rows)
         training = self._training(len(rows))
         self.n_fits_ += 1
         return BegunFit(training, rows, validation)
 
-    def finish_fit(self, begun: BegunFit):
+    def finish_fit(self, begun: BegunFit) -> Self:
         """All that ``fit`` does after the last step: the history, and what the estimator learns of itself."""
         self._training_state = None
         return self._finish(begun.training, begun.rows)
 
-    def partial_fit(self, X, y=None):
+    def partial_fit(self, X: Data, y: object = None) -> Self:
         """One pass over ``X``, at a constant learning rate and with nothing held out.
 
         The first call fixes what the rows are (likelihood, standardization); later calls keep it.
+
+        Parameters
+        ----------
+        X : array-like, shape (n, *row)
+        y : ignored
+
+        Returns
+        -------
+        self
         """
         self._check_partial_fit()
         started = hasattr(self, "model_")
@@ -191,7 +203,7 @@ class GradientEstimator(DensityEstimator):
             return self.seed_
         return int(np.random.SeedSequence([self.seed_, self.n_fits_]).generate_state(1)[0])
 
-    def _finish(self, training: Training, rows: Rows):
+    def _finish(self, training: Training, rows: Rows) -> Self:
         self.history_ = training.progress.history
         self.n_iter_ = training.progress.epoch
         self._examine(training, rows)
@@ -200,7 +212,7 @@ class GradientEstimator(DensityEstimator):
     def _examine(self, training: Training, rows: Rows) -> None:
         """Set what else is learned of a fitted model, and warn where it isn't sound."""
 
-    def __getstate__(self) -> dict:
+    def __getstate__(self) -> dict[str, Any]:
         """Without the optimizer's state, whose generators can't be copied."""
-        state = dict(super().__getstate__())  # type: ignore[call-overload]
+        state: dict[str, Any] = dict(super().__getstate__())  # type: ignore[call-overload]
         return {**state, "_training_state": None} if "_training_state" in state else state

@@ -5,8 +5,8 @@ from __future__ import annotations
 import math
 import sys
 import warnings
-from collections.abc import Callable, Iterable, Iterator
-from typing import Any
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import Any, ClassVar, Self
 
 import numpy as np
 import torch
@@ -22,11 +22,14 @@ from lowerbound.data.likelihoods import choose_likelihood
 from lowerbound.data.schema import Schema
 from lowerbound.distributions.likelihoods.kind import LikelihoodError
 from lowerbound.distributions.noise import Noise, make_generator
+from lowerbound.estimators.arguments import Data
 from lowerbound.estimators.density import ExactEstimator
 from lowerbound.inference import em
 from lowerbound.models.bernoulli_mixture import MixtureOfBernoullis
 from lowerbound.models.factorized import IndependentBernoulli
 from lowerbound.models.gaussian import MixtureOfDiagonalGaussians, MixtureOfGaussians, rows_at_once
+from lowerbound.parameters.likelihoods import BernoulliLikelihood
+from lowerbound.parameters.seed import RandomState
 from lowerbound.parameters.tables import MIXTURE_PARAMETERS
 
 PASS_ELEMENTS = 2**22  # of x and of the responsibilities that are held together
@@ -103,13 +106,19 @@ class Mixture(ExactEstimator):
     """
 
     PARAMETERS = MIXTURE_PARAMETERS
+    FITTED: ClassVar[tuple[str, ...]] = (*ExactEstimator.FITTED, "n_iter_", "converged_", "objective_")
+
     model_: Any
-    FITTED = (*ExactEstimator.FITTED, "n_iter_", "converged_", "objective_")
+    objective_: float
+    n_iter_: int
+    converged_: bool
 
     def __init__(
-        self, n_components=5, *, likelihood="auto", covariance="full", image_shape=None, layout="auto",
-        reg_covar=1e-6, smoothing=1.0, tol=1e-3, max_iter=200, n_init=1, random_state=None, device="auto", verbose=0,
-    ):  # fmt: skip
+        self, n_components: int = 5, *, likelihood: str | BernoulliLikelihood = "auto", covariance: str = "full",
+        image_shape: Sequence[int] | None = None, layout: str = "auto", reg_covar: float = 1e-6, smoothing: float = 1.0,
+        tol: float = 1e-3, max_iter: int = 200, n_init: int = 1, random_state: RandomState = None,
+        device: str = "auto", verbose: int = 0,
+    ) -> None:  # fmt: skip
         self.n_components = n_components
         self.likelihood = likelihood
         self.covariance = covariance
@@ -124,7 +133,7 @@ class Mixture(ExactEstimator):
         self.device = device
         self.verbose = verbose
 
-    def fit(self, X, y=None):
+    def fit(self, X: Data, y: object = None) -> Self:
         """Fit to the rows of ``X``.
 
         Parameters
@@ -159,7 +168,7 @@ class Mixture(ExactEstimator):
         """π, shape (K,)."""
         return self.model_.log_weights.exp().cpu().numpy()
 
-    def responsibilities(self, X) -> np.ndarray:
+    def responsibilities(self, X: Data) -> np.ndarray:
         """p(k|x): which component a row comes from, shape (n, K)."""
         on = self.fitted_.exactly().on(X)
         with on.evaluating():

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import ClassVar
 
 import numpy as np
 import torch
@@ -12,7 +12,7 @@ from torch import nn
 from lowerbound.assembly.vae import log_unit_of
 from lowerbound.core import Objective
 from lowerbound.data.schema import Schema
-from lowerbound.estimators.density import ExactEstimator
+from lowerbound.estimators.density import ExactEstimator, Gaps
 from lowerbound.estimators.gradient import GradientEstimator
 from lowerbound.inference.objectives import elbo
 from lowerbound.models.autoregressive import Autoregressive, to_grid
@@ -79,9 +79,9 @@ class PixelRNN(GradientEstimator, ExactEstimator):
     """
 
     PARAMETERS = PIXEL_RNN_PARAMETERS
-    GAPS = "somewhere"  # at the end of a row
+    GAPS: ClassVar[Gaps] = "somewhere"  # at the end of a row
 
-    model_: Any
+    model_: Autoregressive
 
     LR = 4e-3
 
@@ -141,9 +141,10 @@ class PixelRNN(GradientEstimator, ExactEstimator):
         with torch.no_grad():  # at the start every conditional is near the feature's own distribution
             bias = to_grid(schema.output_bias(head.n_parameters), is_image=schema.is_image)
             network.bias.copy_(bias.movedim(0, -1))
-        self.model_ = Autoregressive(network, head, counted, log_unit_of(schema), is_image=schema.is_image)
+        model = Autoregressive(network, head, counted, log_unit_of(schema), is_image=schema.is_image)
+        self.model_ = model  # pyright: ignore[reportIncompatibleVariableOverride]
 
-    def sample(self, n_samples: int = 1, mean: bool = False, random_state: Any = None) -> np.ndarray:
+    def sample(self, n_samples: int = 1, mean: bool = False, random_state: RandomState = None) -> np.ndarray:
         """New rows, one feature after another.
 
         Parameters

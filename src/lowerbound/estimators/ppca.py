@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import warnings
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal, Self
 
 import numpy as np
 import torch
+from numpy.typing import ArrayLike
 from sklearn.base import ClassNamePrefixFeaturesOutMixin, TransformerMixin
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.utils.validation import check_is_fitted
@@ -19,10 +20,12 @@ from lowerbound.data.schema import Schema, infer_schema
 from lowerbound.distributions.likelihoods.kind import LikelihoodError
 from lowerbound.distributions.likelihoods.table import kind_of
 from lowerbound.distributions.noise import make_generator
+from lowerbound.estimators.arguments import Data
 from lowerbound.estimators.density import ExactEstimator
 from lowerbound.evaluation.evaluation import EVALUATION_BATCH
 from lowerbound.inference import em
 from lowerbound.models.ppca import LinearGaussian, Spectrum, sigma_points, spectrum
+from lowerbound.parameters.seed import RandomState
 from lowerbound.parameters.tables import FACTOR_ANALYSIS_PARAMETERS, PPCA_PARAMETERS
 from lowerbound.tasks import generate
 
@@ -33,8 +36,8 @@ class LinearEstimator(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ExactEs
     Rows with gaps are fitted by exact EM over what is observed, and scored by the exact density of that.
     """
 
-    NOISE: Literal["shared", "feature"]
-    FITTED = (*ExactEstimator.FITTED, "latent_dim_", "n_iter_", "converged_")
+    NOISE: ClassVar[Literal["shared", "feature"]]
+    FITTED: ClassVar[tuple[str, ...]] = (*ExactEstimator.FITTED, "latent_dim_", "n_iter_", "converged_")
 
     latent_dim: int | str
     image_shape: tuple[int, ...] | None
@@ -42,10 +45,12 @@ class LinearEstimator(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ExactEs
     min_scale: float
     tol: float
     max_iter: int
-    model_: Any
+    model_: LinearGaussian
     latent_dim_: int
+    n_iter_: int
+    converged_: bool
 
-    def fit(self, X, y=None):
+    def fit(self, X: Data, y: object = None) -> Self:
         """Fit to the rows of ``X``.
 
         Parameters
@@ -131,7 +136,8 @@ class LinearEstimator(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ExactEs
 
     def _assemble(self, generator: torch.Generator) -> None:
         log_unit = torch.from_numpy(np.log(self.schema_.unit))
-        self.model_ = self._model(self.schema_.event_shape, None, log_unit)
+        model = self._model(self.schema_.event_shape, None, log_unit)
+        self.model_ = model  # pyright: ignore[reportIncompatibleVariableOverride]
 
     def _model(
         self, event_shape: tuple[int, ...], min_scale: Tensor | None, log_unit: Tensor | None = None
@@ -168,26 +174,26 @@ class LinearEstimator(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ExactEs
         scale = np.broadcast_to(self.model_.log_scale.detach().exp().numpy(), self.schema_.unit.size)
         return self.schema_.to_rows((scale.reshape(self.schema_.unit.shape) * self.schema_.unit)[None])[0]
 
-    def transform(self, X) -> np.ndarray:
+    def transform(self, X: Data) -> np.ndarray:
         """Posterior means E[z|x], shape (n, D)."""
         return self.encode(X)[0]
 
-    def encode(self, X) -> tuple[np.ndarray, np.ndarray]:
+    def encode(self, X: Data) -> tuple[np.ndarray, np.ndarray]:
         """The exact posterior p(z|x) of every row: means (n, D), and Cholesky factors (n, D, D) of its covariance."""
         on = self.fitted_.exactly().on(X)
         with on.evaluating():
             parts = [self.model_.posterior(batch) for batch in on.batches()]
         return tuple(torch.cat([getattr(q, name) for q in parts]).numpy() for name in ("mean", "scale_tril"))  # type: ignore[return-value]
 
-    def inverse_transform(self, Z) -> np.ndarray:
+    def inverse_transform(self, Z: ArrayLike) -> np.ndarray:
         """E[x|z] = Wz + μ for codes ``Z`` (n, D), in the user's units and shape (n, *row)."""
         check_is_fitted(self)
-        Z = np.asarray(Z, np.float64)
-        if Z.ndim != 2 or Z.shape[1] != self.latent_dim_:
-            raise ValueError(f"codes have shape (n, {self.latent_dim_}), got {Z.shape}")
-        return self.schema_.restore(generate.decode(self.model_, torch.from_numpy(Z)), expected=True)
+        codes = np.asarray(Z, np.float64)
+        if codes.ndim != 2 or codes.shape[1] != self.latent_dim_:
+            raise ValueError(f"codes have shape (n, {self.latent_dim_}), got {codes.shape}")
+        return self.schema_.restore(generate.decode(self.model_, torch.from_numpy(codes)), expected=True)
 
-    def reconstruct(self, X) -> np.ndarray:
+    def reconstruct(self, X: Data) -> np.ndarray:
         """E[x|z] at the posterior mean z of every row."""
         return self.inverse_transform(self.transform(X))
 
@@ -258,15 +264,16 @@ class PPCA(LinearEstimator):
     """
 
     PARAMETERS = PPCA_PARAMETERS
-    NOISE = "shared"
+    NOISE: ClassVar[Literal["shared", "feature"]] = "shared"
 
     method: str
     standardize: bool | str
 
     def __init__(
-        self, latent_dim="auto", method="closed_form", *, standardize="auto", image_shape=None, layout="auto",
-        min_scale=1e-3, tol=1e-5, max_iter=5000, random_state=None,
-    ):  # fmt: skip
+        self, latent_dim: int | str = "auto", method: str = "closed_form", *, standardize: bool | str = "auto",
+        image_shape: tuple[int, ...] | None = None, layout: str = "auto", min_scale: float = 1e-3, tol: float = 1e-5,
+        max_iter: int = 5000, random_state: RandomState = None,
+    ) -> None:  # fmt: skip
         self.latent_dim = latent_dim
         self.method = method
         self.standardize = standardize
@@ -346,12 +353,12 @@ class FactorAnalysis(LinearEstimator):
     """
 
     PARAMETERS = FACTOR_ANALYSIS_PARAMETERS
-    NOISE = "feature"
+    NOISE: ClassVar[Literal["shared", "feature"]] = "feature"
 
     def __init__(
-        self, latent_dim="auto", *, image_shape=None, layout="auto", min_scale=1e-3, tol=1e-5, max_iter=5000,
-        random_state=None,
-    ):  # fmt: skip
+        self, latent_dim: int | str = "auto", *, image_shape: tuple[int, ...] | None = None, layout: str = "auto",
+        min_scale: float = 1e-3, tol: float = 1e-5, max_iter: int = 5000, random_state: RandomState = None,
+    ) -> None:  # fmt: skip
         self.latent_dim = latent_dim
         self.image_shape = image_shape
         self.layout = layout

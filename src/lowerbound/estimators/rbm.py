@@ -12,7 +12,7 @@ import sys
 import time
 import warnings
 from dataclasses import replace
-from typing import Any
+from typing import Any, ClassVar, Self
 
 import numpy as np
 import torch
@@ -22,10 +22,12 @@ from torch import Tensor
 from lowerbound.data.batches import RowsInMemory
 from lowerbound.data.schema import Schema, infer_schema
 from lowerbound.distributions.noise import Noise, make_generator
-from lowerbound.estimators.density import ExactEstimator
+from lowerbound.estimators.arguments import Data
+from lowerbound.estimators.density import ExactEstimator, Gaps
 from lowerbound.evaluation.estimate import Estimate
 from lowerbound.models.rbm import RBM as Model
 from lowerbound.models.rbm import Gradient, contrastive_divergence, log_z, pseudo_log_likelihood
+from lowerbound.parameters.seed import RandomState
 from lowerbound.parameters.tables import RBM_PARAMETERS
 from lowerbound.training.state import TrainingError
 
@@ -131,16 +133,25 @@ class RBM(ExactEstimator):
     """
 
     PARAMETERS = RBM_PARAMETERS
-    GAPS = "nowhere"
-    FITTED = (*ExactEstimator.FITTED, "n_iter_", "history_", "log_z_", "log_z_standard_error_", "log_z_ess_")
+    GAPS: ClassVar[Gaps] = "nowhere"
+    FITTED: ClassVar[tuple[str, ...]] = (
+        *ExactEstimator.FITTED, "n_iter_", "history_", "log_z_", "log_z_standard_error_", "log_z_ess_"
+    )  # fmt: skip
 
-    model_: Any
+    model_: Model
+    log_z_: float
+    log_z_standard_error_: float
+    log_z_ess_: float | None
+    n_iter_: int
+    history_: list[dict[str, Any]]
 
     def __init__(
-        self, *, n_hidden=128, binarize=None, image_shape=None, layout="auto", method="pcd", n_gibbs_steps=1,
-        max_epochs="auto", batch_size=64, lr=0.05, momentum=0.5, weight_decay=1e-4, validation_fraction=0.0,
-        n_chains=100, n_temperatures=1000, burn_in=1000, random_state=None, device="auto", verbose=0,
-    ):  # fmt: skip
+        self, *, n_hidden: int = 128, binarize: str | None = None, image_shape: tuple[int, ...] | None = None,
+        layout: str = "auto", method: str = "pcd", n_gibbs_steps: int = 1, max_epochs: int | str = "auto",
+        batch_size: int = 64, lr: float = 0.05, momentum: float = 0.5, weight_decay: float = 1e-4,
+        validation_fraction: float = 0.0, n_chains: int = 100, n_temperatures: int = 1000, burn_in: int = 1000,
+        random_state: RandomState = None, device: str = "auto", verbose: int = 0,
+    ) -> None:  # fmt: skip
         self.n_hidden = n_hidden
         self.binarize = binarize
         self.image_shape = image_shape
@@ -167,10 +178,11 @@ class RBM(ExactEstimator):
         )  # fmt: skip
 
     def _assemble(self, generator: torch.Generator) -> None:
-        self.model_ = Model(self.schema_.output_bias(1)[0], self.n_hidden, generator, self.burn_in)
+        model = Model(self.schema_.output_bias(1)[0], self.n_hidden, generator, self.burn_in)
+        self.model_ = model  # pyright: ignore[reportIncompatibleVariableOverride]
 
     @torch.no_grad()
-    def fit(self, X, y=None):
+    def fit(self, X: Data, y: object = None) -> Self:
         """Fit to the rows of ``X``, then estimate log Z.
 
         Parameters
@@ -198,7 +210,9 @@ class RBM(ExactEstimator):
         self._learn(training, held_out if n_held_out else None)
         return self.estimate_log_z()
 
-    def estimate_log_z(self, n_chains: int | None = None, n_temperatures: int | None = None, random_state=None):
+    def estimate_log_z(
+        self, n_chains: int | None = None, n_temperatures: int | None = None, random_state: RandomState = None
+    ) -> Self:
         """Estimate log Z again, by other chains or more temperatures; exact where a layer has at most 20 units.
 
         Parameters
@@ -257,7 +271,7 @@ class RBM(ExactEstimator):
             speed.mul_(self.momentum).add_(slope)
             parameter.add_(speed, alpha=lr)
 
-    def _monitor(self, rows: RowsInMemory, held_out: RowsInMemory | None) -> dict:
+    def _monitor(self, rows: RowsInMemory, held_out: RowsInMemory | None) -> dict[str, Any]:
         """The record of an epoch, without Z; from the same rows, features and noise each time."""
         rbm, noise = self.model_, self._fitting().noise("monitor")
         v = _first(rows, noise)
@@ -279,7 +293,7 @@ class RBM(ExactEstimator):
 
     # using
 
-    def score_samples(self, X) -> np.ndarray:
+    def score_samples(self, X: Data) -> np.ndarray:
         """log p(x) of every row in nats, −F(x) − log Z, shape (n,).
 
         Exact where log Z is (``log_z_ess_`` is None); else too large in expectation, all rows by the same amount, so
@@ -288,7 +302,7 @@ class RBM(ExactEstimator):
         """
         return super().score_samples(X)
 
-    def log_likelihood(self, X) -> Estimate:
+    def log_likelihood(self, X: Data) -> Estimate:
         """Mean log p(x) over rows, in nats.
 
         Returns
@@ -303,7 +317,7 @@ class RBM(ExactEstimator):
         error = math.hypot(over_rows.standard_error, self.log_z_standard_error_)
         return replace(over_rows, standard_error=error, kind="upper")
 
-    def sample(self, n_samples: int = 1, mean: bool = False, random_state: Any = None) -> np.ndarray:
+    def sample(self, n_samples: int = 1, mean: bool = False, random_state: RandomState = None) -> np.ndarray:
         """New rows, each the end of a Gibbs chain of its own after ``burn_in`` steps.
 
         Parameters

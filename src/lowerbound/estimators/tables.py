@@ -13,6 +13,7 @@ from lowerbound.data.columns.streamed import EncodedRows
 from lowerbound.data.gaps import mask_gaps
 from lowerbound.data.schema import Schema
 from lowerbound.data.sources import Source, as_source
+from lowerbound.estimators.arguments import Columns
 from lowerbound.estimators.density import DensityEstimator
 from lowerbound.parameters.likelihoods import ColumnLikelihoods
 
@@ -23,7 +24,7 @@ if TYPE_CHECKING:
 class MixedColumns(DensityEstimator):
     """A frame with text, categories or dates, or any table for which ``columns`` says so, is encoded by its columns."""
 
-    columns: Any
+    columns: Columns
 
     def _encode_columns(self, X, *, reset: bool) -> Any | None:
         """The places of categories and scaled numbers, masked where they are missing; None for numbers alone."""

@@ -143,6 +143,8 @@ Amortized, FlowPosterior, MeanField, Shared or MCEM
 
     PARAMETERS = VAE_PARAMETERS
 
+    acceptance_: float
+
     def __init__(
         self,
         latent_dim: int | str | Sequence[int] | Ladder = "auto",
@@ -189,6 +191,10 @@ Amortized, FlowPosterior, MeanField, Shared or MCEM
     def _check_parameters(self) -> None:
         super()._check_parameters()
         self.asked().check()
+
+    model_: LatentModel | Ladder
+    posterior_: Posterior
+    latent_dim_: int
 
     def _assemble(self, generator: torch.Generator) -> None:
         asked = self.asked()

@@ -106,22 +106,6 @@ def _of_the_prior(on: Evaluation, n_samples: int, n_rows: int) -> Tensor:
     return on.model.prior().rsample((n_samples * n_rows,), on.noise).unflatten(0, (n_samples, -1))
 
 
-def _of_the_prior(on: Evaluation, n_samples: int, n_rows: int) -> Tensor:
-    """Draws of z, the same for all rows where they share their noise, shape (S, B, D)."""
-    if on.noise.shared:
-        z = on.model.prior().rsample((n_samples,), on.noise.own())
-        return z[:, None].expand(-1, n_rows, *z.shape[1:])
-    return on.model.prior().rsample((n_samples * n_rows,), on.noise).unflatten(0, (n_samples, -1))
-
-
-def _of_the_prior(on: Evaluation, n_samples: int, n_rows: int) -> Tensor:
-    """Draws of z, the same for all rows where they share their noise, shape (S, B, D)."""
-    if on.noise.shared:
-        z = on.model.prior().rsample((n_samples,), on.noise.own())
-        return z[:, None].expand(-1, n_rows, *z.shape[1:])
-    return on.model.prior().rsample((n_samples * n_rows,), on.noise).unflatten(0, (n_samples, -1))
-
-
 @dataclass(frozen=True)
 class Annealing:
     """The schedule of annealing from q(z|x) to p(z|x).

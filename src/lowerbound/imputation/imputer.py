@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import warnings
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 import pandas as pd
+from numpy.typing import ArrayLike
 from sklearn.base import BaseEstimator, OneToOneFeatureMixin, TransformerMixin, clone
 from sklearn.impute import MissingIndicator
+from sklearn.utils import Tags
 from sklearn.utils._set_output import _get_output_config
 from sklearn.utils.validation import check_is_fitted, validate_data
 
@@ -23,7 +26,7 @@ from lowerbound.imputation.gaussians import derived, stream
 from lowerbound.imputation.network import EstimatorFiller, network_candidate
 from lowerbound.imputation.selection import choose
 from lowerbound.parameters.parameter import Parameter
-from lowerbound.parameters.seed import seed_from
+from lowerbound.parameters.seed import RandomState, seed_from
 from lowerbound.parameters.tables import CANDIDATES, IMPUTER_PARAMETERS
 
 DRAWS = 400  # for the quantiles of an interval
@@ -95,10 +98,17 @@ class VAEImputer(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):
 
     PARAMETERS: dict[str, Parameter] = IMPUTER_PARAMETERS
 
+    seed_: int
+    row_shape_: tuple[int, ...]
+    indicator_: MissingIndicator | None
+    report_: list[dict[str, Any]]
+    ess_: float | None
+
     def __init__(
-        self, estimator=None, *, models=CANDIDATES, n_importance=1000, n_imputations=20,
-        add_indicator=False, keep_empty_features=False, random_state=None, verbose=0,
-    ):  # fmt: skip
+        self, estimator: DensityEstimator | None = None, *, models: Sequence[str] = CANDIDATES,
+        n_importance: int = 1000, n_imputations: int = 20, add_indicator: bool = False,
+        keep_empty_features: bool = False, random_state: RandomState = None, verbose: int = 0,
+    ) -> None:  # fmt: skip
         self.estimator = estimator
         self.models = models
         self.n_importance = n_importance
@@ -108,7 +118,7 @@ class VAEImputer(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):
         self.random_state = random_state
         self.verbose = verbose
 
-    def fit(self, X, y=None):
+    def fit(self, X: ArrayLike, y: object = None) -> Self:
         """Fit the candidates and their weights, or the ``estimator``.
 
         Parameters
@@ -127,16 +137,16 @@ class VAEImputer(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):
         """
         self._check_parameters()
         self.row_shape_ = ()
-        X = self._check(X, reset=True)
+        rows: Any = self._check(X, reset=True)
         self.seed_ = seed_from(self.random_state)
-        gaps = missing(X)
-        given: Any = None if self.estimator is None else self._fitted(X)
+        gaps = missing(rows)
+        given: Any = None if self.estimator is None else self._fitted(rows)
         every = self.keep_empty_features or given is not None  # a fitted estimator needs the columns of its fit
         self._kept = np.flatnonzero(~gaps.all(0) | every)
-        if len(self._kept) < X.shape[1]:
+        if len(self._kept) < rows.shape[1]:
             self._warn_empty(gaps)
         self.indicator_ = MissingIndicator(error_on_new=False).fit(gaps_as_nan(gaps)) if self.add_indicator else None
-        table = some_columns(X, self._kept)
+        table = some_columns(rows, self._kept)
         self._code = TableCode(table)
         if given is not None:
             self._filler: Any = EstimatorFiller(given, self.n_importance)
@@ -155,7 +165,7 @@ class VAEImputer(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):
         fitted: Any = self.estimator if hasattr(self.estimator, "model_") else clone(self.estimator)
         return fitted if fitted is self.estimator else fitted.fit(X)
 
-    def transform(self, X):
+    def transform(self, X: ArrayLike) -> np.ndarray | pd.DataFrame:
         """Fill the gaps with E[x_m|x_o], or with the most probable category.
 
         Parameters
@@ -168,12 +178,14 @@ class VAEImputer(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):
             Observed values are unchanged. A DataFrame, with the types of X, after ``set_output(transform="pandas")``.
         """
         check_is_fitted(self, "report_")
-        X = self._check(X)
-        table, gaps = some_columns(X, self._kept), missing(X)
+        rows: Any = self._check(X)
+        table, gaps = some_columns(rows, self._kept), missing(rows)
         filled = self._expected(table) if gaps[:, self._kept].any() else table.copy()
         return self._output(filled, gaps)
 
-    def sample_imputations(self, X, m: int | None = None, random_state=None) -> list:
+    def sample_imputations(
+        self, X: ArrayLike, m: int | None = None, random_state: RandomState = None
+    ) -> list[np.ndarray | pd.DataFrame]:
         """Multiple imputation: completed tables with draws from p(x_m|x_o) in the gaps.
 
         The differences between the tables show the uncertainty about the gaps, given the fitted model (Rubin, 1987).
@@ -184,7 +196,7 @@ class VAEImputer(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):
         X : array-like or DataFrame, shape (n, columns)
         m : int, optional
             The number of tables; ``n_imputations`` if None.
-        random_state : int, optional
+        random_state : int, RandomState or Generator, optional
             The estimator's if None: with a fixed one, two calls give the same tables.
 
         Returns
@@ -197,15 +209,14 @@ class VAEImputer(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):
         if m < 1:
             raise ValueError(f"m must be at least 1, got {m}")
         seed = self.seed_ if random_state is None else seed_from(random_state)
-        X = self._check(X)
-        table = some_columns(X, self._kept)
+        table = some_columns(self._check(X), self._kept)
         given = self._given(table)
         if self.estimator is not None:
             return [self._shaped(with_gaps_from(table, drawn)) for drawn in self._filler.draws(given, m, seed)]
         expected, draws = self._filler.mean_and_draws(given, m, seed)
         return [self._fill(table, Z, expected, derived(seed, i)) for i, Z in enumerate(draws)]
 
-    def impute_interval(self, X, level: float = 0.9, random_state=None) -> tuple[Any, Any]:
+    def impute_interval(self, X: ArrayLike, level: float = 0.9, random_state: RandomState = None) -> tuple[Any, Any]:
         """A central interval for each missing number: its (1 − level)/2 and (1 + level)/2 quantiles.
 
         Parameters
@@ -213,7 +224,7 @@ class VAEImputer(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):
         X : array-like or DataFrame, shape (n, columns)
         level : float
             The probability of the interval.
-        random_state : int, optional
+        random_state : int, RandomState or Generator, optional
             The seed of the draws whose quantiles are taken.
 
         Returns
@@ -316,7 +327,7 @@ class VAEImputer(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):
             return pd.concat([filled, pd.DataFrame(marks, index=filled.index, columns=names)], axis=1)
         return np.hstack([np.asarray(filled), np.asarray(marks)])
 
-    def get_feature_names_out(self, input_features=None):
+    def get_feature_names_out(self, input_features: ArrayLike | None = None) -> np.ndarray:
         """Names of the columns of ``transform``: those of X that were kept, then the indicators."""
         check_is_fitted(self, "report_")
         names: Any = super().get_feature_names_out(input_features)
@@ -351,7 +362,7 @@ class VAEImputer(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):
         with naming_words(X):
             checked: Any = validate_data(self, X, reset=reset, **checks)  # type: ignore[arg-type]
         if reset:
-            self.row_shape_: tuple[int, ...] = checked.shape[1:]
+            self.row_shape_ = checked.shape[1:]
         elif checked.shape[1:] != self.row_shape_:
             raise ValueError(f"rows have shape {checked.shape[1:]}, but the imputer was fitted to {self.row_shape_}")
         return X if isinstance(X, pd.DataFrame) else checked.reshape(len(checked), -1)
@@ -367,7 +378,7 @@ class VAEImputer(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):
         listed = ", ".join(map(str, names[empty][:10]))
         warnings.warn(f"left out {len(empty)} column(s) without any value: {listed}", UserWarning, stacklevel=3)
 
-    def __sklearn_tags__(self):
+    def __sklearn_tags__(self) -> Tags:
         tags = super().__sklearn_tags__()
         tags.input_tags.allow_nan = True
         tags.non_deterministic = False

@@ -36,7 +36,8 @@ class EstimatorFiller:
     """
 
     def __init__(self, estimator: DensityEstimator, n_importance: int) -> None:
-        self.estimator, self.n_importance = estimator, n_importance
+        self.estimator = estimator
+        self.n_importance = n_importance
         self.ess: float | None = None
 
     def mean(self, Z: Any) -> Any:

@@ -5,44 +5,39 @@ from __future__ import annotations
 import warnings
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 import pandas as pd
 import torch
+from numpy.typing import ArrayLike
 from sklearn.base import BaseEstimator, OutlierMixin, clone
+from sklearn.utils import Tags
 from sklearn.utils.validation import _num_samples, check_is_fitted
 
 from lowerbound.data.columns.coding import warned_once
 from lowerbound.data.schema import Schema
 from lowerbound.distributions.noise import make_generator
+from lowerbound.estimators.arguments import Data
 from lowerbound.estimators.latent import CollapsedPosteriorWarning
 from lowerbound.estimators.saving import Restore, Saved
 from lowerbound.estimators.vae import VAE
 from lowerbound.outliers import saved
+from lowerbound.outliers.criteria import COMBINED, ONLY_IF_NAMED, recommended
 from lowerbound.outliers.ensemble import fit_abreast, templates
 from lowerbound.outliers.explanation import reasons
 from lowerbound.outliers.member import Member, chunks, few, take
 from lowerbound.parameters.parts import ELBO
-from lowerbound.parameters.seed import seed_from
+from lowerbound.parameters.seed import RandomState, seed_from
 from lowerbound.parameters.tables import CLIMBING, DETECTOR_PARAMETERS, SCORES
 
-ONLY_IF_NAMED = (*CLIMBING, "level_ratio")
-COMBINED = ("aggregate_kl", "reconstruction", "surprise")
 LEFT_OUT = 0.04  # part of the training rows' codes that may be those of outliers of one kind, unless novelty
 SMALLEST_SPREAD = 0.1  # nats: below, a score says the same of all rows
 ROWS_TO_RANK = 1_000  # training rows whose likelihood regret is known
 
 
-def recommended(vae: VAE) -> str:
-    """The score that "auto" stands for."""
-    if not vae.schema_.is_image:
-        return "combined"
-    return "relative_regret" if vae.model_.log_unit is None else "regret"
-
-
 class VAEOutlierDetector(OutlierMixin, BaseEstimator):
-    r"""Finds, ranks and explains outliers by variational autoencoders.
+    """Finds, ranks and explains outliers by variational autoencoders.
 
     Rows may be tables, with missing values, or images; they may hold outliers when they are fitted (``novelty=False``)
     or be known to be clean (``novelty=True``).
@@ -53,18 +48,18 @@ class VAEOutlierDetector(OutlierMixin, BaseEstimator):
         A fitted ``VAE``, used as it is, or one to be fitted. By default, for tables, small ones that are hard to
         mislead: a part of each row is hidden from the encoder in training, the rows of highest loss are not learned,
         and σ of p(x|z) comes from the decoder in one of three and is one for each feature in the others.
-    criterion : {"auto", "kl", "aggregate_kl", "reconstruction", "elbo", "log_p", "surprise", "regret", \
-"relative_regret", "level_ratio", "combined"}
-        What makes a row an outlier, in nats. "kl": KL(q(z|x) ‖ p(z)). "aggregate_kl": a bound on KL(q(z|x) ‖ q̂(z)), q̂
-        the mean of q(z|x_j) over 500 training rows but for the 4 % that are nearest (with ``novelty`` the nearest one:
-        its own for one of the 500, a neighbor's for other rows); "kl" where q(z|x) has no diagonal covariance.
-        "reconstruction": −E_q log p(x|z). "elbo": −ELBO, KL and reconstruction. "log_p": −log p(x), by importance
-        sampling. "surprise": Σ_j −log p(x_j | x_-j), each entry given what is left when a part of the row is hidden.
-        "regret": how much better a q of the row's own is (Xiao et al., 2020, arXiv:2003.02977). "relative_regret": the
-        part of −ELBO that this is, for discrete data. "level_ratio": what the levels of a ladder below the top add to
-        the bound (Havtorn et al., 2021, arXiv:2102.08248). "combined": KL to the aggregate, reconstruction and
-        surprise, each in units of its interquartile range among the training rows, the mean over autoencoders. "auto":
-        combined for tables, the relative regret for images, or the regret where they are continuous.
+    criterion : str
+        What makes a row an outlier, in nats; a word among these. "kl": KL(q(z|x) ‖ p(z)). "aggregate_kl": a bound on
+        KL(q(z|x) ‖ q̂(z)), q̂ the mean of q(z|x_j) over 500 training rows but for the 4 % that are nearest (with
+        ``novelty`` the nearest one: its own for one of the 500, a neighbor's for other rows); "kl" where q(z|x) has no
+        diagonal covariance. "reconstruction": −E_q log p(x|z). "elbo": −ELBO, KL and reconstruction. "log_p": −log
+        p(x), by importance sampling. "surprise": Σ_j −log p(x_j | x_-j), each entry given what is left when a part of
+        the row is hidden. "regret": how much better a q of the row's own is (Xiao et al., 2020, arXiv:2003.02977).
+        "relative_regret": the part of −ELBO that this is, for discrete data. "level_ratio": what the levels of a ladder
+        below the top add to the bound (Havtorn et al., 2021, arXiv:2102.08248). "combined": KL to the aggregate,
+        reconstruction and surprise, each in units of its interquartile range among the training rows, the mean over
+        autoencoders. "auto": combined for tables, the relative regret for images, or the regret where they are
+        continuous.
     contamination : "auto" or float
         Part of the training rows that ``predict`` calls outliers; "auto" draws the line at Tukey's upper fence of what
         is unusual among them, Q₃ + 1.5 (Q₃ − Q₁).
@@ -114,9 +109,11 @@ class VAEOutlierDetector(OutlierMixin, BaseEstimator):
     PARAMETERS = DETECTOR_PARAMETERS
 
     def __init__(
-        self, estimator=None, *, criterion="auto", contamination="auto", novelty=False, trim_fraction="auto",
-        n_estimators="auto", n_steps="auto", calibration_fraction=0.0, layout="auto", random_state=None, device="auto",
-    ):  # fmt: skip
+        self, estimator: VAE | None = None, *, criterion: str = "auto", contamination: float | str = "auto",
+        novelty: bool = False, trim_fraction: float | str = "auto", n_estimators: int | str = "auto",
+        n_steps: int | str = "auto", calibration_fraction: float = 0.0, layout: str = "auto",
+        random_state: RandomState = None, device: str | torch.device = "auto",
+    ) -> None:  # fmt: skip
         self.estimator = estimator
         self.criterion = criterion
         self.contamination = contamination
@@ -130,7 +127,7 @@ class VAEOutlierDetector(OutlierMixin, BaseEstimator):
         self.device = device
 
     @warned_once()
-    def fit(self, X, y=None):
+    def fit(self, X: Data, y: object = None) -> Self:
         """Fit the autoencoders, unless ``estimator`` is fitted, and see how unusual the rows are.
 
         Parameters
@@ -164,11 +161,17 @@ class VAEOutlierDetector(OutlierMixin, BaseEstimator):
             self.calibrate(held_out)
         return self
 
-    def fit_predict(self, X, y=None, **kwargs) -> np.ndarray:
-        """Fit, and −1 for the outliers among the same rows, 1 for the others, shape (n,)."""
+    def fit_predict(self, X: Data, y: object = None, **kwargs: object) -> np.ndarray:
+        """Fit, and −1 for the outliers among the same rows, 1 for the others, shape (n,).
+
+        Parameters
+        ----------
+        X : array-like or Source, shape (n, *row)
+        y, **kwargs : ignored
+        """
         return self.fit(X).predict(X)
 
-    def score_samples(self, X) -> np.ndarray:
+    def score_samples(self, X: Data) -> np.ndarray:
         """The negative outlier score of each row, shape (n,); higher is more normal.
 
         Two calls give the same numbers, and a row's doesn't depend on the others.
@@ -176,15 +179,15 @@ class VAEOutlierDetector(OutlierMixin, BaseEstimator):
         check_is_fitted(self)
         return -self._total(self._parts(X))
 
-    def decision_function(self, X) -> np.ndarray:
+    def decision_function(self, X: Data) -> np.ndarray:
         """``score_samples`` less ``offset_``, shape (n,): negative for outliers."""
         return self.score_samples(X) - self.offset_
 
-    def predict(self, X) -> np.ndarray:
+    def predict(self, X: Data) -> np.ndarray:
         """−1 for outliers, 1 for the others, shape (n,)."""
         return np.where(self.decision_function(X) < 0, -1, 1)
 
-    def scores(self, X, names: Sequence[str] | None = None) -> pd.DataFrame:
+    def scores(self, X: Data, names: Sequence[str] | None = None) -> pd.DataFrame:
         """Every score of every row; higher is more unusual.
 
         All are in nats but two, which have no unit: "relative_regret" is a part of −ELBO, and "combined" counts
@@ -218,17 +221,17 @@ class VAEOutlierDetector(OutlierMixin, BaseEstimator):
             found["combined"] = self._combined(parts)
         return pd.DataFrame(found[list(names)])
 
-    def quantile(self, X) -> np.ndarray:
+    def quantile(self, X: Data) -> np.ndarray:
         """Part of the training rows that are more usual than each row, from 0 to 1, shape (n,)."""
         return self._quantile(self.score_samples(X))
 
-    def table(self, X) -> pd.DataFrame:
+    def table(self, X: Data) -> pd.DataFrame:
         """``score``, the one that was asked for, with its ``quantile``, and all ``scores``, of every row."""
         scores = self.scores(X)
         score = scores[self.criterion_].to_numpy()
         return pd.DataFrame({"score": score, "quantile": self._quantile(-score), **scores})
 
-    def calibrate(self, X):
+    def calibrate(self, X: Data) -> Self:
         """Keep the scores of normal rows that were not fitted, for ``p_values``.
 
         Parameters
@@ -242,7 +245,7 @@ class VAEOutlierDetector(OutlierMixin, BaseEstimator):
         self.calibration_scores_ = np.sort(self.score_samples(X))
         return self
 
-    def p_values(self, X) -> np.ndarray:
+    def p_values(self, X: Data) -> np.ndarray:
         """The probability that a normal row is as unusual as each of these, shape (n,).
 
         (1 + #{calibration rows at least as unusual})/(m + 1): a normal row has p ≤ α with a probability of at most α,
@@ -258,7 +261,7 @@ class VAEOutlierDetector(OutlierMixin, BaseEstimator):
         return (1 + as_unusual) / (1 + len(self.calibration_scores_))
 
     @warned_once()
-    def explain(self, X, n_features: int = 3, *, least: float = -np.inf):
+    def explain(self, X: ArrayLike, n_features: int = 3, *, least: float = -np.inf) -> pd.DataFrame | np.ndarray:
         """Why each row is unusual: the features that surprise most, what they are and what they should be.
 
         Parameters
@@ -394,7 +397,7 @@ class VAEOutlierDetector(OutlierMixin, BaseEstimator):
         low, high = np.quantile(scores, [0.25, 0.75])
         return float(low - 1.5 * (high - low))
 
-    def __sklearn_tags__(self):
+    def __sklearn_tags__(self) -> Tags:
         tags = super().__sklearn_tags__()
         tags.input_tags.allow_nan = VAE().__sklearn_tags__().input_tags.allow_nan
         return tags

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import Any, cast
 
 from lowerbound.data.schema import Schema
+from lowerbound.estimators.arguments import Data
 from lowerbound.estimators.vae import VAE
 from lowerbound.inference.objectives import of_members
 from lowerbound.inference.posteriors import Amortized, MaskedInput
@@ -19,7 +20,7 @@ from lowerbound.training.fit import run
 from lowerbound.training.state import Training
 
 
-def fit_abreast(members: Sequence[VAE], X) -> None:
+def fit_abreast(members: Sequence[VAE], X: Data) -> None:
     """Fit all members to the rows of ``X``, as each would be alone, but with the same batches and hidden entries.
 
     They are plain ones, a multilayer perceptron each way, and differ in their seeds and in σ of p(x|z) alone; the

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+from numpy.typing import ArrayLike
 
 from lowerbound.estimators.vae import VAE
 from lowerbound.outliers.member import ENTRIES_AT_ONCE, limit_of
@@ -18,7 +19,7 @@ RANGE = (0.05, 0.95)  # quantiles between which a value is expected
 
 
 def reasons(
-    members: Sequence[VAE], X, names: Sequence[str], excess: np.ndarray, n_features: int, least: float
+    members: Sequence[VAE], X: ArrayLike, names: Sequence[str], excess: np.ndarray, n_features: int, least: float
 ) -> pd.DataFrame:
     """For each row the ``n_features`` entries with the highest excess (n, F), if it is ``least`` nats or more."""
     nats = np.where(np.isnan(excess), -np.inf, excess)  # what is missing comes last
@@ -30,12 +31,12 @@ def reasons(
         "row": rows,
         "feature": np.asarray(names, dtype=object)[columns],
         "surprise": np.nan_to_num(excess[rows, columns]),
-        "value": np.asarray(X, dtype=object).reshape(len(X), -1)[rows, columns],
+        "value": np.asarray(X, dtype=object).reshape(len(excess), -1)[rows, columns],
     }
     return pd.DataFrame(found | {"expected": expected, "low": low, "high": high}).infer_objects()
 
 
-def expectations(members: Sequence[VAE], X, rows: np.ndarray, columns: np.ndarray) -> np.ndarray:
+def expectations(members: Sequence[VAE], X: ArrayLike, rows: np.ndarray, columns: np.ndarray) -> np.ndarray:
     """Median and range of entries given the rest of their rows, for k places (row, column) in X; (3, k)."""
     found = np.full((3, len(rows)), np.nan, dtype=object)
     prepared = [member.fitted_.with_shared_noise().on(X) for member in members]

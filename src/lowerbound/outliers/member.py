@@ -14,6 +14,7 @@ from sklearn.utils.validation import _num_samples
 from lowerbound.data.sources import Source
 from lowerbound.distributions.gaussians import DiagonalGaussian
 from lowerbound.distributions.noise import make_generator
+from lowerbound.estimators.arguments import Data
 from lowerbound.estimators.vae import VAE
 from lowerbound.evaluation.bound import importance_weighted
 from lowerbound.evaluation.evaluation import EVALUATION_BATCH, Evaluation
@@ -49,7 +50,7 @@ class Member:
     n_left_out: int
 
     @classmethod
-    def introduced(cls, vae: VAE, X, seed: int, left_out: float) -> Member:
+    def introduced(cls, vae: VAE, X: Data, seed: int, left_out: float) -> Member:
         """The member for an autoencoder and its training rows.
 
         A row isn't compared with the fraction ``left_out`` of the codes that are nearest to its own: outliers come in
@@ -62,7 +63,7 @@ class Member:
         typical = {name: median_of_known(entries[name]) for name in BY_ENTRY}
         return cls(vae, typical, codes, max(1, round(left_out * len(coded.rows))))
 
-    def scores(self, X, names: Sequence[str]) -> dict[str, np.ndarray]:
+    def scores(self, X: Data, names: Sequence[str]) -> dict[str, np.ndarray]:
         """Some scores of every row, (n,) each; an entry that is missing counts as typical."""
         on = self.vae.fitted_.exactly().on(X)
         found = by_entry(on, [*names, *(("kl",) if self.codes is None else ())], self.vae)
@@ -78,7 +79,7 @@ class Member:
                 found["aggregate_kl"] = outlier_scores.aggregate_kl(q, self.codes, self.n_left_out).numpy()
         return {name: found[name] for name in names}
 
-    def excess(self, X) -> np.ndarray:
+    def excess(self, X: Data) -> np.ndarray:
         """The surprise of each entry above what is typical of it, in nats, (n, F); NaN where it is missing."""
         nats = by_entry(self.vae.fitted_.exactly().on(X), ("surprise",), self.vae)["surprise"]
         return nats - self.typical["surprise"]
@@ -117,16 +118,17 @@ def median_of_known(nats: np.ndarray) -> np.ndarray:
     return np.array([np.median(column[k]) if k.any() else 0.0 for column, k in zip(nats.T, known.T, strict=True)])
 
 
-def take(X, places: np.ndarray) -> Any:
+def take(X: Data, places: np.ndarray) -> Any:
     """Some rows of an array, a frame, a list or a source."""
     if isinstance(X, Source):
         return X.take(places).X
-    if hasattr(X, "iloc"):
-        return X.iloc[places]
+    iloc: Any = getattr(X, "iloc", None)
+    if iloc is not None:
+        return iloc[places]
     return X[places] if isinstance(X, np.ndarray) else np.asarray(X)[places]
 
 
-def few(X, n: int, seed: int) -> Any:
+def few(X: Data, n: int, seed: int) -> Any:
     """At most ``n`` rows, from all over."""
     if _num_samples(X) <= n:
         return X
@@ -139,9 +141,10 @@ def rows_at_once(row_shape: Sequence[int]) -> int:
     return max(1, min(ROWS_AT_ONCE, rows - rows % EVALUATION_BATCH if rows > EVALUATION_BATCH else rows))
 
 
-def chunks(X, n_rows: int | None = None) -> Iterator[Any]:
+def chunks(X: Data, n_rows: int | None = None) -> Iterator[Any]:
     """The rows in order, ``n_rows`` at a time: so many that working on them needs little memory."""
-    n, step = _num_samples(X), n_rows or rows_at_once((X if hasattr(X, "shape") else np.asarray(X)).shape[1:])
+    shape = X.shape if hasattr(X, "shape") else np.asarray(X).shape  # pyright: ignore[reportAttributeAccessIssue]
+    n, step = _num_samples(X), n_rows or rows_at_once(shape[1:])
     if isinstance(X, Source):
         yield from (block.X for block in X.blocks(step))
     elif n <= step:

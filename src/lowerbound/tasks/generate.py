@@ -36,8 +36,6 @@ def decode(model: Model, z: Tensor, noise: Noise | None = None) -> Tensor:
 def sample(model: Model, n: int, noise: Noise, *, mean: bool = False) -> Tensor:
     """``n`` draws of x, or of E[x|z], with z ~ p(z); shape (n, *event)."""
     noise = noise.own()
-    noise = noise.own()
-    noise = noise.own()
     if isinstance(model, ExplicitModel):
         with evaluating(model):
             return model.sample(n, noise, mean=mean)
