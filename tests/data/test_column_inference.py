@@ -11,7 +11,7 @@ from lowerbound import DataError, read, stream
 from lowerbound.data.columns import inference
 from lowerbound.data.columns.coding import UnseenCategoryWarning, encode
 from lowerbound.data.columns.counts import Moments, Tally
-from lowerbound.data.columns.inference import infer_columns, look_at
+from lowerbound.data.columns.inference import infer_columns, summarize_columns
 from lowerbound.data.columns.streamed import EncodedRows
 from lowerbound.data.sources import Source
 
@@ -127,7 +127,7 @@ def test_what_is_found_block_by_block_is_what_numpy_says_of_the_whole():
     assert found["city"].categories == tuple(FRAME["city"].value_counts().index)
     assert found["size"].categories == ("S", "M", "L", "XL")
     assert found["late"].categories == ("a", "b", "c")
-    looks = {look.name: look for look in look_at(FRAME)}
+    looks = {look.name: look for look in summarize_columns(FRAME)}
     assert {name: look.n for name, look in looks.items()} == FRAME.notna().sum().to_dict()
     assert {name: look.n_distinct for name, look in looks.items()} == FRAME.nunique().to_dict()
 
@@ -135,7 +135,7 @@ def test_what_is_found_block_by_block_is_what_numpy_says_of_the_whole():
 def test_columns_without_rows_are_columns():
     found = infer_columns(FRAME.iloc[:0])
     assert [(column.name, column.dtype) for column in found] == [(c.name, c.dtype) for c in infer_columns(FRAME)]
-    assert [look.n for look in look_at(FRAME.iloc[:0])] == [0] * len(found)
+    assert [look.n for look in summarize_columns(FRAME.iloc[:0])] == [0] * len(found)
     with pytest.raises(ValueError, match="'none of these'"):
         infer_columns(FRAME.iloc[:0], {"none of these": "count"})
 
@@ -214,7 +214,7 @@ def test_what_was_not_seen_is_warned_of_once(folder):
 @pytest.mark.parametrize("city", [["Rome", "Oslo", "Bern"], ["Rome", "Oslo"], ["Rome", "Oslo", "Bern", "Ulm", "Rome"]])
 def test_what_stays_unknown_is_counted_while_columns_are_looked_at(city):
     """Where something is missing, or isn't among the categories that the user names, ``encode`` gives NaN."""
-    looks = look_at(FRAME, {"city": {"kind": "categorical", "categories": city}})
+    looks = summarize_columns(FRAME, {"city": {"kind": "categorical", "categories": city}})
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", UnseenCategoryWarning)
         x = encode(FRAME, [look.schema() for look in looks])

@@ -11,7 +11,7 @@ from lowerbound.core import ObjectiveState
 from lowerbound.distributions.noise import Noise, make_generator
 from lowerbound.inference.objectives import elbo, of_members, trimmed
 from lowerbound.inference.posteriors import MaskedInput
-from lowerbound.outliers.ensemble import fit_abreast, side_by_side
+from lowerbound.outliers.ensemble import fit_together, side_by_side
 from lowerbound.training.step import BatchLoss
 
 pytestmark = pytest.mark.filterwarnings("ignore::lowerbound.CollapsedPosteriorWarning")
@@ -62,7 +62,7 @@ def test_each_member_has_its_own_gradient(hide, trim):
     model, posterior, stacks = side_by_side(several)
     down(model, posterior, batch, of_members(trim), Replayed(), hide)
     for stack in stacks:
-        stack.hand_back()
+        stack.copy_back()
     for one, other in zip(several, alone, strict=True):
         torch.testing.assert_close(one.model_.state_dict(), other.model_.state_dict(), atol=1e-5, rtol=1e-4)
         torch.testing.assert_close(one.posterior_.state_dict(), other.posterior_.state_dict(), atol=1e-5, rtol=1e-4)
@@ -83,7 +83,7 @@ def down(model, posterior, batch, objective, noise, hide) -> None:
 
 def test_the_bound_is_the_mean_over_members():
     several = members()
-    fit_abreast(several, X)
+    fit_together(several, X)
     for member in several:
         assert member.n_iter_ == 40
         assert member.history_[-1]["step"] == 120
@@ -101,6 +101,6 @@ def test_members_come_out_as_estimators_of_their_own(tmp_path):
     from lowerbound import load
 
     several = members(posterior=Amortized(input_dropout=0.5))
-    fit_abreast(several, X)
+    fit_together(several, X)
     several[1].save(tmp_path / "second")
     np.testing.assert_allclose(load(tmp_path / "second").score_samples(X), several[1].score_samples(X))

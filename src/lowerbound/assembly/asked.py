@@ -5,7 +5,6 @@ All refusals across parts are here, but for those that depend on the data.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -42,7 +41,7 @@ class Asked:
     objective : ELBO, SampledELBO or IWAE
     """
 
-    latent_dim: int | str | Sequence[int] | Ladder
+    latent_dim: int | str | tuple[int, ...] | Ladder
     network: Any
     likelihood: Likelihood | str
     posterior: Amortized | FlowPosterior | MeanField | Shared | MCEM = Amortized()  # noqa: RUF009  # never changes
@@ -52,7 +51,7 @@ class Asked:
     @property
     def is_chain(self) -> bool:
         """Levels that are inferred from level to level."""
-        return isinstance(self.latent_dim, (tuple, list))
+        return isinstance(self.latent_dim, tuple)
 
     @property
     def has_levels(self) -> bool:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from itertools import pairwise
 
 import torch
@@ -70,8 +69,8 @@ def _chain(
 ) -> tuple[LatentModel, Amortized]:
     """Between x and z_1 the hidden layers as they are; from level to level half as wide."""
     inputs, head = choose_inputs(schema), choose_likelihood_head(schema, asked.likelihood)
-    assert isinstance(asked.latent_dim, Sequence)
-    sizes, hidden, activation = tuple(asked.latent_dim), network.hidden_layer_sizes, network.activation
+    assert isinstance(asked.latent_dim, tuple)
+    sizes, hidden, activation = asked.latent_dim, network.hidden_layer_sizes, network.activation
 
     def link(n_in: int, n_out: int, level: int, *, up: bool) -> nn.Sequential:
         between = tuple(max(1, h // 2**level) for h in hidden)

@@ -99,11 +99,11 @@ def _layout(X: Any) -> str:
 
 def _describe_mixed(dataset: Dataset) -> dict[str, Any]:
     """The record of a table with columns of several kinds."""
-    from lowerbound.data.columns.inference import look_at
+    from lowerbound.data.columns.inference import summarize_columns
     from lowerbound.data.sources import Source
 
     X: Any = dataset.X
-    summaries = look_at(X)
+    summaries = summarize_columns(X)
     if isinstance(X, Source):
         labels = _count_labels(X.select(list(X.columns or ())[:1]))
     else:

@@ -255,7 +255,7 @@ def try_one_batch(config: Config, console: Console, *, verbose: bool) -> None:
     with suppress(_Enough):
         model.fit(dataset.X, watch=watch)
     choices = chosen(model, watch.training)
-    z = [watch.training.objective.n_samples, watch.n_rows, choices.get("latent_dim", 0)]
+    z = [watch.training.objective.samples, watch.n_rows, choices.get("latent_dim", 0)]
     x = [watch.n_rows, *model.schema_.event_shape]
     record = {
         "model": config.model,

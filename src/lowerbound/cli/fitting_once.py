@@ -8,6 +8,7 @@ from typing import Any
 
 from lowerbound.cli.config import Config, make
 from lowerbound.cli.fitting import describe, pinned, suggest_next
+from lowerbound.cli.generate import spread
 from lowerbound.cli.models import MODELS, QUIET
 from lowerbound.cli.output import Console, Failure, listing, plus_minus, short, table
 from lowerbound.cli.run import Run, environment, fingerprint
@@ -76,7 +77,7 @@ def _found(model: Any, dataset: Dataset) -> str:
         return "weights " + listing({each["name"]: short(each["weight"]) for each in model.report_})
     if isinstance(model, VAEOutlierDetector):
         return f"{len(model.estimators_)} autoencoder(s), criterion {model.criterion_}"
-    found = model.log_likelihood(dataset.X[:SCORED])
+    found = model.log_likelihood(spread(dataset, SCORED).X)
     return f"log p(x) {plus_minus(found.value, found.standard_error)} nats a row on the training rows"
 
 

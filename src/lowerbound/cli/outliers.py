@@ -201,7 +201,7 @@ def _plot(detector: Ranks, X: Any, ranking: Ranking, path: Path) -> None:
     from lowerbound.pictures.pictures import above_one_another, as_images, pixel_range, save_grid, save_map, to_pixels
 
     schema = detector.estimators_[0].schema_
-    if not schema.is_image or not hasattr(detector, "explain"):
+    if not schema.is_image or detector.criterion_ == "log_p":
         return save_map(_histogram(detector, ranking.scores), path)
     worst = take(X, ranking.order[:SHOWN])
     images = as_images(schema, worst)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 import warnings
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
@@ -293,7 +294,7 @@ def infer_schema(
     likelihood: str = "auto",
     binarize: str | None = None,
     standardize: bool | str = "auto",
-    image_shape: tuple[int, ...] | None = None,
+    image_shape: Sequence[int] | None = None,
     layout: str = "auto",
     names: list[str] | None = None,
 ) -> Schema:

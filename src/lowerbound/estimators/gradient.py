@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, ClassVar, NamedTuple, Self
 
 import numpy as np
+import torch
 from torch import Tensor
 
 from lowerbound.core import Objective, Posterior
@@ -47,7 +48,7 @@ class GradientEstimator(DensityEstimator):
     optimizer: str | Adam
     early_stopping: bool | EarlyStopping
     warm_start: bool
-    device: str
+    device: str | torch.device
     verbose: int
     history_: list[dict[str, Any]]
     n_iter_: int

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 from sklearn.utils.validation import validate_data
 
 from lowerbound.data.columns.coding import encode
-from lowerbound.data.columns.inference import framed, look_at
+from lowerbound.data.columns.inference import framed, summarize_columns
 from lowerbound.data.columns.schema import ColumnSchema
 from lowerbound.data.columns.streamed import EncodedRows
 from lowerbound.data.gaps import mask_gaps
@@ -56,7 +56,7 @@ class MixedColumns(DensityEstimator):
                 f"a table of several kinds has a likelihood for each column, so likelihood={likelihood!r} can't be "
                 f"honored: leave it 'auto'"
             )
-        looks = look_at(X, None if self.columns == "auto" else self.columns)
+        looks = summarize_columns(X, None if self.columns == "auto" else self.columns)
         gaps = any(look.n_known < len(X) for look in looks)
         return Schema.of_columns(tuple(look.schema() for look in looks), gaps=gaps)
 

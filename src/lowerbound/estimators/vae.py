@@ -24,6 +24,7 @@ from lowerbound.data.batches import Rows
 from lowerbound.data.columns.schema import ColumnSchema
 from lowerbound.estimators.latent import LatentEstimator
 from lowerbound.estimators.tables import MixedColumns
+from lowerbound.models import hierarchical
 from lowerbound.models.vae import LatentModel
 from lowerbound.parameters.likelihoods import Likelihood
 from lowerbound.parameters.parts import (
@@ -186,13 +187,15 @@ Amortized, FlowPosterior, MeanField, Shared or MCEM
 
     def asked(self) -> Asked:
         """The parts that the model is made from; those with their defaults that words stand for."""
-        return Asked(**{each.name: self._part(each.name) for each in fields(Asked)})
+        parts: dict[str, Any] = {each.name: self._part(each.name) for each in fields(Asked)}
+        sizes = parts["latent_dim"]
+        return Asked(**{**parts, "latent_dim": tuple(sizes) if isinstance(sizes, list) else sizes})
 
     def _check_parameters(self) -> None:
         super()._check_parameters()
         self.asked().check()
 
-    model_: LatentModel | Ladder
+    model_: LatentModel | hierarchical.Ladder
     posterior_: Posterior
     latent_dim_: int
 
@@ -202,9 +205,11 @@ Amortized, FlowPosterior, MeanField, Shared or MCEM
             self.model_, self.posterior_ = assemble_levels(self.schema_, asked, generator)
             self.latent_dim_ = self.model_.latent_dim
             return
+        assert isinstance(asked.latent_dim, (int, str))
         self.latent_dim_ = choose_latent_dim(self.schema_, asked.latent_dim)
-        self.model_, amortized = assemble(self.schema_, asked, self.latent_dim_, generator)
-        self.posterior_ = choose_posterior(asked, self.model_, amortized)
+        model, amortized = assemble(self.schema_, asked, self.latent_dim_, generator)
+        self.posterior_ = choose_posterior(asked, model, amortized)
+        self.model_ = model  # pyright: ignore[reportIncompatibleVariableOverride]
 
     def _has_full_covariance(self) -> bool:
         return self.asked().covariance == "full"

@@ -82,7 +82,7 @@ def network_candidate(n_importance: int) -> Network:
         varies = np.fmax.reduce(trial.rest) > np.fmin.reduce(trial.rest)
         if len(trial.Z) < FEWEST_ROWS or not varies.any():
             return None
-        parameters = recommended(*trial.Z.shape) | {"random_state": trial.seed}
+        parameters: dict[str, Any] = recommended(*trial.Z.shape) | {"random_state": trial.seed}
         watch = _BestEpoch(trial, VAE(**parameters), parameters["max_epochs"])
         _fitted(watch.vae, trial.rest, watch)
 

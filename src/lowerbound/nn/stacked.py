@@ -34,7 +34,7 @@ class Linears(nn.Module):
         return torch.bmm(x, self.weight) if self.bias is None else torch.baddbmm(self.bias, x, self.weight)
 
     @torch.no_grad()
-    def hand_back(self, layers: Sequence[nn.Linear]) -> None:
+    def copy_back(self, layers: Sequence[nn.Linear]) -> None:
         """Copy the weights back to the members."""
         for i, layer in enumerate(layers):
             layer.weight.copy_(self.weight[i].mT)
@@ -59,11 +59,11 @@ class StackedNetworks(nn.Module):
             h = [layer(part) for layer, part in zip(step, h, strict=True)] if apart else step(h)
         return list(h)
 
-    def hand_back(self) -> None:
+    def copy_back(self) -> None:
         """Copy the weights back to the members."""
         for step, layers in zip(self.steps, zip(*self.networks, strict=True), strict=True):
             if isinstance(step, Linears):
-                step.hand_back(cast(Sequence[nn.Linear], layers))
+                step.copy_back(cast(Sequence[nn.Linear], layers))
 
 
 def _stacked(layers: Sequence[nn.Module]) -> nn.Module:
@@ -112,11 +112,11 @@ class Encoders(nn.Module):
     def _for_each(self, x: Tensor) -> Tensor:
         return x.flatten(1).expand(len(self.layers.networks), -1, -1)
 
-    def hand_back(self) -> None:
+    def copy_back(self) -> None:
         """Copy the weights back to the members."""
-        self.layers.hand_back()
+        self.layers.copy_back()
         if self.gaps is not None:
-            self.gaps.hand_back(self.members)
+            self.gaps.copy_back(self.members)
 
 
 @dataclass
@@ -145,6 +145,6 @@ class Decoders(nn.Module):
         raw = [h.view(1, -1, *shape) for h, shape in zip(self.layers(z), self.shapes, strict=True)]
         return Likelihoods([head(part) for head, part in zip(self.heads, raw, strict=True)])
 
-    def hand_back(self) -> None:
+    def copy_back(self) -> None:
         """Copy the weights back to the members."""
-        self.layers.hand_back()
+        self.layers.copy_back()

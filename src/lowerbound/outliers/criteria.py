@@ -1,8 +1,12 @@
-"""The outlier detector's choice among scores."""
+"""The outlier detector's choice among scores, and its check of what is asked."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any
+
 from lowerbound.estimators.vae import VAE
+from lowerbound.parameters.parameter import Parameter
 from lowerbound.parameters.tables import CLIMBING
 
 ONLY_IF_NAMED = (*CLIMBING, "level_ratio")
@@ -14,3 +18,19 @@ def recommended(vae: VAE) -> str:
     if not vae.schema_.is_image:
         return "combined"
     return "relative_regret" if vae.model_.log_unit is None else "regret"
+
+
+def check_asked(detector: Any, parameters: Mapping[str, Parameter]) -> None:
+    """Raise ``ValueError`` if a parameter isn't allowed, or is for the default autoencoders and others are given."""
+    for name, parameter in parameters.items():
+        parameter.check(getattr(detector, name))
+    if detector.estimator is None:
+        return
+    own = ["n_steps", "trim_fraction", "layout", "device"]
+    for name in [*own, "n_estimators"] if hasattr(detector.estimator, "model_") else own:
+        default = parameters[name].default
+        if getattr(detector, name) != default:
+            raise ValueError(
+                f"{name}={getattr(detector, name)!r} is for the default autoencoders, and an estimator is given: leave "
+                f"it {default!r}"
+            )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import pandas as pd
@@ -28,13 +28,17 @@ class DensityRanks:
         Tukey's lower fence of them, Q₁ − 1.5 (Q₃ − Q₁).
     """
 
-    criterion_ = "log_p"
+    criterion_: ClassVar[str] = "log_p"
 
     def __init__(self, estimator: DensityEstimator, usual: Any) -> None:
         self.estimators_: list[DensityEstimator] = [estimator]
         self.training_scores_: np.ndarray = np.sort(estimator.score_samples(usual))
         low, high = np.quantile(self.training_scores_, [0.25, 0.75])
         self.offset_: float = float(low - 1.5 * (high - low))
+
+    def explain(self, X: Any, n_features: int = 3, *, least: float = -np.inf) -> pd.DataFrame:
+        """Raise ``TypeError``: a density of whole rows has no reasons."""
+        raise TypeError(f"{type(self.estimators_[0]).__name__} gives no reasons for a row: use a VAE, or a detector")
 
     def table(self, X: Any) -> pd.DataFrame:
         """−log p(x) of every row in nats, and the part of the usual rows that are more probable."""

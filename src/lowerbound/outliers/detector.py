@@ -23,8 +23,8 @@ from lowerbound.estimators.latent import CollapsedPosteriorWarning
 from lowerbound.estimators.saving import Restore, Saved
 from lowerbound.estimators.vae import VAE
 from lowerbound.outliers import saved
-from lowerbound.outliers.criteria import COMBINED, ONLY_IF_NAMED, recommended
-from lowerbound.outliers.ensemble import fit_abreast, templates
+from lowerbound.outliers.criteria import COMBINED, ONLY_IF_NAMED, check_asked, recommended
+from lowerbound.outliers.ensemble import fit_together, templates
 from lowerbound.outliers.explanation import reasons
 from lowerbound.outliers.member import Member, chunks, few, take
 from lowerbound.parameters.parts import ELBO
@@ -144,9 +144,7 @@ class VAEOutlierDetector(OutlierMixin, BaseEstimator):
         ValueError
             If a parameter is out of range, or the rows can't be described.
         """
-        for name, parameter in self.PARAMETERS.items():
-            parameter.check(getattr(self, name))
-        self._refuse_what_is_not_used()
+        check_asked(self, self.PARAMETERS)
         seed = seed_from(self.random_state)
         X, held_out = self._split(X, seed)
         left_out = 0.0 if self.novelty else LEFT_OUT
@@ -329,8 +327,8 @@ class VAEOutlierDetector(OutlierMixin, BaseEstimator):
         n = (1 if schema.is_image else 3) if self.n_estimators == "auto" else int(self.n_estimators)
         kinds = [self.estimator]
         if not given:
-            trim_fraction = (0.0 if self.novelty else 0.1) if self.trim_fraction == "auto" else self.trim_fraction
-            common = {"objective": ELBO(trim_fraction=trim_fraction), "layout": self.layout, "device": self.device}
+            trimmed = (0.0 if self.novelty else 0.1) if self.trim_fraction == "auto" else float(self.trim_fraction)
+            common = {"objective": ELBO(trim_fraction=trimmed), "layout": self.layout, "device": self.device}
             n_steps = (2000 if schema.is_image else 400) if self.n_steps == "auto" else int(self.n_steps)
             kinds = templates(schema, _num_samples(X), n_steps, **common)
             X = few(X, max(2, n_steps * int(kinds[0].batch_size)), seed)  # more would be more steps
@@ -341,7 +339,7 @@ class VAEOutlierDetector(OutlierMixin, BaseEstimator):
             for member, state in zip(members, np.random.SeedSequence(seed).generate_state(n).tolist(), strict=True):
                 member.set_params(random_state=state)
             if not given and not schema.is_image:
-                fit_abreast(members, X)
+                fit_together(members, X)
             else:
                 for member in members:
                     member.fit(X)
@@ -352,18 +350,6 @@ class VAEOutlierDetector(OutlierMixin, BaseEstimator):
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             return (VAE(layout=self.layout) if self.estimator is None else self.estimator).describe(X)
-
-    def _refuse_what_is_not_used(self) -> None:
-        """Raise ``ValueError`` if something is asked of autoencoders that are the caller's."""
-        if self.estimator is None:
-            return
-        own = ["n_steps", "trim_fraction", "layout", "device"]
-        for name in [*own, "n_estimators"] if hasattr(self.estimator, "model_") else own:
-            if getattr(self, name) != self.PARAMETERS[name].default:
-                raise ValueError(
-                    f"{name}={getattr(self, name)!r} is for the default autoencoders, and an estimator is given: leave "
-                    f"it {self.PARAMETERS[name].default!r}"
-                )
 
     def _parts(self, X) -> dict[str, np.ndarray]:
         """The scores that the criterion is made of, as ``_by_member`` gives them."""

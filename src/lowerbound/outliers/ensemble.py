@@ -20,7 +20,7 @@ from lowerbound.training.fit import run
 from lowerbound.training.state import Training
 
 
-def fit_abreast(members: Sequence[VAE], X: Data) -> None:
+def fit_together(members: Sequence[VAE], X: Data) -> None:
     """Fit all members to the rows of ``X``, as each would be alone, but with the same batches and hidden entries.
 
     They are plain ones, a multilayer perceptron each way, and differ in their seeds and in σ of p(x|z) alone; the
@@ -35,7 +35,7 @@ def fit_abreast(members: Sequence[VAE], X: Data) -> None:
     )  # fmt: skip
     run(training, first.rows)
     for stack in stacks:
-        stack.hand_back()
+        stack.copy_back()
     for member, own in zip(members, begun, strict=True):
         member.finish_fit(own._replace(training=training))
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Any, ClassVar
 
 from lowerbound.parameters.parameter import Part, option
 
@@ -22,7 +22,7 @@ class Likelihood(Part):
     file: ClassVar[str | None]
 
     @property
-    def head_options(self) -> dict[str, object]:
+    def head_options(self) -> dict[str, Any]:
         """The fields that its head is made from."""
         return {name: getattr(self, name) for name in ("scale", "min_scale", "n_components") if hasattr(self, name)}
 

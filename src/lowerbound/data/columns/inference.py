@@ -54,10 +54,10 @@ def infer_columns(X: Any, asked: Any = None) -> tuple[ColumnSchema, ...]:
     ValueError
         If ``asked`` names an unknown column, or doesn't fit its values.
     """
-    return tuple(summary.schema() for summary in look_at(X, asked))
+    return tuple(summary.schema() for summary in summarize_columns(X, asked))
 
 
-def look_at(X: Any, asked: Any = None) -> list[ColumnSummary]:
+def summarize_columns(X: Any, asked: Any = None) -> list[ColumnSummary]:
     """Count and measure the values of every column."""
     given, summaries = columns_given(asked), []
     for frame in _frames(X):
