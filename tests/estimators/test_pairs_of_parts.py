@@ -106,4 +106,4 @@ def test_a_field_is_honored_beside_any_other_part_or_refused(ours, other):
         after = outcome(**{name: part}, **beside)
         assert not same(before, after), f"{fields} changes nothing"
         if isinstance(after, str):
-            assert len(after) > 30 and " " in after, after
+            assert len(after.split()) > 4, after
