@@ -23,6 +23,7 @@ from click.testing import CliRunner
 
 from lowerbound import MLP, VAE, Autoencoder, read
 from lowerbound.cli import main
+from lowerbound.cli.model_flags import MODEL, named_model
 
 ROOT = Path(__file__).parents[1]
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").rglob("*.md"))]
@@ -100,11 +101,13 @@ def run_command(words: list[str], run: bool) -> None:
 
 
 def check_options(arguments: list[str]) -> None:
-    """Each option of a command line is one that the command has."""
+    """Each option of a command line is one that the command has, with the flags of the model that it names."""
     command, rest = main, list(arguments)
     while isinstance(command, click.Group):
         command = command.commands[rest.pop(0)]
-    known = {name for option in command.params for name in (*option.opts, *option.secondary_opts)}
+    context = click.Context(command)
+    context.meta[MODEL] = named_model(rest)
+    known = {name for option in command.get_params(context) for name in (*option.opts, *option.secondary_opts)}
     unknown = {word.split("=")[0] for word in rest if re.match(r"--?[a-z]", word)} - known
     assert not unknown, f"lowerbound {command.name} has no {', '.join(sorted(unknown))}"
 

@@ -60,7 +60,7 @@ class Asked:
 
     @property
     def covariance(self) -> str:
-        """Of the Gaussian that q(z|x) is, or is made from."""
+        """The covariance of the Gaussian that q(z|x) is, or is made from."""
         return self.posterior.covariance if isinstance(self.posterior, Amortized) else "diagonal"
 
     @property
