@@ -261,4 +261,4 @@ def test_what_has_no_meaning_for_levels_is_refused(parameters, message):
 
 def test_all_levels_of_a_ladder_are_of_one_size():
     with pytest.raises(ValueError, match=r"Ladder: latent_dim must be 'auto' or a whole number ≥ 1, got \(4, 2\)"):
-        Ladder(3, (4, 2))  # type: ignore[arg-type]
+        Ladder(3, (4, 2))
