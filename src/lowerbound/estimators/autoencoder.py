@@ -48,10 +48,12 @@ class Autoencoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, GradientEst
     ----------
     latent_dim : int or "auto"
         Numbers in a code; "auto" takes half the number of features, from 2 to 32.
-    network, image_shape, layout
+    network
         As in ``VAE``.
     likelihood
         As in ``VAE``; the σ of real values is 1 by default, which makes the loss half the squared error.
+    image_shape, layout
+        As in ``VAE``.
     penalty : {None, "l1", "kl"}, L1Penalty or KLPenalty
         The sparse autoencoder.
     noise : {None, "masking", "gaussian"}, MaskingNoise or GaussianNoise
@@ -123,6 +125,14 @@ class Autoencoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, GradientEst
         likelihood = self._part("likelihood")
         if isinstance(likelihood, GaussianLikelihood) and likelihood.missingness is not None:
             raise ValueError("an Autoencoder needs complete data, so missingness can't be honored: leave it None")
+        if (
+            isinstance(likelihood, GaussianLikelihood)
+            and likelihood.scale == "auto"
+            and "min_scale" in likelihood.changed()
+        ):
+            raise ValueError(
+                "min_scale bounds a learned σ, and that of an Autoencoder is 1 unless a scale is asked for"
+            )
 
     def _assemble(self, generator: torch.Generator) -> None:
         self.latent_dim_ = choose_latent_dim(self.schema_, self.latent_dim)
@@ -136,9 +146,8 @@ class Autoencoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, GradientEst
         asked = self._part("likelihood")
         if asked == "auto" and self.schema_.likelihood == "gaussian":
             return GaussianLikelihood("unit")
-        if not isinstance(asked, GaussianLikelihood) or asked.scale != "auto":
-            return asked
-        return GaussianLikelihood("unit", standardize=asked.standardize)
+        is_open = isinstance(asked, GaussianLikelihood) and asked.scale == "auto"
+        return asked.replaced(scale="unit") if is_open else asked
 
     def _corruption(self) -> autoencoding.Corruption | None:
         part = self._part("noise")

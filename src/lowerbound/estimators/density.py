@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, ClassVar, Literal
+from typing import Any, ClassVar, Literal, Self
 
 import numpy as np
 import torch
@@ -94,7 +94,7 @@ class DensityEstimator(BaseEstimator):
         """A parameter's value; the part with its defaults, where a word stands for one."""
         return self.PARAMETERS[name].part(getattr(self, name))
 
-    def set_params(self, **params: Any):
+    def set_params(self, **params: Any) -> Self:
         """Set parameters, and fields of parts: ``prior__n_components=200``.
 
         Raises
@@ -119,7 +119,7 @@ class DensityEstimator(BaseEstimator):
         example = f": give a part that has it, {owner}={able.__name__}()" if able else ""
         return f"{owner}={getattr(self, owner)!r} is no part, so {owner}__{field} can't be set{example}"
 
-    def describe(self, X) -> Schema:
+    def describe(self, X: Data) -> Schema:
         """The schema of the rows of ``X``, as ``fit`` would see it: likelihood, layout, columns; nothing is fitted."""
         like: Any = clone(self)
         X = like._validate(X, reset=True)

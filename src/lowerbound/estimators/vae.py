@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import fields
 from typing import Any
 
@@ -21,7 +21,7 @@ from lowerbound.assembly.vae import (
 )
 from lowerbound.core import Objective, Posterior
 from lowerbound.data.batches import Rows
-from lowerbound.data.columns.schema import ColumnSchema
+from lowerbound.estimators.arguments import Columns
 from lowerbound.estimators.latent import LatentEstimator
 from lowerbound.estimators.tables import MixedColumns
 from lowerbound.models import hierarchical
@@ -67,9 +67,9 @@ class VAE(MixedColumns, LatentEstimator):
         encoder maps ``(B, *event)`` to features ``(B, h)`` of any width h, the decoder ``(N, D)`` to
         ``(N, *event)`` (``(N, P, *event)`` where the likelihood needs P parameters an entry). Images reach them as
         ``(B, C, H, W)``.
-    likelihood : {"auto", "gaussian", "bernoulli", "categorical", "discretized_logistic", "columns"}, \
-GaussianLikelihood, BernoulliLikelihood, CategoricalLikelihood, DiscretizedLogistic or ColumnLikelihoods
-        p(x|z). "auto": Bernoulli for 0/1 data, discretized logistic over 256 grey levels for uint8, one for each column
+    likelihood : {"auto", "gaussian", "bernoulli", "categorical", "discretized_logistic", "columns"} or its part
+        p(x|z): ``GaussianLikelihood``, ``BernoulliLikelihood``, ``CategoricalLikelihood``, ``DiscretizedLogistic`` or
+        ``ColumnLikelihoods``. "auto": Bernoulli for 0/1 data, discretized logistic over 256 grey levels for uint8, one for each column
         for tables of several kinds, else Gaussian.
     columns : {None, "auto"}, mapping, sequence or str
         How a table of several kinds is described: each column by a density or by probabilities of its own
@@ -83,10 +83,10 @@ GaussianLikelihood, BernoulliLikelihood, CategoricalLikelihood, DiscretizedLogis
         (C, H, W); flat rows are then planar, one channel after another. "features": no image, whatever the shape.
         "auto" takes a last axis of 1, 3 or 4 for channels, else a first axis of 1 or 3, and (H, W) for an image if the
         values are grey levels or vary smoothly; what could be something else is refused with a question.
-    posterior : {"amortized", "flow", "mean_field", "shared", "mcem"}, \
-Amortized, FlowPosterior, MeanField, Shared or MCEM
+    posterior : {"amortized", "flow", "mean_field", "shared", "mcem"} or its part
         Where q(z|x) comes from: an encoder, that gives a Gaussian or one that a flow bends; numbers m and s of every
-        row's own, with no encoder; one q for all rows; or a Markov chain for every row (Monte-Carlo EM).
+        row's own, with no encoder; one q for all rows; or a Markov chain for every row (Monte-Carlo EM):
+        ``Amortized``, ``FlowPosterior``, ``MeanField``, ``Shared`` or ``MCEM``.
     prior : {"normal", "mixture", "vamp", "flow"}, NormalPrior, MixturePrior, VampPrior or FlowPrior
         p(z): N(0, I), or learned.
     objective : {"elbo", "elbo_sampled", "iwae"}, ELBO, SampledELBO or IWAE
@@ -152,7 +152,7 @@ Amortized, FlowPosterior, MeanField, Shared or MCEM
         *,
         network: str | MLP | Conv | tuple[nn.Module, nn.Module] = "auto",
         likelihood: str | Likelihood = "auto",
-        columns: str | Mapping[str, Any] | Sequence[ColumnSchema] | None = None,
+        columns: Columns = None,
         image_shape: Sequence[int] | None = None,
         layout: str = "auto",
         posterior: str | Amortized | FlowPosterior | MeanField | Shared | MCEM = "amortized",

@@ -5,7 +5,7 @@ from __future__ import annotations
 import warnings
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, ClassVar, Self
 
 import numpy as np
 import pandas as pd
@@ -27,6 +27,7 @@ from lowerbound.outliers.criteria import COMBINED, ONLY_IF_NAMED, check_asked, r
 from lowerbound.outliers.ensemble import fit_together, templates
 from lowerbound.outliers.explanation import reasons
 from lowerbound.outliers.member import Member, chunks, few, take
+from lowerbound.parameters.parameter import Parameter
 from lowerbound.parameters.parts import ELBO
 from lowerbound.parameters.seed import RandomState, seed_from
 from lowerbound.parameters.tables import CLIMBING, DETECTOR_PARAMETERS, SCORES
@@ -106,7 +107,15 @@ class VAEOutlierDetector(OutlierMixin, BaseEstimator):
     7
     """
 
-    PARAMETERS = DETECTOR_PARAMETERS
+    PARAMETERS: ClassVar[dict[str, Parameter]] = DETECTOR_PARAMETERS
+
+    estimators_: list[VAE]
+    criterion_: str
+    offset_: float
+    center_: dict[str, np.ndarray]
+    spread_: dict[str, np.ndarray]
+    training_scores_: np.ndarray
+    calibration_scores_: np.ndarray
 
     def __init__(
         self, estimator: VAE | None = None, *, criterion: str = "auto", contamination: float | str = "auto",

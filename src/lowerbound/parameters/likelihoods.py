@@ -49,7 +49,8 @@ class BernoulliLikelihood(Likelihood):
         Grey values (uint8, or real in [0, 1]) become 0 or 1: redrawn as Bernoulli for every minibatch, or cut at ½.
     """
 
-    kind, file = "bernoulli", "bernoulli"
+    kind = "bernoulli"
+    file: ClassVar[str | None] = "bernoulli"
     binarize: str | None = option(
         None,
         "make grey values 0 or 1: redrawn for every batch, or cut at one half",
@@ -61,7 +62,8 @@ class BernoulliLikelihood(Likelihood):
 class CategoricalLikelihood(Likelihood):
     """Entries that are one of the categories 0, 1, 2, …: a softmax for each."""
 
-    kind, file = "categorical", "categorical"
+    kind = "categorical"
+    file: ClassVar[str | None] = "categorical"
 
 
 @dataclass(frozen=True, repr=False)
@@ -79,7 +81,8 @@ class DiscretizedLogistic(Likelihood):
         ("auto").
     """
 
-    kind, file = "discretized_logistic", "discretized_logistic"
+    kind = "discretized_logistic"
+    file: ClassVar[str | None] = "discretized_logistic"
     n_components: int = option(1, "logistics mixed for each entry", (), int, 1)
     scale: str | float = option(
         "auto",
@@ -118,7 +121,8 @@ class GaussianLikelihood(Likelihood):
         Ipsen et al., 2021). All log-densities are then of the observed entries and of which they are.
     """
 
-    kind, file = "gaussian", "normal"
+    kind = "gaussian"
+    file: ClassVar[str | None] = "normal"
     scale: str | float = option(
         "auto",
         "σ: 1, a number in your units, learned (one, or one a feature), or from the decoder",
@@ -152,7 +156,8 @@ class ColumnLikelihoods(Likelihood):
         Lower bound of a learned σ, as a part of the column's standard deviation.
     """
 
-    kind, file = "columns", None
+    kind = "columns"
+    file: ClassVar[str | None] = None
     scale: str = option(
         "auto", "σ of numbers: 1, one a column, or from the decoder", ("auto", "unit", "feature", "decoder")
     )

@@ -200,10 +200,12 @@ class SampledELBO(Part):
 
     Parameters
     ----------
-    kl_weight, warmup_steps, n_samples, trim_fraction
+    kl_weight, warmup_steps
         As for ``ELBO``.
     gradient : {"pathwise", "score", "stl"}
         As for ``ELBO``, or sticking the landing (Roeder et al., 2017).
+    n_samples, trim_fraction
+        As for ``ELBO``.
     """
 
     kind = "elbo_sampled"

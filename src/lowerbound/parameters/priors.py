@@ -24,7 +24,8 @@ class Prior(Part):
 class NormalPrior(Prior):
     """The standard normal distribution N(0, I)."""
 
-    kind, file = "normal", None
+    kind = "normal"
+    file: ClassVar[str | None] = None
 
 
 @dataclass(frozen=True, repr=False)
@@ -36,7 +37,8 @@ class MixturePrior(Prior):
     n_components : int
     """
 
-    kind, file = "mixture", "mixture"
+    kind = "mixture"
+    file: ClassVar[str | None] = "mixture"
     n_components: int = option(100, "Gaussians in the mixture", (), int, 1)
 
 
@@ -52,7 +54,8 @@ class VampPrior(Prior):
         Pseudo-inputs.
     """
 
-    kind, file = "vamp", "vamp"
+    kind = "vamp"
+    file: ClassVar[str | None] = "vamp"
     n_components: int = option(100, "pseudo-inputs", (), int, 1)
 
 
@@ -60,7 +63,8 @@ class VampPrior(Prior):
 class FlowPrior(Prior):
     """A coupling flow from N(0, I) that is learned; it needs ``pip install 'lowerbound[flows]'``."""
 
-    kind, file = "flow", "flow"
+    kind = "flow"
+    file: ClassVar[str | None] = "flow"
 
 
 PRIORS: tuple[type[Prior], ...] = (NormalPrior, MixturePrior, VampPrior, FlowPrior)
