@@ -332,7 +332,7 @@ def test_the_running_baseline_is_not_spoiled():
         ("reconstruction", r"the reconstruction \(nan\) is not finite since step 9 .*epoch 3\): lower the learning "
          r"rate \(lr=0.02\), or look for extreme values in the data; kept: the weights of epoch 2"),
         ("gradient", r"the gradient is not finite since step 9 .*: .* \(max_gradient_norm\); kept: "),
-        ("kl", r"the KL term \(inf\) is not finite since step 9 .*: lower .* \(kl_warmup_steps\); kept: "),
+        ("kl", r"the KL term \(inf\) is not finite since step 9 .*: lower .* \(warmup_steps\); kept: "),
     ],
 )  # fmt: skip
 def test_many_skipped_steps_in_a_row_stop_with_a_remedy(how, sentence):

@@ -10,7 +10,14 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from lowerbound.cli.generate import spread
-from lowerbound.cli.options import DataOptions, console_options, data_options, force_option
+from lowerbound.cli.options import (
+    DataOptions,
+    axes_options,
+    console_options,
+    data_options,
+    force_option,
+    seed_option,
+)
 from lowerbound.cli.output import Console, Failure, new_file, plus_minus, short
 from lowerbound.parameters.parameter import suggestion
 
@@ -47,16 +54,6 @@ def _models(context: click.Context, parameter: click.Parameter, value: str) -> t
     return names
 
 
-def _sizes(context: click.Context, option: click.Parameter, value: str | None) -> tuple[int, ...] | None:
-    """``28,28`` as numbers."""
-    if value is None:
-        return None
-    try:
-        return tuple(int(word) for word in value.split(","))
-    except ValueError as error:
-        raise click.BadParameter(f"write the sizes as H,W or H,W,C, got {value!r}") from error
-
-
 @click.command(short_help="Fit every model to data and compare them.")
 @click.argument("data", metavar="DATA")
 @data_options
@@ -69,14 +66,8 @@ def _sizes(context: click.Context, option: click.Parameter, value: str | None) -
     "--binarize", type=click.Choice(["sample", "threshold", "mean"]),
     help="Make the data 0 or 1: redrawn from grey values, or cut at ½ or at the feature's mean.",
 )  # fmt: skip
-@click.option(
-    "--image-shape", metavar="H,W[,C]", callback=_sizes, help="Sizes of images given as flat rows.",
-)  # fmt: skip
-@click.option(
-    "--layout", type=click.Choice(["auto", "image", "channels_first", "features"]), default="auto", show_default=True,
-    help="Axes of rows: image is height,width or height,width,channels.",
-)  # fmt: skip
-@click.option("--random-state", metavar="SEED", type=click.IntRange(0), default=0, show_default=True)
+@axes_options
+@seed_option("Seed.", default=0, show_default=True)
 @click.option(
     "-o", "--output", metavar="FILE.png", type=click.Path(path_type=Path), help="A picture of draws, side by side."
 )

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from lowerbound.cli.options import DataOptions, console_options, data_argument, data_options
+from lowerbound.cli.options import DataOptions, axes_options, console_options, data_argument, data_options
 from lowerbound.cli.output import Console, short, table
 
 if TYPE_CHECKING:
@@ -31,19 +31,23 @@ def data() -> None:
 @data.command()
 @data_argument
 @data_options
+@axes_options
 @console_options
 def check(
-    data: str, key: str | None, drop: tuple[str, ...], label: str | None, stream: bool | None, console: Console
-) -> None:
-    """Show the shape, type and columns of DATA, and the likelihood that "auto" chooses."""
+    data: str, key: str | None, drop: tuple[str, ...], label: str | None, stream: bool | None,
+    image_shape: tuple[int, ...] | None, layout: str, console: Console,
+) -> None:  # fmt: skip
+    """Show the shape, type and columns of DATA, and the likelihood and layout that "auto" chooses."""
     options = DataOptions(data, key, drop, label, stream)
-    record = describe(options.read())
+    record = describe(options.read(), image_shape, layout)
     console.result(record, _text(record))
-    console.suggest("train", *options.words(), "-o", f"runs/{Path(data).name.split('.')[0]}")
+    axes = [*(("--image-shape", ",".join(map(str, image_shape))) if image_shape else ())]
+    axes += ["--layout", layout] if layout != "auto" else []
+    console.suggest("train", *options.words(), *axes, "-o", f"runs/{Path(data).name.split('.')[0]}")
 
 
-def describe(dataset: Dataset) -> dict[str, Any]:
-    """The record that ``data check`` shows."""
+def describe(dataset: Dataset, image_shape: tuple[int, ...] | None = None, layout: str = "auto") -> dict[str, Any]:
+    """The record that ``data check`` shows; the axes of rows as a model takes them."""
     import numpy as np
 
     from lowerbound.data.sources import Source
@@ -56,7 +60,7 @@ def describe(dataset: Dataset) -> dict[str, Any]:
         return _describe_mixed(dataset)
     X = np.asarray(dataset.X)
     seen = measure(Statistics.of, row_blocks(X))
-    record = _describe_numbers(dataset.source, X.dtype, seen, columns) | {"layout": _layout(X)}
+    record = _describe_numbers(dataset.source, X.dtype, seen, columns) | {"layout": _layout(X, image_shape, layout)}
     record["labels"] = None if dataset.labels is None else _describe_labels(dataset.labels)
     if columns is not None:
         record["columns"] = [_describe_column(str(name), np.asarray(dataset.X[name])) for name in columns]
@@ -84,17 +88,28 @@ def _describe_numbers(name: str, dtype: np.dtype, seen: Statistics, columns: Seq
     }
 
 
-def _layout(X: Any) -> str:
-    """The layout that "auto" recognizes, or the question that it asks."""
+def _layout(X: Any, image_shape: tuple[int, ...] | None, layout: str) -> str:
+    """The layout that is asked for or recognized, or the question that "auto" asks."""
     from lowerbound.data.layout import arrange
 
     try:
-        found = arrange(X)
+        found = arrange(X, image_shape, layout)
     except ValueError as question:
         return str(question)
     if found.layout == "features":
-        return "features"
-    return f"image {'(H, W, C)' if found.channels_last else '(H, W)' if len(X.shape) == 3 else '(C, H, W)'}"
+        return f"features{_could_be(X)}"
+    n_axes = len(image_shape or X.shape[1:])
+    return f"image {'(H, W, C)' if found.channels_last else '(H, W)' if n_axes == 2 else '(C, H, W)'}"
+
+
+def _could_be(X: Any) -> str:
+    """The shape that flat rows of bytes would have if they were square images; empty for others."""
+    for n_channels in (1, 3):
+        side = math.isqrt(X.shape[1] // n_channels) if X.ndim == 2 and X.dtype.name == "uint8" else 0
+        if side >= 8 and n_channels * side**2 == X.shape[1]:
+            shape = f"{side},{side}" + (f",{n_channels}" if n_channels > 1 else "")
+            return f" (if they are images: --image-shape {shape})"
+    return ""
 
 
 def _describe_mixed(dataset: Dataset) -> dict[str, Any]:

@@ -253,7 +253,9 @@ def _text_of_bound(record: dict[str, Any]) -> dict[str, str]:
         rows["I(x; z)"] = f"≥ {_estimate(record['mutual_information'])}"
     if "bits" in record:
         bits = {name: short(value) for name, value in record["bits"].items()}
-        rows["in bits"] = f"z {bits['z']} + x given z {bits['x']} − got back {bits['back']} = {bits['total']}"
+        rows["bits a row"] = (
+            f"{bits['total']} = {bits['z']} for z + {bits['x']} for x given z − {bits['back']} got back"
+        )
     return rows
 
 

@@ -17,6 +17,7 @@ from lowerbound.cli.options import (
     data_options,
     force_option,
     run_argument,
+    seed_option,
 )
 from lowerbound.cli.output import Console, Failure, new_file
 
@@ -60,7 +61,7 @@ output_option: Callable[..., Any] = click.option(
 @click.option(
     "--given", metavar="COLUMN=VALUE", multiple=True, help="Draw the other columns given this one; can be repeated."
 )
-@click.option("--random-state", type=click.IntRange(0), help="Seed; the run's own if not given.")
+@seed_option("Seed; the run's own if not given.")
 @force_option
 @console_options
 def generate(
@@ -165,6 +166,8 @@ def reconstruct(
     options = DataOptions(data, key, drop, label, stream)
     dataset = options.read()
     if output.suffix.lower() == ".png":
+        if n_rows < len(dataset.X):
+            console.say(f"showing {n_rows} of {len(dataset.X):,} rows, from all over; -n shows more")
         X = rows_of(spread(dataset, n_rows), model)
         shape = (rows := model.reconstruct(X)).shape
         _draw(output, model, rows, original=X)
@@ -243,8 +246,10 @@ def rows_of(dataset: Dataset, model: DensityEstimator) -> Any:
     if known is None or columns is None:
         shape = getattr(model, "row_shape_", None) or model.schema_.row_shape
         if dataset.X.shape[1:] != shape:
+            turned = sorted(dataset.X.shape[1:]) == sorted(shape)
+            hint = ": the same axes in another order, so rearrange them" if turned else ""
             raise Failure(
-                f"{dataset.source} has rows of shape {dataset.X.shape[1:]}, but the model was fitted to {shape}"
+                f"{dataset.source} has rows of shape {dataset.X.shape[1:]}, but the model was fitted to {shape}{hint}"
             )
         return dataset.X if isinstance(dataset.X, Source) else np.asarray(dataset.X)
     missing = [str(name) for name in known if name not in columns]

@@ -16,6 +16,7 @@ from lowerbound.cli.options import (
     data_options,
     force_option,
     run_argument,
+    seed_option,
 )
 from lowerbound.cli.output import Console, Failure, new_file, short
 
@@ -56,7 +57,7 @@ class FilledFile(PathType):
     "--n-importance", type=click.IntRange(1), show_default="1000, or a saved imputer's",
     help="Importance samples for each row.",
 )  # fmt: skip
-@click.option("--random-state", type=click.IntRange(0), show_default="0, or a saved imputer's", help="Seed.")
+@seed_option("Seed.", show_default="0, or a saved imputer's")
 @force_option
 @console_options
 def impute(

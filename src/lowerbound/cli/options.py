@@ -74,6 +74,32 @@ def data_options(command: Callable) -> Callable:
     return command
 
 
+def _sizes(context: click.Context, option: click.Parameter, value: str | None) -> tuple[int, ...] | None:
+    """``28,28`` as numbers."""
+    if value is None:
+        return None
+    try:
+        return tuple(int(word) for word in value.split(","))
+    except ValueError as error:
+        raise click.BadParameter(f"write the sizes as H,W or H,W,C, got {value!r}") from error
+
+
+def axes_options(command: Callable) -> Callable:
+    """Add ``--image-shape`` and ``--layout`` to a command that has no flags of a model."""
+    for option in (
+        click.option(
+            "--layout",
+            type=click.Choice(["auto", "image", "channels_first", "features"]),
+            default="auto",
+            show_default=True,
+            help="Axes of rows: image is height,width or height,width,channels.",
+        ),
+        click.option("--image-shape", metavar="H,W[,C]", callback=_sizes, help="Sizes of images given as flat rows."),
+    ):
+        command = option(command)
+    return command
+
+
 def console_options(command: Callable) -> Callable:
     """Add ``--json`` and ``-q`` to a command, which gets them as its ``console``."""
 

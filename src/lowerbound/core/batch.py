@@ -37,6 +37,10 @@ class Batch:
     complete: bool = False
     missing: Tensor | None = None
 
+    def __post_init__(self) -> None:
+        if self.mask.dtype is not torch.bool:
+            raise TypeError(f"the mask of a batch is of bool, True where an entry is observed; got {self.mask.dtype}")
+
     @property
     def seen(self) -> Tensor:
         """The entries that are observed, and zeros elsewhere."""

@@ -123,16 +123,12 @@ class Autoencoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, GradientEst
     def _check_parameters(self) -> None:
         super()._check_parameters()
         likelihood = self._part("likelihood")
-        if isinstance(likelihood, GaussianLikelihood) and likelihood.missingness is not None:
+        if not isinstance(likelihood, GaussianLikelihood):
+            return
+        if likelihood.missingness is not None:
             raise ValueError("an Autoencoder needs complete data, so missingness can't be honored: leave it None")
-        if (
-            isinstance(likelihood, GaussianLikelihood)
-            and likelihood.scale == "auto"
-            and "min_scale" in likelihood.changed()
-        ):
-            raise ValueError(
-                "min_scale bounds a learned σ, and that of an Autoencoder is 1 unless a scale is asked for"
-            )
+        if likelihood.scale == "auto" and "min_scale" in likelihood.changed():
+            raise ValueError("min_scale bounds a learned σ, and an Autoencoder's is 1 unless a scale is asked for")
 
     def _assemble(self, generator: torch.Generator) -> None:
         self.latent_dim_ = choose_latent_dim(self.schema_, self.latent_dim)
@@ -146,8 +142,9 @@ class Autoencoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, GradientEst
         asked = self._part("likelihood")
         if asked == "auto" and self.schema_.likelihood == "gaussian":
             return GaussianLikelihood("unit")
-        is_open = isinstance(asked, GaussianLikelihood) and asked.scale == "auto"
-        return asked.replaced(scale="unit") if is_open else asked
+        if isinstance(asked, GaussianLikelihood) and asked.scale == "auto":
+            return asked.replaced(scale="unit")
+        return asked
 
     def _corruption(self) -> autoencoding.Corruption | None:
         part = self._part("noise")

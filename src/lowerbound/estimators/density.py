@@ -28,7 +28,7 @@ from lowerbound.estimators.fitted import Fitted
 from lowerbound.evaluation.bound import exact_log_prob
 from lowerbound.evaluation.estimate import Estimate, mean_over_rows
 from lowerbound.parallel import current
-from lowerbound.parameters.parameter import Parameter, Part, suggestion
+from lowerbound.parameters.parameter import Parameter, Part, check_count, suggestion
 from lowerbound.parameters.seed import RandomState, seed_from
 from lowerbound.tasks import generate
 
@@ -240,8 +240,7 @@ class DensityEstimator(BaseEstimator):
         ndarray, shape (n_samples, *row)
         """
         check_is_fitted(self)
-        if n_samples < 1:
-            raise ValueError(f"n_samples must be at least 1, got {n_samples}")
+        check_count("n_samples", n_samples)
         noise = self._fresh_noise(random_state, "sample")
         return self.schema_.restore(generate.sample(self.model_, n_samples, noise, mean=mean), expected=mean)
 

@@ -33,6 +33,7 @@ from lowerbound.evaluation.annealing import (
 from lowerbound.evaluation.bound import ElboTerms, Summary, elbo_terms, importance_weighted, summarize
 from lowerbound.evaluation.estimate import Estimate, mean_over_rows, pooled
 from lowerbound.evaluation.evaluation import Evaluation
+from lowerbound.parameters.parameter import check_count
 from lowerbound.parameters.seed import RandomState
 from lowerbound.tasks import generate, represent
 from lowerbound.training.state import Training
@@ -329,8 +330,7 @@ class LatentEstimator(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Gradien
             As in ``log_likelihood``.
         """
         fitted = self.fitted_
-        if n_rows < 2:
-            raise ValueError(f"n_rows must be at least 2, got {n_rows}")
+        check_count("n_rows", n_rows, 2)
         how, noise = Annealing(n_temperatures, n_chains, n_leapfrog), self._fresh_noise(random_state, "sandwich")
         mask = torch.from_numpy(self.schema_.counted).to(fitted.device)
         return bidirectional_bounds(fitted.model, fitted.posterior, n_rows, mask, noise, how, progress)

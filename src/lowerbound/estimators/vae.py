@@ -69,8 +69,8 @@ class VAE(MixedColumns, LatentEstimator):
         ``(B, C, H, W)``.
     likelihood : {"auto", "gaussian", "bernoulli", "categorical", "discretized_logistic", "columns"} or its part
         p(x|z): ``GaussianLikelihood``, ``BernoulliLikelihood``, ``CategoricalLikelihood``, ``DiscretizedLogistic`` or
-        ``ColumnLikelihoods``. "auto": Bernoulli for 0/1 data, discretized logistic over 256 grey levels for uint8, one for each column
-        for tables of several kinds, else Gaussian.
+        ``ColumnLikelihoods``. "auto": Bernoulli for 0/1 data, discretized logistic over 256 grey levels for uint8, one
+        for each column for tables of several kinds, else Gaussian.
     columns : {None, "auto"}, mapping, sequence or str
         How a table of several kinds is described: each column by a density or by probabilities of its own
         (``ColumnSchema``). None does so for DataFrames with text, categories or dates, "auto" for every table. A

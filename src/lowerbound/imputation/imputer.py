@@ -25,7 +25,7 @@ from lowerbound.imputation import saved
 from lowerbound.imputation.gaussians import derived, stream
 from lowerbound.imputation.network import EstimatorFiller, network_candidate
 from lowerbound.imputation.selection import choose
-from lowerbound.parameters.parameter import Parameter
+from lowerbound.parameters.parameter import Parameter, check_count
 from lowerbound.parameters.seed import RandomState, seed_from
 from lowerbound.parameters.tables import CANDIDATES, IMPUTER_PARAMETERS
 
@@ -206,8 +206,7 @@ class VAEImputer(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):
         """
         check_is_fitted(self, "report_")
         m = self.n_imputations if m is None else m
-        if m < 1:
-            raise ValueError(f"m must be at least 1, got {m}")
+        check_count("m", m)
         seed = self.seed_ if random_state is None else seed_from(random_state)
         table = some_columns(self._check(X), self._kept)
         given = self._given(table)

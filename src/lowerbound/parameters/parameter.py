@@ -251,6 +251,12 @@ def plain(value: Any) -> Any:
     return value if isinstance(value, (int, float, str, type(None))) else None
 
 
+def check_count(name: str, value: Any, least: int = 1) -> None:
+    """Raise ``ValueError`` unless ``value`` is a whole number, ``least`` or more."""
+    if isinstance(value, bool) or not isinstance(value, Integral) or int(value) < least:
+        raise ValueError(f"{name} must be a whole number ≥ {least}, got {value!r}")
+
+
 def suggestion(word: Any, known: list[str]) -> str:
     """``" (did you mean 'x'?)"``, or nothing."""
     close = difflib.get_close_matches(str(word), known, n=1)

@@ -26,7 +26,7 @@ MOST_BROKEN = 10  # steps in a row without a finite loss and gradient, after whi
 LOOK_STEPS = 50  # steps between two checks that wait for the device or other processes
 REMEDIES = {
     "reconstruction": ", or look for extreme values in the data",
-    "KL term": ", or let its weight rise slowly (kl_warmup_steps)",
+    "KL term": ", or let its weight rise slowly (warmup_steps)",
     "gradient": ", or shorten it (max_gradient_norm)",
 }
 

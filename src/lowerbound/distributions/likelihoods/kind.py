@@ -83,7 +83,7 @@ class LikelihoodKind(ABC):
     takes_all : bool
         No data are refused.
     has_scale, has_components : bool
-        The parameters ``scale`` and ``n_logistics`` have a meaning.
+        The parameters ``scale`` and ``n_components`` have a meaning.
     """
 
     name: ClassVar[str]
