@@ -139,6 +139,11 @@ class Asked:
 
     def _check_sampled_kl(self, what: str) -> None:
         """Raise where a KL that has no closed form can't do what is asked."""
+        if self.objective.gradient in ("stl", "dreg") and not what.startswith("prior"):
+            raise ValueError(
+                f"gradient={self.objective.gradient!r} holds the parameters of log q(z|x) fixed, which {what} can't: "
+                f"use 'pathwise'"
+            )
         if not isinstance(self.objective, ELBO):
             return
         if self.objective.free_bits > 0:
