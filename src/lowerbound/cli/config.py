@@ -50,13 +50,13 @@ class Config:
         """The text of ``config.toml``, without None, which TOML lacks."""
         import tomli_w
 
-        record = {"model": self.model, **_plain(self.parameters), "data": asdict(self.data), "chosen": chosen or None}
+        record = {"model": self.model, **plain(self.parameters), "data": asdict(self.data), "chosen": chosen or None}
         return tomli_w.dumps(_without_none(record))
 
     def to_json(self) -> str:
         """The configuration as JSON, for another process."""
         record = {"model": self.model, "data": asdict(self.data)}
-        return json.dumps(record | {"parameters": _plain(self.parameters), "asked": _plain(self.asked)})
+        return json.dumps(record | {"parameters": plain(self.parameters), "asked": plain(self.asked)})
 
     @classmethod
     def from_json(cls, text: str) -> Config:
@@ -68,10 +68,6 @@ class Config:
             for what in ("parameters", "asked")
         }
         return cls(record["model"], DataOptions(**{**record["data"], "drop": tuple(record["data"]["drop"])}), **parts)
-
-
-def _plain(parameters: Mapping[str, Any]) -> dict[str, Any]:
-    return {name: plain(value) for name, value in parameters.items()}
 
 
 def _without_none(record: Mapping[str, Any]) -> dict[str, Any]:

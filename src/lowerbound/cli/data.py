@@ -54,7 +54,8 @@ def describe(dataset: Dataset, image_shape: tuple[int, ...] | None = None, layou
     from lowerbound.data.statistics import Statistics, measure, row_blocks
 
     if isinstance(dataset.X, Source):
-        return _describe_mixed(dataset) if dataset.X.is_mixed else _describe_source(dataset.X)
+        source = dataset.X
+        return _describe_mixed(dataset) if source.is_mixed else _describe_source(source, image_shape, layout)
     columns = getattr(dataset.X, "columns", None)
     if columns is not None and np.asarray(dataset.X[:1]).dtype.kind not in "biuf":
         return _describe_mixed(dataset)
@@ -163,7 +164,7 @@ def _text_of_mixed(record: dict[str, Any]) -> str:
     return f"{table(rows)}\n\n{_aligned(lines, 3)}"
 
 
-def _describe_source(source: Source) -> dict[str, Any]:
+def _describe_source(source: Source, *axes: Any) -> dict[str, Any]:
     """The record of a source, in one pass and without the number of distinct values."""
     from collections import Counter
 
@@ -178,7 +179,7 @@ def _describe_source(source: Source) -> dict[str, Any]:
             yield from row_blocks(source.as_array(block.X))
 
     seen = measure(Statistics.of, arrays())
-    record = _describe_numbers(source.name, source.dtype, seen, source.columns) | {"layout": _layout(source)}
+    record = _describe_numbers(source.name, source.dtype, seen, source.columns) | {"layout": _layout(source, *axes)}
     record["labels"] = dict(sorted(labels.items())) or None
     if source.columns is not None:
         record["columns"] = _describe_columns(source.columns, source.dtype, seen)

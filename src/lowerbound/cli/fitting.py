@@ -25,6 +25,7 @@ from lowerbound.data.sources import Dataset, Source
 from lowerbound.estimators.autoencoder import Autoencoder
 from lowerbound.estimators.gradient import GradientEstimator
 from lowerbound.estimators.vae import VAE
+from lowerbound.parameters.parameter import plain
 from lowerbound.parameters.seed import seed_from
 from lowerbound.training.state import Training, TrainingError
 from lowerbound.training.watch import Watch
@@ -260,7 +261,7 @@ def try_one_batch(config: Config, console: Console, *, verbose: bool) -> None:
     record = {
         "model": config.model,
         "data": fingerprint(dataset),
-        "parameters": config.parameters,
+        "parameters": plain(config.parameters),
         "chosen": choices,
         "rows": {"training": len(watch.rows), "held_out": len(watch.held_out or ())},
         "shapes": {"x": x, "z": z} if z[-1] else {"x": x},

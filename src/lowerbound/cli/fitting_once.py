@@ -16,6 +16,7 @@ from lowerbound.data.sources import Dataset
 from lowerbound.estimators.density import DensityEstimator
 from lowerbound.imputation.imputer import VAEImputer
 from lowerbound.outliers.detector import VAEOutlierDetector
+from lowerbound.parameters.parameter import plain
 
 SCORED = 10_000  # training rows that are scored to report the fit
 
@@ -87,6 +88,7 @@ def dry_run(config: Config, console: Console) -> None:
     dataset = _in_memory(config)
     model = _made(config, Console(quiet=True))
     chosen = _chosen(model, dataset)
-    record = {"model": config.model, "data": fingerprint(dataset), "parameters": config.parameters, "chosen": chosen}
+    record = {"model": config.model, "data": fingerprint(dataset), "chosen": chosen}
+    record["parameters"] = plain(config.parameters)
     text = table({"data": describe(dataset), **({"chosen": listing(chosen)} if chosen else {})})
     console.result(record, f"{config.to_toml({})}\n{text}")

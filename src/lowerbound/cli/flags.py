@@ -173,7 +173,8 @@ def assignment(text: str, flags: Mapping[str, Flag]) -> tuple[str, Any]:
     known = {word: flag for flag in flags.values() for word in flag.words}
     word = _dashed(name.strip())
     if word not in known:
-        raise click.UsageError(f"-s {text}: there is no parameter {name.strip()!r}{suggestion(word, list(known))}")
+        close = suggestion(name.strip(), [each.replace("-", "_") for each in known])
+        raise click.UsageError(f"-s {text}: there is no parameter {name.strip()!r}{close}")
     try:
         return known[word].name, known[word].parse(value)
     except ValueError as error:
