@@ -150,4 +150,6 @@ def test_a_model_without_codes_is_sampled_only(cli, command, tmp_path):
     np.save(tmp_path / "x.npy", np.zeros((3, 2)))
     cli("generate", tmp_path / "model", "-o", tmp_path / "new.csv", "-q")
     words = (command, tmp_path / "model", tmp_path / "x.npy", "-o", tmp_path / "y.npy")
-    assert "has no codes" in cli(*words, exit_code=1).stderr
+    message = cli(*words, exit_code=1).stderr
+    assert f"kind factorized, which `lowerbound {command}` can't use: vae, ppca" in message
+    assert "factorized works with generate, evaluate, outliers and impute" in message

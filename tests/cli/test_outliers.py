@@ -101,7 +101,7 @@ def test_a_saved_detector_ranks_as_in_memory(cli, odd_table, table, tmp_path):
     result = cli(*words, "--criterion", "elbo", "--force", exit_code=1)
     assert "leave --criterion and --reference out" in result.stderr
     result = cli("evaluate", tmp_path / "detector", odd_table, *TABLE_OPTIONS, exit_code=1)
-    assert "holds a VAEOutlierDetector, which only ranks rows" in result.stderr
+    assert "holds a model of kind detector, which `lowerbound evaluate` can't use" in result.stderr
 
 
 def test_images_get_a_contact_sheet(cli, digits_run, images, tmp_path):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import tomllib
 from collections.abc import Sequence
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -30,7 +31,8 @@ def named_model(words: Sequence[str]) -> str:
 def _value_of(words: Sequence[str], names: tuple[str, ...]) -> str | None:
     """The value of the last of these flags."""
     value = None
-    for word, following in zip(words, [*words[1:], None], strict=True):
+    for word, following in pairwise([*words, None]):
+        assert word is not None
         name, equals, rest = word.partition("=")
         if name in names:
             value = rest if equals else following
