@@ -195,7 +195,7 @@ def test_wide_tables_are_filled_by_factors():
 def test_wrong_input_is_an_error_that_says_so():
     with pytest.raises(ValueError, match="n_importance must be a whole number ≥ 1"):
         VAEImputer(n_importance=0).fit(IRIS)
-    with pytest.raises(ValueError, match="models must be a tuple of 'gaussian', 'mixture', 'network', got .'forest'"):
+    with pytest.raises(ValueError, match="models must be a tuple of .*forest"):
         VAEImputer(models=("forest",)).fit(IRIS)
     with pytest.raises(TypeError, match="estimator must be one of lowerbound's"):
         VAEImputer(estimator=3).fit(IRIS)
@@ -204,7 +204,7 @@ def test_wrong_input_is_an_error_that_says_so():
     fitted = VAEImputer(models=EXACT).fit(IRIS)
     with pytest.raises(ValueError, match="level must lie between 0 and 1"):
         fitted.impute_interval(IRIS, level=90)
-    with pytest.raises(ValueError, match="m must be at least 1"):
+    with pytest.raises(ValueError, match="m must be a whole number"):
         fitted.sample_imputations(IRIS, 0)
 
 
