@@ -185,7 +185,7 @@ def test_values_that_are_not_numbers_are_named_with_their_place():
         vae.score_samples(infinite)
     with pytest.raises(ValueError, match="n_importance must be at least 1"):
         vae.log_likelihood(IRIS, 0)
-    with pytest.raises(ValueError, match="n_samples must be at least 1"):
+    with pytest.raises(ValueError, match="n_samples must be a whole number"):
         vae.sample(0)
 
 

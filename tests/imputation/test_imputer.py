@@ -195,7 +195,7 @@ def test_wide_tables_are_filled_by_factors():
 def test_wrong_input_is_an_error_that_says_so():
     with pytest.raises(ValueError, match="n_importance must be a whole number ≥ 1"):
         VAEImputer(n_importance=0).fit(IRIS)
-    with pytest.raises(ValueError, match="models must be a tuple of .*forest"):
+    with pytest.raises(ValueError, match=r"models must be a tuple of .*forest"):
         VAEImputer(models=("forest",)).fit(IRIS)
     with pytest.raises(TypeError, match="estimator must be one of lowerbound's"):
         VAEImputer(estimator=3).fit(IRIS)
