@@ -80,6 +80,16 @@ class Asked:
         self._check_prior()
         self._check_objective()
 
+    def check_context(self) -> None:
+        """Raise ``ValueError`` where a part can't be given a context."""
+        if self.has_levels or not isinstance(self.network, (str, MLP, Conv)):
+            what = f"latent_dim={self.latent_dim!r}" if self.has_levels else "a pair of modules of one's own"
+            raise ValueError(f"{what} can't be given a context: it is for one level, and network='mlp' or 'conv'")
+        if not isinstance(self.posterior, EncoderPosterior):
+            raise ValueError(f"posterior={self.posterior!r} can't be given a context: use posterior='amortized'")
+        if isinstance(self.prior, VampPrior):
+            raise ValueError(f"prior={self.prior!r} can't be given a context: use prior='normal' or 'mixture'")
+
     def _check_levels(self) -> None:
         one_level = "for one level of latent variables"
         if not (isinstance(self.posterior, Amortized) and {*self.posterior.changed()} <= {"input_dropout"}):

@@ -21,7 +21,7 @@ from lowerbound.inference.objectives import elbo, elbo_sampled, iwae, trimmed
 from lowerbound.inference.posteriors import Amortized, MaskedInput, MeanField, Refined, Shared, StartAtPrior
 from lowerbound.models.missingness import SelfMasking
 from lowerbound.models.priors.prior import LearnedPrior, PriorRequest
-from lowerbound.models.vae import Decoder, Encoder, LatentModel, OwnDecoder, OwnEncoder
+from lowerbound.models.vae import Decoder, Encoder, LatentModel, OwnDecoder, OwnEncoder, beside
 from lowerbound.nn.conv import ConvDecoder, ConvEncoder
 from lowerbound.nn.flows import FlowHead
 from lowerbound.nn.heads import GaussianHead
@@ -34,7 +34,7 @@ CONV_MIN_SIDE = 16
 
 
 def assemble(
-    schema: Schema, asked: Asked, latent_dim: int, generator: torch.Generator
+    schema: Schema, asked: Asked, latent_dim: int, generator: torch.Generator, n_context: int = 0
 ) -> tuple[LatentModel, Amortized]:
     """The model p(x, z) and the amortized posterior q(z|x), with weights from ``generator``.
 
@@ -46,6 +46,8 @@ def assemble(
     latent_dim : int
         D.
     generator : torch.Generator
+    n_context : int
+        C, numbers of a context that all conditionals are given; 0 for none.
 
     Raises
     ------
@@ -56,7 +58,9 @@ def assemble(
     posterior_head = choose_posterior_head(asked, latent_dim, generator)
     likelihood_head = choose_likelihood_head(schema, asked.likelihood)
     seen = inputs(torch.zeros(2, *schema.event_shape))
-    encoder, decoder = _networks(schema, asked, seen, posterior_head, likelihood_head, generator)
+    if n_context:
+        seen = beside(seen, torch.zeros(2, n_context))
+    encoder, decoder = _networks(schema, asked, seen, posterior_head, likelihood_head, generator, n_context)
     _start_at_unit_scale(encoder, posterior_head)
     if isinstance(encoder, MLPEncoder):
         let_rows_reach(encoder.layers[0], schema)
@@ -66,7 +70,9 @@ def assemble(
     own_encoder = Encoder(inputs, encoder, posterior_head)
     prior = _prior(schema, asked, latent_dim, own_encoder, generator)
     missingness = _missingness(schema, asked)
-    model = LatentModel(Decoder(decoder, likelihood_head), latent_dim, log_unit_of(schema), prior, missingness)
+    model = LatentModel(
+        Decoder(decoder, likelihood_head), latent_dim, log_unit_of(schema), prior, missingness, n_context
+    )
     is_standard = prior is None and isinstance(posterior_head, GaussianHead)
     return model, Amortized(own_encoder, None if is_standard else model.prior)
 
@@ -197,10 +203,10 @@ def choose_latent_dim(schema: Schema, latent_dim: int | str) -> int:
 
 def _networks(
     schema: Schema, asked: Asked, seen: Tensor, posterior_head: GaussianHead | FlowHead,
-    likelihood_head: LikelihoodHead, generator: torch.Generator,
+    likelihood_head: LikelihoodHead, generator: torch.Generator, n_context: int,
 ) -> tuple[nn.Module, nn.Module]:  # fmt: skip
     n_features, n_parameters = posterior_head.n_features, likelihood_head.n_parameters
-    latent_dim, shape = posterior_head.latent_dim, output_shape(schema, likelihood_head)
+    latent_dim, shape = posterior_head.latent_dim + n_context, output_shape(schema, likelihood_head)
     has_gaps = schema.gaps or asked.input_dropout > 0
     n_gaps = math.prod(schema.event_shape) if has_gaps else 0
     if isinstance(asked.network, (tuple, list)):

@@ -28,6 +28,8 @@ class Batch:
         Whether every entry is known to be observed, so that nobody has to look at the mask.
     missing : Tensor of bool, shape (B, *event), or None
         True where an entry that would count was not observed; None where the data have no gaps.
+    context : Tensor, shape (B, C), or None
+        c, what is known of the rows beforehand, as numbers; None for a model that isn't given any.
     """
 
     x: Tensor
@@ -36,6 +38,7 @@ class Batch:
     share: Share = WHOLE
     complete: bool = False
     missing: Tensor | None = None
+    context: Tensor | None = None
 
     def __post_init__(self) -> None:
         if self.mask.dtype is not torch.bool:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, ClassVar, Protocol
+from typing import Any, ClassVar, Protocol, Self
 
 from torch import Tensor, nn
 
@@ -29,6 +29,23 @@ class Model(nn.Module):
 
     def __init__(self) -> None:
         super().__init__()
+
+    def given(self, context: Tensor | None) -> Self:
+        """The same model with its conditionals given a context.
+
+        Parameters
+        ----------
+        context : Tensor, shape (B, C), or None
+            c, what is known of each row beforehand. None is the model itself.
+
+        Raises
+        ------
+        TypeError
+            If the model can't be given a context.
+        """
+        if context is not None:
+            raise TypeError(f"{type(self).__name__} can't be given a context")
+        return self
 
     def prior(self) -> Prior:
         """p(z)."""
@@ -222,7 +239,7 @@ class ElementwiseModel(Model):
         Tensor, shape (S, B)
             In nats, the density being that in the user's units.
         """
-        return self.log_px_under(batch, self.likelihood(z))
+        return self.log_px_under(batch, self.given(batch.context).likelihood(z))
 
     def log_px_under(self, batch: Batch, p: Likelihood) -> Tensor:
         """``log_px`` for a likelihood that was computed before.
@@ -259,7 +276,7 @@ class ElementwiseModel(Model):
         Tensor, shape (S, B, *event)
             In nats, the density being that in the model's units.
         """
-        return self.likelihood(z).log_prob(batch.x)
+        return self.given(batch.context).likelihood(z).log_prob(batch.x)
 
     def mean_x(self, z: Tensor) -> Tensor:
         """E[x|z], shape (S, B, *event)."""
@@ -298,7 +315,7 @@ class ElementwiseModel(Model):
         p : Likelihood
             p(x_m|z), or p(x_m|z, s) with a model of which entries are missing.
         """
-        p = self.likelihood(z)
+        p = self.given(batch.context).likelihood(z)
         return self.log_px_under(batch, p), self._missing(p)
 
     def draw_missing(self, batch: Batch, z: Tensor, noise: Noise) -> Tensor:
@@ -318,7 +335,7 @@ class ElementwiseModel(Model):
         Tensor, shape (S, B, *event)
             Its values where entries are observed have no meaning.
         """
-        return self._missing(self.likelihood(z)).sample(noise)
+        return self._missing(self.given(batch.context).likelihood(z)).sample(noise)
 
     def _missing(self, p: Likelihood) -> Likelihood:
         return p if self.missingness is None else self.missingness.among_missing(p)

@@ -84,6 +84,8 @@ class RowsInMemory(Rows):
     device : torch.device
     observed : Tensor of bool, shape (N, *event), optional
         False where there is a gap; None if there is none.
+    context : Tensor, shape (N, C), optional
+        What is known of the rows beforehand, as numbers in the model's type.
     """
 
     raw: Tensor
@@ -91,6 +93,7 @@ class RowsInMemory(Rows):
     mask: Tensor
     device: torch.device
     observed: Tensor | None = None
+    context: Tensor | None = None
 
     def __len__(self) -> int:
         return len(self.raw)
@@ -139,10 +142,11 @@ class RowsInMemory(Rows):
         if noise is not None:
             noise.restart(share)
         x = self.prepare(_at(chosen, self.resident).to(self.device), noise)
+        context = None if self.context is None else _at(chosen, self.context).to(self.device)
         if self.observed is None:
-            return Batch(x, self.mask.expand_as(x), index, share, self.complete)
+            return Batch(x, self.mask.expand_as(x), index, share, self.complete, context=context)
         observed = _at(chosen, self.observed).to(self.device)
-        return Batch(x, observed & self.mask, index, share, False, ~observed & self.mask)
+        return Batch(x, observed & self.mask, index, share, False, ~observed & self.mask, context)
 
     def parts(self, batch_size: int) -> Iterator[RowsInMemory]:
         """Yield all rows at once: they are in memory."""
@@ -163,7 +167,8 @@ class RowsInMemory(Rows):
     def subset(self, index: Tensor) -> RowsInMemory:
         """The rows with the given places, in that order."""
         observed = None if self.observed is None else self.observed[index]
-        return RowsInMemory(self.raw[index], self.prepare, self.mask, self.device, observed)
+        context = None if self.context is None else self.context[index]
+        return RowsInMemory(self.raw[index], self.prepare, self.mask, self.device, observed, context)
 
 
 def as_rows(X: Any, device: torch.device) -> Rows:

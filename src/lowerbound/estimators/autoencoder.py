@@ -180,12 +180,14 @@ class Autoencoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, GradientEst
         """E[x|z] at the code of every row."""
         return self.inverse_transform(self.transform(X))
 
-    def sample(self, n_samples: int = 1, mean: bool = False, random_state: RandomState = None) -> np.ndarray:
+    def sample(
+        self, n_samples: int = 1, mean: bool = False, random_state: RandomState = None, *, context: object = None
+    ) -> np.ndarray:
         """Refused: nothing says where codes lie.
 
         Parameters
         ----------
-        n_samples, mean, random_state : optional
+        n_samples, mean, random_state, context : optional
             As in ``VAE.sample``; not used.
 
         Raises

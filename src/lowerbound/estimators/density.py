@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import copy
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, ClassVar, Literal, Self
@@ -18,6 +19,7 @@ from torch import nn
 
 from lowerbound.core import Model, NoPosterior, Posterior
 from lowerbound.data.checks import check_finite
+from lowerbound.data.context import ContextSchema
 from lowerbound.data.gaps import mask_gaps, naming_words, without_na
 from lowerbound.data.schema import Schema, infer_schema
 from lowerbound.data.sources import Source, as_source
@@ -52,6 +54,8 @@ class DensityEstimator(BaseEstimator):
     random_state: RandomState
     schema_: Schema
     _inferred: Schema | None = None  # from columns of several kinds
+    context_: ContextSchema | None = None  # the columns of what the model is given
+    _given: Any = None  # the context itself
     model_: Model
     seed_: int
 
@@ -202,6 +206,7 @@ class DensityEstimator(BaseEstimator):
         return Fitted(
             self.model_, self._posterior(), schema=self.schema_, seed=self.seed_, device=self._device(),
             check=self._validate, check_block=self._mask_gaps, dtype=dtype,
+            context_schema=self.context_, context=self._given,
         )  # fmt: skip
 
     def _fresh_noise(self, random_state: RandomState, purpose: str) -> Noise:
@@ -215,6 +220,39 @@ class DensityEstimator(BaseEstimator):
         check_is_fitted(self)
         return self._fitting()
 
+    def given(self, context: Any) -> Self:
+        """The fitted model given a context: all methods of it are then conditional on it, p(x|c) in place of p(x).
+
+        Parameters
+        ----------
+        context : array, series or DataFrame
+            A row for each row, or code, or draw to come; or one for all.
+
+        Raises
+        ------
+        ValueError
+            If the model was fitted without a context.
+
+        Examples
+        --------
+        >>> from sklearn.datasets import load_iris
+        >>> from lowerbound import VAE
+        >>> X, species = load_iris(return_X_y=True)
+        >>> vae = VAE(2, max_epochs=5, random_state=0).fit(X, context=species)
+        >>> vae.given(2).sample(3).shape
+        (3, 4)
+        """
+        check_is_fitted(self)
+        if self.context_ is None:
+            raise ValueError("the model was fitted without a context: fit it with fit(X, context=…)")
+        same = copy.copy(self)
+        same._given = context
+        return same
+
+    def _given_to(self, context: Any) -> Self:
+        """This model, given a context where there is one."""
+        return self if context is None else self.given(context)
+
     def score_samples(self, X: Data) -> np.ndarray:
         """log p(x) of every row, in nats, shape (n,)."""
         raise NotImplementedError(f"{type(self).__name__} does not score rows")
@@ -223,7 +261,9 @@ class DensityEstimator(BaseEstimator):
         """Mean of log p(x) over rows, in nats, with its standard error."""
         raise NotImplementedError(f"{type(self).__name__} does not score data")
 
-    def sample(self, n_samples: int = 1, mean: bool = False, random_state: RandomState = None) -> np.ndarray:
+    def sample(
+        self, n_samples: int = 1, mean: bool = False, random_state: RandomState = None, *, context: Any = None
+    ) -> np.ndarray:
         """New rows.
 
         Parameters
@@ -234,6 +274,8 @@ class DensityEstimator(BaseEstimator):
             The mean E[x|z] for z from the prior, instead of draws from p(x|z).
         random_state : int, RandomState or Generator, optional
             The estimator's if None: with a fixed one, two calls give the same rows.
+        context : array, series or DataFrame, optional
+            As for ``given``.
 
         Returns
         -------
@@ -242,7 +284,9 @@ class DensityEstimator(BaseEstimator):
         check_is_fitted(self)
         check_count("n_samples", n_samples)
         noise = self._fresh_noise(random_state, "sample")
-        return self.schema_.restore(generate.sample(self.model_, n_samples, noise, mean=mean), expected=mean)
+        c = self._given_to(context)._fitting().coded_context(n_samples)
+        x = generate.sample(self.model_, n_samples, noise, mean=mean, context=c)
+        return self.schema_.restore(x, expected=mean)
 
     def save(self, path: str | Path) -> None:
         """Write a folder of safetensors and JSON, atomically; ``lowerbound.load`` reads it."""

@@ -13,6 +13,7 @@ import torch
 
 from lowerbound.core import Model, NoPosterior, Posterior
 from lowerbound.data.batches import RowsInMemory
+from lowerbound.data.context import ContextSchema
 from lowerbound.data.gaps import mask_gaps
 from lowerbound.data.schema import Schema
 from lowerbound.data.sources import Source, as_source
@@ -56,6 +57,10 @@ class Fitted:
         All rows share their noise, so that the numbers of a row depend on that row alone.
     schema : Schema
         What the rows are.
+    context_schema : ContextSchema, optional
+        The columns of the context that the model is given; None for a model that isn't given any.
+    context : array-like, optional
+        The context itself, which ``given`` sets.
 
     Examples
     --------
@@ -76,19 +81,47 @@ class Fitted:
     check_block: Callable[[Any], Any] = mask_gaps
     dtype: torch.dtype = torch.float32
     shared_noise: bool = False
+    context_schema: ContextSchema | None = None
+    context: Any = None
 
     def rows(self, X: Any) -> Any:
         """The rows of ``X`` as the model reads them, in batches; those of a source are read when they are needed."""
         return self.checked_rows(self.check(X))
 
+    def given(self, context: Any) -> Fitted:
+        """The same with a context, a row for each of the rows to come, or one for all of them."""
+        if self.context_schema is None and context is not None:
+            raise ValueError("the model was fitted without a context: leave it out, or fit with fit(X, context=…)")
+        return replace(self, context=context)
+
+    def coded_context(self, n_rows: int) -> torch.Tensor | None:
+        """The numbers of the context of ``n_rows`` rows, shape (n_rows, C); None for a model that isn't given any.
+
+        Raises
+        ------
+        ValueError
+            If the model is given one and it is missing, or has another number of rows.
+        """
+        if self.context_schema is None:
+            return None
+        if self.context is None:
+            names = self.context_schema.names
+            raise ValueError(f"the model was fitted given a context of the columns {names}: use given(context)")
+        return torch.from_numpy(self.context_schema.encode(self.context, n_rows)).to(self.device, self.dtype)
+
     def checked_rows(self, X: Any) -> Any:
         """``rows`` of what ``check`` returned."""
+        given = self.coded_context(len(X))
+        if given is not None and isinstance(X, Source):
+            raise ValueError("a model that is given a context needs its rows in memory: give an array")
         schema, dtype = self.schema, self.dtype
         mask = torch.from_numpy(schema.counted).to(self.device)
 
         def hold(rows: np.ndarray, grey_levels: int | None = None) -> RowsInMemory:
             raw, observed = schema.store(rows, dtype, grey_levels), schema.observed(rows)
-            return RowsInMemory(raw, lambda raw, noise: schema.prepare(raw, noise, dtype), mask, self.device, observed)
+            return RowsInMemory(
+                raw, lambda raw, noise: schema.prepare(raw, noise, dtype), mask, self.device, observed, given
+            )
 
         if not isinstance(X, Source):
             return hold(X)
@@ -165,7 +198,8 @@ class Fitted:
         random_state : int, RandomState or Generator, optional
             The seed of the model if None.
         """
-        x = generate.sample(self.model, n_samples, self.noise("sample", random_state), mean=mean)
+        noise = self.noise("sample", random_state)
+        x = generate.sample(self.model, n_samples, noise, mean=mean, context=self.coded_context(n_samples))
         return self.schema.restore(x, expected=mean)
 
     def save(self, folder: str | Path) -> None:

@@ -14,6 +14,7 @@ from torch import Tensor
 
 from lowerbound.core import Objective, Posterior
 from lowerbound.data.batches import Rows
+from lowerbound.data.context import ContextSchema
 from lowerbound.data.sources import Source
 from lowerbound.distributions.noise import make_generator
 from lowerbound.estimators.arguments import Data
@@ -62,8 +63,8 @@ class GradientEstimator(DensityEstimator):
         raise NotImplementedError(f"{type(self).__name__} does not say what it minimizes")
 
     def fit(
-        self, X: Data, y: object = None, *, checkpoint: str | Path | None = None, watch: Watch | None = None,
-        resume: tuple[dict[str, Tensor], dict[str, Any]] | None = None,
+        self, X: Data, y: object = None, *, context: Any = None, checkpoint: str | Path | None = None,
+        watch: Watch | None = None, resume: tuple[dict[str, Tensor], dict[str, Any]] | None = None,
     ) -> Self:  # fmt: skip
         """Fit to the rows of ``X``.
 
@@ -71,6 +72,9 @@ class GradientEstimator(DensityEstimator):
         ----------
         X : array-like, shape (n, *row)
         y : ignored
+        context : array, series or DataFrame, n rows, optional
+            What is known of each row beforehand, such as its class: the model is then that of p(x|c), and ``given``
+            says c where it is used. Words and whole numbers alone are categories; NaN is not known. For a ``VAE``.
         checkpoint : path, optional
             A folder for checkpoints. If it holds one, training continues from there, with the result of a run that was
             never interrupted; the data, the parameters and the seed must be the same.
@@ -93,7 +97,7 @@ class GradientEstimator(DensityEstimator):
         FolderInUseError
             If another process trains with the same ``checkpoint``.
         """
-        begun = self.begin_fit(X)
+        begun = self.begin_fit(X, context)
         if self.verbose >= 2:
             print(self._choices(begun.training.settings), file=sys.stderr)
         try:
@@ -104,14 +108,24 @@ class GradientEstimator(DensityEstimator):
             raise
         return self.finish_fit(begun)
 
-    def begin_fit(self, X: Data) -> BegunFit:
+    def begin_fit(self, X: Data, context: Any = None) -> BegunFit:
         """All that ``fit`` does before the first step: the schema, the model with its starting weights, the rows."""
-        rows, validation = self._split(self._start(X, keep_weights=self.warm_start))
+        if not (self.warm_start and hasattr(self, "model_")):
+            self.context_ = None if context is None else self._context_schema(context)
+        self._given = context
+        try:
+            rows, validation = self._split(self._start(X, keep_weights=self.warm_start))
+        finally:
+            self._given = None
         if self.n_fits_ == 0:
             self._begin(rows)
         training = self._training(len(rows))
         self.n_fits_ += 1
         return BegunFit(training, rows, validation)
+
+    def _context_schema(self, context: Any) -> ContextSchema:
+        """The columns of a context; raises where the model can't be given one."""
+        raise ValueError(f"{type(self).__name__} can't be given a context: use VAE")
 
     def finish_fit(self, begun: BegunFit) -> Self:
         """All that ``fit`` does after the last step: the history, and what the estimator learns of itself."""

@@ -5,13 +5,10 @@ from __future__ import annotations
 import warnings
 from collections.abc import Callable, Iterator
 from dataclasses import replace
-from typing import ClassVar, Literal, overload
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
-from numpy.typing import ArrayLike
-from sklearn.base import ClassNamePrefixFeaturesOutMixin, TransformerMixin
-from sklearn.utils.validation import check_is_fitted
 from torch import Tensor
 
 from lowerbound.core import Posterior
@@ -19,6 +16,7 @@ from lowerbound.data.batches import Rows
 from lowerbound.distributions.gaussians import DiagonalGaussian, FullGaussian
 from lowerbound.distributions.noise import make_generator
 from lowerbound.estimators.arguments import Data
+from lowerbound.estimators.coding import CodingEstimator
 from lowerbound.estimators.gradient import GradientEstimator
 from lowerbound.evaluation import gap
 from lowerbound.evaluation.annealing import (
@@ -35,7 +33,6 @@ from lowerbound.evaluation.estimate import Estimate, mean_over_rows, pooled
 from lowerbound.evaluation.evaluation import Evaluation
 from lowerbound.parameters.parameter import check_count
 from lowerbound.parameters.seed import RandomState
-from lowerbound.tasks import generate, represent
 from lowerbound.training.state import Training
 
 ROWS_TO_JUDGE_COLLAPSE = 2000
@@ -47,7 +44,7 @@ class CollapsedPosteriorWarning(UserWarning):
     """Most latent variables carry no information about the data."""
 
 
-class LatentEstimator(ClassNamePrefixFeaturesOutMixin, TransformerMixin, GradientEstimator):
+class LatentEstimator(CodingEstimator):
     """A model with latent variables and its posterior, fitted by the training loop."""
 
     FITTED: ClassVar[tuple[str, ...]] = (*GradientEstimator.FITTED, "latent_dim_", "n_active_units_")
@@ -58,10 +55,6 @@ class LatentEstimator(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Gradien
 
     def _posterior(self) -> Posterior:
         return self.posterior_
-
-    def _has_full_covariance(self) -> bool:
-        """q(z|x) is a Gaussian with a full covariance."""
-        return False
 
     def _fewest_active(self) -> float:
         """Active latent variables below which the posterior is said to have collapsed."""
@@ -82,124 +75,7 @@ class LatentEstimator(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Gradien
                 stacklevel=5,
             )
 
-    # codes
-
-    @property
-    def _n_features_out(self) -> int:
-        return self.latent_dim_
-
-    def transform(self, X: Data) -> np.ndarray:
-        """Posterior means, shape (n, D); deterministic."""
-        return self.encode(X)[0]
-
-    @overload
-    def encode(
-        self, X: Data, draw: Literal[False] = False, n_draws: int = 1, random_state: RandomState = None
-    ) -> tuple[np.ndarray, np.ndarray]: ...
-
-    @overload
-    def encode(
-        self, X: Data, draw: Literal[True], n_draws: int = 1, random_state: RandomState = None
-    ) -> np.ndarray: ...
-
-    @overload
-    def encode(
-        self, X: Data, draw: bool, n_draws: int = 1, random_state: RandomState = None
-    ) -> np.ndarray | tuple[np.ndarray, np.ndarray]: ...
-
-    def encode(
-        self, X: Data, draw: bool = False, n_draws: int = 1, random_state: RandomState = None
-    ) -> np.ndarray | tuple[np.ndarray, np.ndarray]:
-        """q(z|x) of every row.
-
-        Parameters
-        ----------
-        X : array-like, shape (n, *row)
-        draw : bool
-            Return draws of z, shape (n, D), or (n, n_draws, D) if ``n_draws`` > 1.
-        n_draws : int
-            Draws for each row.
-        random_state : int, RandomState or Generator, optional
-            For the draws; the estimator's if None.
-
-        Returns
-        -------
-        mean : ndarray, shape (n, D)
-        scale : ndarray, shape (n, D), or the Cholesky factor (n, D, D) of a full covariance
-        """
-        on = self.fitted_.exactly().on(X)
-        if draw:
-            drawn = replace(on, noise=self._fresh_noise(random_state, "encode"))
-            codes = represent.draw_codes(drawn, n_draws).cpu().numpy()
-            return codes[:, 0] if n_draws == 1 else codes
-        mean, scale = represent.encode(on, full=self._has_full_covariance())
-        return mean.cpu().numpy(), scale.cpu().numpy()
-
-    def inverse_transform(self, Z: ArrayLike) -> np.ndarray:
-        """E[x|z] for codes ``Z`` (n, D), in the user's units and shape (categories: the most probable one)."""
-        return self.decode(Z)
-
-    def decode(
-        self, Z: ArrayLike, draw: bool = False, n_draws: int = 1, random_state: RandomState = None
-    ) -> np.ndarray:
-        """x for every code.
-
-        Parameters
-        ----------
-        Z : array-like, shape (n, D) or (D,)
-        draw : bool
-            Draws from p(x|z) instead of its mean E[x|z].
-        n_draws : int
-            Several different x for one z.
-        random_state : int, RandomState or Generator, optional
-            For the draws; the estimator's if None.
-
-        Returns
-        -------
-        ndarray, shape (n, *row), or (n, n_draws, *row) if ``n_draws`` > 1
-        """
-        check_is_fitted(self)
-        codes = np.asarray(Z, np.float64)
-        if codes.shape[-1:] != (self.latent_dim_,) or codes.ndim > 2:
-            raise ValueError(f"codes have shape (n, {self.latent_dim_}), got {codes.shape}")
-        z = torch.from_numpy(np.atleast_2d(codes)).float().to(self._device())
-        noise = self._fresh_noise(random_state, "decode") if draw else None
-        x = generate.decode(self.model_, z.repeat_interleave(n_draws, 0), noise)
-        rows = self.schema_.restore(x, expected=not draw)
-        return rows if n_draws == 1 else rows.reshape(-1, n_draws, *rows.shape[1:])
-
-    def reconstruct(self, X: Data) -> np.ndarray:
-        """E[x|z] at the posterior mean z of every row."""
-        return self.decode(self.transform(X))
-
-    def traverse(self, start: ArrayLike, dimension: int, values: ArrayLike) -> np.ndarray:
-        """E[x|z] as one latent variable takes each of ``values`` and the others stay.
-
-        Parameters
-        ----------
-        start : array-like
-            One row of data (*row), or one code (D,).
-        dimension : int
-            From 0 to D − 1.
-        values : array-like, shape (m,)
-
-        Returns
-        -------
-        ndarray, shape (m, *row)
-        """
-        check_is_fitted(self)
-        if not 0 <= dimension < self.latent_dim_:
-            raise ValueError(f"dimension must be from 0 to {self.latent_dim_ - 1}, got {dimension}")
-        first = np.asarray(start)
-        is_code = first.shape == (self.latent_dim_,) and first.shape != self.schema_.row_shape
-        code = first if is_code else self.transform(first.reshape(1, *self.schema_.row_shape))[0]
-        codes = np.repeat(code[None].astype(np.float64), len(np.asarray(values)), 0)
-        codes[:, dimension] = values
-        return self.decode(codes)
-
-    # scores
-
-    def elbo(self, X: Data, n_samples: int = 16) -> np.ndarray:
+    def elbo(self, X: Data, n_samples: int = 16, *, context: Any = None) -> np.ndarray:
         """The evidence lower bound of every row, in nats, shape (n,).
 
         All rows share one noise, as in ``score_samples``; for the mean over rows use ``elbo_terms``.
@@ -209,10 +85,12 @@ class LatentEstimator(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Gradien
         X : array-like, shape (n, *row)
         n_samples : int
             Draws of z for each row.
+        context : array, series or DataFrame, optional
+            As for ``given``.
         """
-        return elbo_terms(self.fitted_.exactly().on(X), n_samples).elbo.numpy()
+        return elbo_terms(self._given_to(context).fitted_.exactly().on(X), n_samples).elbo.numpy()
 
-    def score_samples(self, X: Data, n_importance: int = 64) -> np.ndarray:
+    def score_samples(self, X: Data, n_importance: int = 64, *, context: Any = None) -> np.ndarray:
         """log p(x) of every row by ``n_importance`` samples (a lower bound in expectation), in nats, shape (n,).
 
         Computed in float64 with one seeded noise for all rows, so that a row's score depends neither on its
@@ -225,10 +103,12 @@ class LatentEstimator(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Gradien
         X : array-like, shape (n, *row)
         n_importance : int
             K, samples of q(z|x) for each row.
+        context : array, series or DataFrame, optional
+            As for ``given``.
         """
-        return importance_weighted(self.fitted_.exactly().on(X), n_importance)[0].numpy()
+        return importance_weighted(self._given_to(context).fitted_.exactly().on(X), n_importance)[0].numpy()
 
-    def score(self, X: Data, y: object = None, n_importance: int = 64) -> float:
+    def score(self, X: Data, y: object = None, n_importance: int = 64, *, context: Any = None) -> float:
         """Mean log p(x) in nats a row, by ``n_importance`` samples (a lower bound) with noise of each row's own.
 
         Parameters
@@ -237,12 +117,14 @@ class LatentEstimator(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Gradien
         y : ignored
         n_importance : int
             K, samples of q(z|x) for each row.
+        context : array, series or DataFrame, optional
+            As for ``given``.
         """
-        return float(self.log_likelihood_rows(X, n_importance)[0].mean())
+        return float(self._given_to(context).log_likelihood_rows(X, n_importance)[0].mean())
 
     def log_likelihood(
         self, X: Data, n_importance: int = 5000, progress: Progress = lambda n: None, *, method: str = "importance",
-        n_temperatures: int = 500, n_chains: int = 8, n_leapfrog: int = 5,
+        n_temperatures: int = 500, n_chains: int = 8, n_leapfrog: int = 5, context: Any = None,
     ) -> Estimate:  # fmt: skip
         """Mean log p(x) over rows, with noise of each row's own: a lower bound in expectation, whatever the method.
 
@@ -259,6 +141,8 @@ class LatentEstimator(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Gradien
             the most reliable.
         n_temperatures, n_chains, n_leapfrog : int
             Of annealing: steps from q(z|x) to p(z|x), chains for each row, leapfrog steps in each step.
+        context : array, series or DataFrame, optional
+            As for ``given``.
 
         Returns
         -------
@@ -268,7 +152,7 @@ class LatentEstimator(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Gradien
         """
         how, n_samples = Annealing(n_temperatures, n_chains, n_leapfrog), n_chains if method == "ais" else n_importance
         parts, biases = [], []
-        for log_p, ess in self._log_likelihood_parts(X, n_importance, progress, method, how):
+        for log_p, ess in self._given_to(context)._log_likelihood_parts(X, n_importance, progress, method, how):
             parts.append(mean_over_rows(log_p, "lower", n_samples, float(ess.mean())))
             biases.append(len(ess) * expected_bias(ess, n_samples))
         found = pooled(parts)

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import ClassVar
 
-import numpy as np
 import torch
 from torch import nn
 
@@ -36,6 +35,8 @@ class PixelRNN(GradientEstimator, ExactEstimator):
     What it costs: scoring and fitting run all rows of an image at once (H + W steps that follow upon each other), but
     drawing takes a step for every feature, each waiting for the last: 784 for an image of 28×28, whether one image is
     drawn or a thousand. A VAE draws in a single step.
+
+    ``sample(mean=True)`` gives the means E[x_j | x_<j] of the features, each given those *drawn* before it.
 
     Parameters
     ----------
@@ -143,23 +144,6 @@ class PixelRNN(GradientEstimator, ExactEstimator):
             network.bias.copy_(bias.movedim(0, -1))
         model = Autoregressive(network, head, counted, log_unit_of(schema), is_image=schema.is_image)
         self.model_ = model  # pyright: ignore[reportIncompatibleVariableOverride]
-
-    def sample(self, n_samples: int = 1, mean: bool = False, random_state: RandomState = None) -> np.ndarray:
-        """New rows, one feature after another.
-
-        Parameters
-        ----------
-        n_samples : int
-        mean : bool
-            The means E[x_j | x_<j] of the features, each given those *drawn* before it, instead of draws from p(x).
-        random_state : int, optional
-            The estimator's if None: with a fixed one, two calls give the same rows.
-
-        Returns
-        -------
-        ndarray, shape (n_samples, *row)
-        """
-        return super().sample(n_samples, mean, random_state)
 
 
 def _view(schema: Schema, generator: torch.Generator) -> nn.Module:

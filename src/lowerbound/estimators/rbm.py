@@ -52,6 +52,9 @@ class RBM(ExactEstimator):
     ``estimate_log_z`` repeats the estimate with more chains and temperatures. The price of a draw is ``burn_in`` steps
     of Gibbs sampling, after which it is still only nearly one from p.
 
+    ``sample`` takes a Gibbs chain of its own for each row, of ``burn_in`` steps; with ``mean=True`` it gives p(v = 1|h)
+    at the end of each, instead of the zeros and ones that are drawn with it.
+
     Parameters
     ----------
     n_hidden : int
@@ -316,23 +319,6 @@ class RBM(ExactEstimator):
             return over_rows
         error = math.hypot(over_rows.standard_error, self.log_z_standard_error_)
         return replace(over_rows, standard_error=error, kind="upper")
-
-    def sample(self, n_samples: int = 1, mean: bool = False, random_state: RandomState = None) -> np.ndarray:
-        """New rows, each the end of a Gibbs chain of its own after ``burn_in`` steps.
-
-        Parameters
-        ----------
-        n_samples : int
-        mean : bool
-            The probabilities p(v = 1|h), instead of the zeros and ones that are drawn with them.
-        random_state : int, optional
-            The estimator's if None: with a fixed one, two calls give the same rows.
-
-        Returns
-        -------
-        ndarray, shape (n_samples, *row)
-        """
-        return super().sample(n_samples, mean, random_state)
 
 
 def _first(rows: RowsInMemory, noise: Noise) -> Tensor:

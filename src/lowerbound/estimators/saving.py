@@ -11,6 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from lowerbound.data.context import ContextSchema
 from lowerbound.data.schema import Schema
 from lowerbound.distributions.noise import make_generator
 from lowerbound.parameters.parameter import Parameter, plain
@@ -66,6 +67,7 @@ def contents(estimator: Any) -> Saved:
             "fitted": {name: getattr(estimator, name) for name in estimator.FITTED},
             "feature_names": None if names is None else list(map(str, names)),
             "schema": estimator.schema_.metadata(),
+            "context": None if estimator.context_ is None else estimator.context_.metadata(),
             "output": output_of(estimator),
         },
     )
@@ -96,6 +98,8 @@ def restored(kind: Any, saved: Saved, restore: Restore) -> Any:
     if record.get("output") is not None:
         estimator.set_output(transform=record["output"])
     estimator.schema_ = Schema.from_saved(record["schema"], part(tensors, "schema."))
+    if record.get("context") is not None:
+        estimator.context_ = ContextSchema.from_saved(record["context"])
     estimator._assemble(make_generator(0, "unused"))
     for name, module in estimator._modules().items():
         module.load_state_dict(part(tensors, f"{name}."))

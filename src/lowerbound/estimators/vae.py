@@ -21,6 +21,7 @@ from lowerbound.assembly.vae import (
 )
 from lowerbound.core import Objective, Posterior
 from lowerbound.data.batches import Rows
+from lowerbound.data.context import ContextSchema
 from lowerbound.estimators.arguments import Columns
 from lowerbound.estimators.latent import LatentEstimator
 from lowerbound.estimators.tables import MixedColumns
@@ -194,6 +195,11 @@ class VAE(MixedColumns, LatentEstimator):
     def _check_parameters(self) -> None:
         super()._check_parameters()
         self.asked().check()
+        if self.context_ is not None:
+            self.asked().check_context()
+
+    def _context_schema(self, context: Any) -> ContextSchema:
+        return ContextSchema.infer(context)
 
     model_: LatentModel | hierarchical.Ladder
     posterior_: Posterior
@@ -207,7 +213,8 @@ class VAE(MixedColumns, LatentEstimator):
             return
         assert isinstance(asked.latent_dim, (int, str))
         self.latent_dim_ = choose_latent_dim(self.schema_, asked.latent_dim)
-        model, amortized = assemble(self.schema_, asked, self.latent_dim_, generator)
+        n_context = 0 if self.context_ is None else self.context_.n_numbers
+        model, amortized = assemble(self.schema_, asked, self.latent_dim_, generator, n_context)
         self.posterior_ = choose_posterior(asked, model, amortized)
         self.model_ = model  # pyright: ignore[reportIncompatibleVariableOverride]
 

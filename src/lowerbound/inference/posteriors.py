@@ -83,7 +83,8 @@ class Amortized(FeaturePosterior):
 
     def features(self, batch: Batch) -> Sequence[Tensor]:
         """The encoder's features of the observed entries of ``batch.x``, with zeros elsewhere."""
-        return self.encoder.features(batch.x, None if batch.complete else batch.mask, batch.missing)
+        mask = None if batch.complete else batch.mask
+        return self.encoder.features(batch.x, mask, batch.missing, batch.context)
 
     def given(self, features: Sequence[Tensor], batch: Batch) -> LatentDistribution:
         """q(z|x) by the encoder's head."""

@@ -149,7 +149,7 @@ class MixtureOfGaussians(Mixture):
 
     # conditionals given the observed entries
 
-    def given(self, batch: Batch) -> Given:
+    def condition(self, batch: Batch) -> Given:
         """Condition each component on the observed entries."""
         x, mask = batch.x.flatten(1).to(self.means.dtype), batch.mask.flatten(1)
         patterns, which = mask.unique(dim=0, return_inverse=True)
@@ -166,14 +166,14 @@ class MixtureOfGaussians(Mixture):
 
     def log_prob_given(self, batch: Batch) -> Tensor:
         """log N(x_o; μ_k, Σ_k), shape (B, K)."""
-        return torch.cat([self.given(part).log_p.T for part in self._pieces(batch)])
+        return torch.cat([self.condition(part).log_p.T for part in self._pieces(batch)])
 
     def conditional_mean(self, batch: Batch) -> Tensor:
         """x with E[x_m|x_o] = Σ_k p(k|x_o) E[x_m|x_o, k] in the gaps, shape (B, *event)."""
         return torch.cat([self._mean_given(part) for part in self._pieces(batch)]).view(batch.x.shape)
 
     def _mean_given(self, batch: Batch) -> Tensor:
-        given = self.given(batch)
+        given = self.condition(batch)
         filled = torch.einsum("kb,kbf->bf", self._posterior(given), given.filled)
         return torch.where(batch.mask.flatten(1), batch.x.flatten(1), filled)
 
@@ -187,7 +187,7 @@ class MixtureOfGaussians(Mixture):
         return torch.cat(parts, 1).view(n, *batch.x.shape)
 
     def _sample_given_rows(self, batch: Batch, n: int, noise: Noise) -> Tensor:
-        given = self.given(batch)
+        given = self.condition(batch)
         return self.sample_from(given, batch, draw_components(self._posterior(given).T, n, noise), noise)
 
     def sample_from(self, given: Given, batch: Batch, chosen: Tensor, noise: Noise) -> Tensor:
@@ -207,7 +207,7 @@ class MixtureOfGaussians(Mixture):
 
     def _covariance_given_rows(self, batch: Batch) -> Tensor:
         """Σ_k r_k (Σ_k − Σ_k W_k Σ_k + d_k d_kᵀ) with d_k = E[x|x_o, k] − E[x|x_o]."""
-        given, hidden, covariance = self.given(batch), ~batch.mask.flatten(1), self.covariances.unsqueeze(1)
+        given, hidden, covariance = self.condition(batch), ~batch.mask.flatten(1), self.covariances.unsqueeze(1)
         within = (covariance - covariance @ given.W @ covariance)[:, given.which]
         d = given.filled - self._mean_given(batch)
         total = torch.einsum("kb,kbij->bij", self._posterior(given), within + d.unsqueeze(-1) * d.unsqueeze(-2))
@@ -227,7 +227,7 @@ class MixtureOfGaussians(Mixture):
 
     def expect(self, batch: Batch) -> GaussianSums:
         """The E-step: sums of r = p(k|x_o), d = E[x|x_o, k] − μ_k, and Cov[x|x_o, k] = Σ − ΣWΣ."""
-        given = self.given(batch)
+        given = self.condition(batch)
         log_joint = self.log_weights.unsqueeze(1) + given.log_p
         log_p = log_joint.logsumexp(0)
         return self.sums(given, (log_joint - log_p).exp(), log_p)

@@ -76,7 +76,7 @@ class LocationModel(ExplicitModel):
     def log_prob(self, batch: Batch) -> Tensor:
         """log p of the observed entries, shape (B,)."""
         numbers, indicators = self._parts(batch)
-        return self._log_joint(self.numbers.given(numbers).log_p, indicators).logsumexp(0)
+        return self._log_joint(self.numbers.condition(numbers).log_p, indicators).logsumexp(0)
 
     def conditional_mean(self, batch: Batch) -> Tensor:
         """x with expectations in the gaps, which are probabilities for indicators, shape (B, P)."""
@@ -84,7 +84,7 @@ class LocationModel(ExplicitModel):
 
     def _conditional_mean(self, batch: Batch) -> Tensor:
         numbers, indicators = self._parts(batch)
-        given = self.numbers.given(numbers)
+        given = self.numbers.condition(numbers)
         r = self._log_joint(given.log_p, indicators).softmax(0)
         mean = torch.empty_like(batch.x)
         mean[:, self.is_number] = torch.einsum("kb,kbf->bf", r, given.filled)
@@ -97,7 +97,7 @@ class LocationModel(ExplicitModel):
 
     def _conditional_sample(self, batch: Batch, n: int, noise: Noise) -> Tensor:
         numbers, indicators = self._parts(batch)
-        given = self.numbers.given(numbers)
+        given = self.numbers.condition(numbers)
         chosen = draw_components(self._log_joint(given.log_p, indicators).softmax(0).T, n, noise)
         x = batch.x.new_empty((n, *batch.x.shape))
         x[..., self.is_number] = self.numbers.sample_from(given, numbers, chosen, noise)
@@ -124,7 +124,7 @@ class LocationModel(ExplicitModel):
     def expect(self, batch: Batch) -> LocationSums:
         """The E-step: r = p(k|x_o), and the sums weighted by it."""
         numbers, indicators = self._parts(batch)
-        given = self.numbers.given(numbers)
+        given = self.numbers.condition(numbers)
         log_joint = self._log_joint(given.log_p, indicators)
         log_p = log_joint.logsumexp(0)
         r = (log_joint - log_p).exp()

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable, Sequence
+from typing import Self
 
 import torch
 from torch import Tensor, nn
@@ -42,13 +43,22 @@ class Encoder(nn.Module):
         self.head: Callable[..., LatentDistribution]
         self.inputs, self.network, self.head = inputs, network, head
 
-    def forward(self, x: Tensor, mask: Tensor | None = None, missing: Tensor | None = None) -> LatentDistribution:
-        """(B, *event) → q(z|x)."""
-        return self.head(*self.features(x, mask, missing))
+    def forward(
+        self, x: Tensor, mask: Tensor | None = None, missing: Tensor | None = None, context: Tensor | None = None
+    ) -> LatentDistribution:
+        """(B, *event) → q(z|x), or q(z|x, c) for a context (B, C)."""
+        return self.head(*self.features(x, mask, missing, context))
 
-    def features(self, x: Tensor, mask: Tensor | None = None, missing: Tensor | None = None) -> list[Tensor]:
-        """The network's features of x, with zeros where ``mask`` is False; ``missing`` enters by a separate branch."""
+    def features(
+        self, x: Tensor, mask: Tensor | None = None, missing: Tensor | None = None, context: Tensor | None = None
+    ) -> list[Tensor]:
+        """The network's features of x, with zeros where ``mask`` is False; ``missing`` enters by a separate branch.
+
+        A context is further inputs: channels of one value each, for images.
+        """
         seen = self.inputs(x, mask)
+        if context is not None:
+            seen = beside(seen, context)
         features = self.network(seen) if missing is None else self.network(seen, missing)
         return features if isinstance(features, list) else [features]
 
@@ -62,9 +72,19 @@ class Decoder(nn.Module):
         self.head: LikelihoodHead
         self.network, self.head = network, head
 
-    def forward(self, z: Tensor) -> Likelihood:
-        """(S, B, D) → p(x|z) with parameters of shape (S, B, *event)."""
+    def forward(self, z: Tensor, context: Tensor | None = None) -> Likelihood:
+        """(S, B, D) → p(x|z), or p(x|z, c) for a context (B, C), with parameters of shape (S, B, *event)."""
+        if context is not None:
+            z = torch.cat([z, context.to(z.dtype).expand(len(z), -1, -1)], -1)
         return self.head(in_single(self.network(z.flatten(0, 1))).unflatten(0, z.shape[:2]))
+
+
+def beside(seen: Tensor, context: Tensor) -> Tensor:
+    """A network's inputs (B, F), or (B, C', H, W) for images, and the context (B, C) as more of them."""
+    context = context.to(seen.dtype)
+    if seen.ndim == 4:
+        return torch.cat([seen, context[..., None, None].expand(-1, -1, *seen.shape[2:])], 1)
+    return torch.cat([seen.flatten(1), context], 1)
 
 
 class LatentModel(ElementwiseModel):
@@ -82,13 +102,18 @@ class LatentModel(ElementwiseModel):
         Returns p(z) when called without arguments; N(0, I) by default.
     missingness : SelfMasking, optional
         p(s|x) of the mask s. It enters log p(x|z), which is then log p(x_o, s|z).
+    n_context : int
+        C, numbers of a context that the decoder reads beside z; 0 for a model that isn't given any.
     """
+
+    context: Tensor | None = None
 
     def __init__(
         self, decoder: Decoder, latent_dim: int, log_unit: Tensor | None = None,
-        learned_prior: nn.Module | None = None, missingness: SelfMasking | None = None,
+        learned_prior: nn.Module | None = None, missingness: SelfMasking | None = None, n_context: int = 0,
     ) -> None:  # fmt: skip
         super().__init__()
+        self.n_context: int = n_context
         self.decoder: Decoder
         self.latent_dim: int
         self.learned_prior: nn.Module | None
@@ -98,12 +123,27 @@ class LatentModel(ElementwiseModel):
         self.register_buffer("log_unit", log_unit)
         self.register_buffer("_like", torch.empty(0), persistent=False)
 
+    def given(self, context: Tensor | None) -> Self:
+        """The same model with p(x|z, c) in place of p(x|z), for a context of shape (B, C)."""
+        n_numbers = 0 if context is None else context.shape[-1]
+        if n_numbers != self.n_context:
+            raise ValueError(f"the model is given a context of {self.n_context} numbers, got {n_numbers}")
+        if context is None:
+            return self
+        same = copy.copy(self)  # shares all modules
+        same.context = context
+        return same
+
     def prior(self) -> Prior:
         """N(0, I), or the learned one."""
         return StandardNormal(self.latent_dim, self._like) if self.learned_prior is None else self.learned_prior()
 
     def likelihood(self, z: Tensor) -> Likelihood:
         """p(x|z) for z of shape (S, B, D)."""
+        if self.context is not None:
+            return self.decoder(z, self.context)
+        if self.n_context:
+            raise ValueError(f"the model needs a context of {self.n_context} numbers: use given(context)")
         return self.decoder(z)
 
 

@@ -12,12 +12,14 @@ from lowerbound.distributions.noise import Noise
 from lowerbound.evaluation.evaluation import PASS_ELEMENTS, evaluating
 
 
-def decode(model: Model, z: Tensor, noise: Noise | None = None) -> Tensor:
+def decode(model: Model, z: Tensor, noise: Noise | None = None, context: Tensor | None = None) -> Tensor:
     """x for every z: its expectation E[x|z], or a draw from p(x|z) if there is noise to draw from.
 
     Parameters
     ----------
     z : Tensor, shape (n, D)
+    context : Tensor, shape (n, C), optional
+        What the model is given.
 
     Returns
     -------
@@ -28,17 +30,18 @@ def decode(model: Model, z: Tensor, noise: Noise | None = None) -> Tensor:
         while sum(map(len, parts)) < len(z):
             first = sum(map(len, parts))
             some = z[None, first : first + rows]
-            parts.append((model.mean_x(some) if noise is None else model.draw_x(some, noise))[0])
+            one = model.given(None if context is None else context[first : first + rows])
+            parts.append((one.mean_x(some) if noise is None else one.draw_x(some, noise))[0])
             rows = max(1, PASS_ELEMENTS // math.prod(parts[0].shape[1:]))
     return torch.cat(parts) if parts else z.new_zeros(0)
 
 
-def sample(model: Model, n: int, noise: Noise, *, mean: bool = False) -> Tensor:
-    """``n`` draws of x, or of E[x|z], with z ~ p(z); shape (n, *event)."""
+def sample(model: Model, n: int, noise: Noise, *, mean: bool = False, context: Tensor | None = None) -> Tensor:
+    """``n`` draws of x, or of E[x|z], with z ~ p(z), given a context (n, C) if there is one; shape (n, *event)."""
     noise = noise.own()
     if isinstance(model, ExplicitModel):
         with evaluating(model):
             return model.sample(n, noise, mean=mean)
     with torch.no_grad():
         z = model.prior().rsample((n,), noise)
-    return decode(model, z, None if mean else noise)
+    return decode(model, z, None if mean else noise, context)

@@ -1,0 +1,112 @@
+"""The context c of a row, known beforehand, as the numbers that the networks read."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from lowerbound.data.columns.coding import encode_quietly, warn_of_unseen
+from lowerbound.data.columns.inference import framed, infer_columns
+from lowerbound.data.columns.schema import ColumnSchema, from_record
+from lowerbound.distributions.columns import MASS
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+
+@dataclass(frozen=True)
+class ContextSchema:
+    """The columns of a context, and their places among C numbers.
+
+    Each category has an indicator, and those that are missing or weren't seen in the fit have one together. A number is
+    its place in standard deviations, and has an indicator of where it is missing.
+
+    Attributes
+    ----------
+    columns : tuple of ColumnSchema
+    """
+
+    columns: tuple[ColumnSchema, ...]
+
+    @classmethod
+    def infer(cls, context: Any) -> ContextSchema:
+        """The schema of a context: an array, a series or a frame; words and whole numbers alone are categories."""
+        frame = as_frame(context)
+        alone = frame.shape[1] == 1 and frame.dtypes.iloc[0].kind in "biuOSU"
+        asked = {str(frame.columns[0]): "categorical"} if alone and np.ndim(context) == 1 else None
+        return cls(infer_columns(frame, asked))
+
+    @property
+    def n_numbers(self) -> int:
+        """The number of numbers, C."""
+        return sum(map(_width, self.columns))
+
+    @property
+    def names(self) -> list[str]:
+        """The names of the columns."""
+        return [column.name for column in self.columns]
+
+    def encode(self, context: Any, n_rows: int) -> np.ndarray:
+        """The context of ``n_rows`` rows as numbers, shape (n_rows, C); one row is the context of all.
+
+        Raises
+        ------
+        ValueError
+            If there are other columns, or not as many rows.
+        """
+        frame = as_frame(context)
+        if list(map(str, frame.columns)) != self.names:
+            if frame.shape[1] != len(self.columns) or hasattr(context, "columns"):
+                raise ValueError(f"the model is given a context of the columns {self.names}, got {list(frame.columns)}")
+            frame.columns = self.names
+        if len(frame) not in (1, n_rows):
+            raise ValueError(f"the context has {len(frame)} rows, and there are {n_rows} to be given one")
+        coded, unseen = encode_quietly(frame, self.columns)
+        warn_of_unseen(unseen)
+        parts = [_numbers(coded[:, j], column) for j, column in enumerate(self.columns)]
+        return np.repeat(np.concatenate(parts, 1), n_rows if len(frame) == 1 else 1, 0)
+
+    def metadata(self) -> list[dict[str, Any]]:
+        """The columns as JSON holds them."""
+        return [asdict(column) for column in self.columns]
+
+    @classmethod
+    def from_saved(cls, columns: Sequence[dict[str, Any]]) -> ContextSchema:
+        """The inverse of ``metadata``."""
+        return cls(tuple(map(from_record, columns)))
+
+
+def as_frame(context: Any) -> pd.DataFrame:
+    """A context as a frame; an array of one dimension, or a series, is one column."""
+    import pandas as pd
+
+    if isinstance(context, pd.Series):
+        return context.to_frame(str(context.name) if context.name is not None else "context")
+    if isinstance(context, pd.DataFrame):
+        return context
+    values = np.asarray(context)
+    if values.ndim == 0:
+        values = values[None]
+    if values.ndim == 1:
+        return pd.DataFrame({"context": values})
+    return framed(context)
+
+
+def _width(column: ColumnSchema) -> int:
+    if column.has_categories:
+        return len(column.categories) + 1
+    return 2 + (column.mass is not None)
+
+
+def _numbers(coded: np.ndarray, column: ColumnSchema) -> np.ndarray:
+    """One column's numbers, (n, width)."""
+    missing = np.isnan(coded)
+    if column.has_categories:
+        places = np.where(missing, len(column.categories), coded).astype(int)
+        return np.eye(len(column.categories) + 1)[places]
+    at_mass = coded == MASS
+    value = np.where(missing | at_mass, 0.0, coded)
+    return np.column_stack([value, missing, *([at_mass] if column.mass is not None else [])])

@@ -1,0 +1,169 @@
+"""A VAE given a context: p(x|c) where it is known exactly, its codes, draws and refusals."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from sklearn.datasets import load_digits, load_iris
+
+from lowerbound import MLP, VAE, GaussianLikelihood, Ladder, PixelRNN, UnseenCategoryWarning, VampPrior, load
+from lowerbound.data.context import ContextSchema
+
+X, SPECIES = load_iris(return_X_y=True)
+TINY = {"network": MLP((8,)), "max_epochs": 2, "random_state": 0}
+pytestmark = pytest.mark.filterwarnings("ignore:the posterior has collapsed")
+
+
+@pytest.fixture(scope="module")
+def exact():
+    """x = w z + V c + σ ε with one z, whose posterior is N(w·(x − V c)/(‖w‖² + σ²), σ²/(‖w‖² + σ²)): set by hand."""
+    rng = np.random.default_rng(0)
+    C = rng.normal(size=(400, 2))
+    w, sigma = np.array([1.0, -0.5, 0.3]), 0.4
+    likelihood = GaussianLikelihood(sigma, standardize=False)
+    vae = VAE(1, network=MLP(()), likelihood=likelihood, max_epochs=1, early_stopping=False, random_state=0)
+    coded = ContextSchema.infer(C).encode(C, 400)
+    V = rng.normal(size=(coded.shape[1], 3))
+    rows = rng.normal(size=(400, 1)) * w + coded @ V + sigma * rng.normal(size=(400, 3))
+    vae.fit(rows, context=C)
+    total = w @ w + sigma**2
+    decoder, encoder = vae.model_.decoder.network, vae.posterior_.encoder.network.layers[0]
+    with torch.no_grad():
+        decoder.layers[0].weight.copy_(torch.from_numpy(np.vstack([w, V]).T))
+        for bias in (decoder.bias, decoder.layers[0].bias):
+            if bias is not None:
+                bias.zero_()
+        encoder.weight.zero_()
+        encoder.weight[0].copy_(torch.from_numpy(np.concatenate([w, -V @ w]) / total))
+        encoder.bias.copy_(torch.tensor([0.0, math.log(sigma / math.sqrt(total))]))
+    covariance = np.outer(w, w) + sigma**2 * np.eye(3)
+    return vae, rows, C, coded @ V, w, covariance
+
+
+def log_normal(x: np.ndarray, covariance: np.ndarray) -> np.ndarray:
+    quadratic = np.einsum("ni,ij,nj->n", x, np.linalg.inv(covariance), x)
+    return -0.5 * (quadratic + np.linalg.slogdet(2 * math.pi * covariance)[1])
+
+
+def test_log_p_is_the_exact_conditional(exact):
+    vae, rows, C, mean, _, covariance = exact
+    truth = log_normal(rows - mean, covariance)
+    given = vae.given(C)
+    np.testing.assert_allclose(given.score_samples(rows, 10), truth, atol=1e-4)  # every weight is p(x|c)
+    elbo = given.elbo(rows, 4000)
+    assert np.abs(elbo - truth).max() < 4 * 2 / math.sqrt(4000)  # a reconstruction varies by 1.5 nats at most
+    found = given.log_likelihood(rows, 10)
+    assert found.value == pytest.approx(truth.mean(), abs=1e-4)
+
+
+def test_codes_and_reconstructions_are_the_exact_conditionals(exact):
+    vae, rows, C, mean, w, covariance = exact
+    codes = (rows - mean) @ np.linalg.solve(covariance, w)
+    np.testing.assert_allclose(vae.given(C).transform(rows)[:, 0], codes, atol=1e-5)
+    np.testing.assert_allclose(vae.given(C).reconstruct(rows), codes[:, None] * w + mean, atol=1e-5)
+
+
+def test_draws_have_the_conditional_moments(exact):
+    vae, _, C, mean, _, covariance = exact
+    n = 20_000
+    drawn = vae.given(C[:1]).sample(n)
+    error = np.sqrt(np.diag(covariance) / n)
+    assert (np.abs(drawn.mean(0) - mean[0]) < 4.5 * error).all()
+    np.testing.assert_allclose(np.cov(drawn.T), covariance, atol=4.5 * 1.4 * covariance.max() / math.sqrt(n))
+
+
+def test_rows_are_scored_with_their_own_context_whatever_their_order(exact):
+    vae, rows, C, *_ = exact
+    scores = vae.given(C).score_samples(rows)
+    order = np.random.default_rng(1).permutation(len(rows))
+    np.testing.assert_allclose(vae.given(C[order]).score_samples(rows[order]), scores[order], atol=1e-9)
+    assert np.abs(vae.given(C[order]).score_samples(rows) - scores).max() > 1
+
+
+def test_a_class_is_a_context_and_raises_log_p():
+    with_class = VAE(2, network=MLP((32,)), max_epochs=150, random_state=0).fit(X, context=SPECIES)
+    without = VAE(2, network=MLP((32,)), max_epochs=150, random_state=0).fit(X)
+    for k in range(3):
+        drawn = with_class.given(k).sample(500).mean(0)
+        assert np.abs(drawn - X[k == SPECIES].mean(0)).max() < 0.5 < np.abs(drawn - X[k != SPECIES].mean(0)).max()
+    gained = with_class.given(SPECIES).log_likelihood(X, 500).value - without.log_likelihood(X, 500).value
+    assert gained > 0.5  # of log 3 nats at most, and what either is short of the truth
+    species = np.array(["setosa", "versicolor", "virginica"])[SPECIES]
+    named = VAE(2, **TINY).fit(X, context=species)
+    assert named.given("setosa").sample(2).shape == (2, 4)
+
+
+@pytest.mark.filterwarnings("ignore:.*constant feature")
+def test_images_are_given_a_class_by_convolutions_too():
+    images = np.repeat(np.repeat(load_digits().images[:200] / 16, 2, 1), 2, 2)
+    vae = VAE(2, max_epochs=1, random_state=0).fit(images, context=load_digits().target[:200])
+    assert vae.given(3).sample(2).shape == (2, 16, 16)
+    assert vae.given(load_digits().target[:5]).transform(images[:5]).shape == (5, 2)
+
+
+def test_a_context_has_columns_of_several_kinds_and_gaps():
+    frame = pd.DataFrame({"species": SPECIES.astype(str), "length": X[:, 0]})
+    frame.loc[::5, "species"] = None
+    frame.loc[::7, "length"] = np.nan
+    vae = VAE(2, **TINY).fit(X[:, 1:], context=frame)
+    scores = vae.given(frame).score_samples(X[:, 1:])
+    assert np.isfinite(scores).all()
+    unknown = frame.assign(species=None)
+    assert np.abs(vae.given(unknown).score_samples(X[:, 1:]) - scores).max() > 1e-6
+    with pytest.warns(UnseenCategoryWarning, match="species"):
+        new = vae.given(frame.assign(species="orchid")).score_samples(X[:, 1:])
+    np.testing.assert_allclose(new, vae.given(unknown).score_samples(X[:, 1:]))
+
+
+def test_a_model_given_a_context_comes_back(tmp_path):
+    vae = VAE(2, **TINY).fit(X, context=SPECIES)
+    vae.save(tmp_path / "m")
+    loaded = load(tmp_path / "m")
+    np.testing.assert_array_equal(loaded.given(SPECIES).score_samples(X), vae.given(SPECIES).score_samples(X))
+    assert loaded.given(1).sample(3, random_state=5).tolist() == vae.given(1).sample(3, random_state=5).tolist()
+
+
+def test_methods_take_the_context_too():
+    vae, given = (VAE(2, **TINY).fit(X, context=SPECIES) for _ in range(2))
+    given = given.given(SPECIES)
+    for name in ("transform", "reconstruct", "score_samples", "elbo"):
+        np.testing.assert_array_equal(getattr(vae, name)(X, context=SPECIES), getattr(given, name)(X))
+    assert vae.score(X, context=SPECIES) == given.score(X)
+    assert vae.log_likelihood(X, 20, context=SPECIES) == given.log_likelihood(X, 20)
+    np.testing.assert_array_equal(vae.sample(150, context=SPECIES), given.sample(150))
+    np.testing.assert_array_equal(vae.decode(np.zeros((3, 2)), context=1), vae.given(1).decode(np.zeros((3, 2))))
+    np.testing.assert_array_equal(vae.traverse(X[0], 0, [0, 1], context=2), vae.given(2).traverse(X[0], 0, [0, 1]))
+
+
+def test_a_fit_without_a_context_forgets_it():
+    vae = VAE(2, **TINY).fit(X, context=SPECIES)
+    assert vae.fit(X).sample(2).shape == (2, 4)
+    with pytest.raises(ValueError, match="fitted without a context"):
+        vae.given(1)
+
+
+@pytest.mark.parametrize(
+    ("act", "message"),
+    [
+        (lambda vae: vae.score_samples(X), "given a context of the columns .'context'.: use given"),
+        (lambda vae: vae.sample(2), "use given"),
+        (lambda vae: vae.decode(np.zeros((1, 2))), "use given"),
+        (lambda vae: vae.bidirectional_bounds(2), "use given"),
+        (lambda vae: vae.given(SPECIES[:3]).transform(X), "3 rows, and there are 150"),
+        (lambda vae: vae.given(np.zeros((150, 2))).transform(X), "of the columns"),
+        (lambda vae: VAE(Ladder(2)).fit(X, context=SPECIES), r"Ladder\(\) can't be given a context"),
+        (lambda vae: VAE((2, 1)).fit(X, context=SPECIES), "can't be given a context"),
+        (lambda vae: VAE(prior=VampPrior(3)).fit(X, context=SPECIES), "can't be given a context: use prior"),
+        (lambda vae: VAE(posterior="mean_field").fit(X, context=SPECIES), "use posterior='amortized'"),
+        (lambda vae: PixelRNN().fit(X, context=SPECIES), "PixelRNN can't be given a context: use VAE"),
+        (lambda vae: VAE(2, **TINY).fit(X, context=SPECIES[:9]), "9 rows, and there are 150"),
+    ],
+)
+def test_what_cannot_be_given_a_context_says_so(act, message):
+    vae = VAE(2, **TINY).fit(X, context=SPECIES)
+    with pytest.raises(ValueError, match=message):
+        act(vae)
