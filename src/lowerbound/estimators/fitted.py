@@ -55,12 +55,12 @@ class Fitted:
         Of x as the model reads it.
     shared_noise : bool
         All rows share their noise, so that the numbers of a row depend on that row alone.
-    schema : Schema
-        What the rows are.
     context_schema : ContextSchema, optional
         The columns of the context that the model is given; None for a model that isn't given any.
     context : array-like, optional
         The context itself, which ``given`` sets.
+    schema : Schema
+        What the rows are.
 
     Examples
     --------

@@ -109,7 +109,14 @@ class GradientEstimator(DensityEstimator):
         return self.finish_fit(begun)
 
     def begin_fit(self, X: Data, context: Any = None) -> BegunFit:
-        """All that ``fit`` does before the first step: the schema, the model with its starting weights, the rows."""
+        """All that ``fit`` does before the first step: the schema, the model with its starting weights, the rows.
+
+        Parameters
+        ----------
+        X : array-like, shape (n, *row)
+        context : array, series or DataFrame, optional
+            As for ``fit``.
+        """
         if not (self.warm_start and hasattr(self, "model_")):
             self.context_ = None if context is None else self._context_schema(context)
         self._given = context
