@@ -167,3 +167,39 @@ def test_what_cannot_be_given_a_context_says_so(act, message):
     vae = VAE(2, **TINY).fit(X, context=SPECIES)
     with pytest.raises(ValueError, match=message):
         act(vae)
+
+
+def test_class_probabilities_are_those_of_bayes_rule():
+    """x = w z + v_c + σ ε with two classes, set by hand; the classes are as frequent as in the fit."""
+    rng = np.random.default_rng(0)
+    c = (rng.random(300) < 0.3).astype(int)
+    w, sigma, v = np.array([1.0, -0.5, 0.3]), 0.8, np.array([[0.0, 0.0, 0.0], [0.8, 0.5, -0.2]])
+    rows = rng.normal(size=(300, 1)) * w + v[c] + sigma * rng.normal(size=(300, 3))
+    likelihood = GaussianLikelihood(sigma, standardize=False)
+    vae = VAE(1, network=MLP(()), likelihood=likelihood, max_epochs=1, early_stopping=False, random_state=0)
+    vae.fit(rows, context=c)
+    order = [vae.classes_.tolist().index(k) for k in (0, 1)]
+    decoder = vae.model_.decoder.network
+    with torch.no_grad():
+        decoder.layers[0].weight.zero_()
+        decoder.layers[0].weight[:, 0] = torch.from_numpy(w)
+        for k in (0, 1):
+            decoder.layers[0].weight[:, 1 + order[k]] = torch.from_numpy(v[k])
+        for bias in (decoder.bias, decoder.layers[0].bias):
+            if bias is not None:
+                bias.zero_()
+    covariance = np.outer(w, w) + sigma**2 * np.eye(3)
+    log_p = np.stack([log_normal(rows - v[k], covariance) for k in (0, 1)], 1) + np.log([1 - c.mean(), c.mean()])
+    truth = np.exp(log_p - np.logaddexp.reduce(log_p, 1)[:, None])
+    found = vae.class_probabilities(rows, 2000)
+    error = np.maximum(found.standard_error[:, order], 1e-3)
+    assert (np.abs(found.probability[:, order] - truth) < 5 * error).all()
+    assert np.abs((found.probability[:, order] - truth) / error).std() < 2
+    assert (vae.predict(rows) == c).mean() > 0.7
+    np.testing.assert_allclose(vae.predict_proba(rows).sum(1), 1)
+
+
+def test_classes_are_of_a_model_that_is_given_one():
+    for vae in (VAE(2, **TINY).fit(X), VAE(2, **TINY).fit(X, context=X[:, :2])):
+        with pytest.raises(ValueError, match="isn't given a class"):
+            vae.predict(X)

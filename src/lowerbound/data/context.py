@@ -110,3 +110,11 @@ def _numbers(coded: np.ndarray, column: ColumnSchema) -> np.ndarray:
     at_mass = coded == MASS
     value = np.where(missing | at_mass, 0.0, coded)
     return np.column_stack([value, missing, *([at_mass] if column.mass is not None else [])])
+
+
+def class_frequencies(column: ColumnSchema) -> np.ndarray:
+    """The frequencies of a column's categories in the fit, the rare ones alike, shape (K,)."""
+    common, n_rare = column.frequencies[: column.n_common], len(column.categories) - column.n_common
+    rare = [column.frequencies[column.n_common] / n_rare] * n_rare if n_rare else []
+    p = np.array([*common, *rare])
+    return p / p.sum()

@@ -6,7 +6,9 @@ from collections.abc import Sequence
 from dataclasses import fields
 from typing import Any
 
+import numpy as np
 import torch
+from sklearn.utils.validation import check_is_fitted
 from torch import nn
 
 from lowerbound.assembly.asked import Asked
@@ -21,8 +23,9 @@ from lowerbound.assembly.vae import (
 )
 from lowerbound.core import Objective, Posterior
 from lowerbound.data.batches import Rows
-from lowerbound.data.context import ContextSchema
-from lowerbound.estimators.arguments import Columns
+from lowerbound.data.columns.schema import ColumnSchema
+from lowerbound.data.context import ContextSchema, class_frequencies
+from lowerbound.estimators.arguments import Columns, Data
 from lowerbound.estimators.latent import LatentEstimator
 from lowerbound.estimators.tables import MixedColumns
 from lowerbound.models import hierarchical
@@ -46,6 +49,7 @@ from lowerbound.parameters.parts import (
 from lowerbound.parameters.priors import Prior
 from lowerbound.parameters.seed import RandomState
 from lowerbound.parameters.vae import VAE_PARAMETERS
+from lowerbound.tasks.classify import ClassProbabilities, class_probabilities
 
 
 class VAE(MixedColumns, LatentEstimator):
@@ -217,6 +221,56 @@ class VAE(MixedColumns, LatentEstimator):
         model, amortized = assemble(self.schema_, asked, self.latent_dim_, generator, n_context)
         self.posterior_ = choose_posterior(asked, model, amortized)
         self.model_ = model  # pyright: ignore[reportIncompatibleVariableOverride]
+
+    # the class of a row, where the context is one
+
+    @property
+    def classes_(self) -> np.ndarray:
+        """The classes that the model can be given, shape (K,)."""
+        return np.asarray(self._class_column().categories)
+
+    def class_probabilities(self, X: Data, n_importance: int = 64) -> ClassProbabilities:
+        """p(c|x) ∝ p(x|c) p(c) of a model that was fitted given a class, with standard errors.
+
+        Parameters
+        ----------
+        X : array-like, shape (n, *row)
+        n_importance : int
+            Samples of q(z|x, c) for each row and class.
+
+        Raises
+        ------
+        ValueError
+            If the context is no class.
+        """
+        log_prior = np.log(class_frequencies(self._class_column()))
+        each = [self.given(c).fitted_.exactly().on(X, "class") for c in self.classes_]
+        return class_probabilities(each, log_prior, n_importance)
+
+    def predict_proba(self, X: Data) -> np.ndarray:
+        """p(c|x) of every row and class, shape (n, K); as ``class_probabilities``.
+
+        Parameters
+        ----------
+        X : array-like, shape (n, *row)
+        """
+        return self.class_probabilities(X).probability
+
+    def predict(self, X: Data) -> np.ndarray:
+        """The most probable class of every row, shape (n,).
+
+        Parameters
+        ----------
+        X : array-like, shape (n, *row)
+        """
+        return self.classes_[self.predict_proba(X).argmax(1)]
+
+    def _class_column(self) -> ColumnSchema:
+        check_is_fitted(self)
+        columns = () if self.context_ is None else self.context_.columns
+        if len(columns) != 1 or not columns[0].has_categories:
+            raise ValueError("the model isn't given a class: fit it with fit(X, context=classes)")
+        return columns[0]
 
     def _has_full_covariance(self) -> bool:
         return self.asked().covariance == "full"
