@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from lowerbound.cli.context import given_of, given_option
 from lowerbound.cli.options import DataOptions, console_options, data_options
 from lowerbound.cli.output import Console, Failure, nats, plus_minus, short, table, write_error
 from lowerbound.cli.scoring import Method, row_parts, score, score_rows
@@ -23,6 +24,7 @@ BINARIZATION_SEED = 0  # two models are compared on the same zeros and ones
 @click.command(short_help="Score data under one model, or under two.")
 @click.argument("paths", nargs=-1, required=True, metavar="RUN [RUN] DATA")
 @data_options
+@given_option
 @click.option(
     "--n-importance", metavar="K", type=click.IntRange(1), default=5000, show_default=True,
     help="Samples a row for log p(x).",
@@ -49,8 +51,8 @@ BINARIZATION_SEED = 0  # two models are compared on the same zeros and ones
 @console_options
 def evaluate(
     paths: tuple[str, ...], key: str | None, drop: tuple[str, ...], label: str | None, stream: bool | None,
-    n_importance: int, method: str, n_temperatures: int, n_chains: int, bidirectional_bounds: int | None,
-    inference_gap: int | None, console: Console,
+    given: str | None, n_importance: int, method: str, n_temperatures: int, n_chains: int,
+    bidirectional_bounds: int | None, inference_gap: int | None, console: Console,
 ) -> None:  # fmt: skip
     """Score DATA under the model in RUN: lower bound, log p(x), and KL of the latent variables.
 
@@ -65,9 +67,10 @@ def evaluate(
         raise click.UsageError("the two runs are the same")
     from lowerbound.cli.generate import load
 
-    options = DataOptions(source, key, drop, label, stream)
+    options = DataOptions(source, key, drop, label, stream, given)
     models = {run: load(Path(run), "evaluate") for run in runs}
     dataset = options.read()
+    models = {run: given_of(model, dataset, given) for run, model in models.items()}
     _warn_if_trained_on(dataset, runs)
     how = Method(method, n_importance, n_temperatures, n_chains)
     if len(runs) == 1:

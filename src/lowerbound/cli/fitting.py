@@ -10,13 +10,14 @@ from pathlib import Path
 from typing import Any
 
 import click
-from torch import Tensor, nn
+from torch import nn
 
 import lowerbound
 from lowerbound.assembly.vae import choose_network
 from lowerbound.cli.config import Config, make
+from lowerbound.cli.context import context_of
 from lowerbound.cli.output import INTERRUPTED, Console, Failure, listing, nats, table
-from lowerbound.cli.processes import tell
+from lowerbound.cli.processes import Checkpoint, tell
 from lowerbound.cli.run import Run, environment, fingerprint
 from lowerbound.cli.tensorboard import TensorBoardWatch
 from lowerbound.cli.watch import RunWatch
@@ -85,7 +86,7 @@ def fit_run(
             console.say(f"{config.to_toml({})}\n{training.modules}")
 
     watch = RunWatch(run, checkpoints, begin, console, board)
-    _fit(model, dataset, watch, state)
+    _fit(model, dataset, config.data.given, watch, state)
     _conclude(model, watch, config)
 
 
@@ -103,11 +104,11 @@ def _conclude(model: GradientEstimator, watch: RunWatch, config: Config) -> None
 
 
 def _fit(
-    model: GradientEstimator, dataset: Dataset, watch: RunWatch, state: tuple[dict[str, Tensor], dict[str, Any]] | None
+    model: GradientEstimator, dataset: Dataset, given: str | None, watch: RunWatch, state: Checkpoint | None
 ) -> None:
     try:
         with watch.listening():
-            model.fit(dataset.X, watch=watch, resume=state)
+            model.fit(dataset.X, context=context_of(dataset, given), watch=watch, resume=state)
     except TrainingError as error:
         if watch.training.progress.best_epoch:
             model.save(watch.run.model)
@@ -218,7 +219,8 @@ def suggest_next(console: Console, run: Run, model: Any, config: Config) -> None
     """Suggest a command that uses the model."""
     if hasattr(model, "score_samples") and config.model not in ("autoencoder", "detector"):
         ending = "png" if model.schema_.is_image else "csv"
-        return console.suggest("generate", run.folder, "-o", run.folder / f"samples.{ending}")
+        given = ("--given", f"{config.data.given}=VALUE") if config.data.given else ()
+        return console.suggest("generate", run.folder, *given, "-o", run.folder / f"samples.{ending}")
     command, file = {"imputer": ("impute", "filled.csv"), "detector": ("outliers", "outliers.csv")}.get(
         config.model, ("encode", "codes.csv")
     )
@@ -254,7 +256,7 @@ def try_one_batch(config: Config, console: Console, *, verbose: bool) -> None:
     dataset = config.data.read()
     model, watch = make(config), OneBatch()
     with suppress(_Enough):
-        model.fit(dataset.X, watch=watch)
+        model.fit(dataset.X, context=context_of(dataset, config.data.given), watch=watch)
     choices = chosen(model, watch.training)
     z = [watch.training.objective.samples, watch.n_rows, choices.get("latent_dim", 0)]
     x = [watch.n_rows, *model.schema_.event_shape]

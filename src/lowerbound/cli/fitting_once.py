@@ -51,6 +51,8 @@ def fit_once(run: Run, config: Config, arguments: Sequence[str], console: Consol
 
 def _in_memory(config: Config) -> Dataset:
     """The data; all rows, for models that can't read them as they need them."""
+    if config.data.given is not None:
+        raise Failure(f"--given {config.data.given}: a model of kind {config.model} can't be given a context: use vae")
     if config.model == "detector":
         return config.data.read()
     if config.data.stream:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 
 import click
 
+from lowerbound.cli.context import given_of, given_option, one_context, value_of
 from lowerbound.cli.options import (
     DataOptions,
     PathType,
@@ -59,7 +60,10 @@ output_option: Callable[..., Any] = click.option(
 @output_option
 @click.option("--mean", is_flag=True, help="Give the mean E[x|z] instead of a draw from p(x|z).")
 @click.option(
-    "--given", metavar="COLUMN=VALUE", multiple=True, help="Draw the other columns given this one; can be repeated."
+    "--given",
+    metavar="COLUMN=VALUE",
+    multiple=True,
+    help="The value of a column, or of the model's context; can be repeated.",
 )
 @seed_option("Seed; the run's own if not given.")
 @force_option
@@ -70,14 +74,18 @@ def generate(
 ) -> None:  # fmt: skip
     """Draw new rows from the model in RUN: z from the prior, then x given z.
 
-    With --given, z is drawn given the values of these columns, by importance sampling.
+    With --given, z is drawn given the values of these columns, by importance sampling. A model that was trained with
+    --given NAME needs --given NAME=VALUE.
     """
     from lowerbound.storage.results import write_parts
 
     new_file(output, force)
     model = load(run, "generate")
     _check_rows_fit(model, output)
-    if given:
+    context = getattr(model, "context_", None)
+    if context is not None:
+        rows = model.given(one_context(context.columns, given)).sample(n_rows, mean=mean, random_state=random_state)
+    elif given:
         rows = _sample_given(model, given, n_rows, mean=mean, random_state=random_state)
     else:
         rows = model.sample(n_rows, mean=mean, random_state=random_state)
@@ -100,6 +108,7 @@ def _sample_given(model: Any, given: tuple[str, ...], n_rows: int, *, mean: bool
     if mean:
         raise click.UsageError("--given draws rows; leave --mean out")
     names = _names(model)
+    columns = {column.name: column for column in getattr(model, "columns_", None) or ()}
     row: dict[str, Any] = dict.fromkeys(names, np.nan)
     for word in given:
         name, equals, value = word.partition("=")
@@ -107,7 +116,7 @@ def _sample_given(model: Any, given: tuple[str, ...], n_rows: int, *, mean: bool
             raise click.UsageError(f"--given is COLUMN=VALUE, got {word!r}")
         if name not in row:
             raise Failure(f"the model has no column {name!r}: its columns are {listed(names)}")
-        row[name] = _value(model, name, value)
+        row[name] = value_of(columns.get(name), name, value)
     table = pd.DataFrame(row, index=range(n_rows), columns=names)
     X = table if hasattr(model, "feature_names_in_") else table.to_numpy().reshape(n_rows, *model.schema_.row_shape)
     seed = getattr(model, "seed_", None) if random_state is None else random_state
@@ -115,35 +124,12 @@ def _sample_given(model: Any, given: tuple[str, ...], n_rows: int, *, mean: bool
     return drawn if getattr(model, "columns_", None) else np.asarray(drawn)
 
 
-def _value(model: Any, name: str, word: str) -> Any:
-    """The value of a column in a word on the command line: one of its categories, or a number."""
-    from lowerbound.data.checks import listed
-
-    columns = {column.name: column for column in getattr(model, "columns_", None) or ()}
-    try:
-        number = float(word)
-    except ValueError:
-        number = math.nan
-    if name in columns and columns[name].has_categories:
-        categories = columns[name].categories
-        for category in categories:
-            if word == str(category) or number == category:
-                return category
-        raise Failure(f"--given {name}={word}: the column has the categories {listed(categories, _category)}")
-    if math.isnan(number):
-        raise Failure(f"--given {name}={word}: the column needs a number")
-    return number
-
-
-def _category(category: Any) -> str:
-    return f"{category:.15g}" if isinstance(category, float) else str(category)
-
-
 @click.command(short_help="Reconstruct data.")
 @run_argument
 @data_argument
 @output_option
 @data_options
+@given_option
 @click.option(
     "-n", "n_rows", type=click.IntRange(1), default=SHOWN, show_default=True, help="Rows in a picture, from all over."
 )
@@ -151,7 +137,7 @@ def _category(category: Any) -> str:
 @console_options
 def reconstruct(
     run: Path, data: str, output: Path, key: str | None, drop: tuple[str, ...], label: str | None,
-    stream: bool | None, n_rows: int,
+    stream: bool | None, given: str | None, n_rows: int,
     force: bool, console: Console,
 ) -> None:  # fmt: skip
     """Reconstruct every row of DATA by the model in RUN: E[x|z] at its posterior mean z.
@@ -163,17 +149,19 @@ def reconstruct(
     new_file(output, force)
     model = load(run, "reconstruct")
     _check_rows_fit(model, output)
-    options = DataOptions(data, key, drop, label, stream)
+    options = DataOptions(data, key, drop, label, stream, given)
     dataset = options.read()
     if output.suffix.lower() == ".png":
         if n_rows < len(dataset.X):
             console.say(f"showing {n_rows} of {len(dataset.X):,} rows, from all over; -n shows more")
-        X = rows_of(spread(dataset, n_rows), model)
-        shape = (rows := model.reconstruct(X)).shape
+        few = spread(dataset, n_rows)
+        X = rows_of(few, model)
+        shape = (rows := given_of(model, few, given).reconstruct(X)).shape
         _draw(output, model, rows, original=X)
     else:
         with console.progress(len(dataset.X), "reconstructing") as progress:
-            parts = ((model.reconstruct(X), {}) for X, _ in shown(blocks_of(dataset, model), progress))
+            one = given_of(model, dataset, given)
+            parts = ((one.reconstruct(X), {}) for X, _ in shown(blocks_of(dataset, model), progress))
             shape = write_parts(output, parts, _names(model), len(dataset.X))
     done(console, output, shape)
     console.suggest("encode", run, *options.words(), "-o", run / ("map.png" if model.latent_dim_ > 1 else "codes.csv"))
@@ -184,11 +172,12 @@ def reconstruct(
 @data_argument
 @output_option
 @data_options
+@given_option
 @force_option
 @console_options
 def encode(
     run: Path, data: str, output: Path, key: str | None, drop: tuple[str, ...], label: str | None,
-    stream: bool | None, force: bool,
+    stream: bool | None, given: str | None, force: bool,
     console: Console,
 ) -> None:  # fmt: skip
     """Give the code of every row of DATA: the mean of its posterior q(z|x).
@@ -200,18 +189,20 @@ def encode(
 
     new_file(output, force)
     model = load(run, "encode")
-    options = DataOptions(data, key, drop, label, stream)
+    options = DataOptions(data, key, drop, label, stream, given)
     dataset = options.read()
     if output.suffix.lower() == ".png":
         dataset = spread(dataset, MAPPED) if isinstance(dataset.X, Source) else dataset
         X = rows_of(dataset, model)
-        shape = (codes := model.transform(X)).shape
-        _write_map(output, model, X, codes, dataset.labels)
+        one = given_of(model, dataset, given)
+        shape = (codes := one.transform(X)).shape
+        _write_map(output, one, X, codes, dataset.labels)
     else:
         named = label or "label"
         with console.progress(len(dataset.X), "encoding") as progress:
             blocks = shown(blocks_of(dataset, model), progress)
-            parts = ((model.transform(X), {} if labels is None else {named: labels}) for X, labels in blocks)
+            one = given_of(model, dataset, given)
+            parts = ((one.transform(X), {} if labels is None else {named: labels}) for X, labels in blocks)
             shape = write_parts(output, parts, list(model.get_feature_names_out()), len(dataset.X))
     done(console, output, shape)
     console.suggest("evaluate", run, *options.words())
@@ -226,6 +217,10 @@ def load(run: Path, command: str) -> Any:
     message = refusal(type(model).__name__, command)
     if message:
         raise Failure(f"{run} {message}")
+    context = getattr(model, "context_", None)
+    if context is not None and command in ("outliers", "impute"):
+        names = ", ".join(context.names)
+        raise Failure(f"{run} holds a model that is given {names}, with which `lowerbound {command}` doesn't work")
     return model
 
 
@@ -311,7 +306,6 @@ def _check_rows_fit(model: Any, path: Path) -> None:
 
 def _names(model: Any) -> list[str]:
     """The names of the columns of rows."""
-    import math
 
     return list(getattr(model, "feature_names_in_", [f"x{i}" for i in range(math.prod(model.schema_.row_shape))]))
 

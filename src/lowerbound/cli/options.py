@@ -37,6 +37,8 @@ class DataOptions:
         The column, or the array, with a label for each row.
     stream : bool or None
         Read rows when they are used; None does so if they take much memory.
+    given : str or None
+        The column, or the array, that a model is given; it is then the label.
     """
 
     source: str
@@ -44,16 +46,22 @@ class DataOptions:
     drop: tuple[str, ...] = ()
     label: str | None = None
     stream: bool | None = None
+    given: str | None = None
 
     def read(self, *, mixed: bool = True) -> Dataset:
         """Read the data, whose columns may be text and dates if ``mixed``; raises ``DataError``."""
         from lowerbound.data.readers.read import read
 
-        return read(self.source, key=self.key, drop=self.drop, label=self.label, stream=self.stream, mixed=mixed)
+        if self.given and self.label:
+            raise click.UsageError("--given is the label of the rows too: leave --label out")
+        stream = False if self.given and self.stream is None else self.stream
+        label = self.given or self.label
+        return read(self.source, key=self.key, drop=self.drop, label=label, stream=stream, mixed=mixed)
 
     def words(self) -> list[str]:
         """The options as words of a command line."""
         named = [("--key", self.key), *(("--drop", column) for column in self.drop), ("--label", self.label)]
+        named.append(("--given", self.given))
         words = [word for flag, value in named if value is not None for word in (flag, value)]
         return [self.source, *words, *({None: (), True: ("--stream",), False: ("--no-stream",)}[self.stream])]
 

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 import click
 
 from lowerbound.cli.config import Config
+from lowerbound.cli.context import context_of
 from lowerbound.cli.output import Failure
 
 if TYPE_CHECKING:
@@ -81,9 +82,10 @@ def take_part() -> None:
     config = Config.from_json(text.decode())
     with _leaving_signals_to_the_first(), warnings.catch_warnings():
         warnings.simplefilter("ignore", UserWarning)
-        X = config.data.read().X
+        dataset = config.data.read()
+        known = context_of(dataset, config.data.given)
         try:
-            make(config).fit(X, watch=Watch(), resume=from_bytes(content) if content else None)
+            make(config).fit(dataset.X, context=known, watch=Watch(), resume=from_bytes(content) if content else None)
         except TrainingError:  # the same in all processes
             context.exit(1)
 

@@ -105,6 +105,9 @@ def score_rows(
     from lowerbound.evaluation.annealing import expected_bias, warning_about
     from lowerbound.evaluation.estimate import mean_over_rows
 
+    if model.context_ is not None:  # rows and their context are not taken apart
+        log_p, ess = model.log_likelihood_rows(X, **asdict(method))
+        return model.log_likelihood(X, **asdict(method)), log_p
     partial = Partial(run, {"method": asdict(method), "data": _digest(X), "model": _digest_of_model(run)})
     log_p, ess = _in_parts(model, X, method, partial, console, name)
     partial.remove()

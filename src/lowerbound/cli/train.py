@@ -11,6 +11,7 @@ import click
 from click.core import ParameterSource
 
 from lowerbound.cli.config import Config, resolve
+from lowerbound.cli.context import given_option
 from lowerbound.cli.model_flags import ModelCommand, given_flags, named
 from lowerbound.cli.models import MODELS
 from lowerbound.cli.options import console_options, data_options, force_option
@@ -33,6 +34,7 @@ FREE_ON_RESUME = ("device",)  # parameters that may change when a run is continu
     "-s", "--set", "assignments", metavar="KEY=VALUE", multiple=True, help="Set a parameter; can be repeated."
 )
 @data_options
+@given_option
 @click.option("--resume", is_flag=True, help="Continue from the last checkpoint of RUN, if there is one.")
 @click.option(
     "--checkpoint-seconds", type=click.FloatRange(0), default=5.0, show_default=True, metavar="SECONDS",
@@ -66,7 +68,7 @@ def train(
       lowerbound train faces.npz --key x_train -o runs/faces --dry-run
       lowerbound train -o runs/faces --resume
     """
-    data = {"source": others["data"], **{name: others[name] for name in ("key", "drop", "label", "stream")}}
+    data = {"source": others["data"], **{name: others[name] for name in ("key", "drop", "label", "stream", "given")}}
 
     flags = given_flags(context)
     if batch_size_per_device is not None:

@@ -1,0 +1,80 @@
+"""The context of rows on the command line: a column of the data that a model is given."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from lowerbound.cli.output import Failure
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from lowerbound.data.columns.schema import ColumnSchema
+    from lowerbound.data.sources import Dataset
+
+given_option: Callable[..., Any] = click.option(
+    "--given", metavar="NAME",
+    help="Column, or array of an .npz, that is known of each row beforehand: the model is that of the rest given it.",
+)  # fmt: skip
+
+
+def context_of(dataset: Dataset, name: str | None) -> pd.Series | None:
+    """The context of the rows of a dataset that was read with it as the label; None without one."""
+    import pandas as pd
+
+    return None if name is None else pd.Series(dataset.labels, name=name)
+
+
+def given_of(model: Any, dataset: Dataset, name: str | None) -> Any:
+    """The model given the context of some rows; fails if one is missing, or there is one that it isn't given."""
+    schema = getattr(model, "context_", None)
+    if schema is None:
+        if name is not None:
+            raise Failure(f"--given {name}: the model was trained without a context, so leave it out")
+        return model
+    if name is None:
+        raise Failure(f"the model is given {', '.join(schema.names)}: say which column or array has it, --given NAME")
+    return model.given(dataset.labels)
+
+
+def one_context(columns: Sequence[ColumnSchema], words: Sequence[str]) -> pd.DataFrame:
+    """A row of context from words ``NAME=VALUE``."""
+    import pandas as pd
+
+    known = {column.name: column for column in columns}
+    row: dict[str, Any] = {}
+    for word in words:
+        name, equals, value = word.partition("=")
+        if not equals or name not in known:
+            raise Failure(f"--given {word}: the model is given {', '.join(known)}, so write --given NAME=VALUE")
+        row[name] = value_of(known[name], name, value)
+    lacking = [name for name in known if name not in row]
+    if lacking:
+        raise Failure(f"the model is given {', '.join(known)}: add --given {lacking[0]}=VALUE")
+    return pd.DataFrame([row])
+
+
+def value_of(column: ColumnSchema | None, name: str, word: str) -> Any:
+    """The value of a column in a word: one of its categories, or a number."""
+    from lowerbound.data.checks import listed
+
+    try:
+        number = float(word)
+    except ValueError:
+        number = float("nan")
+    if column is not None and column.has_categories:
+        for category in column.categories:
+            if word == str(category) or number == category:
+                return category
+        raise Failure(f"--given {name}={word}: the column has the categories {listed(column.categories, _category)}")
+    if number != number:
+        raise Failure(f"--given {name}={word}: the column needs a number")
+    return number
+
+
+def _category(category: Any) -> str:
+    """A category as in the data: 40, not 40.0."""
+    return f"{category:.15g}" if isinstance(category, float) else str(category)

@@ -1,0 +1,60 @@
+"""A model given a column: trained, drawn from, scored, and refused without it."""
+
+import json
+import tomllib
+
+import numpy as np
+import pandas as pd
+import pytest
+
+FEW = ("--max-epochs", "20", "--hidden-layer-sizes", "8", "--seed", "0", "-q")
+
+
+@pytest.fixture(scope="module")
+def table_with_kind(tmp_path_factory):
+    rng = np.random.default_rng(0)
+    kind = rng.choice(["x", "y"], 200)
+    place = np.where(kind == "y", 5.0, -5.0)
+    path = tmp_path_factory.mktemp("context") / "table.csv"
+    pd.DataFrame({"a": place + rng.normal(size=200), "b": rng.normal(size=200), "kind": kind}).to_csv(path, index=False)
+    return path
+
+
+@pytest.fixture
+def given_run(cli, table_with_kind, tmp_path):
+    cli("train", table_with_kind, "--given", "kind", "-o", tmp_path / "run", *FEW)
+    return tmp_path / "run"
+
+
+def test_a_model_is_given_a_column(cli, given_run, table_with_kind, tmp_path):
+    assert tomllib.loads((given_run / "config.toml").read_text())["data"]["given"] == "kind"
+    cli("generate", given_run, "-n", "50", "--given", "kind=y", "-o", tmp_path / "y.csv")
+    drawn = pd.read_csv(tmp_path / "y.csv")
+    assert list(drawn) == ["a", "b"]
+    assert drawn["a"].mean() > 2
+    words = ("--given", "kind", "--n-importance", "20", "--json", "-q")
+    record = json.loads(cli("evaluate", given_run, table_with_kind, *words).stdout)
+    assert np.isfinite(record["log_likelihood"]["mean"])
+    for command in ("encode", "reconstruct"):
+        cli(command, given_run, table_with_kind, "--given", "kind", "-o", tmp_path / f"{command}.csv")
+        assert len(pd.read_csv(tmp_path / f"{command}.csv")) == 200
+    cli("train", "-o", given_run, "--resume")
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (("generate", "RUN", "-o", "new.csv"), "add --given kind=VALUE"),
+        (("generate", "RUN", "--given", "kind=w", "-o", "new.csv"), "has the categories"),
+        (("generate", "RUN", "--given", "kin=x", "-o", "new.csv"), "the model is given kind"),
+        (("evaluate", "RUN", "DATA", "--drop", "kind"), "say which column or array has it"),
+        (("outliers", "RUN", "DATA", "-o", "new.csv"), "`lowerbound outliers` doesn't work"),
+        (("impute", "RUN", "DATA", "-o", "new.csv"), "`lowerbound impute` doesn't work"),
+        (("train", "DATA", "--given", "kind", "--model", "ppca", "-o", "other"), "can't be given a context: use vae"),
+        (("train", "DATA", "--given", "kid", "-o", "other"), "did you mean 'kind'"),
+    ],
+)
+def test_what_is_missing_is_said(cli, given_run, table_with_kind, tmp_path, monkeypatch, words, message):
+    monkeypatch.chdir(tmp_path)
+    named = {"RUN": given_run, "DATA": table_with_kind}
+    assert message in cli(*(named.get(word, word) for word in words), exit_code=1).stderr
