@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-FEW = ("--max-epochs", "20", "--hidden-layer-sizes", "8", "--seed", "0", "-q")
+FEW = ("--max-epochs", "60", "--hidden-layer-sizes", "16", "--lr", "0.01", "--seed", "0", "-q")
 
 
 @pytest.fixture(scope="module")
