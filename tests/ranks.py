@@ -37,6 +37,7 @@ ESTIMATORS: dict[str, tuple[GradientEstimator, np.ndarray]] = {
     "free bits": (VAE(4, objective=ELBO(free_bits=0.02), **SMALL), TABLE),  # some latent variables above it, some below
     "running baseline": (VAE(2, objective=ELBO(gradient="score"), **SMALL), TABLE),
     "dreg": (VAE(2, objective=IWAE(3, gradient="dreg"), **SMALL), TABLE),
+    "trimmed": (VAE(2, objective=ELBO(trim_fraction=0.25), **SMALL), TABLE),  # of the whole batch
     "refined": (VAE(2, posterior=Amortized(n_refinement_steps=3), **SMALL), TABLE),
     "full covariance": (VAE(2, posterior=Amortized("full"), **SMALL), TABLE),
     "conv, drawn binarization": (VAE(2, likelihood=BernoulliLikelihood("sample"), **CONV), IMAGES),
