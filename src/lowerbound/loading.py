@@ -53,7 +53,9 @@ def load(path: str | Path, network: tuple[torch.nn.Module, torch.nn.Module] | No
     try:
         saved = Saved(tensors, upgraded(record) if record["version"] < FORMAT_VERSION else record)
         return Restore(_kind_of, network, device)(saved)
-    except (KeyError, TypeError, RuntimeError, ValueError) as error:
+    except SavedFileError:
+        raise
+    except (KeyError, TypeError, AttributeError, RuntimeError, ValueError) as error:
         raise SavedFileError(f"{folder} is damaged: what model.json says doesn't fit the weights ({error})") from error
 
 

@@ -121,7 +121,7 @@ def read_toml(path: Path) -> dict[str, Any]:
 def model_of(record: Mapping[str, Any], path: Path) -> str:
     """The model that a configuration names."""
     model = record.get("model", "vae")
-    if model not in MODELS:
+    if not isinstance(model, str) or model not in MODELS:
         raise Failure(f"{path}: there is no model {model!r}{suggestion(model, list(MODELS))}")
     return model
 
@@ -133,7 +133,10 @@ def read_file(path: Path, model: str | None = None) -> dict[str, Any]:
     """
     record = read_toml(path)
     named = model or model_of(record, path)
-    record = upgraded_file(record, named)
+    try:
+        record = upgraded_file(record, named)
+    except (ValueError, TypeError, AttributeError, KeyError) as error:
+        raise Failure(f"{path}: {error}") from error
     record.pop("chosen", None)
     table = MODELS[named].table
     for name, value in record.items():
@@ -147,7 +150,8 @@ def read_file(path: Path, model: str | None = None) -> dict[str, Any]:
 
 def upgraded_file(record: Mapping[str, Any], model: str) -> dict[str, Any]:
     """The content of a configuration file in today's form."""
-    chosen = record.get("chosen", {})
+    chosen = record.get("chosen")
+    chosen = chosen if isinstance(chosen, dict) else {}
     likelihood = "columns" if chosen.get("layout") == "columns" else chosen.get("likelihood", "gaussian")
     apart = {name: record[name] for name in ("model", "data", "chosen") if name in record}
     own = {name: value for name, value in record.items() if name not in apart}

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from lowerbound.estimators.vae import VAE
 
 ELBO_SAMPLES = 16
+SIGNS = {"exact": "", "lower": "≥ ", "upper": "≤ ", "estimate": "≈ "}
 BINARIZATION_SEED = 0  # two models are compared on the same zeros and ones
 
 
@@ -230,7 +231,7 @@ def _warn_if_trained_on(dataset: Dataset, runs: list[str]) -> None:
 def _text(record: dict[str, Any], options: DataOptions) -> str:
     log_p = record["log_likelihood"]
     rows = {"data": f"{options.source}, {record['n']:,} rows"}
-    rows["log p(x)"] = f"{_estimate(log_p)}  ({_how(log_p)})"
+    rows["log p(x)"] = f"{SIGNS[log_p['kind']]}{_estimate(log_p)}  ({_how(log_p)})"
     if "bits_per_dim" in record:
         rows["bits/dim"] = short(record["bits_per_dim"])
     if "elbo" in record:
@@ -277,6 +278,8 @@ def _text_of_closer_look(record: dict[str, Any]) -> dict[str, str]:
 
 def _how(log_likelihood: dict[str, Any]) -> str:
     """The method of log p(x) in words."""
+    if log_likelihood["kind"] == "upper":
+        return "an upper bound in expectation: log Z is estimated by annealed importance sampling"
     if "n_importance" not in log_likelihood:
         return "exact"
     what = {"importance": "importance samples", "naive": "draws of the prior", "ais": "annealed chains"}

@@ -285,16 +285,16 @@ def _summary(record: dict[str, Any], data: str, watch: OneBatch) -> str:
             "chosen": listing(record["chosen"]),
             "shapes": listing(shapes),
             "weights": listing(weights),
-            "one batch": _of_one_batch(record["batch"]),
+            "one batch": _of_one_batch(record["batch"], is_bound="latent_dim" in record["chosen"]),
         }
     )
 
 
-def _of_one_batch(batch: dict[str, float]) -> str:
+def _of_one_batch(batch: dict[str, float], *, is_bound: bool) -> str:
     parts = {name: nats(value) for name, value in batch.items()}
     if not math.isfinite(batch["kl"]):
         return f"log p(x|z) {parts['reconstruction']} nats a row, untrained"
-    if not batch["kl"]:
+    if not is_bound:
         return f"log p(x) {parts['elbo']} nats a row, untrained"
     return f"ELBO {parts['elbo']} = {parts['reconstruction']} − KL {parts['kl']} nats a row, untrained"
 

@@ -108,7 +108,7 @@ def _with_fields(parameter: Parameter, value: Any, wanted: Mapping[str, Any], *,
         return part.replaced(**wanted)
     able = [kind for kind in parameter.kinds if set(wanted) <= set(kind.options())]
     names = ", ".join("--" + _dashed(f"{parameter.name}.{name}") for name in wanted)
-    if len(able) == 1 and not (is_asked and isinstance(value, (str, bool, Part))):
+    if len(able) == 1 and (value == "auto" or not (is_asked and isinstance(value, (str, bool, Part)))):
         own = {parameter.name: value} if is_asked and parameter.name in able[0].options() else {}
         return able[0](**{**own, **wanted})
     flag = f"--{_dashed(parameter.name)}"

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 import click
 
 from lowerbound.cli.context import given_of, given_option, one_context, value_of
+from lowerbound.cli.models import refusal
 from lowerbound.cli.options import (
     DataOptions,
     PathType,
@@ -205,13 +206,13 @@ def encode(
             parts = ((one.transform(X), {} if labels is None else {named: labels}) for X, labels in blocks)
             shape = write_parts(output, parts, list(model.get_feature_names_out()), len(dataset.X))
     done(console, output, shape)
-    console.suggest("evaluate", run, *options.words())
+    if refusal(type(model).__name__, "evaluate") is None:
+        console.suggest("evaluate", run, *options.words())
 
 
 def load(run: Path, command: str) -> Any:
     """The model of a run, or of a saved folder; fails if it can't do what the command asks."""
     import lowerbound
-    from lowerbound.cli.models import refusal
 
     model = lowerbound.load(run)
     message = refusal(type(model).__name__, command)

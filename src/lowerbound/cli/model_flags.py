@@ -31,17 +31,28 @@ def named_model(words: Sequence[str]) -> str:
 def _value_of(words: Sequence[str], names: tuple[str, ...]) -> str | None:
     """The value of the last of these flags."""
     value = None
+    taken = False  # by the option before
     for word, following in pairwise([*words, None]):
         assert word is not None
+        if word == "--":
+            break
         name, equals, rest = word.partition("=")
-        if name in names:
-            value = rest if equals else following
+        short = next((n for n in names if len(n) == 2 and word.startswith(n) and len(word) > 2), None)
+        if taken:
+            taken = False
+        elif name in names:
+            value, taken = (rest, False) if equals else (following, True)
+        elif short is not None:
+            value = word[2:]
+        else:
+            taken = word in ("-s", "--set")
     return value
 
 
 def _model_in(path: Path | None) -> str | None:
     try:
-        return None if path is None else tomllib.loads(path.read_text(encoding="utf-8")).get("model")
+        found = None if path is None else tomllib.loads(path.read_text(encoding="utf-8")).get("model")
+        return found if isinstance(found, str) else None
     except (OSError, ValueError):  # which the command says itself
         return None
 

@@ -10,7 +10,7 @@ from typing import Any
 import click
 from click.core import ParameterSource
 
-from lowerbound.cli.config import Config, resolve
+from lowerbound.cli.config import Config, model_of, read_toml, resolve
 from lowerbound.cli.context import given_option
 from lowerbound.cli.model_flags import ModelCommand, given_flags, named
 from lowerbound.cli.models import MODELS
@@ -18,6 +18,7 @@ from lowerbound.cli.options import console_options, data_options, force_option
 from lowerbound.cli.output import Console, Failure
 from lowerbound.cli.processes import meeting, n_processes, refuse_several, take_part
 from lowerbound.cli.run import Run
+from lowerbound.parameters.parameter import plain
 
 FREE_ON_RESUME = ("device",)  # parameters that may change when a run is continued
 
@@ -96,6 +97,10 @@ def train(
             return take_part()
         run = Run(output)
         with run.locked():
+            if resume and run.config.exists():
+                _check_model(named(context), model_of(read_toml(run.config), run.config), run)
+                if not in_steps and run.has_model:
+                    return console.say(f"{run.folder} is finished: there is nothing to resume")
             config, resume = _begun(run, asked, file, resume=resume, force=force)
             if not in_steps:
                 from lowerbound.cli.fitting_once import fit_once
@@ -130,6 +135,11 @@ def _try(config: Config, console: Console, *, verbose: bool) -> None:
     dry_run(config, console)
 
 
+def _check_model(asked: str, own: str, run: Run) -> None:
+    if asked != own:
+        raise Failure(f"{run.folder} is a run of a {own}, not of a {asked}: name another folder, or add --force")
+
+
 def _begun(
     run: Run, asked: Callable[[Path | None], Config], file: Path | None, *, resume: bool, force: bool
 ) -> tuple[Config, bool]:
@@ -144,11 +154,14 @@ def _begun(
 def continued(asked: Config, run: Run) -> Config:
     """The configuration of a run that is continued; fails if other parameters were given."""
     own = resolve({}, {}, (), run.config, None)
+    _check_model(asked.model, own.model, run)
+    table = MODELS[own.model].table
     for name, value in asked.asked.items():
-        if name not in FREE_ON_RESUME and value != own.parameters[name]:
+        before = own.parameters[name]
+        if name not in FREE_ON_RESUME and table[name].part(value) != table[name].part(before):
             raise Failure(
-                f"--resume continues with the parameters of {run.config}, where {name} is {own.parameters[name]!r}, "
-                f"not {value!r}: leave it out, or train anew with --force"
+                f"--resume continues with the parameters of {run.config}, where {name} is {plain(before)!r}, "
+                f"not {plain(value)!r}: leave it out, or train anew with --force"
             )
     free = {name: asked.asked[name] for name in FREE_ON_RESUME if name in asked.asked}
     return replace(own, data=asked.data, parameters=own.parameters | free)

@@ -37,6 +37,13 @@ from lowerbound.tasks import generate
 Gaps = Literal["anywhere", "somewhere", "nowhere"]  # where values may be missing
 
 
+OF_FITTING = {  # parameters that change how a model is fitted or used, not what it is
+    *("objective", "optimizer", "early_stopping", "max_epochs", "batch_size", "warm_start", "random_state", "device"),
+    *("verbose", "method", "tol", "max_iter", "n_init", "lr", "momentum", "weight_decay", "validation_fraction"),
+    *("n_gibbs_steps", "n_chains", "n_temperatures", "burn_in", "penalty", "noise"),
+}
+
+
 class DensityEstimator(BaseEstimator):
     """A model of p(x) behind scikit-learn's conventions.
 
@@ -56,6 +63,7 @@ class DensityEstimator(BaseEstimator):
     _inferred: Schema | None = None  # from columns of several kinds
     context_: ContextSchema | None = None  # the columns of what the model is given
     _given: Any = None  # the context itself
+    _built_with: dict[str, Any] | None = None  # the parameters that the model was made from
     model_: Model
     seed_: int
 
@@ -74,12 +82,14 @@ class DensityEstimator(BaseEstimator):
         self._check_parameters()
         X = self._validate(X, reset=reset)
         if keep_weights and hasattr(self, "model_"):
+            self._check_unchanged("the weights there are can't be continued: set warm_start=False, or set it back")
             return X
         self.n_fits_ = 0
         self._check_enough(X)
         self.seed_ = current().number_of_first(seed_from(self.random_state))  # the same in all processes
         self.schema_ = self._infer_schema(X)
         self._assemble(make_generator(self.seed_, "weights"))
+        self._built_with = self._structure()
         return X
 
     def _check_enough(self, X: Any) -> None:
@@ -93,6 +103,17 @@ class DensityEstimator(BaseEstimator):
         """Raise ``ValueError`` unless all parameters are allowed."""
         for name, parameter in self.PARAMETERS.items():
             parameter.check(getattr(self, name))
+
+    def _structure(self) -> dict[str, Any]:
+        """The parameters that the model was made from; others may change from fit to fit."""
+        return {name: self._part(name) for name in self.PARAMETERS if name not in OF_FITTING}
+
+    def _check_unchanged(self, otherwise: str) -> None:
+        """Raise ``ValueError`` if the model was made from other parameters than there are now."""
+        now = self._structure()
+        for name, before in (self._built_with or now).items():
+            if now[name] is not before and now[name] != before:
+                raise ValueError(f"{name} was {before!r} in the fit and is {now[name]!r} now, so {otherwise}")
 
     def _part(self, name: str) -> Any:
         """A parameter's value; the part with its defaults, where a word stands for one."""
@@ -119,7 +140,8 @@ class DensityEstimator(BaseEstimator):
         """The message where a field is asked of what is no part."""
         if owner not in self.PARAMETERS:
             return f"{type(self).__name__} has no parameter {owner!r}{suggestion(owner, list(self.PARAMETERS))}"
-        able = next((kind for kind in self.PARAMETERS[owner].kinds if field in kind.options()), None)
+        kinds = [kind for kind in self.PARAMETERS[owner].kinds if field in kind.options()]
+        able = next((kind for kind in kinds if kind.kind == getattr(self, owner)), kinds[0] if kinds else None)
         example = f": give a part that has it, {owner}={able.__name__}()" if able else ""
         return f"{owner}={getattr(self, owner)!r} is no part, so {owner}__{field} can't be set{example}"
 
@@ -291,6 +313,9 @@ class DensityEstimator(BaseEstimator):
     def save(self, path: str | Path) -> None:
         """Write a folder of safetensors and JSON, atomically; ``lowerbound.load`` reads it."""
         check_is_fitted(self)
+        self._check_unchanged(
+            "the fitted model can't be saved as one with these parameters: fit it again, or set it back"
+        )
         saving.save(self, Path(path))
 
     @classmethod

@@ -136,6 +136,11 @@ class Factorized(MixedColumns, ExactEstimator):
 
     def _assemble(self, generator: torch.Generator) -> None:
         schema = self.schema_
+        if schema.likelihood in ("gaussian", "columns") and self.smoothing != self.PARAMETERS["smoothing"].default:
+            raise ValueError(
+                f"smoothing={self.smoothing!r} is of categories and of 0/1 data, and these have the likelihood "
+                f"{schema.likelihood!r}: leave it 0.1"
+            )
         if schema.columns is not None:
             self.model_ = IndependentColumns(columns_head(schema.columns, "decoder", MIN_SCALE))
         elif schema.likelihood == "gaussian":

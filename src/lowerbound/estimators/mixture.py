@@ -184,8 +184,18 @@ class Mixture(ExactEstimator):
             )
         return super()._infer_schema(X)
 
+    def _refuse_what_is_of_other_components(self) -> None:
+        """Raise ``ValueError`` for parameters that the data's kind of component hasn't."""
+        is_gaussian = self.schema_.likelihood == "gaussian"
+        for name in ("smoothing",) if is_gaussian else ("covariance", "reg_covar"):
+            if getattr(self, name) != self.PARAMETERS[name].default:
+                kind, other = ("Gaussian", "Bernoulli") if is_gaussian else ("Bernoulli", "Gaussian")
+                value = self.PARAMETERS[name].default
+                raise ValueError(f"{name} is of {other} components, and these are {kind}: leave it {value!r}")
+
     def _assemble(self, generator: torch.Generator) -> None:
         K, schema = self.n_components, self.schema_
+        self._refuse_what_is_of_other_components()
         if schema.likelihood == "bernoulli":
             self.model_ = MixtureOfBernoullis(K, schema.event_shape, self.smoothing)
         else:

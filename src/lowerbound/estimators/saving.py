@@ -101,6 +101,7 @@ def restored(kind: Any, saved: Saved, restore: Restore) -> Any:
     if record.get("context") is not None:
         estimator.context_ = ContextSchema.from_saved(record["context"])
     estimator._assemble(make_generator(0, "unused"))
+    estimator._built_with = estimator._structure()
     for name, module in estimator._modules().items():
         module.load_state_dict(part(tensors, f"{name}."))
         module.to(estimator._device())

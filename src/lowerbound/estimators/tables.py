@@ -56,6 +56,10 @@ class MixedColumns(DensityEstimator):
                 f"a table of several kinds has a likelihood for each column, so likelihood={likelihood!r} can't be "
                 f"honored: leave it 'auto'"
             )
+        for name in ("image_shape", "layout"):
+            asked = getattr(self, name)
+            if asked not in (None, "auto", "features"):
+                raise ValueError(f"a table of several kinds has no axes: leave {name}={asked!r} out")
         looks = summarize_columns(X, None if self.columns == "auto" else self.columns)
         gaps = any(look.n_known < len(X) for look in looks)
         return Schema.of_columns(tuple(look.schema() for look in looks), gaps=gaps)

@@ -72,10 +72,10 @@ class Parameter:
         """The kinds of parts that are allowed."""
         return self.parts if self.yes is None else (*self.parts, self.yes)
 
-    def expected(self) -> str:
-        """The allowed values, in words."""
+    def expected(self, *, written: bool = False) -> str:
+        """The allowed values, in words; without parts, which nobody writes on a command line."""
         words = [repr(word) for word in self.words]
-        if self.kinds:
+        if self.kinds and not written:
             words.append("a part such as " + f"{self.kinds[-1].__name__}()")
         if self.number is not None:
             kind = "a whole number" if self.number is int else "a number"
@@ -88,22 +88,25 @@ class Parameter:
             words.append(f"a tuple of {', '.join(map(repr, self.each))}")
         return " or ".join(words)
 
-    def check(self, value: Any) -> None:
-        """Raise ``ValueError`` unless ``value`` is allowed."""
+    def check(self, value: Any, *, written: bool = False) -> None:
+        """Raise ``ValueError`` unless ``value`` is allowed; the message names no parts where it was ``written``."""
         if not self.accepts(value):
             hint = suggestion(value, [w for w in self.words if isinstance(w, str)])
-            raise ValueError(f"{self.name} must be {self.expected()}, got {value!r}{hint}")
+            raise ValueError(f"{self.name} must be {self.expected(written=written)}, got {value!r}{hint}")
 
     def accepts(self, value: Any) -> bool:
         """True if ``value`` is one of the words, an allowed part or an allowed number."""
         if isinstance(value, self.kinds):
             return True
+        value = of_python(value)
         if any(type(value) is type(word) and value == word for word in self.words):
             return True
         if self.each:
-            return isinstance(value, (tuple, list)) and len(value) > 0 and set(value) <= set(self.each)
+            return isinstance(value, (tuple, list)) and len(value) > 0 and all(word in self.each for word in value)
         if (self.any_word and isinstance(value, str)) or (self.or_object is not None and self.or_object(value)):
             return True
+        if self.or_many and isinstance(value, (tuple, list)) and not value:
+            return False
         if self.many or (self.or_many and isinstance(value, (tuple, list))):
             return isinstance(value, (tuple, list)) and all(self._is_number(v) for v in value)
         return self._is_number(value)
@@ -127,7 +130,7 @@ class Parameter:
                 return choice
         if self.each:
             value = tuple(part.strip() for part in word.split(",") if part.strip())
-            self.check(value)
+            self.check(value, written=True)
             return value
         try:
             if self.many or (self.or_many and "," in word):
@@ -137,14 +140,14 @@ class Parameter:
                 value = self.number(word)  # type: ignore[misc]
         except (TypeError, ValueError):
             value = word
-        self.check(value)
+        self.check(value, written=True)
         return value
 
     def part(self, value: Any) -> Any:
         """The part that a word stands for, with its defaults; other values as they are."""
         if value is True and self.yes is not None:
             return self.yes()
-        return next((kind() for kind in self.parts if type(value) is str and value == kind.kind), value)
+        return next((kind() for kind in self.parts if isinstance(value, str) and value == kind.kind), value)
 
     def from_plain(self, value: Any) -> Any:
         """The value that ``plain`` wrote: a part for a record with its ``kind``, a tuple for a list.
@@ -178,8 +181,7 @@ class Part:
 
     def __post_init__(self) -> None:
         for name, parameter in self.options().items():
-            if isinstance(getattr(self, name), list):
-                object.__setattr__(self, name, tuple(getattr(self, name)))
+            object.__setattr__(self, name, of_python(getattr(self, name)))
             try:
                 parameter.check(getattr(self, name))
             except ValueError as error:
@@ -236,6 +238,14 @@ def option(
     """A field of a part; the arguments are those of ``Parameter`` without the name, which is the field's."""
     parameter = Parameter("", default, help, choices, number, low, high, **others)
     return field(default=default, metadata={"parameter": parameter})
+
+
+def of_python(value: Any) -> Any:
+    """A number or a word of numpy as Python's own, and a list as a tuple."""
+    if isinstance(value, (tuple, list)):
+        return tuple(map(of_python, value))
+    is_numpy = type(value).__module__ == "numpy" and getattr(value, "ndim", 1) == 0
+    return value.item() if is_numpy and hasattr(value, "item") else value
 
 
 def plain(value: Any) -> Any:

@@ -54,6 +54,10 @@ class MLP(Part):
         "silu", "activation of the hidden units", ("silu", "relu", "tanh", "gelu", "elu", "softplus")
     )
 
+    def _check(self) -> None:
+        if not self.hidden_layer_sizes and "activation" in self.changed():
+            raise ValueError(f"MLP: without hidden units there is no activation={self.activation!r}: leave it 'silu'")
+
 
 @dataclass(frozen=True, repr=False)
 class Conv(Part):
@@ -193,6 +197,10 @@ class ELBO(Part):
     n_samples: int = _n_samples(1)
     trim_fraction: float = _trim_fraction()
 
+    def _check(self) -> None:
+        if self.kl_weight == 0 and (self.warmup_steps or self.free_bits):
+            raise ValueError("ELBO: with kl_weight=0 there is no KL term for warmup_steps or free_bits: leave them 0")
+
 
 @dataclass(frozen=True, repr=False)
 class SampledELBO(Part):
@@ -216,6 +224,10 @@ class SampledELBO(Part):
     )
     n_samples: int = _n_samples(1)
     trim_fraction: float = _trim_fraction()
+
+    def _check(self) -> None:
+        if self.kl_weight == 0 and self.warmup_steps:
+            raise ValueError("SampledELBO: with kl_weight=0 there is no KL term for warmup_steps: leave it 0")
 
 
 @dataclass(frozen=True, repr=False)

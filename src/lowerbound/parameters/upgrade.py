@@ -75,9 +75,29 @@ def upgraded_parameters(
         "Mixture": (_likelihood,),
     }.get(model, ())
     flat |= {"likelihood now": likelihood, "conv now": conv, "lr then": 4e-3 if model == "PixelRNN" else 1e-3}
+    _refuse_fields_beside_parts(flat)
     for group in groups:
         group(flat)
     return {name: value for name, value in flat.items() if not name.endswith((" now", " then"))}
+
+
+def _refuse_fields_beside_parts(flat: Mapping[str, Any]) -> None:
+    """Raise ``ValueError`` where a part is written beside a field that it has itself: which counts isn't clear."""
+    for owner, names in {
+        "likelihood": ("scale", "min_scale", "n_logistics", "standardize", "missingness", "binarize"),
+        "network": ("hidden_layer_sizes", "activation"),
+        "posterior": ("covariance", "input_dropout", "n_refinement_steps"),
+        "prior": ("n_prior_components",),
+        "objective": ("gradient", "n_samples", "kl_weight", "kl_warmup_steps", "free_bits", "trim_fraction"),
+        "optimizer": tuple(OPTIMIZER),
+        "early_stopping": ("validation_fraction", "n_iter_no_change"),
+        "latent_dim": ("levels",),
+        "penalty": ("penalty_weight",),
+        "noise": ("noise_level",),
+    }.items():
+        beside = [name for name in names if name in flat]
+        if isinstance(flat.get(owner), Mapping) and beside:
+            raise ValueError(f"{beside[0]} is a field of {owner}, which is given as a part: write it into [{owner}]")
 
 
 def _taken(flat: dict[str, Any], names: Mapping[str, str]) -> dict[str, Any]:
@@ -123,7 +143,7 @@ def _posterior(flat: dict[str, Any]) -> None:
     if word == "shared":
         return _set(flat, "posterior", Shared())
     refined = {"n_refinement_steps": n_steps} if word == "refined" else {}
-    if family in ("gaussian", "flow"):
+    if family in ("gaussian", "amortized", "flow"):
         _set(flat, "posterior", _fields(FlowPosterior if family == "flow" else Amortized, asked | refined))
 
 
@@ -207,6 +227,8 @@ def upgraded(record: Any) -> Any:
             record["class"], record["parameters"], schema.get("likelihood", "gaussian"),
             conv=len(shape) == 3 and min(shape[1:]) >= CONV_MIN_SIDE,
         )  # fmt: skip
+        if record["class"] == "VAEOutlierDetector" and record.get("estimator") is not None:
+            parameters |= {"trim_fraction": "auto", "n_steps": "auto", "layout": "auto"}  # of the default autoencoders
         new["parameters"] = {name: plain(value) for name, value in parameters.items()}
     if "columns" in record:
         new["columns"] = _columns(record["columns"])

@@ -173,7 +173,7 @@ def _read_description(folder: Path) -> dict[str, Any]:
         raise SavedFileError(f"{path} is damaged: it isn't JSON ({error})") from error
     if not isinstance(record, dict) or record.get("format") != "lowerbound":
         raise SavedFileError(f"{path} was not written by lowerbound")
-    if not isinstance(record.get("version"), int) or record["version"] > FORMAT_VERSION:
+    if type(record.get("version")) is not int or not 1 <= record["version"] <= FORMAT_VERSION:
         raise SavedFileError(
             f"{path} has format version {record.get('version')}, "
             f"this lowerbound reads up to {FORMAT_VERSION}: update it"

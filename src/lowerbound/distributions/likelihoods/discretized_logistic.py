@@ -133,7 +133,8 @@ class DiscretizedLogisticMixtureHead(LikelihoodHead):
         """(S, B, 3K, *event) → p(x|z)."""
         location, scale, logits = raw.chunk(3, 2)
         center, others = location[:, :, :1], location[:, :, 1:]
-        location = center + self.offset + torch.cat([torch.zeros_like(center), others], 2)
+        offset = self.offset.reshape(*self.offset.shape, *[1] * (location.ndim - 2 - self.offset.ndim))
+        location = center + offset + torch.cat([torch.zeros_like(center), others], 2)
         return DiscretizedLogisticMixture(DiscretizedLogistic(location, self.scale(scale)), logits.log_softmax(2))
 
 
