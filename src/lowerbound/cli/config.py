@@ -132,7 +132,10 @@ def read_file(path: Path, model: str | None = None) -> dict[str, Any]:
     Files of older versions are upgraded. ``model`` is that of the command line, if one is given there.
     """
     record = read_toml(path)
-    named = model or model_of(record, path)
+    own = model_of(record, path)
+    named = model or own
+    if "model" in record and named != own:
+        raise Failure(f"{path} is for a {own}, and a {named} is asked for: leave --model out, or take another file")
     try:
         record = upgraded_file(record, named)
     except (ValueError, TypeError, AttributeError, KeyError) as error:
