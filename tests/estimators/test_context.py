@@ -201,5 +201,8 @@ def test_class_probabilities_are_those_of_bayes_rule():
 
 def test_classes_are_of_a_model_that_is_given_one():
     for vae in (VAE(2, **TINY).fit(X), VAE(2, **TINY).fit(X, context=X[:, :2])):
-        with pytest.raises(ValueError, match="isn't given a class"):
+        with pytest.raises(AttributeError):
             vae.predict(X)
+        with pytest.raises(ValueError, match="isn't given a class"):
+            vae.class_probabilities(X)
+        assert not hasattr(vae, "predict_proba")

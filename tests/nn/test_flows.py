@@ -248,7 +248,7 @@ def test_a_stopped_training_goes_on_as_if_it_had_not_been(tmp_path, flow):
         ({"posterior": "flow", "objective": ELBO(free_bits=0.1)}, r"which posterior=FlowPosterior\(\) can't give"),
         ({"prior": "flow", "objective": ELBO(free_bits=0.1)}, r"which prior=FlowPrior\(\) can't give"),
         ({"prior": "flow", "posterior": "shared"}, "needs prior='normal'"),
-        ({"posterior": "flow", "objective": SampledELBO(gradient="stl")}, "fitted by gradient='pathwise'"),
+        ({"posterior": "flow", "objective": SampledELBO(gradient="stl")}, "use 'pathwise'"),
         ({"posterior": "flow", "latent_dim": Ladder(2)}, r"posterior=FlowPosterior\(\) is for one level"),
     ],
 )

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from sklearn.utils.metaestimators import available_if
 from sklearn.utils.validation import check_is_fitted
 from torch import nn
 
@@ -50,6 +51,15 @@ from lowerbound.parameters.priors import Prior
 from lowerbound.parameters.seed import RandomState
 from lowerbound.parameters.vae import VAE_PARAMETERS
 from lowerbound.tasks.classify import ClassProbabilities, class_probabilities
+
+
+def _is_given_a_class(vae: VAE) -> bool:
+    """True if the model was fitted given a class, which it can predict; else raises ``AttributeError``."""
+    try:
+        vae._class_column()
+    except ValueError as error:
+        raise AttributeError(str(error)) from error
+    return True
 
 
 class VAE(MixedColumns, LatentEstimator):
@@ -227,6 +237,7 @@ class VAE(MixedColumns, LatentEstimator):
     @property
     def classes_(self) -> np.ndarray:
         """The classes that the model can be given, shape (K,)."""
+        _is_given_a_class(self)
         return np.asarray(self._class_column().categories)
 
     def class_probabilities(self, X: Data, n_importance: int = 64) -> ClassProbabilities:
@@ -243,10 +254,12 @@ class VAE(MixedColumns, LatentEstimator):
         ValueError
             If the context is no class.
         """
-        log_prior = np.log(class_frequencies(self._class_column()))
+        column = self._class_column()
         each = [self.given(c).fitted_.exactly().on(X, "class") for c in self.classes_]
+        log_prior = np.log(class_frequencies(column))
         return class_probabilities(each, log_prior, n_importance)
 
+    @available_if(_is_given_a_class)
     def predict_proba(self, X: Data) -> np.ndarray:
         """p(c|x) of every row and class, shape (n, K); as ``class_probabilities``.
 
@@ -256,6 +269,7 @@ class VAE(MixedColumns, LatentEstimator):
         """
         return self.class_probabilities(X).probability
 
+    @available_if(_is_given_a_class)
     def predict(self, X: Data) -> np.ndarray:
         """The most probable class of every row, shape (n,).
 
