@@ -41,6 +41,16 @@ def test_a_model_is_given_a_column(cli, given_run, table_with_kind, tmp_path):
     cli("train", "-o", given_run, "--resume")
 
 
+def test_a_run_continues_with_its_own_context_alone(cli, tmp_path):
+    rng = np.random.default_rng(0)
+    arrays = {"x": rng.normal(size=(80, 3)), "a": rng.integers(0, 2, 80), "b": rng.integers(0, 2, 80)}
+    np.savez(tmp_path / "x.npz", **arrays)
+    words = ("train", tmp_path / "x.npz", "--key", "x", "-o", tmp_path / "run")
+    cli(*words, "--given", "a", *FEW)
+    (tmp_path / "run" / "model" / "model.json").unlink()  # so that it isn't finished
+    assert "given another context" in cli(*words, "--given", "b", "--resume", exit_code=1).stderr
+
+
 @pytest.mark.parametrize(
     ("words", "message"),
     [

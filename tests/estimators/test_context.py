@@ -10,7 +10,17 @@ import pytest
 import torch
 from sklearn.datasets import load_digits, load_iris
 
-from lowerbound import MLP, VAE, GaussianLikelihood, Ladder, PixelRNN, UnseenCategoryWarning, VampPrior, load
+from lowerbound import (
+    MLP,
+    VAE,
+    GaussianLikelihood,
+    Ladder,
+    MixturePrior,
+    PixelRNN,
+    UnseenCategoryWarning,
+    VampPrior,
+    load,
+)
 from lowerbound.data.context import ContextSchema
 
 X, SPECIES = load_iris(return_X_y=True)
@@ -117,6 +127,13 @@ def test_a_context_has_columns_of_several_kinds_and_gaps():
     with pytest.warns(UnseenCategoryWarning, match="species"):
         new = vae.given(frame.assign(species="orchid")).score_samples(X[:, 1:])
     np.testing.assert_allclose(new, vae.given(unknown).score_samples(X[:, 1:]))
+
+
+def test_a_learned_prior_goes_with_a_context():
+    vae = VAE(2, prior=MixturePrior(3), **TINY).fit(X, context=SPECIES)
+    assert vae.sample(3, context=1).shape == (3, 4)
+    by_prior = vae.log_likelihood(X, 5000, method="naive", context=SPECIES).value
+    assert by_prior == pytest.approx(vae.log_likelihood(X, 2000, context=SPECIES).value, abs=0.1)
 
 
 def test_a_model_given_a_context_comes_back(tmp_path):

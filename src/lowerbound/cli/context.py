@@ -28,6 +28,18 @@ def context_of(dataset: Dataset, name: str | None) -> pd.Series | None:
     return None if name is None else pd.Series(dataset.labels, name=name)
 
 
+def fingerprint_of(context: pd.Series | None) -> dict[str, Any]:
+    """The record of a context beside that of the rows: its name and a hash of its values; empty without one."""
+    import hashlib
+
+    from pandas.util import hash_pandas_object
+
+    if context is None:
+        return {}
+    values = hash_pandas_object(context, index=False).to_numpy()  # pyright: ignore[reportCallIssue]
+    return {"given": {"name": str(context.name), "sha256": hashlib.sha256(values.tobytes()).hexdigest()}}
+
+
 def given_of(model: Any, dataset: Dataset, name: str | None) -> Any:
     """The model given the context of some rows; fails if one is missing, or there is one that it isn't given."""
     schema = getattr(model, "context_", None)

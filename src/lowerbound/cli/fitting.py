@@ -15,7 +15,7 @@ from torch import nn
 import lowerbound
 from lowerbound.assembly.vae import choose_network
 from lowerbound.cli.config import Config, make
-from lowerbound.cli.context import context_of
+from lowerbound.cli.context import context_of, fingerprint_of
 from lowerbound.cli.output import INTERRUPTED, Console, Failure, listing, nats, table
 from lowerbound.cli.processes import Checkpoint, tell
 from lowerbound.cli.run import Run, environment, fingerprint
@@ -67,7 +67,7 @@ def fit_run(
     dataset = config.data.read()
     if isinstance(dataset.X, Source):
         config = replace(config, data=replace(config.data, stream=True))
-    data = fingerprint(dataset)
+    data = fingerprint(dataset) | fingerprint_of(context_of(dataset, config.data.given))
     console.say(describe(dataset))
     if state is not None:
         _check_same(data, run)
@@ -151,6 +151,8 @@ def _check_same(data: dict[str, Any], run: Run) -> None:
             f"{run.folder} was trained on other data ({before.get('name')} of shape {tuple(before.get('shape', ()))}) "
             f"than {data['name']} of shape {tuple(data['shape'])}: --resume needs the same"
         )
+    if before.get("given") != data.get("given"):
+        raise Failure(f"{run.folder} was trained given another context: --resume needs the same --given")
 
 
 def chosen(model: GradientEstimator, training: Training) -> dict[str, Any]:

@@ -106,11 +106,12 @@ def score_rows(
     from lowerbound.evaluation.estimate import mean_over_rows
 
     if model.context_ is not None:  # rows and their context are not taken apart
-        log_p, ess = model.log_likelihood_rows(X, **asdict(method))
-        return model.log_likelihood(X, **asdict(method)), log_p
-    partial = Partial(run, {"method": asdict(method), "data": _digest(X), "model": _digest_of_model(run)})
-    log_p, ess = _in_parts(model, X, method, partial, console, name)
-    partial.remove()
+        with console.progress(len(X), "log p(x)") as progress:
+            log_p, ess = model.log_likelihood_rows(X, progress=progress, **asdict(method))
+    else:
+        partial = Partial(run, {"method": asdict(method), "data": _digest(X), "model": _digest_of_model(run)})
+        log_p, ess = _in_parts(model, X, method, partial, console, name)
+        partial.remove()
     effective = torch.from_numpy(ess)
     found = mean_over_rows(torch.from_numpy(log_p), "lower", method.n_samples, float(np.mean(ess)))
     message = warning_about(found, expected_bias(effective, method.n_samples), method.method)
