@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from lowerbound import diagnostics
+    from lowerbound.classification.classifier import VAEClassifier
     from lowerbound.core import Batch, ElementwiseModel, ExplicitModel, Model, Objective, Posterior
     from lowerbound.data.checks import DataError
     from lowerbound.data.columns.coding import UnseenCategoryWarning
@@ -78,6 +79,7 @@ _HOMES = {
     "Posterior": "core.draw",
     "fit": "training.fit",
     "VAE": "estimators.vae",
+    "VAEClassifier": "classification.classifier",
     "VAEImputer": "imputation.imputer",
     "Autoencoder": "estimators.autoencoder",
     "Factorized": "estimators.factorized",
@@ -186,6 +188,7 @@ __all__ = [
     "TrainingError",
     "UnreliableEstimateWarning",
     "UnseenCategoryWarning",
+    "VAEClassifier",
     "VAEImputer",
     "VAEOutlierDetector",
     "VampPrior",

@@ -62,8 +62,6 @@ def assemble(
         seen = beside(seen, torch.zeros(2, n_context))
     encoder, decoder = _networks(schema, asked, seen, posterior_head, likelihood_head, generator, n_context)
     _start_at_unit_scale(encoder, posterior_head)
-    if isinstance(encoder, MLPEncoder):
-        let_rows_reach(encoder.layers[0], schema)
     bias: Tensor = decoder.bias  # type: ignore[assignment]
     with torch.no_grad():
         bias.copy_(output_bias(schema, likelihood_head))
@@ -205,26 +203,48 @@ def _networks(
     schema: Schema, asked: Asked, seen: Tensor, posterior_head: GaussianHead | FlowHead,
     likelihood_head: LikelihoodHead, generator: torch.Generator, n_context: int,
 ) -> tuple[nn.Module, nn.Module]:  # fmt: skip
-    n_features, n_parameters = posterior_head.n_features, likelihood_head.n_parameters
-    latent_dim, shape = posterior_head.latent_dim + n_context, output_shape(schema, likelihood_head)
-    has_gaps = schema.gaps or asked.input_dropout > 0
-    n_gaps = math.prod(schema.event_shape) if has_gaps else 0
+    """The encoder's network and the decoder's."""
+    encoder = choose_encoder(schema, asked, seen, posterior_head.n_features, generator)
+    n_parameters, n_inputs = likelihood_head.n_parameters, posterior_head.latent_dim + n_context
+    shape = output_shape(schema, likelihood_head)
     if isinstance(asked.network, (tuple, list)):
-        encoder, decoder = asked.network
-        own_encoder = OwnEncoder(encoder, seen, n_features, generator, n_gaps)
-        return own_encoder, OwnDecoder(decoder, latent_dim, shape, n_parameters)
+        return encoder, OwnDecoder(asked.network[1], n_inputs, shape, n_parameters)
     network = choose_network(schema, asked.network)
     if isinstance(network, parts.Conv):
         channels, height, width = schema.event_shape
-        return (
-            ConvEncoder((seen.shape[1], height, width), n_features, generator=generator, n_gaps=channels * has_gaps),
-            ConvDecoder(latent_dim, (channels, height, width), n_parameters, generator=generator),
-        )
+        return encoder, ConvDecoder(n_inputs, (channels, height, width), n_parameters, generator=generator)
     hidden, activation = network.hidden_layer_sizes, network.activation
-    return (
-        MLPEncoder(seen.shape[1:], n_features, hidden, activation, generator, n_gaps),
-        MLPDecoder(latent_dim, shape, n_parameters, hidden[::-1], activation, generator),
-    )
+    return encoder, MLPDecoder(n_inputs, shape, n_parameters, hidden[::-1], activation, generator)
+
+
+def choose_encoder(
+    schema: Schema, asked: Asked, seen: Tensor, n_features: int, generator: torch.Generator
+) -> nn.Module:
+    """The network from what is seen of x (and of a context) to features.
+
+    Parameters
+    ----------
+    schema : Schema
+    asked : Asked
+    seen : Tensor
+        An example of its input.
+    n_features : int
+    generator : torch.Generator
+        Draws the weights.
+    """
+    has_gaps = schema.gaps or asked.input_dropout > 0
+    n_gaps = math.prod(schema.event_shape) if has_gaps else 0
+    if isinstance(asked.network, (tuple, list)):
+        return OwnEncoder(asked.network[0], seen, n_features, generator, n_gaps)
+    network = choose_network(schema, asked.network)
+    if isinstance(network, parts.Conv):
+        channels, height, width = schema.event_shape
+        shape = (seen.shape[1], height, width)
+        return ConvEncoder(shape, n_features, generator=generator, n_gaps=channels * has_gaps)
+    hidden, activation = network.hidden_layer_sizes, network.activation
+    encoder = MLPEncoder(seen.shape[1:], n_features, hidden, activation, generator, n_gaps)
+    let_rows_reach(encoder.layers[0], schema)
+    return encoder
 
 
 def _start_at_unit_scale(encoder: nn.Module, head: GaussianHead | FlowHead) -> None:

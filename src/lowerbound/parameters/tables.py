@@ -137,6 +137,11 @@ DETECTOR_PARAMETERS = _table(
     *("layout", "random_state", "device"),
 )
 
+CLASSIFIER_PARAMETERS = _table(
+    Parameter("label_weight", 10.0, "weight of −log q(c|x) of the labels beside the bound of a row", (), float, 0),
+    "random_state",
+)
+
 PIXEL_RNN_PARAMETERS = _table(
     Parameter("hidden_size", 64, "hidden units of each recurrent layer", (), int, 1),
     Parameter(

@@ -1,0 +1,1 @@
+"""Classes of rows, learned from rows with a label and rows without."""

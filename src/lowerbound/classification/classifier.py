@@ -1,0 +1,246 @@
+"""The classifier: a VAE given the class, and a network of q(c|x), fitted to rows with a label and rows without."""
+
+from __future__ import annotations
+
+import copy
+import warnings
+from pathlib import Path
+from typing import Any, ClassVar, Self
+
+import numpy as np
+import pandas as pd
+import torch
+from sklearn.base import BaseEstimator, ClassifierMixin, clone
+from sklearn.utils import Tags, assert_all_finite
+from sklearn.utils.multiclass import check_classification_targets
+from sklearn.utils.validation import check_consistent_length, check_is_fitted, column_or_1d
+
+from lowerbound.classification.fitting import fit_with_labels, new_classifier
+from lowerbound.data.context import ContextSchema, class_frequencies
+from lowerbound.estimators.arguments import Data
+from lowerbound.estimators.saving import Restore, Saved, contents, part, plain
+from lowerbound.estimators.vae import VAE
+from lowerbound.evaluation.evaluation import EVALUATION_BATCH, evaluating
+from lowerbound.models.classes import class_log_probabilities
+from lowerbound.models.vae import Encoder
+from lowerbound.parameters.parameter import Parameter
+from lowerbound.parameters.parts import IWAE
+from lowerbound.parameters.seed import RandomState, seed_from
+from lowerbound.parameters.tables import CLASSIFIER_PARAMETERS
+from lowerbound.storage.atomic import save_folder
+from lowerbound.tasks.classify import ClassProbabilities
+
+
+class VAEClassifier(ClassifierMixin, BaseEstimator):
+    """Classifies rows by a variational autoencoder that is given the class, and learns from rows without a label too.
+
+    The class is a latent variable of the rows whose label isn't known: p(x) = Σ_c p(c) ∫ p(z) p(x|z, c) dz with
+    q(c, z|x) = q(c|x) q(z|x, c), the model M2 of Kingma et al., 2014. So ``estimator_`` also draws rows of a class, and
+    scores rows given one.
+
+    Parameters
+    ----------
+    estimator : VAE, optional
+        The model to be fitted given the class; ``VAE()`` by default.
+    label_weight : float
+        α, the weight of −log q(c|x) of the labels beside the bound of a row; Kingma et al. take 0.1, with which the
+        classes of few labels are lost early in training.
+    unlabeled : object, optional
+        A label that marks rows without one, such as −1; NaN, None and NA always do.
+    random_state : int, RandomState or None
+        The seed of the model; None leaves that of ``estimator``.
+
+    Attributes
+    ----------
+    classes_ : ndarray, shape (K,)
+    classifier_ : Encoder
+        x → log q(c|x), for the categories in the order of the VAE's context.
+    estimator_ : VAE
+        The fitted model; ``estimator_.given(c)`` is the model of the rows of class c.
+    n_features_in_ : int
+    feature_names_in_ : ndarray of str
+
+    References
+    ----------
+    Kingma, Rezende, Mohamed & Welling, 2014, arXiv:1406.5298.
+
+    Examples
+    --------
+    >>> from sklearn.datasets import load_iris
+    >>> from lowerbound import VAE, VAEClassifier
+    >>> X, species = load_iris(return_X_y=True)
+    >>> y = [c if i % 5 == 0 else None for i, c in enumerate(species)]  # every fifth label is known
+    >>> classifier = VAEClassifier(VAE(2, max_epochs=100), random_state=0).fit(X, y)
+    >>> bool(classifier.score(X, species) > 0.85)
+    True
+    """
+
+    PARAMETERS: ClassVar[dict[str, Parameter]] = CLASSIFIER_PARAMETERS
+
+    classes_: np.ndarray
+    estimator_: VAE
+    classifier_: Encoder
+    _places: np.ndarray  # of the classes among the categories of the VAE's context
+
+    def __init__(
+        self, estimator: VAE | None = None, *, label_weight: float = 10.0, unlabeled: Any = None,
+        random_state: RandomState = None,
+    ) -> None:  # fmt: skip
+        self.estimator = estimator
+        self.label_weight = label_weight
+        self.unlabeled = unlabeled
+        self.random_state = random_state
+
+    def fit(self, X: Data, y: Any) -> Self:
+        """Fit to rows, some of which may have no label.
+
+        Parameters
+        ----------
+        X : array-like, shape (n, *row)
+        y : array-like, shape (n,)
+            The class of each row; NaN, None or ``unlabeled`` where it isn't known.
+
+        Returns
+        -------
+        self
+
+        Raises
+        ------
+        ValueError
+            If no row has a label, a parameter is out of range, or the rows can't be described.
+        """
+        for name, parameter in self.PARAMETERS.items():
+            parameter.check(getattr(self, name))
+        labels = as_labels(y, self.unlabeled)
+        check_consistent_length(X, labels)
+        vae = self._unfitted()
+        self.classes_ = np.unique(np.asarray(labels.dropna().tolist()))
+        context = ContextSchema.infer(labels)
+        self._places = _places(context, self.classes_)
+        log_prior = np.log(class_frequencies(context.columns[0]))
+        self._take(vae, fit_with_labels(vae, X, labels, log_prior, self.label_weight))
+        return self
+
+    def predict_log_proba(self, X: Data) -> np.ndarray:
+        """log q(c|x) of every row and class, shape (n, K).
+
+        Parameters
+        ----------
+        X : array-like, shape (n, *row)
+        """
+        check_is_fitted(self)
+        rows = self.estimator_.given(self.classes_[0]).fitted_.exactly().rows(X)
+        classifier = copy.deepcopy(self.classifier_).double()
+        with evaluating(classifier):
+            log_q = torch.cat([class_log_probabilities(classifier, batch) for batch in rows.batches(EVALUATION_BATCH)])
+        return log_q.cpu().numpy()[:, self._places]
+
+    def predict_proba(self, X: Data) -> np.ndarray:
+        """q(c|x) of every row and class, shape (n, K): what the network says; ``class_probabilities`` is p(c|x).
+
+        Parameters
+        ----------
+        X : array-like, shape (n, *row)
+        """
+        return np.exp(self.predict_log_proba(X))
+
+    def predict(self, X: Data) -> np.ndarray:
+        """The most probable class of every row, shape (n,).
+
+        Parameters
+        ----------
+        X : array-like, shape (n, *row)
+        """
+        return self.classes_[self.predict_log_proba(X).argmax(1)]
+
+    def class_probabilities(self, X: Data, n_importance: int = 64) -> ClassProbabilities:
+        """p(c|x) ∝ p(x|c) p(c) of the fitted model, by importance sampling, with standard errors.
+
+        Parameters
+        ----------
+        X : array-like, shape (n, *row)
+        n_importance : int
+            Samples of q(z|x, c) for each row and class.
+        """
+        check_is_fitted(self)
+        return self.estimator_.class_probabilities(X, n_importance)
+
+    def save(self, path: str | Path) -> None:
+        """Write a folder of safetensors and JSON, atomically; ``lowerbound.load`` reads it."""
+        check_is_fitted(self)
+        weights, record = contents(self.estimator_)
+        weights |= {f"classifier.{name}": tensor for name, tensor in self.classifier_.state_dict().items()}
+        own = {"label_weight": self.label_weight, "unlabeled": plain(self.unlabeled)}
+        described = {
+            "class": type(self).__name__,
+            "parameters": own,
+            "estimator": record,
+            "classes": self.classes_.tolist(),
+        }
+        save_folder(Path(path), weights, described)
+
+    @classmethod
+    def from_saved(cls, saved: Saved, restore: Restore) -> VAEClassifier:
+        """The classifier that ``save`` wrote; ``lowerbound.load`` calls this."""
+        tensors, record = saved
+        vae = restore(Saved(tensors, record["estimator"]))
+        self = cls(clone(vae), **record["parameters"])
+        self.classes_ = np.asarray(record["classes"])
+        classifier = new_classifier(vae, len(self.classes_))
+        classifier.load_state_dict(part(tensors, "classifier."))
+        self._places = _places(vae.context_, self.classes_)
+        self._take(vae, classifier.to(vae.fitted_.device))
+        return self
+
+    def _unfitted(self) -> VAE:
+        """The model to be fitted."""
+        vae = VAE() if self.estimator is None else clone(self.estimator)
+        if isinstance(vae._part("objective"), IWAE) or vae._part("objective").gradient != "pathwise":
+            raise ValueError(
+                f"objective={vae.objective!r} can't sum the class out: use 'elbo', with the gradient 'pathwise'"
+            )
+        if self.random_state is not None:
+            vae.random_state = seed_from(self.random_state)
+        return vae
+
+    def _take(self, vae: VAE, classifier: Encoder) -> None:
+        """Set what was fitted, and what the VAE knows of the columns."""
+        self.estimator_, self.classifier_ = vae, classifier
+        for name in ("n_features_in_", "feature_names_in_"):
+            if hasattr(vae, name):
+                setattr(self, name, getattr(vae, name))
+
+    def __sklearn_tags__(self) -> Tags:
+        tags = super().__sklearn_tags__()
+        tags.input_tags.allow_nan = VAE().__sklearn_tags__().input_tags.allow_nan
+        return tags
+
+
+def _places(context: ContextSchema, classes: np.ndarray) -> np.ndarray:
+    """The places of the classes among the categories of the context."""
+    return context.encode(pd.Series(classes, dtype=object), len(classes)).argmax(1)
+
+
+def as_labels(y: Any, unlabeled: Any = None) -> pd.Series:
+    """The label of each row, None where it isn't known; raises where there is none, or they aren't classes."""
+    if y is None:
+        raise ValueError("VAEClassifier requires y to be passed, but the target y is None")
+    labels = pd.Series(column_or_1d(y, warn=True), dtype=object, name="class")
+    labels = labels.where(labels.notna() & (labels != unlabeled), None)
+    known = labels.dropna().tolist()
+    if not known:
+        raise ValueError("no row has a label: give the class of some, or fit a VAE, which needs none")
+    values = np.asarray(known)
+    if values.dtype.kind in "US" and not all(isinstance(label, str) for label in known):
+        raise ValueError("y mixes words and numbers: make all labels words")
+    assert_all_finite(values, input_name="y")
+    check_classification_targets(values)
+    if (
+        unlabeled is None
+        and values.dtype.kind in "if"
+        and -1 in values
+        and len(np.unique(values)) > 2
+        and values.min() == -1
+    ):
+        warnings.warn("-1 counts as a class; if it marks rows without a label, set unlabeled=-1", stacklevel=3)
+    return labels
