@@ -30,8 +30,8 @@ from lowerbound.core import Batch, ObjectiveState
 from lowerbound.data.schema import ConstantFeatureWarning
 from lowerbound.distributions.noise import Noise, make_generator
 from lowerbound.inference.objectives import elbo, iwae
-from lowerbound.inference.posteriors import PriorWhereUnobserved, standard_normal_where
-from lowerbound.models.hierarchical import Levels
+from lowerbound.inference.posteriors import PriorWhereUnobserved, gaussian_where
+from lowerbound.models.ladder import Levels
 
 pytestmark = pytest.mark.filterwarnings("ignore:the posterior has collapsed")  # brief fits
 
@@ -400,7 +400,7 @@ def test_only_the_rows_of_which_nothing_is_known_become_the_prior():
         torch.ones(3, 4, dtype=torch.bool),
         torch.arange(3),
     )
-    before, after = q(batch), standard_normal_where(torch.tensor([False, True, False]), q(batch))
+    before, after = q(batch), gaussian_where(torch.tensor([False, True, False]), q(batch), None)
     assert torch.equal(after.mean[::2], before.mean[::2])
     assert torch.equal(after.scale[::2], before.scale[::2])
     assert after.kl_to_standard_normal()[1].abs().max() == 0

@@ -58,6 +58,7 @@ if TYPE_CHECKING:
         Shared,
     )
     from lowerbound.parameters.priors import (
+        ContextPrior,
         FlowPrior,
         MixturePrior,
         NormalPrior,
@@ -128,6 +129,7 @@ _HOMES = {
     "ColumnLikelihoods": "parameters.likelihoods",
     "DiscretizedLogistic": "parameters.likelihoods",
     "GaussianLikelihood": "parameters.likelihoods",
+    "ContextPrior": "parameters.priors",
     "FlowPrior": "parameters.priors",
     "MixturePrior": "parameters.priors",
     "NormalPrior": "parameters.priors",
@@ -152,6 +154,7 @@ __all__ = [
     "CollapsedPosteriorWarning",
     "ColumnLikelihoods",
     "ConstantFeatureWarning",
+    "ContextPrior",
     "Conv",
     "DataError",
     "Dataset",

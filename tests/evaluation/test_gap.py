@@ -19,7 +19,7 @@ from lowerbound.evaluation.bound import elbo_terms, summarize
 from lowerbound.evaluation.evaluation import Evaluation
 from lowerbound.evaluation.gap import inference_gap, mutual_information
 from lowerbound.inference.posteriors import Amortized
-from lowerbound.models.hierarchical import Chain, Lowest, places
+from lowerbound.models.chain import Chain, Lowest, places
 from lowerbound.models.vae import Decoder, Encoder, LatentModel
 from lowerbound.nn.heads import GaussianHead
 from lowerbound.nn.inputs import Values
@@ -127,7 +127,7 @@ def test_the_gap_of_two_levels_in_closed_form():
     with torch.no_grad():
         decoder.weight.fill_(w)
         decoder.bias.zero_()
-    p = Model(Decoder(Lowest(decoder, 1), NormalHead(Scale("fixed", scale, torch.zeros(())))), 2).double()
+    p = Model(Decoder(Lowest(decoder, (1, 1)), NormalHead(Scale("fixed", scale, torch.zeros(())))), 2).double()
     q = Amortized(Encoder(Values(), toy._Affine(1, 2, 20, False), Head()))
     x = toy.numbers(40, 1, seed=9)
     gap = inference_gap(Evaluation(p, q, toy.rows(x), noise()), n_steps=500, n_samples=1000, n_importance=2000)

@@ -14,7 +14,7 @@ from lowerbound.core import Objective
 from lowerbound.distributions.noise import Noise, make_generator
 from lowerbound.evaluation.bound import importance_weighted
 from lowerbound.evaluation.evaluation import Evaluation
-from lowerbound.models.hierarchical import Levels
+from lowerbound.models.ladder import Levels
 from lowerbound.nn.hierarchical import feature_shapes
 from lowerbound.tasks.outlier_scores import level_ratio
 

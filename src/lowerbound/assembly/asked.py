@@ -22,7 +22,7 @@ from lowerbound.parameters.parts import (
     SampledELBO,
     Shared,
 )
-from lowerbound.parameters.priors import NormalPrior, Prior, VampPrior
+from lowerbound.parameters.priors import ContextPrior, NormalPrior, Prior, VampPrior
 
 EncoderPosterior = (Amortized, FlowPosterior)
 
@@ -80,15 +80,16 @@ class Asked:
         self._check_prior()
         self._check_objective()
 
-    def check_context(self) -> None:
-        """Raise ``ValueError`` where a part can't be given a context."""
-        if self.has_levels or not isinstance(self.network, (str, MLP, Conv)):
-            what = f"latent_dim={self.latent_dim!r}" if self.has_levels else "a pair of modules of one's own"
-            raise ValueError(f"{what} can't be given a context: it is for one level, and network='mlp' or 'conv'")
-        if not isinstance(self.posterior, EncoderPosterior):
-            raise ValueError(f"posterior={self.posterior!r} can't be given a context: use posterior='amortized'")
+    def check_context(self, *, is_given: bool) -> None:
+        """Raise ``ValueError`` where a part can't be given a context, or needs one."""
+        if not is_given:
+            if isinstance(self.prior, ContextPrior):
+                raise ValueError("prior='context' is p(z|c) of a model that is given a context: fit(X, context=…)")
+            return
+        if not isinstance(self.network, (str, MLP, Conv)):
+            raise ValueError("a pair of modules of one's own can't be given a context: use network='mlp' or 'conv'")
         if isinstance(self.prior, VampPrior):
-            raise ValueError(f"prior={self.prior!r} can't be given a context: use prior='normal' or 'mixture'")
+            raise ValueError(f"prior={self.prior!r} can't be given a context: use prior='context' or 'mixture'")
 
     def _check_levels(self) -> None:
         one_level = "for one level of latent variables"
@@ -128,6 +129,8 @@ class Asked:
                 )
             if self.covariance == "full":
                 raise ValueError("prior='vamp' can't be used with covariance='full': use prior='mixture'")
+        elif isinstance(self.prior, ContextPrior) and not is_gaussian:
+            raise ValueError("prior='context' is a Gaussian, and so must the posterior be: use posterior='amortized'")
         elif not isinstance(self.prior, NormalPrior) and isinstance(self.posterior, (Shared, MCEM)):
             raise ValueError(f"posterior={self.posterior.kind!r} needs prior='normal', not {self.prior!r}")
 
@@ -141,7 +144,7 @@ class Asked:
             return
         for what, is_sampled in (
             ("several levels", self.is_chain),
-            (f"prior={self.prior!r}", not isinstance(self.prior, NormalPrior)),
+            (f"prior={self.prior!r}", not isinstance(self.prior, (NormalPrior, ContextPrior))),
             (f"posterior={self.posterior!r}", isinstance(self.posterior, FlowPosterior)),
         ):
             if is_sampled:

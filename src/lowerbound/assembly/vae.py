@@ -57,22 +57,20 @@ def assemble(
     inputs = choose_inputs(schema)
     posterior_head = choose_posterior_head(asked, latent_dim, generator)
     likelihood_head = choose_likelihood_head(schema, asked.likelihood)
-    seen = inputs(torch.zeros(2, *schema.event_shape))
-    if n_context:
-        seen = beside(seen, torch.zeros(2, n_context))
+    seen = seen_with_context(inputs, schema, n_context)
     encoder, decoder = _networks(schema, asked, seen, posterior_head, likelihood_head, generator, n_context)
     _start_at_unit_scale(encoder, posterior_head)
     bias: Tensor = decoder.bias  # type: ignore[assignment]
     with torch.no_grad():
         bias.copy_(output_bias(schema, likelihood_head))
     own_encoder = Encoder(inputs, encoder, posterior_head)
-    prior = _prior(schema, asked, latent_dim, own_encoder, generator)
+    prior = _prior(schema, asked, latent_dim, own_encoder, generator, n_context)
     missingness = _missingness(schema, asked)
     model = LatentModel(
         Decoder(decoder, likelihood_head), latent_dim, log_unit_of(schema), prior, missingness, n_context
     )
     is_standard = prior is None and isinstance(posterior_head, GaussianHead)
-    return model, Amortized(own_encoder, None if is_standard else model.prior)
+    return model, Amortized(own_encoder, None if is_standard else model.prior_of)
 
 
 def choose_posterior_head(asked: Asked, latent_dim: int, generator: torch.Generator) -> GaussianHead | FlowHead:
@@ -89,6 +87,12 @@ def choose_inputs(schema: Schema) -> nn.Module:
     if schema.kind.is_nominal:
         return OneHot(schema.n_categories)
     return Standardized() if schema.is_standardized else Values(schema.kind.view)
+
+
+def seen_with_context(inputs: nn.Module, schema: Schema, n_context: int) -> Tensor:
+    """An example of what the encoder's network reads: the inputs of two rows, and a context of C numbers."""
+    seen = inputs(torch.zeros(2, *schema.event_shape))
+    return beside(seen, torch.zeros(2, n_context)) if n_context else seen
 
 
 def output_shape(schema: Schema, head: LikelihoodHead) -> tuple[int, ...]:
@@ -109,7 +113,7 @@ def log_unit_of(schema: Schema) -> Tensor | None:
 
 
 def _prior(
-    schema: Schema, asked: Asked, latent_dim: int, encoder: Encoder, generator: torch.Generator
+    schema: Schema, asked: Asked, latent_dim: int, encoder: Encoder, generator: torch.Generator, n_context: int
 ) -> LearnedPrior | None:
     """A learned prior; None for N(0, I)."""
     if asked.prior.file is None:
@@ -117,7 +121,7 @@ def _prior(
     is_nominal = schema.columns is not None or schema.kind.is_nominal
     request = PriorRequest(
         latent_dim=latent_dim, part=asked.prior, generator=generator,
-        encode=encoder.forward, event_shape=schema.event_shape, is_nominal=is_nominal,
+        encode=encoder.forward, event_shape=schema.event_shape, is_nominal=is_nominal, n_context=n_context,
         highest=None if is_nominal else schema.kind.highest(schema.n_categories),
     )  # fmt: skip
     return importlib.import_module(f"lowerbound.models.priors.{asked.prior.file}").PRIOR.make(request)
@@ -154,7 +158,7 @@ def choose_posterior(asked: Asked, model: LatentModel, amortized: Amortized) -> 
         return Refined(amortized, model.draw, n_steps) if n_steps else amortized
     if isinstance(part, parts.Shared):
         return Shared(model.latent_dim)
-    prior = None if model.learned_prior is None else model.prior
+    prior = None if model.learned_prior is None else model.prior_of
     return Refined(StartAtPrior(model.latent_dim, prior), model.draw, part.n_steps)
 
 

@@ -21,7 +21,7 @@ from lowerbound.estimators.arguments import Data
 from lowerbound.estimators.saving import Restore, Saved, contents, part, plain
 from lowerbound.estimators.vae import VAE
 from lowerbound.evaluation.evaluation import EVALUATION_BATCH, evaluating
-from lowerbound.models.classes import class_log_probabilities
+from lowerbound.models.classes import log_class
 from lowerbound.models.vae import Encoder
 from lowerbound.parameters.parameter import Parameter
 from lowerbound.parameters.parts import IWAE
@@ -117,8 +117,7 @@ class VAEClassifier(ClassifierMixin, BaseEstimator):
         self.classes_ = np.unique(np.asarray(labels.dropna().tolist()))
         context = ContextSchema.infer(labels)
         self._places = _places(context, self.classes_)
-        log_prior = np.log(class_frequencies(context.columns[0]))
-        self._take(vae, fit_with_labels(vae, X, labels, log_prior, self.label_weight))
+        self._take(vae, fit_with_labels(vae, X, labels, _log_prior(context), self.label_weight))
         return self
 
     def predict_log_proba(self, X: Data) -> np.ndarray:
@@ -129,10 +128,11 @@ class VAEClassifier(ClassifierMixin, BaseEstimator):
         X : array-like, shape (n, *row)
         """
         check_is_fitted(self)
+        log_prior = torch.from_numpy(_log_prior(self.estimator_.context_))
         rows = self.estimator_.given(self.classes_[0]).fitted_.exactly().rows(X)
         classifier = copy.deepcopy(self.classifier_).double()
         with evaluating(classifier):
-            log_q = torch.cat([class_log_probabilities(classifier, batch) for batch in rows.batches(EVALUATION_BATCH)])
+            log_q = torch.cat([log_class(classifier, batch, log_prior) for batch in rows.batches(EVALUATION_BATCH)])
         return log_q.cpu().numpy()[:, self._places]
 
     def predict_proba(self, X: Data) -> np.ndarray:
@@ -151,7 +151,8 @@ class VAEClassifier(ClassifierMixin, BaseEstimator):
         ----------
         X : array-like, shape (n, *row)
         """
-        return self.classes_[self.predict_log_proba(X).argmax(1)]
+        log_q = self.predict_log_proba(X)
+        return self.classes_[log_q.argmax(1)]
 
     def class_probabilities(self, X: Data, n_importance: int = 64) -> ClassProbabilities:
         """p(c|x) ∝ p(x|c) p(c) of the fitted model, by importance sampling, with standard errors.
@@ -216,6 +217,11 @@ class VAEClassifier(ClassifierMixin, BaseEstimator):
         return tags
 
 
+def _log_prior(context: ContextSchema) -> np.ndarray:
+    """log p(c) of the categories of the context, by how often each was in the fit."""
+    return np.log(class_frequencies(context.columns[0]))
+
+
 def _places(context: ContextSchema, classes: np.ndarray) -> np.ndarray:
     """The places of the classes among the categories of the context."""
     return context.encode(pd.Series(classes, dtype=object), len(classes)).argmax(1)
@@ -225,6 +231,7 @@ def as_labels(y: Any, unlabeled: Any = None) -> pd.Series:
     """The label of each row, None where it isn't known; raises where there is none, or they aren't classes."""
     if y is None:
         raise ValueError("VAEClassifier requires y to be passed, but the target y is None")
+    y = np.asarray(y, dtype=object) if isinstance(y, (list, tuple)) else y
     labels = pd.Series(column_or_1d(y, warn=True), dtype=object, name="class")
     labels = labels.where(labels.notna() & (labels != unlabeled), None)
     known = labels.dropna().tolist()

@@ -22,7 +22,7 @@ from lowerbound.models.classes import (
     ClassPosterior,
     LogSoftmax,
     class_indicators,
-    class_log_probabilities,
+    log_class,
 )
 from lowerbound.models.vae import Encoder, LatentModel
 from lowerbound.training.fit import run
@@ -70,7 +70,7 @@ def fit_with_labels(vae: VAE, X: Data, labels: Any, log_prior: np.ndarray, weigh
         before.settings, before.seed, before.device,
     )  # fmt: skip
     run(training, rows, begun.validation, verbose=bool(vae.verbose))
-    give_classes(rows, classifier)
+    give_classes(rows, classifier, log_p)
     vae.finish_fit(begun._replace(training=training))
     return classifier
 
@@ -100,14 +100,14 @@ def with_label_loss(objective: Objective, weight: float) -> Objective:
     return replace(objective, loss=loss)
 
 
-def give_classes(rows: RowsInMemory, classifier: Encoder) -> None:
+def give_classes(rows: RowsInMemory, classifier: Encoder, log_prior: Tensor) -> None:
     """Let the context of rows without a label be their most probable class."""
     assert rows.context is not None
     found = []
     with evaluating(classifier):
         for batch in rows.batches(EVALUATION_BATCH):
             label = class_indicators(batch)
-            log_q = class_log_probabilities(classifier, batch)
+            log_q = log_class(classifier, batch, log_prior)
             found.append(torch.where(label.any(1, keepdim=True), label, log_q).argmax(1))
     n_numbers, context = rows.context.shape[1], rows.context
     rows.context = torch.eye(n_numbers, dtype=context.dtype, device=context.device)[torch.cat(found)]

@@ -51,6 +51,10 @@ class Model(nn.Module):
         """p(z)."""
         raise NotImplementedError(f"{type(self).__name__} does not define its prior")
 
+    def prior_of(self, batch: Batch) -> Prior:
+        """p(z), or p(z|c) given the context of the rows of a batch."""
+        return self.given(batch.context).prior()
+
     def log_px(self, batch: Batch, z: Tensor) -> Tensor:
         """log p(x|z) of the observed entries.
 
@@ -158,7 +162,7 @@ class Model(nn.Module):
         Tensor, shape (S, B)
             In nats, the density of x being that in the user's units.
         """
-        return self.log_px(batch, z) + self.prior().log_prob(z)
+        return self.log_px(batch, z) + self.prior_of(batch).log_prob(z)
 
     knows_log_prob: ClassVar[bool] = False  # exactly: ``log_prob`` is defined
 
@@ -190,7 +194,7 @@ class Model(nn.Module):
         if objective.gradient == "score":
             z = z.detach()
         density = q.detach() if objective.gradient == "fixed_density" else q
-        return Draw(z, self.log_px(batch, z), q.prior or self.prior(), q, density, batch.share)
+        return Draw(z, self.log_px(batch, z), q.prior or self.prior_of(batch), q, density, batch.share)
 
 
 class Missingness(Protocol):

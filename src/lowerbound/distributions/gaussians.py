@@ -72,6 +72,11 @@ class DiagonalGaussian:
         """KL(q ‖ N(0, I)) of each dimension, ½[σ² + μ² − 1 − log σ²], shape (B, D)."""
         return 0.5 * (torch.expm1(2 * self.log_scale) + self.mean.square()) - self.log_scale
 
+    def relative_to(self, p: DiagonalGaussian) -> DiagonalGaussian:
+        """The distribution of (z − m)/s, for another one N(m, diag s²)."""
+        mean = (self.mean - p.mean) * torch.exp(-p.log_scale)
+        return DiagonalGaussian(mean, self.log_scale - p.log_scale)
+
     def kl_to_each(self, others: DiagonalGaussian) -> Tensor:
         """KL(q_b ‖ r_j) of each of these to each of J others, shape (B, J).
 
@@ -125,6 +130,11 @@ class FullGaussian:
         """log q at its mean, −log det L − (D/2) log 2π, shape (B,): no triangular solve is needed there."""
         return -self._log_det() - 0.5 * self.mean.shape[-1] * LOG_2PI
 
+    def relative_to(self, p: DiagonalGaussian) -> FullGaussian:
+        """The distribution of (z − m)/s, for another one N(m, diag s²)."""
+        inverse = torch.exp(-p.log_scale)
+        return FullGaussian((self.mean - p.mean) * inverse, self.scale_tril * inverse.unsqueeze(-1))
+
     def kl_to_standard_normal(self) -> Tensor:
         """KL(q ‖ N(0, I)) in D + 1 groups, shape (B, D + 1): the marginals' and, last, the total correlation.
 
@@ -141,3 +151,15 @@ class FullGaussian:
 
     def _log_det(self) -> Tensor:
         return self.scale_tril.diagonal(dim1=-2, dim2=-1).log().sum(-1)
+
+
+class GaussianPrior(DiagonalGaussian):
+    """The prior p(z|c) = N(m, diag s²) of B rows, of which each has its own m and s, (B, D)."""
+
+    def rsample(self, shape: Sequence[int], noise: Noise) -> Tensor:
+        """Draws of shape ``(*shape, D)``, the last number of ``shape`` being B."""
+        return self.mean + self.log_scale.exp() * noise.normal((*shape, self.mean.shape[-1]), self.mean)
+
+    def kl_from(self, q: Any) -> Tensor | None:
+        """KL(q ‖ p) in q's groups, shape (B, G): that of (z − m)/s to N(0, I)."""
+        return q.relative_to(self).kl_to_standard_normal()

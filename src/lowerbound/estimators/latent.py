@@ -217,7 +217,8 @@ class LatentEstimator(CodingEstimator):
         check_count("n_rows", n_rows, 2)
         how, noise = Annealing(n_temperatures, n_chains, n_leapfrog), self._fresh_noise(random_state, "sandwich")
         mask = torch.from_numpy(self.schema_.counted).to(fitted.device)
-        return bidirectional_bounds(fitted.model, fitted.posterior, n_rows, mask, noise, how, progress)
+        context = fitted.coded_context(n_rows)
+        return bidirectional_bounds(fitted.model, fitted.posterior, n_rows, mask, noise, how, progress, context)
 
     def elbo_terms(self, X: Data, n_samples: int = 1) -> ElboTerms:
         """The lower bound's parts for every row, with independent noise: reconstruction, KL, posterior means.

@@ -29,7 +29,7 @@ from lowerbound.data.context import ContextSchema, class_frequencies
 from lowerbound.estimators.arguments import Columns, Data
 from lowerbound.estimators.latent import LatentEstimator
 from lowerbound.estimators.tables import MixedColumns
-from lowerbound.models import hierarchical
+from lowerbound.models import ladder
 from lowerbound.models.vae import LatentModel
 from lowerbound.parameters.likelihoods import Likelihood
 from lowerbound.parameters.parts import (
@@ -102,8 +102,9 @@ class VAE(MixedColumns, LatentEstimator):
         Where q(z|x) comes from: an encoder, that gives a Gaussian or one that a flow bends; numbers m and s of every
         row's own, with no encoder; one q for all rows; or a Markov chain for every row (Monte-Carlo EM):
         ``Amortized``, ``FlowPosterior``, ``MeanField``, ``Shared`` or ``MCEM``.
-    prior : {"normal", "mixture", "vamp", "flow"}, NormalPrior, MixturePrior, VampPrior or FlowPrior
-        p(z): N(0, I), or learned.
+    prior : {"normal", "mixture", "vamp", "flow", "context"} or its part
+        p(z): N(0, I), or learned: ``NormalPrior``, ``MixturePrior``, ``VampPrior``, ``FlowPrior``; ``ContextPrior`` is
+        p(z|c) of a model that is given a context.
     objective : {"elbo", "elbo_sampled", "iwae"}, ELBO, SampledELBO or IWAE
         The bound that is raised, and how.
     optimizer : {"adam"} or Adam
@@ -209,25 +210,23 @@ class VAE(MixedColumns, LatentEstimator):
     def _check_parameters(self) -> None:
         super()._check_parameters()
         self.asked().check()
-        if self.context_ is not None:
-            self.asked().check_context()
+        self.asked().check_context(is_given=self.context_ is not None)
 
     def _context_schema(self, context: Any) -> ContextSchema:
         return ContextSchema.infer(context)
 
-    model_: LatentModel | hierarchical.Ladder
+    model_: LatentModel | ladder.Ladder
     posterior_: Posterior
     latent_dim_: int
 
     def _assemble(self, generator: torch.Generator) -> None:
-        asked = self.asked()
+        asked, n_context = self.asked(), 0 if self.context_ is None else self.context_.n_numbers
         if asked.has_levels:
-            self.model_, self.posterior_ = assemble_levels(self.schema_, asked, generator)
+            self.model_, self.posterior_ = assemble_levels(self.schema_, asked, generator, n_context)
             self.latent_dim_ = self.model_.latent_dim
             return
         assert isinstance(asked.latent_dim, (int, str))
         self.latent_dim_ = choose_latent_dim(self.schema_, asked.latent_dim)
-        n_context = 0 if self.context_ is None else self.context_.n_numbers
         model, amortized = assemble(self.schema_, asked, self.latent_dim_, generator, n_context)
         self.posterior_ = choose_posterior(asked, model, amortized)
         self.model_ = model  # pyright: ignore[reportIncompatibleVariableOverride]
@@ -236,9 +235,11 @@ class VAE(MixedColumns, LatentEstimator):
 
     @property
     def classes_(self) -> np.ndarray:
-        """The classes that the model can be given, shape (K,)."""
+        """The classes that the model can be given, in order, shape (K,)."""
         _is_given_a_class(self)
-        return np.asarray(self._class_column().categories)
+        column = self._class_column()
+        classes = np.unique(np.asarray(column.categories))
+        return classes.astype(column.dtype) if column.dtype.startswith(("int", "uint")) else classes
 
     def class_probabilities(self, X: Data, n_importance: int = 64) -> ClassProbabilities:
         """p(c|x) ∝ p(x|c) p(c) of a model that was fitted given a class, with standard errors.
@@ -256,7 +257,7 @@ class VAE(MixedColumns, LatentEstimator):
         """
         column = self._class_column()
         each = [self.given(c).fitted_.exactly().on(X, "class") for c in self.classes_]
-        log_prior = np.log(class_frequencies(column))
+        log_prior = np.log(class_frequencies(column)[np.argsort(np.asarray(column.categories))])
         return class_probabilities(each, log_prior, n_importance)
 
     @available_if(_is_given_a_class)

@@ -91,19 +91,16 @@ def naive(on: Evaluation, n_samples: int, progress: Progress = lambda n: None) -
             total = RunningLogMeanExp(len(batch.x), batch.x.device)
             for first in range(0, n_samples, chunk):
                 S = min(chunk, n_samples - first)
-                total.add(on.model.log_px(batch, _of_the_prior(on, S, len(batch.x))))
+                total.add(on.model.log_px(batch, _of_the_prior(on, S, batch)))
                 progress(len(batch.x) * S / n_samples)
             parts.append(total.result())
     log_p, ess = zip(*parts, strict=True)
     return torch.cat(log_p), torch.cat(ess)
 
 
-def _of_the_prior(on: Evaluation, n_samples: int, n_rows: int) -> Tensor:
+def _of_the_prior(on: Evaluation, n_samples: int, batch: Batch) -> Tensor:
     """Draws of z, the same for all rows where they share their noise, shape (S, B, D)."""
-    if on.noise.shared:
-        z = on.model.prior().rsample((n_samples,), on.noise.own())
-        return z[:, None].expand(-1, n_rows, *z.shape[1:])
-    return on.model.prior().rsample((n_samples * n_rows,), on.noise).unflatten(0, (n_samples, -1))
+    return on.model.prior_of(batch).rsample((n_samples, len(batch.x)), on.noise)
 
 
 @dataclass(frozen=True)
@@ -243,7 +240,7 @@ class BidirectionalBounds:
 
 def bidirectional_bounds(
     model: Model, posterior: Infer, n_rows: int, mask: Tensor, noise: Noise, how: Annealing,
-    progress: Progress = lambda n: None,
+    progress: Progress = lambda n: None, context: Tensor | None = None,
 ) -> BidirectionalBounds:  # fmt: skip
     """Bidirectional Monte Carlo: both bounds of log p(x), for data that the model draws, so that their z are known.
 
@@ -256,11 +253,15 @@ def bidirectional_bounds(
         Rows to be drawn.
     mask : Tensor of bool, shape (*event)
         Entries that are counted in the density.
+    context : Tensor, shape (n_rows, C), optional
+        What the model is given.
     """
+    given = model.given(context)
     with evaluating(model):
-        z = model.prior().rsample((n_rows,), noise.own())
-        x = model.draw_x(z[None], noise.own())[0]
-    on = Evaluation(model, posterior, RowsInMemory(x, lambda raw, noise: raw, mask, x.device), noise)
+        z = given.prior().rsample((1, n_rows), noise.own())
+        x = given.draw_x(z, noise.own())[0]
+    rows = RowsInMemory(x, lambda raw, noise: raw, mask, x.device, context=context)
+    on = Evaluation(model, posterior, rows, noise)
     lower, upper, esses = [], [], []
     with on.evaluating():
         for batch in on.batches(on.rows_in_a_pass(how.n_chains)):
@@ -268,7 +269,7 @@ def bidirectional_bounds(
             steps = _pilot(bridge, how, noise, progress)
             below, above = RunningLogMeanExp(len(batch.x), x.device), RunningLogMeanExp(len(batch.x), x.device)
             below.add(_forward(bridge, how, steps, noise, progress))
-            above.add(-_backward(bridge, how, steps, z[batch.index], noise))
+            above.add(-_backward(bridge, how, steps, z[0, batch.index], noise))
             (low, ess), (minus_high, _) = below.result(), above.result()
             lower.append(low)
             upper.append(-minus_high)

@@ -12,10 +12,10 @@ from torch import Tensor, nn
 from torch.nn.utils import skip_init
 
 from lowerbound.core import Batch, Draw, LatentDistribution, Objective, ObjectiveState, Posterior, Prior
-from lowerbound.distributions.gaussians import DiagonalGaussian, FullGaussian
+from lowerbound.distributions.gaussians import DiagonalGaussian, FullGaussian, GaussianPrior
 from lowerbound.distributions.noise import Noise, make_generator
 
-PriorFrom = Callable[[], Prior]  # ``Model.prior``
+PriorFrom = Callable[[Batch], Prior]  # ``Model.prior_of``
 DrawFrom = Callable[..., Draw]  # ``Model.draw``: (batch, posterior, objective, noise) → Draw
 
 
@@ -27,7 +27,7 @@ class FeaturePosterior(Posterior):
     Parameters
     ----------
     prior : callable, optional
-        ``model.prior``, needed if p(z) is not N(0, I) or the posterior is not Gaussian.
+        ``model.prior_of``, needed if p(z) is not N(0, I) or the posterior is not Gaussian.
     """
 
     def __init__(self, prior: PriorFrom | None = None) -> None:
@@ -56,9 +56,10 @@ class FeaturePosterior(Posterior):
         unknown = ~batch.mask.flatten(1).any(1)
         if isinstance(q, RelativeToPrior):
             return q.prior_where(unknown)
-        if self.prior is None:
-            return standard_normal_where(unknown, q)
-        return q if not self.training and not unknown.any() else PriorWhereUnobserved(unknown, q, self.prior())
+        prior = None if self.prior is None else self.prior(batch)
+        if prior is None or isinstance(prior, GaussianPrior):
+            return gaussian_where(unknown, q, prior)
+        return q if not self.training and not unknown.any() else PriorWhereUnobserved(unknown, q, prior)
 
 
 class Amortized(FeaturePosterior):
@@ -72,7 +73,7 @@ class Amortized(FeaturePosterior):
     encoder : Module
         ``features(x, mask, missing)``, which reads zeros where the mask is False, and ``head(*features)`` → q(z|x).
     prior : callable, optional
-        ``model.prior``, needed if p(z) is not N(0, I) or the posterior is not Gaussian.
+        ``model.prior_of``, needed if p(z) is not N(0, I) or the posterior is not Gaussian.
     """
 
     encoder: Any
@@ -88,18 +89,20 @@ class Amortized(FeaturePosterior):
 
     def given(self, features: Sequence[Tensor], batch: Batch) -> LatentDistribution:
         """q(z|x) by the encoder's head."""
-        return self.prior_where_unobserved(self.encoder.head(*features), batch)
+        q = self.encoder.head(*features)
+        return self.prior_where_unobserved(q.given(batch.context) if isinstance(q, RelativeToPrior) else q, batch)
 
 
-def standard_normal_where(unknown: Tensor, q: LatentDistribution) -> LatentDistribution:
-    """q(z|x), and N(0, I) for the rows where ``unknown`` (B,) is True."""
+def gaussian_where(unknown: Tensor, q: LatentDistribution, prior: GaussianPrior | None) -> LatentDistribution:
+    """q(z|x), and a Gaussian prior, by default N(0, I), for the rows where ``unknown`` (B,) is True."""
+    m, log_s = (0.0, 0.0) if prior is None else (prior.mean, prior.log_scale)
     unknown = unknown.unsqueeze(-1)
-    mean = torch.where(unknown, 0.0, q.mean)
+    mean = torch.where(unknown, m, q.mean)
     if isinstance(q, FullGaussian):
-        identity = torch.eye(mean.shape[1], dtype=mean.dtype, device=mean.device)
-        return FullGaussian(mean, torch.where(unknown.unsqueeze(-1), identity, q.scale_tril))
+        factor = torch.eye(mean.shape[1], dtype=mean.dtype, device=mean.device) if prior is None else prior.scale_tril
+        return FullGaussian(mean, torch.where(unknown.unsqueeze(-1), factor, q.scale_tril))
     assert isinstance(q, DiagonalGaussian)
-    return replace(q, mean=mean, log_scale=torch.where(unknown, 0.0, q.log_scale))
+    return replace(q, mean=mean, log_scale=torch.where(unknown, log_s, q.log_scale))
 
 
 @runtime_checkable
@@ -108,6 +111,10 @@ class RelativeToPrior(Protocol):
 
     def prior_where(self, unknown: Tensor) -> LatentDistribution:
         """The same q(z|x), and p(z) for the rows where ``unknown`` (B,) is True."""
+        ...
+
+    def given(self, context: Tensor | None) -> LatentDistribution:
+        """The same q(z|x, c) relative to p(z|c), for a context (B, C)."""
         ...
 
 

@@ -68,10 +68,7 @@ class ClassPosterior(Posterior):
 
     def log_class(self, batch: Batch) -> Tensor:
         """log q(c|x), (B, K); log p(c) for a row of which nothing is observed."""
-        log_q = class_log_probabilities(self.classifier, batch)
-        if batch.missing is None:
-            return log_q
-        return torch.where(batch.mask.flatten(1).any(1, keepdim=True), log_q, self.log_prior.to(log_q))
+        return log_class(self.classifier, batch, self.log_prior)
 
     def label_loss(self, batch: Batch, log_q: Tensor, noise: Noise) -> Tensor:
         """The mean of −log q(c|x) over labeled rows, estimated: in training from some of all, else from the batch's."""
@@ -126,9 +123,12 @@ class ClassModel(Model):
         return found
 
 
-def class_log_probabilities(classifier: Encoder, batch: Batch) -> Tensor:
-    """log q(c|x) by a network alone, (B, K)."""
-    return classifier(batch.x, None if batch.complete else batch.mask, batch.missing)  # type: ignore[return-value]
+def log_class(classifier: Encoder, batch: Batch, log_prior: Tensor) -> Tensor:
+    """log q(c|x) by a network, (B, K); log p(c), (K,), for a row of which nothing is observed."""
+    log_q: Any = classifier(batch.x, None if batch.complete else batch.mask, batch.missing)
+    if batch.missing is None:
+        return log_q
+    return torch.where(batch.mask.flatten(1).any(1, keepdim=True), log_q, log_prior.to(log_q))
 
 
 def class_indicators(batch: Batch) -> Tensor:

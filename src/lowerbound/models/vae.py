@@ -9,15 +9,15 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable, Sequence
-from typing import Self
 
 import torch
 from torch import Tensor, nn
 from torch.nn.utils import skip_init
 
-from lowerbound.core import ElementwiseModel, LatentDistribution, Missingness, Prior
+from lowerbound.core import LatentDistribution, Missingness, Prior
 from lowerbound.distributions.gaussians import StandardNormal
 from lowerbound.distributions.likelihoods.likelihood import Likelihood, LikelihoodHead
+from lowerbound.models.conditional import ConditionalModel
 from lowerbound.models.missingness import SelfMasking
 from lowerbound.nn.initialization import branch, linear
 from lowerbound.precision import in_single
@@ -87,7 +87,7 @@ def beside(seen: Tensor, context: Tensor) -> Tensor:
     return torch.cat([seen.flatten(1), context], 1)
 
 
-class LatentModel(ElementwiseModel):
+class LatentModel(ConditionalModel):
     """One level of latent variables.
 
     Parameters
@@ -106,14 +106,11 @@ class LatentModel(ElementwiseModel):
         C, numbers of a context that the decoder reads beside z; 0 for a model that isn't given any.
     """
 
-    context: Tensor | None = None
-
     def __init__(
         self, decoder: Decoder, latent_dim: int, log_unit: Tensor | None = None,
         learned_prior: nn.Module | None = None, missingness: SelfMasking | None = None, n_context: int = 0,
     ) -> None:  # fmt: skip
-        super().__init__()
-        self.n_context: int = n_context
+        super().__init__(n_context)
         self.decoder: Decoder
         self.latent_dim: int
         self.learned_prior: nn.Module | None
@@ -123,28 +120,16 @@ class LatentModel(ElementwiseModel):
         self.register_buffer("log_unit", log_unit)
         self.register_buffer("_like", torch.empty(0), persistent=False)
 
-    def given(self, context: Tensor | None) -> Self:
-        """The same model with p(x|z, c) in place of p(x|z), for a context of shape (B, C)."""
-        n_numbers = 0 if context is None else context.shape[-1]
-        if n_numbers != self.n_context:
-            raise ValueError(f"the model is given a context of {self.n_context} numbers, got {n_numbers}")
-        if context is None:
-            return self
-        same = copy.copy(self)  # shares all modules
-        same.context = context
-        return same
-
     def prior(self) -> Prior:
-        """N(0, I), or the learned one."""
-        return StandardNormal(self.latent_dim, self._like) if self.learned_prior is None else self.learned_prior()
+        """N(0, I), or the learned one, p(z|c) where it reads the context."""
+        if self.learned_prior is None:
+            return StandardNormal(self.latent_dim, self._like)
+        reads_context = getattr(self.learned_prior, "reads_context", False)
+        return self.learned_prior(self.needed_context()) if reads_context else self.learned_prior()
 
     def likelihood(self, z: Tensor) -> Likelihood:
         """p(x|z) for z of shape (S, B, D)."""
-        if self.context is not None:
-            return self.decoder(z, self.context)
-        if self.n_context:
-            raise ValueError(f"the model needs a context of {self.n_context} numbers: use given(context)")
-        return self.decoder(z)
+        return self.decoder(z, self.needed_context())
 
 
 class OwnEncoder(nn.Module):

@@ -67,4 +67,21 @@ class FlowPrior(Prior):
     file: ClassVar[str | None] = "flow"
 
 
-PRIORS: tuple[type[Prior], ...] = (NormalPrior, MixturePrior, VampPrior, FlowPrior)
+@dataclass(frozen=True, repr=False)
+class ContextPrior(Prior):
+    """A Gaussian p(z|c) that is learned, for a model that is given a context c.
+
+    Sohn, Lee & Yan, 2015.
+
+    Parameters
+    ----------
+    hidden_layer_sizes : tuple of int
+        Of the network from the context to the Gaussian's means and scales; () is linear: one Gaussian for each class.
+    """
+
+    kind = "context"
+    file: ClassVar[str | None] = "context"
+    hidden_layer_sizes: tuple[int, ...] = option((), "hidden units from the context to p(z|c)", (), int, 1, many=True)
+
+
+PRIORS: tuple[type[Prior], ...] = (NormalPrior, MixturePrior, VampPrior, FlowPrior, ContextPrior)

@@ -98,7 +98,7 @@ def _passes(on: Evaluation, q: LatentDistribution, batch: Batch, n: int, n_draws
     for first in range(0, n, size):
         z = q.rsample((min(size, n - first),), on.noise)
         log_px, p = on.model.log_px_and_missing(batch, z)
-        yield _Pass(z, p, (log_px + on.model.prior().log_prob(z) - q.log_prob(z)).double())
+        yield _Pass(z, p, (log_px + on.model.prior_of(batch).log_prob(z) - q.log_prob(z)).double())
 
 
 def _expected(on: Evaluation, batch: Batch, n_importance: int) -> tuple[Tensor, Tensor]:

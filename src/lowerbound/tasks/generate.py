@@ -43,5 +43,5 @@ def sample(model: Model, n: int, noise: Noise, *, mean: bool = False, context: T
         with evaluating(model):
             return model.sample(n, noise, mean=mean)
     with torch.no_grad():
-        z = model.prior().rsample((n,), noise)
+        z = model.given(context).prior().rsample((1, n), noise)[0]
     return decode(model, z, None if mean else noise, context)

@@ -29,7 +29,7 @@ from lowerbound.distributions.noise import Noise, make_generator
 from lowerbound.evaluation.bound import elbo_terms
 from lowerbound.evaluation.evaluation import EVALUATION_BATCH, Evaluation
 from lowerbound.inference.posteriors import FeaturePosterior, PriorWhereUnobserved, Refined
-from lowerbound.models.hierarchical import Levels
+from lowerbound.models.ladder import Levels
 from lowerbound.tasks import conditional
 
 PATCH = 4  # pixels on a side that are hidden together: one alone is given away by its neighbors
@@ -63,7 +63,7 @@ def bound(on: Evaluation, n_samples: int = 4) -> tuple[Tensor, Tensor]:
             q = on.posterior(batch, on.noise)
             z = q.rsample((n_samples,), on.noise)
             log_p = on.model.log_px_by_entry(batch, z)
-            kl.append(Draw(z, event_sum(log_p, batch.mask), on.model.prior(), q, q).kl.sum(-1))
+            kl.append(Draw(z, event_sum(log_p, batch.mask), on.model.prior_of(batch), q, q).kl.sum(-1))
             rebuilt.append(nats_of_entries(log_p.mean(0), batch, on.model))
     return torch.cat(kl).cpu(), torch.cat(rebuilt).cpu()
 
@@ -151,7 +151,7 @@ def _log_p_given(rest: Batch, on: Evaluation, n_samples: int) -> Tensor:
     q = on.posterior(rest, on.noise)
     z = q.rsample((n_samples,), on.noise)
     log_p = on.model.log_px_by_entry(rest, z)
-    log_w = event_sum(log_p, rest.mask) + on.model.prior().log_prob(z) - q.log_prob(z)
+    log_w = event_sum(log_p, rest.mask) + on.model.prior_of(rest).log_prob(z) - q.log_prob(z)
     log_w = torch.log_softmax(log_w, 0)
     return (log_w.reshape(*log_w.shape, *(1,) * (rest.x.ndim - 1)) + log_p).logsumexp(0)
 

@@ -29,6 +29,8 @@ class PriorRequest:
     event_shape : tuple of int
     is_nominal : bool
         Some entries of x are categories.
+    n_context : int
+        C, numbers of the context that the model is given.
     highest : float or None
         The upper bound of values whose lower bound is 0; None for unbounded ones.
     """
@@ -39,6 +41,7 @@ class PriorRequest:
     encode: Callable[[Tensor], LatentDistribution]
     event_shape: tuple[int, ...]
     is_nominal: bool
+    n_context: int
     highest: float | None
 
 
@@ -47,12 +50,15 @@ class LearnedPrior(nn.Module):
 
     Attributes
     ----------
+    reads_context : bool
+        It is p(z|c): ``forward`` takes the context.
     needs_encoder : bool
         It is made of the encoder, so q(z|x) must come from one.
     n_starting_rows : int
         Rows of data that ``start_from`` asks for, 0 for none.
     """
 
+    reads_context = False
     needs_encoder = False
     n_starting_rows = 0
 

@@ -1,26 +1,25 @@
-"""Several levels of latent variables, z = (z_1, …, z_L): p(z) = Π_l p(z_l | levels above), p(x|z) at the bottom.
+"""A ladder of levels of latent variables: p(z) = Π_l p(z_l | levels above), p(x|z) at the bottom.
 
-There are two forms of inference. In a ``Ladder`` p and q share one path from the top down:
-q(z|x) = Π_l q(z_l | levels above, x) (Sønderby et al., 2016, arXiv:1602.02282; Kingma et al., 2016, arXiv:1606.04934).
-A ``Chain`` is a Markov chain of Gaussians whose q goes from the bottom up: q(z_1|x) q(z_2|z_1) … (Burda et al., 2016,
-arXiv:1509.00519, section 4.2).
+p and q share one path from the top down: q(z|x) = Π_l q(z_l | levels above, x) (Sønderby et al., 2016,
+arXiv:1602.02282; Kingma et al., 2016, arXiv:1606.04934).
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from itertools import pairwise
 
 import torch
 from torch import Tensor, nn
+from torch.nn.utils import skip_init
 
-from lowerbound.core import Batch, Draw, ElementwiseModel, Infer, Objective
-from lowerbound.distributions.gaussians import DiagonalGaussian, StandardNormal
+from lowerbound.core import Batch, Draw, Infer, Objective
+from lowerbound.distributions.gaussians import DiagonalGaussian
 from lowerbound.distributions.likelihoods.likelihood import Likelihood, LikelihoodHead
 from lowerbound.distributions.noise import Noise
+from lowerbound.models.conditional import ConditionalModel
 from lowerbound.nn.hierarchical import Level
 
 
@@ -90,6 +89,10 @@ class Levels:
         """q, and p for the rows where ``unknown`` (B,) is True."""
         return Levels(self.ladder, self.seen, known=~unknown)
 
+    def given(self, context: Tensor | None) -> Levels:
+        """The same given a context of the rows, (B, C)."""
+        return Levels(self.ladder.given(context), self.seen, known=self.known)
+
     def log_prob(self, z: Tensor) -> Tensor:
         """Σ_l log p(z_l | above), or that of q, shape (S, B)."""
         way = self._down(z)
@@ -150,7 +153,7 @@ PATHWISE_ONLY = (
 )
 
 
-class Ladder(ElementwiseModel):
+class Ladder(ConditionalModel):
     """Any number of levels, and one path down that p and q share.
 
     Parameters
@@ -162,17 +165,24 @@ class Ladder(ElementwiseModel):
     head : LikelihoodHead
     log_unit : Tensor, shape (*event), optional
         As in ``LatentModel``.
+    n_context : int
+        C, numbers of a context, which moves the features at the top; 0 for a model that isn't given any.
     """
 
     def __init__(
-        self, levels: Sequence[Level], output: nn.Module, head: LikelihoodHead, log_unit: Tensor | None = None
-    ) -> None:
-        super().__init__()
+        self, levels: Sequence[Level], output: nn.Module, head: LikelihoodHead, log_unit: Tensor | None = None,
+        n_context: int = 0,
+    ) -> None:  # fmt: skip
+        super().__init__(n_context)
         self.levels: nn.ModuleList
         self.output: nn.Module
         self.head: LikelihoodHead
         self.levels, self.output, self.head = nn.ModuleList(levels), output, head
         self.start: nn.Parameter = nn.Parameter(torch.zeros(levels[0].features_shape))
+        self.moved: nn.Module | None = None
+        if n_context:
+            self.moved = skip_init(nn.Linear, n_context, self.start.numel(), bias=False)
+            nn.init.zeros_(self.moved.weight)
         self.sizes: list[int] = [math.prod(level.shape) for level in levels]
         self.latent_dim: int = sum(self.sizes)
         self.register_buffer("log_unit", log_unit)
@@ -191,7 +201,7 @@ class Ladder(ElementwiseModel):
 
     def log_joint(self, batch: Batch, z: Tensor) -> Tensor:
         """log p(x, z), by one top-down pass, shape (S, B)."""
-        way = self.descend(tuple(z.shape[:-1]), z=z)
+        way = self.given(batch.context).descend(tuple(z.shape[:-1]), z=z)
         return self.log_px_under(batch, self._decode(way)) + way.log_prob(way.prior)
 
     def draw(self, batch: Batch, posterior: Infer, objective: Objective, noise: Noise) -> Draw:
@@ -203,7 +213,7 @@ class Ladder(ElementwiseModel):
         z = q.rsample((objective.samples,), noise)
         assert q.last is not None
         log_px = self.log_px_under(batch, self._decode(q.last))
-        return Draw(z, log_px, Levels(self, last=q.last), q, q, batch.share)
+        return Draw(z, log_px, Levels(q.ladder, last=q.last), q, q, batch.share)
 
     def descend(
         self, lead: tuple[int, ...], seen: list[Tensor] | None = None, z: Tensor | None = None,
@@ -224,7 +234,7 @@ class Ladder(ElementwiseModel):
         known : Tensor of bool, shape (B,), optional
             False for rows with q = p at all levels.
         """
-        h = self.start.expand(math.prod(lead), *self.start.shape)
+        h = self._top().expand(*lead, *self.start.shape).flatten(0, len(lead) - 1)
         given = None if z is None else z.split(self.sizes, -1)
         parts, priors, posteriors = [], [], []
         for i, level in enumerate(self.levels):
@@ -239,6 +249,13 @@ class Ladder(ElementwiseModel):
             posteriors.append(q)
         return Descent(torch.cat(parts, -1) if z is None else z, h, priors, posteriors)
 
+    def _top(self) -> Tensor:
+        """The features above all levels, of shape (*features), or (B, *features) given a context."""
+        context = self.needed_context()
+        if self.moved is None or context is None:
+            return self.start
+        return self.start + self.moved(context.to(self.start)).unflatten(-1, self.start.shape)
+
     def _decode(self, way: Descent) -> Likelihood:
         return self.head(self.output(way.h).unflatten(0, way.z.shape[:-1]))
 
@@ -249,144 +266,3 @@ def _relative(p: DiagonalGaussian, shift: Tensor, log_ratio: Tensor, known: Tens
     if known is not None:
         shift, log_ratio = (torch.where(known.unsqueeze(-1), t, 0.0) for t in (shift, log_ratio))
     return DiagonalGaussian(p.mean + p.log_scale.exp() * shift, p.log_scale + log_ratio)
-
-
-# Markov chains of Gaussians
-
-Link = Callable[[Tensor], DiagonalGaussian]  # (S, B, D_l) → a Gaussian over the next level, (S, B, D_{l±1})
-
-
-class Chain:
-    """A Markov chain of Gaussians over the levels; z holds the levels from z_1 up.
-
-    Parameters
-    ----------
-    first : StandardNormal or DiagonalGaussian
-        p(z_L), or q(z_1|x).
-    links : sequence of callable
-        The conditional of each level, given the one before.
-    places : sequence of slice
-        The slices of z of the levels, in the order of the chain.
-    """
-
-    prior = None
-
-    def __init__(
-        self, first: StandardNormal | DiagonalGaussian, links: Sequence[Link], places: Sequence[slice]
-    ) -> None:
-        self.first: StandardNormal | DiagonalGaussian
-        self.links: Sequence[Link]
-        self.places: Sequence[slice]
-        self.first, self.links, self.places = first, links, places
-
-    def log_prob(self, z: Tensor) -> Tensor:
-        """log p(z_L) + Σ log p(z_l|z_{l+1}), or log q(z_1|x) + Σ log q(z_{l+1}|z_l), shape (S, B)."""
-        parts = [z[..., place] for place in self.places]
-        following = zip(self.links, pairwise(parts), strict=True)
-        return self.first.log_prob(parts[0]) + sum(link(a).log_prob(b) for link, (a, b) in following)
-
-    def rsample(self, shape: Sequence[int], noise: Noise) -> Tensor:
-        """Draws of shape ``(*shape, D)``, or ``(*shape, B, D)``."""
-        parts = [self.first.rsample(shape, noise)]
-        for link in self.links:
-            parts.append(link(parts[-1]).rsample((), noise))
-        return self._in_place(parts)
-
-    def kl_from(self, q: Chain) -> None:
-        """None: there is no closed form."""
-        return
-
-    def kl_to_standard_normal(self) -> Tensor:
-        """Raise ``TypeError``: there is no closed form."""
-        raise TypeError("the KL of a chain of levels has no closed form")
-
-    @cached_property
-    def _at_mean(self) -> list[DiagonalGaussian]:
-        assert isinstance(self.first, DiagonalGaussian)
-        levels = [self.first]
-        for link in self.links:
-            levels.append(link(levels[-1].mean))
-        return levels
-
-    @property
-    def mean(self) -> Tensor:
-        """Every level's mean, given the means below, shape (B, D)."""
-        return self._in_place([level.mean for level in self._at_mean])
-
-    @property
-    def scale(self) -> Tensor:
-        """Every level's σ, given the means below, shape (B, D)."""
-        return self._in_place([level.scale for level in self._at_mean])
-
-    @property
-    def scale_tril(self) -> Tensor:
-        """diag σ, shape (B, D, D)."""
-        return torch.diag_embed(self.scale)
-
-    def detach(self) -> Chain:
-        """Raise ``ValueError``: a level's parameters depend on the z below."""
-        raise ValueError("a chain of levels is fitted by gradient='pathwise' or by score-function gradients")
-
-    def _in_place(self, parts: Sequence[Tensor]) -> Tensor:
-        order = sorted(range(len(parts)), key=lambda i: self.places[i].start)
-        return torch.cat([parts[i] for i in order], -1)
-
-
-def places(sizes: Sequence[int]) -> list[slice]:
-    """The slices of z of levels of these sizes, from z_1 up."""
-    ends = [sum(sizes[: i + 1]) for i in range(len(sizes))]
-    return [slice(end - size, end) for size, end in zip(sizes, ends, strict=True)]
-
-
-class ChainPrior(nn.Module):
-    """p(z) = N(z_L; 0, I) Π p(z_l|z_{l+1}), with a network for every step down.
-
-    Parameters
-    ----------
-    links : sequence of Module
-        The networks from z_L to z_{L−1}, …, from z_2 to z_1.
-    sizes : sequence of int
-        D_1, …, D_L.
-    """
-
-    def __init__(self, links: Sequence[nn.Module], sizes: Sequence[int]) -> None:
-        super().__init__()
-        self.links: nn.ModuleList
-        self.sizes: tuple[int, ...]
-        self.links, self.sizes = nn.ModuleList(links), tuple(sizes)
-        self._like: Tensor
-        self.register_buffer("_like", torch.empty(0), persistent=False)
-
-    def forward(self) -> Chain:
-        """p(z)."""
-        top = StandardNormal(self.sizes[-1], self._like)
-        return Chain(top, list(self.links), places(self.sizes)[::-1])
-
-
-class ChainHead(nn.Module):
-    """The head from features of x to q(z|x) = q(z_1|x) Π q(z_{l+1}|z_l)."""
-
-    def __init__(self, head: nn.Module, links: Sequence[nn.Module], sizes: Sequence[int]) -> None:
-        super().__init__()
-        self.head: nn.Module
-        self.links: nn.ModuleList
-        self.sizes: tuple[int, ...]
-        self.head, self.links, self.sizes = head, nn.ModuleList(links), tuple(sizes)
-
-    def forward(self, features: Tensor) -> Chain:
-        """(B, n) → q(z|x)."""
-        return Chain(self.head(features), list(self.links), places(self.sizes))
-
-
-class Lowest(nn.Module):
-    """A decoder's network that reads z_1 alone."""
-
-    def __init__(self, network: nn.Module, size: int) -> None:
-        super().__init__()
-        self.network: nn.Module
-        self.size: int
-        self.network, self.size = network, size
-
-    def forward(self, z: Tensor) -> Tensor:
-        """(N, D) → (N, P, *event)."""
-        return self.network(z[:, : self.size])
