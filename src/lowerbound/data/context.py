@@ -79,6 +79,39 @@ class ContextSchema:
         return cls(tuple(map(from_record, columns)))
 
 
+@dataclass(frozen=True)
+class RowsGiven:
+    """Rows of data, and the context of each.
+
+    Attributes
+    ----------
+    X : array-like, shape (n, *row)
+    context : array, series or DataFrame
+        n rows, or one for all.
+    """
+
+    X: Any
+    context: Any
+
+    def __len__(self) -> int:
+        return len(self.X)
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """The shape of X."""
+        return np.shape(self.X)
+
+    def take(self, places: np.ndarray) -> RowsGiven:
+        """The rows at some places."""
+        frame = as_frame(self.context)
+        return RowsGiven(_at(self.X, places), frame if len(frame) == 1 else frame.iloc[places])
+
+
+def _at(X: Any, places: np.ndarray) -> Any:
+    iloc = getattr(X, "iloc", None)
+    return np.asanyarray(X)[places] if iloc is None else iloc[places]
+
+
 def as_frame(context: Any) -> pd.DataFrame:
     """A context as a frame; an array of one dimension, or a series, is one column."""
     import pandas as pd

@@ -140,8 +140,10 @@ class Decoders(nn.Module):
         self.heads: nn.ModuleList
         self.layers, self.heads = StackedNetworks([network.layers for network in networks]), nn.ModuleList(heads)
 
-    def forward(self, z: Tensor) -> Likelihoods:
-        """z (M, B, D) → p(x|z) of every member."""
+    def forward(self, z: Tensor, context: Tensor | None = None) -> Likelihoods:
+        """z (M, B, D) → p(x|z) of every member, or p(x|z, c) for a context (B, C)."""
+        if context is not None:
+            z = torch.cat([z, context.to(z.dtype).expand(len(z), -1, -1)], -1)
         raw = [h.view(1, -1, *shape) for h, shape in zip(self.layers(z), self.shapes, strict=True)]
         return Likelihoods([head(part) for head, part in zip(self.heads, raw, strict=True)])
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import warnings
+import copy
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, ClassVar, Self
@@ -11,24 +11,22 @@ import numpy as np
 import pandas as pd
 import torch
 from numpy.typing import ArrayLike
-from sklearn.base import BaseEstimator, OutlierMixin, clone
+from sklearn.base import BaseEstimator, OutlierMixin
 from sklearn.utils import Tags
 from sklearn.utils.validation import _num_samples, check_is_fitted
 
 from lowerbound.data.columns.coding import warned_once
-from lowerbound.data.schema import Schema
+from lowerbound.data.context import RowsGiven
 from lowerbound.distributions.noise import make_generator
 from lowerbound.estimators.arguments import Data
-from lowerbound.estimators.latent import CollapsedPosteriorWarning
 from lowerbound.estimators.saving import Restore, Saved
 from lowerbound.estimators.vae import VAE
 from lowerbound.outliers import saved
 from lowerbound.outliers.criteria import COMBINED, ONLY_IF_NAMED, check_asked, recommended
-from lowerbound.outliers.ensemble import fit_together, templates
+from lowerbound.outliers.ensemble import fitted_members
 from lowerbound.outliers.explanation import reasons
 from lowerbound.outliers.member import Member, chunks, few, take
 from lowerbound.parameters.parameter import Parameter
-from lowerbound.parameters.parts import ELBO
 from lowerbound.parameters.seed import RandomState, seed_from
 from lowerbound.parameters.tables import CLIMBING, DETECTOR_PARAMETERS, SCORES
 
@@ -116,6 +114,7 @@ class VAEOutlierDetector(OutlierMixin, BaseEstimator):
     spread_: dict[str, np.ndarray]
     training_scores_: np.ndarray
     calibration_scores_: np.ndarray
+    _given: Any = None  # the context of the rows that are scored
 
     def __init__(
         self, estimator: VAE | None = None, *, criterion: str = "auto", contamination: float | str = "auto",
@@ -136,13 +135,16 @@ class VAEOutlierDetector(OutlierMixin, BaseEstimator):
         self.device = device
 
     @warned_once()
-    def fit(self, X: Data, y: object = None) -> Self:
+    def fit(self, X: Data, y: object = None, *, context: Any = None) -> Self:
         """Fit the autoencoders, unless ``estimator`` is fitted, and see how unusual the rows are.
 
         Parameters
         ----------
         X : array-like or Source, shape (n, *row)
         y : ignored
+        context : array, series or DataFrame, optional
+            What is known of each row beforehand, as in ``VAE.fit``: rows are then unusual given their context, which
+            ``given`` says wherever rows are scored.
 
         Returns
         -------
@@ -155,9 +157,11 @@ class VAEOutlierDetector(OutlierMixin, BaseEstimator):
         """
         check_asked(self, self.PARAMETERS)
         seed = seed_from(self.random_state)
+        self._given = None
+        X = X if context is None else RowsGiven(X, context)
         X, held_out = self._split(X, seed)
         left_out = 0.0 if self.novelty else LEFT_OUT
-        self._take([Member.introduced(vae, X, seed, left_out) for vae in self._fitted(X, seed)])
+        self._take([Member.introduced(vae, X, seed, left_out) for vae in fitted_members(self, X, seed)])
         first = self.estimators_[0]
         self.criterion_ = recommended(first) if self.criterion == "auto" else self.criterion
         known = few(X, ROWS_TO_RANK, seed) if self.criterion_ in CLIMBING else X
@@ -168,15 +172,32 @@ class VAEOutlierDetector(OutlierMixin, BaseEstimator):
             self.calibrate(held_out)
         return self
 
-    def fit_predict(self, X: Data, y: object = None, **kwargs: object) -> np.ndarray:
+    def given(self, context: Any) -> Self:
+        """The fitted detector for rows with a context, as ``VAE.given``: all its methods use it.
+
+        Parameters
+        ----------
+        context : array, series or DataFrame
+            A row for each row that is scored, or one for all.
+        """
+        check_is_fitted(self)
+        same = copy.copy(self)
+        same._given = context
+        return same
+
+    def fit_predict(self, X: Data, y: object = None, **kwargs: Any) -> np.ndarray:
         """Fit, and −1 for the outliers among the same rows, 1 for the others, shape (n,).
 
         Parameters
         ----------
         X : array-like or Source, shape (n, *row)
-        y, **kwargs : ignored
+        y : ignored
+        **kwargs : optional
+            ``context``, as in ``fit``.
         """
-        return self.fit(X).predict(X)
+        self.fit(X, **kwargs)
+        context = kwargs.get("context")
+        return (self if context is None else self.given(context)).predict(X)
 
     def score_samples(self, X: Data) -> np.ndarray:
         """The negative outlier score of each row, shape (n,); higher is more normal.
@@ -290,6 +311,7 @@ class VAEOutlierDetector(OutlierMixin, BaseEstimator):
             of it, (n, H, W).
         """
         check_is_fitted(self)
+        X = self._with_context(X)
         excess = np.mean([member.excess(X) for member in self._members], axis=0)
         schema = self.estimators_[0].schema_
         if schema.is_image:
@@ -328,38 +350,6 @@ class VAEOutlierDetector(OutlierMixin, BaseEstimator):
         order = torch.randperm(n, generator=make_generator(seed, "calibration")).numpy()
         return take(X, np.sort(order[n_held_out:])), take(X, np.sort(order[:n_held_out]))
 
-    def _fitted(self, X, seed: int) -> list[VAE]:
-        if self.estimator is not None and hasattr(self.estimator, "model_"):
-            return [self.estimator]
-        given = self.estimator is not None
-        schema = self._describe(X)
-        n = (1 if schema.is_image else 3) if self.n_estimators == "auto" else int(self.n_estimators)
-        kinds = [self.estimator]
-        if not given:
-            trimmed = (0.0 if self.novelty else 0.1) if self.trim_fraction == "auto" else float(self.trim_fraction)
-            common = {"objective": ELBO(trim_fraction=trimmed), "layout": self.layout, "device": self.device}
-            n_steps = (2000 if schema.is_image else 400) if self.n_steps == "auto" else int(self.n_steps)
-            kinds = templates(schema, _num_samples(X), n_steps, **common)
-            X = few(X, max(2, n_steps * int(kinds[0].batch_size)), seed)  # more would be more steps
-        members: list[VAE] = [clone(kinds[i % len(kinds)]) for i in range(n)]  # type: ignore[assignment]
-        with warnings.catch_warnings():
-            if not given:  # a short training may leave the codes unused; the surprise remains
-                warnings.simplefilter("ignore", CollapsedPosteriorWarning)
-            for member, state in zip(members, np.random.SeedSequence(seed).generate_state(n).tolist(), strict=True):
-                member.set_params(random_state=state)
-            if not given and not schema.is_image:
-                fit_together(members, X)
-            else:
-                for member in members:
-                    member.fit(X)
-        return members
-
-    def _describe(self, X) -> Schema:
-        """The schema of the rows, without warnings, which ``fit`` gives."""
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            return (VAE(layout=self.layout) if self.estimator is None else self.estimator).describe(X)
-
     def _parts(self, X) -> dict[str, np.ndarray]:
         """The scores that the criterion is made of, as ``_by_member`` gives them."""
         return self._by_member(X, COMBINED if self.criterion_ == "combined" else (self.criterion_,))
@@ -367,9 +357,14 @@ class VAEOutlierDetector(OutlierMixin, BaseEstimator):
     @warned_once()
     def _by_member(self, X, names: Sequence[str]) -> dict[str, np.ndarray]:
         """Some scores of every row by every autoencoder, (n, M) each."""
+        X = self._with_context(X)
         found = [[pd.DataFrame(member.scores(rows, names)) for member in self._members] for rows in chunks(X)]
         members = [pd.concat(parts, ignore_index=True) for parts in zip(*found, strict=True)]
         return {name: np.column_stack([scores[name] for scores in members]) for name in names}
+
+    def _with_context(self, X) -> Any:
+        """The rows with the context that was given, if any."""
+        return X if self._given is None or isinstance(X, RowsGiven) else RowsGiven(X, self._given)
 
     def _rank(self, parts: dict[str, np.ndarray]) -> np.ndarray:
         """See how the parts are spread among the training rows, and what these score."""

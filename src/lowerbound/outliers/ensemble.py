@@ -2,11 +2,18 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Sequence
 from typing import Any, cast
 
+import numpy as np
+from sklearn.base import clone
+from sklearn.utils.validation import _num_samples
+
+from lowerbound.data.context import RowsGiven
 from lowerbound.data.schema import Schema
 from lowerbound.estimators.arguments import Data
+from lowerbound.estimators.latent import CollapsedPosteriorWarning
 from lowerbound.estimators.vae import VAE
 from lowerbound.inference.objectives import of_members
 from lowerbound.inference.posteriors import Amortized, MaskedInput
@@ -14,19 +21,70 @@ from lowerbound.models.vae import Decoder, Encoder, LatentModel
 from lowerbound.nn.heads import GaussianHead
 from lowerbound.nn.mlp import MLPDecoder, MLPEncoder
 from lowerbound.nn.stacked import Decoders, Encoders
+from lowerbound.outliers.member import few, fitted_to
 from lowerbound.parameters import parts
 from lowerbound.parameters.likelihoods import LIKELIHOODS, ColumnLikelihoods, Likelihood
 from lowerbound.training.fit import run
 from lowerbound.training.state import Training
 
 
-def fit_together(members: Sequence[VAE], X: Data) -> None:
+def fitted_members(detector: Any, X: Data | RowsGiven, seed: int) -> list[VAE]:
+    """The autoencoders of a detector: a fitted one that it was given, else some that are fitted to the rows.
+
+    Parameters
+    ----------
+    detector : VAEOutlierDetector
+        Its parameters say how many, and of what kind.
+    X : array-like, Source or RowsGiven, shape (n, *row)
+    seed : int
+    """
+    given = detector.estimator
+    if given is not None and hasattr(given, "model_"):
+        return [given]
+    schema = _describe(detector, X)
+    n = (1 if schema.is_image else 3) if detector.n_estimators == "auto" else int(detector.n_estimators)
+    kinds = [given]
+    if given is None:
+        n_steps = (2000 if schema.is_image else 400) if detector.n_steps == "auto" else int(detector.n_steps)
+        kinds = _own_kinds(detector, schema, _num_samples(X), n_steps)
+        X = few(X, max(2, n_steps * int(kinds[0].batch_size)), seed)  # more would be more steps
+    members: list[VAE] = [clone(kinds[i % len(kinds)]) for i in range(n)]
+    with warnings.catch_warnings():
+        if given is None:  # a short training may leave the codes unused; the surprise remains
+            warnings.simplefilter("ignore", CollapsedPosteriorWarning)
+        for member, state in zip(members, np.random.SeedSequence(seed).generate_state(n).tolist(), strict=True):
+            member.set_params(random_state=state)
+        if given is None and not schema.is_image:
+            fit_together(members, X)
+        else:
+            for member in members:
+                fitted_to(member, X)
+    return members
+
+
+def _describe(detector: Any, X: Data | RowsGiven) -> Schema:
+    """The schema of the rows, without warnings, which ``fit`` gives."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        kind = VAE(layout=detector.layout) if detector.estimator is None else detector.estimator
+        return kind.describe(X.X if isinstance(X, RowsGiven) else X)
+
+
+def _own_kinds(detector: Any, schema: Schema, n_rows: int, n_steps: int) -> list[VAE]:
+    """The default autoencoders."""
+    trimmed = (0.0 if detector.novelty else 0.1) if detector.trim_fraction == "auto" else float(detector.trim_fraction)
+    common = {"objective": parts.ELBO(trim_fraction=trimmed), "layout": detector.layout, "device": detector.device}
+    return templates(schema, n_rows, n_steps, **common)
+
+
+def fit_together(members: Sequence[VAE], X: Data | RowsGiven) -> None:
     """Fit all members to the rows of ``X``, as each would be alone, but with the same batches and hidden entries.
 
     They are plain ones, a multilayer perceptron each way, and differ in their seeds and in σ of p(x|z) alone; the
     first one's other parameters hold for all. Their ``history_`` is that of the mean over members.
     """
-    begun = [member.begin_fit(X) for member in members]
+    rows, context = (X.X, X.context) if isinstance(X, RowsGiven) else (X, None)
+    begun = [member.begin_fit(rows, context) for member in members]
     first, asked = begun[0], members[0].asked()
     model, posterior, stacks = side_by_side(members)
     training = Training(
@@ -47,7 +105,8 @@ def side_by_side(members: Sequence[VAE]) -> tuple[LatentModel, Amortized, tuple[
     networks = [cast(MLPEncoder, encoder.network) for encoder in encoders]
     q = Encoders(networks, cast(GaussianHead, encoders[0].head))
     p = Decoders([cast(MLPDecoder, decoder.network) for decoder in decoders], [decoder.head for decoder in decoders])
-    model = LatentModel(cast(Decoder, p), members[0].latent_dim_, cast(LatentModel, members[0].model_).log_unit)
+    first = cast(LatentModel, members[0].model_)
+    model = LatentModel(cast(Decoder, p), members[0].latent_dim_, first.log_unit, n_context=first.n_context)
     return model, Amortized(Encoder(encoders[0].inputs, q, _as_it_is)), (q, p)
 
 

@@ -10,8 +10,9 @@ import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike
 
+from lowerbound.data.context import RowsGiven
 from lowerbound.estimators.vae import VAE
-from lowerbound.outliers.member import ENTRIES_AT_ONCE, limit_of
+from lowerbound.outliers.member import ENTRIES_AT_ONCE, limit_of, on_rows
 from lowerbound.tasks import outlier_scores
 
 N_DRAWS = 100  # of a value given the rest of its row, from each autoencoder
@@ -19,7 +20,12 @@ RANGE = (0.05, 0.95)  # quantiles between which a value is expected
 
 
 def reasons(
-    members: Sequence[VAE], X: ArrayLike, names: Sequence[str], excess: np.ndarray, n_features: int, least: float
+    members: Sequence[VAE],
+    X: ArrayLike | RowsGiven,
+    names: Sequence[str],
+    excess: np.ndarray,
+    n_features: int,
+    least: float,
 ) -> pd.DataFrame:
     """For each row the ``n_features`` entries with the highest excess (n, F), if it is ``least`` nats or more."""
     nats = np.where(np.isnan(excess), -np.inf, excess)  # what is missing comes last
@@ -31,16 +37,25 @@ def reasons(
         "row": rows,
         "feature": np.asarray(names, dtype=object)[columns],
         "surprise": np.nan_to_num(excess[rows, columns]),
-        "value": np.asarray(X, dtype=object).reshape(len(excess), -1)[rows, columns],
+        "value": np.asarray(X.X if isinstance(X, RowsGiven) else X, dtype=object).reshape(len(excess), -1)[
+            rows, columns
+        ],
     }
     return pd.DataFrame(found | {"expected": expected, "low": low, "high": high}).infer_objects()
 
 
-def expectations(members: Sequence[VAE], X: ArrayLike, rows: np.ndarray, columns: np.ndarray) -> np.ndarray:
+def expectations(members: Sequence[VAE], X: ArrayLike | RowsGiven, rows: np.ndarray, columns: np.ndarray) -> np.ndarray:
     """Median and range of entries given the rest of their rows, for k places (row, column) in X; (3, k)."""
     found = np.full((3, len(rows)), np.nan, dtype=object)
-    prepared = [member.fitted_.with_shared_noise().on(X) for member in members]
-    for places in _parts(columns, max(1, ENTRIES_AT_ONCE // (N_DRAWS * max(1, math.prod(np.shape(X)[1:]))))):
+    prepared = [on_rows(member.fitted_.with_shared_noise(), X) for member in members]
+    for places in _parts(
+        columns,
+        max(
+            1,
+            ENTRIES_AT_ONCE
+            // (N_DRAWS * max(1, math.prod(X.shape[1:] if isinstance(X, RowsGiven) else np.shape(X)[1:]))),
+        ),
+    ):
         j, chosen = int(columns[places[0]]), rows[places]
         drawn = [
             outlier_scores.draws_of_entry(on, chosen, j, N_DRAWS, limit_of(member))

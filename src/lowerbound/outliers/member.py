@@ -11,10 +11,12 @@ import numpy as np
 import torch
 from sklearn.utils.validation import _num_samples
 
+from lowerbound.data.context import RowsGiven
 from lowerbound.data.sources import Source
 from lowerbound.distributions.gaussians import DiagonalGaussian
 from lowerbound.distributions.noise import make_generator
 from lowerbound.estimators.arguments import Data
+from lowerbound.estimators.fitted import Fitted
 from lowerbound.estimators.vae import VAE
 from lowerbound.evaluation.bound import importance_weighted
 from lowerbound.evaluation.evaluation import EVALUATION_BATCH, Evaluation
@@ -50,22 +52,21 @@ class Member:
     n_left_out: int
 
     @classmethod
-    def introduced(cls, vae: VAE, X: Data, seed: int, left_out: float) -> Member:
+    def introduced(cls, vae: VAE, X: Data | RowsGiven, seed: int, left_out: float) -> Member:
         """The member for an autoencoder and its training rows.
 
         A row isn't compared with the fraction ``left_out`` of the codes that are nearest to its own: outliers come in
         small groups, whose rows would otherwise look normal because of each other.
         """
-        exactly = vae.fitted_.exactly()
-        coded = exactly.on(few(X, N_CODES, seed))
+        coded = exactly_on(vae, few(X, N_CODES, seed))
         codes = outlier_scores.codes(coded)
-        entries = by_entry(exactly.on(few(X, ROWS_TO_KNOW_ENTRIES, seed)), BY_ENTRY, vae)
+        entries = by_entry(exactly_on(vae, few(X, ROWS_TO_KNOW_ENTRIES, seed)), BY_ENTRY, vae)
         typical = {name: median_of_known(entries[name]) for name in BY_ENTRY}
         return cls(vae, typical, codes, max(1, round(left_out * len(coded.rows))))
 
-    def scores(self, X: Data, names: Sequence[str]) -> dict[str, np.ndarray]:
+    def scores(self, X: Data | RowsGiven, names: Sequence[str]) -> dict[str, np.ndarray]:
         """Some scores of every row, (n,) each; an entry that is missing counts as typical."""
-        on = self.vae.fitted_.exactly().on(X)
+        on = exactly_on(self.vae, X)
         found = by_entry(on, [*names, *(("kl",) if self.codes is None else ())], self.vae)
         for name in set(BY_ENTRY) & set(found):
             found[name] = np.where(np.isnan(found[name]), self.typical[name], found[name]).sum(1)
@@ -79,10 +80,25 @@ class Member:
                 found["aggregate_kl"] = outlier_scores.aggregate_kl(q, self.codes, self.n_left_out).numpy()
         return {name: found[name] for name in names}
 
-    def excess(self, X: Data) -> np.ndarray:
+    def excess(self, X: Data | RowsGiven) -> np.ndarray:
         """The surprise of each entry above what is typical of it, in nats, (n, F); NaN where it is missing."""
-        nats = by_entry(self.vae.fitted_.exactly().on(X), ("surprise",), self.vae)["surprise"]
+        nats = by_entry(exactly_on(self.vae, X), ("surprise",), self.vae)["surprise"]
         return nats - self.typical["surprise"]
+
+
+def fitted_to(vae: VAE, X: Data | RowsGiven) -> VAE:
+    """The autoencoder, fitted to rows that may have a context."""
+    return vae.fit(X.X, context=X.context) if isinstance(X, RowsGiven) else vae.fit(X)
+
+
+def on_rows(fitted: Fitted, X: Data | RowsGiven) -> Evaluation:
+    """A fitted autoencoder on rows that may have a context."""
+    return fitted.given(X.context).on(X.X) if isinstance(X, RowsGiven) else fitted.on(X)
+
+
+def exactly_on(vae: VAE, X: Data | RowsGiven) -> Evaluation:
+    """The same in float64, with one noise for all rows."""
+    return on_rows(vae.fitted_.exactly(), X)
 
 
 def limit_of(vae: VAE) -> torch.Tensor:
@@ -118,8 +134,10 @@ def median_of_known(nats: np.ndarray) -> np.ndarray:
     return np.array([np.median(column[k]) if k.any() else 0.0 for column, k in zip(nats.T, known.T, strict=True)])
 
 
-def take(X: Data, places: np.ndarray) -> Any:
-    """Some rows of an array, a frame, a list or a source."""
+def take(X: Data | RowsGiven, places: np.ndarray) -> Any:
+    """Some rows of an array, a frame, a list, a source, or rows that have a context."""
+    if isinstance(X, RowsGiven):
+        return X.take(places)
     if isinstance(X, Source):
         return X.take(places).X
     iloc: Any = getattr(X, "iloc", None)
@@ -128,7 +146,7 @@ def take(X: Data, places: np.ndarray) -> Any:
     return X[places] if isinstance(X, np.ndarray) else np.asarray(X)[places]
 
 
-def few(X: Data, n: int, seed: int) -> Any:
+def few(X: Data | RowsGiven, n: int, seed: int) -> Any:
     """At most ``n`` rows, from all over."""
     if _num_samples(X) <= n:
         return X
@@ -141,7 +159,7 @@ def rows_at_once(row_shape: Sequence[int]) -> int:
     return max(1, min(ROWS_AT_ONCE, rows - rows % EVALUATION_BATCH if rows > EVALUATION_BATCH else rows))
 
 
-def chunks(X: Data, n_rows: int | None = None) -> Iterator[Any]:
+def chunks(X: Data | RowsGiven, n_rows: int | None = None) -> Iterator[Any]:
     """The rows in order, ``n_rows`` at a time: so many that working on them needs little memory."""
     shape = X.shape if hasattr(X, "shape") else np.asarray(X).shape  # pyright: ignore[reportAttributeAccessIssue]
     n, step = _num_samples(X), n_rows or rows_at_once(shape[1:])
