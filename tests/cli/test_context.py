@@ -58,9 +58,11 @@ def test_a_run_continues_with_its_own_context_alone(cli, tmp_path):
         (("generate", "RUN", "--given", "kind=w", "-o", "new.csv"), "has the categories"),
         (("generate", "RUN", "--given", "kin=x", "-o", "new.csv"), "the model is given kind"),
         (("evaluate", "RUN", "DATA", "--drop", "kind"), "say which column or array has it"),
-        (("outliers", "RUN", "DATA", "-o", "new.csv"), "`lowerbound outliers` doesn't work"),
-        (("impute", "RUN", "DATA", "-o", "new.csv"), "`lowerbound impute` doesn't work"),
-        (("train", "DATA", "--given", "kind", "--model", "ppca", "-o", "other"), "can't be given a context: use vae"),
+        (("impute", "RUN", "DATA", "-o", "new.csv"), "`lowerbound impute` can't use it"),
+        (
+            ("train", "DATA", "--given", "kind", "--model", "ppca", "-o", "other"),
+            "can't be given a context: a vae or a detector can",
+        ),
         (("train", "DATA", "--given", "kid", "-o", "other"), "did you mean 'kind'"),
     ],
 )
@@ -68,3 +70,19 @@ def test_what_is_missing_is_said(cli, given_run, table_with_kind, tmp_path, monk
     monkeypatch.chdir(tmp_path)
     named = {"RUN": given_run, "DATA": table_with_kind}
     assert message in cli(*(named.get(word, word) for word in words), exit_code=1).stderr
+
+
+@pytest.mark.parametrize("model", ["vae", "detector"])
+def test_rows_that_are_unusual_given_their_context_are_ranked(cli, tmp_path, model):
+    rng, kind = np.random.default_rng(0), np.arange(200) % 2
+    X = np.where(kind == 0, -3.0, 3.0)[:, None] + rng.normal(size=(200, 3))
+    kind[7] = 1 - kind[7]
+    pd.DataFrame(X, columns=list("abc")).assign(kind=np.array(["x", "y"])[kind]).to_csv(tmp_path / "t.csv", index=False)
+    own = ("--max-epochs", "40") if model == "vae" else ()
+    cli("train", tmp_path / "t.csv", "--model", model, "--given", "kind", *own, "-o", tmp_path / "run")
+    words = ("outliers", tmp_path / "run", tmp_path / "t.csv", "-o", tmp_path / "out.csv")
+    assert "--given NAME" in cli(*words, exit_code=1).stderr
+    cli(*words, "--given", "kind", "--explain")
+    found = pd.read_csv(tmp_path / "out.csv")
+    assert found["row"][0] == 7
+    assert list(found["kind"][:1]) == [["x", "y"][kind[7]]]

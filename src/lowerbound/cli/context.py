@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from lowerbound.data.columns.schema import ColumnSchema
+    from lowerbound.data.context import ContextSchema
     from lowerbound.data.sources import Dataset
 
 given_option: Callable[..., Any] = click.option(
@@ -42,7 +43,7 @@ def fingerprint_of(context: pd.Series | None) -> dict[str, Any]:
 
 def given_of(model: Any, dataset: Dataset, name: str | None) -> Any:
     """The model given the context of some rows; fails if one is missing, or there is one that it isn't given."""
-    schema = getattr(model, "context_", None)
+    schema = context_schema(model)
     if schema is None:
         if name is not None:
             raise Failure(f"--given {name}: the model was trained without a context, so leave it out")
@@ -50,6 +51,11 @@ def given_of(model: Any, dataset: Dataset, name: str | None) -> Any:
     if name is None:
         raise Failure(f"the model is given {', '.join(schema.names)}: say which column or array has it, --given NAME")
     return model.given(dataset.labels)
+
+
+def context_schema(model: Any) -> ContextSchema | None:
+    """The columns of what a model, or the first model of a detector, is given; None where it isn't given any."""
+    return getattr(getattr(model, "estimators_", [model])[0], "context_", None)
 
 
 def one_context(columns: Sequence[ColumnSchema], words: Sequence[str]) -> pd.DataFrame:

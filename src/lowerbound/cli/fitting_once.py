@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
+from lowerbound.cli.context import context_of
 from lowerbound.cli.config import Config, make
 from lowerbound.cli.fitting import describe, pinned, suggest_next
 from lowerbound.cli.generate import spread
@@ -43,7 +44,8 @@ def fit_once(run: Run, config: Config, arguments: Sequence[str], console: Consol
     if verbose:
         console.say(config.to_toml({}))
     console.say(f"fitting {MODELS[config.model].class_name}{': ' * bool(chosen)}{listing(chosen)}")
-    model.fit(dataset.X)
+    context = context_of(dataset, config.data.given)
+    model.fit(dataset.X, **({} if context is None else {"context": context}))
     model.save(run.model)
     console.say(f"{_found(model, dataset)}; saved {run.model}")
     suggest_next(console, run, model, config)
@@ -51,8 +53,9 @@ def fit_once(run: Run, config: Config, arguments: Sequence[str], console: Consol
 
 def _in_memory(config: Config) -> Dataset:
     """The data; all rows, for models that can't read them as they need them."""
-    if config.data.given is not None:
-        raise Failure(f"--given {config.data.given}: a model of kind {config.model} can't be given a context: use vae")
+    if config.data.given is not None and config.model != "detector":
+        kinds = "a vae or a detector can"
+        raise Failure(f"--given {config.data.given}: a model of kind {config.model} can't be given a context: {kinds}")
     if config.model == "detector":
         return config.data.read()
     if config.data.stream:

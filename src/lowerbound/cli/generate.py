@@ -219,9 +219,12 @@ def load(run: Path, command: str) -> Any:
     if message:
         raise Failure(f"{run} {message}")
     context = getattr(model, "context_", None)
-    if context is not None and command in ("outliers", "impute"):
+    if context is not None and command == "impute":
         names = ", ".join(context.names)
-        raise Failure(f"{run} holds a model that is given {names}, with which `lowerbound {command}` doesn't work")
+        raise Failure(
+            f"{run} holds a model that is given {names}, so `lowerbound impute` can't use it; Python can: "
+            f"VAEImputer(load({str(run)!r}).given(context))"
+        )
     return model
 
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 
 import click
 
+from lowerbound.cli.context import context_of, given_of, given_option
 from lowerbound.cli.generate import blocks_of, load, rows_of, shown
 from lowerbound.cli.options import (
     DataOptions,
@@ -48,11 +49,13 @@ SHOWN = 48  # images on a contact sheet
 )  # fmt: skip
 @click.option("--reference", metavar="DATA", help="Usual rows to compare with; the run's training data if not given.")
 @data_options
+@given_option
 @force_option
 @console_options
 def outliers(
     run: Path, data: str, output: Path, explain: bool, plot: bool, criterion: str, reference: str | None,
-    key: str | None, drop: tuple[str, ...], label: str | None, stream: bool | None, force: bool, console: Console,
+    key: str | None, drop: tuple[str, ...], label: str | None, stream: bool | None, given: str | None, force: bool,
+    console: Console,
 ) -> None:  # fmt: skip
     """Rank the rows of DATA by how unusual they are for the model in RUN, the most unusual first.
 
@@ -73,15 +76,18 @@ def outliers(
     for path in [output, *([output.with_suffix(".png")] if plot else [])]:
         new_file(path, force)
     model = load(run, "outliers")
-    options = DataOptions(data, key, drop, label, stream)
+    options = DataOptions(data, key, drop, label, stream, given)
     dataset = options.read()
+    given_of(model, dataset, given)
     if isinstance(model, VAEOutlierDetector):
         detector, model = _as_it_is(model, run, criterion, reference), model.estimators_[0]
     else:
-        usual = rows_of(_reference(run, reference, options, console).read(), model)
+        reference_rows = _reference(run, reference, options, console).read()
+        usual = rows_of(reference_rows, model)
         console.say(f"comparing with {len(usual):,} usual rows")
         if isinstance(model, VAE):
-            detector = VAEOutlierDetector(model, criterion=criterion, random_state=0).fit(usual)
+            detector = VAEOutlierDetector(model, criterion=criterion, random_state=0)
+            detector.fit(usual, context=context_of(reference_rows, given))
         else:
             _refuse_more_than_log_p(model, criterion, explain=explain)
             detector = DensityRanks(model, usual)
@@ -89,10 +95,11 @@ def outliers(
     with Ranking(output.parent, by="score") as ranking:
         with console.progress(len(X), "scoring") as progress:
             for block, labels in shown(blocks_of(dataset, model, rows_at_once(X.shape[1:])), progress):
-                ranking.add(_described(detector, block, len(ranking), labels, label or "label", explain=explain))
+                of_block: Any = detector.given(labels) if given else detector
+                ranking.add(_described(of_block, block, len(ranking), labels, given or label or "label", explain))
         write_atomically(output, lambda temporary: write_csv(temporary, ranking.blocks(), "%.6g"))
         if plot:
-            _plot(detector, X, ranking, output.with_suffix(".png"))
+            _plot(detector, X, dataset.labels if given else None, ranking, output.with_suffix(".png"))
         _report(console, next(ranking.blocks()).head(), ranking.scores, detector, output)
 
 
@@ -114,7 +121,12 @@ def _as_it_is(detector: VAEOutlierDetector, run: Path, criterion: str, reference
 
 
 def _described(
-    detector: Ranks, X: Any, first: int, labels: np.ndarray | None, label: str, *, explain: bool
+    detector: Ranks,
+    X: Any,
+    first: int,
+    labels: np.ndarray | None,
+    label: str,
+    explain: bool,
 ) -> pd.DataFrame:
     """The output table: every row's place, label and scores, and, with ``explain``, a sentence."""
     table = detector.table(X)
@@ -130,7 +142,7 @@ def _reference(run: Path, reference: str | None, options: DataOptions, console: 
 
     stream = False if options.stream is False else None
     if reference is not None:
-        return DataOptions(reference, options.key, options.drop, options.label, stream)
+        return DataOptions(reference, options.key, options.drop, options.label, stream, options.given)
     try:
         record = tomllib.loads((run / "config.toml").read_text(encoding="utf-8"))["data"]
     except (OSError, KeyError, ValueError):
@@ -139,7 +151,7 @@ def _reference(run: Path, reference: str | None, options: DataOptions, console: 
     if source != "digits" and not (source and Path(source).exists()):
         console.say("the training data of the run are missing: quantiles are among the rows of DATA")
         return options
-    known = {name: record.get(name) for name in ("key", "label")}
+    known = {name: record.get(name) for name in ("key", "label", "given")}
     return DataOptions(source, drop=tuple(record.get("drop", ())), stream=stream, **known)
 
 
@@ -194,7 +206,7 @@ def _day(value: Any) -> str:
     return str(value).removesuffix(" 00:00:00")
 
 
-def _plot(detector: Ranks, X: Any, ranking: Ranking, path: Path) -> None:
+def _plot(detector: Any, X: Any, context: np.ndarray | None, ranking: Ranking, path: Path) -> None:
     import numpy as np
 
     from lowerbound.outliers.member import take
@@ -204,6 +216,8 @@ def _plot(detector: Ranks, X: Any, ranking: Ranking, path: Path) -> None:
     if not schema.is_image or detector.criterion_ == "log_p":
         return save_map(_histogram(detector, ranking.scores), path)
     worst = take(X, ranking.order[:SHOWN])
+    if context is not None:
+        detector = detector.given(context[ranking.order[:SHOWN]])
     images = as_images(schema, worst)
     heat = np.asarray(detector.explain(worst))
     pictures = to_pixels(images, *pixel_range(schema, images))
