@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
-from lowerbound.cli.context import context_of
 from lowerbound.cli.config import Config, make
+from lowerbound.cli.context import context_of
 from lowerbound.cli.fitting import describe, pinned, suggest_next
 from lowerbound.cli.generate import spread
 from lowerbound.cli.models import MODELS, QUIET

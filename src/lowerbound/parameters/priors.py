@@ -75,13 +75,13 @@ class ContextPrior(Prior):
 
     Parameters
     ----------
-    hidden_layer_sizes : tuple of int
+    hidden_sizes : tuple of int
         Of the network from the context to the Gaussian's means and scales; () is linear: one Gaussian for each class.
     """
 
     kind = "context"
     file: ClassVar[str | None] = "context"
-    hidden_layer_sizes: tuple[int, ...] = option((), "hidden units from the context to p(z|c)", (), int, 1, many=True)
+    hidden_sizes: tuple[int, ...] = option((), "hidden units from the context to p(z|c)", (), int, 1, many=True)
 
 
 PRIORS: tuple[type[Prior], ...] = (NormalPrior, MixturePrior, VampPrior, FlowPrior, ContextPrior)

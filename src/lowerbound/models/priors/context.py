@@ -21,7 +21,7 @@ class ContextPrior(LearnedPrior):
     ----------
     n_context, latent_dim : int
         C and D.
-    hidden_layer_sizes : tuple of int
+    hidden_sizes : tuple of int
         () makes m and log s linear: one Gaussian for each class.
     generator : torch.Generator
         Draws the initial weights.
@@ -30,17 +30,17 @@ class ContextPrior(LearnedPrior):
     reads_context = True
 
     def __init__(
-        self, n_context: int, latent_dim: int, hidden_layer_sizes: tuple[int, ...], generator: torch.Generator
+        self, n_context: int, latent_dim: int, hidden_sizes: tuple[int, ...], generator: torch.Generator
     ) -> None:
         super().__init__()
-        self.layers: nn.Sequential = mlp([n_context, *hidden_layer_sizes, 2 * latent_dim], "relu", generator)
+        self.layers: nn.Sequential = mlp([n_context, *hidden_sizes, 2 * latent_dim], "relu", generator)
         for parameter in self.layers[-1].parameters():
             nn.init.zeros_(parameter)
 
     @classmethod
     def make(cls, asked: PriorRequest) -> ContextPrior:
         """A Gaussian over D latent variables for every context of C numbers."""
-        return cls(asked.n_context, asked.latent_dim, asked.part.hidden_layer_sizes, asked.generator)
+        return cls(asked.n_context, asked.latent_dim, asked.part.hidden_sizes, asked.generator)
 
     def forward(self, context: Tensor) -> GaussianPrior:  # pyright: ignore[reportIncompatibleMethodOverride]
         """p(z|c) of the contexts (B, C)."""
