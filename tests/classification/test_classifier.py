@@ -10,7 +10,7 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import GridSearchCV
 from sklearn.utils.estimator_checks import parametrize_with_checks
 
-from lowerbound import IWAE, MLP, VAE, GaussianLikelihood, Ladder, SampledELBO, VAEClassifier, load
+from lowerbound import IWAE, MLP, VAE, GaussianLikelihood, SampledELBO, VAEClassifier, load
 
 X, SPECIES = load_iris(return_X_y=True)
 TINY = VAE(2, network=MLP((8,)), max_epochs=2, random_state=0)
@@ -97,7 +97,6 @@ def test_a_grid_reaches_into_the_vae():
         (TINY, X[:, 0], "Unknown label type"),
         (VAE(objective=IWAE(5)), SPECIES, "can't sum the class out"),
         (VAE(objective=SampledELBO(gradient="score")), SPECIES, "can't sum the class out"),
-        (VAE(Ladder(2)), SPECIES, "can't be given a context"),
     ],
 )
 def test_it_says_what_it_cannot(estimator, y, message):
