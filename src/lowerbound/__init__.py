@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from lowerbound.estimators.factorized import Factorized
     from lowerbound.estimators.fitted import Fitted
     from lowerbound.estimators.gaussian import Gaussian
+    from lowerbound.estimators.gradient import WorseThanIndependentWarning
     from lowerbound.estimators.latent import CollapsedPosteriorWarning
     from lowerbound.estimators.mixture import Mixture
     from lowerbound.estimators.pixel_rnn import PixelRNN
@@ -94,6 +95,7 @@ _HOMES = {
     "RBM": "estimators.rbm",
     "AnnealingWarning": "estimators.rbm",
     "CollapsedPosteriorWarning": "estimators.latent",
+    "WorseThanIndependentWarning": "estimators.gradient",
     "UnreliableEstimateWarning": "evaluation.annealing",
     "load": "loading",
     "Estimate": "evaluation.estimate",
@@ -195,6 +197,7 @@ __all__ = [
     "VAEImputer",
     "VAEOutlierDetector",
     "VampPrior",
+    "WorseThanIndependentWarning",
     "bits_per_dim",
     "diagnostics",
     "fit",

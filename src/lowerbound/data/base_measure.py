@@ -46,7 +46,11 @@ def _of_column(column: ColumnSchema) -> BaseMeasure:
         return _of_categories(column.categories) if len(column.categories) > 1 else LEFT_OUT
     if column.kind == "count":
         return BaseMeasure("is a probability of whole numbers")
-    return DENSITY if column.mass is None else BaseMeasure(f"is a density with a point mass at {column.mass:g}")
+    return (
+        DENSITY
+        if column.mass is None
+        else BaseMeasure(f"is a density with a point mass at {column.mass:g}", column.mass)
+    )
 
 
 def _of_categories(categories: Any) -> BaseMeasure:
@@ -58,6 +62,6 @@ def _of_levels(schema: Schema) -> list[BaseMeasure]:
     n = int(np.prod(schema.row_shape))
     if schema.binarize is None:
         return [_of_categories(range(int(schema.kind.highest(schema.n_categories) or 0) + 1))] * n
-    words = f"is a probability of 0 and 1, made by binarize={schema.binarize!r}"
+    words = f"is a probability of 0 and 1, made by binarize={schema.binarize!r}"  # and the cut
     cuts = schema.to_rows(schema.location[None])[0].ravel() if schema.binarize == "mean" else np.zeros(n)
     return [BaseMeasure(words, cut) for cut in cuts.tolist()]

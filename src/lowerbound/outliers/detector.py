@@ -25,7 +25,7 @@ from lowerbound.outliers import saved
 from lowerbound.outliers.criteria import COMBINED, ONLY_IF_NAMED, check_asked, recommended
 from lowerbound.outliers.ensemble import fitted_members
 from lowerbound.outliers.explanation import reasons
-from lowerbound.outliers.member import Member, chunks, few, take
+from lowerbound.outliers.member import Member, chunks, few, index_of, take
 from lowerbound.parameters.parameter import Parameter
 from lowerbound.parameters.seed import RandomState, seed_from
 from lowerbound.parameters.tables import CLIMBING, DETECTOR_PARAMETERS, SCORES
@@ -247,7 +247,7 @@ class VAEOutlierDetector(OutlierMixin, BaseEstimator):
         found = pd.DataFrame({name: nats.mean(1) for name, nats in parts.items()})
         if "combined" in names:
             found["combined"] = self._combined(parts)
-        return pd.DataFrame(found[list(names)])
+        return pd.DataFrame(found[list(names)]).set_axis(index_of(X))
 
     def quantile(self, X: Data) -> np.ndarray:
         """Part of the training rows that are more usual than each row, from 0 to 1, shape (n,)."""
@@ -257,7 +257,7 @@ class VAEOutlierDetector(OutlierMixin, BaseEstimator):
         """``score``, the one that was asked for, with its ``quantile``, and all ``scores``, of every row."""
         scores = self.scores(X)
         score = scores[self.criterion_].to_numpy()
-        return pd.DataFrame({"score": score, "quantile": self._quantile(-score), **scores})
+        return pd.DataFrame({"score": score, "quantile": self._quantile(-score), **scores}, index=scores.index)
 
     def calibrate(self, X: Data) -> Self:
         """Keep the scores of normal rows that were not fitted, for ``p_values``.
@@ -304,11 +304,11 @@ class VAEOutlierDetector(OutlierMixin, BaseEstimator):
         -------
         DataFrame or ndarray
             For tables, ``n_features`` rows for each row of ``X``, the most surprising first: ``row`` (its place in
-            ``X``), ``feature``, ``surprise`` (nats above what is typical of the feature, given what else the row
-            says; 0 where it is missing), ``value``, and in the user's units what is expected of it given all other
-            features: ``expected`` (the median, or the most probable category), ``low`` and ``high`` (between which nine
-            of ten values lie; categories have none). For images a map of surprise, nats a pixel above what is typical
-            of it, (n, H, W).
+            ``X``, whose index is kept), ``feature``, ``surprise`` (nats above what is typical of the feature, given
+            what else the row says; 0 where it is missing), ``value``, and in the user's units what is expected of it
+            given all other features: ``expected`` (the median, or the most probable category), ``low`` and ``high``
+            (between which nine of ten values lie; categories have none). For images a map of surprise, nats a pixel
+            above what is typical of it, (n, H, W).
         """
         check_is_fitted(self)
         X = self._with_context(X)

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import torch
 from sklearn.utils.validation import _num_samples
 
@@ -144,6 +145,17 @@ def take(X: Data | RowsGiven, places: np.ndarray) -> Any:
     if iloc is not None:
         return iloc[places]
     return X[places] if isinstance(X, np.ndarray) else np.asarray(X)[places]
+
+
+def has_index(X: Data | RowsGiven) -> bool:
+    """The rows are those of a frame."""
+    return isinstance(X.X if isinstance(X, RowsGiven) else X, pd.DataFrame)
+
+
+def index_of(X: Any) -> pd.Index:
+    """The index of a frame, or the places of other rows."""
+    rows = X.X if isinstance(X, RowsGiven) else X
+    return rows.index if isinstance(rows, pd.DataFrame) else pd.RangeIndex(_num_samples(rows))
 
 
 def few(X: Data | RowsGiven, n: int, seed: int) -> Any:
