@@ -24,7 +24,11 @@ def detector():
 
 
 def test_scores_and_tables(detector):
-    for found in (detector.scores(SOME), detector.table(SOME), DensityRanks(Factorized().fit(TABLE), TABLE).table(SOME)):
+    for found in (
+        detector.scores(SOME),
+        detector.table(SOME),
+        DensityRanks(Factorized().fit(TABLE), TABLE).table(SOME),
+    ):
         pd.testing.assert_index_equal(found.index, SOME.index)
     unnamed = SOME.reset_index(drop=True)
     assert detector.scores(unnamed).index.tolist() == [0, 1, 2]

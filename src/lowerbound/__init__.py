@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from lowerbound.core import Batch, ElementwiseModel, ExplicitModel, Model, Objective, Posterior
     from lowerbound.data.checks import DataError
     from lowerbound.data.columns.coding import UnseenCategoryWarning
+    from lowerbound.data.far import FarFromFittedWarning
     from lowerbound.data.readers.read import read, stream
     from lowerbound.data.schema import ConstantFeatureWarning
     from lowerbound.data.sources import Dataset
@@ -106,6 +107,7 @@ _HOMES = {
     "DataError": "data.checks",
     "LikelihoodError": "distributions.likelihoods.kind",
     "ConstantFeatureWarning": "data.schema",
+    "FarFromFittedWarning": "data.far",
     "UnseenCategoryWarning": "data.columns.coding",
     "SavedFileError": "storage.atomic",
     "TrainingError": "training.state",
@@ -167,6 +169,7 @@ __all__ = [
     "ExplicitModel",
     "FactorAnalysis",
     "Factorized",
+    "FarFromFittedWarning",
     "Fitted",
     "FlowPosterior",
     "FlowPrior",

@@ -5,7 +5,7 @@ from __future__ import annotations
 import warnings
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, ClassVar, Self
 
 import numpy as np
 import pandas as pd
@@ -35,13 +35,14 @@ from lowerbound.imputation.network import EstimatorFiller, network_candidate
 from lowerbound.imputation.selection import choose
 from lowerbound.parameters.parameter import Parameter, check_count
 from lowerbound.parameters.seed import RandomState, seed_from
+from lowerbound.parameters.setting import Settable
 from lowerbound.parameters.tables import CANDIDATES, IMPUTER_PARAMETERS
 
 DRAWS = 400  # for the quantiles of an interval
 DRAWN_ENTRIES = 2**24  # in memory at a time
 
 
-class VAEImputer(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):
+class VAEImputer(OneToOneFeatureMixin, TransformerMixin, Settable, BaseEstimator):
     r"""Fill the gaps of a table, given its observed entries: by E[x_m|x_o], draws, or intervals.
 
     By default several models compete: a Gaussian with full covariance (exact EM), mixtures of 4 to 48 of them (in
@@ -104,7 +105,7 @@ class VAEImputer(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):
     6
     """
 
-    PARAMETERS: dict[str, Parameter] = IMPUTER_PARAMETERS
+    PARAMETERS: ClassVar[dict[str, Parameter]] = IMPUTER_PARAMETERS
 
     seed_: int
     row_shape_: tuple[int, ...]
