@@ -64,7 +64,7 @@ def test_with_a_model_of_the_mask():
     [
         VAE(2, optimizer=Adam(10.0), max_epochs=20, random_state=0),
         VAE(2, optimizer=Adam(10.0), max_epochs=20, early_stopping=False, random_state=0),
-        PixelRNN(hidden_size=8, optimizer=Adam(30.0), max_epochs=10, random_state=0),
+        PixelRNN(hidden_size=8, optimizer=Adam(30.0), max_epochs=20, random_state=0),
         Autoencoder(2, optimizer=Adam(30.0), max_epochs=20, random_state=0),
     ],
     ids=["held out", "nothing held out", "pixel rnn", "autoencoder"],
@@ -75,7 +75,7 @@ def test_a_finite_divergence_is_said(model):
     assert [each.category for each in caught] == [WorseThanIndependentWarning]  # and not that it has collapsed
     message = str(caught[0].message)
     assert "worse than independent features" in message
-    assert f"lower the learning rate (it was {model.optimizer.lr:g}" in message
+    assert f"Lower the learning rate, which was {model.optimizer.lr:g}" in message
     assert caught[0].filename == __file__
     assert ("held out" in message) == bool(model.early_stopping)
 

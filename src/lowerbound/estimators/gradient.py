@@ -32,11 +32,12 @@ from lowerbound.training.state import Training, TrainingError
 from lowerbound.training.watch import Watch
 
 ROWS_TO_JUDGE = 2000  # a fit by
+STEPS_TO_JUDGE = 100  # before which a fit has hardly begun
 CLEARLY_WORSE = 1.0  # nats a row
 
 
 class WorseThanIndependentWarning(UserWarning):
-    """A fit ended below independent features: it has diverged, or hardly begun."""
+    """A fit ended below independent features: it has diverged."""
 
 
 class BegunFit(NamedTuple):
@@ -263,7 +264,9 @@ class GradientEstimator(DensityEstimator):
         raise NotImplementedError(f"{type(self).__name__} does not say what its bound is")
 
     def _too_low(self, training: Training, rows: Rows) -> Warning | None:
-        """A warning if the bound of most rows is clearly below log p(x) of independent features."""
+        """A warning if the bound of most rows is clearly below log p(x) of independent features; not of brief fits."""
+        if training.progress.objective.step < STEPS_TO_JUDGE:
+            return None
         few, fitting, weight = rows.few(ROWS_TO_JUDGE), self._fitting(), self._kl_weight()
         terms = elbo_terms(Evaluation(fitting.model, fitting.posterior, few, fitting.noise("judged")))
         bound = terms.reconstruction - (weight * terms.kl.sum(-1) if weight else 0)
@@ -275,8 +278,8 @@ class GradientEstimator(DensityEstimator):
         where = "the training rows" if training.progress.best == -math.inf else "the rows held out"
         return WorseThanIndependentWarning(
             f"the fit is worse than independent features: on {where} the bound lies {typical:,.4g} nats a row below "
-            f"their log p(x) (median). It has diverged, or hardly begun: lower the learning rate (it was "
-            f"{training.settings.lr:g}: optimizer=Adam(lr=…)), or train longer (max_epochs)"
+            f"their log p(x) (median). Lower the learning rate, which was {training.settings.lr:g}: "
+            f"optimizer=Adam(lr=…)"
         )
 
     def __getstate__(self) -> dict[str, Any]:
