@@ -14,7 +14,7 @@ from lowerbound.data.sources import Source
 from lowerbound.distributions.columns import MASS
 
 FAR = 10.0  # standard deviations; of the values that were fitted at most one in a hundred is as far (Chebyshev)
-FEWEST = 10  # values, from which more than outliers are seen in them
+FEWEST = 20  # values, from which more than outliers are seen in them
 ROWS_SEEN, ROWS_READ = 1000, 20  # of rows in memory, and of a source
 
 
