@@ -165,6 +165,16 @@ def few(X: Data | RowsGiven, n: int, seed: int) -> Any:
     return take(X, np.sort(torch.randperm(_num_samples(X), generator=make_generator(seed, "few"))[:n].numpy()))
 
 
+def split(X: Data | RowsGiven, fraction: float, seed: int) -> tuple[Any, Any]:
+    """Rows to fit, and a fraction that is held out for calibration; None if there are none."""
+    n = _num_samples(X)
+    n_held_out = round(fraction * n)
+    if n_held_out == 0:
+        return X, None
+    order = torch.randperm(n, generator=make_generator(seed, "calibration")).numpy()
+    return take(X, np.sort(order[n_held_out:])), take(X, np.sort(order[:n_held_out]))
+
+
 def rows_at_once(row_shape: Sequence[int]) -> int:
     """The number of rows that are scored together, which bounds memory."""
     rows = ENTRIES_AT_ONCE // max(1, math.prod(row_shape))
