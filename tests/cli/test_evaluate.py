@@ -184,3 +184,25 @@ def test_a_learned_prior_has_one_kl_and_levels_one_each(cli, table, other_table,
         assert "kl_per_dimension" not in record
         assert ("kl_per_level" in record) == (name == "levels")
         assert "active" in cli("evaluate", tmp_path / name, other_table, *TABLE_OPTIONS, *FEW).stdout
+
+
+def test_a_kl_without_a_closed_form_is_called_an_estimate(cli, table, other_table, table_run, tmp_path):
+    words = ("--max-epochs", 1, *TINY, "--prior", "mixture", "-q")
+    cli("train", table, *TABLE_OPTIONS, "-o", tmp_path / "run", *words)
+    record = evaluated(cli, tmp_path / "run", other_table, *TABLE_OPTIONS)
+    terms = lowerbound.load(tmp_path / "run").elbo_terms(pd.read_csv(other_table)[["height", "weight", "age"]], 16)
+    kl = terms.kl.sum(-1)
+    assert record["kl"] == pytest.approx(float(kl.mean()))
+    assert record["kl_standard_error"] == pytest.approx(float(kl.std()) / math.sqrt(40))
+    assert record["kl_kind"] == "estimate"
+    [line] = [
+        line
+        for line in cli("evaluate", tmp_path / "run", other_table, *TABLE_OPTIONS, *FEW).stdout.splitlines()
+        if line.startswith("KL ")
+    ]
+    assert "≈ " in line
+    assert " ± " in line
+    assert line.endswith("estimated from draws of z")
+    exact = evaluated(cli, table_run, other_table, *TABLE_OPTIONS)
+    assert exact["kl_kind"] == "exact"
+    assert "estimated" not in cli("evaluate", table_run, other_table, *TABLE_OPTIONS, *FEW).stdout

@@ -333,7 +333,7 @@ def test_fields_may_be_written_in_one_word(tmp_path):
     with pytest.raises(Failure, match=r'prior is .vamp., so "prior.n_components" can.t be set: write .prior. with'):
         resolve({}, {}, (), file, None)
     file.write_text('"prio.kind" = "vamp"\n' + data)
-    with pytest.raises(Failure, match="no parameter 'prio' .did you mean 'prior'"):
+    with pytest.raises(Failure, match=r"no parameter 'prio' .did you mean 'prior'"):
         resolve({}, {}, (), file, None)
 
 

@@ -119,6 +119,8 @@ def _account_of_bound(vae: VAE, X: Any) -> dict[str, Any]:
         "elbo": summary.elbo.to_dict(),
         "reconstruction": summary.reconstruction,
         "kl": sum(kl),
+        "kl_standard_error": summary.total_kl.standard_error,
+        "kl_kind": summary.total_kl.kind,
         "latent_dim": vae.latent_dim_,
         "active_units": summary.active_units,
         "kl_per_dimension": kl[: vae.latent_dim_] if of_each else None,
@@ -241,8 +243,10 @@ def _text_of_bound(record: dict[str, Any]) -> dict[str, str]:
     rows = {
         "ELBO": _estimate(record["elbo"]),
         "reconstruction": nats(record["reconstruction"]),
-        "KL": f"{nats(record['kl'])}  {active}",
+        "KL": f"{SIGNS[record['kl_kind']]}{plus_minus(record['kl'], record['kl_standard_error'])}  {active}",
     }
+    if record["kl_kind"] == "estimate":
+        rows["KL"] += ", estimated from draws of z"
     if "kl_per_dimension" in record:
         rows["KL, sorted"] = " ".join(f"{part:.2f}" for part in sorted(record["kl_per_dimension"], reverse=True))
     if "kl_per_level" in record:

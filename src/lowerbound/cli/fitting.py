@@ -30,6 +30,7 @@ from lowerbound.estimators.gradient import GradientEstimator
 from lowerbound.estimators.vae import VAE
 from lowerbound.parameters.parameter import Part, plain
 from lowerbound.parameters.seed import seed_from
+from lowerbound.training.progress import about
 from lowerbound.training.state import Training, TrainingError
 from lowerbound.training.watch import Watch
 
@@ -309,7 +310,9 @@ def _of_one_batch(batch: dict[str, float], *, is_bound: bool) -> str:
         return f"log p(x|z) {parts['reconstruction']} nats a row, untrained"
     if not is_bound:
         return f"log p(x) {parts['elbo']} nats a row, untrained"
-    return f"ELBO {parts['elbo']} = {parts['reconstruction']} − KL {parts['kl']} nats a row, untrained"
+    return (
+        f"ELBO {parts['elbo']} = {parts['reconstruction']} − KL {about(batch['kl'])}{parts['kl']} nats a row, untrained"
+    )
 
 
 def _sizes(model: GradientEstimator) -> dict[str, int]:
