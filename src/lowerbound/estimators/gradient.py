@@ -252,7 +252,7 @@ class GradientEstimator(DensityEstimator):
         """Set what else is learned of a fitted model."""
 
     def _unsound(self) -> Warning | None:
-        """What to say of a fitted model that isn't sound, by what ``_examine`` set."""
+        """A warning of a fitted model that isn't sound, by what ``_examine`` set."""
         return None
 
     def _likelihood(self) -> Likelihood | str:
