@@ -315,6 +315,7 @@ def test_a_field_is_listed_once(cli):
         (("--model", "detector", "--prior", "vamp"), "--prior: the model detector has no such parameter; vae has it. "
          "A vae of your own ranks outliers too: train --model vae, then lowerbound outliers"),
         (("--n-hidden", 3), "--n-hidden: the model vae has no such parameter; rbm has it"),
+        (("--n-components", 3), "--n-components is of several: give --likelihood.n-components or --prior.n-components"),
         (("--n-hiden", 3), "No such option '--n-hiden'"),
     ],
 )  # fmt: skip

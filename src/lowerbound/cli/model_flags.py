@@ -67,6 +67,11 @@ class ModelCommand(click.Command):
         try:
             return super().parse_args(ctx, args)
         except click.NoSuchOption as error:
+            own = [word for word in _words(MODELS[named(ctx)].table) if word.endswith(f".{error.option_name[2:]}")]
+            if own:  # of several parts
+                raise click.UsageError(
+                    f"{error.option_name} is of several: give {' or '.join(sorted(own))}", ctx
+                ) from error
             able = [name for name, each in MODELS.items() if error.option_name in _words(each.table)]
             if not able:
                 raise

@@ -18,7 +18,7 @@ class Settable:
     ``PARAMETERS`` has the parameters that can be parts.
     """
 
-    PARAMETERS: ClassVar[Mapping[str, Parameter]]
+    PARAMETERS: ClassVar[dict[str, Parameter]]
 
     def set_params(self, **params: Any) -> Self:
         """Set parameters, and fields of parts: ``prior__n_components=200``; all of them, or none where one is refused.
