@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from lowerbound.core import Batch, ElementwiseModel, ExplicitModel, Model, Objective, Posterior
     from lowerbound.data.checks import DataError
     from lowerbound.data.columns.coding import UnseenCategoryWarning
+    from lowerbound.data.far import FarFromFittedWarning
     from lowerbound.data.readers.read import read, stream
     from lowerbound.data.schema import ConstantFeatureWarning
     from lowerbound.data.sources import Dataset
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
     from lowerbound.estimators.factorized import Factorized
     from lowerbound.estimators.fitted import Fitted
     from lowerbound.estimators.gaussian import Gaussian
+    from lowerbound.estimators.gradient import WorseThanIndependentWarning
     from lowerbound.estimators.latent import CollapsedPosteriorWarning
     from lowerbound.estimators.mixture import Mixture
     from lowerbound.estimators.pixel_rnn import PixelRNN
@@ -94,6 +96,7 @@ _HOMES = {
     "RBM": "estimators.rbm",
     "AnnealingWarning": "estimators.rbm",
     "CollapsedPosteriorWarning": "estimators.latent",
+    "WorseThanIndependentWarning": "estimators.gradient",
     "UnreliableEstimateWarning": "evaluation.annealing",
     "load": "loading",
     "Estimate": "evaluation.estimate",
@@ -104,6 +107,7 @@ _HOMES = {
     "DataError": "data.checks",
     "LikelihoodError": "distributions.likelihoods.kind",
     "ConstantFeatureWarning": "data.schema",
+    "FarFromFittedWarning": "data.far",
     "UnseenCategoryWarning": "data.columns.coding",
     "SavedFileError": "storage.atomic",
     "TrainingError": "training.state",
@@ -165,6 +169,7 @@ __all__ = [
     "ExplicitModel",
     "FactorAnalysis",
     "Factorized",
+    "FarFromFittedWarning",
     "Fitted",
     "FlowPosterior",
     "FlowPrior",
@@ -195,6 +200,7 @@ __all__ = [
     "VAEImputer",
     "VAEOutlierDetector",
     "VampPrior",
+    "WorseThanIndependentWarning",
     "bits_per_dim",
     "diagnostics",
     "fit",

@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from lowerbound.core import Objective, ObjectiveState
 from lowerbound.distributions.noise import Noise, make_generator
 from lowerbound.estimators.vae import VAE
+from lowerbound.evaluation.estimate import plus_minus
 from lowerbound.inference.objectives import make_objective
 from lowerbound.parameters.seed import seed_from
 
@@ -39,7 +40,7 @@ class Measured:
     array: np.ndarray | None = None
 
     def __str__(self) -> str:
-        return f"{self.value:.4g} ± {self.standard_error:.2g}"
+        return plus_minus(self.value, self.standard_error)
 
 
 @dataclass(frozen=True)

@@ -116,7 +116,7 @@ def test_an_exact_model_beside_a_vae(cli, table_run, table, other_table, tmp_pat
 
 def test_what_cannot_be_compared_is_refused(cli, digits_run, table_run, images, tmp_path):
     words = ("evaluate", digits_run, table_run, images, "--key", "x")
-    assert "one is a probability and the other a density" in cli(*words, exit_code=1).stderr
+    assert f"rows of {digits_run} have shape (8, 8), and of {table_run} (3,)" in cli(*words, exit_code=1).stderr
     assert "the two runs are the same" in cli("evaluate", digits_run, digits_run, images, exit_code=2).stderr
     for wrong in ([digits_run], [digits_run, digits_run, table_run, images]):
         assert "name one or two runs" in cli("evaluate", *wrong, exit_code=2).stderr
@@ -124,7 +124,10 @@ def test_what_cannot_be_compared_is_refused(cli, digits_run, table_run, images, 
     frame.assign(age=1.0).to_csv(tmp_path / "constant.csv", index=False)
     cli("train", tmp_path / "constant.csv", "-o", tmp_path / "run", "--max-epochs", 1, *TINY, "-q")
     result = cli("evaluate", table_run, tmp_path / "run", tmp_path / "constant.csv", *FEW, exit_code=1)
-    assert "different constant columns" in result.stderr
+    assert (
+        f"in column 'age' log p(x) of {table_run} is a density, and that of {tmp_path / 'run'} leaves it out"
+        in result.stderr
+    )
 
 
 def test_every_method_and_the_closer_looks(cli, table_run, other_table):
@@ -181,3 +184,25 @@ def test_a_learned_prior_has_one_kl_and_levels_one_each(cli, table, other_table,
         assert "kl_per_dimension" not in record
         assert ("kl_per_level" in record) == (name == "levels")
         assert "active" in cli("evaluate", tmp_path / name, other_table, *TABLE_OPTIONS, *FEW).stdout
+
+
+def test_a_kl_without_a_closed_form_is_called_an_estimate(cli, table, other_table, table_run, tmp_path):
+    words = ("--max-epochs", 1, *TINY, "--prior", "mixture", "-q")
+    cli("train", table, *TABLE_OPTIONS, "-o", tmp_path / "run", *words)
+    record = evaluated(cli, tmp_path / "run", other_table, *TABLE_OPTIONS)
+    terms = lowerbound.load(tmp_path / "run").elbo_terms(pd.read_csv(other_table)[["height", "weight", "age"]], 16)
+    kl = terms.kl.sum(-1)
+    assert record["kl"] == pytest.approx(float(kl.mean()))
+    assert record["kl_standard_error"] == pytest.approx(float(kl.std()) / math.sqrt(40))
+    assert record["kl_kind"] == "estimate"
+    [line] = [
+        line
+        for line in cli("evaluate", tmp_path / "run", other_table, *TABLE_OPTIONS, *FEW).stdout.splitlines()
+        if line.startswith("KL ")
+    ]
+    assert "≈ " in line
+    assert " ± " in line
+    assert line.endswith("estimated from draws of z")
+    exact = evaluated(cli, table_run, other_table, *TABLE_OPTIONS)
+    assert exact["kl_kind"] == "exact"
+    assert "estimated" not in cli("evaluate", table_run, other_table, *TABLE_OPTIONS, *FEW).stdout

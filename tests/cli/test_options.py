@@ -12,6 +12,7 @@ from lowerbound.cli.config import Config, resolve
 from lowerbound.cli.flags import flags_of, word_of
 from lowerbound.cli.models import MODELS, refusal
 from lowerbound.cli.options import DataOptions
+from lowerbound.cli.output import Failure
 from lowerbound.parameters.parameter import plain
 
 SIGNATURE = {name: p.default for name, p in inspect.signature(VAE.__init__).parameters.items() if name != "self"}
@@ -265,6 +266,33 @@ def test_a_file_of_an_older_version_is_understood_and_upgraded(cli, tmp_path):
     assert "already" in cli("config", "upgrade", file).stderr
 
 
+def test_a_link_to_a_file_is_followed_and_permissions_are_kept(cli, tmp_path):
+    (tmp_path / "files").mkdir()
+    file, link = tmp_path / "files" / "run.toml", tmp_path / "link.toml"
+    file.write_text(OLD)
+    file.chmod(0o640)
+    link.symlink_to(file)
+    result = cli("config", "upgrade", link, "--json")
+    kept = file.with_name("run.toml.before")
+    assert json.loads(result.stdout) == {"file": str(file), "kept": str(kept), "written": True}
+    assert link.is_symlink()
+    assert "hide" not in file.read_text()
+    assert kept.read_text() == OLD
+    assert {path.stat().st_mode & 0o777 for path in (file, kept)} == {0o640}
+    again = json.loads(cli("config", "upgrade", link, "--json").stdout)
+    assert again == {"file": str(link), "kept": None, "written": False}
+
+
+def test_a_read_only_file_is_not_replaced(cli, tmp_path):
+    file = tmp_path / "run.toml"
+    file.write_text(OLD)
+    file.chmod(0o444)
+    assert "read-only" in cli("config", "upgrade", file, exit_code=1).stderr
+    assert [path.name for path in tmp_path.iterdir()] == ["run.toml"]
+    assert file.read_text() == OLD
+    cli("config", "upgrade", file, "-o", tmp_path / "new.toml")
+
+
 def test_an_upgraded_file_can_be_another(cli, tmp_path):
     file = tmp_path / "run.toml"
     file.write_text(OLD)
@@ -272,3 +300,49 @@ def test_an_upgraded_file_can_be_another(cli, tmp_path):
     assert file.read_text() == OLD
     assert resolve({}, {}, (), tmp_path / "new.toml", None) == resolve({}, {}, (), file, None)
     assert "exists" in cli("config", "upgrade", file, "-o", tmp_path / "new.toml", exit_code=1).stderr
+
+
+def test_a_field_is_listed_once(cli):
+    text = cli("train", "--help-all").stdout
+    assert text.count("--optimizer.lr") == 1
+
+
+@pytest.mark.parametrize(
+    ("words", "sentence"),
+    [
+        (("--model", "imputer", "--lr", 3), "--lr: the model imputer has no such parameter; vae, rbm, pixel-rnn, "
+         "autoencoder have it. A vae of your own fills gaps too: train --model vae, then lowerbound impute"),
+        (("--model", "detector", "--prior", "vamp"), "--prior: the model detector has no such parameter; vae has it. "
+         "A vae of your own ranks outliers too: train --model vae, then lowerbound outliers"),
+        (("--n-hidden", 3), "--n-hidden: the model vae has no such parameter; rbm has it"),
+        (("--n-components", 3), "--n-components is of several: give --likelihood.n-components or --prior.n-components"),
+        (("--n-hiden", 3), "No such option '--n-hiden'"),
+    ],
+)  # fmt: skip
+def test_a_flag_of_another_model_gets_a_sentence(cli, words, sentence):
+    output = " ".join(cli("train", "digits", *words, exit_code=2).stderr.split())
+    assert sentence in output
+
+
+def test_fields_may_be_written_in_one_word(tmp_path):
+    file = tmp_path / "run.toml"
+    data = '[data]\nsource = "digits"\n'
+    file.write_text('"prior.kind" = "vamp"\n"prior.n_components" = 7\noptimizer.lr = 0.1\n' + data)
+    parameters = resolve({}, {}, (), file, None).parameters
+    assert (parameters["prior"], parameters["optimizer"]) == (VampPrior(7), lowerbound.Adam(0.1))
+    file.write_text('prior = "vamp"\n"prior.n_components" = 7\n' + data)
+    with pytest.raises(Failure, match=r'prior is .vamp., so "prior.n_components" can.t be set: write .prior. with'):
+        resolve({}, {}, (), file, None)
+    file.write_text('"prio.kind" = "vamp"\n' + data)
+    with pytest.raises(Failure, match=r"no parameter 'prio' .did you mean 'prior'"):
+        resolve({}, {}, (), file, None)
+
+
+def test_a_dry_run_shows_the_parts(cli):
+    words = ("train", "digits", "--dry-run", "--prior", "vamp", "--hidden-layer-sizes", 8, "--latent-dim", 2)
+    parts = json.loads(cli(*words, "--json").stdout)["parts"]
+    assert parts["prior"] == {"kind": "vamp", "n_components": 100}
+    assert parts["objective"]["kl_weight"] == 1
+    text = cli(*words).stdout
+    assert "\nprior           vamp: n_components 100\n" in text
+    assert "\nobjective       elbo: kl_weight 1.0, warmup_steps 0," in text

@@ -253,8 +253,8 @@ def test_frames_keep_their_names():
 @pytest.mark.parametrize(
     ("parameters", "X", "message"),
     [
-        ({}, IRIS, "0/1 data"),
-        ({}, DIGITS.astype(np.uint8), "0/1 data"),
+        ({}, IRIS, r"units of an RBM are 0 or 1, but X has values from 0.1 to 7.9: RBM\(binarize="),
+        ({}, DIGITS.astype(np.uint8), r"RBM\(binarize=.sample.\)"),
         ({"binarize": "threshold"}, IRIS, "between 0 and 1"),
         ({"n_hidden": 0}, BINARY, "n_hidden must be"),
         ({"method": "pdc"}, BINARY, "did you mean 'pcd'"),

@@ -1,5 +1,6 @@
 """Means over parts, pooled, are the means over all rows."""
 
+import math
 from itertools import pairwise
 
 import numpy as np
@@ -7,7 +8,7 @@ import pytest
 import torch
 
 from lowerbound.evaluation.bound import ElboTerms, summarize
-from lowerbound.evaluation.estimate import mean_over_rows, pooled
+from lowerbound.evaluation.estimate import Estimate, mean_over_rows, pooled
 
 generator = torch.Generator().manual_seed(0)
 ROWS = -90 + 10 * torch.randn(1000, generator=generator, dtype=torch.float64)
@@ -23,6 +24,20 @@ def test_estimates(bounds):
     assert found.standard_error == pytest.approx(whole.standard_error, rel=1e-12)
     assert found.ess == pytest.approx(whole.ess, rel=1e-13)
     assert (found.kind, found.n_rows, found.n_importance) == ("lower", 1000, 5)
+
+
+@pytest.mark.parametrize(
+    ("value", "error", "text"),
+    [
+        (-1234.567, 0.019, "= -1234.567 ± 0.019 nats (9 rows)"),
+        (-1234567.8, 123.4, "= -1234568 ± 123 nats (9 rows)"),
+        (0.123456, 0.1, "= 0.12 ± 0.10 nats (9 rows)"),
+        (-22.6912, 0.1899, "= -22.69 ± 0.19 nats (9 rows)"),
+        (-3.5, math.nan, "= -3.50 ± nan nats (9 rows)"),
+    ],
+)
+def test_an_estimate_has_the_digits_that_its_error_has(value, error, text):
+    assert str(Estimate(value, error, "exact", 9)) == text
 
 
 @pytest.mark.parametrize("bounds", PARTS)

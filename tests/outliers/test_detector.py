@@ -337,3 +337,13 @@ def test_wrong_requests_are_refused(detector):
     elbo = VAEOutlierDetector(detector.estimators_[0], criterion="elbo").fit(X)
     with pytest.raises(ValueError, match="combined"):
         elbo.scores(X, ["combined"])
+
+
+def test_progress_is_shown_if_asked_for(capsys):
+    X = np.random.default_rng(0).normal(size=(80, 3))
+    VAEOutlierDetector(n_steps=10, random_state=0).fit(X)
+    assert capsys.readouterr().err == ""
+    VAEOutlierDetector(n_steps=10, random_state=0, verbose=1).fit(X)
+    said = capsys.readouterr().err
+    assert "epoch  1/" in said or "epoch 1/" in said
+    assert said.endswith("scoring 80 training rows: combined\n")

@@ -123,12 +123,48 @@ def test_parameters_of_parts_are_got_and_set_as_scikit_learn_does():
         ({"prior__n_components": 3}, r"prior='normal' is no part.*prior=MixturePrior\(\)"),
         ({"optimizer__lr": 3}, r"optimizer='adam' is no part.*optimizer=Adam\(\)"),
         ({"prio__n_components": 3}, "no parameter 'prio' .did you mean 'prior'"),
-        ({"lr": 3}, "lr"),
+        ({"lr": 3}, r"VAE has no parameter 'lr': it is a field of a part, optimizer=Adam\(lr=…\)$"),
+        ({"validation_fraction": 0.2}, r"early_stopping=EarlyStopping\(fraction=…\)$"),
+        ({"n_epochs": 3}, "VAE has no parameter 'n_epochs': use max_epochs$"),
+        ({"latent_dmi": 3}, "no parameter 'latent_dmi' .did you mean 'latent_dim'"),
     ],
 )
 def test_a_field_of_a_word_cannot_be_set(params, message):
     with pytest.raises(ValueError, match=message):
         VAE().set_params(**params)
+
+
+@pytest.mark.parametrize(
+    ("estimator", "good", "bad"),
+    [
+        (VAE(prior=VampPrior(7)), {"max_epochs": 3, "prior__n_components": 5}, {"prior__n_componets": 3}),
+        (VAE(), {"max_epochs": 3}, {"lr": 0.1}),
+        (VAE(), {"max_epochs": 3}, {"optimizer__lr": 0.1}),
+        (VAE(prior=VampPrior(7)), {"max_epochs": 3}, {"prior__n_components": -1}),
+        (lowerbound.VAEImputer(VAE()), {"n_importance": 3}, {"estimator__lr": 1}),
+        (lowerbound.VAEImputer(), {"n_importance": 3}, {"n_imputation": 1}),
+        (lowerbound.VAEOutlierDetector(VAE()), {"novelty": True}, {"estimator__latent_dmi": 1}),
+        (lowerbound.PyODDetector(), {"contamination": 0.2}, {"contaminaton": 1}),
+    ],
+)
+def test_all_parameters_are_set_or_none(estimator, good, bad):
+    before = estimator.get_params()
+    for params in ({**good, **bad}, {**bad, **good}):
+        with pytest.raises(ValueError, match=r"no (parameter|field)|is no part|must be"):
+            estimator.set_params(**params)
+        assert estimator.get_params() == before
+    estimator.set_params(**good)
+    assert {name: estimator.get_params()[name] for name in good} == good
+
+
+PARTS = [(name, kind) for name, parameter in VAE_PARAMETERS.items() for kind in parameter.kinds]
+
+
+@pytest.mark.parametrize(("name", "kind"), PARTS, ids=lambda each: getattr(each, "__name__", each))
+def test_a_part_without_brackets_gets_a_hint(name, kind):
+    message = rf"{name} must be .*: a class, and an instance is needed, {kind.__name__}\(\)$"
+    with pytest.raises(ValueError, match=message):
+        VAE(**{name: kind}).fit(X)
 
 
 @pytest.mark.parametrize(

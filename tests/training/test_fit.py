@@ -8,6 +8,7 @@ from tests import linear_gaussian as toy
 from lowerbound import Fitted, SavedFileError, fit, load
 from lowerbound.data.schema import infer_schema
 from lowerbound.inference.objectives import elbo
+from lowerbound.training import progress
 
 X = toy.numbers(60, toy.F, seed=4).float().numpy()
 
@@ -45,3 +46,8 @@ def test_a_latent_model_is_fitted_saved_loaded_and_scored(tmp_path):
 def test_what_is_not_a_model_is_refused(arguments, settings, message):
     with pytest.raises(TypeError, match=message):
         fit(*arguments, X, **settings)
+
+
+def test_a_negative_kl_is_shown_as_the_estimate_that_it_is():
+    assert progress._sum(-10.0, -0.234) == "ELBO −9.77 = −10.00 − KL ≈ −0.23"
+    assert progress._sum(-10.0, 0.234) == "ELBO −10.23 = −10.00 − KL 0.23"

@@ -131,7 +131,7 @@ def read_file(path: Path, model: str | None = None) -> dict[str, Any]:
 
     Files of older versions are upgraded. ``model`` is that of the command line, if one is given there.
     """
-    record = read_toml(path)
+    record = _unfolded(read_toml(path), path)
     own = model_of(record, path)
     named = model or own
     if "model" in record and named != own:
@@ -149,6 +149,18 @@ def read_file(path: Path, model: str | None = None) -> dict[str, Any]:
     if "data" in record:
         record["data"] = _checked_data(record["data"], path)
     return record
+
+
+def _unfolded(record: Mapping[str, Any], path: Path) -> dict[str, Any]:
+    """The record with fields that are written in one word, ``"prior.kind" = "vamp"``, in the tables they are of."""
+    new = {name: value for name, value in record.items() if "." not in name}
+    for name in record.keys() - new.keys():
+        owner, _, field = name.partition(".")
+        table = new.setdefault(owner, {})
+        if not isinstance(table, dict):
+            raise Failure(f'{path}: {owner} is {table!r}, so "{name}" can\'t be set: write [{owner}] with a kind')
+        new[owner] = {**table, field: record[name]}
+    return new
 
 
 def upgraded_file(record: Mapping[str, Any], model: str) -> dict[str, Any]:

@@ -119,6 +119,8 @@ def _account_of_bound(vae: VAE, X: Any) -> dict[str, Any]:
         "elbo": summary.elbo.to_dict(),
         "reconstruction": summary.reconstruction,
         "kl": sum(kl),
+        "kl_standard_error": summary.total_kl.standard_error,
+        "kl_kind": summary.total_kl.kind,
         "latent_dim": vae.latent_dim_,
         "active_units": summary.active_units,
         "kl_per_dimension": kl[: vae.latent_dim_] if of_each else None,
@@ -169,7 +171,7 @@ def compare(models: dict[str, DensityEstimator], dataset: Dataset, method: Metho
     from lowerbound.evaluation.estimate import mean_over_rows
 
     first, second = models
-    _check_comparable(*models.values())
+    _check_comparable(models)
     (mean_of_a, rows_of_a), (mean_of_b, rows_of_b) = (
         score_rows(model, _binarized(rows_of(dataset, model), model), method, console, run, Path(run))
         for run, model in models.items()
@@ -191,18 +193,14 @@ def _better(difference: float, error: float, first: str, second: str) -> str | N
     return first if difference > 0 else second
 
 
-def _check_comparable(a: DensityEstimator, b: DensityEstimator) -> None:
+def _check_comparable(models: dict[str, DensityEstimator]) -> None:
     """Refuse models whose log p(x) have different base measures."""
-    import numpy as np
+    from lowerbound.comparison.comparable import why_incomparable
 
-    for what, of_a, of_b in (
-        ("a probability and the other a density", a.schema_.is_discrete, b.schema_.is_discrete),
-        ("on binarized data and the other not", a.schema_.binarize, b.schema_.binarize),
-    ):
-        if of_a != of_b:
-            raise Failure(f"the two models can't be compared: log p(x) of one is {what}")
-    if not np.array_equal(a.schema_.counted.ravel(), b.schema_.counted.ravel()):
-        raise Failure("the two models can't be compared: they leave different constant columns out of the density")
+    a, b = models
+    why = why_incomparable(models[a], models[b], (a, b))
+    if why is not None:
+        raise Failure(f"the two models can't be compared: {why}")
 
 
 def _binarized(X: Any, model: DensityEstimator) -> Any:
@@ -245,8 +243,10 @@ def _text_of_bound(record: dict[str, Any]) -> dict[str, str]:
     rows = {
         "ELBO": _estimate(record["elbo"]),
         "reconstruction": nats(record["reconstruction"]),
-        "KL": f"{nats(record['kl'])}  {active}",
+        "KL": f"{SIGNS[record['kl_kind']]}{plus_minus(record['kl'], record['kl_standard_error'])}  {active}",
     }
+    if record["kl_kind"] == "estimate":
+        rows["KL"] += ", estimated from draws of z"
     if "kl_per_dimension" in record:
         rows["KL, sorted"] = " ".join(f"{part:.2f}" for part in sorted(record["kl_per_dimension"], reverse=True))
     if "kl_per_level" in record:

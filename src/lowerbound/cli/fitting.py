@@ -16,6 +16,8 @@ import lowerbound
 from lowerbound.assembly.vae import choose_network
 from lowerbound.cli.config import Config, make
 from lowerbound.cli.context import context_of, fingerprint_of
+from lowerbound.cli.flags import word_of
+from lowerbound.cli.models import MODELS
 from lowerbound.cli.output import INTERRUPTED, Console, Failure, listing, nats, table
 from lowerbound.cli.processes import Checkpoint, tell
 from lowerbound.cli.run import Run, environment, fingerprint
@@ -26,8 +28,9 @@ from lowerbound.data.sources import Dataset, Source
 from lowerbound.estimators.autoencoder import Autoencoder
 from lowerbound.estimators.gradient import GradientEstimator
 from lowerbound.estimators.vae import VAE
-from lowerbound.parameters.parameter import plain
+from lowerbound.parameters.parameter import Part, plain
 from lowerbound.parameters.seed import seed_from
+from lowerbound.training.progress import about
 from lowerbound.training.state import Training, TrainingError
 from lowerbound.training.watch import Watch
 
@@ -259,13 +262,15 @@ def try_one_batch(config: Config, console: Console, *, verbose: bool) -> None:
     model, watch = make(config), OneBatch()
     with suppress(_Enough):
         model.fit(dataset.X, context=context_of(dataset, config.data.given), watch=watch)
-    choices = chosen(model, watch.training)
+    choices, table_of = chosen(model, watch.training), MODELS[config.model].table
     z = [watch.training.objective.samples, watch.n_rows, choices.get("latent_dim", 0)]
     x = [watch.n_rows, *model.schema_.event_shape]
+    parts = {name: table_of[name].part(value) for name, value in config.parameters.items()}
     record = {
         "model": config.model,
         "data": fingerprint(dataset),
         "parameters": plain(config.parameters),
+        "parts": {name: part.plain() for name, part in parts.items() if isinstance(part, Part)},
         "chosen": choices,
         "rows": {"training": len(watch.rows), "held_out": len(watch.held_out or ())},
         "shapes": {"x": x, "z": z} if z[-1] else {"x": x},
@@ -285,11 +290,18 @@ def _summary(record: dict[str, Any], data: str, watch: OneBatch) -> str:
             "data": data,
             "rows": _split(watch.rows, watch.held_out),
             "chosen": listing(record["chosen"]),
+            **{name: _in_words(part) for name, part in record["parts"].items()},
             "shapes": listing(shapes),
             "weights": listing(weights),
             "one batch": _of_one_batch(record["batch"], is_bound="latent_dim" in record["chosen"]),
         }
     )
+
+
+def _in_words(part: dict[str, Any]) -> str:
+    """A part by its word and its fields: ``vamp: n_components 100``."""
+    fields = listing({name: word_of(value) for name, value in part.items() if name != "kind"})
+    return f"{word_of(part['kind'])}: {fields}" if fields else word_of(part["kind"])
 
 
 def _of_one_batch(batch: dict[str, float], *, is_bound: bool) -> str:
@@ -298,7 +310,9 @@ def _of_one_batch(batch: dict[str, float], *, is_bound: bool) -> str:
         return f"log p(x|z) {parts['reconstruction']} nats a row, untrained"
     if not is_bound:
         return f"log p(x) {parts['elbo']} nats a row, untrained"
-    return f"ELBO {parts['elbo']} = {parts['reconstruction']} − KL {parts['kl']} nats a row, untrained"
+    return (
+        f"ELBO {parts['elbo']} = {parts['reconstruction']} − KL {about(batch['kl'])}{parts['kl']} nats a row, untrained"
+    )
 
 
 def _sizes(model: GradientEstimator) -> dict[str, int]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import tomllib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -13,6 +13,7 @@ from click.core import ParameterSource
 
 from lowerbound.cli.flags import Flag, flags_of, option_of, word_of
 from lowerbound.cli.models import MODELS
+from lowerbound.parameters.parameter import Parameter
 
 MODEL, HELP_ALL = "lowerbound.model", "lowerbound.help-all"
 TOML = "config.toml"
@@ -61,9 +62,20 @@ class ModelCommand(click.Command):
     """A command with the flags of a model's parameters, most of which only ``--help-all`` shows."""
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
-        """Take note of the model, whose flags are to be understood."""
+        """Take note of the model, whose flags are to be understood; one of another model gets a sentence."""
         ctx.meta[MODEL] = named_model(args)
-        return super().parse_args(ctx, args)
+        try:
+            return super().parse_args(ctx, args)
+        except click.NoSuchOption as error:
+            own = [word for word in _words(MODELS[named(ctx)].table) if word.endswith(f".{error.option_name[2:]}")]
+            if own:  # of several parts
+                raise click.UsageError(
+                    f"{error.option_name} is of several: give {' or '.join(sorted(own))}", ctx
+                ) from error
+            able = [name for name, each in MODELS.items() if error.option_name in _words(each.table)]
+            if not able:
+                raise
+            raise click.UsageError(_of_others(error.option_name, named(ctx), able), ctx) from error
 
     def get_params(self, ctx: click.Context) -> list[click.Parameter]:
         """The command's own options, and the flags of the model."""
@@ -85,8 +97,24 @@ class ModelCommand(click.Command):
         shown = [flag for flag in flags.values() if flag.name in common or (is_all and not flag.field)]
         _write(formatter, f"Parameters of {name}  [default]", [_record(flag, ctx) for flag in shown])
         for owner in MODELS[name].table if is_all else ():
-            fields = [_record(flag, ctx) for flag in flags.values() if flag.owner == owner and flag.field]
-            _write(formatter, f"Fields of {owner}", fields)
+            fields = [flag for flag in flags.values() if flag.owner == owner and flag.field and flag not in shown]
+            _write(formatter, f"Fields of {owner}", [_record(flag, ctx) for flag in fields])
+
+
+def _words(table: Mapping[str, Parameter]) -> set[str]:
+    return {f"--{word}" for flag in flags_of(table).values() for word in flag.words}
+
+
+def _of_others(option: str, name: str, able: list[str]) -> str:
+    """The sentence where a flag is that of other models."""
+    sentence = (
+        f"{option}: the model {name} has no such parameter; {', '.join(able)} {'has' if len(able) == 1 else 'have'} it"
+    )
+    purpose = {"imputer": "fills gaps", "detector": "ranks outliers"}.get(name)
+    command = MODELS[name].can[0]
+    if purpose is None or "vae" not in able:
+        return sentence
+    return f"{sentence}. A vae of your own {purpose} too: train --model vae, then lowerbound {command}"
 
 
 def _write(formatter: click.HelpFormatter, title: str, records: list[tuple[str, str] | None]) -> None:

@@ -108,10 +108,11 @@ def short(value: float) -> str:
 
 def plus_minus(mean: float, error: float) -> str:
     """``−85.32 ± 0.41``: the error with two significant digits, the mean to the same place."""
+    from lowerbound.evaluation import estimate
+
     if not math.isfinite(error) or error <= 0:
         return nats(mean)
-    decimals = max(0, 1 - math.floor(math.log10(error)))
-    return f"{mean:,.{decimals}f} ± {error:,.{decimals}f}".replace("-", "−")
+    return estimate.plus_minus(mean, error, ",").replace("-", "−")
 
 
 def listing(values: Mapping[str, Any]) -> str:

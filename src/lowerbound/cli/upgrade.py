@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import stat
 from pathlib import Path
 
 import click
 
 from lowerbound.cli.config import model_of, read_file, read_toml, upgraded_file
 from lowerbound.cli.options import console_options, force_option
-from lowerbound.cli.output import Console, new_file
+from lowerbound.cli.output import Console, Failure, new_file
 
 KEPT = ".before"  # the ending of the copy of a file that is replaced
 
@@ -26,7 +27,8 @@ def config() -> None:
 def upgrade(file: Path, output: Path | None, force: bool, console: Console) -> None:
     """Write FILE, a configuration of an older version, in today's form: parts instead of flat parameters.
 
-    Without -o the file is replaced, and what it was is kept beside it with the ending .before. Comments are lost.
+    Without -o the file is replaced, the one itself where FILE is a link to it, and what it was is kept beside it with
+    the ending .before. Comments are lost.
     """
     import tomli_w
 
@@ -37,13 +39,33 @@ def upgrade(file: Path, output: Path | None, force: bool, console: Console) -> N
     read_file(file)  # raises where a name or a value is wrong
     new = {name: plain(value) for name, value in upgraded_file(record, model_of(record, file)).items()}
     if new == record:
-        return console.say(f"{file} is in today's form already")
+        return _report(console, f"{file} is in today's form already", file, kept=None, written=False)
     text = tomli_w.dumps({name: _without_none(value) for name, value in new.items() if value is not None})
-    target = file if output is None else new_file(output, force)
+    target, kept = file.resolve() if output is None else new_file(output, force), None
     if output is None:
-        write_text(new_file(file.with_name(file.name + KEPT), force), file.read_text(encoding="utf-8"))
-    write_text(target, text)
-    console.say(f"wrote {target}")
+        kept = new_file(target.with_name(target.name + KEPT), force)
+        _replace(target, kept, text)
+    else:
+        write_text(target, text)
+    _report(console, f"wrote {target}", target, kept=kept, written=True)
+
+
+def _replace(file: Path, kept: Path, text: str) -> None:
+    """Replace a file, and keep what it was; both have its permissions."""
+    from lowerbound.storage.atomic import write_text
+
+    mode = stat.S_IMODE(file.stat().st_mode)
+    if not mode & stat.S_IWUSR:
+        raise Failure(f"{file} is read-only: make it writable, or write another file with -o")
+    for path, content in ((kept, file.read_text(encoding="utf-8")), (file, text)):
+        write_text(path, content)
+        path.chmod(mode)
+
+
+def _report(console: Console, sentence: str, file: Path, *, kept: Path | None, written: bool) -> None:
+    console.say(sentence)
+    if console.as_json:
+        console.result({"file": file, "kept": kept, "written": written}, sentence)
 
 
 def _without_none(value: object) -> object:

@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 from torch import nn
 
+from lowerbound.comparison.comparable import models_the_mask, why_different
 from lowerbound.comparison.dequantized import Dequantized
 from lowerbound.comparison.split import Case
 from lowerbound.estimators.autoencoder import Autoencoder
@@ -223,6 +224,7 @@ def _measure(result: Result, model: Any, contender: Contender, case: Case, secon
         watch = Deadline(started + 1.25 * seconds)
         _fit(model, case.train[:n_rows], watch)
         result.fit_seconds = time.perf_counter() - started
+        _check_measure(model, case)
         if watch.stopped_after:
             result.notes.append(f"stopped by the budget after epoch {watch.stopped_after}")
         result.log_p = _score(model, case)
@@ -233,6 +235,16 @@ def _measure(result: Result, model: Any, contender: Contender, case: Case, secon
     result.title, result.n_parameters = title(model, contender.title), count_parameters(model)
     if case.kind in ("binary", "grey_levels"):
         result.bits_per_dim = bits_per_dim(result.log_p.value, case.schema.n_dimensions)
+
+
+def _check_measure(model: Any, case: Case) -> None:
+    """Raise ``NotApplicable`` if log p(x) is of other things than that of the other models."""
+    if isinstance(model, Dequantized):
+        return
+    why = "log p(x) is of which values are missing too" if models_the_mask(model) else None
+    why = why or why_different(model.schema_, case.schema, ("it", "the others"))
+    if why is not None:
+        raise NotApplicable(f"it can't be compared: {why}")
 
 
 def _fit(model: Any, X: np.ndarray, watch: Watch) -> None:

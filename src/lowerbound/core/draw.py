@@ -136,6 +136,11 @@ class Draw:
         """log q(z|x), shape (S, B)."""
         return self.density.log_prob(self.z)
 
+    @property
+    def samples_kl(self) -> bool:
+        """KL(q(z|x) ‖ p(z)) has no closed form, so that ``kl`` is an estimate, which may be negative."""
+        return self.prior.kl_from(self.posterior) is None
+
     @once
     def kl(self) -> Tensor:
         """KL(q(z|x) ‖ p(z)) in groups, shape (B, G); the mean over the draws, in one group, without a closed form."""

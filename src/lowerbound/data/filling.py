@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from lowerbound.data.table_code import column_numbers, columns_of, missing
+from lowerbound.data.table_code import column_numbers, columns_of, dates, missing
 
 
 def gaps_as_nan(gaps: np.ndarray) -> np.ndarray:
@@ -16,7 +16,7 @@ def gaps_as_nan(gaps: np.ndarray) -> np.ndarray:
 
 
 def as_numbers(rows: Any, n: int) -> np.ndarray:
-    """Rows of any shape as a matrix of numbers (n, columns), NaN in columns that aren't numbers."""
+    """Rows of any shape as a matrix of numbers (n, columns), dates as days, NaN in columns of categories."""
     if isinstance(rows, np.ndarray) and rows.dtype.kind in "fiub":
         return rows.reshape(n, -1).astype(np.float64)
     return np.stack([column_numbers(values) for values in columns_of(rows)], 1)
@@ -33,6 +33,16 @@ def with_gaps_from(table: Any, filled: Any) -> Any:
         if len(rows):
             out.isetitem(j, with_values(out.iloc[:, j], rows, np.asarray(values)[rows]))
     return out
+
+
+def with_numbers(table: pd.DataFrame, numbers: np.ndarray) -> pd.DataFrame:
+    """A frame like ``table`` of numbers (n, columns), which are days in its columns of dates."""
+    filled = pd.DataFrame(numbers, index=table.index, columns=table.columns)
+    for j, values in enumerate(columns_of(table)):
+        if pd.api.types.is_datetime64_any_dtype(values.dtype):
+            gaps = np.flatnonzero(values.isna())
+            filled.isetitem(j, with_values(values, gaps, dates(numbers[gaps, j])))
+    return filled
 
 
 def some_columns(X: Any, places: np.ndarray) -> Any:

@@ -53,7 +53,7 @@ class Column:
         if self.kind == "category":
             return np.asarray(self.categories, object)[values[:, : len(self.categories)].argmax(1)]
         if self.kind == "date":
-            return np.rint(values[:, 0] * DAY).astype("int64").view("datetime64[ns]")
+            return dates(values[:, 0])
         integer = pd.api.types.is_integer_dtype(self.dtype)
         return np.rint(values[:, 0]) if integer else values[:, 0]
 
@@ -157,8 +157,14 @@ def missing(X: Any) -> np.ndarray:
 
 
 def column_numbers(values: Any) -> np.ndarray:
-    """A column's numbers, shape (n,); NaN if it isn't a column of numbers."""
-    return _numbers(values, "number")[:, 0] if _kind(values) == "number" else np.full(len(values), np.nan)
+    """A column's numbers, or the days of its dates, shape (n,); NaN if it is a column of categories."""
+    kind = _kind(values)
+    return np.full(len(values), np.nan) if kind == "category" else _numbers(values, kind)[:, 0]
+
+
+def dates(days: np.ndarray) -> np.ndarray:
+    """Dates from days since 1970, shape (n,)."""
+    return np.rint(days * DAY).astype("int64").view("datetime64[ns]")
 
 
 def columns_of(X: Any) -> list[Any]:

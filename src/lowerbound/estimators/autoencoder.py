@@ -146,6 +146,9 @@ class Autoencoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, GradientEst
             return asked.replaced(scale="unit")
         return asked
 
+    def _kl_weight(self) -> float:
+        return 0.0
+
     def _corruption(self) -> autoencoding.Corruption | None:
         part = self._part("noise")
         if isinstance(part, MaskingNoise):
@@ -173,7 +176,7 @@ class Autoencoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, GradientEst
     def inverse_transform(self, Z: ArrayLike) -> np.ndarray:
         """E[x|z] for codes (n, D), in the user's units and shape."""
         check_is_fitted(self)
-        z = torch.from_numpy(np.atleast_2d(np.asarray(Z, np.float64))).float().to(self._device())
+        z = torch.from_numpy(np.atleast_2d(np.array(Z, np.float64))).float().to(self._device())
         return self.schema_.restore(generate.decode(self.model_, z), expected=True)
 
     def reconstruct(self, X: Data) -> np.ndarray:

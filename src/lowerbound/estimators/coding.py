@@ -6,6 +6,7 @@ from dataclasses import replace
 from typing import Any, Literal, overload
 
 import numpy as np
+import pandas as pd
 import torch
 from numpy.typing import ArrayLike
 from sklearn.base import ClassNamePrefixFeaturesOutMixin, TransformerMixin
@@ -114,7 +115,7 @@ class CodingEstimator(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Gradien
         ndarray, shape (n, *row), or (n, n_draws, *row) if ``n_draws`` > 1
         """
         check_is_fitted(self)
-        codes = np.asarray(Z, np.float64)
+        codes = np.array(Z, np.float64)
         if codes.shape[-1:] != (self.latent_dim_,) or codes.ndim > 2:
             raise ValueError(f"codes have shape (n, {self.latent_dim_}), got {codes.shape}")
         z = torch.from_numpy(np.atleast_2d(codes)).float().to(self._device())
@@ -135,7 +136,9 @@ class CodingEstimator(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Gradien
             As for ``given``.
         """
         given = self._given_to(context)
-        return given.decode(given.transform(X))
+        rows = given.decode(given.encode(X)[0])
+        is_table = isinstance(rows, pd.DataFrame) and isinstance(X, pd.DataFrame)
+        return rows.set_axis(X.index) if is_table else rows
 
     def traverse(self, start: ArrayLike, dimension: int, values: ArrayLike, *, context: Any = None) -> np.ndarray:
         """E[x|z] as one latent variable takes each of ``values`` and the others stay.

@@ -20,6 +20,7 @@ from torch import nn
 from lowerbound.core import Model, NoPosterior, Posterior
 from lowerbound.data.checks import check_finite
 from lowerbound.data.context import ContextSchema
+from lowerbound.data.far import warn_of_far
 from lowerbound.data.gaps import mask_gaps, naming_words, without_na
 from lowerbound.data.schema import Schema, infer_schema
 from lowerbound.data.sources import Source, as_source
@@ -30,8 +31,9 @@ from lowerbound.estimators.fitted import Fitted
 from lowerbound.evaluation.bound import exact_log_prob
 from lowerbound.evaluation.estimate import Estimate, mean_over_rows
 from lowerbound.parallel import current
-from lowerbound.parameters.parameter import Parameter, Part, check_count, suggestion
+from lowerbound.parameters.parameter import Parameter, check_count
 from lowerbound.parameters.seed import RandomState, seed_from
+from lowerbound.parameters.setting import Settable
 from lowerbound.tasks import generate
 
 Gaps = Literal["anywhere", "somewhere", "nowhere"]  # where values may be missing
@@ -44,7 +46,7 @@ OF_FITTING = {  # parameters that change how a model is fitted or used, not what
 }
 
 
-class DensityEstimator(BaseEstimator):
+class DensityEstimator(Settable, BaseEstimator):
     """A model of p(x) behind scikit-learn's conventions.
 
     A subclass lists its parameters in ``PARAMETERS``, makes its modules from ``schema_`` in ``_assemble``, fits them
@@ -119,32 +121,6 @@ class DensityEstimator(BaseEstimator):
         """A parameter's value; the part with its defaults, where a word stands for one."""
         return self.PARAMETERS[name].part(getattr(self, name))
 
-    def set_params(self, **params: Any) -> Self:
-        """Set parameters, and fields of parts: ``prior__n_components=200``.
-
-        Raises
-        ------
-        ValueError
-            If there is no such parameter, or no such field, or the parameter is a word, which has none.
-        """
-        super().set_params(**{name: value for name, value in params.items() if "__" not in name})
-        for name in (name for name in params if "__" in name):
-            owner, _, field = name.partition("__")
-            part = getattr(self, owner, None) if owner in self.PARAMETERS else None
-            if not isinstance(part, Part):
-                raise ValueError(self._without_fields(owner, field))
-            setattr(self, owner, part.replaced(**{field: params[name]}))
-        return self
-
-    def _without_fields(self, owner: str, field: str) -> str:
-        """The message where a field is asked of what is no part."""
-        if owner not in self.PARAMETERS:
-            return f"{type(self).__name__} has no parameter {owner!r}{suggestion(owner, list(self.PARAMETERS))}"
-        kinds = [kind for kind in self.PARAMETERS[owner].kinds if field in kind.options()]
-        able = next((kind for kind in kinds if kind.kind == getattr(self, owner)), kinds[0] if kinds else None)
-        example = f": give a part that has it, {owner}={able.__name__}()" if able else ""
-        return f"{owner}={getattr(self, owner)!r} is no part, so {owner}__{field} can't be set{example}"
-
     def describe(self, X: Data) -> Schema:
         """The schema of the rows of ``X``, as ``fit`` would see it: likelihood, layout, columns; nothing is fitted."""
         like: Any = clone(self)
@@ -177,7 +153,10 @@ class DensityEstimator(BaseEstimator):
     def _validate(self, X, *, reset: bool = False) -> Any:
         """An array, checked, masked where it has gaps; a source, of which only a few rows are checked now."""
         encoded = self._encode_columns(X, reset=reset)
-        return self._validate_numbers(X, reset=reset) if encoded is None else encoded
+        rows = self._validate_numbers(X, reset=reset) if encoded is None else encoded
+        if not reset:
+            warn_of_far(rows, self.schema_, self._names)
+        return rows
 
     def _encode_columns(self, X, *, reset: bool) -> Any | None:
         """The rows of a table whose columns are of several kinds as numbers; None for other data."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import sys
+import warnings
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, ClassVar, NamedTuple, Self
@@ -12,6 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from lowerbound.assembly.independent import independent_log_prob
 from lowerbound.core import Objective, Posterior
 from lowerbound.data.batches import Rows
 from lowerbound.data.context import ContextSchema
@@ -19,12 +21,23 @@ from lowerbound.data.sources import Source
 from lowerbound.distributions.noise import make_generator
 from lowerbound.estimators.arguments import Data
 from lowerbound.estimators.density import DensityEstimator
+from lowerbound.evaluation.bound import elbo_terms
+from lowerbound.evaluation.evaluation import EVALUATION_BATCH, Evaluation
+from lowerbound.parameters.likelihoods import Likelihood
 from lowerbound.parameters.parts import Adam, EarlyStopping
 from lowerbound.training.fit import run
 from lowerbound.training.loop import train
 from lowerbound.training.settings import Settings
 from lowerbound.training.state import Training, TrainingError
 from lowerbound.training.watch import Watch
+
+ROWS_TO_JUDGE = 2000  # a fit by
+STEPS_TO_JUDGE = 100  # before which a fit has hardly begun
+CLEARLY_WORSE = 1.0  # nats a row
+
+
+class WorseThanIndependentWarning(UserWarning):
+    """A fit ended below independent features: it has diverged."""
 
 
 class BegunFit(NamedTuple):
@@ -137,7 +150,7 @@ class GradientEstimator(DensityEstimator):
     def finish_fit(self, begun: BegunFit) -> Self:
         """All that ``fit`` does after the last step: the history, and what the estimator learns of itself."""
         self._training_state = None
-        return self._finish(begun.training, begun.rows)
+        return self._finish(begun.training, begun.rows, begun.validation or begun.rows)
 
     def partial_fit(self, X: Data, y: object = None) -> Self:
         """One pass over ``X``, at a constant learning rate and with nothing held out.
@@ -225,14 +238,49 @@ class GradientEstimator(DensityEstimator):
             return self.seed_
         return int(np.random.SeedSequence([self.seed_, self.n_fits_]).generate_state(1)[0])
 
-    def _finish(self, training: Training, rows: Rows) -> Self:
+    def _finish(self, training: Training, rows: Rows, judged: Rows | None = None) -> Self:
         self.history_ = training.progress.history
         self.n_iter_ = training.progress.epoch
         self._examine(training, rows)
+        if training.progress.epoch:
+            complaint = (None if judged is None else self._too_low(training, judged)) or self._unsound()
+            if complaint is not None:
+                warnings.warn(complaint, stacklevel=4)
         return self
 
     def _examine(self, training: Training, rows: Rows) -> None:
-        """Set what else is learned of a fitted model, and warn where it isn't sound."""
+        """Set what else is learned of a fitted model."""
+
+    def _unsound(self) -> Warning | None:
+        """A warning of a fitted model that isn't sound, by what ``_examine`` set."""
+        return None
+
+    def _likelihood(self) -> Likelihood | str:
+        """The part that makes the distribution of each entry, or "auto"."""
+        raise NotImplementedError(f"{type(self).__name__} does not say what its likelihood is")
+
+    def _kl_weight(self) -> float:
+        """The weight of the KL in the bound that is raised; 0 where there is none."""
+        raise NotImplementedError(f"{type(self).__name__} does not say what its bound is")
+
+    def _too_low(self, training: Training, rows: Rows) -> Warning | None:
+        """A warning if the bound of most rows is clearly below log p(x) of independent features; not of brief fits."""
+        if training.progress.objective.step < STEPS_TO_JUDGE:
+            return None
+        few, fitting, weight = rows.few(ROWS_TO_JUDGE), self._fitting(), self._kl_weight()
+        terms = elbo_terms(Evaluation(fitting.model, fitting.posterior, few, fitting.noise("judged")))
+        bound = terms.reconstruction - (weight * terms.kl.sum(-1) if weight else 0)
+        noise = fitting.noise("judged")
+        below = independent_log_prob(self.schema_, self._likelihood(), few, noise, EVALUATION_BATCH) - bound
+        typical = float(below.median())
+        if not typical > CLEARLY_WORSE:
+            return None
+        where = "the training rows" if training.progress.best == -math.inf else "the rows held out"
+        return WorseThanIndependentWarning(
+            f"the fit is worse than independent features: on {where} the bound lies {typical:,.4g} nats a row below "
+            f"their log p(x) (median). Lower the learning rate, which was {training.settings.lr:g}: "
+            f"optimizer=Adam(lr=…)"
+        )
 
     def __getstate__(self) -> dict[str, Any]:
         """Without the optimizer's state, whose generators can't be copied."""

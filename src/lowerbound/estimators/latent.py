@@ -66,14 +66,15 @@ class LatentEstimator(CodingEstimator):
         fitting = self._fitting()
         few = Evaluation(fitting.model, fitting.posterior, rows.few(ROWS_TO_JUDGE_COLLAPSE), fitting.noise("collapse"))
         self.n_active_units_ = elbo_terms(few).active_units
-        if training.progress.epoch and self.n_active_units_ < self._fewest_active():
-            warnings.warn(
-                f"the posterior has collapsed: {self.n_active_units_} of {self.latent_dim_} latent variables are "
-                f"active. Train longer, set ELBO(warmup_steps=…) to a tenth of the steps or free_bits=0.1, or ask "
-                f"for fewer latent variables",
-                CollapsedPosteriorWarning,
-                stacklevel=5,
-            )
+
+    def _unsound(self) -> Warning | None:
+        if self.n_active_units_ >= self._fewest_active():
+            return None
+        return CollapsedPosteriorWarning(
+            f"the posterior has collapsed: {self.n_active_units_} of {self.latent_dim_} latent variables are active. "
+            f"Train longer, set ELBO(warmup_steps=…) to a tenth of the steps or free_bits=0.1, or ask for fewer latent "
+            f"variables"
+        )
 
     def elbo(self, X: Data, n_samples: int = 16, *, context: Any = None) -> np.ndarray:
         """The evidence lower bound of every row, in nats, shape (n,).

@@ -127,6 +127,12 @@ class PixelRNN(GradientEstimator, ExactEstimator):
         """−log p(x): there are no latent variables."""
         return elbo()
 
+    def _likelihood(self) -> Likelihood | str:
+        return self._part("likelihood")
+
+    def _kl_weight(self) -> float:
+        return 0.0
+
     def _assemble(self, generator: torch.Generator) -> None:
         schema = self.schema_
         asked = self._part("likelihood")

@@ -188,7 +188,7 @@ class LinearEstimator(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ExactEs
     def inverse_transform(self, Z: ArrayLike) -> np.ndarray:
         """E[x|z] = Wz + μ for codes ``Z`` (n, D), in the user's units and shape (n, *row)."""
         check_is_fitted(self)
-        codes = np.asarray(Z, np.float64)
+        codes = np.array(Z, np.float64)
         if codes.ndim != 2 or codes.shape[1] != self.latent_dim_:
             raise ValueError(f"codes have shape (n, {self.latent_dim_}), got {codes.shape}")
         return self.schema_.restore(generate.decode(self.model_, torch.from_numpy(codes)), expected=True)

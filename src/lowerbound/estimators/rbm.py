@@ -21,6 +21,8 @@ from torch import Tensor
 
 from lowerbound.data.batches import RowsInMemory
 from lowerbound.data.schema import Schema, infer_schema
+from lowerbound.data.statistics import Extent, measure, row_blocks
+from lowerbound.distributions.likelihoods.kind import LikelihoodError
 from lowerbound.distributions.noise import Noise, make_generator
 from lowerbound.estimators.arguments import Data
 from lowerbound.estimators.density import ExactEstimator, Gaps
@@ -175,6 +177,14 @@ class RBM(ExactEstimator):
         self.verbose = verbose
 
     def _infer_schema(self, X: Any) -> Schema:
+        if self.binarize is None:
+            extent = measure(Extent.of, row_blocks(X))
+            if not extent.binary.all():
+                raise LikelihoodError(
+                    f"the units of an RBM are 0 or 1, but X has values from {extent.lowest:g} to {extent.highest:g}: "
+                    f"RBM(binarize='sample') redraws grey values as 0 or 1, 'threshold' and 'mean' cut values; for "
+                    f"others use VAE"
+                )
         return infer_schema(
             X, likelihood="bernoulli", binarize=self.binarize, image_shape=self.image_shape, layout=self.layout,
             names=self._names,

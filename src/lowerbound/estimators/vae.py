@@ -300,6 +300,13 @@ class VAE(MixedColumns, LatentEstimator):
     def _objective(self) -> Objective:
         return choose_objective(self.asked())
 
+    def _likelihood(self) -> Likelihood | str:
+        return self.asked().likelihood
+
+    def _kl_weight(self) -> float:
+        part = self.asked().objective
+        return 1.0 if isinstance(part, IWAE) else min(1.0, part.kl_weight)
+
     def _begin(self, rows: Rows) -> None:
         if isinstance(self.model_, LatentModel):
             start_from_rows(self.model_, rows, self.seed_, self._fitting().noise("pseudo-inputs"))

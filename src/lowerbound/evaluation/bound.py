@@ -36,6 +36,7 @@ class ElboTerms:
     kl: Tensor  # (N, G) KL in groups
     mean: Tensor  # (N, D) posterior means
     log_pz: Tensor  # (N,) E_q log p(z)
+    samples_kl: bool = False  # the KL is estimated from the draws
 
     @property
     def elbo(self) -> Tensor:
@@ -63,6 +64,8 @@ class Summary:
         E_q log p(z).
     latent_dim : int
         D.
+    total_kl : Estimate
+        Σ_G of ``kl``; "exact" but for the rows, or an "estimate" from the draws, which may be negative.
     """
 
     elbo: Estimate
@@ -71,6 +74,7 @@ class Summary:
     active_units: int
     log_pz: float
     latent_dim: int
+    total_kl: Estimate
 
     @property
     def bits(self) -> Bits:
@@ -105,12 +109,13 @@ class Bits:
 
 def summarize(parts: Iterable[ElboTerms]) -> Summary:
     """Means over the rows of all parts, of which one is held at a time."""
-    elbo, n, reconstruction, log_pz, kl = [], 0, 0.0, 0.0, torch.zeros(())
+    elbo, total_kl, n, reconstruction, log_pz, kl = [], [], 0, 0.0, 0.0, torch.zeros(())
     codes: Statistics | None = None
     for part in parts:
         weight = len(part.elbo) / (n + len(part.elbo))
         n += len(part.elbo)
         elbo.append(mean_over_rows(part.elbo, "lower"))
+        total_kl.append(mean_over_rows(part.kl.sum(-1), "estimate" if part.samples_kl else "exact"))
         reconstruction += weight * (part.reconstruction.mean().item() - reconstruction)
         log_pz += weight * (part.log_pz.mean().item() - log_pz)
         kl = kl + weight * (part.kl.mean(0) - kl)
@@ -118,19 +123,22 @@ def summarize(parts: Iterable[ElboTerms]) -> Summary:
         codes = seen if codes is None else codes + seen
     assert codes is not None
     varies = codes.m2 / max(1, n - 1) > ACTIVE_VARIANCE
-    return Summary(pooled(elbo), reconstruction, kl, int(varies.sum()), log_pz, varies.size)
+    return Summary(pooled(elbo), reconstruction, kl, int(varies.sum()), log_pz, varies.size, pooled(total_kl))
 
 
 def elbo_terms(on: Evaluation, n_samples: int = 1) -> ElboTerms:
     """The ELBO of every row and its parts, with the KL in closed form where there is one."""
     objective = Objective(_no_loss, n_samples)
     parts: list[tuple[Tensor, ...]] = []
+    samples_kl = False
     with on.evaluating():
         for batch in on.batches(on.rows_in_a_pass(n_samples)):
             draw = on.model.draw(batch, on.posterior, objective, on.noise)
             log_px, log_pz = (log_p.double().mean(0) for log_p in (draw.log_px, draw.log_pz))
             parts.append((log_px, draw.kl.double(), draw.posterior.mean, log_pz))
-    return ElboTerms(*(torch.cat(part).cpu() for part in zip(*parts, strict=True)))
+            samples_kl = draw.samples_kl
+    reconstruction, kl, mean, log_pz = (torch.cat(part).cpu() for part in zip(*parts, strict=True))
+    return ElboTerms(reconstruction, kl, mean, log_pz, samples_kl)
 
 
 class RunningLogMeanExp:

@@ -39,12 +39,26 @@ class Estimate:
 
     def __str__(self) -> str:
         sign = {"exact": "=", "lower": "≥", "upper": "≤", "estimate": "≈"}[self.kind]
-        return f"{sign} {self.value:.4g} ± {self.standard_error:.2g} nats ({self.n_rows} rows)"
+        return f"{sign} {plus_minus(self.value, self.standard_error)} nats ({self.n_rows} rows)"
 
     def to_dict(self) -> dict[str, float | str]:
         """The fields that are not None, for JSON; ``mean`` is the value."""
         record = asdict(self)
         return {"mean": record.pop("value"), **{k: v for k, v in record.items() if v is not None}}
+
+
+def plus_minus(mean: float, error: float, separator: str = "") -> str:
+    """``-1234.567 ± 0.019``: the error with two significant digits, the mean to the same place.
+
+    Parameters
+    ----------
+    mean, error : float
+        The mean has two decimals where the error is 0 or not finite.
+    separator : {"", ","}
+        Of thousands.
+    """
+    decimals = max(0, 1 - math.floor(math.log10(error))) if 0 < error < math.inf else 2
+    return f"{mean:{separator}.{decimals}f} ± {error:{separator}.{decimals}f}"
 
 
 def mean_over_rows(

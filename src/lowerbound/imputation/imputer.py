@@ -5,7 +5,7 @@ from __future__ import annotations
 import warnings
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, ClassVar, Self
 
 import numpy as np
 import pandas as pd
@@ -16,7 +16,15 @@ from sklearn.utils import Tags
 from sklearn.utils._set_output import _get_output_config
 from sklearn.utils.validation import check_is_fitted, validate_data
 
-from lowerbound.data.filling import as_numbers, gaps_as_nan, some_columns, some_rows, with_gaps_from, with_values
+from lowerbound.data.filling import (
+    as_numbers,
+    gaps_as_nan,
+    some_columns,
+    some_rows,
+    with_gaps_from,
+    with_numbers,
+    with_values,
+)
 from lowerbound.data.gaps import naming_words
 from lowerbound.data.table_code import TableCode, column_numbers, columns_of, missing
 from lowerbound.estimators.density import DensityEstimator
@@ -27,13 +35,14 @@ from lowerbound.imputation.network import EstimatorFiller, network_candidate
 from lowerbound.imputation.selection import choose
 from lowerbound.parameters.parameter import Parameter, check_count
 from lowerbound.parameters.seed import RandomState, seed_from
+from lowerbound.parameters.setting import Settable
 from lowerbound.parameters.tables import CANDIDATES, IMPUTER_PARAMETERS
 
 DRAWS = 400  # for the quantiles of an interval
 DRAWN_ENTRIES = 2**24  # in memory at a time
 
 
-class VAEImputer(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):
+class VAEImputer(OneToOneFeatureMixin, TransformerMixin, Settable, BaseEstimator):
     r"""Fill the gaps of a table, given its observed entries: by E[x_m|x_o], draws, or intervals.
 
     By default several models compete: a Gaussian with full covariance (exact EM), mixtures of 4 to 48 of them (in
@@ -96,7 +105,7 @@ class VAEImputer(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):
     6
     """
 
-    PARAMETERS: dict[str, Parameter] = IMPUTER_PARAMETERS
+    PARAMETERS: ClassVar[dict[str, Parameter]] = IMPUTER_PARAMETERS
 
     seed_: int
     row_shape_: tuple[int, ...]
@@ -216,7 +225,7 @@ class VAEImputer(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):
         return [self._fill(table, Z, expected, derived(seed, i)) for i, Z in enumerate(draws)]
 
     def impute_interval(self, X: ArrayLike, level: float = 0.9, random_state: RandomState = None) -> tuple[Any, Any]:
-        """A central interval for each missing number: its (1 − level)/2 and (1 + level)/2 quantiles.
+        """A central interval for each missing number or date: its (1 − level)/2 and (1 + level)/2 quantiles.
 
         Parameters
         ----------
@@ -243,7 +252,7 @@ class VAEImputer(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):
         observed = np.stack([column_numbers(values) for values in columns_of(table)], 1)
         low, high = (np.where(gaps, end, np.where(np.isnan(end), np.nan, observed)) for end in ends)
         if isinstance(table, pd.DataFrame):
-            return tuple(pd.DataFrame(end, index=table.index, columns=table.columns) for end in (low, high))  # type: ignore[return-value]
+            return with_numbers(table, low), with_numbers(table, high)
         return self._shaped(low), self._shaped(high)
 
     def save(self, path: str | Path) -> None:
@@ -277,13 +286,13 @@ class VAEImputer(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):
         return with_gaps_from(table, filled)
 
     def _drawn_numbers(self, table: Any, seed: int) -> np.ndarray:
-        """Draws for the gaps as numbers, shape (DRAWS, n, columns); NaN in the columns of categories."""
+        """Draws for the gaps as numbers and days, shape (DRAWS, n, columns); NaN in the columns of categories."""
         draws = self._filler.draws(self._given(table), DRAWS, seed)
         if self.estimator is not None:
             return np.stack([as_numbers(drawn, len(table)) for drawn in draws])
         out = np.full((*draws.shape[:2], len(self._code.columns)), np.nan)
         for j, column in enumerate(self._code.columns):
-            if column.kind == "number":
+            if column.kind != "category":
                 out[..., j] = draws[..., column.places.start] * column.spread[0] + column.mean[0]
         return out
 

@@ -13,6 +13,7 @@ import torch
 from lowerbound.data.schema import ConstantFeatureWarning
 from lowerbound.distributions.noise import Noise, make_generator
 from lowerbound.estimators.density import DensityEstimator, ExactEstimator
+from lowerbound.estimators.gradient import WorseThanIndependentWarning
 from lowerbound.estimators.latent import CollapsedPosteriorWarning
 from lowerbound.estimators.vae import VAE
 from lowerbound.evaluation.evaluation import Evaluation
@@ -95,9 +96,9 @@ def network_candidate(n_importance: int) -> Network:
 
 
 def _fitted(vae: VAE, Z: np.ndarray, watch: Watch) -> VAE:
-    """Fit without warnings of constant features and collapse: the error on hidden cells judges the VAE here."""
+    """Fit without warnings of constant features and of unsound fits: the error on hidden cells judges the VAE here."""
     with warnings.catch_warnings():
-        for category in (ConstantFeatureWarning, CollapsedPosteriorWarning):
+        for category in (ConstantFeatureWarning, CollapsedPosteriorWarning, WorseThanIndependentWarning):
             warnings.simplefilter("ignore", category)
         return vae.fit(Z, watch=watch)
 

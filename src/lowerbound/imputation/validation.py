@@ -64,7 +64,7 @@ def check_filling(imputer: VAEImputer, X: Any, seed: int) -> tuple[list[ColumnCh
         rows = np.flatnonzero(hidden[:, j])
         if len(rows):
             guess = columns_of(filled)[j]
-            low, high = (np.asarray(columns_of(end)[j], float)[rows] for end in ends)
+            low, high = (column_numbers(columns_of(end)[j])[rows] for end in ends)
             checks.append(_compare(str(name), truth, np.asarray(guess)[rows], rows, low, high))
     return checks, _gaussian_error(X, gaps, hidden, seed)
 
@@ -76,7 +76,8 @@ def _compare(
     if np.isnan(numbers).all():
         return ColumnCheck(name, "category", len(rows), float(np.mean(guess != np.asarray(truth)[rows])), None)
     right, spread = numbers[rows], np.nanstd(numbers) or 1.0
-    error = float(np.sqrt(np.mean((guess.astype(float) - right) ** 2)) / spread)
+    guessed = column_numbers(pd.Series(guess).astype(truth.dtype))
+    error = float(np.sqrt(np.mean((guessed - right) ** 2)) / spread)
     return ColumnCheck(name, "number", len(rows), error, float(np.mean((low <= right) & (right <= high))))
 
 

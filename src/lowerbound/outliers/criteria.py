@@ -26,7 +26,7 @@ def check_asked(detector: Any, parameters: Mapping[str, Parameter]) -> None:
         parameter.check(getattr(detector, name))
     if detector.estimator is None:
         return
-    own = ["n_steps", "trim_fraction", "layout", "device"]
+    own = ["n_steps", "trim_fraction", "layout", "device", "verbose"]
     for name in [*own, "n_estimators"] if hasattr(detector.estimator, "model_") else own:
         default = parameters[name].default
         if getattr(detector, name) != default:

@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 
 from lowerbound.estimators.density import DensityEstimator
+from lowerbound.outliers.member import index_of
 
 
 class DensityRanks:
@@ -44,4 +45,4 @@ class DensityRanks:
         """−log p(x) of every row in nats, and the part of the usual rows that are more probable."""
         log_p = self.estimators_[0].score_samples(X)
         below = np.searchsorted(self.training_scores_, log_p, "right") / len(self.training_scores_)
-        return pd.DataFrame({"score": -log_p, "quantile": 1 - below, "log_p": -log_p})
+        return pd.DataFrame({"score": -log_p, "quantile": 1 - below, "log_p": -log_p}, index=index_of(X))

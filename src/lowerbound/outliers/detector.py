@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, ClassVar, Self
@@ -17,7 +18,6 @@ from sklearn.utils.validation import _num_samples, check_is_fitted
 
 from lowerbound.data.columns.coding import warned_once
 from lowerbound.data.context import RowsGiven
-from lowerbound.distributions.noise import make_generator
 from lowerbound.estimators.arguments import Data
 from lowerbound.estimators.saving import Restore, Saved
 from lowerbound.estimators.vae import VAE
@@ -25,9 +25,10 @@ from lowerbound.outliers import saved
 from lowerbound.outliers.criteria import COMBINED, ONLY_IF_NAMED, check_asked, recommended
 from lowerbound.outliers.ensemble import fitted_members
 from lowerbound.outliers.explanation import reasons
-from lowerbound.outliers.member import Member, chunks, few, take
+from lowerbound.outliers.member import Member, chunks, few, index_of, split
 from lowerbound.parameters.parameter import Parameter
 from lowerbound.parameters.seed import RandomState, seed_from
+from lowerbound.parameters.setting import Settable
 from lowerbound.parameters.tables import CLIMBING, DETECTOR_PARAMETERS, SCORES
 
 LEFT_OUT = 0.04  # part of the training rows' codes that may be those of outliers of one kind, unless novelty
@@ -35,7 +36,7 @@ SMALLEST_SPREAD = 0.1  # nats: below, a score says the same of all rows
 ROWS_TO_RANK = 1_000  # training rows whose likelihood regret is known
 
 
-class VAEOutlierDetector(OutlierMixin, BaseEstimator):
+class VAEOutlierDetector(OutlierMixin, Settable, BaseEstimator):
     """Finds, ranks and explains outliers by variational autoencoders.
 
     Rows may be tables, with missing values, or images; they may hold outliers when they are fitted (``novelty=False``)
@@ -78,6 +79,8 @@ class VAEOutlierDetector(OutlierMixin, BaseEstimator):
         With the same seed, the same result. Nothing global is touched.
     device : str
         "auto" takes a GPU if there is one.
+    verbose : int
+        1 shows the progress of the default autoencoders on stderr.
 
     Attributes
     ----------
@@ -120,7 +123,7 @@ class VAEOutlierDetector(OutlierMixin, BaseEstimator):
         self, estimator: VAE | None = None, *, criterion: str = "auto", contamination: float | str = "auto",
         novelty: bool = False, trim_fraction: float | str = "auto", n_estimators: int | str = "auto",
         n_steps: int | str = "auto", calibration_fraction: float = 0.0, layout: str = "auto",
-        random_state: RandomState = None, device: str | torch.device = "auto",
+        random_state: RandomState = None, device: str | torch.device = "auto", verbose: int = 0,
     ) -> None:  # fmt: skip
         self.estimator = estimator
         self.criterion = criterion
@@ -133,6 +136,7 @@ class VAEOutlierDetector(OutlierMixin, BaseEstimator):
         self.layout = layout
         self.random_state = random_state
         self.device = device
+        self.verbose = verbose
 
     @warned_once()
     def fit(self, X: Data, y: object = None, *, context: Any = None) -> Self:
@@ -159,12 +163,14 @@ class VAEOutlierDetector(OutlierMixin, BaseEstimator):
         seed = seed_from(self.random_state)
         self._given = None
         X = X if context is None else RowsGiven(X, context)
-        X, held_out = self._split(X, seed)
+        X, held_out = split(X, self.calibration_fraction, seed)
         left_out = 0.0 if self.novelty else LEFT_OUT
         self._take([Member.introduced(vae, X, seed, left_out) for vae in fitted_members(self, X, seed)])
         first = self.estimators_[0]
         self.criterion_ = recommended(first) if self.criterion == "auto" else self.criterion
         known = few(X, ROWS_TO_RANK, seed) if self.criterion_ in CLIMBING else X
+        if self.verbose:
+            print(f"scoring {_num_samples(known):,} training rows: {self.criterion_}", file=sys.stderr, flush=True)
         scores = self._rank(self._parts(known))
         self.training_scores_ = np.sort(scores)
         self.offset_ = self._offset(scores)
@@ -247,7 +253,7 @@ class VAEOutlierDetector(OutlierMixin, BaseEstimator):
         found = pd.DataFrame({name: nats.mean(1) for name, nats in parts.items()})
         if "combined" in names:
             found["combined"] = self._combined(parts)
-        return pd.DataFrame(found[list(names)])
+        return pd.DataFrame(found[list(names)]).set_axis(index_of(X))
 
     def quantile(self, X: Data) -> np.ndarray:
         """Part of the training rows that are more usual than each row, from 0 to 1, shape (n,)."""
@@ -257,7 +263,7 @@ class VAEOutlierDetector(OutlierMixin, BaseEstimator):
         """``score``, the one that was asked for, with its ``quantile``, and all ``scores``, of every row."""
         scores = self.scores(X)
         score = scores[self.criterion_].to_numpy()
-        return pd.DataFrame({"score": score, "quantile": self._quantile(-score), **scores})
+        return pd.DataFrame({"score": score, "quantile": self._quantile(-score), **scores}, index=scores.index)
 
     def calibrate(self, X: Data) -> Self:
         """Keep the scores of normal rows that were not fitted, for ``p_values``.
@@ -304,11 +310,11 @@ class VAEOutlierDetector(OutlierMixin, BaseEstimator):
         -------
         DataFrame or ndarray
             For tables, ``n_features`` rows for each row of ``X``, the most surprising first: ``row`` (its place in
-            ``X``), ``feature``, ``surprise`` (nats above what is typical of the feature, given what else the row
-            says; 0 where it is missing), ``value``, and in the user's units what is expected of it given all other
-            features: ``expected`` (the median, or the most probable category), ``low`` and ``high`` (between which nine
-            of ten values lie; categories have none). For images a map of surprise, nats a pixel above what is typical
-            of it, (n, H, W).
+            ``X``, whose index is kept), ``feature``, ``surprise`` (nats above what is typical of the feature, given
+            what else the row says; 0 where it is missing), ``value``, and in the user's units what is expected of it
+            given all other features: ``expected`` (the median, or the most probable category), ``low`` and ``high``
+            (between which nine of ten values lie; categories have none). For images a map of surprise, nats a pixel
+            above what is typical of it, (n, H, W).
         """
         check_is_fitted(self)
         X = self._with_context(X)
@@ -340,15 +346,6 @@ class VAEOutlierDetector(OutlierMixin, BaseEstimator):
 
     def _quantile(self, scores: np.ndarray) -> np.ndarray:
         return 1 - np.searchsorted(self.training_scores_, scores, "right") / len(self.training_scores_)
-
-    def _split(self, X, seed: int) -> tuple[Any, Any]:
-        """Rows to fit, and rows held out for calibration, if any."""
-        n = _num_samples(X)
-        n_held_out = round(self.calibration_fraction * n)
-        if n_held_out == 0:
-            return X, None
-        order = torch.randperm(n, generator=make_generator(seed, "calibration")).numpy()
-        return take(X, np.sort(order[n_held_out:])), take(X, np.sort(order[:n_held_out]))
 
     def _parts(self, X) -> dict[str, np.ndarray]:
         """The scores that the criterion is made of, as ``_by_member`` gives them."""

@@ -73,7 +73,8 @@ def _describe(detector: Any, X: Data | RowsGiven) -> Schema:
 def _own_kinds(detector: Any, schema: Schema, n_rows: int, n_steps: int) -> list[VAE]:
     """The default autoencoders."""
     trimmed = (0.0 if detector.novelty else 0.1) if detector.trim_fraction == "auto" else float(detector.trim_fraction)
-    common = {"objective": parts.ELBO(trim_fraction=trimmed), "layout": detector.layout, "device": detector.device}
+    common = {name: getattr(detector, name) for name in ("layout", "device", "verbose")}
+    common |= {"objective": parts.ELBO(trim_fraction=trimmed)}
     return templates(schema, n_rows, n_steps, **common)
 
 
@@ -91,7 +92,7 @@ def fit_together(members: Sequence[VAE], X: Data | RowsGiven) -> None:
         model, MaskedInput(posterior, asked.input_dropout) if asked.input_dropout else posterior,
         of_members(asked.objective.trim_fraction), first.training.settings, first.training.seed, first.training.device,
     )  # fmt: skip
-    run(training, first.rows)
+    run(training, first.rows, verbose=bool(members[0].verbose))
     for stack in stacks:
         stack.copy_back()
     for member, own in zip(members, begun, strict=True):

@@ -12,7 +12,7 @@ from numpy.typing import ArrayLike
 
 from lowerbound.data.context import RowsGiven
 from lowerbound.estimators.vae import VAE
-from lowerbound.outliers.member import ENTRIES_AT_ONCE, limit_of, on_rows
+from lowerbound.outliers.member import ENTRIES_AT_ONCE, has_index, index_of, limit_of, on_rows
 from lowerbound.tasks import outlier_scores
 
 N_DRAWS = 100  # of a value given the rest of its row, from each autoencoder
@@ -41,7 +41,8 @@ def reasons(
             rows, columns
         ],
     }
-    return pd.DataFrame(found | {"expected": expected, "low": low, "high": high}).infer_objects()
+    own = index_of(X)[rows] if has_index(X) else None
+    return pd.DataFrame(found | {"expected": expected, "low": low, "high": high}, index=own).infer_objects()
 
 
 def expectations(members: Sequence[VAE], X: ArrayLike | RowsGiven, rows: np.ndarray, columns: np.ndarray) -> np.ndarray:

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import torch
 from sklearn.utils.validation import _num_samples
 
@@ -146,11 +147,32 @@ def take(X: Data | RowsGiven, places: np.ndarray) -> Any:
     return X[places] if isinstance(X, np.ndarray) else np.asarray(X)[places]
 
 
+def has_index(X: Data | RowsGiven) -> bool:
+    """The rows are those of a frame."""
+    return isinstance(X.X if isinstance(X, RowsGiven) else X, pd.DataFrame)
+
+
+def index_of(X: Any) -> pd.Index:
+    """The index of a frame, or the places of other rows."""
+    rows = X.X if isinstance(X, RowsGiven) else X
+    return rows.index if isinstance(rows, pd.DataFrame) else pd.RangeIndex(_num_samples(rows))
+
+
 def few(X: Data | RowsGiven, n: int, seed: int) -> Any:
     """At most ``n`` rows, from all over."""
     if _num_samples(X) <= n:
         return X
     return take(X, np.sort(torch.randperm(_num_samples(X), generator=make_generator(seed, "few"))[:n].numpy()))
+
+
+def split(X: Data | RowsGiven, fraction: float, seed: int) -> tuple[Any, Any]:
+    """Rows to fit, and a fraction that is held out for calibration; None if there are none."""
+    n = _num_samples(X)
+    n_held_out = round(fraction * n)
+    if n_held_out == 0:
+        return X, None
+    order = torch.randperm(n, generator=make_generator(seed, "calibration")).numpy()
+    return take(X, np.sort(order[n_held_out:])), take(X, np.sort(order[:n_held_out]))
 
 
 def rows_at_once(row_shape: Sequence[int]) -> int:

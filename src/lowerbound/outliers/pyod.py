@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, Self
+from typing import Any, ClassVar, Self
 
 import numpy as np
 from sklearn.base import BaseEstimator
@@ -10,9 +10,11 @@ from sklearn.utils.validation import check_is_fitted
 
 from lowerbound.estimators.arguments import Data
 from lowerbound.outliers.detector import VAEOutlierDetector
+from lowerbound.parameters.parameter import Parameter
+from lowerbound.parameters.setting import Settable
 
 
-class PyODDetector(BaseEstimator):
+class PyODDetector(Settable, BaseEstimator):
     """``VAEOutlierDetector`` as PyOD would have it: higher scores and the label 1 are outliers.
 
     Parameters
@@ -41,6 +43,8 @@ class PyODDetector(BaseEstimator):
     >>> PyODDetector(VAEOutlierDetector(random_state=0), contamination=0.005).fit(X).labels_.nonzero()[0].tolist()
     [7]
     """
+
+    PARAMETERS: ClassVar[dict[str, Parameter]] = {}
 
     detector_: VAEOutlierDetector
     decision_scores_: np.ndarray

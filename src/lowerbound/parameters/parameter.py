@@ -92,6 +92,8 @@ class Parameter:
         """Raise ``ValueError`` unless ``value`` is allowed; the message names no parts where it was ``written``."""
         if not self.accepts(value):
             hint = suggestion(value, [w for w in self.words if isinstance(w, str)])
+            if isinstance(value, type):
+                value, hint = value.__name__, f": a class, and an instance is needed, {value.__name__}()"
             raise ValueError(f"{self.name} must be {self.expected(written=written)}, got {value!r}{hint}")
 
     def accepts(self, value: Any) -> bool:

@@ -134,7 +134,7 @@ DETECTOR_PARAMETERS = _table(
     Parameter("n_estimators", "auto", "autoencoders; auto: 3 for tables, 1 for images", ("auto",), int, 1),
     Parameter("n_steps", "auto", "steps of training of each; auto: 400, 2,000 for images", ("auto",), int, 1),
     Parameter("calibration_fraction", 0.0, "part of the rows held out for p-values", (), float, 0, 0.9),
-    *("layout", "random_state", "device"),
+    *("layout", "random_state", "device", "verbose"),
 )
 
 CLASSIFIER_PARAMETERS = _table(

@@ -98,7 +98,12 @@ def _sum(reconstruction: float, kl: float | None) -> str:
     """The ELBO and its two terms in words; log p(x|z) alone where there is no bound."""
     if kl is None or math.isnan(kl):
         return f"log p(x|z) {_number(reconstruction)}"
-    return f"ELBO {_number(reconstruction - kl)} = {_number(reconstruction)} − KL {_number(kl)}"
+    return f"ELBO {_number(reconstruction - kl)} = {_number(reconstruction)} − KL {about(kl)}{_number(kl)}"
+
+
+def about(kl: float) -> str:
+    """``≈ `` before a negative KL, which is an estimate from the draws; nothing before others."""
+    return "≈ " if kl < 0 else ""
 
 
 def _number(value: float) -> str:

@@ -68,8 +68,8 @@ class BernoulliKind(LikelihoodKind):
         other = "'discretized_logistic'" if dtype == np.uint8 else "'gaussian'"
         return (
             f"likelihood='bernoulli' describes 0/1 data, but X has values from {facts.lowest:g} to "
-            f"{facts.highest:g}: use likelihood={other}, or BernoulliLikelihood(binarize='sample') to redraw grey "
-            f"values as 0 or 1"
+            f"{facts.highest:g}: use likelihood={other}, or binarize='sample' (of an RBM, elsewhere of "
+            f"BernoulliLikelihood) to redraw grey values as 0 or 1"
         )
 
     def highest(self, n_categories: int) -> float:
