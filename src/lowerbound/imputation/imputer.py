@@ -17,7 +17,7 @@ from sklearn.utils._set_output import _get_output_config
 from sklearn.utils.validation import check_is_fitted, validate_data
 
 from lowerbound.data.filling import as_numbers, gaps_as_nan, some_columns, some_rows, with_gaps_from, with_values
-from lowerbound.data.gaps import naming_words
+from lowerbound.data.gaps import nan_in_gaps, naming_words
 from lowerbound.data.table_code import TableCode, column_numbers, columns_of, missing
 from lowerbound.estimators.density import DensityEstimator
 from lowerbound.estimators.saving import Restore, Saved
@@ -44,7 +44,7 @@ class VAEImputer(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):
     with your own model.
 
     It takes arrays of numbers, and DataFrames with columns of numbers, categories, words, booleans and dates. NaN, None
-    and NA are gaps. New rows, and gaps in other columns than in ``fit``, can be filled. Observed values are returned
+    and NA are gaps, and so are masked entries. New rows, and gaps in other columns than in ``fit``, can be filled. Observed values are returned
     bit for bit. Entries are assumed to be missing at random: the chance that an entry is missing may depend on observed
     entries, but not on its own value.
 
@@ -344,7 +344,8 @@ class VAEImputer(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):
             )
 
     def _check(self, X: Any, *, reset: bool = False) -> Any:
-        """An array of numbers, or a DataFrame unchanged."""
+        """An array of numbers, with NaN where a masked array has gaps, or a DataFrame unchanged."""
+        X = nan_in_gaps(X)
         several = not reset and not self.row_shape_  # fit saw columns of several kinds
         if isinstance(X, pd.DataFrame) and (several or not all(map(pd.api.types.is_numeric_dtype, X.dtypes))):
             validate_data(self, X, reset=reset, skip_check_array=True)  # type: ignore[arg-type]
