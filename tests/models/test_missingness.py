@@ -172,7 +172,7 @@ def test_both_reasons_to_hide_are_recovered(cause, tmp_path):
     truth, hidden = X[:, 1].mean(), np.isnan(gaps[:, 1])
     common: dict = {
         "latent_dim": 1, "network": MLP(()), "objective": IWAE(10), "optimizer": Adam(1e-2), "early_stopping": False,
-        "max_epochs": 30, "batch_size": 128, "random_state": 0,
+        "max_epochs": 60, "batch_size": 128, "random_state": 0,
     }  # fmt: skip
     told = VAE(**common, likelihood=GaussianLikelihood(missingness="self_masking")).fit(gaps)
     filled = VAEImputer(told, n_importance=300).fit(gaps).transform(gaps)
