@@ -16,17 +16,23 @@ from lowerbound import (
     Amortized,
     Autoencoder,
     BernoulliLikelihood,
+    ExplicitModel,
     FactorAnalysis,
     Factorized,
+    Fitted,
     Ladder,
     MeanField,
     Mixture,
     MixturePrior,
     PixelRNN,
+    VAEImputer,
+    VAEOutlierDetector,
     VampPrior,
+    fit,
     load,
 )
 from lowerbound.core import Batch, ObjectiveState
+from lowerbound.data.gaps import nan_in_gaps
 from lowerbound.data.schema import ConstantFeatureWarning
 from lowerbound.distributions.noise import Noise, make_generator
 from lowerbound.inference.objectives import elbo, iwae
@@ -309,6 +315,44 @@ def test_a_mask_of_nothing_changes_nothing():
     plain = small_vae(max_epochs=2).fit(IRIS)
     masked = small_vae(max_epochs=2).fit(np.ma.masked_array(IRIS, np.zeros(IRIS.shape, bool)))
     np.testing.assert_array_equal(plain.score_samples(IRIS), masked.score_samples(IRIS))
+
+
+class Independent(ExplicitModel):
+    """x ~ N(μ, I), where observed."""
+
+    def __init__(self):
+        super().__init__()
+        self.mean = torch.nn.Parameter(torch.zeros(4))
+
+    def log_prob(self, batch):
+        return torch.where(batch.mask, -0.5 * (batch.seen - self.mean).square(), 0.0).sum(-1)
+
+
+def test_what_lies_beneath_a_mask_is_seen_by_nobody(vae):
+    """Masked entries are the same as NaN, in every use that takes rows."""
+    gaps = np.isnan(GAPPY)
+    masked = np.ma.masked_array(np.where(gaps, 1e6, IRIS), gaps)
+    detector = VAEOutlierDetector(n_estimators=1, n_steps=5, random_state=0).fit(GAPPY)
+    uses = (
+        lambda X: VAEImputer(models=("gaussian",), random_state=0).fit_transform(X),
+        lambda X: VAEImputer(Mixture(2, random_state=0), random_state=0).fit_transform(X),
+        lambda X: VAEImputer(models=("gaussian",), random_state=0).fit(X).sample_imputations(X, 2),
+        lambda X: VAEImputer(models=("gaussian",), random_state=0).fit(X).impute_interval(X),
+        lambda X: detector.explain(X[:9])["value"].to_numpy(float),
+        lambda X: small_vae(max_epochs=1).fit(IRIS, context=X[:, 2:]).score_samples(IRIS, context=X[:, 2:]),
+        lambda X: small_vae(max_epochs=1).fit(IRIS, context=X[:, 2]).score_samples(IRIS, context=X[:, 2]),
+        lambda X: fit(Independent(), None, None, X, max_epochs=2).model.mean.detach(),
+        lambda X: Fitted(vae.model_, vae.posterior_, schema=vae.schema_).score_samples(X),
+    )
+    for use in uses:
+        np.testing.assert_array_equal(use(masked), use(GAPPY))
+
+
+def test_masked_words_are_not_observed():
+    words = np.ma.masked_array([["a", "1"], ["b", "2"]], [[False, True], [False, False]])
+    assert nan_in_gaps(words).tolist() == [["a", np.nan], ["b", "2"]]
+    whole = np.ma.masked_array([1, 2], [False, False])
+    assert nan_in_gaps(whole).dtype == whole.dtype
 
 
 def test_log_p_integrates_over_what_is_missing(vae):

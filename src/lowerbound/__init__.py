@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from lowerbound.evaluation.annealing import UnreliableEstimateWarning
     from lowerbound.evaluation.estimate import Estimate, bits_per_dim
     from lowerbound.imputation.imputer import VAEImputer
+    from lowerbound.imputation.pooling import PooledEstimate, pool
     from lowerbound.loading import load
     from lowerbound.outliers.detector import VAEOutlierDetector
     from lowerbound.outliers.pyod import PyODDetector
@@ -84,6 +85,8 @@ _HOMES = {
     "VAE": "estimators.vae",
     "VAEClassifier": "classification.classifier",
     "VAEImputer": "imputation.imputer",
+    "PooledEstimate": "imputation.pooling",
+    "pool": "imputation.pooling",
     "Autoencoder": "estimators.autoencoder",
     "Factorized": "estimators.factorized",
     "Gaussian": "estimators.gaussian",
@@ -188,6 +191,7 @@ __all__ = [
     "NormalPrior",
     "Objective",
     "PixelRNN",
+    "PooledEstimate",
     "Posterior",
     "PyODDetector",
     "SampledELBO",
@@ -205,6 +209,7 @@ __all__ = [
     "diagnostics",
     "fit",
     "load",
+    "pool",
     "read",
     "stream",
 ]  # fmt: skip

@@ -66,7 +66,7 @@ def test_a_fresh_process_gives_the_same_tables(folder, imputer, tmp_path):
     pd.testing.assert_frame_equal(filled, expected, check_dtype=False, check_categorical=False)
 
 
-@pytest.mark.filterwarnings("ignore::lowerbound.CollapsedPosteriorWarning")
+@pytest.mark.filterwarnings("ignore::lowerbound.CollapsedPosteriorWarning", "ignore:the saved imputer was fitted to")
 def test_the_command_sets_the_seed_and_the_samples_of_a_saved_imputer(folder, tmp_path):
     from click.testing import CliRunner
 

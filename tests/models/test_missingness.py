@@ -1,5 +1,7 @@
 """Values that hide themselves: against numerical integration, and a truth that is known."""
 
+import itertools
+
 import numpy as np
 import pytest
 import torch
@@ -18,6 +20,7 @@ from lowerbound.tasks import conditional
 
 SLOPE = torch.tensor([1.5, -0.8, 0.0], dtype=torch.float64)
 OFFSET = torch.tensor([0.3, -0.5, 0.7], dtype=torch.float64)
+CROSS = torch.tensor([[7.0, 7.0, 7.0], [0.9, 7.0, 7.0], [-0.6, 0.5, 7.0]], dtype=torch.float64)  # 7: not before
 GRID = torch.linspace(-12, 12, 20_001, dtype=torch.float64)
 
 
@@ -31,6 +34,8 @@ def masking() -> SelfMasking:
     with torch.no_grad():
         masks.slope.copy_(SLOPE)
         masks.offset.copy_(OFFSET)
+        masks.cross_slopes.copy_(CROSS)
+        masks.before.copy_(torch.ones(3, 3).tril(-1))
     return masks
 
 
@@ -71,9 +76,31 @@ def test_the_mask_s_probability_is_the_integral_over_what_is_missing(observed):
     mask, p = torch.tensor([observed]), selected().normal
     batch = Batch(x, mask, torch.arange(1), missing=~mask)
     cdf = TorchNormal(0.0, 1.0).cdf
-    hidden = torch.trapezoid(p.log_prob(GRID[:, None]).exp() * cdf(SLOPE * GRID[:, None] + OFFSET), GRID, dim=0)
-    expected = torch.where(mask, cdf(-(SLOPE * x + OFFSET)), hidden).log().sum()
+    offset = OFFSET + (CROSS.tril(-1) * torch.where(mask, x, 0.0)).sum(1)
+    hidden = torch.trapezoid(p.log_prob(GRID[:, None]).exp() * cdf(SLOPE * GRID[:, None] + offset), GRID, dim=0)
+    expected = torch.where(mask, cdf(-(SLOPE * x + offset)), hidden).log().sum()
     torch.testing.assert_close(masking().log_prob(batch, Normal(p.mean[None], p.scale))[0, 0], expected)
+
+
+def test_what_is_seen_and_which_entries_are_have_one_density():
+    """Σ_s ∫ p(x_o, s) dx_o = 1 for two entries, of which the second's mask reads the first where it is seen."""
+    masks = SelfMasking((2,)).double()
+    with torch.no_grad():
+        masks.slope.copy_(SLOPE[:2])
+        masks.offset.copy_(OFFSET[:2])
+        masks.cross_slopes.copy_(CROSS[:2, :2])
+        masks.before.copy_(torch.ones(2, 2).tril(-1))
+    grid = torch.linspace(-7, 7, 401, dtype=torch.float64)
+    step, total = grid[1] - grid[0], 0.0
+    p = Normal(torch.tensor([0.4, -1.0], dtype=torch.float64), torch.tensor([0.7, 1.3], dtype=torch.float64))
+    for seen in itertools.product((True, False), repeat=2):
+        x = torch.cartesian_prod(*(grid if here else grid[:1] for here in seen))
+        mask = torch.tensor(seen).expand(x.shape)
+        wide = Normal(p.mean.expand(1, *x.shape), p.scale)
+        log_p = torch.where(mask, wide.log_prob(x), 0.0).sum(-1)
+        log_p = log_p + masks.log_prob(Batch(x, mask, torch.arange(len(x)), missing=~mask), wide)
+        total += float(log_p.detach().exp().sum()) * float(step) ** sum(seen)
+    assert total == pytest.approx(1, abs=1e-6)
 
 
 class Gappy(RowsInMemory):
@@ -95,7 +122,7 @@ def test_imputations_given_that_an_entry_hid_are_exact():
     gain = cov[1, o] @ torch.linalg.inv(cov[o][:, o])
     mean = marginal.mean[1].detach() + gain @ (x[0, o] - marginal.mean[o].detach())
     scale = (cov[1, 1] - gain @ cov[o, 1]).sqrt()
-    exact = SelectedNormal(Normal(mean.view(1), scale), SLOPE[1], OFFSET[1])
+    exact = SelectedNormal(Normal(mean.view(1), scale), SLOPE[1], OFFSET[1] + CROSS[1, 0] * x[0, 0])
 
     def proposal(batch: Batch, noise: Noise | None = None) -> FullGaussian:
         return FullGaussian(batch.x.new_zeros(1, toy.D), 1.2 * torch.eye(toy.D, dtype=batch.x.dtype)[None])
@@ -111,28 +138,51 @@ def test_imputations_given_that_an_entry_hid_are_exact():
     assert abs(mean - exact.mean) > 20 * scale / draws**0.5  # which is not the mean of entries that hide at random
 
 
-def test_what_hides_because_it_is_high_biases_the_mean_unless_its_hiding_is_modelled(tmp_path):
-    """x_2 = .8 x_1 + .6 ε is hidden with probability Φ(3 x_2): both have mean 0 and variance 1."""
+def hidden_pairs(cause: int) -> tuple[np.ndarray, np.ndarray]:
+    """x_2 = .8 x_1 + .6 ε, both with mean 0 and variance 1, and with gaps in x_2 with probability Φ(3 x_cause)."""
     rng = np.random.default_rng(0)
     n = 4000
     x1 = rng.standard_normal(n)
     X = np.stack([x1, 0.8 * x1 + 0.6 * rng.standard_normal(n)], 1)
-    hidden = rng.standard_normal(n) < 3 * X[:, 1]
+    hidden = rng.standard_normal(n) < 3 * X[:, cause]
     gaps = X.copy()
     gaps[hidden, 1] = np.nan
+    return X, gaps
+
+
+@pytest.mark.parametrize("cause", [0, 1])
+def test_the_start_tells_an_entry_s_own_value_from_that_of_another(cause):
+    _, gaps = hidden_pairs(cause)
+    deviation = np.nanstd(gaps, 0)
+    x, missing = torch.from_numpy((gaps - np.nanmean(gaps, 0)) / deviation).float(), torch.from_numpy(np.isnan(gaps))
+    masks = SelfMasking((2,))
+    masks.start(Batch(x, ~missing, torch.arange(len(x)), missing=missing), len(x))
+    slopes = np.array([masks.cross_slopes[1, 0].item(), masks.slope[1].item()]) / deviation
+    assert slopes[cause] == pytest.approx(3, abs=0.5)
+    assert slopes[1 - cause] == pytest.approx(0, abs=0.4)
+    assert masks.cross_slopes[0, 1] == 0  # the second is missing more often
+    few = SelfMasking((2,))
+    few.start(Batch(x, ~missing, torch.arange(len(x)), missing=missing), 10 * len(x))
+    torch.testing.assert_close(few.penalty(), masks.penalty() / 10, rtol=1e-5, atol=1e-9)
+
+
+@pytest.mark.parametrize("cause", [0, 1])
+def test_both_reasons_to_hide_are_recovered(cause, tmp_path):
+    X, gaps = hidden_pairs(cause)
+    truth, hidden = X[:, 1].mean(), np.isnan(gaps[:, 1])
     common: dict = {
         "latent_dim": 1, "network": MLP(()), "objective": IWAE(10), "optimizer": Adam(1e-2), "early_stopping": False,
         "max_epochs": 60, "batch_size": 128, "random_state": 0,
     }  # fmt: skip
-    naive = VAE(**common).fit(gaps)
     told = VAE(**common, likelihood=GaussianLikelihood(missingness="self_masking")).fit(gaps)
-    of_naive, of_told = (
-        VAEImputer(vae, n_importance=300).fit(gaps).transform(gaps)[:, 1].mean() for vae in (naive, told)
-    )
-    error = 0.05  # about 1/√n of each of the mean and the slope, with half the rows hidden
-    assert of_naive < -4 * error
-    assert abs(of_told) < 2 * error
-    assert np.mean((VAEImputer(told).fit(gaps).transform(gaps) - X)[hidden, 1] ** 2) < 0.5
+    filled = VAEImputer(told, n_importance=300).fit(gaps).transform(gaps)
+    assert abs(filled[:, 1].mean() - truth) < 0.05
+    assert np.mean((filled - X)[hidden, 1] ** 2) < (0.5 if cause == 0 else 0.3)
+    if cause == 1:
+        slope = told.model_.missingness.slope[1].item() / told.schema_.unit[1]
+        assert slope == pytest.approx(3, abs=0.5)
+        naive = VAEImputer(VAE(**common).fit(gaps), n_importance=300).fit(gaps).transform(gaps)
+        assert naive[:, 1].mean() - truth < -0.2
     told.save(tmp_path / "told")
     assert np.array_equal(load(tmp_path / "told").score_samples(gaps[:50]), told.score_samples(gaps[:50]))
 

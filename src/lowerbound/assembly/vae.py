@@ -145,9 +145,7 @@ def start_from_rows(model: LatentModel, rows: Rows, seed: int, noise: Noise) -> 
         prior.start_from(next(some.batches(len(some), noise)).x.cpu())
     if model.missingness is not None:
         few = rows.few(2**12)
-        missing = next(few.batches(len(few), noise)).missing
-        if missing is not None:
-            model.missingness.start(missing.float().mean(0))
+        model.missingness.start(next(few.batches(len(few), noise)), len(rows))
 
 
 def choose_posterior(asked: Asked, model: LatentModel, amortized: Amortized) -> Posterior:

@@ -15,6 +15,7 @@ from lowerbound.data.readers.parquet import as_frame
 from lowerbound.data.sources import Source
 from lowerbound.data.table_code import missing
 from lowerbound.imputation.gaussians import derived
+from lowerbound.imputation.multiple import fillers, imputed
 from lowerbound.outliers.member import chunks, rows_at_once
 
 if TYPE_CHECKING:
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
     from lowerbound.imputation.imputer import VAEImputer
     from lowerbound.storage.spool import Spool
 
+BOOTSTRAPPED = 50_000  # rows of streamed data from which bootstraps are drawn
 SEVERAL = "imputation"  # the column with the number of the completed table
 SECONDS = "%Y-%m-%d %H:%M:%S"
 FORMATS = ("%Y-%m-%d", SECONDS, f"{SECONDS}.%f", f"{SECONDS}.%f~")  # the last with nanoseconds
@@ -135,6 +137,11 @@ class Filling:
             self.weights.append((ess, len(rows)))
         return filled
 
+    def models(self, m: int) -> list[Any]:
+        """The models that draw m completed tables: one for each, or one for all."""
+        X = self.X.spread(BOOTSTRAPPED).X if isinstance(self.X, Source) else self.X
+        return fillers(self.imputer, self.imputer._check(X), m, self.imputer.seed_)
+
     def seed_of(self, part: int) -> int:
         """The seed of a part, different for each."""
         return self.imputer.seed_ if part == 0 else derived(self.imputer.seed_, part)
@@ -194,9 +201,9 @@ def _with_ends(filling: Filling, whole: WholeTable) -> Iterator[pd.DataFrame]:
 
 def _several(filling: Filling, whole: WholeTable, m: int, spool: Spool) -> Iterator[pd.DataFrame]:
     """Yield completed tables with draws, one below the other: written part by part to a spool, read table by table."""
-    places = []
+    places, models = [], filling.models(m)
     for part, (rows, table) in enumerate(filling.beside(whole)):
-        drawn = filling.imputer.sample_imputations(rows, m, filling.seed_of(part))
+        drawn = imputed(filling.imputer, filling.imputer._check(rows), models, m, filling.seed_of(part))
         places.append(
             [
                 spool.put(_placed(table, rows, one, whole.formats).assign(**{SEVERAL: i + 1}))

@@ -49,7 +49,8 @@ class FilledFile(PathType):
 @data_options
 @click.option(
     "--imputations", "n_imputations", type=click.IntRange(1), metavar="M",
-    help="Write M completed tables with draws in the gaps, one below the other, numbered in the column imputation.",
+    help="Write M completed tables with draws in the gaps, one below the other, numbered in the column imputation. A "
+    "saved VAEImputer is fitted to a bootstrap of DATA for each; other models draw all of them as they are.",
 )  # fmt: skip
 @click.option("--intervals", is_flag=True, help="Add columns with the ends of 90 % intervals: NAME_low, NAME_high.")
 @click.option("--check", is_flag=True, help="Hide 10 % of the observed cells, fill them, and show the errors.")
@@ -91,6 +92,8 @@ def impute(
     else:
         imputer = VAEImputer(model, n_importance=n_importance or 1000, random_state=random_state or 0)
         imputer.fit(rows_of(spread(dataset, 2), model))  # finds the columns; the model is fitted already
+        if n_imputations:
+            console.say("all tables are drawn by one fitted model: intervals by Rubin's rules will be too narrow")
     if check:
         _check(imputer, _some_of(dataset, model, console), random_state or 0, console)
     if output is not None:

@@ -55,6 +55,10 @@ class Model(nn.Module):
         """p(z), or p(z|c) given the context of the rows of a batch."""
         return self.given(batch.context).prior()
 
+    def penalty(self) -> Tensor | float:
+        """−log p(θ)/n of parameters θ that have a prior, in nats: what the fit of n rows adds to the loss of each."""
+        return 0.0
+
     def log_px(self, batch: Batch, z: Tensor) -> Tensor:
         """log p(x|z) of the observed entries.
 
@@ -200,13 +204,15 @@ class Model(nn.Module):
 class Missingness(Protocol):
     """p(s|x) of which entries are missing.
 
-    ``start`` takes the rates at which entries are missing, (*event); ``log_prob`` is log p(s|x_o, z) with the missing
-    entries integrated out under p = p(x|z), in nats, (S, B); ``among_missing`` is p(x_m|z, s).
+    ``start`` takes some of the rows to be fitted, and how many these are; ``log_prob`` is log p(s|x_o, z) with the
+    missing entries integrated out under p = p(x|z), in nats, (S, B); ``among_missing`` is p(x_m|z, s, x_o);
+    ``penalty`` as in ``Model``.
     """
 
-    def start(self, rate: Tensor, /) -> None: ...  # noqa: D102
+    def start(self, batch: Batch, n_rows: int, /) -> None: ...  # noqa: D102
+    def penalty(self) -> Tensor: ...  # noqa: D102
     def log_prob(self, batch: Batch, p: Any, /) -> Tensor: ...  # noqa: D102
-    def among_missing(self, p: Any, /) -> Likelihood: ...  # noqa: D102
+    def among_missing(self, batch: Batch, p: Any, /) -> Likelihood: ...  # noqa: D102
 
 
 class ElementwiseModel(Model):
@@ -223,6 +229,10 @@ class ElementwiseModel(Model):
     def __init__(self) -> None:
         super().__init__()
         self.missingness = None
+
+    def penalty(self) -> Tensor | float:
+        """That of the model of which entries are missing."""
+        return 0.0 if self.missingness is None else self.missingness.penalty()
 
     def likelihood(self, z: Tensor) -> Likelihood:
         """p(x|z), one distribution for every entry, for z of shape (S, B, D)."""
@@ -320,7 +330,7 @@ class ElementwiseModel(Model):
             p(x_m|z), or p(x_m|z, s) with a model of which entries are missing.
         """
         p = self.given(batch.context).likelihood(z)
-        return self.log_px_under(batch, p), self._missing(p)
+        return self.log_px_under(batch, p), self._missing(batch, p)
 
     def draw_missing(self, batch: Batch, z: Tensor, noise: Noise) -> Tensor:
         """Draw one x_m ~ p(x_m|z) for every z.
@@ -339,7 +349,7 @@ class ElementwiseModel(Model):
         Tensor, shape (S, B, *event)
             Its values where entries are observed have no meaning.
         """
-        return self._missing(self.given(batch.context).likelihood(z)).sample(noise)
+        return self._missing(batch, self.given(batch.context).likelihood(z)).sample(noise)
 
-    def _missing(self, p: Likelihood) -> Likelihood:
-        return p if self.missingness is None else self.missingness.among_missing(p)
+    def _missing(self, batch: Batch, p: Likelihood) -> Likelihood:
+        return p if self.missingness is None else self.missingness.among_missing(batch, p)

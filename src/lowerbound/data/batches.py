@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from lowerbound.core import Batch
+from lowerbound.data.gaps import nan_in_gaps
 from lowerbound.distributions.noise import Noise
 from lowerbound.parallel import ALONE, WHOLE, Processes, Share
 
@@ -172,10 +173,10 @@ class RowsInMemory(Rows):
 
 
 def as_rows(X: Any, device: torch.device) -> Rows:
-    """An array as the rows of a model that takes it as it is, in float32; NaN is a missing entry."""
+    """An array as the rows of a model that takes it as it is, in float32; NaN and masked entries are missing."""
     if isinstance(X, Rows):
         return X
-    x = torch.as_tensor(np.asarray(X), dtype=torch.float32)
+    x = torch.as_tensor(np.asarray(nan_in_gaps(X)), dtype=torch.float32)
     if x.ndim < 2 or not len(x):
         raise ValueError(f"data must have shape (n, *event) with at least one row, got {tuple(x.shape)}")
     if x.isinf().any():

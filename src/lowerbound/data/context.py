@@ -11,6 +11,7 @@ import numpy as np
 from lowerbound.data.columns.coding import encode_quietly, warn_of_unseen
 from lowerbound.data.columns.inference import framed, infer_columns
 from lowerbound.data.columns.schema import ColumnSchema, from_record
+from lowerbound.data.gaps import nan_in_gaps
 from lowerbound.distributions.columns import MASS
 
 if TYPE_CHECKING:
@@ -120,7 +121,7 @@ def as_frame(context: Any) -> pd.DataFrame:
         return context.to_frame(str(context.name) if context.name is not None else "context")
     if isinstance(context, pd.DataFrame):
         return context
-    values = np.asarray(context)
+    values = np.asarray(nan_in_gaps(context))
     if values.ndim == 0:
         values = values[None]
     if values.ndim == 1:

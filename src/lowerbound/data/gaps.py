@@ -89,8 +89,14 @@ def gaps_of(X: np.ndarray) -> np.ndarray | None:
     return np.ma.getmaskarray(X) if isinstance(X, np.ma.MaskedArray) else None
 
 
-def nan_in_gaps(X: np.ndarray) -> np.ndarray:
-    """An array of floats with NaN where nothing was observed; X itself if it has no gaps."""
+def nan_in_gaps(X: Any) -> Any:
+    """A masked array as a plain one with NaN where nothing was observed, for which numbers become floats.
+
+    Whatever else, and the values of a masked array without gaps, are returned as they are.
+    """
     if not isinstance(X, np.ma.MaskedArray):
         return X
-    return np.ma.filled(X.astype(X.dtype if X.dtype.kind == "f" else np.float64), np.nan)
+    if not np.ma.getmaskarray(X).any():
+        return X.data
+    dtype = {"f": X.dtype, "O": X.dtype, "U": object, "S": object}.get(X.dtype.kind, np.float64)
+    return np.ma.filled(X.astype(dtype), np.nan)

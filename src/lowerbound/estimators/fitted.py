@@ -14,7 +14,7 @@ import torch
 from lowerbound.core import Model, NoPosterior, Posterior
 from lowerbound.data.batches import RowsInMemory
 from lowerbound.data.context import ContextSchema
-from lowerbound.data.gaps import mask_gaps
+from lowerbound.data.gaps import gaps_of, mask_gaps
 from lowerbound.data.schema import Schema
 from lowerbound.data.sources import Source, as_source
 from lowerbound.data.stream import streamed
@@ -31,7 +31,7 @@ from lowerbound.tasks import generate
 def checked(X: Any) -> Any:
     """An array masked where it has gaps, or a source as it is."""
     X = as_source(X)
-    return X if isinstance(X, Source) else mask_gaps(np.asarray(X))
+    return X if isinstance(X, Source) else mask_gaps(np.asarray(X), gaps_of(X))
 
 
 @dataclass(frozen=True)

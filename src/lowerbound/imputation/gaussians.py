@@ -5,11 +5,12 @@ All work on the matrix of ``TableCode``: rows of standardized numbers with NaN i
 
 from __future__ import annotations
 
+import copy
 import warnings
 import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Any, Protocol, Self
 
 import numpy as np
 import torch
@@ -27,14 +28,21 @@ from lowerbound.models.ppca import LinearGaussian, spectrum
 
 MAX_FULL = 64  # columns of the matrix up to which a full covariance is fitted
 FACTORS = 32  # latent variables of the factor analysis of more columns
+STILL = 1e-4  # nats, of all rows together: EM that gains less in a step is at its maximum for all purposes
+STEPS = 40  # of EM from the parameters of another fit, and of one Gaussian:
+STEPS_OF_ONE = 300
 FIT_ELEMENTS = 3e8  # rows times columns³ in a step of EM; beyond, a sample of the rows is fitted
 
 
 class Filler(Protocol):
-    """Fills the missing entries of Z (n, P), which are NaN; observed entries are unchanged."""
+    """Fills the missing entries of Z (n, P), which are NaN; observed entries are unchanged.
+
+    ``refit`` gives the same model fitted to other rows, starting from its present parameters.
+    """
 
     def mean(self, Z: np.ndarray) -> np.ndarray: ...  # noqa: D102
     def draws(self, Z: np.ndarray, n: int, seed: int) -> np.ndarray: ...  # noqa: D102
+    def refit(self, Z: Any, seed: int) -> Self: ...  # noqa: D102
 
 
 @dataclass
@@ -56,6 +64,18 @@ class ExactFiller:
         with torch.no_grad():
             parts = [self.model.conditional_sample(batch, n, noise) for batch in batches(self._raw(Z))]
         return self._back(torch.cat(parts, 1).numpy(), Z)
+
+    def refit(self, Z: np.ndarray, seed: int) -> ExactFiller:
+        """The same model fitted to other rows by EM, up to the maximum.
+
+        A step that gains little in nats a row, which is where other fits end, may still be far from it, compared with
+        the standard errors of the parameters.
+        """
+        model, raw = copy.deepcopy(self.model), self._raw(_some_rows(Z, seed))
+        one = isinstance(model, MixtureOfGaussians) and model.n_components == 1
+        parts = _batches_of if isinstance(model, LinearGaussian) else batches
+        em.fit(model, lambda: parts(raw), STILL / len(raw), STEPS_OF_ONE if one else STEPS)
+        return ExactFiller(model, self.code)
 
     def _raw(self, Z: np.ndarray) -> np.ndarray:
         return Z if self.code is None else self.code.raw(Z)
@@ -124,6 +144,10 @@ class CategoryFiller:
         """Z with draws from p(z_m|z_o) in the gaps, shape (n, N, P)."""
         return self.filler.draws(self.few.widened(Z), n, seed)[..., : Z.shape[1]]
 
+    def refit(self, Z: np.ndarray, seed: int) -> CategoryFiller:
+        """The same model fitted to other rows."""
+        return CategoryFiller(self.few, self.filler.refit(self.few.widened(Z), seed))
+
 
 def stream(seed: int, purpose: str) -> np.random.Generator:
     """A generator for each purpose, independent of ``default_rng(seed)``, which a user may have made the gaps with."""
@@ -175,11 +199,11 @@ def _fit_factors(Z: np.ndarray, seed: int, start: ExactFiller | None) -> ExactFi
     model.start(spectrum(torch.from_numpy(np.nan_to_num(Z))), make_generator(seed, "em"))
     if start is not None:
         model.load_state_dict(start.model.state_dict())
-    em.fit(model, lambda: _batches_of(Z, 2000), 1e-3, 50)
+    em.fit(model, lambda: _batches_of(Z), 1e-3, 50)
     return ExactFiller(model.requires_grad_(False))
 
 
-def _batches_of(Z: np.ndarray, size: int) -> Iterator[Batch]:
+def _batches_of(Z: np.ndarray, size: int = 2000) -> Iterator[Batch]:
     return (batch_of(Z[i : i + size], i) for i in range(0, len(Z), size))
 
 

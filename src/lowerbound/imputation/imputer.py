@@ -25,12 +25,13 @@ from lowerbound.data.filling import (
     with_numbers,
     with_values,
 )
-from lowerbound.data.gaps import naming_words
+from lowerbound.data.gaps import naming_words, nan_in_gaps
 from lowerbound.data.table_code import TableCode, column_numbers, columns_of, missing
 from lowerbound.estimators.density import DensityEstimator
 from lowerbound.estimators.saving import Restore, Saved
 from lowerbound.imputation import saved
 from lowerbound.imputation.gaussians import derived, stream
+from lowerbound.imputation.multiple import fillers, imputed
 from lowerbound.imputation.network import EstimatorFiller, network_candidate
 from lowerbound.imputation.selection import choose
 from lowerbound.parameters.parameter import Parameter, check_count
@@ -53,9 +54,9 @@ class VAEImputer(OneToOneFeatureMixin, TransformerMixin, Settable, BaseEstimator
     with your own model.
 
     It takes arrays of numbers, and DataFrames with columns of numbers, categories, words, booleans and dates. NaN, None
-    and NA are gaps. New rows, and gaps in other columns than in ``fit``, can be filled. Observed values are returned
-    bit for bit. Entries are assumed to be missing at random: the chance that an entry is missing may depend on observed
-    entries, but not on its own value.
+    and NA are gaps, and so are masked entries. New rows, and gaps in other columns than in ``fit``, can be filled.
+    Observed values are returned bit for bit. Entries are assumed to be missing at random: the chance that an entry is
+    missing may depend on observed entries, but not on its own value.
 
     Parameters
     ----------
@@ -157,13 +158,14 @@ class VAEImputer(OneToOneFeatureMixin, TransformerMixin, Settable, BaseEstimator
         self.indicator_ = MissingIndicator(error_on_new=False).fit(gaps_as_nan(gaps)) if self.add_indicator else None
         table = some_columns(rows, self._kept)
         self._code = TableCode(table)
+        self._rows, self._n_rows = table if self.estimator is not None else self._code.encode(table), len(table)
         if given is not None:
             self._filler: Any = EstimatorFiller(given, self.n_importance)
             self.report_ = [{"name": type(given).__name__, "error": None, "weight": 1.0}]
             return self
         network = network_candidate(self.n_importance) if "network" in self.models else None
         self._filler, self.report_ = choose(
-            self._code.encode(table), self._code.owner, self._code.importance, self._code.raw, self.seed_, network,
+            self._rows, self._code.owner, self._code.importance, self._code.raw, self.seed_, network,
             mixtures="mixture" in self.models, verbose=self.verbose,
         )  # fmt: skip
         return self
@@ -193,12 +195,13 @@ class VAEImputer(OneToOneFeatureMixin, TransformerMixin, Settable, BaseEstimator
         return self._output(filled, gaps)
 
     def sample_imputations(
-        self, X: ArrayLike, m: int | None = None, random_state: RandomState = None
+        self, X: ArrayLike, m: int | None = None, random_state: RandomState = None, *, refit: bool | str = "auto"
     ) -> list[np.ndarray | pd.DataFrame]:
         """Multiple imputation: completed tables with draws from p(x_m|x_o) in the gaps.
 
-        The differences between the tables show the uncertainty about the gaps, given the fitted model (Rubin, 1987).
-        Draws are of x, not only of z.
+        Each table is drawn by models of its own, fitted to a bootstrap of the rows of ``fit``, so that the differences
+        between tables show the uncertainty about the gaps and that about the models (Rubin, 1987); ``lowerbound.pool``
+        takes both into account. Which models there are, and their weights, stay.
 
         Parameters
         ----------
@@ -207,6 +210,10 @@ class VAEImputer(OneToOneFeatureMixin, TransformerMixin, Settable, BaseEstimator
             The number of tables; ``n_imputations`` if None.
         random_state : int, RandomState or Generator, optional
             The estimator's if None: with a fixed one, two calls give the same tables.
+        refit : {"auto", True, False}
+            False draws all tables by the one fitted model, for which intervals by Rubin's rules are too narrow. "auto"
+            is True, but for an ``estimator`` that was fitted before, which is used unchanged. An imputer that was saved
+            doesn't hold the rows of ``fit``, and takes those of X in their place.
 
         Returns
         -------
@@ -218,11 +225,7 @@ class VAEImputer(OneToOneFeatureMixin, TransformerMixin, Settable, BaseEstimator
         check_count("m", m)
         seed = self.seed_ if random_state is None else seed_from(random_state)
         table = some_columns(self._check(X), self._kept)
-        given = self._given(table)
-        if self.estimator is not None:
-            return [self._shaped(with_gaps_from(table, drawn)) for drawn in self._filler.draws(given, m, seed)]
-        expected, draws = self._filler.mean_and_draws(given, m, seed)
-        return [self._fill(table, Z, expected, derived(seed, i)) for i, Z in enumerate(draws)]
+        return imputed(self, table, fillers(self, table, m, seed, refit), m, seed)
 
     def impute_interval(self, X: ArrayLike, level: float = 0.9, random_state: RandomState = None) -> tuple[Any, Any]:
         """A central interval for each missing number or date: its (1 − level)/2 and (1 + level)/2 quantiles.
@@ -272,6 +275,14 @@ class VAEImputer(OneToOneFeatureMixin, TransformerMixin, Settable, BaseEstimator
         return saved.restored(cls, contents, restore)
 
     # tables and matrices
+
+    def _drawn(self, filler: Any, table: Any, m: int, seed: int) -> list[Any]:
+        """m completed tables with draws of one filler."""
+        given = self._given(table)
+        if self.estimator is not None:
+            return [self._shaped(with_gaps_from(table, drawn)) for drawn in filler.draws(given, m, seed)]
+        expected, draws = filler.mean_and_draws(given, m, seed)
+        return [self._fill(table, Z, expected, derived(seed, i)) for i, Z in enumerate(draws)]
 
     def _given(self, table: Any) -> Any:
         """The input of the filler: the matrix, or the rows for an ``estimator``."""
@@ -353,7 +364,8 @@ class VAEImputer(OneToOneFeatureMixin, TransformerMixin, Settable, BaseEstimator
             )
 
     def _check(self, X: Any, *, reset: bool = False) -> Any:
-        """An array of numbers, or a DataFrame unchanged."""
+        """An array of numbers, with NaN where a masked array has gaps, or a DataFrame unchanged."""
+        X = nan_in_gaps(X)
         several = not reset and not self.row_shape_  # fit saw columns of several kinds
         if isinstance(X, pd.DataFrame) and (several or not all(map(pd.api.types.is_numeric_dtype, X.dtypes))):
             validate_data(self, X, reset=reset, skip_check_array=True)  # type: ignore[arg-type]

@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
+import copy
 import math
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from typing import Any
 
 import numpy as np
 import torch
+from sklearn.base import clone
 
+from lowerbound.data.columns.coding import UnseenCategoryWarning
 from lowerbound.data.schema import ConstantFeatureWarning
 from lowerbound.distributions.noise import Noise, make_generator
 from lowerbound.estimators.density import DensityEstimator, ExactEstimator
-from lowerbound.estimators.gradient import WorseThanIndependentWarning
+from lowerbound.estimators.gradient import GradientEstimator, WorseThanIndependentWarning
 from lowerbound.estimators.latent import CollapsedPosteriorWarning
 from lowerbound.estimators.vae import VAE
 from lowerbound.evaluation.evaluation import Evaluation
@@ -28,6 +33,7 @@ STEPS = 3000
 CHECKS = 8  # of the error on hidden cells, to choose the epoch
 CHECK_IMPORTANCE = 50
 FEWEST_ROWS = 200  # to fit a network
+AGAIN = 0.25  # part of the epochs of a fit, for a fit to other rows that starts from its weights
 
 
 class EstimatorFiller:
@@ -55,12 +61,25 @@ class EstimatorFiller:
         self._note(filled.ess)
         return [self.estimator.schema_.restore(x, expected=False) for x in filled.x]
 
+    def refit(self, Z: Any, seed: int) -> EstimatorFiller:
+        """A copy that is fitted to other rows: a network goes on from its weights, other models start anew."""
+        if isinstance(self.estimator, GradientEstimator):
+            again: Any = copy.deepcopy(self.estimator)
+            epochs = math.ceil(AGAIN * max(1, again.n_iter_))
+            again.set_params(warm_start=True, early_stopping=False, max_epochs=epochs)
+        else:
+            again = clone(self.estimator)
+        with _no_warnings():
+            return EstimatorFiller(again.fit(self._rows(Z)), self.n_importance)
+
+    def _rows(self, X: Any) -> Any:
+        """Flattened rows in the shape of those of the fit."""
+        return X.reshape(len(X), *self.estimator.schema_.row_shape) if isinstance(X, np.ndarray) else X
+
     def _on(self, X: Any) -> Evaluation:
         fitted = self.estimator.fitted_
         exact = isinstance(self.estimator, ExactEstimator)
-        if isinstance(X, np.ndarray):
-            X = X.reshape(len(X), *fitted.schema.row_shape)
-        return (fitted.exactly() if exact else fitted.with_shared_noise()).on(X, "impute")
+        return (fitted.exactly() if exact else fitted.with_shared_noise()).on(self._rows(X), "impute")
 
     def _note(self, ess: torch.Tensor | None) -> None:
         self.ess = None if ess is None else float(ess.mean())
@@ -96,11 +115,19 @@ def network_candidate(n_importance: int) -> Network:
 
 
 def _fitted(vae: VAE, Z: np.ndarray, watch: Watch) -> VAE:
-    """Fit without warnings of constant features and of unsound fits: the error on hidden cells judges the VAE here."""
-    with warnings.catch_warnings():
-        for category in (ConstantFeatureWarning, CollapsedPosteriorWarning, WorseThanIndependentWarning):
-            warnings.simplefilter("ignore", category)
+    """Fit without warnings: the error on hidden cells judges the VAE here."""
+    with _no_warnings():
         return vae.fit(Z, watch=watch)
+
+
+@contextmanager
+def _no_warnings() -> Iterator[None]:
+    """Without warnings of the rows and of unsound fits, about which the user can do nothing."""
+    unheard = ConstantFeatureWarning, CollapsedPosteriorWarning, UnseenCategoryWarning, WorseThanIndependentWarning
+    with warnings.catch_warnings():
+        for category in unheard:
+            warnings.simplefilter("ignore", category)
+        yield
 
 
 class _BestEpoch(Watch):

@@ -43,6 +43,7 @@ def save(imputer: Any, folder: Path) -> None:
         "feature_names": None if names is None else list(map(str, names)),
         "row_shape": imputer.row_shape_,
         "output": output_of(imputer),
+        "n_rows": imputer._n_rows,
         "kept": imputer._kept.tolist(),
         "marked": None if marked is None else marked.features_.tolist(),
         "columns": [_column(column) for column in imputer._code.columns],
@@ -61,6 +62,7 @@ def restored(kind: Any, saved: Saved, restore: Restore) -> Any:
         setattr(imputer, "feature_names_in_", np.asarray(record["feature_names"], dtype=object))  # noqa: B010
     imputer.set_output(transform=record.get("output"))  # None changes nothing
     imputer.row_shape_, imputer._kept = tuple(record["row_shape"]), np.asarray(record["kept"], int)
+    imputer._rows, imputer._n_rows = None, record.get("n_rows")  # not in older files
     imputer._code = TableCode.of([_as_column(column) for column in record["columns"]])
     imputer.indicator_ = _indicator(record["marked"], record["fitted"]["n_features_in_"])
     raw = imputer._code.raw
@@ -91,8 +93,13 @@ def _described(filler: Filler) -> Saved:
     weights = model.state_dict()
     if isinstance(model, LinearGaussian):
         return Saved(weights, {"model": "LinearGaussian"})
-    numbers = model.numbers if isinstance(model, LocationModel) else model
+    numbers = _numbers_of(model)
+    weights |= {"average": numbers.average}  # towards which other fits shrink the covariances
     return Saved(weights, {"model": type(model).__name__, "shrinkage": numbers.shrinkage})
+
+
+def _numbers_of(model: MixtureOfGaussians | LocationModel) -> MixtureOfGaussians:
+    return model.numbers if isinstance(model, LocationModel) else model
 
 
 def _filler(saved: Saved, raw: Raw, restore: Restore) -> Filler:
@@ -107,17 +114,25 @@ def _filler(saved: Saved, raw: Raw, restore: Restore) -> Filler:
 
 
 def _exact(weights: dict[str, Tensor], record: dict, raw: Raw) -> ExactFiller:
-    code, model = None, None
+    code = None
     if record["model"] == "LinearGaussian":
         P, D = weights["weights"].shape
-        model = LinearGaussian((P,), D, "feature").requires_grad_(False)
-    elif record["model"] == "LocationModel":
+        linear = LinearGaussian((P,), D, "feature").requires_grad_(False)
+        linear.load_state_dict(weights)
+        return ExactFiller(linear)
+    average = weights.pop("average", None)
+    if record["model"] == "LocationModel":
         code, frequencies = raw, torch.from_numpy(np.where(raw.blocks < 0, 1.0, raw.mean))
         model = LocationModel(len(weights["log_theta"]), torch.from_numpy(raw.blocks), frequencies, record["shrinkage"])
     else:
         K, P = weights["means"].shape
         model = MixtureOfGaussians(K, (P,), shrinkage=record["shrinkage"])
     model.load_state_dict(weights)
+    numbers = _numbers_of(model)
+    if average is None and numbers.n_components > 1:  # an older file
+        average = numbers.covariances.mean(0)
+    if average is not None:
+        numbers.average.copy_(average)
     return ExactFiller(model, code)
 
 

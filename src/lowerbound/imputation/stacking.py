@@ -69,6 +69,11 @@ class Stack:
             x = np.where(chosen, drawn, x)
         return center, x
 
+    def refit(self, Z: np.ndarray, seed: int) -> Stack:
+        """The same stack of models fitted to other rows; the weights are kept."""
+        fillers = [filler.refit(Z, derived(seed, c)) for c, filler in enumerate(self.fillers)]
+        return Stack(fillers, self.weights, self.raw)
+
     def _draw_categories(self, drawn: np.ndarray, Z: np.ndarray, mean: np.ndarray, rng: np.random.Generator) -> None:
         """Replace a filler's normal draws of indicators by categories drawn from the probabilities of its mean."""
         for block in range(self.raw.blocks.max(initial=-1) + 1):

@@ -11,6 +11,7 @@ import pandas as pd
 from numpy.typing import ArrayLike
 
 from lowerbound.data.context import RowsGiven
+from lowerbound.data.gaps import nan_in_gaps
 from lowerbound.estimators.vae import VAE
 from lowerbound.outliers.member import ENTRIES_AT_ONCE, has_index, index_of, limit_of, on_rows
 from lowerbound.tasks import outlier_scores
@@ -33,13 +34,12 @@ def reasons(
     rows, ranks = np.nonzero(np.take_along_axis(nats, top, 1) >= least)
     columns = top[rows, ranks]
     expected, low, high = expectations(members, X, rows, columns)
+    table = nan_in_gaps(X.X if isinstance(X, RowsGiven) else X)
     found = {
         "row": rows,
         "feature": np.asarray(names, dtype=object)[columns],
         "surprise": np.nan_to_num(excess[rows, columns]),
-        "value": np.asarray(X.X if isinstance(X, RowsGiven) else X, dtype=object).reshape(len(excess), -1)[
-            rows, columns
-        ],
+        "value": np.asarray(table, dtype=object).reshape(len(excess), -1)[rows, columns],
     }
     own = index_of(X)[rows] if has_index(X) else None
     return pd.DataFrame(found | {"expected": expected, "low": low, "high": high}, index=own).infer_objects()

@@ -117,8 +117,9 @@ class GaussianLikelihood(Likelihood):
     standardize : bool
         Standardize features inside; log p(x) stays in the user's units.
     missingness : {None, "self_masking"}
-        "self_masking" fits which values are missing too, each by its own value: P(missing) = Φ(ax + b) (not-MIWAE:
-        Ipsen et al., 2021). All log-densities are then of the observed entries and of which they are.
+        "self_masking" fits which values are missing too, each by its own value and by observed ones,
+        P(x_j missing) = Φ(a_j x_j + b_j + c_j·x_o) (not-MIWAE: Ipsen et al., 2021). All log-densities are then of the
+        observed entries and of which they are.
     """
 
     kind = "gaussian"

@@ -41,7 +41,7 @@ class BatchLoss(nn.Module):
         """The mean loss over this process's part of the batch, and the sums of (log p(x|z), KL) over its rows."""
         with products_in(self.precision, batch.x.device):
             draw = self.model.draw(batch, self.posterior, objective, noise)
-        loss = batch.share.objective(objective.loss(draw, state))
+        loss = batch.share.objective(objective.loss(draw, state)) + self.model.penalty()
         return loss, batch.share.sum(torch.stack([draw.log_px.detach().mean(0), draw.kl.detach().sum(-1)], -1))
 
 

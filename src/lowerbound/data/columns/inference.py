@@ -16,7 +16,7 @@ import numpy as np
 from lowerbound.data.checks import DataError, listed
 from lowerbound.data.columns.counts import Moments, Tally
 from lowerbound.data.columns.schema import CATEGORY_KINDS, ColumnSchema, columns_given, days, plain
-from lowerbound.data.gaps import gaps_of, nan_in_gaps
+from lowerbound.data.gaps import nan_in_gaps
 from lowerbound.data.sources import Source
 from lowerbound.data.statistics import BLOCK_VALUES
 
@@ -78,7 +78,7 @@ def framed(X: Any) -> pd.DataFrame:
 
     if hasattr(X, "dtypes") and hasattr(X, "columns"):
         return X
-    X = np.asarray(X) if gaps_of(X) is None else nan_in_gaps(X)
+    X = np.asarray(nan_in_gaps(X))
     if X.ndim != 2:
         raise ValueError(f"columns are for tables (rows, columns), and X has shape {X.shape}")
     return pd.DataFrame(X, columns=[f"x{j}" for j in range(X.shape[1])])
