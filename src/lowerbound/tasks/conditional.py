@@ -2,12 +2,12 @@
 
 Models that know this distribution say it themselves (``conditional_mean``, ``conditional_sample``); for others it is
 
-    p(x_m|x_o) = ∫ p(x_m|z) p(z|x_o) dz ≈ Σ_k w_k p(x_m|z_k),   z_k ~ q(z|x_o),   w_k ∝ p(x_o|z_k) p(z_k)/q(z_k|x_o),
+    p(x_m|x_o) = ∫ p(x_m|z) p(z|x_o) dz ≈ Σ_k w_k p(x_m|z_k),   z_k ~ r(z),   w_k ∝ p(x_o|z_k) p(z_k)/r(z_k),
 
-self-normalized importance sampling (Rubin, 1987; Mattei & Frellsen, 2019, arXiv:1812.02633, eqs. 10–12): the weighted
-mean of E[x|z_k], or draws of x from p(x|z_k) with z_k drawn by weight. With a model of what hides, p(x_o|z) and
-p(x_m|z) are those given which entries are missing. Samples are streamed, so that memory doesn't
-grow with their number.
+with r(z) = .9 q(z|x_o) + .1 p(z) (``Defensive``): self-normalized importance sampling (Rubin, 1987; Mattei &
+Frellsen, 2019, arXiv:1812.02633, eqs. 10–12), the weighted mean of E[x|z_k], or draws of x from p(x|z_k) with z_k drawn
+by weight. With a model of what hides, p(x_o|z) and p(x_m|z) are those given which entries are missing. Samples are
+streamed, so that memory doesn't grow with their number.
 """
 
 from __future__ import annotations
@@ -52,7 +52,7 @@ def expected(on: Evaluation, n_importance: int = 1000) -> Filled:
     Parameters
     ----------
     on : Evaluation
-        Its q(z|x_o) is the proposal, which models that are ``Completable`` don't need; with noise that all rows
+        Its q(z|x_o) makes the proposal, which models that are ``Completable`` don't need; with noise that all rows
         share, a row's result doesn't depend on the others.
     n_importance : int
         K.
