@@ -41,7 +41,7 @@ class Defensive:
 
     @classmethod
     def around(cls, q: LatentDistribution, on: Evaluation, batch: Batch, n: int) -> Defensive:
-        """The proposal for ``n`` draws for the rows of a batch; a model without latent variables has nothing to miss."""
+        """The proposal for ``n`` draws a row; a model without latent variables has nothing to miss."""
         if isinstance(on.posterior, NoPosterior) or n < ONE_IN:
             return cls(q, None, n, 0)
         return cls(q, q.prior or on.model.prior_of(batch), n - n // ONE_IN, n // ONE_IN)
