@@ -1,5 +1,7 @@
 """The mathematics of the lower bound, on a model whose log p(x), posterior and gradients are known."""
 
+import math
+
 import pytest
 import torch
 
@@ -88,7 +90,10 @@ def test_importance_weights_are_streamed_exactly(monkeypatch):
     p, x = toy.model(), toy.numbers(7, toy.F, seed=6)
     q = toy.ExactPosterior(p, shift=0.3, widen=1.4)
     batch, K = whole_batch(x), 64
-    weights = p.draw(batch, q, Objective(lambda d, s: d.log_px, K), some_noise()).log_w.detach()
+    noise = some_noise()  # of 64 draws 58 are from q and 6 from p(z), and the weights are p(x, z)/(58 q + 6 p)/64
+    z = torch.cat([q(batch).rsample((58,), noise), p.prior().rsample((6, 7), noise)])
+    proposal = torch.logaddexp(q(batch).log_prob(z) + math.log(58 / K), p.prior().log_prob(z) + math.log(6 / K))
+    weights = (p.log_joint(batch, z) - proposal).detach()
     log_p, ess = importance_weighted(Evaluation(p, q, toy.rows(x), some_noise()), K)
     torch.testing.assert_close(log_p, weights.logsumexp(0) - torch.tensor(K).log())
     normalized = weights.softmax(0)
@@ -101,8 +106,8 @@ def test_importance_weights_are_streamed_exactly(monkeypatch):
 
 def test_exact_posterior_has_full_effective_sample_size():
     p, x = toy.model(), toy.numbers(5, toy.F, seed=6)
-    log_p, ess = importance_weighted(Evaluation(p, toy.ExactPosterior(p), toy.rows(x), some_noise()), 30)
-    torch.testing.assert_close(ess, torch.full((5,), 30.0, dtype=torch.float64))
+    log_p, ess = importance_weighted(Evaluation(p, toy.ExactPosterior(p), toy.rows(x), some_noise()), 9)
+    torch.testing.assert_close(ess, torch.full((5,), 9.0, dtype=torch.float64))
     torch.testing.assert_close(log_p, toy.marginal(p).log_prob(x).detach())
 
 

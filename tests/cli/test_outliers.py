@@ -10,7 +10,7 @@ from tests.cli.conftest import TABLE_OPTIONS, TINY
 
 import lowerbound
 from lowerbound import SavedFileError, VAEOutlierDetector
-from lowerbound.cli.outliers import _about, _word
+from lowerbound.cli.outliers import _about, _clause, _word
 from lowerbound.data.columns.coding import UnseenCategoryWarning
 from lowerbound.pictures.pictures import GAP
 
@@ -184,6 +184,12 @@ def test_values_are_shown_as_they_are(seen, expected):
 def test_what_is_expected_is_rounded_but_for_what_stands_before_the_point():
     shown = [_about(v) for v in (98765.4, 12.3456, 0.000123456, -1234.5, 3, "red", False, pd.Timestamp("2020-02-01"))]
     assert shown == ["98765", "12.35", "0.0001235", "−1234", "3", "red", "False", "2020-02-01"]
+
+
+def test_a_range_from_few_samples_is_called_rough():
+    reason = {"feature": "age", "value": 999, "expected": 50.0, "low": 30.0, "high": 70.0}
+    assert _clause(reason | {"ess": 200.0}) == "age is 999 where 50 (30 to 70) is expected"
+    assert _clause(reason | {"ess": 3.0}) == "age is 999 where 50 (roughly 30 to 70) is expected"
 
 
 @pytest.mark.parametrize(("name", "message"), [("ranked.txt", "must end in .csv"), ("no/ranked.csv", "no folder")])

@@ -114,10 +114,10 @@ def test_draws_vary_as_x_does_and_not_only_as_z_does():
 
 
 class Table:
-    """A proposal whose draws are read from a table, however many are asked for at a time."""
+    """A distribution whose draws are read from a table, however many are asked for at a time."""
 
-    def __init__(self, q: DiagonalGaussian, draws: torch.Tensor) -> None:
-        self.mean, self.log_prob, self.draws, self.first = q.mean, q.log_prob, draws, 0
+    def __init__(self, q, draws: torch.Tensor, prior=None) -> None:
+        self.mean, self.log_prob, self.draws, self.first, self.prior = q.mean, q.log_prob, draws, 0, prior
 
     def rsample(self, shape, noise):
         self.first += shape[0]
@@ -127,7 +127,9 @@ class Table:
 def test_what_streams_by_in_passes_is_what_one_pass_gives(monkeypatch):
     x, observed = toy_rows()
     draws = toy.numbers(300, N, toy.D, seed=8)
-    proposal = lambda batch, noise: Table(wide(batch), draws)  # noqa: E731
+    normal = DiagonalGaussian(torch.zeros(toy.D), torch.zeros(toy.D))
+    prior = lambda: Table(normal, toy.numbers(30, N, toy.D, seed=9))  # noqa: E731
+    proposal = lambda batch, noise: Table(wide(batch), draws, prior())  # noqa: E731
     whole = conditional.expected(Evaluation(toy.model(), proposal, WithGaps(x, observed), noise_of()), 300)  # type: ignore[arg-type]
     monkeypatch.setattr(conditional, "PASS_ELEMENTS", N * toy.F * 7)  # seven samples at a time
     parts = conditional.expected(Evaluation(toy.model(), proposal, WithGaps(x, observed), noise_of()), 300)  # type: ignore[arg-type]

@@ -77,9 +77,8 @@ def test_what_is_beyond_the_limit_is_no_evidence_of_the_others():
     torch.testing.assert_close(nats[1], expected[1])
     assert nats[0, 1] > 100  # given the others, as ever
     torch.testing.assert_close(nats[0, 1], surprise(Evaluation(model, q, rows, noise(shared=True)), 3, 20)[0, 1])
-    drawn = (
-        draws_of_entry(Evaluation(model, q, r, noise(0)), np.array([0, 1]), 2, 50, limit)[:, 2] for r in (rows, without)
-    )
+    each = [Evaluation(model, q, r, noise(0)) for r in (rows, without)]
+    drawn = (draws_of_entry(on, np.array([0, 1]), 2, 50, limit)[0][:, 2] for on in each)
     torch.testing.assert_close(*drawn)
     assert beyond(torch.tensor([[-6.0, MASS, 4.0]]), limit).tolist() == [[True, False, False]]
 
@@ -95,9 +94,10 @@ class Told(StartAtPrior):
 def test_an_entry_is_drawn_given_the_others_and_the_encoder_is_told_that_it_is_hidden():
     rows, told = np.array([0, 3]), Told(toy.D)
     runs = [
-        draws_of_entry(Evaluation(toy.model(), told, toy.rows(X), noise(seed)), rows, 1, 500, ANY) for seed in range(16)
+        draws_of_entry(Evaluation(toy.model(), told, toy.rows(X), noise(seed)), rows, 1, 500, ANY)[0]
+        for seed in range(16)
     ]
-    assert torch.equal(told.missing, torch.tensor([[False, True, False]] * 2))
+    assert (told.missing == torch.tensor([False, True, False])).all()
     draws = torch.stack(runs).unflatten(1, (500, 2))
     assert torch.equal(draws[..., [0, 2]], X[rows][:, [0, 2]].expand(16, 500, 2, 2))
     p = toy.marginal(toy.model())
@@ -106,6 +106,29 @@ def test_an_entry_is_drawn_given_the_others_and_the_encoder_is_told_that_it_is_h
     for values, target in ((draws[..., 1], mean[rows]), ((draws[..., 1] - mean[rows]).square(), 1 / precision[1, 1])):
         means = values.mean(1)
         assert ((means.mean(0) - target).abs() < 4.5 * means.std(0) / 4).all()
+
+
+class Off(StartAtPrior):
+    """A proposal far from p(z|x_-j) and too narrow, as an encoder's far off the data."""
+
+    def features(self, batch):
+        zeros = batch.x.new_zeros(len(batch.x), toy.D)
+        return zeros + 2, zeros - 0.7
+
+
+def test_an_entry_far_off_gets_as_many_samples_as_it_takes_and_says_how_many_count():
+    """One in a hundred samples from q counts; draws of x_j by so few would be all alike."""
+    rows, n = np.arange(40), 100
+    on = Evaluation(toy.model(), Off(toy.D), toy.rows(X[:1].expand(40, -1).clone()), noise(0))
+    draws, ess = draws_of_entry(on, rows, 1, n, ANY)
+    assert ess.min() >= 50
+    values = draws.unflatten(0, (n, 40))[..., 1]
+    p = toy.marginal(toy.model())
+    precision = p.precision_matrix.detach()
+    mean = (X[0, 1] - (precision[1] * (X[0] - p.mean)).sum() / precision[1, 1]).detach()
+    for found, target in ((values, mean), ((values - mean).square(), 1 / precision[1, 1])):
+        means = found.mean(0)
+        assert (means.mean() - target).abs() < 4 * means.std() / 40**0.5
 
 
 @pytest.mark.parametrize("n_parts", [1, 2, 3])

@@ -17,6 +17,7 @@ from lowerbound.data.schema import Schema
 from lowerbound.distributions.likelihoods.likelihood import LikelihoodHead
 from lowerbound.distributions.noise import Noise, make_generator
 from lowerbound.inference.mcmc import Chains, complete_data
+from lowerbound.inference.mode import Laplace
 from lowerbound.inference.objectives import elbo, elbo_sampled, iwae, trimmed
 from lowerbound.inference.posteriors import Amortized, MaskedInput, MeanField, Refined, Shared, StartAtPrior
 from lowerbound.models.missingness import SelfMasking
@@ -31,6 +32,7 @@ from lowerbound.parameters import parts
 from lowerbound.parameters.likelihoods import LIKELIHOODS, ColumnLikelihoods, Likelihood
 
 CONV_MIN_SIDE = 16
+SEARCH_ROUNDS = 4  # of the search for a row's own q(z|x); most rows need one
 
 
 def assemble(
@@ -156,8 +158,21 @@ def choose_posterior(asked: Asked, model: LatentModel, amortized: Amortized) -> 
         return Refined(amortized, model.draw, n_steps) if n_steps else amortized
     if isinstance(part, parts.Shared):
         return Shared(model.latent_dim)
-    prior = None if model.learned_prior is None else model.prior_of
-    return Refined(StartAtPrior(model.latent_dim, prior), model.draw, part.n_steps)
+    return searched(model, part.n_steps)
+
+
+def searched(model: LatentModel, n_steps: int) -> Refined:
+    """The q(z|x) of each row's own, a diagonal Gaussian, that an ascent of its bound finds, without an encoder.
+
+    Parameters
+    ----------
+    model : LatentModel
+    n_steps : int
+        Of the search for the mode of p(z|x), at most, and half of the steps of Adam from there, at most.
+    """
+    at_prior = StartAtPrior(model.latent_dim, None if model.learned_prior is None else model.prior_of)
+    start = Laplace(at_prior, model.log_joint, model.prior_of, n_steps)
+    return Refined(start, model.draw, math.ceil(2 * n_steps / SEARCH_ROUNDS), n_rounds=SEARCH_ROUNDS)
 
 
 def training_posterior(asked: Asked, model: Model, posterior: Posterior, n_rows: int) -> Posterior:

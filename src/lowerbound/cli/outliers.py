@@ -32,6 +32,7 @@ if TYPE_CHECKING:
 Ranks: TypeAlias = "VAEOutlierDetector | DensityRanks"
 
 NOTABLE = 1.0  # nats above a feature's typical surprise, from which it is named as a reason
+SURE = 50  # effective samples from which a range is more than rough
 SHOWN = 48  # images on a contact sheet
 
 
@@ -177,7 +178,8 @@ def sentences(detector: Ranks, X: Any) -> list[str]:
 
 def _clause(reason: Mapping) -> str:
     low, high = reason["low"], reason["high"]
-    between = "" if low != low else f" ({_about(low)} to {_about(high)})"  # categories have no range
+    roughly = "roughly " if reason["ess"] < SURE else ""
+    between = "" if low != low else f" ({roughly}{_about(low)} to {_about(high)})"  # categories have no range
     return f"{reason['feature']} is {_word(reason['value'])} where {_about(reason['expected'])}{between} is expected"
 
 

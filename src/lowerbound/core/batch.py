@@ -53,3 +53,9 @@ class Batch:
         """The same rows with some entries not observed; ``hidden`` is broadcastable to (B, *event)."""
         missing = self.mask & hidden if self.missing is None else self.missing | (self.mask & hidden)
         return replace(self, mask=self.mask & ~hidden, complete=False, missing=missing)
+
+    def subset(self, rows: Tensor) -> Batch:
+        """Some of the rows, at the places ``rows`` (n,) of int64."""
+        missing, context = (None if t is None else t[rows] for t in (self.missing, self.context))
+        index = self.index[rows.to(self.index.device)]
+        return Batch(self.x[rows], self.mask[rows], index, complete=self.complete, missing=missing, context=context)

@@ -161,7 +161,7 @@ class Fitted:
         ----------
         X : array-like, shape (n, *row)
         n_importance : int
-            K, samples of q(z|x) for each row.
+            K, samples for each row: nine tenths of q(z|x), a tenth of p(z).
         """
         on = self.exactly().on(X)
         if self.model.knows_log_prob:
@@ -171,8 +171,8 @@ class Fitted:
     def log_likelihood(self, X: Any, n_importance: int = 5000) -> Estimate:
         """Mean log p(x) over rows, in nats and the user's units.
 
-        Exact for a model that knows it (``Model.knows_log_prob``); else a lower bound by ``n_importance`` samples of
-        q(z|x) for each row (Burda et al., 2016, eq. 8).
+        Exact for a model that knows it (``Model.knows_log_prob``); else a lower bound by ``n_importance`` samples for
+        each row, nine tenths of q(z|x) and a tenth of p(z) (Burda et al., 2016, eq. 8).
 
         Parameters
         ----------

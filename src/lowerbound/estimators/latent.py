@@ -103,7 +103,7 @@ class LatentEstimator(CodingEstimator):
         ----------
         X : array-like, shape (n, *row)
         n_importance : int
-            K, samples of q(z|x) for each row.
+            K, samples for each row: nine tenths of q(z|x), a tenth of p(z).
         context : array, series or DataFrame, optional
             As for ``given``.
         """
@@ -117,7 +117,7 @@ class LatentEstimator(CodingEstimator):
         X : array-like, shape (n, *row)
         y : ignored
         n_importance : int
-            K, samples of q(z|x) for each row.
+            K, samples for each row: nine tenths of q(z|x), a tenth of p(z).
         context : array, series or DataFrame, optional
             As for ``given``.
         """
@@ -137,9 +137,9 @@ class LatentEstimator(CodingEstimator):
         progress : callable
             Told how many rows more are done.
         method : {"importance", "naive", "ais"}
-            K samples of q(z|x) (Burda et al., 2016); K samples of the prior, which only few latent variables allow; or
-            annealed importance sampling from q(z|x) with Hamiltonian chains (Neal, 2001; Wu et al., 2017), dear and
-            the most reliable.
+            K samples, nine tenths of q(z|x) and a tenth of p(z) (Burda et al., 2016); K samples of the prior, which
+            only few latent variables allow; or annealed importance sampling from q(z|x) with Hamiltonian chains (Neal,
+            2001; Wu et al., 2017), dear and the most reliable.
         n_temperatures, n_chains, n_leapfrog : int
             Of annealing: steps from q(z|x) to p(z|x), chains for each row, leapfrog steps in each step.
         context : array, series or DataFrame, optional

@@ -18,7 +18,7 @@ MAX_STEP_SIZE = 1.0
 
 
 @torch.enable_grad()
-def _gradient(log_density: Callable[[Tensor], Tensor], z: Tensor) -> tuple[Tensor, Tensor]:
+def value_and_gradient(log_density: Callable[[Tensor], Tensor], z: Tensor) -> tuple[Tensor, Tensor]:
     """log p and its gradient at z, shapes (B,) and (B, D)."""
     z = z.detach().requires_grad_()
     log_p = log_density(z)
@@ -50,12 +50,12 @@ def hmc(
         The probability with which each move was accepted.
     """
     start, v = z, noise.normal((1, *z.shape), z)[0]
-    log_p, gradient = _gradient(log_density, z)
+    log_p, gradient = value_and_gradient(log_density, z)
     energy = 0.5 * v.square().sum(-1) - log_p
     for _ in range(n_leapfrog):
         v = v + 0.5 * step_size * gradient
         z = z + step_size * v
-        log_p, gradient = _gradient(log_density, z)
+        log_p, gradient = value_and_gradient(log_density, z)
         v = v + 0.5 * step_size * gradient
     change = energy - (0.5 * v.square().sum(-1) - log_p)
     acceptance = torch.nan_to_num(change, nan=-math.inf).clamp(max=0).exp()

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import cached_property
@@ -255,6 +257,10 @@ def _negative_bound(draw: Draw, state: ObjectiveState) -> Tensor:
     return draw.kl.sum(-1) - draw.log_px.mean(0)
 
 
+class StillRisingWarning(UserWarning):
+    """The bound of some rows was still rising when the search for their q(z|x) ended."""
+
+
 class Refined(FeaturePosterior):
     """Start from another posterior and maximize each row's own bound, by Adam on the row's features.
 
@@ -267,38 +273,78 @@ class Refined(FeaturePosterior):
 
     Parameters
     ----------
-    start : OfFeatures
+    start : FeaturePosterior
     draw : callable
         ``model.draw`` of the model whose bound is maximized.
     n_steps : int
-        Steps of Adam.
+        Steps of Adam in a round.
+    n_rounds : int
+        Rounds at most: a row's search ends with the first one that didn't raise its bound by more than 0.05 nats.
+        One round is never judged.
     """
 
     N_SAMPLES = 4
+    N_TO_JUDGE = 16  # draws that tell whether the bound has risen
+    RISE = 0.05  # nats
 
-    def __init__(self, start: FeaturePosterior, draw: DrawFrom, n_steps: int, lr: float = 0.05) -> None:
+    def __init__(
+        self, start: FeaturePosterior, draw: DrawFrom, n_steps: int, lr: float = 0.05, n_rounds: int = 1
+    ) -> None:
         super().__init__()
         self.start: FeaturePosterior
         self.draw: DrawFrom
         self.n_steps: int
         self.lr: float
-        self.start, self.draw, self.n_steps, self.lr = start, draw, n_steps, lr
+        self.n_rounds: int
+        self.start, self.draw, self.n_steps, self.lr, self.n_rounds = start, draw, n_steps, lr, n_rounds
         self.objective: Objective = Objective(_negative_bound, self.N_SAMPLES)
 
     def features(self, batch: Batch) -> Sequence[Tensor]:
-        """The features of the starting posterior after ``n_steps`` of ascent."""
+        """The features of the starting posterior after the ascent."""
         initial = self.start.features(batch)
-        refined = self._climb(batch, [t.detach().clone() for t in initial])
+        begin = [t.detach().clone() for t in initial]
+        refined = self._climb(batch, begin) if self.n_rounds == 1 else self._climb_in_rounds(batch, begin)
         return [a + (b - a).detach() for a, b in zip(initial, refined, strict=True)]
 
     def given(self, features: Sequence[Tensor], batch: Batch) -> LatentDistribution:
         """q(z|x) by the starting posterior's second step."""
         return self.start.given(features, batch)
 
+    def _climb_in_rounds(self, batch: Batch, features: list[Tensor]) -> list[Tensor]:
+        """Climb while the bound rises; a round that lowered it is taken back."""
+        rows = torch.arange(len(batch.x), device=batch.x.device)
+        for _ in range(self.n_rounds):
+            some, before = batch.subset(rows), [t[rows] for t in features]
+            after = self._climb(some, before)
+            gain, error = self._gain(some, before, after)
+            for feature, new in zip(features, after, strict=True):
+                feature[rows[gain > 0]] = new[gain > 0]
+            rows = rows[(gain > self.RISE) & (gain > 3 * error)]
+            if len(rows) == 0:
+                return features
+        warnings.warn(
+            f"the bound of some rows still rises after {self.n_rounds * self.n_steps} steps of the search for their "
+            f"q(z|x), so it is too low, and their codes are not at their best: set a higher n_steps of the posterior",
+            StillRisingWarning,
+            stacklevel=2,
+        )
+        return features
+
+    @torch.no_grad()
+    def _gain(self, batch: Batch, before: list[Tensor], after: list[Tensor]) -> tuple[Tensor, Tensor]:
+        """The rise of every row's bound and its standard error, both bounds on the same draws, (B,) each."""
+        objective = Objective(_negative_bound, self.N_TO_JUDGE)
+        log_w = []
+        for features in (before, after):
+            q, noise = self.given(features, batch), Noise(make_generator(0, "judge", batch.x.device), shared=True)
+            log_w.append(self.draw(batch, lambda *_, q=q: q, objective, noise).log_w)
+        gain = log_w[1] - log_w[0]
+        return gain.mean(0), gain.std(0) / math.sqrt(len(gain))
+
     @torch.enable_grad()
     def _climb(self, batch: Batch, features: list[Tensor]) -> list[Tensor]:
-        """Maximize E_q log p(x|z) − KL(q ‖ p(z)) of every row."""
-        features = [t.requires_grad_() for t in features]
+        """Maximize E_q log p(x|z) − KL(q ‖ p(z)) of every row, in one round."""
+        features = [t.detach().clone().requires_grad_() for t in features]
         optimizer = torch.optim.Adam(features, lr=self.lr)
         noise = Noise(make_generator(0, "refine", features[0].device), shared=True)
         for step in range(self.n_steps):

@@ -313,8 +313,8 @@ class VAEOutlierDetector(OutlierMixin, Settable, BaseEstimator):
             ``X``, whose index is kept), ``feature``, ``surprise`` (nats above what is typical of the feature, given
             what else the row says; 0 where it is missing), ``value``, and in the user's units what is expected of it
             given all other features: ``expected`` (the median, or the most probable category), ``low`` and ``high``
-            (between which nine of ten values lie; categories have none). For images a map of surprise, nats a pixel
-            above what is typical of it, (n, H, W).
+            (between which nine of ten values lie; categories have none), with ``ess``, the effective number of samples
+            that these rest on. For images a map of surprise, nats a pixel above what is typical of it, (n, H, W).
         """
         check_is_fitted(self)
         X = self._with_context(X)

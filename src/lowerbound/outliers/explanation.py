@@ -33,7 +33,7 @@ def reasons(
     top = np.argsort(-nats, axis=1, kind="stable")[:, :n_features]
     rows, ranks = np.nonzero(np.take_along_axis(nats, top, 1) >= least)
     columns = top[rows, ranks]
-    expected, low, high = expectations(members, X, rows, columns)
+    expected, low, high, ess = expectations(members, X, rows, columns)
     table = nan_in_gaps(X.X if isinstance(X, RowsGiven) else X)
     found = {
         "row": rows,
@@ -42,32 +42,32 @@ def reasons(
         "value": np.asarray(table, dtype=object).reshape(len(excess), -1)[rows, columns],
     }
     own = index_of(X)[rows] if has_index(X) else None
-    return pd.DataFrame(found | {"expected": expected, "low": low, "high": high}, index=own).infer_objects()
+    expectation = {"expected": expected, "low": low, "high": high, "ess": ess}
+    return pd.DataFrame(found | expectation, index=own).infer_objects()
 
 
 def expectations(members: Sequence[VAE], X: ArrayLike | RowsGiven, rows: np.ndarray, columns: np.ndarray) -> np.ndarray:
-    """Median and range of entries given the rest of their rows, for k places (row, column) in X; (3, k)."""
-    found = np.full((3, len(rows)), np.nan, dtype=object)
+    """Median and range of entries given the rest of their rows, for k places (row, column) in X; (4, k).
+
+    The last number is how many importance samples they rest on, effectively: of the mean of M members, each with
+    its own number, M²/Σ 1/ESS.
+    """
+    found = np.full((4, len(rows)), np.nan, dtype=object)
     prepared = [on_rows(member.fitted_.with_shared_noise(), X) for member in members]
-    for places in _parts(
-        columns,
-        max(
-            1,
-            ENTRIES_AT_ONCE
-            // (N_DRAWS * max(1, math.prod(X.shape[1:] if isinstance(X, RowsGiven) else np.shape(X)[1:]))),
-        ),
-    ):
+    n_entries = math.prod(X.shape[1:] if isinstance(X, RowsGiven) else np.shape(X)[1:])
+    for places in _parts(columns, max(1, ENTRIES_AT_ONCE // (N_DRAWS * max(1, n_entries)))):
         j, chosen = int(columns[places[0]]), rows[places]
         drawn = [
             outlier_scores.draws_of_entry(on, chosen, j, N_DRAWS, limit_of(member))
             for member, on in zip(members, prepared, strict=True)
         ]
-        restored = [member.schema_.restore(x, expected=False) for member, x in zip(members, drawn, strict=True)]
+        found[3, places] = len(drawn) ** 2 / sum(1 / ess.numpy() for _, ess in drawn)
+        restored = [member.schema_.restore(x, expected=False) for member, (x, _) in zip(members, drawn, strict=True)]
         series = [_column(values, j) for values in restored]
         pooled = np.concatenate([_without_zone(one).to_numpy().reshape(N_DRAWS, len(chosen)) for one in series])
         if pooled.dtype.kind in "iufM":
             quantiles = pd.DataFrame(pooled).quantile([0.5, *RANGE], interpolation="nearest")
-            found[:, places] = quantiles.apply(_with_zone, zone=getattr(series[0].dtype, "tz", None))
+            found[:3, places] = quantiles.apply(_with_zone, zone=getattr(series[0].dtype, "tz", None))
         else:  # words and truth values have no order, so no range
             found[0, places] = _most_frequent(pooled)
     return found

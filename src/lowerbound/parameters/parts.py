@@ -121,11 +121,12 @@ class MeanField(Part):
     Parameters
     ----------
     n_steps : int
-        Rows that were not fitted get theirs by so many steps of Adam, from the prior, on their bound.
+        Outside of training every row, fitted or not, gets its numbers by a search: so many steps at most to the mode
+        of p(z|x), then Adam on the row's bound while it rises, twice as many steps at most.
     """
 
     kind = "mean_field"
-    n_steps: int = option(100, "gradient steps for a row that was not fitted", (), int, 0)
+    n_steps: int = option(100, "steps of the search for the mode of a row's p(z|x), at most", (), int, 0)
 
 
 @dataclass(frozen=True, repr=False)
@@ -142,11 +143,12 @@ class MCEM(Part):
     Parameters
     ----------
     n_steps : int
-        Rows that were not fitted get a Gaussian by so many steps of Adam, from the prior, on their bound.
+        Outside of training every row, fitted or not, gets a Gaussian by a search: so many steps at most to the mode of
+        p(z|x), then Adam on the row's bound while it rises, twice as many steps at most.
     """
 
     kind = "mcem"
-    n_steps: int = option(100, "gradient steps for a row that was not fitted", (), int, 0)
+    n_steps: int = option(100, "steps of the search for the mode of a row's p(z|x), at most", (), int, 0)
 
 
 # the objective

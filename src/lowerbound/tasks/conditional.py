@@ -2,12 +2,12 @@
 
 Models that know this distribution say it themselves (``conditional_mean``, ``conditional_sample``); for others it is
 
-    p(x_m|x_o) = ∫ p(x_m|z) p(z|x_o) dz ≈ Σ_k w_k p(x_m|z_k),   z_k ~ q(z|x_o),   w_k ∝ p(x_o|z_k) p(z_k)/q(z_k|x_o),
+    p(x_m|x_o) = ∫ p(x_m|z) p(z|x_o) dz ≈ Σ_k w_k p(x_m|z_k),   z_k ~ r(z),   w_k ∝ p(x_o|z_k) p(z_k)/r(z_k),
 
-self-normalized importance sampling (Rubin, 1987; Mattei & Frellsen, 2019, arXiv:1812.02633, eqs. 10–12): the weighted
-mean of E[x|z_k], or draws of x from p(x|z_k) with z_k drawn by weight. With a model of what hides, p(x_o|z) and
-p(x_m|z) are those given which entries are missing. Samples are streamed, so that memory doesn't
-grow with their number.
+with r(z) = .9 q(z|x_o) + .1 p(z) (``Defensive``): self-normalized importance sampling (Rubin, 1987; Mattei &
+Frellsen, 2019, arXiv:1812.02633, eqs. 10–12), the weighted mean of E[x|z_k], or draws of x from p(x|z_k) with z_k drawn
+by weight. With a model of what hides, p(x_o|z) and p(x_m|z) are those given which entries are missing. Samples are
+streamed, so that memory doesn't grow with their number.
 """
 
 from __future__ import annotations
@@ -19,10 +19,11 @@ from typing import NamedTuple, Protocol, runtime_checkable
 import torch
 from torch import Tensor
 
-from lowerbound.core import Batch, LatentDistribution, NoPosterior
+from lowerbound.core import Batch, NoPosterior
 from lowerbound.distributions.likelihoods.likelihood import Likelihood
 from lowerbound.distributions.noise import Noise
 from lowerbound.evaluation.bound import RunningLogMeanExp
+from lowerbound.evaluation.defensive import Defensive
 from lowerbound.evaluation.evaluation import EVALUATION_BATCH, PASS_ELEMENTS, Evaluation
 
 
@@ -51,7 +52,7 @@ def expected(on: Evaluation, n_importance: int = 1000) -> Filled:
     Parameters
     ----------
     on : Evaluation
-        Its q(z|x_o) is the proposal, which models that are ``Completable`` don't need; with noise that all rows
+        Its q(z|x_o) makes the proposal, which models that are ``Completable`` don't need; with noise that all rows
         share, a row's result doesn't depend on the others.
     n_importance : int
         K.
@@ -88,23 +89,23 @@ class _Pass(NamedTuple):
     log_w: Tensor
 
 
-def _passes(on: Evaluation, q: LatentDistribution, batch: Batch, n: int, n_draws: int = 1) -> Iterator[_Pass]:
+def _passes(on: Evaluation, proposal: Defensive, batch: Batch, n_draws: int = 1) -> Iterator[_Pass]:
     """The samples of z in parts, whose size depends on a full batch alone.
 
     So a row gets its noise in the same pieces, however few other rows there are.
     """
     entries = max(1, batch.x[0].numel())
-    size = max(1, min(n, PASS_ELEMENTS // (_rows_at_once(entries, n_draws) * entries)))
-    for first in range(0, n, size):
-        z = q.rsample((min(size, n - first),), on.noise)
+    size = max(1, PASS_ELEMENTS // (_rows_at_once(entries, n_draws) * entries))
+    for z in proposal.draws(size, on.noise):
         log_px, p = on.model.log_px_and_missing(batch, z)
-        yield _Pass(z, p, (log_px + on.model.prior_of(batch).log_prob(z) - q.log_prob(z)).double())
+        log_p = on.model.prior_of(batch).log_prob(z)
+        yield _Pass(z, p, (log_px + log_p - proposal.log_prob(proposal.q.log_prob(z), log_p)).double())
 
 
 def _expected(on: Evaluation, batch: Batch, n_importance: int) -> tuple[Tensor, Tensor]:
     weights, p = RunningLogMeanExp(len(batch.x), batch.x.device), None
     means: list[Tensor] = []
-    for _, p, log_w in _passes(on, _proposal(on, batch), batch, n_importance):
+    for _, p, log_w in _passes(on, _proposal(on, batch, n_importance), batch):
         share, w = weights.add(log_w), log_w.softmax(0)
         new = [(_over_event(w, v.ndim).to(v.dtype) * v).sum(0) for v in p.averages()]
         olds = means or [torch.zeros_like(m) for m in new]
@@ -114,9 +115,10 @@ def _expected(on: Evaluation, batch: Batch, n_importance: int) -> tuple[Tensor, 
 
 
 def _drawn(on: Evaluation, batch: Batch, n_draws: int, n_importance: int) -> tuple[Tensor, Tensor]:
-    q = _proposal(on, batch)
-    weights, kept = RunningLogMeanExp(len(batch.x), batch.x.device), q.mean.expand(n_draws, *q.mean.shape)
-    for z, _, log_w in _passes(on, q, batch, n_importance, n_draws):
+    proposal = _proposal(on, batch, n_importance)
+    mean = proposal.q.mean
+    weights, kept = RunningLogMeanExp(len(batch.x), batch.x.device), mean.expand(n_draws, *mean.shape)
+    for z, _, log_w in _passes(on, proposal, batch, n_draws):
         part = weights.add(log_w)
         candidates = z.gather(0, _by_weight(log_w, n_draws, on.noise).unsqueeze(-1).expand(-1, -1, z.shape[-1]))
         taken = on.noise.uniform((n_draws, len(part)), part) < part
@@ -145,8 +147,8 @@ def _rows_at_once(entries: int, n_draws: int) -> int:
     return max(1, min(EVALUATION_BATCH, PASS_ELEMENTS // (entries * n_draws)))
 
 
-def _proposal(on: Evaluation, batch: Batch) -> LatentDistribution:
+def _proposal(on: Evaluation, batch: Batch, n_importance: int) -> Defensive:
     if isinstance(on.posterior, NoPosterior):
         kind = type(on.model).__name__
         raise TypeError(f"{kind} neither knows p(x_m|x_o) nor has a posterior q(z|x) to sample from")
-    return on.posterior(batch, on.noise)
+    return Defensive.around(on.posterior(batch, on.noise), on, batch, n_importance)

@@ -32,6 +32,7 @@ from lowerbound.inference.posteriors import FeaturePosterior, PriorWhereUnobserv
 from lowerbound.models.ladder import Levels
 from lowerbound.tasks import conditional
 
+ENOUGH = 0.5  # effective importance samples for each draw of an entry
 PATCH = 4  # pixels on a side that are hidden together: one alone is given away by its neighbors
 
 
@@ -156,18 +157,31 @@ def _log_p_given(rest: Batch, on: Evaluation, n_samples: int) -> Tensor:
     return (log_w.reshape(*log_w.shape, *(1,) * (rest.x.ndim - 1)) + log_p).logsumexp(0)
 
 
-def draws_of_entry(on: Evaluation, rows: np.ndarray, entry: int, n_draws: int, limit: Tensor) -> Tensor:
+def draws_of_entry(on: Evaluation, rows: np.ndarray, entry: int, n_draws: int, limit: Tensor) -> tuple[Tensor, Tensor]:
     """Draws of x_j given the rest of its row, for some rows of a table; (n_draws · n, F), where column j holds them.
 
-    The rest is what is within ±limit, (F,), as in ``surprise``.
+    The rest is what is within ±limit, (F,), as in ``surprise``. Rows of which few importance samples count get four
+    times as many, up to three times. The second tensor is the effective number of those of each row, (n,).
     """
     assert isinstance(on.rows, RowsInMemory)
     some = on.rows.subset(torch.from_numpy(rows))
     hidden = beyond(some.raw, limit)
     hidden[:, entry] = True
     observed = ~hidden if some.observed is None else some.observed & ~hidden  # the encoder is told
-    without = replace(on, rows=replace(some, observed=observed))
-    return conditional.drawn(without, n_draws, n_importance=n_draws).x.flatten(0, 1).cpu()
+    without = replace(some, observed=observed)
+    x, ess = _drawn(replace(on, rows=without), n_draws, n_draws)
+    for n_importance in (4 * n_draws, 16 * n_draws, 64 * n_draws):
+        few = torch.nonzero(ess < ENOUGH * n_draws).flatten()
+        if len(few) == 0:
+            break
+        x[:, few], ess[few] = _drawn(replace(on, rows=without.subset(few)), n_draws, n_importance)
+    return x.flatten(0, 1), ess
+
+
+def _drawn(on: Evaluation, n_draws: int, n_importance: int) -> tuple[Tensor, Tensor]:
+    """Draws of the rows (n_draws, n, F), and the effective number of their importance samples, (n,)."""
+    x, ess = conditional.drawn(on, n_draws, n_importance)
+    return x.cpu(), torch.full((x.shape[1],), float(n_draws)) if ess is None else ess.cpu()
 
 
 def refined(on: Evaluation, n_steps: int = 100, n_samples: int = 8) -> tuple[Tensor, Tensor]:
