@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias, cast
 
 import click
 
@@ -96,7 +96,7 @@ def outliers(
     with Ranking(output.parent, by="score") as ranking:
         with console.progress(len(X), "scoring") as progress:
             for block, labels in shown(blocks_of(dataset, model, rows_at_once(X.shape[1:])), progress):
-                of_block: Any = detector.given(labels) if given else detector
+                of_block = cast("VAEOutlierDetector", detector).given(labels) if given else detector
                 ranking.add(_described(of_block, block, len(ranking), labels, given or label or "label", explain))
         write_atomically(output, lambda temporary: write_csv(temporary, ranking.blocks(), "%.6g"))
         if plot:
