@@ -33,8 +33,8 @@ def test_rows_without_a_label_teach_it():
     accuracy = {}
     for name, rows in (("all rows", np.ones(len(truth), bool)), ("labeled rows", known)):
         vae = VAE(8, **parameters, batch_size=64)
-        y = np.where(known, truth, -1)
-        classifier = VAEClassifier(vae, unlabeled=-1).fit(digits[rows], y[rows])
+        y = np.where(known, truth, np.nan)
+        classifier = VAEClassifier(vae).fit(digits[rows], y[rows])
         accuracy[name] = classifier.score(digits[~known], truth[~known])
     linear = LogisticRegression(max_iter=1000).fit(digits[known], truth[known]).score(digits[~known], truth[~known])
     error = np.sqrt(0.25 / (~known).sum())
