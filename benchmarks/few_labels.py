@@ -28,7 +28,7 @@ OUTPUT = Path(__file__).parent / "results" / "few-labels.json"
 COMMON = {"early_stopping": False, "optimizer": Adam(1e-3), "batch_size": 200}
 PIXELS = BernoulliLikelihood(binarize="sample")
 FIRST = {**COMMON, "latent_dim": 50, "network": MLP((500, 500)), "likelihood": PIXELS}
-STACKED = {**COMMON, "latent_dim": 50, "network": MLP((500,)), "likelihood": GaussianLikelihood()}
+STACKED = {**COMMON, "latent_dim": 50, "network": MLP((500,)), "likelihood": GaussianLikelihood(standardize=False)}
 M2 = {**COMMON, "latent_dim": 50, "network": MLP((500, 500)), "likelihood": PIXELS}
 
 
@@ -74,6 +74,8 @@ def main() -> None:
     cpu, seconds, found = time.process_time(), {}, {}
     vae = first_vae(arguments.first, x, arguments.first_epochs, seed)
     codes, test_codes = vae.transform(x), vae.transform(test)
+    active = codes.var(0) > 0.01  # the others are noise
+    codes, test_codes = codes[:, active], test_codes[:, active]
     seconds["first VAE"] = round(time.process_time() - cpu, 1)
     for name, rows, others in (
         ("pixels", x.reshape(len(x), -1), test.reshape(len(test), -1)), ("codes", codes, test_codes),
