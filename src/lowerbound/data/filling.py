@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from lowerbound.data.integers import whole
 from lowerbound.data.table_code import column_numbers, columns_of, missing
 
 
@@ -57,7 +58,7 @@ def with_values(column: pd.Series, rows: np.ndarray, values: Any) -> pd.Series:
         strange = pd.Index(pd.unique(values[~pd.isna(values)])).difference(dtype.categories, sort=False)
         filled = filled.cat.add_categories(strange)
     elif pd.api.types.is_integer_dtype(dtype):
-        values = pd.array(np.rint(values.astype(float)), dtype=dtype)
+        values = pd.array(whole(values.astype(float), dtype), dtype=dtype)
     elif pd.api.types.is_bool_dtype(dtype):
         values = pd.array(values.astype(float) >= 0.5, dtype=dtype)
     elif pd.api.types.is_datetime64_any_dtype(dtype):
