@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 
 from lowerbound.data.integers import whole
-from lowerbound.data.table_code import column_numbers, columns_of, missing
+from lowerbound.data.table_code import columns_of, missing, numbers_or_days
 
 
 def gaps_as_nan(gaps: np.ndarray) -> np.ndarray:
@@ -17,10 +17,10 @@ def gaps_as_nan(gaps: np.ndarray) -> np.ndarray:
 
 
 def as_numbers(rows: Any, n: int) -> np.ndarray:
-    """Rows of any shape as a matrix of numbers (n, columns), NaN in columns that aren't numbers."""
+    """Rows of any shape as a matrix of numbers (n, columns), dates as days; NaN in columns of categories."""
     if isinstance(rows, np.ndarray) and rows.dtype.kind in "fiub":
         return rows.reshape(n, -1).astype(np.float64)
-    return np.stack([column_numbers(values) for values in columns_of(rows)], 1)
+    return np.stack([numbers_or_days(values) for values in columns_of(rows)], 1)
 
 
 def with_gaps_from(table: Any, filled: Any) -> Any:
