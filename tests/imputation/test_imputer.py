@@ -613,7 +613,9 @@ def test_intervals_of_counts_and_point_masses_cover_what_they_claim(level):
         assert name in ("gain", "size") or (np.c_[low, high] == np.c_[low, high].round())[rows][:, [j, j + 5]].all()
     assert (high[hidden[:, 0], 0] == 0).all() == (level == 0.5)  # .64 of it is 0
     gaussian = VAEImputer(models=("gaussian",), random_state=0).fit(gaps)
-    ends = np.concatenate([np.asarray(end, float)[:, :4][hidden[:, :4]] for end in gaussian.impute_interval(gaps, level)])
+    ends = np.concatenate(
+        [np.asarray(end, float)[:, :4][hidden[:, :4]] for end in gaussian.impute_interval(gaps, level)]
+    )
     assert ends.min() == 0  # amounts and counts aren't below
     covered = gaussian.intervals(gaps, level).covered(np.c_[numbers, np.full((len(numbers), 2), np.nan)])
     for j in (1, 2, 3, 4):

@@ -217,14 +217,14 @@ def _describe(values: Any, first: int) -> Column:
         mean,
         scale,
         share,
-        **_support(raw[:, 0], kind),
+        **(_support(raw[:, 0]) if kind == "number" else {}),
     )
 
 
-def _support(v: np.ndarray, kind: str) -> dict[str, Any]:
+def _support(v: np.ndarray) -> dict[str, Any]:
     """The decimals of numbers, and the ends of their range where these are whole numbers or frequent."""
     v = v[~np.isnan(v)]
-    if kind != "number" or not len(v):
+    if not len(v):
         return {}
     decimals = next((d for d in range(7) if has_decimals(v, d)), None)
     low, high = (float(end) if decimals == 0 or (v == end).mean() >= FREQUENT else None for end in (v.min(), v.max()))

@@ -80,8 +80,8 @@ class VAEImputer(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):
         For each candidate its ``name``, its ``error`` on hidden cells (squared, 1 for predicting the mean) and its
         ``weight`` in the stack, the mean over columns.
     ess_ : float or None
-        With an ``estimator``: the mean effective number of importance samples of a row in the last ``transform``; None
-        if nothing was sampled.
+        With an ``estimator``: the mean effective number of importance samples of a row in the last ``transform`` or
+        ``sample_imputations``; None if nothing was sampled.
     indicator_ : MissingIndicator or None
     n_features_in_ : int
     row_shape_ : tuple of int
@@ -305,7 +305,9 @@ class VAEImputer(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):
         """The completed tables of ``sample_imputations``."""
         given = self._given(table)
         if self.estimator is not None:
-            return [with_gaps_from(table, drawn) for drawn in self._filler.draws(given, m, seed)]
+            draws = self._filler.draws(given, m, seed)
+            self.ess_ = self._filler.ess
+            return [with_gaps_from(table, drawn) for drawn in draws]
         expected, draws = self._filler.mean_and_draws(given, m, seed)
         return [completed(self._code, table, Z, expected, derived(seed, i)) for i, Z in enumerate(draws)]
 
