@@ -4,7 +4,7 @@
 
 Of each table at most 500 rows are used. A fifth of the observed cells is hidden, `VAEImputer` is fitted to the rest (by
 a small VAE of the columns' kinds, or by the default models without the network), and the part of the hidden numbers in
-their intervals is compared with the level. Of laws with frequent values (counts, point masses) a number at an end counts
+their intervals is compared with the level. Of laws with frequent values (counts, point masses) one at an end counts
 as far as the level needs (`Intervals.covered`); ``closed`` counts them all. ``by_kind`` has means over the cells of
 columns that are continuous, or discrete (at most 32 values, or one value in a twentieth of the rows), and the number of
 columns that are further than 3 binomial standard errors from the level.
