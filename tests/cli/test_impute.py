@@ -47,6 +47,22 @@ def test_several_imputations_lie_below_one_another(cli, table_run, gappy, tmp_pa
     assert (tmp_path / "again.csv").read_text() == (tmp_path / "five.csv").read_text()
 
 
+def test_gaps_hold_what_is_asked_for(cli, table_run, gappy, tmp_path):
+    gaps, words = pd.read_csv(gappy)["height"].isna(), ("impute", table_run, gappy, *TABLE_OPTIONS, "-q", "--force")
+    heights = {}
+    for fill in (None, "mean", "median", "draw", "mode"):
+        asked = () if fill is None else ("--fill", fill)
+        cli(*words, "-o", tmp_path / "f.csv", "--n-importance", 50, *asked)
+        heights[fill] = pd.read_csv(tmp_path / "f.csv")["height"]
+        assert not heights[fill].isna().any()
+        assert (heights[fill] == heights["mean" if fill and fill != "mean" else fill])[~gaps].all()
+    assert heights[None].equals(heights["mean"])
+    assert (heights["median"] != heights["mean"])[gaps].all()
+    assert heights["draw"][gaps].std() > heights["median"][gaps].std()
+    several = cli(*words, "-o", tmp_path / "f.csv", "--fill", "mode", "--imputations", 2, exit_code=2)
+    assert "--imputations are draws" in several.stderr
+
+
 def test_intervals_stand_beside_the_columns_with_gaps(cli, table_run, gappy, tmp_path):
     cli("impute", table_run, gappy, *TABLE_OPTIONS, "--n-importance", 50, "-o", tmp_path / "f.csv", "--intervals", "-q")
     after, before = pd.read_csv(tmp_path / "f.csv"), pd.read_csv(gappy)

@@ -118,9 +118,9 @@ class Filling:
         return chunks(self.X, self.n_rows)
 
     def expected(self) -> Iterator[Any]:
-        """Yield every part with expectations, or modes, in the gaps."""
-        for rows in self.parts():
-            yield self.expected_of(rows)
+        """Yield every part with its gaps filled."""
+        for part, rows in enumerate(self.parts()):
+            yield self.filled(rows, part)
             self.progress(len(rows))
 
     def beside(self, whole: WholeTable) -> Iterator[tuple[Any, tuple[pd.DataFrame, pd.DataFrame | None]]]:
@@ -129,11 +129,16 @@ class Filling:
             yield rows, table
             self.progress(len(rows))
 
-    def expected_of(self, rows: Any) -> Any:
-        """One part with expectations, or modes, in the gaps."""
-        filled = self.imputer.transform(rows)
+    def filled(self, rows: Any, part: int) -> Any:
+        """One part with what the imputer's ``fill`` says in the gaps; draws of different parts are independent."""
+        if not missing(rows).any():
+            return self.imputer.transform(rows)
+        if self.imputer.fill == "draw":
+            filled = self.imputer.sample_imputations(rows, 1, self.seed_of(part), refit=False)[0]
+        else:
+            filled = self.imputer.transform(rows)
         ess = getattr(self.imputer, "ess_", None)
-        if ess is not None and missing(rows).any():
+        if ess is not None:
             self.weights.append((ess, len(rows)))
         return filled
 
@@ -181,9 +186,9 @@ def write_filled(
 
 
 def _completed(filling: Filling, whole: WholeTable) -> Iterator[pd.DataFrame]:
-    """Yield the table with expectations in its gaps."""
-    for rows, table in filling.beside(whole):
-        yield _placed(table, rows, filling.expected_of(rows), whole.formats)
+    """Yield the table with its gaps filled."""
+    for part, (rows, table) in enumerate(filling.beside(whole)):
+        yield _placed(table, rows, filling.filled(rows, part), whole.formats)
 
 
 def _with_ends(filling: Filling, whole: WholeTable) -> Iterator[pd.DataFrame]:
@@ -191,7 +196,7 @@ def _with_ends(filling: Filling, whole: WholeTable) -> Iterator[pd.DataFrame]:
     chosen = np.flatnonzero(filling.columns_with_gaps())
     for part, (rows, table) in enumerate(filling.beside(whole)):
         ends = filling.imputer.impute_interval(rows, random_state=filling.seed_of(part))
-        completed = _placed(table, rows, filling.expected_of(rows), whole.formats)
+        completed = _placed(table, rows, filling.filled(rows, part), whole.formats)
         columns = {}
         for j in chosen:
             for which, end in zip(("low", "high"), ends, strict=True):

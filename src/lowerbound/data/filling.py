@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from lowerbound.data.integers import whole
 from lowerbound.data.table_code import column_numbers, columns_of, dates, missing
 
 
@@ -35,8 +36,8 @@ def with_gaps_from(table: Any, filled: Any) -> Any:
     return out
 
 
-def with_numbers(table: pd.DataFrame, numbers: np.ndarray) -> pd.DataFrame:
-    """A frame like ``table`` of numbers (n, columns), which are days in its columns of dates."""
+def like_table(table: pd.DataFrame, numbers: np.ndarray) -> pd.DataFrame:
+    """Numbers (n, columns) as a frame with the table's index, and dates in place of the days of its dates."""
     filled = pd.DataFrame(numbers, index=table.index, columns=table.columns)
     for j, values in enumerate(columns_of(table)):
         if pd.api.types.is_datetime64_any_dtype(values.dtype):
@@ -67,7 +68,7 @@ def with_values(column: pd.Series, rows: np.ndarray, values: Any) -> pd.Series:
         strange = pd.Index(pd.unique(values[~pd.isna(values)])).difference(dtype.categories, sort=False)
         filled = filled.cat.add_categories(strange)
     elif pd.api.types.is_integer_dtype(dtype):
-        values = pd.array(np.rint(values.astype(float)), dtype=dtype)
+        values = pd.array(whole(values.astype(float), dtype), dtype=dtype)
     elif pd.api.types.is_bool_dtype(dtype):
         values = pd.array(values.astype(float) >= 0.5, dtype=dtype)
     elif pd.api.types.is_datetime64_any_dtype(dtype):

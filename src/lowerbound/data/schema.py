@@ -19,6 +19,7 @@ from torch import Tensor
 from lowerbound.data.columns.coding import decode
 from lowerbound.data.columns.schema import ColumnSchema, from_record
 from lowerbound.data.gaps import gaps_of
+from lowerbound.data.integers import whole
 from lowerbound.data.layout import arrange
 from lowerbound.data.likelihoods import BINARY, check_grey, choose, grey_levels, grey_levels_of
 from lowerbound.data.sources import Source
@@ -223,10 +224,7 @@ class Schema:
         real = dtype if dtype.kind == "f" else np.dtype(np.float64)
         if expected and not self.kind.is_nominal:
             return self.to_rows(values).astype(real)
-        if dtype.kind in "iu":
-            limits = np.iinfo(dtype)
-            values = np.clip(np.rint(values), limits.min, limits.max)
-        return self.to_rows(values).astype(dtype)
+        return self.to_rows(whole(values, dtype) if dtype.kind in "iu" else values).astype(dtype)
 
     def check(self, X: np.ndarray) -> None:
         """Raise ``LikelihoodError`` if the likelihood can't describe ``X``."""

@@ -13,12 +13,14 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from lowerbound.data.columns.inference import has_decimals
 from lowerbound.data.gaps import naming_words
 
 MAX_CATEGORIES = 50  # of a column; rarer ones share one indicator, so that no column takes all the memory
 OTHER = "(other categories)"
 KINDS = {"number": "numbers", "category": "categories", "date": "dates"}
 DAY = 86_400e9  # nanoseconds
+FREQUENT = 0.05  # share of one value
 
 
 @dataclass(frozen=True)
@@ -37,6 +39,10 @@ class Column:
         Mean and standard deviation of these before standardizing; a deviation of 0 is stored as 1.
     importance : ndarray
         Weights of squared errors in these, which add up to 1: an indicator's share of the variance.
+    low, high : float or None
+        The range of whole numbers, and of others whose end is a frequent value.
+    decimals : int or None
+        The decimals of the numbers or days, if these are few.
     """
 
     kind: str
@@ -46,16 +52,30 @@ class Column:
     mean: np.ndarray
     spread: np.ndarray
     importance: np.ndarray
+    low: float | None = None
+    high: float | None = None
+    decimals: int | None = None
 
     def decode(self, z: np.ndarray) -> np.ndarray:
         """Expectations (n, width) as values of the column; the most probable category for categories."""
         values = z * self.spread + self.mean
         if self.kind == "category":
             return np.asarray(self.categories, object)[values[:, : len(self.categories)].argmax(1)]
+        return self.of_numbers(values[:, 0])
+
+    def of_numbers(self, v: np.ndarray) -> np.ndarray:
+        """Numbers, or days since 1970, as values of the column."""
         if self.kind == "date":
-            return dates(values[:, 0])
-        integer = pd.api.types.is_integer_dtype(self.dtype)
-        return np.rint(values[:, 0]) if integer else values[:, 0]
+            return dates(v)
+        return np.rint(v) if pd.api.types.is_integer_dtype(self.dtype) else v
+
+    def numbers(self, z: np.ndarray) -> np.ndarray:
+        """Draws (*, width) as numbers, or days since 1970, that the column can have; NaN for categories."""
+        if self.kind == "category":
+            return np.full(z.shape[:-1], np.nan)
+        v = z[..., 0] * self.spread[0] + self.mean[0]
+        v = v if self.decimals is None else np.round(v, self.decimals)
+        return v if self.low is None and self.high is None else np.clip(v, self.low, self.high)
 
 
 @dataclass
@@ -189,7 +209,19 @@ def _describe(values: Any, first: int) -> Column:
         mean, spread = np.nan_to_num(np.nanmean(raw, 0)), np.nan_to_num(np.nanstd(raw, 0))
     share = spread**2 / (spread**2).sum() if (spread > 0).any() else np.full(len(spread), 1 / max(1, len(spread)))
     scale = np.where(spread > 1e-12 * np.abs(mean), spread, 1.0)
-    return Column(kind, values.dtype, categories, slice(first, first + raw.shape[1]), mean, scale, share)
+    support = {} if kind == "category" else _support(raw[:, 0], kind)
+    return Column(kind, values.dtype, categories, slice(first, first + raw.shape[1]), mean, scale, share, **support)
+
+
+def _support(v: np.ndarray, kind: str) -> dict[str, Any]:
+    """The decimals of numbers and days, and the ends of their range where these are frequent, or of whole numbers."""
+    v = v[~np.isnan(v)]
+    if not len(v):
+        return {}
+    decimals = next((d for d in range(7) if has_decimals(v, d)), None)
+    are_whole = kind == "number" and decimals == 0  # dates go on
+    low, high = (float(end) if are_whole or (v == end).mean() >= FREQUENT else None for end in (v.min(), v.max()))
+    return {"low": low, "high": high, "decimals": decimals}
 
 
 def _kind(values: Any) -> str:

@@ -12,6 +12,7 @@ import numpy as np
 
 from lowerbound.data.checks import DataError, listed
 from lowerbound.data.columns.schema import DAY, ColumnSchema, days, plain
+from lowerbound.data.integers import whole
 from lowerbound.distributions.columns import MASS
 
 if TYPE_CHECKING:
@@ -69,7 +70,10 @@ def _encode(values: Any, column: ColumnSchema) -> np.ndarray:
     if column.has_categories:
         return _category_places(values, column)
     if column.kind != "date":
-        return _scaled(_numbers(values, missing, column), column)
+        v = _numbers(values, missing, column)
+        if column.kind == "count":
+            _check_whole(v, column)
+        return _scaled(v, column)
     v = np.full(len(values), np.nan)
     v[~missing] = days(values[~missing])
     return _scaled(v, column)
@@ -102,6 +106,17 @@ def _numbers(values: Any, missing: np.ndarray, column: ColumnSchema) -> np.ndarr
             f"replace it, or leave it empty."
         )
     return numbers
+
+
+def _check_whole(v: np.ndarray, column: ColumnSchema) -> None:
+    """Refuse fractions, which have probability 0 among counts."""
+    wrong = ~np.isnan(v) & (v != np.round(v))
+    if wrong.any():
+        row = int(np.flatnonzero(wrong)[0])
+        raise DataError(
+            f"column {column.name!r}, row {row}: {v[row]:.15g} is no whole number, and the model was fitted to counts; "
+            f"round it, or fit with columns={{{column.name!r}: 'continuous'}}."
+        )
 
 
 def _scaled(v: np.ndarray, column: ColumnSchema) -> np.ndarray:
@@ -164,4 +179,6 @@ def _as_user(values: pd.Series, column: ColumnSchema) -> Any:
         return pd.Series(np.full(len(values), np.nan))
     if column.dtype == "category":
         return values.astype(pd.CategoricalDtype(list(column.categories), ordered=column.kind == "ordinal"))
+    if pd.api.types.is_integer_dtype(column.dtype):
+        values = pd.Series(whole(values.to_numpy(np.float64), column.dtype))
     return values.astype(column.dtype)

@@ -250,7 +250,7 @@ class Numbers(ColumnSummary):
         self.low, self.high = min(self.low, float(v.min())), max(self.high, float(v.max()))
         self.is_whole = self.is_whole and bool((v == np.round(v)).all())
         if self.decimals is not None:
-            self.decimals = next((d for d in range(self.decimals, 7) if _has_decimals(v, d)), None)
+            self.decimals = next((d for d in range(self.decimals, 7) if has_decimals(v, d)), None)
         self.tally.add(v)
         if self.given.get("kind") in CATEGORY_KINDS and not self.tally.is_complete:
             self._check_distinct(MOST_DISTINCT + 1)
@@ -341,5 +341,6 @@ class Numbers(ColumnSummary):
         return all_have_one and self.moments.skewness > max(SKEWED, self.log_moments.skewness)
 
 
-def _has_decimals(v: np.ndarray, d: int) -> bool:
+def has_decimals(v: np.ndarray, d: int) -> bool:
+    """True if all numbers can be written with so many decimals."""
     return np.allclose(np.round(v, d), v, rtol=1e-12, atol=0)
