@@ -231,7 +231,7 @@ class ElementwiseModel(Model):
         self.missingness = None
 
     def penalty(self) -> Tensor | float:
-        """That of the model of which entries are missing."""
+        """The penalty of the model of which entries are missing."""
         return 0.0 if self.missingness is None else self.missingness.penalty()
 
     def likelihood(self, z: Tensor) -> Likelihood:
