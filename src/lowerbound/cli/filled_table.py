@@ -261,9 +261,9 @@ def _date_formats(filling: Filling, whole: WholeTable) -> dict[str, str]:
 
 def _resolution(dates: Any) -> int:
     """The index of the shortest of ``FORMATS`` that fits the dates exactly."""
-    clock = dates.dropna().dt.tz_localize(None).to_numpy("datetime64[ns]").astype(np.int64)
-    units = (86_400 * 10**9, 10**9, 10**3)
-    fits = next((place for place, unit in enumerate(units) if not (clock % unit).any()), len(units))
+    clock = dates.dropna().dt.tz_localize(None).to_numpy()
+    units = ("D", "s", "us")
+    fits = next((i for i, unit in enumerate(units) if (clock.astype(f"datetime64[{unit}]") == clock).all()), 3)
     return max(fits, 1 if dates.dt.tz is not None else 0)
 
 

@@ -17,14 +17,15 @@ from sklearn.utils._set_output import _get_output_config
 from sklearn.utils.validation import check_is_fitted, validate_data
 
 from lowerbound.data.filling import (
-    as_numbers,
     gaps_as_nan,
     some_columns,
     some_rows,
+    table_numbers,
     with_gaps_from,
     with_numbers,
     with_values,
 )
+from lowerbound.data.frames import as_pandas, container_of, in_container
 from lowerbound.data.gaps import naming_words, nan_in_gaps
 from lowerbound.data.table_code import TableCode, column_numbers, columns_of, missing
 from lowerbound.estimators.density import DensityEstimator
@@ -225,7 +226,7 @@ class VAEImputer(OneToOneFeatureMixin, TransformerMixin, Settable, BaseEstimator
         check_count("m", m)
         seed = self.seed_ if random_state is None else seed_from(random_state)
         table = some_columns(self._check(X), self._kept)
-        return imputed(self, table, fillers(self, table, m, seed, refit), m, seed)
+        return [self._like(X, one) for one in imputed(self, table, fillers(self, table, m, seed, refit), m, seed)]
 
     def impute_interval(self, X: ArrayLike, level: float = 0.9, random_state: RandomState = None) -> tuple[Any, Any]:
         """A central interval for each missing number or date: its (1 − level)/2 and (1 + level)/2 quantiles.
@@ -255,8 +256,8 @@ class VAEImputer(OneToOneFeatureMixin, TransformerMixin, Settable, BaseEstimator
         observed = np.stack([column_numbers(values) for values in columns_of(table)], 1)
         low, high = (np.where(gaps, end, np.where(np.isnan(end), np.nan, observed)) for end in ends)
         if isinstance(table, pd.DataFrame):
-            return with_numbers(table, low), with_numbers(table, high)
-        return self._shaped(low), self._shaped(high)
+            low, high = with_numbers(table, low), with_numbers(table, high)
+        return self._like(X, low), self._like(X, high)
 
     def save(self, path: str | Path) -> None:
         """Write a folder of safetensors and JSON, atomically; ``lowerbound.load`` reads it.
@@ -300,7 +301,7 @@ class VAEImputer(OneToOneFeatureMixin, TransformerMixin, Settable, BaseEstimator
         """Draws for the gaps as numbers and days, shape (DRAWS, n, columns); NaN in the columns of categories."""
         draws = self._filler.draws(self._given(table), DRAWS, seed)
         if self.estimator is not None:
-            return np.stack([as_numbers(drawn, len(table)) for drawn in draws])
+            return np.stack([table_numbers(drawn, len(table)) for drawn in draws])
         out = np.full((*draws.shape[:2], len(self._code.columns)), np.nan)
         for j, column in enumerate(self._code.columns):
             if column.kind != "category":
@@ -336,14 +337,20 @@ class VAEImputer(OneToOneFeatureMixin, TransformerMixin, Settable, BaseEstimator
         place = (rng.random((len(Z), 1)) > cumulative).sum(1).clip(max=len(column.categories) - 1)
         return np.asarray(column.categories, object)[place]
 
+    def _like(self, X: Any, table: Any) -> Any:
+        """A table in the library of X, or in the shape of its rows."""
+        return in_container(table, container_of(X)) if isinstance(table, pd.DataFrame) else self._shaped(table)
+
     def _output(self, filled: Any, gaps: np.ndarray) -> Any:
-        as_frame = _get_output_config("transform", self)["dense"] != "default" and isinstance(filled, pd.DataFrame)
+        library = _get_output_config("transform", self)["dense"]
+        as_frame = library != "default" and isinstance(filled, pd.DataFrame)
         if self.indicator_ is None:
-            return filled if as_frame else self._shaped(np.asarray(filled))
+            return in_container(filled, library) if as_frame else self._shaped(np.asarray(filled))
         marks = self.indicator_.transform(gaps_as_nan(gaps))
         if as_frame:
             names = self.get_feature_names_out()[filled.shape[1] :]
-            return pd.concat([filled, pd.DataFrame(marks, index=filled.index, columns=names)], axis=1)
+            marked = pd.concat([filled, pd.DataFrame(marks, index=filled.index, columns=names)], axis=1)
+            return in_container(marked, library)
         return np.hstack([np.asarray(filled), np.asarray(marks)])
 
     def get_feature_names_out(self, input_features: ArrayLike | None = None) -> np.ndarray:
@@ -365,7 +372,7 @@ class VAEImputer(OneToOneFeatureMixin, TransformerMixin, Settable, BaseEstimator
 
     def _check(self, X: Any, *, reset: bool = False) -> Any:
         """An array of numbers, with NaN where a masked array has gaps, or a DataFrame unchanged."""
-        X = nan_in_gaps(X)
+        X = nan_in_gaps(as_pandas(X))
         several = not reset and not self.row_shape_  # fit saw columns of several kinds
         if isinstance(X, pd.DataFrame) and (several or not all(map(pd.api.types.is_numeric_dtype, X.dtypes))):
             validate_data(self, X, reset=reset, skip_check_array=True)  # type: ignore[arg-type]
@@ -373,8 +380,7 @@ class VAEImputer(OneToOneFeatureMixin, TransformerMixin, Settable, BaseEstimator
                 self._code.check(some_columns(X, self._kept))
             if len(X) == 0:
                 raise ValueError("X has 0 rows: there is nothing to fill")
-            numbers = X.select_dtypes("number").to_numpy(float, na_value=np.nan)
-            if np.isinf(numbers).any():
+            if any(np.isinf(column_numbers(values)).any() for values in columns_of(X)):
                 raise ValueError("Input X contains infinity: replace infinite values, or make them NaN to be filled")
             return X
         own = self.estimator is not None  # may be fitted to images
