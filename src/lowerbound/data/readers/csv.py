@@ -138,6 +138,8 @@ class CsvTable:
         if self.decimal == "," or self.asked.decimal == "," or self.asked.thousands == ".":
             frame = self._with_commas(frame, [c for c in features if frame[c].dtype.kind == "f"])
         read = {c: w.read(frame[c].astype("str")) for c, w in self.writings.items()}
+        if "dtype_backend" in how:
+            read = {c: values.convert_dtypes(dtype_backend=how["dtype_backend"]) for c, values in read.items()}
         if self.asked.date_format and not any(w.date for w in self.writings.values()):
             raise DataError(f"{self.name} has no column whose dates are all written {self.asked.date_format}.")
         return frame.assign(**read)
