@@ -35,8 +35,9 @@ def as_pandas(X: Any) -> Any:
 def _plain(table: pa.Table) -> pa.Table:
     """The same with text that pandas can work on, and nulls in place of NaN."""
     import pyarrow as pa
-    import pyarrow.compute as pc
+    import pyarrow.compute
 
+    compute: Any = pyarrow.compute
     for j, field in enumerate(table.schema):
         column = table.column(j)
         if pa.types.is_string_view(field.type):
@@ -44,7 +45,7 @@ def _plain(table: pa.Table) -> pa.Table:
         elif pa.types.is_dictionary(field.type) and pa.types.is_string_view(field.type.value_type):
             column = column.cast(pa.dictionary(pa.int32(), pa.large_string(), field.type.ordered))
         elif pa.types.is_floating(field.type):
-            column = pc.if_else(pc.is_nan(column), pa.scalar(None, field.type), column)
+            column = compute.if_else(compute.is_nan(column), pa.scalar(None, field.type), column)
         table = table.set_column(j, field.name, column)
     return table
 

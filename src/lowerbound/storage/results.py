@@ -72,7 +72,7 @@ def _write_npy(path: Path, parts: Iterator[np.ndarray], shape: tuple[int, ...]) 
 
 
 def write_csv(
-    path: Path, frames: Iterable[pd.DataFrame], float_format: str | None = "%.9g", *, names: bool = True, **how: str
+    path: Path, frames: Iterable[pd.DataFrame], float_format: str | None = "%.9g", *, names: bool = True, **how: Any
 ) -> None:
     """Write frames one below the other to a ``.csv`` file.
 

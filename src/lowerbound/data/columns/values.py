@@ -87,7 +87,8 @@ def _arrow_type(word: str) -> pa.DataType:
         return getattr(pa, f"decimal{found[1]}")(int(found[2]), int(found[3]))
     if word == "string":  # pandas takes "string[pyarrow]" for a type of its own
         return pa.string()
-    return pd.api.types.pandas_dtype(f"{word}[pyarrow]").pyarrow_dtype
+    dtype: Any = pd.api.types.pandas_dtype(f"{word}[pyarrow]")
+    return dtype.pyarrow_dtype
 
 
 def missing(column: Any) -> np.ndarray:

@@ -133,11 +133,13 @@ class CsvTable:
 
     def frame(self, features: Sequence[str], *, mixed: bool, **how: Any) -> pd.DataFrame:
         """The table, with numbers and dates of the features in place of their text."""
+        import pandas as pd
+
         frame = self.parsed(**how)
         self.writings = self._recognize({c: _texts(frame[c]) for c in features if _is_text(frame[c])}, mixed=mixed)
         if self.decimal == "," or self.asked.decimal == "," or self.asked.thousands == ".":
             frame = self._with_commas(frame, [c for c in features if frame[c].dtype.kind == "f"])
-        read = {c: w.read(frame[c].astype("str")) for c, w in self.writings.items()}
+        read = {c: w.read(pd.Series(frame[c].astype("str"))) for c, w in self.writings.items()}
         if "dtype_backend" in how:
             read = {c: values.convert_dtypes(dtype_backend=how["dtype_backend"]) for c, values in read.items()}
         if self.asked.date_format and not any(w.date for w in self.writings.values()):
@@ -146,7 +148,7 @@ class CsvTable:
 
     def _with_commas(self, frame: pd.DataFrame, columns: list[str]) -> pd.DataFrame:
         """The frame with text in place of what pandas took for decimals, where a point stands between thousands."""
-        texts = self.parsed(dtype="str")[columns]
+        texts: Any = self.parsed(dtype="str")[columns]
         asked = replace(self.asked, decimal=",")
         found = {c: recognized(_texts(texts[c]), asked, ",", dates=False) for c in columns if texts[c].notna().any()}
         grouped = {c: writing for c, writing in found.items() if writing is not None and writing.thousands == "."}
@@ -183,21 +185,22 @@ class CsvTable:
                 f"names; say header=False (--no-header) if the line is a row, header=True (--header) if it has names."
             )
 
-    def _is_value(self, text: str, column: pd.Series) -> bool:
+    def _is_value(self, text: str, column: Any) -> bool:
         """True if a name looks like the values of its column."""
         import pandas as pd
 
         values = pd.Series([text], dtype="str")
         if text in self.writings:
             try:
-                return self.writings[text].read(values).notna().all()
+                return bool(self.writings[text].read(values).notna().all())
             except ValueError:
                 return False
         if text.startswith("Unnamed: "):
             return True
         if _is_text(column):
             return text in set(column.dropna()) or (_is_iso(text) and _is_iso(column.dropna().iloc[0]))
-        return column.notna().any() and pd.to_numeric(values, errors="coerce").notna().all()
+        numbers: Any = pd.to_numeric(values, errors="coerce")
+        return bool(column.notna().any() and numbers.notna().all())
 
     def warn_of_levels(self, frame: pd.DataFrame, features: Sequence[str]) -> None:
         """Warn of words that differ by blanks or case alone."""
@@ -281,7 +284,7 @@ def _is_blank(record: list[str]) -> bool:
     return not record or (len(record) == 1 and record[0].isspace())
 
 
-def _is_text(column: pd.Series) -> bool:
+def _is_text(column: Any) -> bool:
     return column.dtype.kind not in "biufM" and column.notna().any()
 
 
@@ -289,7 +292,7 @@ def _is_iso(text: Any) -> bool:
     return isinstance(text, str) and len(text) >= 10 and text[:4].isdigit() and text[4] == text[7] == "-"
 
 
-def _texts(column: pd.Series) -> pd.Series:
+def _texts(column: Any) -> pd.Series:
     """The different values of a column, as text."""
     import pandas as pd
 

@@ -163,7 +163,7 @@ def recognized(texts: pd.Series, asked: Asked, decimal: str | None, *, dates: bo
     return None if found is None else Writing(**{**vars(found), "markers": markers})
 
 
-def _numbers(texts: pd.Series, asked: Asked, decimal: str | None) -> Writing | None:
+def _numbers(texts: Any, asked: Asked, decimal: str | None) -> Writing | None:
     texts = texts.str.strip().str.translate(BLANKS)
     parts = texts.str.extract(_PARTS)
     if parts["number"].isna().any() or len(parts[["prefix", "suffix"]].drop_duplicates()) > 1:
@@ -192,7 +192,7 @@ def _pattern(decimal: str, thousands: str) -> str:
     return rf"[-+]?(?=\d|{re.escape(decimal)}\d){digits}(?:{re.escape(decimal)}\d*)?(?:[eE][-+]?\d+)?"
 
 
-def _dates(texts: pd.Series, asked: Asked) -> Writing | None:
+def _dates(texts: Any, asked: Asked) -> Writing | None:
     import pandas as pd
 
     first = str(texts.iloc[0]).strip()
