@@ -149,6 +149,15 @@ class TableCode:
         p = np.clip(p[..., : len(column.categories)], 1e-6, None)
         return p / p.sum(-1, keepdims=True)
 
+    def draw_categories(self, Z: np.ndarray, expected: np.ndarray, column: Any, rng: np.random.Generator) -> np.ndarray:
+        """The drawn categories; a rare one, which has no name, is replaced by a draw from the named ones."""
+        indicators = Z[:, column.places] * column.spread + column.mean
+        is_named = (indicators[:, : len(column.categories)] > 0.5).any(1, keepdims=True)
+        p = np.where(is_named, self.probabilities(Z, column), self.probabilities(expected, column))
+        cumulative = p.cumsum(1)
+        place = (rng.random((len(Z), 1)) > cumulative).sum(1).clip(max=len(column.categories) - 1)
+        return np.asarray(column.categories, object)[place]
+
 
 def missing(X: Any) -> np.ndarray:
     """True where the table has no value, shape (n, columns)."""

@@ -16,15 +16,7 @@ from sklearn.utils import Tags
 from sklearn.utils._set_output import _get_output_config
 from sklearn.utils.validation import check_is_fitted, validate_data
 
-from lowerbound.data.filling import (
-    gaps_as_nan,
-    some_columns,
-    some_rows,
-    table_numbers,
-    with_gaps_from,
-    with_numbers,
-    with_values,
-)
+from lowerbound.data import filling
 from lowerbound.data.frames import as_pandas, container_of, in_container
 from lowerbound.data.gaps import naming_words, nan_in_gaps
 from lowerbound.data.table_code import TableCode, column_numbers, columns_of, missing
@@ -156,8 +148,10 @@ class VAEImputer(OneToOneFeatureMixin, TransformerMixin, Settable, BaseEstimator
         self._kept = np.flatnonzero(~gaps.all(0) | every)
         if len(self._kept) < rows.shape[1]:
             self._warn_empty(gaps)
-        self.indicator_ = MissingIndicator(error_on_new=False).fit(gaps_as_nan(gaps)) if self.add_indicator else None
-        table = some_columns(rows, self._kept)
+        self.indicator_ = (
+            MissingIndicator(error_on_new=False).fit(filling.gaps_as_nan(gaps)) if self.add_indicator else None
+        )
+        table = filling.some_columns(rows, self._kept)
         self._code = TableCode(table)
         self._rows, self._n_rows = table if self.estimator is not None else self._code.encode(table), len(table)
         if given is not None:
@@ -191,7 +185,7 @@ class VAEImputer(OneToOneFeatureMixin, TransformerMixin, Settable, BaseEstimator
         """
         check_is_fitted(self, "report_")
         rows: Any = self._check(X)
-        table, gaps = some_columns(rows, self._kept), missing(rows)
+        table, gaps = filling.some_columns(rows, self._kept), missing(rows)
         filled = self._expected(table) if gaps[:, self._kept].any() else table.copy()
         return self._output(filled, gaps)
 
@@ -225,7 +219,7 @@ class VAEImputer(OneToOneFeatureMixin, TransformerMixin, Settable, BaseEstimator
         m = self.n_imputations if m is None else m
         check_count("m", m)
         seed = self.seed_ if random_state is None else seed_from(random_state)
-        table = some_columns(self._check(X), self._kept)
+        table = filling.some_columns(self._check(X), self._kept)
         return [self._like(X, one) for one in imputed(self, table, fillers(self, table, m, seed, refit), m, seed)]
 
     def impute_interval(self, X: ArrayLike, level: float = 0.9, random_state: RandomState = None) -> tuple[Any, Any]:
@@ -248,15 +242,15 @@ class VAEImputer(OneToOneFeatureMixin, TransformerMixin, Settable, BaseEstimator
         if not 0 < level < 1:
             raise ValueError(f"level must lie between 0 and 1, got {level:g}")
         seed = self.seed_ if random_state is None else seed_from(random_state)
-        table = some_columns(self._check(X), self._kept)
+        table = filling.some_columns(self._check(X), self._kept)
         tails, size = [(1 - level) / 2, (1 + level) / 2], max(1, DRAWN_ENTRIES // (DRAWS * max(1, self._code.width)))
-        parts = [some_rows(table, i, i + size) for i in range(0, len(table), size)]
+        parts = [filling.some_rows(table, i, i + size) for i in range(0, len(table), size)]
         ends = np.concatenate([np.quantile(self._drawn_numbers(part, seed), tails, axis=0) for part in parts], 1)
         gaps = missing(table)
         observed = np.stack([column_numbers(values) for values in columns_of(table)], 1)
         low, high = (np.where(gaps, end, np.where(np.isnan(end), np.nan, observed)) for end in ends)
         if isinstance(table, pd.DataFrame):
-            low, high = with_numbers(table, low), with_numbers(table, high)
+            low, high = filling.with_numbers(table, low), filling.with_numbers(table, high)
         return self._like(X, low), self._like(X, high)
 
     def save(self, path: str | Path) -> None:
@@ -281,7 +275,7 @@ class VAEImputer(OneToOneFeatureMixin, TransformerMixin, Settable, BaseEstimator
         """m completed tables with draws of one filler."""
         given = self._given(table)
         if self.estimator is not None:
-            return [self._shaped(with_gaps_from(table, drawn)) for drawn in filler.draws(given, m, seed)]
+            return [self._shaped(filling.with_gaps_from(table, drawn)) for drawn in filler.draws(given, m, seed)]
         expected, draws = filler.mean_and_draws(given, m, seed)
         return [self._fill(table, Z, expected, derived(seed, i)) for i, Z in enumerate(draws)]
 
@@ -295,13 +289,13 @@ class VAEImputer(OneToOneFeatureMixin, TransformerMixin, Settable, BaseEstimator
         if self.estimator is None:
             return self._fill(table, filled)
         self.ess_ = self._filler.ess
-        return with_gaps_from(table, filled)
+        return filling.with_gaps_from(table, filled)
 
     def _drawn_numbers(self, table: Any, seed: int) -> np.ndarray:
         """Draws for the gaps as numbers and days, shape (DRAWS, n, columns); NaN in the columns of categories."""
         draws = self._filler.draws(self._given(table), DRAWS, seed)
         if self.estimator is not None:
-            return np.stack([table_numbers(drawn, len(table)) for drawn in draws])
+            return np.stack([filling.table_numbers(drawn, len(table)) for drawn in draws])
         out = np.full((*draws.shape[:2], len(self._code.columns)), np.nan)
         for j, column in enumerate(self._code.columns):
             if column.kind != "category":
@@ -317,25 +311,14 @@ class VAEImputer(OneToOneFeatureMixin, TransformerMixin, Settable, BaseEstimator
             if not len(rows) or (column.kind == "category" and not column.categories):
                 continue  # no gap, or a column without any value in fit
             if column.kind == "category" and expected is not None:
-                values = self._draw_categories(Z[rows], expected[rows], column, stream(seed, f"levels {j}"))
+                values = self._code.draw_categories(Z[rows], expected[rows], column, stream(seed, f"levels {j}"))
             else:
                 values = column.decode(Z[rows, column.places])
             if isinstance(filled, pd.DataFrame):
-                filled.isetitem(j, with_values(filled.iloc[:, j], rows, values))
+                filled.isetitem(j, filling.with_values(filled.iloc[:, j], rows, values))
             else:
                 filled[rows, j] = values
         return filled
-
-    def _draw_categories(
-        self, Z: np.ndarray, expected: np.ndarray, column: Any, rng: np.random.Generator
-    ) -> np.ndarray:
-        """The drawn categories; a rare one, which has no name, is replaced by a draw from the named ones."""
-        indicators = Z[:, column.places] * column.spread + column.mean
-        is_named = (indicators[:, : len(column.categories)] > 0.5).any(1, keepdims=True)
-        p = np.where(is_named, self._code.probabilities(Z, column), self._code.probabilities(expected, column))
-        cumulative = p.cumsum(1)
-        place = (rng.random((len(Z), 1)) > cumulative).sum(1).clip(max=len(column.categories) - 1)
-        return np.asarray(column.categories, object)[place]
 
     def _like(self, X: Any, table: Any) -> Any:
         """A table in the library of X, or in the shape of its rows."""
@@ -346,7 +329,7 @@ class VAEImputer(OneToOneFeatureMixin, TransformerMixin, Settable, BaseEstimator
         as_frame = library != "default" and isinstance(filled, pd.DataFrame)
         if self.indicator_ is None:
             return in_container(filled, library) if as_frame else self._shaped(np.asarray(filled))
-        marks = self.indicator_.transform(gaps_as_nan(gaps))
+        marks = self.indicator_.transform(filling.gaps_as_nan(gaps))
         if as_frame:
             names = self.get_feature_names_out()[filled.shape[1] :]
             marked = pd.concat([filled, pd.DataFrame(marks, index=filled.index, columns=names)], axis=1)
@@ -377,7 +360,7 @@ class VAEImputer(OneToOneFeatureMixin, TransformerMixin, Settable, BaseEstimator
         if isinstance(X, pd.DataFrame) and (several or not all(map(pd.api.types.is_numeric_dtype, X.dtypes))):
             validate_data(self, X, reset=reset, skip_check_array=True)  # type: ignore[arg-type]
             if not reset:
-                self._code.check(some_columns(X, self._kept))
+                self._code.check(filling.some_columns(X, self._kept))
             if len(X) == 0:
                 raise ValueError("X has 0 rows: there is nothing to fill")
             if any(np.isinf(column_numbers(values)).any() for values in columns_of(X)):
