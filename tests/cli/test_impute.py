@@ -1,9 +1,15 @@
 """Filling gaps on the command line."""
 
+import datetime as dt
 import json
+import re
+from decimal import Decimal
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
 import pytest
 from tests.cli.conftest import TABLE_OPTIONS
 
@@ -143,3 +149,32 @@ def test_observed_cells_stay_as_they_are_written_and_others_are_of_their_kind(cl
     assert truth in ("True", "False")
     assert len(day) == len("2020-01-01")
     assert real == "1.50"
+
+
+def test_types_of_a_parquet_file_are_those_of_the_filled_one(cli, tmp_path):
+    k = np.random.default_rng(0).integers(0, 30, 40).tolist()
+    columns = {
+        "day": pa.array([dt.date(1066, 10, 14) + dt.timedelta(i) for i in k], pa.date32()),
+        "at": pa.array([dt.datetime(2500, 1, 1) + dt.timedelta(hours=i) for i in k], pa.timestamp("us", "UTC")),
+        "took": pa.array([dt.timedelta(minutes=i) for i in k], pa.duration("us")),
+        "clock": pa.array([dt.time(i % 24, i) for i in k], pa.time64("us")),
+        "price": pa.array([Decimal(7 * i) / 100 for i in k], pa.decimal128(10, 2)),
+        "small": pa.array(k, pa.uint8()),
+        "word": pa.array(["pq"[i % 2] for i in k], pa.large_string()),
+    }
+    holes = {name: np.arange(40) % 7 == j for j, name in enumerate(columns)}
+    gaps = {name: pc.if_else(holes[name], pa.scalar(None, values.type), values) for name, values in columns.items()}
+    pq.write_table(pa.table(gaps), tmp_path / "a.parquet")
+    cli("train", tmp_path / "a.parquet", "-o", tmp_path / "run", "--max-epochs", 1, "-q")
+    words = ("impute", tmp_path / "run", tmp_path / "a.parquet", "--n-importance", 5, "-q")
+    cli(*words, "-o", tmp_path / "filled.parquet")
+    filled = pq.read_table(tmp_path / "filled.parquet")
+    assert filled.schema.types == [values.type for values in columns.values()]
+    for name, values in gaps.items():
+        assert filled[name].null_count == 0
+        assert filled[name].filter(values.is_valid()).to_pylist() == values.drop_null().to_pylist()
+    cli(*words, "-o", tmp_path / "filled.csv")
+    dates = [line.split(",")[0] for line in (tmp_path / "filled.csv").read_text().splitlines()[1:]]
+    assert all(re.fullmatch(r"1066-1\d-\d\d", date) for date in dates)
+    cli(*words, "-o", tmp_path / "two.parquet", "--imputations", 2)
+    assert pq.read_schema(tmp_path / "two.parquet").types[:7] == filled.schema.types

@@ -66,9 +66,8 @@ class FilledFile(PathType):
 @force_option
 @console_options
 def impute(
-    run: Path, data: str, output: Path | None, key: str | None, drop: tuple[str, ...], label: str | None,
-    stream: bool | None, n_imputations: int | None, fill: str | None, intervals: bool, check: bool,
-    n_importance: int | None, random_state: int | None, force: bool, console: Console,
+    run: Path, data: str, output: Path | None, options: DataOptions, n_imputations: int | None, fill: str | None,
+    intervals: bool, check: bool, n_importance: int | None, random_state: int | None, force: bool, console: Console,
 ) -> None:  # fmt: skip
     """Fill the gaps of DATA by the model in RUN, or by a saved VAEImputer, given the observed entries of each row.
 
@@ -87,7 +86,6 @@ def impute(
     if output is not None:
         new_file(output, force)
     model = load(run, "impute")
-    options = DataOptions(data, key, drop, label, stream)
     dataset = options.read()
     X = rows_of(dataset, model)
     if isinstance(model, VAEImputer):
@@ -103,7 +101,9 @@ def impute(
         _check(imputer, _some_of(dataset, model, console), random_state or 0, console)
     if output is not None:
         with console.progress(len(X), "filling") as progress:
-            ess = write_filled(output, imputer, X, data, n_imputations, intervals=intervals, progress=progress)
+            ess = write_filled(
+                output, imputer, X, data, n_imputations, intervals=intervals, progress=progress, writing=options.writing
+            )
         _say(console, output, len(X) * (n_imputations or 1), ess, check=check)
 
 

@@ -16,12 +16,12 @@ def whole(values: np.ndarray, dtype: Any) -> np.ndarray:
     ----------
     values : ndarray of float
     dtype : numpy or pandas dtype
-        Pandas' nullable types too.
+        Pandas' nullable, sparse and Arrow types too.
     """
     import pandas as pd
 
     known = pd.api.types.pandas_dtype(dtype)
-    kind = np.dtype(getattr(known, "numpy_dtype", known))
+    kind = np.dtype(next((getattr(known, name) for name in ("numpy_dtype", "subtype") if hasattr(known, name)), known))
     low, high = np.iinfo(kind).min, np.iinfo(kind).max
     rounded = np.rint(values)
     inside = (rounded > float(low)) & (rounded < float(high))

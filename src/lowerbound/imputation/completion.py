@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from lowerbound.data.filling import as_numbers, some_rows, with_values
-from lowerbound.data.table_code import Column, TableCode, column_numbers, columns_of, missing
+from lowerbound.data.filling import some_rows, table_numbers, with_values
+from lowerbound.data.table_code import TableCode, column_numbers, columns_of, missing
 from lowerbound.imputation.gaussians import stream
 from lowerbound.imputation.summaries import Intervals, intervals, median, mode
 
@@ -38,7 +38,7 @@ def completed(code: TableCode, table: Any, Z: np.ndarray, expected: np.ndarray |
         if not len(rows) or (column.kind == "category" and not column.categories):
             continue  # no gap, or a column without any value in fit
         if column.kind == "category" and expected is not None:
-            values = _drawn_categories(code, Z[rows], expected[rows], column, stream(seed, f"levels {j}"))
+            values = code.draw_categories(Z[rows], expected[rows], column, stream(seed, f"levels {j}"))
         else:
             values = column.decode(Z[rows, column.places])
         _put(filled, j, rows, values)
@@ -66,7 +66,7 @@ def with_summaries(imputer: Any, table: Any, filled: Any) -> Any:
 
 
 def gap_intervals(imputer: Any, table: Any, level: float, seed: int) -> Intervals:
-    """Intervals of the gaps' numbers and days; observed ones are their own, and categories have none.
+    """Intervals of the gaps' numbers, days and seconds; observed ones are their own, and categories have none.
 
     Parameters
     ----------
@@ -86,31 +86,20 @@ def gap_intervals(imputer: Any, table: Any, level: float, seed: int) -> Interval
 
 
 def _drawn_numbers(imputer: Any, table: Any, seed: int) -> Iterator[np.ndarray]:
-    """Draws for the gaps as numbers and days, a part (DRAWS, n, columns) of the rows at a time; NaN for categories."""
+    """Draws for the gaps as numbers, a part (DRAWS, n, columns) of the rows at a time; NaN for categories."""
     size = max(1, DRAWN_ENTRIES // (DRAWS * max(1, imputer._code.width)))
     for first in range(0, len(table), size):
         part = some_rows(table, first, first + size)
         draws = imputer._filler.draws(imputer._given(part), DRAWS, seed)
         if imputer.estimator is not None:
-            yield np.stack([as_numbers(drawn, len(part)) for drawn in draws])
+            yield np.stack([table_numbers(drawn, len(part)) for drawn in draws])
         else:
             yield np.stack([column.numbers(draws[..., column.places]) for column in imputer._code.columns], -1)
 
 
-def _put(table: Any, j: int, rows: np.ndarray, values: np.ndarray) -> None:
+def _put(table: Any, j: int, rows: np.ndarray, values: Any) -> None:
     """Write values into some rows of a column."""
     if isinstance(table, pd.DataFrame):
         table.isetitem(j, with_values(table.iloc[:, j], rows, values))
     else:
         table[rows, j] = values
-
-
-def _drawn_categories(
-    code: TableCode, Z: np.ndarray, expected: np.ndarray, column: Column, rng: np.random.Generator
-) -> np.ndarray:
-    """The drawn categories; a rare one is replaced by a draw from the named ones."""
-    indicators = Z[:, column.places] * column.spread + column.mean
-    is_named = (indicators[:, : len(column.categories)] > 0.5).any(1, keepdims=True)
-    p = np.where(is_named, code.probabilities(Z, column), code.probabilities(expected, column))
-    place = (rng.random((len(Z), 1)) > p.cumsum(1)).sum(1).clip(max=len(column.categories) - 1)
-    return np.asarray(column.categories, object)[place]

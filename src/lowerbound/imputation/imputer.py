@@ -16,9 +16,10 @@ from sklearn.utils import Tags
 from sklearn.utils._set_output import _get_output_config
 from sklearn.utils.validation import check_is_fitted, validate_data
 
-from lowerbound.data.filling import gaps_as_nan, like_table, some_columns, with_gaps_from
+from lowerbound.data import filling
+from lowerbound.data.frames import as_pandas, container_of, in_container
 from lowerbound.data.gaps import naming_words, nan_in_gaps
-from lowerbound.data.table_code import TableCode, missing
+from lowerbound.data.table_code import TableCode, column_numbers, columns_of, missing
 from lowerbound.estimators.density import DensityEstimator
 from lowerbound.estimators.saving import Restore, Saved
 from lowerbound.imputation import saved
@@ -150,8 +151,10 @@ class VAEImputer(OneToOneFeatureMixin, TransformerMixin, Settable, BaseEstimator
         self._kept = np.flatnonzero(~gaps.all(0) | every)
         if len(self._kept) < rows.shape[1]:
             self._warn_empty(gaps)
-        self.indicator_ = MissingIndicator(error_on_new=False).fit(gaps_as_nan(gaps)) if self.add_indicator else None
-        table = some_columns(rows, self._kept)
+        self.indicator_ = (
+            MissingIndicator(error_on_new=False).fit(filling.gaps_as_nan(gaps)) if self.add_indicator else None
+        )
+        table = filling.some_columns(rows, self._kept)
         self._code = TableCode(table)
         self._rows, self._n_rows = table if self.estimator is not None else self._code.encode(table), len(table)
         if given is not None:
@@ -185,7 +188,7 @@ class VAEImputer(OneToOneFeatureMixin, TransformerMixin, Settable, BaseEstimator
         """
         check_is_fitted(self, "report_")
         rows: Any = self._check(X)
-        table, gaps = some_columns(rows, self._kept), missing(rows)
+        table, gaps = filling.some_columns(rows, self._kept), missing(rows)
         if not gaps[:, self._kept].any():
             filled = table.copy()
         elif self.fill == "draw":
@@ -225,12 +228,11 @@ class VAEImputer(OneToOneFeatureMixin, TransformerMixin, Settable, BaseEstimator
         m = self.n_imputations if m is None else m
         check_count("m", m)
         seed = self.seed_ if random_state is None else seed_from(random_state)
-        table = some_columns(self._check(X), self._kept)
-        drawn = imputed(self, table, fillers(self, table, m, seed, refit), m, seed)
-        return [self._shaped(one) for one in drawn]
+        table = filling.some_columns(self._check(X), self._kept)
+        return [self._like(X, one) for one in imputed(self, table, fillers(self, table, m, seed, refit), m, seed)]
 
     def impute_interval(self, X: ArrayLike, level: float = 0.9, random_state: RandomState = None) -> tuple[Any, Any]:
-        """An interval of a given probability for each missing number or date.
+        """An interval of a given probability for each missing number, date or duration.
 
         It is central, from its (1 − level)/2 to its (1 + level)/2 quantile, or the shortest where one value has a
         twentieth of the probability or more: a count, a number with few values, a column with a point mass. Such an
@@ -250,15 +252,17 @@ class VAEImputer(OneToOneFeatureMixin, TransformerMixin, Settable, BaseEstimator
             Both equal x at observed entries, and are NaN for categories, which have no interval.
         """
         found = self.intervals(X, level, random_state)
-        if not isinstance(X, pd.DataFrame):
-            return self._shaped(found.low), self._shaped(found.high)
-        table = some_columns(X, self._kept)
-        return like_table(table, found.low), like_table(table, found.high)
+        rows, ends = as_pandas(X), (found.low, found.high)
+        if isinstance(rows, pd.DataFrame):
+            table = filling.some_columns(rows, self._kept)
+            ends = filling.like_table(table, found.low), filling.like_table(table, found.high)
+        low, high = (self._like(X, end) for end in ends)
+        return low, high
 
     def intervals(self, X: ArrayLike, level: float = 0.9, random_state: RandomState = None) -> Intervals:
         """The intervals of ``impute_interval``, and what counts at their ends, shape (n, columns).
 
-        Those of dates are in days since 1970.
+        Those of dates are in days since 1970, those of durations in seconds.
 
         Parameters
         ----------
@@ -270,7 +274,7 @@ class VAEImputer(OneToOneFeatureMixin, TransformerMixin, Settable, BaseEstimator
         if not 0 < level < 1:
             raise ValueError(f"level must lie between 0 and 1, got {level:g}")
         seed = self.seed_ if random_state is None else seed_from(random_state)
-        table = some_columns(self._check(X), self._kept)
+        table = filling.some_columns(self._check(X), self._kept)
         return gap_intervals(self, table, level, seed)
 
     def save(self, path: str | Path) -> None:
@@ -301,24 +305,30 @@ class VAEImputer(OneToOneFeatureMixin, TransformerMixin, Settable, BaseEstimator
         if self.estimator is None:
             return completed(self._code, table, filled)
         self.ess_ = self._filler.ess
-        return with_gaps_from(table, filled)
+        return filling.with_gaps_from(table, filled)
 
     def _drawn(self, filler: Any, table: Any, m: int, seed: int) -> list[Any]:
         """m completed tables with draws of one filler."""
         given = self._given(table)
         if self.estimator is not None:
-            return [with_gaps_from(table, one) for one in filler.draws(given, m, seed)]
+            return [filling.with_gaps_from(table, one) for one in filler.draws(given, m, seed)]
         expected, draws = filler.mean_and_draws(given, m, seed)
         return [completed(self._code, table, Z, expected, derived(seed, i)) for i, Z in enumerate(draws)]
 
+    def _like(self, X: Any, table: Any) -> Any:
+        """A table in the library of X, or in the shape of its rows."""
+        return in_container(table, container_of(X)) if isinstance(table, pd.DataFrame) else self._shaped(table)
+
     def _output(self, filled: Any, gaps: np.ndarray) -> Any:
-        as_frame = _get_output_config("transform", self)["dense"] != "default" and isinstance(filled, pd.DataFrame)
+        library = _get_output_config("transform", self)["dense"]
+        as_frame = library != "default" and isinstance(filled, pd.DataFrame)
         if self.indicator_ is None:
-            return filled if as_frame else self._shaped(np.asarray(filled))
-        marks = self.indicator_.transform(gaps_as_nan(gaps))
+            return in_container(filled, library) if as_frame else self._shaped(np.asarray(filled))
+        marks = self.indicator_.transform(filling.gaps_as_nan(gaps))
         if as_frame:
             names = self.get_feature_names_out()[filled.shape[1] :]
-            return pd.concat([filled, pd.DataFrame(marks, index=filled.index, columns=names)], axis=1)
+            marked = pd.concat([filled, pd.DataFrame(marks, index=filled.index, columns=names)], axis=1)
+            return in_container(marked, library)
         return np.hstack([np.asarray(filled), np.asarray(marks)])
 
     def get_feature_names_out(self, input_features: ArrayLike | None = None) -> np.ndarray:
@@ -340,16 +350,15 @@ class VAEImputer(OneToOneFeatureMixin, TransformerMixin, Settable, BaseEstimator
 
     def _check(self, X: Any, *, reset: bool = False) -> Any:
         """An array of numbers, with NaN where a masked array has gaps, or a DataFrame unchanged."""
-        X = nan_in_gaps(X)
+        X = nan_in_gaps(as_pandas(X))
         several = not reset and not self.row_shape_  # fit saw columns of several kinds
         if isinstance(X, pd.DataFrame) and (several or not all(map(pd.api.types.is_numeric_dtype, X.dtypes))):
             validate_data(self, X, reset=reset, skip_check_array=True)  # type: ignore[arg-type]
             if not reset:
-                self._code.check(some_columns(X, self._kept))
+                self._code.check(filling.some_columns(X, self._kept))
             if len(X) == 0:
                 raise ValueError("X has 0 rows: there is nothing to fill")
-            numbers = X.select_dtypes("number").to_numpy(float, na_value=np.nan)
-            if np.isinf(numbers).any():
+            if any(np.isinf(column_numbers(values)).any() for values in columns_of(X)):
                 raise ValueError("Input X contains infinity: replace infinite values, or make them NaN to be filled")
             return X
         own = self.estimator is not None  # may be fitted to images

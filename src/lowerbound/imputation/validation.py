@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from lowerbound.data.columns.values import as_numbers, type_word
 from lowerbound.data.table_code import column_numbers, columns_of, missing
 from lowerbound.imputation.gaussians import stream
 from lowerbound.imputation.imputer import VAEImputer
@@ -76,7 +77,7 @@ def _compare(name: str, truth: Any, guess: np.ndarray, rows: np.ndarray, covered
     if np.isnan(numbers).all():
         return ColumnCheck(name, "category", len(rows), float(np.mean(guess != np.asarray(truth)[rows])), None)
     right, spread = numbers[rows], np.nanstd(numbers) or 1.0
-    guessed = column_numbers(pd.Series(guess).astype(truth.dtype))
+    guessed = as_numbers(guess, type_word(truth))
     error = float(np.sqrt(np.mean((guessed - right) ** 2)) / spread)
     return ColumnCheck(name, "number", len(rows), error, float(covered.mean()))
 

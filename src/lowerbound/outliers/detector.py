@@ -18,6 +18,7 @@ from sklearn.utils.validation import _num_samples, check_is_fitted
 
 from lowerbound.data.columns.coding import warned_once
 from lowerbound.data.context import RowsGiven
+from lowerbound.data.frames import as_pandas
 from lowerbound.estimators.arguments import Data
 from lowerbound.estimators.saving import Restore, Saved
 from lowerbound.estimators.vae import VAE
@@ -161,7 +162,7 @@ class VAEOutlierDetector(OutlierMixin, Settable, BaseEstimator):
         """
         check_asked(self, self.PARAMETERS)
         seed = seed_from(self.random_state)
-        self._given = None
+        self._given, X = None, as_pandas(X)
         X = X if context is None else RowsGiven(X, context)
         X, held_out = split(X, self.calibration_fraction, seed)
         left_out = 0.0 if self.novelty else LEFT_OUT
@@ -361,6 +362,7 @@ class VAEOutlierDetector(OutlierMixin, Settable, BaseEstimator):
 
     def _with_context(self, X) -> Any:
         """The rows with the context that was given, if any."""
+        X = as_pandas(X)
         return X if self._given is None or isinstance(X, RowsGiven) else RowsGiven(X, self._given)
 
     def _rank(self, parts: dict[str, np.ndarray]) -> np.ndarray:

@@ -15,7 +15,8 @@ import numpy as np
 
 from lowerbound.data.checks import DataError, listed
 from lowerbound.data.columns.counts import Moments, Tally
-from lowerbound.data.columns.schema import CATEGORY_KINDS, ColumnSchema, columns_given, days, plain
+from lowerbound.data.columns.schema import CATEGORY_KINDS, ColumnSchema, columns_given, plain
+from lowerbound.data.columns.values import as_numbers, measure_of, type_word
 from lowerbound.data.gaps import nan_in_gaps
 from lowerbound.data.sources import Source
 from lowerbound.data.statistics import BLOCK_VALUES
@@ -106,16 +107,15 @@ def _summaries(frame: pd.DataFrame, given: dict[str, dict[str, Any]]) -> list[Co
 
 
 def _summary(name: str, column: Any, given: dict[str, Any]) -> ColumnSummary:
-    import pandas as pd
-
-    kind, dtype = given.get("kind"), column.dtype
-    if pd.api.types.is_datetime64_any_dtype(dtype) and kind in (None, "date"):
-        return Numbers(name, str(dtype), given, are_dates=True)
-    if pd.api.types.is_numeric_dtype(dtype) and not pd.api.types.is_bool_dtype(dtype):
-        return Numbers(name, str(dtype), given)
+    kind, word = given.get("kind"), type_word(column)
+    measure = measure_of(word)
+    if measure == "date" and kind in (None, "date"):
+        return Numbers(name, word, given, are_dates=True)
+    if measure not in ("date", "category"):
+        return Numbers(name, word, given)
     if kind not in (None, *CATEGORY_KINDS):
-        raise ValueError(f"column {name!r} holds {dtype} values, which can't be {kind!r}: use 'categorical'")
-    return Words(name, str(dtype), given)
+        raise ValueError(f"column {name!r} holds {column.dtype} values, which can't be {kind!r}: use 'categorical'")
+    return Words(name, word, given)
 
 
 class ColumnSummary(ABC):
@@ -256,7 +256,8 @@ class Numbers(ColumnSummary):
             self._check_distinct(MOST_DISTINCT + 1)
 
     def _values(self, seen: Any) -> np.ndarray:
-        return days(seen) if self.are_dates else seen.to_numpy(np.float64)
+        v = as_numbers(seen, self.dtype)
+        return v[~np.isnan(v)]  # of types that know missing values as well as NaN
 
     @property
     def n_distinct(self) -> int | None:
