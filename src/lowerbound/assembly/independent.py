@@ -10,7 +10,6 @@ from lowerbound.data.batches import Rows
 from lowerbound.data.schema import Schema
 from lowerbound.distributions.likelihoods.likelihood import event_sum
 from lowerbound.distributions.noise import Noise
-from lowerbound.models.missingness import SelfMasking
 from lowerbound.parameters.likelihoods import GaussianLikelihood, Likelihood
 
 
@@ -45,8 +44,8 @@ def independent_log_prob(
         if unit is not None:
             log_p = log_p - event_sum(unit.to(rows.device), batch.mask)
         if masks and batch.missing is not None:
-            mask = SelfMasking(schema.event_shape).to(rows.device)
-            mask.start(batch.missing.float().mean(0))
-            log_p = log_p + mask.log_prob(batch, p)[0]
+            rate = batch.missing.float().mean(0).clamp(1e-3, 1 - 1e-3)
+            log_ps = torch.where(batch.missing, rate.log(), torch.log1p(-rate))
+            log_p = log_p + event_sum(log_ps, batch.mask | batch.missing)
         parts.append(log_p.double().cpu())
     return torch.cat(parts)

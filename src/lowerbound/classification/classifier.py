@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 import warnings
 from pathlib import Path
-from typing import Any, ClassVar, Self
+from typing import Any, ClassVar, Self, cast
 
 import numpy as np
 import pandas as pd
@@ -185,7 +185,7 @@ class VAEClassifier(ClassifierMixin, BaseEstimator):
         """The classifier that ``save`` wrote; ``lowerbound.load`` calls this."""
         tensors, record = saved
         vae = restore(Saved(tensors, record["estimator"]))
-        self = cls(clone(vae), **record["parameters"])
+        self = cls(cast(VAE, clone(vae)), **record["parameters"])
         self.classes_ = np.asarray(record["classes"])
         classifier = new_classifier(vae, len(self.classes_))
         classifier.load_state_dict(part(tensors, "classifier."))
@@ -195,7 +195,7 @@ class VAEClassifier(ClassifierMixin, BaseEstimator):
 
     def _unfitted(self) -> VAE:
         """The model to be fitted."""
-        vae = VAE() if self.estimator is None else clone(self.estimator)
+        vae = VAE() if self.estimator is None else cast(VAE, clone(self.estimator))
         if isinstance(vae._part("objective"), IWAE) or vae._part("objective").gradient != "pathwise":
             raise ValueError(
                 f"objective={vae.objective!r} can't sum the class out: use 'elbo', with the gradient 'pathwise'"
@@ -217,8 +217,9 @@ class VAEClassifier(ClassifierMixin, BaseEstimator):
         return tags
 
 
-def _log_prior(context: ContextSchema) -> np.ndarray:
+def _log_prior(context: ContextSchema | None) -> np.ndarray:
     """log p(c) of the categories of the context, by how often each was in the fit."""
+    assert context is not None
     return np.log(class_frequencies(context.columns[0]))
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias, cast
 
 import click
 
@@ -97,7 +97,7 @@ def outliers(
     with Ranking(output.parent, by="score") as ranking:
         with console.progress(len(X), "scoring") as progress:
             for block, labels in shown(blocks_of(dataset, model, rows_at_once(X.shape[1:])), progress):
-                of_block: Any = detector.given(labels) if given else detector
+                of_block = cast("VAEOutlierDetector", detector).given(labels) if given else detector
                 label = given or options.label or "label"
                 ranking.add(_described(of_block, block, len(ranking), labels, label, explain))
         write_atomically(output, lambda temporary: write_csv(temporary, ranking.blocks(), "%.6g"))

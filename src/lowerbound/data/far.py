@@ -44,7 +44,7 @@ def warn_of_far(X: np.ndarray | Source, schema: Schema, names: Sequence[str] | N
         return
     if schema.columns is not None:
         names = [column.name for column in schema.columns]
-    which = listed([repr(str(names[j])) if names is not None else str(j) for j in features])
+    which = listed([repr(str(names[j])) if names is not None else str(j) for j in features.tolist()])
     distance = float(np.nanmedian(np.abs(deviations[:, features])))
     warnings.warn(
         f"most values of {len(features)} of {deviations.shape[1]} features ({which}) lie far outside those that were "

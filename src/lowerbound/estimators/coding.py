@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import Any, Literal, overload
+from typing import Any, Literal, cast, overload
 
 import numpy as np
 import pandas as pd
@@ -136,9 +136,8 @@ class CodingEstimator(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Gradien
             As for ``given``.
         """
         given = self._given_to(context)
-        rows = given.decode(given.encode(X)[0])
-        is_table = isinstance(rows, pd.DataFrame) and isinstance(X, pd.DataFrame)
-        return rows.set_axis(X.index) if is_table else rows
+        rows: Any = given.decode(given.encode(X)[0])
+        return cast(Any, rows).set_axis(X.index) if isinstance(X, pd.DataFrame) and hasattr(rows, "columns") else rows
 
     def traverse(self, start: ArrayLike, dimension: int, values: ArrayLike, *, context: Any = None) -> np.ndarray:
         """E[x|z] as one latent variable takes each of ``values`` and the others stay.

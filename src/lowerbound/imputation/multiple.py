@@ -83,6 +83,6 @@ def refitted(filler: Filler, rows: Any, m: int, seed: int) -> list[Filler]:
 
 
 def bootstrap(rows: Any, seed: int) -> Any:
-    """Rows drawn with replacement, n of n."""
+    """A bootstrap: as many rows as there are, drawn with replacement."""
     places = stream(seed, "bootstrap").integers(len(rows), size=len(rows))
     return rows.iloc[places].reset_index(drop=True) if isinstance(rows, pd.DataFrame) else rows[places]

@@ -92,7 +92,8 @@ def pool(estimates: ArrayLike, variances: ArrayLike, *, complete_df: float | Non
         if complete_df is not None:
             one_over_df += (complete_df + 3) / (complete_df * (complete_df + 1) * (1 - part))
         df = 1 / one_over_df
-    return PooledEstimate(*(x[()] for x in (q.mean(0), np.sqrt(total), within, between, df, part)), m)
+    value, error = q.mean(0), np.sqrt(total)
+    return PooledEstimate(value[()], error[()], within[()], between[()], df[()], part[()], m)
 
 
 def _check(q: np.ndarray, u: np.ndarray, complete_df: float | None) -> None:

@@ -29,6 +29,9 @@ class ClassDraw(Draw):
     """
 
     label_loss: Tensor = field(kw_only=True)
+    log_pz: Tensor = field(kw_only=True)  # pyright: ignore[reportIncompatibleVariableOverride]
+    log_qz: Tensor = field(kw_only=True)  # pyright: ignore[reportIncompatibleVariableOverride]
+    kl: Tensor = field(kw_only=True)  # pyright: ignore[reportIncompatibleVariableOverride]
 
 
 class ClassPosterior(Posterior):
@@ -97,6 +100,10 @@ class ClassModel(Model):
         self.log_prior: Tensor
         self.register_buffer("log_prior", log_prior, persistent=False)
 
+    def penalty(self) -> Tensor | float:
+        """The penalty of the model given a class."""
+        return self.model.penalty()
+
     def draw(self, batch: Batch, posterior: Infer, objective: Objective, noise: Noise) -> Draw:
         """Draw z under the class of each row, or under every class where it isn't known."""
         assert isinstance(posterior, ClassPosterior)
@@ -114,13 +121,11 @@ class ClassModel(Model):
             """From (…, pairs of a row and a class) to the mean over q(c|x), (…, B)."""
             return each.new_zeros((*each.shape[:-1], len(batch.x))).index_add(-1, rows, weight.to(each) * each)
 
-        found = ClassDraw(
-            draw.z, mean(draw.log_px), draw.prior, draw.posterior, draw.density, batch.share, label_loss=label_loss
-        )
-        found.log_pz = mean(draw.log_pz + log_p[classes])
-        found.log_qz = mean(draw.log_qz + log_q[rows, classes])
-        found.kl = torch.cat([mean(draw.kl.mT).mT, (q * (log_q - log_p)).sum(-1, keepdim=True)], -1)
-        return found
+        return ClassDraw(
+            draw.z, mean(draw.log_px), draw.prior, draw.posterior, draw.density, batch.share, label_loss=label_loss,
+            log_pz=mean(draw.log_pz + log_p[classes]), log_qz=mean(draw.log_qz + log_q[rows, classes]),
+            kl=torch.cat([mean(draw.kl.mT).mT, (q * (log_q - log_p)).sum(-1, keepdim=True)], -1),
+        )  # fmt: skip
 
 
 def log_class(classifier: Encoder, batch: Batch, log_prior: Tensor) -> Tensor:

@@ -182,7 +182,7 @@ class Ladder(ConditionalModel):
         self.moved: nn.Module | None = None
         if n_context:
             self.moved = skip_init(nn.Linear, n_context, self.start.numel(), bias=False)
-            nn.init.zeros_(self.moved.weight)
+            nn.init.zeros_(self.moved.weight)  # type: ignore[arg-type]
         self.sizes: list[int] = [math.prod(level.shape) for level in levels]
         self.latent_dim: int = sum(self.sizes)
         self.register_buffer("log_unit", log_unit)

@@ -163,13 +163,13 @@ class VAEOutlierDetector(OutlierMixin, Settable, BaseEstimator):
         check_asked(self, self.PARAMETERS)
         seed = seed_from(self.random_state)
         self._given, X = None, as_pandas(X)
-        X = X if context is None else RowsGiven(X, context)
-        X, held_out = split(X, self.calibration_fraction, seed)
+        given = X if context is None else RowsGiven(X, context)
+        rows, held_out = split(given, self.calibration_fraction, seed)
         left_out = 0.0 if self.novelty else LEFT_OUT
-        self._take([Member.introduced(vae, X, seed, left_out) for vae in fitted_members(self, X, seed)])
+        self._take([Member.introduced(vae, rows, seed, left_out) for vae in fitted_members(self, rows, seed)])
         first = self.estimators_[0]
         self.criterion_ = recommended(first) if self.criterion == "auto" else self.criterion
-        known = few(X, ROWS_TO_RANK, seed) if self.criterion_ in CLIMBING else X
+        known = few(rows, ROWS_TO_RANK, seed) if self.criterion_ in CLIMBING else rows
         if self.verbose:
             print(f"scoring {_num_samples(known):,} training rows: {self.criterion_}", file=sys.stderr, flush=True)
         scores = self._rank(self._parts(known))

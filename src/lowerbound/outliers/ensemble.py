@@ -48,7 +48,7 @@ def fitted_members(detector: Any, X: Data | RowsGiven, seed: int) -> list[VAE]:
         n_steps = (2000 if schema.is_image else 400) if detector.n_steps == "auto" else int(detector.n_steps)
         kinds = _own_kinds(detector, schema, _num_samples(X), n_steps)
         X = few(X, max(2, n_steps * int(kinds[0].batch_size)), seed)  # more would be more steps
-    members: list[VAE] = [clone(kinds[i % len(kinds)]) for i in range(n)]
+    members = [cast(VAE, clone(kinds[i % len(kinds)])) for i in range(n)]
     with warnings.catch_warnings():
         if given is None:  # a short training may leave the codes unused; the surprise remains
             warnings.simplefilter("ignore", CollapsedPosteriorWarning)

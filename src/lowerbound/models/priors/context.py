@@ -44,7 +44,7 @@ class ContextPrior(LearnedPrior):
 
     def forward(self, context: Tensor) -> GaussianPrior:  # pyright: ignore[reportIncompatibleMethodOverride]
         """p(z|c) of the contexts (B, C)."""
-        mean, log_scale = in_single(self.layers(context.to(self.layers[-1].weight))).chunk(2, -1)
+        mean, log_scale = in_single(self.layers(context.to(next(self.parameters())))).chunk(2, -1)
         return GaussianPrior(mean, log_scale.clamp(-LOG_SCALE_LIMIT, LOG_SCALE_LIMIT))
 
 
