@@ -255,3 +255,26 @@ def test_errors_of_filling_durations_and_dates():
     imputer = VAEImputer(models=("gaussian",), random_state=0).set_output(transform="pandas").fit(X)
     checks, _ = check_filling(imputer, X, 0)
     assert [c.name for c in checks] == list(X)
+
+
+@pytest.mark.parametrize("fill", ["median", "mode", "draw"])
+def test_every_fill_keeps_types_that_are_measured(fill):
+    rng = np.random.default_rng(0)
+    z = rng.normal(size=80)
+    table = pd.DataFrame(
+        {
+            "old": np.datetime64("1650-01-01", "s") + np.rint(1000 * z).astype("timedelta64[D]"),
+            "long": pd.to_timedelta(np.rint(3600 * z), unit="s"),
+            "few": pd.array(np.rint(3 * z).astype(int), dtype="Int8"),
+            "arrow": pd.Series(np.rint(5 * z).astype(int), dtype="int32[pyarrow]"),
+        }
+    )
+    gaps = table.mask(rng.random(table.shape) < 0.2)
+    imputer = VAEImputer(models=("gaussian",), fill=fill, random_state=0).set_output(transform="pandas").fit(gaps)
+    filled = imputer.transform(gaps)
+    assert filled.dtypes.equals(gaps.dtypes)
+    assert not filled.isna().any().any()
+    low, high = imputer.impute_interval(gaps)
+    assert (low["old"] <= high["old"]).all()
+    assert (low["long"] <= high["long"]).all()
+    assert (low["few"] == low["few"].round()).all()  # a discrete law
