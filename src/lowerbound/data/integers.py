@@ -20,7 +20,7 @@ def whole(values: np.ndarray, dtype: Any) -> np.ndarray:
     """
     import pandas as pd
 
-    known = pd.api.types.pandas_dtype(dtype)
+    known: Any = pd.api.types.pandas_dtype(dtype)
     kind = np.dtype(next((getattr(known, name) for name in ("numpy_dtype", "subtype") if hasattr(known, name)), known))
     low, high = np.iinfo(kind).min, np.iinfo(kind).max
     rounded = np.rint(values)
