@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import warnings
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -10,7 +12,8 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import GridSearchCV
 from sklearn.utils.estimator_checks import parametrize_with_checks
 
-from lowerbound import IWAE, MLP, VAE, GaussianLikelihood, SampledELBO, VAEClassifier, load
+from lowerbound import IWAE, MLP, PPCA, VAE, EarlyStopping, GaussianLikelihood, SampledELBO, VAEClassifier, load
+from lowerbound.estimators.gradient import WorseThanIndependentWarning
 
 X, SPECIES = load_iris(return_X_y=True)
 TINY = VAE(2, network=MLP((8,)), max_epochs=2, random_state=0)
@@ -26,7 +29,7 @@ def test_scikit_learn_checks(estimator, check):
 def test_rows_without_a_label_teach_it():
     digits, truth = load_digits(return_X_y=True)
     known = np.random.default_rng(0).random(len(truth)) < 0.05
-    parameters = {"network": MLP((64,)), "likelihood": GaussianLikelihood(), "max_epochs": 50, "random_state": 0}
+    parameters = {"network": MLP((128,)), "likelihood": GaussianLikelihood(), "max_epochs": 60, "random_state": 0}
     accuracy = {}
     for name, rows in (("all rows", np.ones(len(truth), bool)), ("labeled rows", known)):
         vae = VAE(8, **parameters, batch_size=64)
@@ -95,6 +98,9 @@ def test_a_grid_reaches_into_the_vae():
         (TINY, [None] * 150, "no row has a label"),
         (TINY, ["a", 1] * 75, "mixes words and numbers"),
         (TINY, X[:, 0], "Unknown label type"),
+        (PPCA(2), SPECIES, "estimator must be a VAE"),
+        (VAE(posterior="mean_field"), SPECIES, "keeps one code a row"),
+        (VAE(posterior="mcem"), SPECIES, "keeps one code a row"),
         (VAE(objective=IWAE(5)), SPECIES, "can't sum the class out"),
         (VAE(objective=SampledELBO(gradient="score")), SPECIES, "can't sum the class out"),
     ],
@@ -111,3 +117,28 @@ def test_gaps_in_the_rows_are_allowed():
     assert classifier.score(rows, SPECIES) > 0.8
     nothing = np.full((1, 4), np.nan)
     assert classifier.predict_proba(nothing) == pytest.approx(np.full((1, 3), 1 / 3), abs=0.01)
+
+
+def test_a_mark_that_no_row_has_is_said():
+    with pytest.warns(UserWarning, match="no row has the label 'x'"):
+        VAEClassifier(TINY, unlabeled="x").fit(X, SPECIES)
+
+
+def test_a_good_fit_is_not_called_worse_than_independent_features():
+    """Rows without a label are judged given their most probable class."""
+    rng = np.random.default_rng(0)
+    c = np.arange(600) % 3
+    rows = 3 * rng.normal(size=(3, 10))[c] + rng.normal(size=(600, 10))
+    y = np.where(np.arange(600) // 3 % 6 == 0, c, -1)
+    vae = VAE(2, network=MLP((32,)), max_epochs=30, random_state=0)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", WorseThanIndependentWarning)
+        assert VAEClassifier(vae, unlabeled=-1).fit(rows, y).score(rows, c) > 0.95
+
+
+def test_labels_that_are_all_held_out_are_said():
+    y = np.full(150, -1)
+    y[[0, 149]] = 0, 1
+    vae = VAE(2, network=MLP((8,)), max_epochs=1, early_stopping=EarlyStopping(fraction=0.8), random_state=1)
+    with pytest.raises(ValueError, match="all rows with a label were held out"):
+        VAEClassifier(vae, unlabeled=-1).fit(X, y)

@@ -24,7 +24,7 @@ from lowerbound.evaluation.evaluation import EVALUATION_BATCH, evaluating
 from lowerbound.models.classes import log_class
 from lowerbound.models.vae import Encoder
 from lowerbound.parameters.parameter import Parameter
-from lowerbound.parameters.parts import IWAE
+from lowerbound.parameters.parts import IWAE, MCEM, MeanField
 from lowerbound.parameters.seed import RandomState, seed_from
 from lowerbound.parameters.tables import CLASSIFIER_PARAMETERS
 from lowerbound.storage.atomic import save_folder
@@ -195,7 +195,11 @@ class VAEClassifier(ClassifierMixin, BaseEstimator):
 
     def _unfitted(self) -> VAE:
         """The model to be fitted."""
+        if not isinstance(self.estimator, VAE | None):
+            raise ValueError(f"estimator must be a VAE, got {self.estimator!r}")
         vae = VAE() if self.estimator is None else cast(VAE, clone(self.estimator))
+        if isinstance(vae._part("posterior"), MeanField | MCEM):
+            raise ValueError(f"posterior={vae.posterior!r} keeps one code a row, not one a class: use 'amortized'")
         if isinstance(vae._part("objective"), IWAE) or vae._part("objective").gradient != "pathwise":
             raise ValueError(
                 f"objective={vae.objective!r} can't sum the class out: use 'elbo', with the gradient 'pathwise'"
@@ -234,7 +238,10 @@ def as_labels(y: Any, unlabeled: Any = None) -> pd.Series:
         raise ValueError("VAEClassifier requires y to be passed, but the target y is None")
     y = np.asarray(y, dtype=object) if isinstance(y, (list, tuple)) else y
     labels = pd.Series(column_or_1d(y, warn=True), dtype=object, name="class")
-    labels = labels.where(labels.notna() & (labels != unlabeled), None)
+    is_marked = labels == unlabeled
+    if unlabeled is not None and not is_marked.any():
+        warnings.warn(f"no row has the label {unlabeled!r}, which marks rows without one", stacklevel=3)
+    labels = labels.where(labels.notna() & ~is_marked, None)
     known = labels.dropna().tolist()
     if not known:
         raise ValueError("no row has a label: give the class of some, or fit a VAE, which needs none")

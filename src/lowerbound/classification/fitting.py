@@ -58,6 +58,8 @@ def fit_with_labels(vae: VAE, X: Data, labels: Any, log_prior: np.ndarray, weigh
     log_p = torch.from_numpy(log_prior).float()
     classifier = new_classifier(vae, len(log_p))
     labeled = with_label(rows)
+    if not len(labeled):
+        raise ValueError("all rows with a label were held out: set early_stopping=False, or give more labels")
 
     def some(noise: Noise) -> Batch:
         u = noise.uniform((1, min(LABELED_ROWS, len(labeled))), log_p)[0]
@@ -70,7 +72,9 @@ def fit_with_labels(vae: VAE, X: Data, labels: Any, log_prior: np.ndarray, weigh
         before.settings, before.seed, before.device,
     )  # fmt: skip
     run(training, rows, begun.validation, verbose=bool(vae.verbose))
-    give_classes(rows, classifier, log_p)
+    for some_rows in (rows, cast(RowsInMemory | None, begun.validation)):
+        if some_rows is not None:
+            give_classes(some_rows, classifier, log_p)
     vae.finish_fit(begun._replace(training=training))
     return classifier
 

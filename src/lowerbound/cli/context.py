@@ -16,8 +16,16 @@ if TYPE_CHECKING:
     from lowerbound.data.context import ContextSchema
     from lowerbound.data.sources import Dataset
 
+
+def _one(ctx: click.Context, param: click.Parameter, names: tuple[str, ...]) -> str | None:
+    """The one name, if any."""
+    if len(names) > 1:
+        raise click.BadParameter("one column can be given; several can in Python: fit(X, context=frame)", ctx, param)
+    return names[0] if names else None
+
+
 given_option: Callable[..., Any] = click.option(
-    "--given", metavar="NAME",
+    "--given", metavar="NAME", multiple=True, callback=_one,
     help="Column, or array of an .npz, that is known of each row beforehand: the model is that of the rest given it.",
 )  # fmt: skip
 
@@ -66,6 +74,8 @@ def one_context(columns: Sequence[ColumnSchema], words: Sequence[str]) -> pd.Dat
     row: dict[str, Any] = {}
     for word in words:
         name, equals, value = word.partition("=")
+        if name in row:
+            raise Failure(f"--given {name} is there twice: say one value")
         if not equals or name not in known:
             raise Failure(f"--given {word}: the model is given {', '.join(known)}, so write --given NAME=VALUE")
         row[name] = value_of(known[name], name, value)

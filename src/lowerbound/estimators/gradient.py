@@ -17,7 +17,7 @@ from lowerbound.assembly.independent import independent_log_prob
 from lowerbound.core import Objective, Posterior
 from lowerbound.data.batches import Rows
 from lowerbound.data.context import ContextSchema
-from lowerbound.data.sources import Source
+from lowerbound.data.sources import Source, as_source
 from lowerbound.distributions.noise import make_generator
 from lowerbound.estimators.arguments import Data
 from lowerbound.estimators.density import DensityEstimator
@@ -130,6 +130,7 @@ class GradientEstimator(DensityEstimator):
         context : array, series or DataFrame, optional
             As for ``fit``.
         """
+        self._check_context_of_fit(X, context)
         if not (self.warm_start and hasattr(self, "model_")):
             self.context_ = None if context is None else self._context_schema(context)
         self._given = context
@@ -142,6 +143,13 @@ class GradientEstimator(DensityEstimator):
         training = self._training(len(rows))
         self.n_fits_ += 1
         return BegunFit(training, rows, validation)
+
+    def _check_context_of_fit(self, X: Data, context: Any) -> None:
+        """Raise ``ValueError`` where rows and a context can't be fitted together."""
+        if self._given is not None:
+            raise ValueError("a model that given() made shares its weights: fit the one that it was made from")
+        if context is not None and isinstance(as_source(X), Source):
+            raise ValueError("a model that is given a context needs its rows in memory: give an array, no stream")
 
     def _context_schema(self, context: Any) -> ContextSchema:
         """The columns of a context; raises where the model can't be given one."""
@@ -167,6 +175,8 @@ class GradientEstimator(DensityEstimator):
         self
         """
         self._check_partial_fit()
+        if self.context_ is not None:
+            raise ValueError("partial_fit can't be given a context: use fit(X, context=…)")
         started = hasattr(self, "model_")
         X = self._start(X, keep_weights=started, reset=not started)
         rows = self._fitting().checked_rows(X)

@@ -211,6 +211,8 @@ class VAE(MixedColumns, LatentEstimator):
         super()._check_parameters()
         self.asked().check()
         self.asked().check_context(is_given=self.context_ is not None)
+        if self.context_ is not None and self._part("optimizer").compile:
+            raise ValueError("Adam(compile=True) can't be given a context: leave compile=False")
 
     def _context_schema(self, context: Any) -> ContextSchema:
         return ContextSchema.infer(context)

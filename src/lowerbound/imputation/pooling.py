@@ -89,7 +89,7 @@ def pool(estimates: ArrayLike, variances: ArrayLike, *, complete_df: float | Non
     part = np.divide((1 + 1 / m) * between, total, out=np.zeros_like(total), where=total > 0)
     with np.errstate(divide="ignore"):
         one_over_df = part**2 / (m - 1)
-        if complete_df is not None:
+        if complete_df is not None and np.isfinite(complete_df):
             one_over_df += (complete_df + 3) / (complete_df * (complete_df + 1) * (1 - part))
         df = 1 / one_over_df
     value, error = q.mean(0), np.sqrt(total)

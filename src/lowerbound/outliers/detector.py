@@ -161,8 +161,10 @@ class VAEOutlierDetector(OutlierMixin, Settable, BaseEstimator):
             If a parameter is out of range, or the rows can't be described.
         """
         check_asked(self, self.PARAMETERS)
+        if self._given is not None:
+            raise ValueError("a detector that given() made is fitted already: fit the one that it was made from")
         seed = seed_from(self.random_state)
-        self._given, X = None, as_pandas(X)
+        X = as_pandas(X)
         given = X if context is None else RowsGiven(X, context)
         rows, held_out = split(given, self.calibration_fraction, seed)
         left_out = 0.0 if self.novelty else LEFT_OUT
