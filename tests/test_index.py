@@ -88,6 +88,18 @@ def test_intervals_of_dates(estimator):
     assert width == pytest.approx(expected, rel=0.2) if estimator is not None else width < 330
 
 
+def test_a_date_that_is_frequent_can_be_the_whole_interval():
+    """As for numbers, the interval is then the shortest: a date with more than the level is it, alone."""
+    table = mixed()
+    table["when"] = table["when"].where(rng.random(N) < 0.03, pd.Timestamp("2019-12-31"))
+    hidden = table.copy()
+    hidden.loc["row 7", "when"] = pd.NaT
+    imputer = VAEImputer(Factorized(), random_state=0).fit(hidden)
+    low, high = imputer.impute_interval(hidden)
+    assert low.loc["row 7", "when"] == high.loc["row 7", "when"] == pd.Timestamp("2019-12-31")
+    assert imputer.intervals(hidden).low[7, list(table).index("when")] == 18261  # days since 1970
+
+
 def test_dates_are_checked_as_numbers_are():
     table = mixed()
     imputer = VAEImputer(models=("gaussian",), random_state=0).fit(table)

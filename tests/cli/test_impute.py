@@ -1,9 +1,15 @@
 """Filling gaps on the command line."""
 
+import datetime as dt
 import json
+import re
+from decimal import Decimal
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
 import pytest
 from tests.cli.conftest import TABLE_OPTIONS
 
@@ -45,6 +51,22 @@ def test_several_imputations_lie_below_one_another(cli, table_run, gappy, tmp_pa
     assert (heights[:, ~gaps] == heights[0, ~gaps]).all()
     cli(*words, "-o", tmp_path / "again.csv", "--imputations", 5)
     assert (tmp_path / "again.csv").read_text() == (tmp_path / "five.csv").read_text()
+
+
+def test_gaps_hold_what_is_asked_for(cli, table_run, gappy, tmp_path):
+    gaps, words = pd.read_csv(gappy)["height"].isna(), ("impute", table_run, gappy, *TABLE_OPTIONS, "-q", "--force")
+    heights = {}
+    for fill in (None, "mean", "median", "draw", "mode"):
+        asked = () if fill is None else ("--fill", fill)
+        cli(*words, "-o", tmp_path / "f.csv", "--n-importance", 50, *asked)
+        heights[fill] = pd.read_csv(tmp_path / "f.csv")["height"]
+        assert not heights[fill].isna().any()
+        assert (heights[fill] == heights["mean" if fill and fill != "mean" else fill])[~gaps].all()
+    assert heights[None].equals(heights["mean"])
+    assert (heights["median"] != heights["mean"])[gaps].all()
+    assert heights["draw"][gaps].std() > heights["median"][gaps].std()
+    several = cli(*words, "-o", tmp_path / "f.csv", "--fill", "mode", "--imputations", 2, exit_code=2)
+    assert "--imputations are draws" in several.stderr
 
 
 def test_intervals_stand_beside_the_columns_with_gaps(cli, table_run, gappy, tmp_path):
@@ -127,3 +149,32 @@ def test_observed_cells_stay_as_they_are_written_and_others_are_of_their_kind(cl
     assert truth in ("True", "False")
     assert len(day) == len("2020-01-01")
     assert real == "1.50"
+
+
+def test_types_of_a_parquet_file_are_those_of_the_filled_one(cli, tmp_path):
+    k = np.random.default_rng(0).integers(0, 30, 40).tolist()
+    columns = {
+        "day": pa.array([dt.date(1066, 10, 14) + dt.timedelta(i) for i in k], pa.date32()),
+        "at": pa.array([dt.datetime(2500, 1, 1) + dt.timedelta(hours=i) for i in k], pa.timestamp("us", "UTC")),
+        "took": pa.array([dt.timedelta(minutes=i) for i in k], pa.duration("us")),
+        "clock": pa.array([dt.time(i % 24, i) for i in k], pa.time64("us")),
+        "price": pa.array([Decimal(7 * i) / 100 for i in k], pa.decimal128(10, 2)),
+        "small": pa.array(k, pa.uint8()),
+        "word": pa.array(["pq"[i % 2] for i in k], pa.large_string()),
+    }
+    holes = {name: np.arange(40) % 7 == j for j, name in enumerate(columns)}
+    gaps = {name: pc.if_else(holes[name], pa.scalar(None, values.type), values) for name, values in columns.items()}
+    pq.write_table(pa.table(gaps), tmp_path / "a.parquet")
+    cli("train", tmp_path / "a.parquet", "-o", tmp_path / "run", "--max-epochs", 1, "-q")
+    words = ("impute", tmp_path / "run", tmp_path / "a.parquet", "--n-importance", 5, "-q")
+    cli(*words, "-o", tmp_path / "filled.parquet")
+    filled = pq.read_table(tmp_path / "filled.parquet")
+    assert filled.schema.types == [values.type for values in columns.values()]
+    for name, values in gaps.items():
+        assert filled[name].null_count == 0
+        assert filled[name].filter(values.is_valid()).to_pylist() == values.drop_null().to_pylist()
+    cli(*words, "-o", tmp_path / "filled.csv")
+    dates = [line.split(",")[0] for line in (tmp_path / "filled.csv").read_text().splitlines()[1:]]
+    assert all(re.fullmatch(r"1066-1\d-\d\d", date) for date in dates)
+    cli(*words, "-o", tmp_path / "two.parquet", "--imputations", 2)
+    assert pq.read_schema(tmp_path / "two.parquet").types[:7] == filled.schema.types

@@ -109,6 +109,14 @@ def test_text_among_categories_that_are_numbers_is_refused():
         encode(new.assign(age=["20", "old", None]), columns)
 
 
+def test_a_fraction_among_counts_is_refused_with_its_place():
+    new = TABLE.head(3).assign(visits=[3, 7.5, np.nan])
+    with pytest.raises(DataError, match=r"column 'visits', row 1: 7.5 is no whole number, and the model was fitted to"):
+        encode(new, COLUMNS)
+    whole = encode(new.assign(visits=[3, 7.0, np.nan]), COLUMNS)
+    assert np.isnan(whole[:, list(TABLE).index("visits")]).tolist() == [False, False, True]
+
+
 def test_rare_categories_share_a_probability():
     names = ["a"] * 50 + ["b"] * 40 + ["c", "d", "e"]
     column = infer_columns(pd.DataFrame({"letter": names}))[0]

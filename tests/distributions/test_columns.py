@@ -1,12 +1,17 @@
 """Densities of columns of several kinds: they sum or integrate to 1, agree with SciPy, and are drawn as they say."""
 
 import math
+from dataclasses import replace
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 from scipy import integrate, stats
 
+from lowerbound.assembly.columns import columns_head
+from lowerbound.data.columns.coding import decode, encode
+from lowerbound.data.columns.schema import ColumnSchema
 from lowerbound.distributions.columns import MASS, Categories, Columns, Reals, Scaling, WholeNumbers
 from lowerbound.distributions.noise import Noise, make_generator
 
@@ -117,6 +122,20 @@ def test_large_whole_numbers_have_their_probability_in_float32_too(log):
     torch.testing.assert_close(rounded.log_prob(x.float()).double(), exact.log_prob(x), rtol=0, atol=1e-4)
 
 
+@pytest.mark.parametrize("log", [False, True])
+def test_counts_near_a_million_keep_their_probability_in_a_float32_model(log):
+    scale = {"location": 13.8, "unit": 0.02, "shift": 1.0} if log else {"location": 1e6, "unit": 1e4}
+    column = ColumnSchema("n", "count", "int64", log=log, low=950_000, high=1_050_000, decimals=0, **scale)
+    v = np.arange(999_900, 1_000_100)
+    x = torch.from_numpy(encode(pd.DataFrame({"n": v}), [column])).float()
+    single, double = (columns_head([column], "decoder", 0.01) for _ in range(2))
+    raw = torch.stack([x[:, 0], torch.full((len(v),), -20.0), torch.zeros(len(v))], -1)[None, :, None]  # narrow
+    narrow, exact = single(raw).log_prob(x), double.double()(raw.double()).log_prob(x.double())
+    assert narrow.dtype == torch.float32
+    torch.testing.assert_close(narrow.double(), exact, rtol=0, atol=1e-5)
+    assert np.array_equal(decode(x.double().numpy(), [column], expected=False)["n"], v)
+
+
 def test_whole_numbers_agree_with_scipy_and_are_drawn_so():
     at = torch.full((1, DRAWS, 1), 0.3, dtype=torch.float64)
     p = WholeNumbers(at, 2 * at, scaling(), tensor(-math.inf))
@@ -127,6 +146,52 @@ def test_whole_numbers_agree_with_scipy_and_are_drawn_so():
     drawn = p.scaling.restore(p.sample(noise())).flatten().round().numpy()
     error = np.sqrt(probability * (1 - probability) / DRAWS)
     assert (np.abs([(drawn == k).mean() for k in v.numpy()] - probability) < 4.5 * error).all()
+
+
+def within(units: Scaling, low: float, high: float) -> Scaling:
+    return replace(units, low=tensor(low), high=tensor(high))
+
+
+def test_the_mean_under_a_logarithm_is_that_of_the_numbers_and_not_their_median():
+    # (log v − .4)/.7 ~ N(.5, .8²) means log v ~ N(.75, .56²)
+    assert reals(log=True).expectation.item() == pytest.approx(math.exp(0.75 + 0.56**2 / 2), rel=1e-12)
+    assert reals(log=True, mass=0.0).expectation.item() == pytest.approx(0.7 * math.exp(0.75 + 0.56**2 / 2), rel=1e-12)
+    first, second = math.exp(0.4 - 0.7 + 0.35**2 / 2), math.exp(0.4 + 1.4 + 0.56**2 / 2)
+    two = reals(log=True, **TWO)
+    assert two.expectation.item() == pytest.approx(0.3 * first + 0.7 * second, rel=1e-12)
+    torch.testing.assert_close(two.scaling.restore(two.mean), two.expectation)
+    torch.testing.assert_close(two.averages()[0], two.expectation)
+    drawn = two.scaling.restore(reals(log=True, n=DRAWS, **TWO).sample(noise()))
+    assert drawn.mean().item() == pytest.approx(two.expectation.item(), abs=4 * drawn.std().item() / DRAWS**0.5)
+
+
+@pytest.mark.parametrize("df", [None, 2.2, 5.0, 60.0])
+@pytest.mark.parametrize("scale", [0.1, 0.8, 3.0])
+@pytest.mark.parametrize(("low", "high"), [(0.0, 9.0), (1.5, 400.0)])
+def test_the_mean_under_a_logarithm_is_that_of_numbers_confined_to_their_range(df, scale, low, high):
+    p = reals(log=True, df=df, scale=(scale,))
+    p = replace(p, scaling=within(p.scaling, low, high))
+    law = stats.norm(0.75, 0.7 * scale) if df is None else stats.t(df, 0.75, 0.7 * scale)
+    exact = low + integrate.quad(lambda v: law.sf(math.log(v)) if v > 0 else 1.0, low, high, limit=500)[0]
+    assert p.expectation.item() == pytest.approx(exact, rel=1e-6 if df is None else 3e-3)
+
+
+@pytest.mark.parametrize("log", [False, True])
+@pytest.mark.parametrize("at", [-1.5, -0.3, 0.3, 2.0])
+@pytest.mark.parametrize("scale", [0.003, 0.01, 0.05, 0.3, 1.0, 3.0])
+@pytest.mark.parametrize(("low", "high"), [(0, 30), (3, 100_000)])
+def test_the_mean_of_whole_numbers_is_the_sum_over_them(log, at, scale, low, high):
+    units = within(scaling(2.0, 1.5, log=log, shift=1.0 if log else 0.0), low, high)
+    v = torch.arange(low, high + 1, dtype=torch.float64)
+    there = tensor(at).expand(1, len(v), 1)
+    p = WholeNumbers(there, scale * torch.ones_like(there), units, tensor(0.0 if log else -math.inf))
+    probability = p.log_prob(units.standardize(v[:, None])).exp()[0, :, 0]
+    is_lowest = log and low == 0  # its bin goes down to −∞
+    below = 0.0 if is_lowest else torch.sigmoid((units.standardize(tensor(low - 0.5)) - at) / scale).item()
+    above = max(0.0, 1 - below - probability.sum().item())
+    exact = (probability * v).sum().item() + below * low + above * high
+    spread = math.sqrt((probability * (v - exact).square()).sum().item() + above * (high - exact) ** 2)
+    assert p.expectation[0, 0].item() == pytest.approx(exact, abs=0.01 * spread + 1e-4 * max(1, exact))
 
 
 def levels(n: int = 1, *, values=(math.nan, math.nan, math.nan)) -> Categories:

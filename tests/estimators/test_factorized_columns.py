@@ -5,7 +5,7 @@ import pandas as pd
 import pytest
 from scipy import stats
 
-from lowerbound import Factorized, load
+from lowerbound import Factorized, VAEImputer, load
 
 N = 400
 rng = np.random.default_rng(0)
@@ -82,3 +82,27 @@ def test_a_column_with_two_hills_has_them():
     assert truth.mean() - 0.005 < scores.mean() < truth.mean() + 0.01  # 14 numbers are fitted: ~7/2000 nats above it
     one = Factorized(columns={"v": {"n_components": 1}}).fit(pd.DataFrame({"v": v}))
     assert one.score_samples(pd.DataFrame({"v": v})).mean() < truth.mean() - 0.5
+
+
+def test_means_under_a_logarithm_are_those_of_the_draws():
+    z, noise = rng.normal(size=1500), rng.normal(size=1500)
+    amount = np.exp(1 + 0.8 * z + 0.6 * noise)
+    table = pd.DataFrame(
+        {
+            "amount": amount,
+            "count": np.rint(5 * amount).astype(int),
+            "heavy": np.exp(0.5 * rng.standard_t(3, 1500)),
+            "zeros": np.where(rng.random(1500) < 0.3, 0.0, amount),
+            "word": rng.choice(["a", "b", "c"], 1500),
+        }
+    )
+    model = Factorized(random_state=0).fit(table)
+    assert [c.log for c in model.columns_] == [True, True, True, True, False]
+    assert model.columns_[2].heavy_tails
+    numbers = list(table)[:4]
+    drawn, mean = model.sample(40_000)[numbers], model.sample(1, mean=True)[numbers].iloc[0]
+    assert ((drawn.mean() - mean).abs() < 4 * drawn.std() / 200 + 0.003 * mean).all()
+    imputer = VAEImputer(model, keep_empty_features=True).set_output(transform="pandas").fit(table)
+    gaps = table.head(2).assign(amount=np.nan, zeros=np.nan)
+    assert np.allclose(imputer.transform(gaps)[["amount", "zeros"]], mean[["amount", "zeros"]])
+    assert mean["amount"] == pytest.approx(amount.mean(), rel=0.1)  # its median is .6 of it

@@ -59,6 +59,15 @@ def test_reconstructions_have_means_of_numbers_and_modes_of_levels(vae):
     assert back["active"].dtype == bool
 
 
+def test_the_mean_of_a_code_is_that_of_its_draws(vae):
+    codes = np.array([[0.0, 0.0], [1.5, -1.0], [-1.0, 1.5]])
+    means, numbers = vae.decode(codes), ["age", "gain", "visits"]
+    drawn = vae.decode(np.repeat(codes, 20_000, 0), draw=True, random_state=1)[numbers].astype(float)
+    for i, mean in enumerate(means[numbers].to_numpy(float)):
+        of_code = drawn.iloc[20_000 * i : 20_000 * (i + 1)]
+        assert ((of_code.mean() - mean).abs() < 4 * of_code.std() / 20_000**0.5 + 0.003 * np.abs(mean)).all()
+
+
 def test_log_p_is_in_the_users_units(vae):
     """Every real column in thousandths: the same density, each row log 1000 lower for every column of numbers."""
     other = TABLE.assign(age=1000 * TABLE["age"])

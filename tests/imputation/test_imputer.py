@@ -548,3 +548,75 @@ def test_a_level_that_the_new_rows_type_lacks_can_be_filled():
     imputer.fit(pd.DataFrame({"level": levels, "x": np.tile([0.0, 1.0], 20)}))
     rows = pd.DataFrame({"level": pd.Series(["c", None], dtype="category"), "x": [0.0, 1.0]})
     assert imputer.transform(rows)["level"].tolist() == ["c", "b"]
+
+
+def skewed_table(n: int = 600) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """A table with amounts that are mostly 0, a count, few values and a date; and the same with gaps."""
+    rng = np.random.default_rng(3)
+    z = rng.normal(size=n)
+    table = pd.DataFrame(
+        {
+            "gain": np.where(z + rng.normal(size=n) < 0.5, 0.0, np.exp(1 + z + 0.5 * rng.normal(size=n))),
+            "visits": rng.poisson(np.exp(1 + 0.5 * z)),
+            "rooms": np.clip(np.rint(3 + z + 0.5 * rng.normal(size=n)), 1, 7).astype(int),
+            "clicks": rng.poisson(300 * np.exp(0.1 * rng.normal(size=n))),
+            "size": 10 * z + 3 * rng.normal(size=n),
+            "word": np.where(z > 0, "high", "low"),
+            "since": pd.Timestamp("2020-01-01") + pd.to_timedelta(np.rint(100 * (z + 4)).astype(int), "D"),
+        }
+    )
+    hidden = rng.random(table.shape) < 0.2
+    return table, table.astype(dict.fromkeys(["visits", "rooms", "clicks"], "Int64")).mask(hidden)
+
+
+@pytest.mark.parametrize("estimator", [None, Factorized(random_state=0)])
+def test_a_gap_is_filled_with_the_mean_the_median_the_mode_or_a_draw(estimator):
+    table, gaps = skewed_table()
+    numbers, holes = ["gain", "visits", "rooms", "clicks", "size"], gaps.isna()
+    chosen = {"models": ("gaussian",)} if estimator is None else {"estimator": clone(estimator)}
+    filled = {}
+    for fill in ("mean", "median", "draw", "mode"):
+        imputer = VAEImputer(**chosen, fill=fill, keep_empty_features=True, random_state=0)
+        filled[fill] = imputer.set_output(transform="pandas").fit_transform(gaps)
+        assert not filled[fill].isna().any().any()
+        assert filled[fill].dtypes.equals(gaps.dtypes)
+        assert (filled[fill][~holes] == gaps[~holes])[~holes].stack().all()
+        assert imputer.transform(gaps).equals(filled[fill])
+    assert (filled["mean"]["word"] == filled["median"]["word"]).all()
+    if estimator is None:
+        return
+    draws = pd.concat(imputer.sample_imputations(gaps, 400, 1, refit=False))  # every row has the same law
+    for name in numbers:
+        law = draws[name][holes[name].to_numpy().tolist() * 400].astype(float)
+        assert filled["median"][name][holes[name]].median() == pytest.approx(law.median(), abs=0.1 * law.std())
+        spread = filled["draw"][name][holes[name]].astype(float)
+        assert spread.std() == pytest.approx(law.std(), rel=0.35)
+    assert (filled["mode"]["gain"][holes["gain"]] == 0).all()
+    assert (filled["mode"]["rooms"][holes["rooms"]] == table["rooms"].mode()[0]).mean() > 0.8
+    apart = (filled["median"]["since"] - filled["mean"]["since"])[holes["since"]].abs()
+    assert apart.max() < pd.Timedelta(days=40)
+
+
+@pytest.mark.parametrize("level", [0.5, 0.8])
+def test_intervals_of_counts_and_point_masses_cover_what_they_claim(level):
+    table, gaps = skewed_table(2000)
+    names = ["gain", "visits", "rooms", "clicks", "size"]
+    numbers, hidden = table[names].to_numpy(float), gaps[names].isna().to_numpy()
+    marginal = VAEImputer(Factorized(), keep_empty_features=True, random_state=0).fit(gaps)
+    found = marginal.intervals(gaps, level)
+    low, high = (end[names].to_numpy(float) for end in marginal.impute_interval(gaps, level))
+    assert np.array_equal(low[~hidden], numbers[~hidden])
+    covered = found.covered(np.c_[numbers, np.full((len(numbers), 2), np.nan)])
+    for j, name in enumerate(names):
+        rows = hidden[:, j]
+        assert covered[rows, j].mean() == pytest.approx(level, abs=3.5 * (level * (1 - level) / rows.sum()) ** 0.5)
+        assert name in ("gain", "size") or (np.c_[low, high] == np.c_[low, high].round())[rows][:, [j, j + 5]].all()
+    assert (high[hidden[:, 0], 0] == 0).all() == (level == 0.5)  # .64 of it is 0
+    gaussian = VAEImputer(models=("gaussian",), random_state=0).fit(gaps)
+    ends = np.concatenate(
+        [end[names[:4]].to_numpy(float)[hidden[:, :4]] for end in gaussian.impute_interval(gaps, level)]
+    )
+    assert ends.min() == 0  # amounts and counts aren't below
+    covered = gaussian.intervals(gaps, level).covered(np.c_[numbers, np.full((len(numbers), 2), np.nan)])
+    for j in (1, 2, 3, 4):
+        assert covered[hidden[:, j], j].mean() == pytest.approx(level, abs=0.08)

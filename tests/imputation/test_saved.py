@@ -141,9 +141,9 @@ def test_wide_tables_keep_their_factors(tmp_path):
 
 
 def test_what_cannot_be_saved_or_read_is_said(tmp_path, folder):
-    days = pd.DataFrame({"x": [1.0, 2, 3], "day": pd.Series([pd.Timestamp("2024-01-01").date()] * 3, dtype=object)})
+    pairs = pd.DataFrame({"x": [1.0, 2, 3], "pair": pd.Series([(1, 2)] * 3, dtype=object)})
     with pytest.raises(ValueError, match="convert the column to text"):
-        VAEImputer(random_state=0).fit(days).save(tmp_path / "strange")
+        VAEImputer(random_state=0).fit(pairs).save(tmp_path / "strange")
     assert not (tmp_path / "strange" / "model.json").exists()
     record = json.loads((folder / "model.json").read_text(encoding="utf-8"))
     damaged = tmp_path / "damaged"

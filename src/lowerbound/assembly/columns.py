@@ -81,12 +81,22 @@ def _category_block(group: Placed, first: list[int]) -> CategoryBlock:
     return CategoryBlock(places, first, [c.n_common for c in columns], [c.n_rare for c in columns], values)
 
 
+def _scaling(columns: Sequence[ColumnSchema]) -> Scaling:
+    """In float64: of log-counts near 10⁶, float32 can't tell one from the next."""
+
+    def of(name: str, otherwise: float = 0.0) -> Tensor:
+        values = [getattr(column, name) for column in columns]
+        return torch.tensor([otherwise if v is None else v for v in values], dtype=torch.float64)
+
+    ends = of("low", -math.inf), of("high", math.inf)
+    return Scaling(of("location"), of("unit"), of("log").bool(), of("shift"), *ends)
+
+
 def _number_block(
     kind: str, n_components: int, group: Placed, first: int, scale: str | float, min_scale: float
 ) -> nn.Module:
     places, columns = [i for i, _ in group], [column for _, column in group]
-    fields = ([getattr(column, name) for column in columns] for name in ("location", "unit", "log", "shift"))
-    scaling = Scaling(*map(torch.tensor, fields))
+    scaling = _scaling(columns)
     one = torch.ones(len(group))
     how = {"auto": "decoder", "unit": "fixed", "feature": "learned"}.get(str(scale), "decoder")
     if kind == "whole":

@@ -74,7 +74,7 @@ def _models(context: click.Context, parameter: click.Parameter, value: str) -> t
 @force_option
 @console_options
 def compare(
-    data: str, key: str | None, drop: tuple[str, ...], label: str | None, stream: bool | None,
+    data: str, options: DataOptions,
     models: tuple[str, ...], budget: float, binarize: str | None, image_shape: tuple[int, ...] | None, layout: str,
     random_state: int, output: Path | None, force: bool, console: Console,
 ) -> None:  # fmt: skip
@@ -93,7 +93,7 @@ def compare(
     from lowerbound.comparison.split import split
     from lowerbound.estimators.tables import has_text
 
-    dataset = _rows_at_hand(DataOptions(data, key, drop, label, stream).read(), console)
+    dataset = _rows_at_hand(options.read(), console)
     columns = list(map(str, getattr(dataset.X, "columns", [])))
     X = dataset.X if has_text(dataset.X) else _numbers(dataset.X)
     try:

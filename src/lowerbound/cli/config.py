@@ -25,6 +25,7 @@ from lowerbound.parameters.parameter import Parameter, plain, suggestion
 from lowerbound.parameters.upgrade import upgraded_parameters
 
 DATA_KEYS = tuple(each.name for each in fields(DataOptions))
+LISTS = ("drop", "missing")  # of words, among these keys
 
 
 @dataclass(frozen=True)
@@ -67,7 +68,7 @@ class Config:
             what: {name: table[name].from_plain(value) for name, value in record[what].items()}
             for what in ("parameters", "asked")
         }
-        return cls(record["model"], DataOptions(**{**record["data"], "drop": tuple(record["data"]["drop"])}), **parts)
+        return cls(record["model"], DataOptions(**_with_tuples(record["data"])), **parts)
 
 
 def _without_none(record: Mapping[str, Any]) -> dict[str, Any]:
@@ -189,12 +190,17 @@ def _checked_data(data: Any, path: Path) -> dict[str, Any]:
         raise Failure(f"{path}: data must be a table: [data], then source = …")
     for name, value in data.items():
         _check_known(name, list(DATA_KEYS), f"{path}: [data] has no key")
-        if name == "stream" and isinstance(value, bool):
+        if name in ("stream", "header") and isinstance(value, bool):
             continue
-        words = value if name == "drop" and isinstance(value, list) else [value]
+        words = value if name in LISTS and isinstance(value, list) else [value]
         if not all(isinstance(word, str) for word in words):
             raise Failure(f"{path}: [data] {name} must be text, got {value!r}")
-    return {k: tuple([v] if isinstance(v, str) else v) if k == "drop" else v for k, v in data.items()}
+    return _with_tuples(data)
+
+
+def _with_tuples(data: Mapping[str, Any]) -> dict[str, Any]:
+    """The fields of ``DataOptions`` with tuples of words, also where there is one word."""
+    return {k: tuple([v] if isinstance(v, str) else v) if k in LISTS else v for k, v in data.items()}
 
 
 def _check_known(name: str, known: list[str], complaint: str) -> None:

@@ -34,12 +34,12 @@ def data() -> None:
 @axes_options
 @console_options
 def check(
-    data: str, key: str | None, drop: tuple[str, ...], label: str | None, stream: bool | None,
+    data: str, options: DataOptions,
     image_shape: tuple[int, ...] | None, layout: str, console: Console,
 ) -> None:  # fmt: skip
     """Show the shape, type and columns of DATA, and the likelihood and layout that "auto" chooses."""
-    options = DataOptions(data, key, drop, label, stream)
-    record = describe(options.read(), image_shape, layout)
+    dataset = options.read()
+    record = describe(dataset, image_shape, layout) | {"notes": list(dataset.notes)}
     console.result(record, _text(record))
     axes = [*(("--image-shape", ",".join(map(str, image_shape))) if image_shape else ())]
     axes += ["--layout", layout] if layout != "auto" else []
@@ -161,7 +161,13 @@ def _text_of_mixed(record: dict[str, Any]) -> str:
     for column in record["columns"]:
         numbers = ["many" if column[name] is None else f"{column[name]:,}" for name in ("distinct", "missing")]
         lines.append([column["name"], column["dtype"], column["description"], *numbers])
-    return f"{table(rows)}\n\n{_aligned(lines, 3)}"
+    return "\n\n".join([table(rows), *_recognized(record), _aligned(lines, 3)])
+
+
+def _recognized(record: dict[str, Any]) -> list[str]:
+    """A paragraph on what was recognized in the values of a file; none if there is nothing to say."""
+    lines = ["recognized, as every value of the column fits (flags overrule it):", *record.get("notes", ())]
+    return ["\n  ".join(lines)] if len(lines) > 1 else []
 
 
 def _describe_source(source: Source, *axes: Any) -> dict[str, Any]:
@@ -237,7 +243,9 @@ def _text(record: dict[str, Any]) -> str:
         "labels": "none" if record["labels"] is None else _labels(record["labels"]),
         "likelihood": f'{record["likelihood"]} (what "auto" chooses)',
     }
-    return "\n\n".join([table(rows), *([_columns(record["columns"])] if "columns" in record else [])])
+    return "\n\n".join(
+        [table(rows), *_recognized(record), *([_columns(record["columns"])] if "columns" in record else [])]
+    )
 
 
 def _missing(record: dict[str, Any]) -> str:

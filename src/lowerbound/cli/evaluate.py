@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -51,7 +52,7 @@ BINARIZATION_SEED = 0  # two models are compared on the same zeros and ones
 )  # fmt: skip
 @console_options
 def evaluate(
-    paths: tuple[str, ...], key: str | None, drop: tuple[str, ...], label: str | None, stream: bool | None,
+    paths: tuple[str, ...], options: DataOptions,
     given: str | None, n_importance: int, method: str, n_temperatures: int, n_chains: int,
     bidirectional_bounds: int | None, inference_gap: int | None, console: Console,
 ) -> None:  # fmt: skip
@@ -68,7 +69,7 @@ def evaluate(
         raise click.UsageError("the two runs are the same")
     from lowerbound.cli.generate import load
 
-    options = DataOptions(source, key, drop, label, stream, given)
+    options = replace(options, source=source, given=given)
     models = {run: load(Path(run), "evaluate") for run in runs}
     dataset = options.read()
     models = {run: given_of(model, dataset, given) for run, model in models.items()}

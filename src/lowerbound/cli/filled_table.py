@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from itertools import repeat
 from pathlib import Path
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -17,11 +18,13 @@ from lowerbound.data.table_code import missing
 from lowerbound.imputation.gaussians import derived
 from lowerbound.imputation.multiple import fillers, imputed
 from lowerbound.outliers.member import chunks, rows_at_once
+from lowerbound.storage.results import write_frames
 
 if TYPE_CHECKING:
     import pandas as pd
     import pyarrow as pa
 
+    from lowerbound.data.readers.csv import CsvTable
     from lowerbound.imputation.imputer import VAEImputer
     from lowerbound.storage.spool import Spool
 
@@ -42,11 +45,14 @@ class WholeTable:
         The cells of a .csv as text.
     formats : dict of str
         The formats of dates that are written as text, by column.
+    csv : CsvTable or None
+        The .csv, which says how its values are written.
     """
 
     rows: Any
     text: pd.DataFrame | None = None
     formats: dict[str, str] = field(default_factory=dict)
+    csv: CsvTable | None = None
 
     @property
     def schema(self) -> pa.Schema | None:
@@ -69,23 +75,53 @@ class WholeTable:
         dates = set(frame.select_dtypes(["datetime", "datetimetz"])) & set(self.formats)
         return frame.assign(**{name: as_text(frame[name], self.formats[name]) for name in dates})
 
+    def written(self, values: pd.Series) -> pd.Series:
+        """Values of a column as the text of its file."""
+        name = str(values.name)
+        if self.csv is not None and name in self.csv.writings:
+            return self.csv.writings[name].write(values)
+        return as_text(values, self.formats[name]) if name in self.formats else values.astype(str)
 
-def whole_table(source: str, X: Any, *, as_text: bool) -> WholeTable:
-    """The whole table of which X has some columns, read from its file; X itself if it has no names of columns."""
-    import pandas as pd
+    def write(self, path: Path, frames: Iterator[pd.DataFrame], *, more: bool) -> None:
+        """Write frames one below the other, a .csv as its file is; with ``more`` columns than this has they are named.
 
+        Parameters
+        ----------
+        path : Path
+        frames : iterator of DataFrame
+        more : bool
+        """
+        how = {}
+        if self.csv is not None and path.suffix.lower() == ".csv":
+            how = {"sep": self.csv.separator, "decimal": self.csv.decimal, "names": more or self.csv.has_header}
+        write_frames(path, map(self.formatted, frames), self.schema, **how)
+
+
+def whole_table(source: str, X: Any, *, as_text: bool, writing: Mapping[str, Any] = MappingProxyType({})) -> WholeTable:
+    """The whole table of which X has some columns, read from its file; X itself if it has no names of columns.
+
+    Parameters
+    ----------
+    source : str
+        The file.
+    X : array, DataFrame or Source
+    as_text : bool
+        The table is written as text.
+    writing : mapping
+        Fields of ``Asked``, for a .csv.
+    """
+    from lowerbound.data.readers.csv import CsvTable
     from lowerbound.data.readers.read import read
+    from lowerbound.data.readers.writing import Asked
 
     if getattr(X, "columns", None) is None:
         return WholeTable(X)
     if not source.lower().endswith((".csv", ".csv.gz")):
         return WholeTable(X if isinstance(X, Source) else read(source, stream=True, mixed=True).X)
     # nullable types keep whole numbers and truth values where there are gaps
-    frame = pd.read_csv(source, dtype_backend="numpy_nullable")
-    if len(frame) != len(X) or not set(X.columns) <= set(frame.columns):
-        return WholeTable(X)
-    text = pd.read_csv(source, dtype=str) if as_text else None
-    return WholeTable(frame, text if text is not None and list(text) == list(frame) else None)
+    csv = CsvTable(Path(source), Path(source).name, Asked(**writing))
+    frame = csv.frame(list(X.columns), mixed=True, dtype_backend="numpy_nullable")
+    return WholeTable(frame, csv.parsed(dtype=str) if as_text else None, csv=csv)
 
 
 class Filling:
@@ -118,9 +154,9 @@ class Filling:
         return chunks(self.X, self.n_rows)
 
     def expected(self) -> Iterator[Any]:
-        """Yield every part with expectations, or modes, in the gaps."""
-        for rows in self.parts():
-            yield self.expected_of(rows)
+        """Yield every part with its gaps filled."""
+        for part, rows in enumerate(self.parts()):
+            yield self.filled(rows, part)
             self.progress(len(rows))
 
     def beside(self, whole: WholeTable) -> Iterator[tuple[Any, tuple[pd.DataFrame, pd.DataFrame | None]]]:
@@ -129,11 +165,16 @@ class Filling:
             yield rows, table
             self.progress(len(rows))
 
-    def expected_of(self, rows: Any) -> Any:
-        """One part with expectations, or modes, in the gaps."""
-        filled = self.imputer.transform(rows)
+    def filled(self, rows: Any, part: int) -> Any:
+        """One part with what the imputer's ``fill`` says in the gaps; draws of different parts are independent."""
+        if not missing(rows).any():
+            return self.imputer.transform(rows)
+        if self.imputer.fill == "draw":
+            filled = self.imputer.sample_imputations(rows, 1, self.seed_of(part), refit=False)[0]
+        else:
+            filled = self.imputer.transform(rows)
         ess = getattr(self.imputer, "ess_", None)
-        if ess is not None and missing(rows).any():
+        if ess is not None:
             self.weights.append((ess, len(rows)))
         return filled
 
@@ -153,10 +194,10 @@ class Filling:
 
 def write_filled(
     path: Path, imputer: VAEImputer, X: Any, source: str, n_imputations: int | None, *, intervals: bool,
-    progress: Callable[[float], Any] = lambda n: None,
+    progress: Callable[[float], Any] = lambda n: None, writing: Mapping[str, Any] = MappingProxyType({}),
 ) -> float | None:  # fmt: skip
     """Write the filled table or array as it is computed; return the mean effective number of importance samples."""
-    from lowerbound.storage.results import write_frames, write_parts
+    from lowerbound.storage.results import write_parts
     from lowerbound.storage.spool import Spool
 
     filling = Filling(imputer, X, rows_at_once((n_imputations or 1, *X.shape[1:])), progress)
@@ -168,22 +209,22 @@ def write_filled(
         return filling.ess
     if len(X.shape) > 2:
         raise Failure(f"{path}: images don't go into a table: give a name that ends in .npy")
-    whole = whole_table(source, X, as_text=path.suffix.lower() == ".csv")
+    whole = whole_table(source, X, as_text=path.suffix.lower() == ".csv", writing=writing)
     if path.suffix.lower() == ".csv":
         whole.formats = _date_formats(filling, whole)
     if n_imputations is None:
         frames = _with_ends(filling, whole) if intervals else _completed(filling, whole)
-        write_frames(path, map(whole.formatted, frames), whole.schema)
+        whole.write(path, frames, more=intervals)
         return filling.ess
     with Spool(path.parent) as spool:
-        write_frames(path, map(whole.formatted, _several(filling, whole, n_imputations, spool)), whole.schema)
+        whole.write(path, _several(filling, whole, n_imputations, spool), more=True)
     return filling.ess
 
 
 def _completed(filling: Filling, whole: WholeTable) -> Iterator[pd.DataFrame]:
-    """Yield the table with expectations in its gaps."""
-    for rows, table in filling.beside(whole):
-        yield _placed(table, rows, filling.expected_of(rows), whole.formats)
+    """Yield the table with its gaps filled."""
+    for part, (rows, table) in enumerate(filling.beside(whole)):
+        yield _placed(table, rows, filling.filled(rows, part), whole)
 
 
 def _with_ends(filling: Filling, whole: WholeTable) -> Iterator[pd.DataFrame]:
@@ -191,7 +232,7 @@ def _with_ends(filling: Filling, whole: WholeTable) -> Iterator[pd.DataFrame]:
     chosen = np.flatnonzero(filling.columns_with_gaps())
     for part, (rows, table) in enumerate(filling.beside(whole)):
         ends = filling.imputer.impute_interval(rows, random_state=filling.seed_of(part))
-        completed = _placed(table, rows, filling.expected_of(rows), whole.formats)
+        completed = _placed(table, rows, filling.filled(rows, part), whole)
         columns = {}
         for j in chosen:
             for which, end in zip(("low", "high"), ends, strict=True):
@@ -205,18 +246,15 @@ def _several(filling: Filling, whole: WholeTable, m: int, spool: Spool) -> Itera
     for part, (rows, table) in enumerate(filling.beside(whole)):
         drawn = imputed(filling.imputer, filling.imputer._check(rows), models, m, filling.seed_of(part))
         places.append(
-            [
-                spool.put(_placed(table, rows, one, whole.formats).assign(**{SEVERAL: i + 1}))
-                for i, one in enumerate(drawn)
-            ]
+            [spool.put(_placed(table, rows, one, whole).assign(**{SEVERAL: i + 1})) for i, one in enumerate(drawn)]
         )
     for of_one in zip(*places, strict=True):
         yield from (as_frame(spool.get(place)) for place in of_one)
 
 
 def _placed(
-    table: tuple[pd.DataFrame, pd.DataFrame | None], X: Any, filled: Any, formats: dict[str, str]
-) -> pd.DataFrame:
+    table: tuple[pd.DataFrame, pd.DataFrame | None], X: Any, filled: Any, of: WholeTable
+) -> pd.DataFrame:  # fmt: skip
     """The whole table with its gaps filled; other cells of a .csv keep their text."""
     import pandas as pd
 
@@ -228,8 +266,9 @@ def _placed(
         rows = np.flatnonzero(whole[name].isna() & ~pd.isna(values))
         part = with_values(whole[name], rows, values[rows])  # pyright: ignore[reportArgumentType]
         if text is not None:
-            written = as_text(part, formats[name]) if name in formats else part.astype(str)
-            part = text[name].where(text[name].notna() | part.isna(), written)
+            cells = text[name].to_numpy(object, copy=True)
+            cells[rows] = of.written(part.iloc[rows])
+            part = pd.Series(cells, part.index)
         parts[name] = part
     return (whole if text is None else text).assign(**parts)
 
@@ -261,9 +300,9 @@ def _date_formats(filling: Filling, whole: WholeTable) -> dict[str, str]:
 
 def _resolution(dates: Any) -> int:
     """The index of the shortest of ``FORMATS`` that fits the dates exactly."""
-    clock = dates.dropna().dt.tz_localize(None).to_numpy("datetime64[ns]").astype(np.int64)
-    units = (86_400 * 10**9, 10**9, 10**3)
-    fits = next((place for place, unit in enumerate(units) if not (clock % unit).any()), len(units))
+    clock = dates.dropna().dt.tz_localize(None).to_numpy()
+    units = ("D", "s", "us")
+    fits = next((i for i, unit in enumerate(units) if (clock.astype(f"datetime64[{unit}]") == clock).all()), 3)
     return max(fits, 1 if dates.dt.tz is not None else 0)
 
 

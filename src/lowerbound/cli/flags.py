@@ -8,9 +8,10 @@ from typing import Any
 
 import click
 
+from lowerbound.cli.options import READING
 from lowerbound.parameters.parameter import Parameter, Part, suggestion
 
-RESERVED = {"key", "drop", "label", "stream", "output", "model", "config", "set", "resume", "log", "force", "verbose"}
+RESERVED = {*READING, "output", "model", "config", "set", "resume", "log", "force", "verbose"}
 SYNONYMS = {"random_state": "seed"}
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
 
@@ -137,8 +138,7 @@ def _sample_given(model: Any, given: tuple[str, ...], n_rows: int, *, mean: bool
 @force_option
 @console_options
 def reconstruct(
-    run: Path, data: str, output: Path, key: str | None, drop: tuple[str, ...], label: str | None,
-    stream: bool | None, given: str | None, n_rows: int,
+    run: Path, data: str, output: Path, options: DataOptions, given: str | None, n_rows: int,
     force: bool, console: Console,
 ) -> None:  # fmt: skip
     """Reconstruct every row of DATA by the model in RUN: E[x|z] at its posterior mean z.
@@ -150,7 +150,7 @@ def reconstruct(
     new_file(output, force)
     model = load(run, "reconstruct")
     _check_rows_fit(model, output)
-    options = DataOptions(data, key, drop, label, stream, given)
+    options = replace(options, given=given)
     dataset = options.read()
     if output.suffix.lower() == ".png":
         if n_rows < len(dataset.X):
@@ -177,8 +177,7 @@ def reconstruct(
 @force_option
 @console_options
 def encode(
-    run: Path, data: str, output: Path, key: str | None, drop: tuple[str, ...], label: str | None,
-    stream: bool | None, given: str | None, force: bool,
+    run: Path, data: str, output: Path, options: DataOptions, given: str | None, force: bool,
     console: Console,
 ) -> None:  # fmt: skip
     """Give the code of every row of DATA: the mean of its posterior q(z|x).
@@ -190,7 +189,7 @@ def encode(
 
     new_file(output, force)
     model = load(run, "encode")
-    options = DataOptions(data, key, drop, label, stream, given)
+    options = replace(options, given=given)
     dataset = options.read()
     if output.suffix.lower() == ".png":
         dataset = spread(dataset, MAPPED) if isinstance(dataset.X, Source) else dataset
@@ -199,7 +198,7 @@ def encode(
         shape = (codes := one.transform(X)).shape
         _write_map(output, one, X, codes, dataset.labels)
     else:
-        named = label or "label"
+        named = options.label or "label"
         with console.progress(len(dataset.X), "encoding") as progress:
             blocks = shown(blocks_of(dataset, model), progress)
             one = given_of(model, dataset, given)

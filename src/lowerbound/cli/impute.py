@@ -52,6 +52,10 @@ class FilledFile(PathType):
     help="Write M completed tables with draws in the gaps, one below the other, numbered in the column imputation. A "
     "saved VAEImputer is fitted to a bootstrap of DATA for each; other models draw all of them as they are.",
 )  # fmt: skip
+@click.option(
+    "--fill", type=click.Choice(["mean", "median", "draw", "mode"]), show_default="mean, or a saved imputer's",
+    help="The number in a gap; categories are the most probable, unless drawn.",
+)  # fmt: skip
 @click.option("--intervals", is_flag=True, help="Add columns with the ends of 90 % intervals: NAME_low, NAME_high.")
 @click.option("--check", is_flag=True, help="Hide 10 % of the observed cells, fill them, and show the errors.")
 @click.option(
@@ -62,14 +66,13 @@ class FilledFile(PathType):
 @force_option
 @console_options
 def impute(
-    run: Path, data: str, output: Path | None, key: str | None, drop: tuple[str, ...], label: str | None,
-    stream: bool | None, n_imputations: int | None, intervals: bool, check: bool, n_importance: int | None,
-    random_state: int | None, force: bool, console: Console,
+    run: Path, data: str, output: Path | None, options: DataOptions, n_imputations: int | None, fill: str | None,
+    intervals: bool, check: bool, n_importance: int | None, random_state: int | None, force: bool, console: Console,
 ) -> None:  # fmt: skip
     """Fill the gaps of DATA by the model in RUN, or by a saved VAEImputer, given the observed entries of each row.
 
-    Numbers get their expectation, categories the most probable one, both by importance sampling; observed entries are
-    unchanged. Columns left out by --drop and --label are written too.
+    Numbers get their expectation, or what --fill says, and categories the most probable one, by importance sampling;
+    observed entries are unchanged. Columns left out by --drop and --label are written too.
 
     \b
       lowerbound impute runs/table table.csv -o filled.csv
@@ -79,18 +82,18 @@ def impute(
     from lowerbound import VAEImputer
     from lowerbound.cli.filled_table import write_filled
 
-    _refuse_what_does_not_go_together(output, n_imputations, intervals=intervals, check=check)
+    _refuse_what_does_not_go_together(output, n_imputations, fill, intervals=intervals, check=check)
     if output is not None:
         new_file(output, force)
     model = load(run, "impute")
-    options = DataOptions(data, key, drop, label, stream)
     dataset = options.read()
     X = rows_of(dataset, model)
     if isinstance(model, VAEImputer):
         imputer = _of_the_table_alone(model, run)
-        _set(imputer, n_importance, random_state)
+        _set(imputer, n_importance, random_state, fill)
     else:
-        imputer = VAEImputer(model, n_importance=n_importance or 1000, random_state=random_state or 0)
+        n, seed = n_importance or 1000, random_state or 0
+        imputer = VAEImputer(model, n_importance=n, fill=fill or "mean", random_state=seed)
         imputer.fit(rows_of(spread(dataset, 2), model))  # finds the columns; the model is fitted already
         if n_imputations:
             console.say("all tables are drawn by one fitted model: intervals by Rubin's rules will be too narrow")
@@ -98,7 +101,9 @@ def impute(
         _check(imputer, _some_of(dataset, model, console), random_state or 0, console)
     if output is not None:
         with console.progress(len(X), "filling") as progress:
-            ess = write_filled(output, imputer, X, data, n_imputations, intervals=intervals, progress=progress)
+            ess = write_filled(
+                output, imputer, X, data, n_imputations, intervals=intervals, progress=progress, writing=options.writing
+            )
         _say(console, output, len(X) * (n_imputations or 1), ess, check=check)
 
 
@@ -111,12 +116,14 @@ def _of_the_table_alone(imputer: Any, run: Path) -> VAEImputer:
     return imputer
 
 
-def _set(imputer: VAEImputer, n_importance: int | None, random_state: int | None) -> None:
+def _set(imputer: VAEImputer, n_importance: int | None, random_state: int | None, fill: str | None) -> None:
     """Replace saved parameters by those that were given."""
     from lowerbound.imputation.network import EstimatorFiller
 
     if random_state is not None:
         imputer.random_state = imputer.seed_ = random_state
+    if fill is not None:
+        imputer.fill = fill
     if n_importance is not None:
         imputer.n_importance = n_importance
         for filler in getattr(imputer._filler, "fillers", [imputer._filler]):
@@ -136,12 +143,14 @@ def _some_of(dataset: Dataset, model: Any, console: Console) -> Any:
 
 
 def _refuse_what_does_not_go_together(
-    output: Path | None, n_imputations: int | None, *, intervals: bool, check: bool
+    output: Path | None, n_imputations: int | None, fill: str | None, *, intervals: bool, check: bool
 ) -> None:
     if output is None and not check:
         raise click.UsageError("no output is given: name a file with -o, or ask for --check")
     if n_imputations is not None and intervals:
         raise click.UsageError("--imputations and --intervals can't be combined: give one of them")
+    if n_imputations is not None and fill is not None:
+        raise click.UsageError("--imputations are draws, so --fill has no meaning beside them: give one of them")
     if output is not None and output.suffix.lower() == ".npy" and (n_imputations or intervals):
         raise click.UsageError(
             f"{output}: several tables and intervals need columns with names: write a .csv or .parquet"

@@ -21,6 +21,10 @@ else:
     PathType = ValueType = click.ParamType  # takes no type argument in older versions of click
 
 
+WRITING = ("decimal", "thousands", "date_format", "missing", "header")
+READING = ("key", "drop", "label", "stream", *WRITING)
+
+
 @dataclass(frozen=True)
 class DataOptions:
     """The data of a command, and the columns or arrays to read.
@@ -39,6 +43,8 @@ class DataOptions:
         Read rows when they are used; None does so if they take much memory.
     given : str or None
         The column, or the array, that a model is given; it is then the label.
+    decimal, thousands, date_format, missing, header
+        As in ``read``, for .csv files.
     """
 
     source: str
@@ -47,6 +53,11 @@ class DataOptions:
     label: str | None = None
     stream: bool | None = None
     given: str | None = None
+    decimal: str | None = None
+    thousands: str | None = None
+    date_format: str | None = None
+    missing: tuple[str, ...] = ()
+    header: bool | None = None
 
     def read(self, *, mixed: bool = True) -> Dataset:
         """Read the data, whose columns may be text and dates if ``mixed``; raises ``DataError``."""
@@ -56,19 +67,51 @@ class DataOptions:
             raise click.UsageError("--given is the label of the rows too: leave --label out")
         stream = False if self.given and self.stream is None else self.stream
         label = self.given or self.label
-        return read(self.source, key=self.key, drop=self.drop, label=label, stream=stream, mixed=mixed)
+        return read(self.source, key=self.key, drop=self.drop, label=label, stream=stream, mixed=mixed, **self.writing)
+
+    @property
+    def writing(self) -> dict[str, Any]:
+        """The flags on the writing of values in a .csv file that were given."""
+        return {name: getattr(self, name) for name in WRITING if getattr(self, name) not in (None, ())}
 
     def words(self) -> list[str]:
         """The options as words of a command line."""
         named = [("--key", self.key), *(("--drop", column) for column in self.drop), ("--label", self.label)]
-        named.append(("--given", self.given))
+        named += [("--given", self.given), ("--decimal", self.decimal), ("--thousands", self.thousands)]
+        named += [("--date-format", self.date_format), ("--missing", ",".join(self.missing) or None)]
         words = [word for flag, value in named if value is not None for word in (flag, value)]
-        return [self.source, *words, *({None: (), True: ("--stream",), False: ("--no-stream",)}[self.stream])]
+        words += {None: [], True: ["--stream"], False: ["--no-stream"]}[self.stream]
+        return [self.source, *words, *{None: [], True: ["--header"], False: ["--no-header"]}[self.header]]
 
 
 def data_options(command: Callable) -> Callable:
-    """Add ``--key``, ``--drop``, ``--label`` and ``--stream`` to a command."""
+    """Add the flags of reading data to a command, which gets them as its ``options``, a ``DataOptions``."""
+
+    @wraps(command)
+    def with_options(*args: Any, **others: Any) -> Any:
+        read = {name: others.pop(name) for name in READING}
+        return command(*args, options=DataOptions(others.get("data") or "", **read), **others)
+
     for option in (
+        click.option(
+            "--header/--no-header", default=None,
+            help="The first line of a .csv names the columns, or is a row.  [asked where it isn't clear]",
+        ),
+        click.option(
+            "--missing", metavar="WORD,…", default="", callback=_words,
+            help="Values of a .csv that stand for gaps, besides empty ones and NA, such as ?,-,None.",
+        ),
+        click.option(
+            "--date-format", metavar="FORMAT", help="Dates in a .csv, such as %d/%m/%Y.  [recognized if it is clear]"
+        ),
+        click.option(
+            "--thousands", metavar="MARK", type=click.Choice([".", ",", " ", "'"]),
+            help="Mark between thousands in a .csv.  [recognized if it is clear]",
+        ),
+        click.option(
+            "--decimal", metavar="MARK", type=click.Choice([".", ","]),
+            help="Mark of decimals in a .csv.  [recognized if it is clear]",
+        ),
         click.option(
             "--stream/--no-stream",
             default=None,
@@ -77,9 +120,14 @@ def data_options(command: Callable) -> Callable:
         click.option("--label", metavar="NAME", help="Column, or array of an .npz, with a label for each row."),
         click.option("--drop", metavar="COLUMN", multiple=True, help="Leave this column out; can be repeated."),
         click.option("--key", metavar="NAME", help="Array of an .npz file."),
-    ):
-        command = option(command)
-    return command
+    ):  # fmt: skip
+        with_options = option(with_options)
+    return with_options
+
+
+def _words(context: click.Context, option: click.Parameter, value: str) -> tuple[str, ...]:
+    """``?,-`` as words."""
+    return tuple(word for word in value.split(",") if word)
 
 
 def _sizes(context: click.Context, option: click.Parameter, value: str | None) -> tuple[int, ...] | None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias, cast
 
@@ -11,6 +12,7 @@ import click
 from lowerbound.cli.context import context_of, given_of, given_option
 from lowerbound.cli.generate import blocks_of, load, rows_of, shown
 from lowerbound.cli.options import (
+    READING,
     DataOptions,
     console_options,
     data_argument,
@@ -55,8 +57,7 @@ SHOWN = 48  # images on a contact sheet
 @console_options
 def outliers(
     run: Path, data: str, output: Path, explain: bool, plot: bool, criterion: str, reference: str | None,
-    key: str | None, drop: tuple[str, ...], label: str | None, stream: bool | None, given: str | None, force: bool,
-    console: Console,
+    options: DataOptions, given: str | None, force: bool, console: Console,
 ) -> None:  # fmt: skip
     """Rank the rows of DATA by how unusual they are for the model in RUN, the most unusual first.
 
@@ -77,7 +78,7 @@ def outliers(
     for path in [output, *([output.with_suffix(".png")] if plot else [])]:
         new_file(path, force)
     model = load(run, "outliers")
-    options = DataOptions(data, key, drop, label, stream, given)
+    options = replace(options, given=given)
     dataset = options.read()
     given_of(model, dataset, given)
     if isinstance(model, VAEOutlierDetector):
@@ -97,7 +98,8 @@ def outliers(
         with console.progress(len(X), "scoring") as progress:
             for block, labels in shown(blocks_of(dataset, model, rows_at_once(X.shape[1:])), progress):
                 of_block = cast("VAEOutlierDetector", detector).given(labels) if given else detector
-                ranking.add(_described(of_block, block, len(ranking), labels, given or label or "label", explain))
+                label = given or options.label or "label"
+                ranking.add(_described(of_block, block, len(ranking), labels, label, explain))
         write_atomically(output, lambda temporary: write_csv(temporary, ranking.blocks(), "%.6g"))
         if plot:
             _plot(detector, X, dataset.labels if given else None, ranking, output.with_suffix(".png"))
@@ -143,7 +145,7 @@ def _reference(run: Path, reference: str | None, options: DataOptions, console: 
 
     stream = False if options.stream is False else None
     if reference is not None:
-        return DataOptions(reference, options.key, options.drop, options.label, stream, options.given)
+        return replace(options, source=reference, stream=stream)
     try:
         record = tomllib.loads((run / "config.toml").read_text(encoding="utf-8"))["data"]
     except (OSError, KeyError, ValueError):
@@ -152,8 +154,9 @@ def _reference(run: Path, reference: str | None, options: DataOptions, console: 
     if source != "digits" and not (source and Path(source).exists()):
         console.say("the training data of the run are missing: quantiles are among the rows of DATA")
         return options
-    known = {name: record.get(name) for name in ("key", "label", "given")}
-    return DataOptions(source, drop=tuple(record.get("drop", ())), stream=stream, **known)
+    kept: dict[str, Any] = {name: record[name] for name in (*READING, "given") if name in record}
+    lists: dict[str, Any] = {name: tuple(kept.get(name, ())) for name in ("drop", "missing")}
+    return DataOptions(**kept | lists | {"source": source, "stream": stream})
 
 
 def sentences(detector: Ranks, X: Any) -> list[str]:

@@ -14,7 +14,7 @@ from lowerbound.cli.config import Config, model_of, read_toml, resolve
 from lowerbound.cli.context import given_option
 from lowerbound.cli.model_flags import ModelCommand, given_flags, named
 from lowerbound.cli.models import MODELS
-from lowerbound.cli.options import console_options, data_options, force_option
+from lowerbound.cli.options import DataOptions, console_options, data_options, force_option
 from lowerbound.cli.output import Console, Failure
 from lowerbound.cli.processes import meeting, n_processes, refuse_several, take_part
 from lowerbound.cli.run import Run
@@ -54,7 +54,7 @@ FREE_ON_RESUME = ("device",)  # parameters that may change when a run is continu
 def train(
     context: click.Context, output: Path | None, model: str | None, file: Path | None, assignments: tuple[str, ...],
     resume: bool, checkpoint_seconds: float, log: str | None, batch_size_per_device: int | None, force: bool,
-    dry_run: bool, verbose: bool, console: Console, **others: Any,
+    dry_run: bool, verbose: bool, console: Console, options: DataOptions, **others: Any,
 ) -> None:  # fmt: skip
     """Fit a model to DATA: a file, a folder of images, or the built-in "digits".
 
@@ -69,7 +69,7 @@ def train(
       lowerbound train faces.npz --key x_train -o runs/faces --dry-run
       lowerbound train -o runs/faces --resume
     """
-    data = {"source": others["data"], **{name: others[name] for name in ("key", "drop", "label", "stream", "given")}}
+    data = {**vars(options), "given": others["given"]}
 
     flags = given_flags(context)
     if batch_size_per_device is not None:

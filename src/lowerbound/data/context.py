@@ -11,6 +11,7 @@ import numpy as np
 from lowerbound.data.columns.coding import encode_quietly, warn_of_unseen
 from lowerbound.data.columns.inference import framed, infer_columns
 from lowerbound.data.columns.schema import ColumnSchema, from_record
+from lowerbound.data.frames import as_pandas
 from lowerbound.data.gaps import nan_in_gaps
 from lowerbound.distributions.columns import MASS
 
@@ -120,6 +121,7 @@ def as_frame(context: Any) -> pd.DataFrame:
     """A context as a frame; an array of one dimension, or a series, is one column."""
     import pandas as pd
 
+    context = as_pandas(context)
     if isinstance(context, pd.Series):
         return context.to_frame(str(context.name) if context.name is not None else "context")
     if isinstance(context, pd.DataFrame):

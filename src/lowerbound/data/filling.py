@@ -7,7 +7,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from lowerbound.data.table_code import column_numbers, columns_of, dates, missing
+from lowerbound.data.columns.values import as_numbers, as_values, measure_of, type_word
+from lowerbound.data.table_code import column_numbers, columns_of, missing
 
 
 def gaps_as_nan(gaps: np.ndarray) -> np.ndarray:
@@ -15,7 +16,7 @@ def gaps_as_nan(gaps: np.ndarray) -> np.ndarray:
     return np.where(gaps, np.nan, 0.0)
 
 
-def as_numbers(rows: Any, n: int) -> np.ndarray:
+def table_numbers(rows: Any, n: int) -> np.ndarray:
     """Rows of any shape as a matrix of numbers (n, columns), dates as days, NaN in columns of categories."""
     if isinstance(rows, np.ndarray) and rows.dtype.kind in "fiub":
         return rows.reshape(n, -1).astype(np.float64)
@@ -31,17 +32,18 @@ def with_gaps_from(table: Any, filled: Any) -> Any:
     for j, values in enumerate(columns_of(filled)):
         rows = np.flatnonzero(gaps[:, j])
         if len(rows):
-            out.isetitem(j, with_values(out.iloc[:, j], rows, np.asarray(values)[rows]))
+            out.isetitem(j, with_values(out.iloc[:, j], rows, pd.Series(values).iloc[rows]))
     return out
 
 
-def with_numbers(table: pd.DataFrame, numbers: np.ndarray) -> pd.DataFrame:
-    """A frame like ``table`` of numbers (n, columns), which are days in its columns of dates."""
+def like_table(table: pd.DataFrame, numbers: np.ndarray) -> pd.DataFrame:
+    """Numbers (n, columns) as a frame with the table's index; dates and durations in columns of these."""
     filled = pd.DataFrame(numbers, index=table.index, columns=table.columns)
     for j, values in enumerate(columns_of(table)):
-        if pd.api.types.is_datetime64_any_dtype(values.dtype):
+        word = type_word(values)
+        if measure_of(word) not in ("number", "category"):
             gaps = np.flatnonzero(values.isna())
-            filled.isetitem(j, with_values(values, gaps, dates(numbers[gaps, j])))
+            filled.isetitem(j, with_values(values, gaps, as_values(numbers[gaps, j], word)))
     return filled
 
 
@@ -61,24 +63,52 @@ def with_values(column: pd.Series, rows: np.ndarray, values: Any) -> pd.Series:
     """A copy of the column with new values in some rows, of the same type: whole numbers, truth values and dates too.
 
     Categories that the column's type lacks are added to it.
+
+    Parameters
+    ----------
+    column : Series, shape (n,)
+    rows : ndarray of int, shape (k,)
+    values : Series or ndarray, shape (k,)
+        Of any type that measures the same.
     """
-    filled, dtype, values = column.copy(), column.dtype, np.asarray(values)
-    if isinstance(dtype, pd.CategoricalDtype):
-        strange = pd.Index(pd.unique(values[~pd.isna(values)])).difference(dtype.categories, sort=False)
-        filled = filled.cat.add_categories(strange)
-    elif pd.api.types.is_integer_dtype(dtype):
-        values = pd.array(np.rint(values.astype(float)), dtype=dtype)
-    elif pd.api.types.is_bool_dtype(dtype):
-        values = pd.array(values.astype(float) >= 0.5, dtype=dtype)
-    elif pd.api.types.is_datetime64_any_dtype(dtype):
-        values = pd.Series(pd.to_datetime(values)).astype(dtype)
-        whole_days = (column.dropna().dt.normalize() == column.dropna()).all()
-        values = (values.dt.round("D") if whole_days else values).to_numpy()
-    elif isinstance(dtype, pd.StringDtype):
-        values = pd.array([str(value) for value in values], dtype=dtype)
-    elif dtype.kind == "f" and values.dtype.kind in "OM":  # a column of NaN alone that held words or dates in fit
-        filled = filled.astype(values.dtype)
-    elif dtype.kind != "O":
-        values = pd.array(values.astype(float), dtype=dtype)
-    filled.iloc[rows] = values
-    return filled
+    values = values if isinstance(values, pd.Series) else pd.Series(np.asarray(values))
+    if not column.notna().any() and column.dtype in (object, float) and measure_of(type_word(values)) != "number":
+        column = pd.Series(index=column.index, dtype=values.dtype, name=column.name)  # a gap has no type
+    if isinstance(column.dtype, pd.CategoricalDtype):
+        values, column = _as_categories(values, column)
+    else:
+        values = _as_type(values, column)
+    places = np.arange(len(column))
+    places[rows] = len(column) + np.arange(len(rows))
+    both = pd.concat([column, values], ignore_index=True)
+    return both.take(places).set_axis(column.index).rename(column.name)
+
+
+def _as_type(values: pd.Series, column: pd.Series) -> pd.Series:
+    """Values in the type of a column."""
+    word, dtype = type_word(column), column.dtype
+    if measure_of(word) != "category":
+        return as_values(as_numbers(values, word), word, _decimals(column, word))
+    if dtype.kind == "O" and isinstance(dtype, np.dtype):
+        return values.astype(object)
+    if pd.api.types.is_bool_dtype(dtype):
+        return pd.Series(values.to_numpy(np.float64) >= 0.5).astype(dtype)
+    return pd.Series([str(value) for value in values], dtype=dtype)
+
+
+def _decimals(column: pd.Series, word: str) -> int | None:
+    """The decimals of observed values: 0 for whole days and whole seconds, those of ``Decimal``; else not limited."""
+    seen = column.dropna()
+    if measure_of(word) in ("date", "duration", "time"):
+        v = as_numbers(seen, word)
+        return 0 if len(v) and (v == np.rint(v)).all() else None
+    return max((-value.as_tuple().exponent for value in seen), default=0) if word == "Decimal" else None
+
+
+def _as_categories(values: pd.Series, column: pd.Series) -> tuple[pd.Series, pd.Series]:
+    """Values in the categories of a column, which the column gets where it lacks them."""
+    named = {str(category): category for category in column.cat.categories}
+    values = values.astype(object).map(lambda value: named.get(str(value), value))
+    strange = pd.Index(values.dropna().unique()).difference(column.cat.categories, sort=False)
+    column = column.cat.add_categories(strange)
+    return values.astype(column.dtype), column

@@ -18,7 +18,9 @@ from torch import Tensor
 
 from lowerbound.data.columns.coding import decode
 from lowerbound.data.columns.schema import ColumnSchema, from_record
+from lowerbound.data.frames import in_container
 from lowerbound.data.gaps import gaps_of
+from lowerbound.data.integers import whole
 from lowerbound.data.layout import arrange
 from lowerbound.data.likelihoods import BINARY, check_grey, choose, grey_levels, grey_levels_of
 from lowerbound.data.sources import Source
@@ -71,6 +73,8 @@ class Schema:
         Some entries were missing.
     columns : tuple of ColumnSchema or None
         Of a table whose columns are of several kinds; x is then what ``columns.encode`` makes of it.
+    container : {"pandas", "polars", "pyarrow"}
+        The library in which rows of such a table are given back.
     """
 
     likelihood: str
@@ -90,6 +94,7 @@ class Schema:
     frequencies: np.ndarray
     gaps: bool = False
     columns: tuple[ColumnSchema, ...] | None = None
+    container: str = "pandas"
 
     ARRAYS = ("location", "unit", "mean", "spread", "counted", "frequencies")
 
@@ -146,8 +151,7 @@ class Schema:
 
     def to_rows(self, x: np.ndarray) -> np.ndarray:
         """(n, *event) → (n, *row)."""
-        if self.channels_last:
-            x = np.moveaxis(x, 1, -1)
+        x = np.moveaxis(x, 1, -1) if self.channels_last else x
         return np.ascontiguousarray(x).reshape(len(x), *self.row_shape)
 
     def store(self, X: np.ndarray, dtype: torch.dtype = torch.float32, grey_levels: int | None = None) -> Tensor:
@@ -186,8 +190,7 @@ class Schema:
 
     def _to_grey(self, x: np.ndarray, grey_levels: int) -> np.ndarray:
         """Grey values on the scale that the model was fitted on, whether they come as bytes, in [0, 1], or as 0/1."""
-        factor = self.grey_levels / grey_levels
-        if factor != 1 or x.dtype != np.uint8:
+        if (factor := self.grey_levels / grey_levels) != 1 or x.dtype != np.uint8:
             return np.ascontiguousarray(x, np.float32) * np.float32(factor)
         return np.ascontiguousarray(x)
 
@@ -214,7 +217,7 @@ class Schema:
         """
         values = x.detach().cpu().double().numpy()
         if self.columns is not None:
-            return decode(values, self.columns, expected=expected)
+            return in_container(decode(values, self.columns, expected=expected), self.container)
         if not self.is_discrete:
             values = np.where(self.counted, values, self.mean) * self.unit + self.location  # what is constant stays so
         dtype = np.dtype(self.dtype)
@@ -223,10 +226,7 @@ class Schema:
         real = dtype if dtype.kind == "f" else np.dtype(np.float64)
         if expected and not self.kind.is_nominal:
             return self.to_rows(values).astype(real)
-        if dtype.kind in "iu":
-            limits = np.iinfo(dtype)
-            values = np.clip(np.rint(values), limits.min, limits.max)
-        return self.to_rows(values).astype(dtype)
+        return self.to_rows(whole(values, dtype) if dtype.kind in "iu" else values).astype(dtype)
 
     def check(self, X: np.ndarray) -> None:
         """Raise ``LikelihoodError`` if the likelihood can't describe ``X``."""
@@ -270,14 +270,14 @@ class Schema:
         return cls(**fields)
 
     @classmethod
-    def of_columns(cls, columns: tuple[ColumnSchema, ...], *, gaps: bool) -> Schema:
+    def of_columns(cls, columns: tuple[ColumnSchema, ...], *, gaps: bool, container: str = "pandas") -> Schema:
         """The schema of a table of several kinds; columns without any value are kept out of the density."""
         n, zero, one = len(columns), np.zeros(len(columns)), np.ones(len(columns))
         counted = np.array([column.categories != (None,) for column in columns])
         return cls(
             likelihood="columns", row_shape=(n,), event_shape=(n,), layout="columns", channels_last=False,
             dtype="float64", binarize=None, grey_levels=1, n_categories=0, location=zero, unit=one, mean=zero.copy(),
-            spread=one.copy(), counted=counted, frequencies=np.zeros(0), gaps=gaps, columns=columns,
+            spread=one.copy(), counted=counted, frequencies=zero[:0], gaps=gaps, columns=columns, container=container,
         )  # fmt: skip
 
 
@@ -347,8 +347,8 @@ def infer_schema(
 
 def _layout_before(metadata: dict[str, Any]) -> str:
     """The layout of a record that was written before it was in it."""
-    shaped = "image" if len(metadata["event_shape"]) == 3 else "features"
-    return shaped if metadata.get("columns") is None else "columns"
+    has_columns = metadata.get("columns") is not None
+    return "columns" if has_columns else "image" if len(metadata["event_shape"]) == 3 else "features"
 
 
 def _with_statistics(

@@ -219,8 +219,11 @@ class Dataset:
         One label for each row, shape ``(n,)``: a column, an array or the subfolders; never part of ``X``.
     source : str
         The data's name in messages, such as ``faces.npz[x_train]``.
+    notes : tuple of str
+        What was recognized in the values of a file.
     """
 
     X: np.ndarray | pd.DataFrame | Source
     labels: np.ndarray | None
     source: str
+    notes: tuple[str, ...] = ()

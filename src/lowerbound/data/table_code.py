@@ -13,12 +13,15 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from lowerbound.data.columns import values as of_type
+from lowerbound.data.columns.inference import has_decimals
+from lowerbound.data.columns.values import as_numbers, as_values, measure_of, type_word
 from lowerbound.data.gaps import naming_words
 
 MAX_CATEGORIES = 50  # of a column; rarer ones share one indicator, so that no column takes all the memory
 OTHER = "(other categories)"
 KINDS = {"number": "numbers", "category": "categories", "date": "dates"}
-DAY = 86_400e9  # nanoseconds
+FREQUENT = 0.05  # share of one value
 
 
 @dataclass(frozen=True)
@@ -28,7 +31,8 @@ class Column:
     Attributes
     ----------
     kind : {"number", "category", "date"}
-    dtype : numpy or pandas dtype
+    dtype : str
+        A word of ``columns.values``.
     categories : list
         The categories with an indicator, most frequent first.
     places : slice
@@ -37,25 +41,41 @@ class Column:
         Mean and standard deviation of these before standardizing; a deviation of 0 is stored as 1.
     importance : ndarray
         Weights of squared errors in these, which add up to 1: an indicator's share of the variance.
+    low, high : float or None
+        The range of whole numbers, and of others whose end is a frequent value.
+    decimals : int or None
+        The decimals of the numbers or days, if these are few.
     """
 
     kind: str
-    dtype: Any
+    dtype: str
     categories: list[Any]
     places: slice
     mean: np.ndarray
     spread: np.ndarray
     importance: np.ndarray
+    low: float | None = None
+    high: float | None = None
+    decimals: int | None = None
 
-    def decode(self, z: np.ndarray) -> np.ndarray:
-        """Expectations (n, width) as values of the column; the most probable category for categories."""
+    def decode(self, z: np.ndarray) -> Any:
+        """Expectations (n, width) as values of the column's type; the most probable category for categories."""
         values = z * self.spread + self.mean
         if self.kind == "category":
             return np.asarray(self.categories, object)[values[:, : len(self.categories)].argmax(1)]
-        if self.kind == "date":
-            return dates(values[:, 0])
-        integer = pd.api.types.is_integer_dtype(self.dtype)
-        return np.rint(values[:, 0]) if integer else values[:, 0]
+        return self.of_numbers(values[:, 0])
+
+    def of_numbers(self, v: np.ndarray) -> pd.Series:
+        """Numbers, days since 1970 or seconds as values of the column's type."""
+        return as_values(v, self.dtype)
+
+    def numbers(self, z: np.ndarray) -> np.ndarray:
+        """Draws (*, width) as numbers, days or seconds that the column can have; NaN for categories."""
+        if self.kind == "category":
+            return np.full(z.shape[:-1], np.nan)
+        v = z[..., 0] * self.spread[0] + self.mean[0]
+        v = v if self.decimals is None else np.round(v, self.decimals)
+        return v if self.low is None and self.high is None else np.clip(v, self.low, self.high)
 
 
 @dataclass
@@ -135,14 +155,14 @@ class TableCode:
         """
         numbers = []
         for name, column, values in zip(X, self.columns, columns_of(X), strict=True):
-            kind = "same" if pd.isna(values).all() else _kind(values)
+            kind = "same" if of_type.missing(values).all() else _kind(values)
             if kind not in ("same", column.kind) and "date" in (kind, column.kind):
                 raise ValueError(f"column {str(name)!r} has {KINDS[kind]}, but had {KINDS[column.kind]} in fit")
-            if column.kind == "number":
+            if column.kind == "number" and measure_of(column.dtype) == "number":
                 numbers.append(values)
-        with naming_words(X.iloc[:, [column.kind == "number" for column in self.columns]]):
+        with naming_words(X.iloc[:, [measure_of(column.dtype) == "number" for column in self.columns]]):
             for values in numbers:
-                _numbers(values, "number")
+                np.asarray(values.dropna(), np.float64)
 
     def probabilities(self, Z: np.ndarray, column: Column) -> np.ndarray:
         """Expectations of indicators as probabilities, (*, categories)."""
@@ -150,21 +170,28 @@ class TableCode:
         p = np.clip(p[..., : len(column.categories)], 1e-6, None)
         return p / p.sum(-1, keepdims=True)
 
+    def draw_categories(self, Z: np.ndarray, expected: np.ndarray, column: Any, rng: np.random.Generator) -> np.ndarray:
+        """The drawn categories; a rare one, which has no name, is replaced by a draw from the named ones."""
+        indicators = Z[:, column.places] * column.spread + column.mean
+        is_named = (indicators[:, : len(column.categories)] > 0.5).any(1, keepdims=True)
+        p = np.where(is_named, self.probabilities(Z, column), self.probabilities(expected, column))
+        cumulative = p.cumsum(1)
+        place = (rng.random((len(Z), 1)) > cumulative).sum(1).clip(max=len(column.categories) - 1)
+        return np.asarray(column.categories, object)[place]
+
 
 def missing(X: Any) -> np.ndarray:
     """True where the table has no value, shape (n, columns)."""
-    return X.isna().to_numpy() if isinstance(X, pd.DataFrame) else pd.isna(X)
+    if not isinstance(X, pd.DataFrame):
+        return pd.isna(X)
+    gaps = [of_type.missing(values) for values in columns_of(X)]
+    return np.stack(gaps, 1) if gaps else np.zeros(X.shape, bool)
 
 
 def column_numbers(values: Any) -> np.ndarray:
     """A column's numbers, or the days of its dates, shape (n,); NaN if it is a column of categories."""
-    kind = _kind(values)
-    return np.full(len(values), np.nan) if kind == "category" else _numbers(values, kind)[:, 0]
-
-
-def dates(days: np.ndarray) -> np.ndarray:
-    """Dates from days since 1970, shape (n,)."""
-    return np.rint(days * DAY).astype("int64").view("datetime64[ns]")
+    word = type_word(values)
+    return np.full(len(values), np.nan) if measure_of(word) == "category" else as_numbers(values, word)
 
 
 def columns_of(X: Any) -> list[Any]:
@@ -173,7 +200,7 @@ def columns_of(X: Any) -> list[Any]:
 
 
 def _describe(values: Any, first: int) -> Column:
-    kind, categories = _kind(values), []
+    kind, word, categories = _kind(values), type_word(values), []
     if kind == "category":
         counts = pd.Series(values).value_counts()
         categories = [
@@ -183,37 +210,38 @@ def _describe(values: Any, first: int) -> Column:
         categories = categories[: MAX_CATEGORIES - 1] if rare else categories
         raw = _indicators(values, categories, rare)
     else:
-        raw = _numbers(values, kind)
+        raw = as_numbers(values, word)[:, None]
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", RuntimeWarning)  # a column without any value
         mean, spread = np.nan_to_num(np.nanmean(raw, 0)), np.nan_to_num(np.nanstd(raw, 0))
     share = spread**2 / (spread**2).sum() if (spread > 0).any() else np.full(len(spread), 1 / max(1, len(spread)))
     scale = np.where(spread > 1e-12 * np.abs(mean), spread, 1.0)
-    return Column(kind, values.dtype, categories, slice(first, first + raw.shape[1]), mean, scale, share)
+    support = {} if kind == "category" else _support(raw[:, 0], kind)
+    return Column(kind, word, categories, slice(first, first + raw.shape[1]), mean, scale, share, **support)
+
+
+def _support(v: np.ndarray, kind: str) -> dict[str, Any]:
+    """The decimals of numbers and days, and the ends of their range where these are frequent, or of whole numbers."""
+    v = v[~np.isnan(v)]
+    if not len(v):
+        return {}
+    decimals = next((d for d in range(7) if has_decimals(v, d)), None)
+    are_whole = kind == "number" and decimals == 0  # dates go on
+    low, high = (float(end) if are_whole or (v == end).mean() >= FREQUENT else None for end in (v.min(), v.max()))
+    return {"low": low, "high": high, "decimals": decimals}
 
 
 def _kind(values: Any) -> str:
-    dtype = values.dtype
-    if pd.api.types.is_datetime64_any_dtype(dtype):
-        return "date"
-    return "number" if pd.api.types.is_numeric_dtype(dtype) and not pd.api.types.is_bool_dtype(dtype) else "category"
+    measure = measure_of(type_word(values))
+    return measure if measure in KINDS else "number"
 
 
 def _encode(column: Column, values: Any) -> np.ndarray:
     if column.kind == "category":
         raw = _indicators(values, column.categories, len(column.mean) > len(column.categories))
     else:
-        raw = _numbers(values, column.kind)
+        raw = as_numbers(values, column.dtype)[:, None]
     return (raw - column.mean) / column.spread
-
-
-def _numbers(values: Any, kind: str) -> np.ndarray:
-    if kind == "date":
-        days = np.asarray(values, "datetime64[ns]").astype("int64") / DAY
-        return np.where(pd.isna(values), np.nan, days)[:, None]
-    if isinstance(values, pd.Series):
-        return values.to_numpy(np.float64, na_value=np.nan)[:, None]
-    return np.asarray(values, np.float64)[:, None]
 
 
 def _indicators(values: Any, categories: list[Any], rare: bool) -> np.ndarray:

@@ -10,8 +10,8 @@ from __future__ import annotations
 
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
 
 import torch
 import torch.nn.functional as F
@@ -24,6 +24,8 @@ from lowerbound.distributions.noise import Noise
 
 MASS = -1000.0  # stands for the point mass of a column among its standardized values
 LARGEST_EXPONENT = 80.0  # exp stays finite in float32
+FAR, STEPS = 14.0, 48  # beyond ±14 the logistic density has a probability of 2·10⁻⁶
+STUDENT_STEPS = tuple(math.sinh(k / 8) for k in range(-64, 65))  # beyond, 10⁻⁶ if ν = 2
 
 
 @dataclass
@@ -36,12 +38,16 @@ class Scaling:
     log : Tensor of bool, shape (n,)
         g is log(v + shift), else the identity.
     shift : Tensor, shape (n,)
+    low, high : Tensor, shape (n,)
+        The range of the numbers seen, to which draws are confined.
     """
 
     location: Tensor
     unit: Tensor
     log: Tensor
     shift: Tensor
+    low: Tensor = field(default_factory=lambda: torch.tensor(-math.inf))
+    high: Tensor = field(default_factory=lambda: torch.tensor(math.inf))
 
     def standardize(self, v: Tensor) -> Tensor:
         """x of v."""
@@ -52,6 +58,10 @@ class Scaling:
         """v of x."""
         g = x * self.unit + self.location
         return torch.where(self.log, g.clamp_max(LARGEST_EXPONENT).exp() - self.shift, g)
+
+    def confined(self, v: Tensor) -> Tensor:
+        """The nearest number in the range."""
+        return torch.maximum(torch.minimum(v, self.high), self.low)
 
     def bin_width(self, v: Tensor) -> Tensor:
         """x of v + ½ less x of v − ½, without the difference of two close numbers."""
@@ -134,17 +144,27 @@ class ScaledNumbers(ABC):
 
     @property
     @abstractmethod
+    def expectation(self) -> Tensor:
+        """E[v|z], shape (S, B, n)."""
+
+    @property
     def mean(self) -> Tensor:
-        """x of E[v], shape (S, B, n)."""
+        """x of E[v|z], shape (S, B, n)."""
+        return self.scaling.standardize(self.expectation)
 
     def averages(self) -> list[Tensor]:
         """E[v|z]."""
-        return [self.scaling.restore(self.mean)]
+        return [self.expectation]
 
     def from_averages(self, averages: Sequence[Tensor]) -> Tensor:
         """x of the average."""
         (v,) = averages
         return self.scaling.standardize(v)
+
+
+def _simpson(k: int) -> float:
+    """The weight of a place in Simpson's rule."""
+    return 1 / 3 if k in (0, STEPS) else 4 / 3 if k % 2 else 2 / 3
 
 
 @dataclass
@@ -177,18 +197,67 @@ class WholeNumbers(ScaledNumbers):
         width = (self.scaling.bin_width(v) / self.scale).clamp_min(1e-12)
         inside = F.logsigmoid(-a) + torch.log(-torch.expm1(-width))
         log_p = F.logsigmoid(b) + torch.where(is_lowest, 0.0, inside)
-        return torch.where(v < self.lowest, -torch.inf, log_p)
+        return torch.where(v < self.lowest, -torch.inf, log_p).to(x.dtype)
 
     @property
-    def mean(self) -> Tensor:
-        """x at the median, which is the mean of a logistic density."""
-        return self.location
+    def expectation(self) -> Tensor:
+        """Σ v p(v) of numbers confined to the range, without which the sum may have no limit.
+
+        E[y] of the logistic y by Simpson's rule, and E[round(y) − y] with y uniform in each of its steps.
+        """
+        first, last = (self._standard(end) for end in (torch.maximum(self.scaling.low, self.lowest), self.scaling.high))
+        h = (last - first) / STEPS
+        y, p = self._unrounded(first), first.sigmoid()
+        total = y * p + _simpson(0) * h * p * (1 - p) * y
+        for k in range(1, STEPS + 1):
+            before, p_before = y, p
+            t = first + k * h
+            y, p = self._unrounded(t), t.sigmoid()
+            total = total + _simpson(k) * h * p * (1 - p) * y + (p - p_before) * _rounding(before, y)
+        return total + y * (1 - p)
+
+    def _standard(self, v: Tensor) -> Tensor:
+        """The place t of a number in the standard logistic density, as far as that matters."""
+        return ((self.scaling.standardize(v) - self.location) / self.scale).clamp(-FAR, FAR)
+
+    def _unrounded(self, t: Tensor) -> Tensor:
+        """The inverse of ``_standard``, confined to the range."""
+        v = self.scaling.restore(self.location + self.scale * t)
+        return self.scaling.confined(torch.maximum(v, self.lowest))
 
     def sample(self, noise: Noise) -> Tensor:
         """A draw of the logistic density, rounded."""
         u = noise.uniform(self.location.shape, self.location)
         x = self.location + self.scale * torch.logit(u, eps=torch.finfo(u.dtype).tiny)
         return self.scaling.standardize(torch.maximum(self.scaling.restore(x).round(), self.lowest))
+
+
+def _rounding(a: Tensor, b: Tensor) -> Tensor:
+    """E[round(y) − y] for y uniform between a and b, whose distances to the nearest whole numbers are α and β."""
+    alpha, beta = a - a.round(), b - b.round()
+    across = (alpha.square() - beta.square()) / (2 * torch.where(b > a, b - a, 1.0))
+    return torch.where(a.round() == b.round(), -0.5 * (alpha + beta), across)
+
+
+def lognormal_mean(m: Tensor, s: Tensor, low: Tensor, high: Tensor) -> Tensor:
+    """E[y] for log y ~ N(m, s²) and y confined to the range [low, high]: exp(m + s²/2) between 0 and ∞.
+
+    low Φ(a) + e^{m + s²/2} [Φ(b − s) − Φ(a − s)] + high Φ(−b), a and b the ends of the range in standard deviations.
+    """
+    a, b = ((end.clamp_min(0).log() - m) / s for end in (low, high))
+    up_to_a, up_to_b = ((m + 0.5 * s * s + torch.special.log_ndtr(end - s)).exp() for end in (a, b))
+    ends = [torch.where(end.isfinite(), end * torch.special.ndtr(z), 0.0) for end, z in ((low, a), (high, -b))]
+    return up_to_b - up_to_a + ends[0] + ends[1]
+
+
+def student_mean(f: Callable[[float], Tensor], df: Tensor) -> Tensor:
+    """E[f(t)] for Student's t with ν degrees of freedom, by the trapezoidal rule over arsinh t."""
+    log_densities = [math.log1p(t * t) / 2 - 0.5 * (df + 1) * torch.log1p(t * t / df) for t in STUDENT_STEPS]
+    weights = torch.stack(log_densities).softmax(0)
+    total = weights[0] * f(STUDENT_STEPS[0])
+    for w, t in zip(weights[1:], STUDENT_STEPS[1:], strict=True):
+        total = total + w * f(t)
+    return total
 
 
 @dataclass
@@ -222,7 +291,7 @@ class Reals(ScaledNumbers):
         """log π at the point mass; log(1 − π) + log p(v) elsewhere."""
         is_mass = x == MASS
         x = torch.where(is_mass, 0.0, x)
-        log_p = self._log_density(x) + self.scaling.log_jacobian(x) + F.logsigmoid(-self.mass_logit)
+        log_p = self._log_density(x) + self.scaling.log_jacobian(x).to(x.dtype) + F.logsigmoid(-self.mass_logit)
         has_mass = torch.isfinite(self.mass_logit)
         log_mass = F.logsigmoid(torch.where(has_mass, self.mass_logit, 0.0))
         return torch.where(is_mass, torch.where(has_mass, log_mass, -torch.inf), log_p)
@@ -240,13 +309,22 @@ class Reals(ScaledNumbers):
         return (self.log_weight + log_p).logsumexp(-1)
 
     @property
-    def mean(self) -> Tensor:
-        """x of E[v]; under a logarithm the median of each component stands for its mean."""
+    def expectation(self) -> Tensor:
+        """π mass + (1 − π) Σ_k w_k E_k[v]; under a logarithm of v confined to the range, as Student's t needs it."""
         pi, w = self.mass_logit.sigmoid(), self.log_weight.exp()
-        centers = self.scaling.restore(self.location.movedim(-1, 0)).movedim(0, -1)
-        v = pi * self.mass + (1 - pi) * (w * centers).sum(-1)
-        is_exact = (pi == 0) & (w.shape[-1] == 1)
-        return torch.where(is_exact, self.location[..., 0], self.scaling.standardize(v))
+        return pi * self.mass + (1 - pi) * (w * self._means().movedim(0, -1)).sum(-1)
+
+    def _means(self) -> Tensor:
+        """E_k[v] of the components, shape (K, S, B, n)."""
+        s, location, scale = self.scaling, self.location.movedim(-1, 0), self.scale.movedim(-1, 0)
+        if not s.log.any():
+            return s.restore(location)
+        if self.df is None:
+            m, sd = location * s.unit + s.location, scale * s.unit
+            of_log = lognormal_mean(m, sd, s.low + s.shift, s.high + s.shift) - s.shift
+        else:
+            of_log = student_mean(lambda t: s.confined(s.restore(location + scale * t)), self.df)
+        return torch.where(s.log, of_log, s.restore(location))
 
     def sample(self, noise: Noise) -> Tensor:
         """A draw; Student's t by √(ν(u^{−2/ν} − 1)) cos 2πw (Bailey, 1994)."""

@@ -21,6 +21,7 @@ from lowerbound.core import Model, NoPosterior, Posterior
 from lowerbound.data.checks import check_finite
 from lowerbound.data.context import ContextSchema
 from lowerbound.data.far import warn_of_far
+from lowerbound.data.frames import as_pandas
 from lowerbound.data.gaps import mask_gaps, naming_words, without_na
 from lowerbound.data.schema import Schema, infer_schema
 from lowerbound.data.sources import Source, as_source
@@ -153,7 +154,7 @@ class DensityEstimator(Settable, BaseEstimator):
     def _validate(self, X, *, reset: bool = False) -> Any:
         """An array, checked, masked where it has gaps; a source, of which only a few rows are checked now."""
         encoded = self._encode_columns(X, reset=reset)
-        rows = self._validate_numbers(X, reset=reset) if encoded is None else encoded
+        rows = self._validate_numbers(as_pandas(X), reset=reset) if encoded is None else encoded
         if not reset:
             warn_of_far(rows, self.schema_, self._names)
         return rows

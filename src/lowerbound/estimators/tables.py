@@ -10,6 +10,7 @@ from lowerbound.data.columns.coding import encode
 from lowerbound.data.columns.inference import framed, summarize_columns
 from lowerbound.data.columns.schema import ColumnSchema
 from lowerbound.data.columns.streamed import EncodedRows
+from lowerbound.data.frames import as_pandas, container_of
 from lowerbound.data.gaps import mask_gaps
 from lowerbound.data.schema import Schema
 from lowerbound.data.sources import Source, as_source
@@ -28,9 +29,10 @@ class MixedColumns(DensityEstimator):
 
     def _encode_columns(self, X, *, reset: bool) -> Any | None:
         """The places of categories and scaled numbers, masked where they are missing; None for numbers alone."""
+        container, X = container_of(X), as_pandas(X)
         is_kept = not reset or (getattr(self, "warm_start", False) and hasattr(self, "model_"))
         if not is_kept:
-            self._inferred = self._infer_columns(X)
+            self._inferred = self._infer_columns(X, container)
         schema = self.schema_ if is_kept else self._inferred
         columns = None if schema is None else schema.columns
         if columns is None:
@@ -45,7 +47,7 @@ class MixedColumns(DensityEstimator):
             raise ValueError(f"X has no rows: 0 sample(s) (shape={frame.shape}) while a minimum of 1 is required")
         return EncodedRows(X, columns) if isinstance(X, Source) else mask_gaps(encode(frame, columns))
 
-    def _infer_columns(self, X: Any) -> Schema | None:
+    def _infer_columns(self, X: Any, container: str) -> Schema | None:
         """The schema of a table of several kinds; None for other data."""
         likelihood, wanted = self._part("likelihood"), self.columns is not None
         wanted |= isinstance(likelihood, ColumnLikelihoods)
@@ -62,7 +64,7 @@ class MixedColumns(DensityEstimator):
                 raise ValueError(f"a table of several kinds has no axes: leave {name}={asked!r} out")
         looks = summarize_columns(X, None if self.columns == "auto" else self.columns)
         gaps = any(look.n_known < len(X) for look in looks)
-        return Schema.of_columns(tuple(look.schema() for look in looks), gaps=gaps)
+        return Schema.of_columns(tuple(look.schema() for look in looks), gaps=gaps, container=container)
 
     @property
     def columns_(self) -> tuple[ColumnSchema, ...] | None:
@@ -76,6 +78,7 @@ def has_text(X: Any) -> bool:
         return X.is_mixed
     if not (hasattr(X, "dtypes") and hasattr(X, "columns")):
         return False
+    X = as_pandas(X)
     return any(_is_text(X.iloc[:, j]) for j in range(X.shape[1]))
 
 

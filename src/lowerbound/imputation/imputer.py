@@ -16,31 +16,23 @@ from sklearn.utils import Tags
 from sklearn.utils._set_output import _get_output_config
 from sklearn.utils.validation import check_is_fitted, validate_data
 
-from lowerbound.data.filling import (
-    as_numbers,
-    gaps_as_nan,
-    some_columns,
-    some_rows,
-    with_gaps_from,
-    with_numbers,
-    with_values,
-)
+from lowerbound.data import filling
+from lowerbound.data.frames import as_pandas, container_of, in_container
 from lowerbound.data.gaps import naming_words, nan_in_gaps
 from lowerbound.data.table_code import TableCode, column_numbers, columns_of, missing
 from lowerbound.estimators.density import DensityEstimator
 from lowerbound.estimators.saving import Restore, Saved
 from lowerbound.imputation import saved
-from lowerbound.imputation.gaussians import derived, stream
+from lowerbound.imputation.completion import completed, gap_intervals, with_summaries
+from lowerbound.imputation.gaussians import derived
 from lowerbound.imputation.multiple import fillers, imputed
 from lowerbound.imputation.network import EstimatorFiller, network_candidate
 from lowerbound.imputation.selection import choose
+from lowerbound.imputation.summaries import Intervals
 from lowerbound.parameters.parameter import Parameter, check_count
 from lowerbound.parameters.seed import RandomState, seed_from
 from lowerbound.parameters.setting import Settable
 from lowerbound.parameters.tables import CANDIDATES, IMPUTER_PARAMETERS
-
-DRAWS = 400  # for the quantiles of an interval
-DRAWN_ENTRIES = 2**24  # in memory at a time
 
 
 class VAEImputer(OneToOneFeatureMixin, TransformerMixin, Settable, BaseEstimator):
@@ -69,6 +61,9 @@ class VAEImputer(OneToOneFeatureMixin, TransformerMixin, Settable, BaseEstimator
         K, importance samples for each row, for models without exact conditionals.
     n_imputations : int
         The number of completed tables of ``sample_imputations``.
+    fill : {"mean", "median", "draw", "mode"}
+        The number in a gap: E[x_m|x_o], which has the least squared error; the median, which has the least absolute
+        error; one draw; or the most probable value. Categories are the most probable, unless drawn.
     add_indicator : bool
         Append a 0/1 column for each column that had gaps in ``fit``.
     keep_empty_features : bool
@@ -84,8 +79,8 @@ class VAEImputer(OneToOneFeatureMixin, TransformerMixin, Settable, BaseEstimator
         For each candidate its ``name``, its ``error`` on hidden cells (squared, 1 for predicting the mean) and its
         ``weight`` in the stack, the mean over columns.
     ess_ : float or None
-        With an ``estimator``: the mean effective number of importance samples of a row in the last ``transform``; None
-        if nothing was sampled.
+        With an ``estimator``: the mean effective number of importance samples of a row in the last ``transform`` or
+        ``sample_imputations``; None if nothing was sampled.
     indicator_ : MissingIndicator or None
     n_features_in_ : int
     row_shape_ : tuple of int
@@ -116,13 +111,14 @@ class VAEImputer(OneToOneFeatureMixin, TransformerMixin, Settable, BaseEstimator
 
     def __init__(
         self, estimator: DensityEstimator | None = None, *, models: Sequence[str] = CANDIDATES,
-        n_importance: int = 1000, n_imputations: int = 20, add_indicator: bool = False,
+        n_importance: int = 1000, n_imputations: int = 20, fill: str = "mean", add_indicator: bool = False,
         keep_empty_features: bool = False, random_state: RandomState = None, verbose: int = 0,
     ) -> None:  # fmt: skip
         self.estimator = estimator
         self.models = models
         self.n_importance = n_importance
         self.n_imputations = n_imputations
+        self.fill = fill
         self.add_indicator = add_indicator
         self.keep_empty_features = keep_empty_features
         self.random_state = random_state
@@ -155,8 +151,10 @@ class VAEImputer(OneToOneFeatureMixin, TransformerMixin, Settable, BaseEstimator
         self._kept = np.flatnonzero(~gaps.all(0) | every)
         if len(self._kept) < rows.shape[1]:
             self._warn_empty(gaps)
-        self.indicator_ = MissingIndicator(error_on_new=False).fit(gaps_as_nan(gaps)) if self.add_indicator else None
-        table = some_columns(rows, self._kept)
+        self.indicator_ = (
+            MissingIndicator(error_on_new=False).fit(filling.gaps_as_nan(gaps)) if self.add_indicator else None
+        )
+        table = filling.some_columns(rows, self._kept)
         self._code = TableCode(table)
         self._rows, self._n_rows = table if self.estimator is not None else self._code.encode(table), len(table)
         if given is not None:
@@ -177,7 +175,7 @@ class VAEImputer(OneToOneFeatureMixin, TransformerMixin, Settable, BaseEstimator
         return fitted if fitted is self.estimator else fitted.fit(X)
 
     def transform(self, X: ArrayLike) -> np.ndarray | pd.DataFrame:
-        """Fill the gaps with E[x_m|x_o], or with the most probable category.
+        """Fill the gaps as ``fill`` says: with E[x_m|x_o], or with the most probable category.
 
         Parameters
         ----------
@@ -190,8 +188,14 @@ class VAEImputer(OneToOneFeatureMixin, TransformerMixin, Settable, BaseEstimator
         """
         check_is_fitted(self, "report_")
         rows: Any = self._check(X)
-        table, gaps = some_columns(rows, self._kept), missing(rows)
-        filled = self._expected(table) if gaps[:, self._kept].any() else table.copy()
+        table, gaps = filling.some_columns(rows, self._kept), missing(rows)
+        if not gaps[:, self._kept].any():
+            filled = table.copy()
+        elif self.fill == "draw":
+            filled = imputed(self, table, [self._filler], 1, self.seed_)[0]
+        else:
+            filled = self._expected(table)
+            filled = filled if self.fill == "mean" else with_summaries(self, table, filled)
         return self._output(filled, gaps)
 
     def sample_imputations(
@@ -224,11 +228,15 @@ class VAEImputer(OneToOneFeatureMixin, TransformerMixin, Settable, BaseEstimator
         m = self.n_imputations if m is None else m
         check_count("m", m)
         seed = self.seed_ if random_state is None else seed_from(random_state)
-        table = some_columns(self._check(X), self._kept)
-        return imputed(self, table, fillers(self, table, m, seed, refit), m, seed)
+        table = filling.some_columns(self._check(X), self._kept)
+        return [self._like(X, one) for one in imputed(self, table, fillers(self, table, m, seed, refit), m, seed)]
 
     def impute_interval(self, X: ArrayLike, level: float = 0.9, random_state: RandomState = None) -> tuple[Any, Any]:
-        """A central interval for each missing number or date: its (1 − level)/2 and (1 + level)/2 quantiles.
+        """An interval of a given probability for each missing number, date or duration.
+
+        It is central, from its (1 − level)/2 to its (1 + level)/2 quantile, or the shortest where one value has a
+        twentieth of the probability or more: a count, a number with few values, a column with a point mass. Such an
+        interval has more than the level where no interval has it exactly.
 
         Parameters
         ----------
@@ -243,20 +251,31 @@ class VAEImputer(OneToOneFeatureMixin, TransformerMixin, Settable, BaseEstimator
         low, high : ndarray, or DataFrames for a DataFrame
             Both equal x at observed entries, and are NaN for categories, which have no interval.
         """
+        found = self.intervals(X, level, random_state)
+        rows, ends = as_pandas(X), (found.low, found.high)
+        if isinstance(rows, pd.DataFrame):
+            table = filling.some_columns(rows, self._kept)
+            ends = filling.like_table(table, found.low), filling.like_table(table, found.high)
+        low, high = (self._like(X, end) for end in ends)
+        return low, high
+
+    def intervals(self, X: ArrayLike, level: float = 0.9, random_state: RandomState = None) -> Intervals:
+        """The intervals of ``impute_interval``, and what counts at their ends, shape (n, columns).
+
+        Those of dates are in days since 1970, those of durations in seconds.
+
+        Parameters
+        ----------
+        X : array-like or DataFrame, shape (n, columns)
+        level : float
+        random_state : int, RandomState or Generator, optional
+        """
         check_is_fitted(self, "report_")
         if not 0 < level < 1:
             raise ValueError(f"level must lie between 0 and 1, got {level:g}")
         seed = self.seed_ if random_state is None else seed_from(random_state)
-        table = some_columns(self._check(X), self._kept)
-        tails, size = [(1 - level) / 2, (1 + level) / 2], max(1, DRAWN_ENTRIES // (DRAWS * max(1, self._code.width)))
-        parts = [some_rows(table, i, i + size) for i in range(0, len(table), size)]
-        ends = np.concatenate([np.quantile(self._drawn_numbers(part, seed), tails, axis=0) for part in parts], 1)
-        gaps = missing(table)
-        observed = np.stack([column_numbers(values) for values in columns_of(table)], 1)
-        low, high = (np.where(gaps, end, np.where(np.isnan(end), np.nan, observed)) for end in ends)
-        if isinstance(table, pd.DataFrame):
-            return with_numbers(table, low), with_numbers(table, high)
-        return self._shaped(low), self._shaped(high)
+        table = filling.some_columns(self._check(X), self._kept)
+        return gap_intervals(self, table, level, seed)
 
     def save(self, path: str | Path) -> None:
         """Write a folder of safetensors and JSON, atomically; ``lowerbound.load`` reads it.
@@ -276,14 +295,6 @@ class VAEImputer(OneToOneFeatureMixin, TransformerMixin, Settable, BaseEstimator
 
     # tables and matrices
 
-    def _drawn(self, filler: Any, table: Any, m: int, seed: int) -> list[Any]:
-        """m completed tables with draws of one filler."""
-        given = self._given(table)
-        if self.estimator is not None:
-            return [self._shaped(with_gaps_from(table, drawn)) for drawn in filler.draws(given, m, seed)]
-        expected, draws = filler.mean_and_draws(given, m, seed)
-        return [self._fill(table, Z, expected, derived(seed, i)) for i, Z in enumerate(draws)]
-
     def _given(self, table: Any) -> Any:
         """The input of the filler: the matrix, or the rows for an ``estimator``."""
         return self._code.encode(table) if self.estimator is None else table
@@ -292,58 +303,32 @@ class VAEImputer(OneToOneFeatureMixin, TransformerMixin, Settable, BaseEstimator
         """The table with expectations, or modes, in the gaps."""
         filled = self._filler.mean(self._given(table))
         if self.estimator is None:
-            return self._fill(table, filled)
+            return completed(self._code, table, filled)
         self.ess_ = self._filler.ess
-        return with_gaps_from(table, filled)
+        return filling.with_gaps_from(table, filled)
 
-    def _drawn_numbers(self, table: Any, seed: int) -> np.ndarray:
-        """Draws for the gaps as numbers and days, shape (DRAWS, n, columns); NaN in the columns of categories."""
-        draws = self._filler.draws(self._given(table), DRAWS, seed)
+    def _drawn(self, filler: Any, table: Any, m: int, seed: int) -> list[Any]:
+        """m completed tables with draws of one filler."""
+        given = self._given(table)
         if self.estimator is not None:
-            return np.stack([as_numbers(drawn, len(table)) for drawn in draws])
-        out = np.full((*draws.shape[:2], len(self._code.columns)), np.nan)
-        for j, column in enumerate(self._code.columns):
-            if column.kind != "category":
-                out[..., j] = draws[..., column.places.start] * column.spread[0] + column.mean[0]
-        return out
+            return [filling.with_gaps_from(table, one) for one in filler.draws(given, m, seed)]
+        expected, draws = filler.mean_and_draws(given, m, seed)
+        return [completed(self._code, table, Z, expected, derived(seed, i)) for i, Z in enumerate(draws)]
 
-    def _fill(self, table: Any, Z: np.ndarray, expected: np.ndarray | None = None, seed: int = 0) -> Any:
-        """A copy of the table with the gaps filled from the matrix; ``expected`` is the mean of a drawn matrix."""
-        gaps = missing(table)
-        filled = table.copy()
-        for j, column in enumerate(self._code.columns):
-            rows = np.flatnonzero(gaps[:, j])
-            if not len(rows) or (column.kind == "category" and not column.categories):
-                continue  # no gap, or a column without any value in fit
-            if column.kind == "category" and expected is not None:
-                values = self._draw_categories(Z[rows], expected[rows], column, stream(seed, f"levels {j}"))
-            else:
-                values = column.decode(Z[rows, column.places])
-            if isinstance(filled, pd.DataFrame):
-                filled.isetitem(j, with_values(filled.iloc[:, j], rows, values))
-            else:
-                filled[rows, j] = values
-        return filled
-
-    def _draw_categories(
-        self, Z: np.ndarray, expected: np.ndarray, column: Any, rng: np.random.Generator
-    ) -> np.ndarray:
-        """The drawn categories; a rare one, which has no name, is replaced by a draw from the named ones."""
-        indicators = Z[:, column.places] * column.spread + column.mean
-        is_named = (indicators[:, : len(column.categories)] > 0.5).any(1, keepdims=True)
-        p = np.where(is_named, self._code.probabilities(Z, column), self._code.probabilities(expected, column))
-        cumulative = p.cumsum(1)
-        place = (rng.random((len(Z), 1)) > cumulative).sum(1).clip(max=len(column.categories) - 1)
-        return np.asarray(column.categories, object)[place]
+    def _like(self, X: Any, table: Any) -> Any:
+        """A table in the library of X, or in the shape of its rows."""
+        return in_container(table, container_of(X)) if isinstance(table, pd.DataFrame) else self._shaped(table)
 
     def _output(self, filled: Any, gaps: np.ndarray) -> Any:
-        as_frame = _get_output_config("transform", self)["dense"] != "default" and isinstance(filled, pd.DataFrame)
+        library = _get_output_config("transform", self)["dense"]
+        as_frame = library != "default" and isinstance(filled, pd.DataFrame)
         if self.indicator_ is None:
-            return filled if as_frame else self._shaped(np.asarray(filled))
-        marks = self.indicator_.transform(gaps_as_nan(gaps))
+            return in_container(filled, library) if as_frame else self._shaped(np.asarray(filled))
+        marks = self.indicator_.transform(filling.gaps_as_nan(gaps))
         if as_frame:
             names = self.get_feature_names_out()[filled.shape[1] :]
-            return pd.concat([filled, pd.DataFrame(marks, index=filled.index, columns=names)], axis=1)
+            marked = pd.concat([filled, pd.DataFrame(marks, index=filled.index, columns=names)], axis=1)
+            return in_container(marked, library)
         return np.hstack([np.asarray(filled), np.asarray(marks)])
 
     def get_feature_names_out(self, input_features: ArrayLike | None = None) -> np.ndarray:
@@ -365,16 +350,15 @@ class VAEImputer(OneToOneFeatureMixin, TransformerMixin, Settable, BaseEstimator
 
     def _check(self, X: Any, *, reset: bool = False) -> Any:
         """An array of numbers, with NaN where a masked array has gaps, or a DataFrame unchanged."""
-        X = nan_in_gaps(X)
+        X = nan_in_gaps(as_pandas(X))
         several = not reset and not self.row_shape_  # fit saw columns of several kinds
         if isinstance(X, pd.DataFrame) and (several or not all(map(pd.api.types.is_numeric_dtype, X.dtypes))):
             validate_data(self, X, reset=reset, skip_check_array=True)  # type: ignore[arg-type]
             if not reset:
-                self._code.check(some_columns(X, self._kept))
+                self._code.check(filling.some_columns(X, self._kept))
             if len(X) == 0:
                 raise ValueError("X has 0 rows: there is nothing to fill")
-            numbers = X.select_dtypes("number").to_numpy(float, na_value=np.nan)
-            if np.isinf(numbers).any():
+            if any(np.isinf(column_numbers(values)).any() for values in columns_of(X)):
                 raise ValueError("Input X contains infinity: replace infinite values, or make them NaN to be filled")
             return X
         own = self.estimator is not None  # may be fitted to images

@@ -48,7 +48,7 @@ def fillers(imputer: Any, table: Any, m: int, seed: int, refit: bool | str = "au
 
 
 def imputed(imputer: Any, table: Any, fillers: list[Filler], m: int, seed: int) -> list[Any]:
-    """m completed tables, as many from each filler.
+    """Draw m completed tables, as many from each filler.
 
     Parameters
     ----------
@@ -60,11 +60,15 @@ def imputed(imputer: Any, table: Any, fillers: list[Filler], m: int, seed: int) 
     """
     each, several = m // len(fillers), len(fillers) > 1
     seeds = [derived(seed, i) if several else seed for i in range(len(fillers))]
-    return [one for f, s in zip(fillers, seeds, strict=True) for one in imputer._drawn(f, table, each, s)]
+    drawn = [one for f, s in zip(fillers, seeds, strict=True) for one in imputer._drawn(f, table, each, s)]
+    if imputer.estimator is not None:
+        found = [filler.ess for filler in fillers]  # pyright: ignore[reportAttributeAccessIssue]
+        imputer.ess_ = None if None in found else sum(found) / len(found)
+    return drawn
 
 
 def refitted(filler: Filler, rows: Any, m: int, seed: int) -> list[Filler]:
-    """m copies of a filler, each fitted to a bootstrap of the rows.
+    """Copies of a filler, m of them, each fitted to a bootstrap of the rows.
 
     Parameters
     ----------

@@ -15,6 +15,7 @@ import torch
 from sklearn.base import clone
 
 from lowerbound.data.columns.coding import UnseenCategoryWarning
+from lowerbound.data.frames import as_pandas
 from lowerbound.data.schema import ConstantFeatureWarning
 from lowerbound.distributions.noise import Noise, make_generator
 from lowerbound.estimators.density import DensityEstimator, ExactEstimator
@@ -51,7 +52,7 @@ class EstimatorFiller:
         """E[x_m|x_o] in the gaps; a row's result doesn't depend on the others."""
         filled = conditional.expected(self._on(Z), self.n_importance)
         self._note(filled.ess)
-        return self.estimator.schema_.restore(filled.x, expected=True)
+        return as_pandas(self.estimator.schema_.restore(filled.x, expected=True))
 
     def draws(self, Z: Any, n: int, seed: int) -> Any:
         """Draws from p(x_m|x_o) in the gaps: n arrays (N, *row), or frames."""
@@ -59,7 +60,7 @@ class EstimatorFiller:
         noise = Noise(make_generator(seed, "impute", on.rows.device))
         filled = conditional.drawn(replace(on, noise=noise), n, self.n_importance)
         self._note(filled.ess)
-        return [self.estimator.schema_.restore(x, expected=False) for x in filled.x]
+        return [as_pandas(self.estimator.schema_.restore(x, expected=False)) for x in filled.x]
 
     def refit(self, Z: Any, seed: int) -> EstimatorFiller:
         """A copy that is fitted to other rows: a network goes on from its weights, other models start anew."""

@@ -7,12 +7,12 @@ from pathlib import Path
 from typing import Any, cast
 
 import numpy as np
-import pandas as pd
 import torch
 from sklearn.base import clone
 from sklearn.impute import MissingIndicator
 from torch import Tensor
 
+from lowerbound.data.columns.values import as_categories
 from lowerbound.data.filling import gaps_as_nan
 from lowerbound.data.table_code import Column, Raw, TableCode
 from lowerbound.estimators.saving import Restore, Saved, contents, output_of, part, plain
@@ -138,7 +138,8 @@ def _exact(weights: dict[str, Tensor], record: dict, raw: Raw) -> ExactFiller:
 
 def _column(column: Column) -> dict[str, Any]:
     """The JSON record of a column."""
-    categories = [category.item() if isinstance(category, np.generic) else category for category in column.categories]
+    as_text = column.dtype.startswith("category[")
+    categories = [str(category) if as_text else _plain(category) for category in column.categories]
     strange = [category for category in categories if not isinstance(category, (str, bool, int, float))]
     if strange:
         kind = type(strange[0]).__name__
@@ -147,14 +148,20 @@ def _column(column: Column) -> dict[str, Any]:
         )
     record = {field.name: getattr(column, field.name) for field in fields(column)}
     arrays = {name: value.tolist() for name, value in record.items() if isinstance(value, np.ndarray)}
-    return record | arrays | {"dtype": str(column.dtype), "categories": categories, "places": column.places.start}
+    return record | arrays | {"categories": categories, "places": column.places.start}
+
+
+def _plain(category: Any) -> Any:
+    """A number of numpy as one of Python; anything else unchanged."""
+    return category.item() if isinstance(category, np.generic) else category
 
 
 def _as_column(record: dict[str, Any]) -> Column:
     """The inverse of ``_column``."""
     known: dict[str, Any] = {name: np.asarray(record[name], np.float64) for name in ("mean", "spread", "importance")}
+    if record["dtype"].startswith("category["):
+        known["categories"] = list(as_categories(record["categories"], record["dtype"]))
     known["places"] = slice(record["places"], record["places"] + len(record["mean"]))
-    known["dtype"] = pd.api.types.pandas_dtype(record["dtype"])
     return Column(**record | known)
 
 

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from lowerbound.data.columns.values import as_numbers, type_word
 from lowerbound.data.table_code import column_numbers, columns_of, missing
 from lowerbound.imputation.gaussians import stream
 from lowerbound.imputation.imputer import VAEImputer
@@ -28,7 +29,8 @@ class ColumnCheck:
     error : float
         Root mean squared error in the column's standard deviations; for categories, the fraction of wrong ones.
     coverage : float or None
-        The fraction of the hidden numbers that lie in their 90 % interval.
+        The fraction of the hidden numbers that lie in their 90 % interval, of those at its ends as many as the level
+        needs (`Intervals.covered`).
     """
 
     name: str
@@ -57,28 +59,27 @@ def check_filling(imputer: VAEImputer, X: Any, seed: int) -> tuple[list[ColumnCh
     """
     hidden = ~missing(X) & (stream(seed, "check").random(X.shape) < HIDDEN)
     gaps = X.mask(hidden) if isinstance(X, pd.DataFrame) else np.where(hidden, np.nan, X)
-    filled, ends = imputer.transform(gaps), imputer.impute_interval(gaps, LEVEL)
+    filled, found = imputer.transform(gaps), imputer.intervals(gaps, LEVEL)
+    numbers = np.stack([column_numbers(values) for values in columns_of(X)], 1)
+    covered = found.covered(numbers)
     names = X.columns if isinstance(X, pd.DataFrame) else range(X.shape[1])
     checks = []
     for j, (name, truth) in enumerate(zip(names, columns_of(X), strict=True)):
         rows = np.flatnonzero(hidden[:, j])
         if len(rows):
-            guess = columns_of(filled)[j]
-            low, high = (column_numbers(columns_of(end)[j])[rows] for end in ends)
-            checks.append(_compare(str(name), truth, np.asarray(guess)[rows], rows, low, high))
+            guess = np.asarray(columns_of(filled)[j])[rows]
+            checks.append(_compare(str(name), truth, guess, rows, covered[rows, j]))
     return checks, _gaussian_error(X, gaps, hidden, seed)
 
 
-def _compare(
-    name: str, truth: Any, guess: np.ndarray, rows: np.ndarray, low: np.ndarray, high: np.ndarray
-) -> ColumnCheck:
+def _compare(name: str, truth: Any, guess: np.ndarray, rows: np.ndarray, covered: np.ndarray) -> ColumnCheck:
     numbers = column_numbers(truth)
     if np.isnan(numbers).all():
         return ColumnCheck(name, "category", len(rows), float(np.mean(guess != np.asarray(truth)[rows])), None)
     right, spread = numbers[rows], np.nanstd(numbers) or 1.0
-    guessed = column_numbers(pd.Series(guess).astype(truth.dtype))
+    guessed = as_numbers(guess, type_word(truth))
     error = float(np.sqrt(np.mean((guessed - right) ** 2)) / spread)
-    return ColumnCheck(name, "number", len(rows), error, float(np.mean((low <= right) & (right <= high))))
+    return ColumnCheck(name, "number", len(rows), error, float(covered.mean()))
 
 
 def _gaussian_error(X: Any, gaps: Any, hidden: np.ndarray, seed: int) -> float | None:

@@ -115,17 +115,19 @@ class NumberBlock(nn.Module):
         self.unit: Tensor
         self.log: Tensor
         self.shift: Tensor
+        self.low: Tensor
+        self.high: Tensor
         self.first: int
         self.scale: Scale
         self.first, self.scale = first, scale
         self.register_buffer("places", torch.tensor(places), persistent=False)
-        for name in ("location", "unit", "log", "shift"):
-            self.register_buffer(name, getattr(scaling, name), persistent=False)
+        for name, value in vars(scaling).items():
+            self.register_buffer(name, value, persistent=False)
 
     @property
     def scaling(self) -> Scaling:
         """The transform from the user's numbers to entries of x."""
-        return Scaling(self.location, self.unit, self.log, self.shift)
+        return Scaling(self.location, self.unit, self.log, self.shift, self.low, self.high)
 
     def part(self, raw: Tensor, i: int) -> Tensor:
         """Locations (i = 0) or scales (1) of every column's components, (S, B, nK)."""

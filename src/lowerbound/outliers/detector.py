@@ -18,6 +18,7 @@ from sklearn.utils.validation import _num_samples, check_is_fitted
 
 from lowerbound.data.columns.coding import warned_once
 from lowerbound.data.context import RowsGiven
+from lowerbound.data.frames import as_pandas
 from lowerbound.estimators.arguments import Data
 from lowerbound.estimators.saving import Restore, Saved
 from lowerbound.estimators.vae import VAE
@@ -163,6 +164,7 @@ class VAEOutlierDetector(OutlierMixin, Settable, BaseEstimator):
         if self._given is not None:
             raise ValueError("a detector that given() made is fitted already: fit the one that it was made from")
         seed = seed_from(self.random_state)
+        X = as_pandas(X)
         given = X if context is None else RowsGiven(X, context)
         rows, held_out = split(given, self.calibration_fraction, seed)
         left_out = 0.0 if self.novelty else LEFT_OUT
@@ -362,6 +364,7 @@ class VAEOutlierDetector(OutlierMixin, Settable, BaseEstimator):
 
     def _with_context(self, X) -> Any:
         """The rows with the context that was given, if any."""
+        X = as_pandas(X)
         return X if self._given is None or isinstance(X, RowsGiven) else RowsGiven(X, self._given)
 
     def _rank(self, parts: dict[str, np.ndarray]) -> np.ndarray:

@@ -10,7 +10,9 @@ import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike
 
+from lowerbound.data.columns.values import as_numbers, as_values, measure_of, type_word
 from lowerbound.data.context import RowsGiven
+from lowerbound.data.frames import as_pandas
 from lowerbound.data.gaps import nan_in_gaps
 from lowerbound.estimators.vae import VAE
 from lowerbound.outliers.member import ENTRIES_AT_ONCE, has_index, index_of, limit_of, on_rows
@@ -62,30 +64,24 @@ def expectations(members: Sequence[VAE], X: ArrayLike | RowsGiven, rows: np.ndar
             for member, on in zip(members, prepared, strict=True)
         ]
         found[3, places] = len(drawn) ** 2 / sum(1 / ess.numpy() for _, ess in drawn)
-        restored = [member.schema_.restore(x, expected=False) for member, (x, _) in zip(members, drawn, strict=True)]
+        restored = [
+            as_pandas(member.schema_.restore(x, expected=False)) for member, (x, _) in zip(members, drawn, strict=True)
+        ]
         series = [_column(values, j) for values in restored]
-        pooled = np.concatenate([_without_zone(one).to_numpy().reshape(N_DRAWS, len(chosen)) for one in series])
-        if pooled.dtype.kind in "iufM":
-            quantiles = pd.DataFrame(pooled).quantile([0.5, *RANGE], interpolation="nearest")
-            found[:3, places] = quantiles.apply(_with_zone, zone=getattr(series[0].dtype, "tz", None))
+        pooled = pd.concat(series, ignore_index=True)
+        word = type_word(pooled)
+        if measure_of(word) != "category":
+            draws = pd.DataFrame(as_numbers(pooled, word).reshape(len(series) * N_DRAWS, len(chosen)))
+            quantiles = draws.quantile([0.5, *RANGE], interpolation="nearest").to_numpy()
+            found[:3, places] = as_values(quantiles.ravel(), word).astype(object).to_numpy().reshape(quantiles.shape)
         else:  # words and truth values have no order, so no range
-            found[0, places] = _most_frequent(pooled)
+            found[0, places] = _most_frequent(pooled.to_numpy(object).reshape(-1, len(chosen)))
     return found
 
 
 def _column(rows: Any, j: int) -> pd.Series:
     """Feature j of a frame, or of an array of any number of axes."""
     return (rows if isinstance(rows, pd.DataFrame) else pd.DataFrame(rows.reshape(len(rows), -1))).iloc[:, j]
-
-
-def _without_zone(column: pd.Series) -> pd.Series:
-    """Times with a zone as those of UTC."""
-    return column.dt.tz_convert(None) if isinstance(column.dtype, pd.DatetimeTZDtype) else column
-
-
-def _with_zone(column: pd.Series, zone: Any) -> pd.Series:
-    """And back."""
-    return column if zone is None else column.dt.tz_localize("UTC").dt.tz_convert(zone)
 
 
 def _most_frequent(draws: np.ndarray) -> np.ndarray:

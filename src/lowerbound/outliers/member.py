@@ -13,6 +13,7 @@ import torch
 from sklearn.utils.validation import _num_samples
 
 from lowerbound.data.context import RowsGiven
+from lowerbound.data.frames import as_pandas
 from lowerbound.data.sources import Source
 from lowerbound.distributions.gaussians import DiagonalGaussian
 from lowerbound.distributions.noise import make_generator
@@ -183,6 +184,7 @@ def rows_at_once(row_shape: Sequence[int]) -> int:
 
 def chunks(X: Data | RowsGiven, n_rows: int | None = None) -> Iterator[Any]:
     """The rows in order, ``n_rows`` at a time: so many that working on them needs little memory."""
+    X = as_pandas(X)
     shape = X.shape if hasattr(X, "shape") else np.asarray(X).shape  # pyright: ignore[reportAttributeAccessIssue]
     n, step = _num_samples(X), n_rows or rows_at_once(shape[1:])
     if isinstance(X, Source):

@@ -109,6 +109,7 @@ IMPUTER_PARAMETERS = _table(
     Parameter("models", CANDIDATES, "candidates; the Gaussian is always one", each=CANDIDATES),
     Parameter("n_importance", 1000, "importance samples for each row", (), int, 1),
     Parameter("n_imputations", 20, "completed tables", (), int, 1),
+    Parameter("fill", "mean", "the number in a gap", ("mean", "median", "draw", "mode")),
     Parameter("add_indicator", False, "append an indicator of gaps for each column that had some", (True, False)),
     Parameter("keep_empty_features", False, "fill columns without any value with 0", (True, False)),
     "random_state",

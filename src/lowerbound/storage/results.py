@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from itertools import chain
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -71,17 +71,42 @@ def _write_npy(path: Path, parts: Iterator[np.ndarray], shape: tuple[int, ...]) 
             file.write(np.ascontiguousarray(rows, first.dtype).data)
 
 
-def write_csv(path: Path, frames: Iterable[pd.DataFrame], float_format: str | None = "%.9g") -> None:
-    """Write frames one below the other to a ``.csv`` file."""
+def write_csv(
+    path: Path, frames: Iterable[pd.DataFrame], float_format: str | None = "%.9g", *, names: bool = True, **how: Any
+) -> None:
+    """Write frames one below the other to a ``.csv`` file.
+
+    Parameters
+    ----------
+    path : Path
+    frames : iterable of DataFrame
+    float_format : str, optional
+    names : bool
+        The first line has the names of the columns.
+    **how
+        ``sep`` and ``decimal``, as in pandas.
+    """
     with path.open("w", encoding="utf-8", newline="") as file:
         for i, frame in enumerate(frames):
-            frame.to_csv(file, index=False, header=i == 0, float_format=float_format)
+            frame.to_csv(file, index=False, header=names and i == 0, float_format=float_format, **how)
 
 
-def write_frames(path: Path, frames: Iterable[pd.DataFrame], schema: pa.Schema | None = None) -> None:
-    """Write frames one below the other to a ``.csv`` or ``.parquet`` file; ``schema`` gives types of some columns."""
+def write_frames(
+    path: Path, frames: Iterable[pd.DataFrame], schema: pa.Schema | None = None, **how: Any
+) -> None:  # fmt: skip
+    """Write frames one below the other to a ``.csv`` or ``.parquet`` file.
+
+    Parameters
+    ----------
+    path : Path
+    frames : iterable of DataFrame
+    schema : Schema, optional
+        Gives types of some columns of a ``.parquet`` file.
+    **how
+        As in ``write_csv``.
+    """
     if path.suffix.lower() == ".csv":
-        write_atomically(path, lambda temporary: write_csv(temporary, frames, None))
+        write_atomically(path, lambda temporary: write_csv(temporary, frames, None, **how))
     else:
         write_atomically(path, lambda temporary: _write_parquet(temporary, iter(frames), schema))
 

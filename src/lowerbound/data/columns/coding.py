@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from lowerbound.data.checks import DataError, listed
-from lowerbound.data.columns.schema import DAY, ColumnSchema, days, plain
+from lowerbound.data.columns.schema import ColumnSchema, plain
+from lowerbound.data.columns.values import as_categories, as_numbers, as_values, dtype_of, measure_of, missing
 from lowerbound.distributions.columns import MASS
 
 if TYPE_CHECKING:
@@ -51,7 +52,7 @@ def encode_quietly(frame: pd.DataFrame, columns: Sequence[ColumnSchema]) -> tupl
     for j, column in enumerate(columns):
         values = frame.iloc[:, j]
         coded[:, j] = _encode(values, column)
-        if (np.isnan(coded[:, j]) & ~values.isna().to_numpy()).any():
+        if (np.isnan(coded[:, j]) & ~missing(values)).any():
             unseen.append(column.name)
     return coded, unseen
 
@@ -65,13 +66,11 @@ def warn_of_unseen(names: Sequence[str]) -> None:
 
 def _encode(values: Any, column: ColumnSchema) -> np.ndarray:
     """A column as the model's numbers, NaN where nothing was observed."""
-    missing = values.isna().to_numpy()
     if column.has_categories:
         return _category_places(values, column)
-    if column.kind != "date":
-        return _scaled(_numbers(values, missing, column), column)
-    v = np.full(len(values), np.nan)
-    v[~missing] = days(values[~missing])
+    v = _numbers(values, column)
+    if column.kind == "count":
+        _check_whole(v, column)
     return _scaled(v, column)
 
 
@@ -80,20 +79,17 @@ def _category_places(values: Any, column: ColumnSchema) -> np.ndarray:
     import pandas as pd
 
     place = _places(column.categories)
-    if column.kind == "ordinal" and all(isinstance(category, int | float) for category in column.categories):
-        values = pd.Series(_numbers(values, values.isna().to_numpy(), column))
+    is_measured = column.kind == "ordinal" or measure_of(column.dtype) != "category"
+    if is_measured and all(isinstance(category, int | float) for category in column.categories):
+        values = pd.Series(_numbers(values, column))
     which, distinct = pd.factorize(values)  # −1 where a value is missing
     return np.array([*(place.get(plain(category), np.nan) for category in distinct), np.nan])[which]
 
 
-def _numbers(values: Any, missing: np.ndarray, column: ColumnSchema) -> np.ndarray:
+def _numbers(values: Any, column: ColumnSchema) -> np.ndarray:
     """The column's values as numbers, NaN where they are missing; text and infinite values are refused."""
-    import pandas as pd
-
-    is_number = pd.api.types.is_numeric_dtype(values.dtype)
-    parsed: Any = values if is_number else pd.to_numeric(values.astype(object), errors="coerce")
-    numbers = parsed.to_numpy(np.float64, na_value=np.nan)
-    wrong = ~np.isfinite(numbers) & ~missing
+    numbers = as_numbers(values, column.dtype if measure_of(column.dtype) != "category" else "float64")
+    wrong = ~np.isfinite(numbers) & ~missing(values)
     if wrong.any():
         row = int(np.flatnonzero(wrong)[0])
         what = "infinite" if np.isinf(numbers[row]) else "no number, and the model was fitted to numbers"
@@ -102,6 +98,17 @@ def _numbers(values: Any, missing: np.ndarray, column: ColumnSchema) -> np.ndarr
             f"replace it, or leave it empty."
         )
     return numbers
+
+
+def _check_whole(v: np.ndarray, column: ColumnSchema) -> None:
+    """Refuse fractions, which have probability 0 among counts."""
+    wrong = ~np.isnan(v) & (v != np.round(v))
+    if wrong.any():
+        row = int(np.flatnonzero(wrong)[0])
+        raise DataError(
+            f"column {column.name!r}, row {row}: {v[row]:.15g} is no whole number, and the model was fitted to counts; "
+            f"round it, or fit with columns={{{column.name!r}: 'continuous'}}."
+        )
 
 
 def _scaled(v: np.ndarray, column: ColumnSchema) -> np.ndarray:
@@ -138,7 +145,8 @@ def _decode(x: np.ndarray, column: ColumnSchema, expected: bool) -> Any:
 
     if column.has_categories:
         if column.are_numbers and expected:
-            return pd.Series(np.interp(x, np.arange(len(column.categories)), np.array(column.categories, np.float64)))
+            v = np.interp(x, np.arange(len(column.categories)), np.array(column.categories, np.float64))
+            return _expected(v, column)
         categories = np.array([*column.categories, None], dtype=object)[:-1]
         chosen = pd.Series(categories[x.round().astype(np.int64)], dtype=object)
         return _as_user(chosen, column)
@@ -147,21 +155,27 @@ def _decode(x: np.ndarray, column: ColumnSchema, expected: bool) -> Any:
     v = np.exp(np.minimum(g, 700)) - column.shift if column.log else g
     v = np.where(is_mass, column.mass if column.mass is not None else 0.0, v)
     v = np.clip(v, column.low, column.high)
-    if column.kind == "date":
-        stamps = pd.Series(np.rint(v * DAY).astype(np.int64).astype("datetime64[ns]"))
-        stamps = stamps.dt.round("D") if column.decimals == 0 else stamps.dt.round("s")
-        return stamps.dt.tz_localize("UTC").astype(column.dtype) if "," in column.dtype else stamps.astype(column.dtype)
-    if expected:
-        return pd.Series(v)
-    return _as_user(pd.Series(v if column.decimals is None else np.round(v, column.decimals)), column)
+    return _expected(v, column) if expected else as_values(v, column.dtype, column.decimals)
+
+
+def _expected(v: np.ndarray, column: ColumnSchema) -> pd.Series:
+    """Expectations: of numbers they are not rounded."""
+    import pandas as pd
+
+    is_number = measure_of(column.dtype) in ("number", "category")
+    return pd.Series(v) if is_number else as_values(v, column.dtype, column.decimals if column.kind == "date" else None)
 
 
 def _as_user(values: pd.Series, column: ColumnSchema) -> Any:
-    """The values in the user's type; unchanged if that type can't hold missing values."""
+    """Categories in the user's type; unchanged if that type can't hold missing values."""
     import pandas as pd
 
     if column.categories == (None,):
         return pd.Series(np.full(len(values), np.nan))
-    if column.dtype == "category":
-        return values.astype(pd.CategoricalDtype(list(column.categories), ordered=column.kind == "ordinal"))
-    return values.astype(column.dtype)
+    if column.dtype.startswith("category"):
+        places = pd.Index(column.categories).get_indexer(values)
+        categories = as_categories(column.categories, column.dtype)
+        return pd.Series(pd.Categorical.from_codes(places, categories, ordered=column.kind == "ordinal"))
+    if measure_of(column.dtype) != "category":
+        return as_values(as_numbers(values, column.dtype), column.dtype, column.decimals)
+    return values.astype(dtype_of(column.dtype))

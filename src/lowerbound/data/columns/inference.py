@@ -15,7 +15,8 @@ import numpy as np
 
 from lowerbound.data.checks import DataError, listed
 from lowerbound.data.columns.counts import Moments, Tally
-from lowerbound.data.columns.schema import CATEGORY_KINDS, ColumnSchema, columns_given, days, plain
+from lowerbound.data.columns.schema import CATEGORY_KINDS, ColumnSchema, columns_given, plain
+from lowerbound.data.columns.values import as_numbers, measure_of, type_word
 from lowerbound.data.gaps import nan_in_gaps
 from lowerbound.data.sources import Source
 from lowerbound.data.statistics import BLOCK_VALUES
@@ -106,16 +107,15 @@ def _summaries(frame: pd.DataFrame, given: dict[str, dict[str, Any]]) -> list[Co
 
 
 def _summary(name: str, column: Any, given: dict[str, Any]) -> ColumnSummary:
-    import pandas as pd
-
-    kind, dtype = given.get("kind"), column.dtype
-    if pd.api.types.is_datetime64_any_dtype(dtype) and kind in (None, "date"):
-        return Numbers(name, str(dtype), given, are_dates=True)
-    if pd.api.types.is_numeric_dtype(dtype) and not pd.api.types.is_bool_dtype(dtype):
-        return Numbers(name, str(dtype), given)
+    kind, word = given.get("kind"), type_word(column)
+    measure = measure_of(word)
+    if measure == "date" and kind in (None, "date"):
+        return Numbers(name, word, given, are_dates=True)
+    if measure not in ("date", "category"):
+        return Numbers(name, word, given)
     if kind not in (None, *CATEGORY_KINDS):
-        raise ValueError(f"column {name!r} holds {dtype} values, which can't be {kind!r}: use 'categorical'")
-    return Words(name, str(dtype), given)
+        raise ValueError(f"column {name!r} holds {column.dtype} values, which can't be {kind!r}: use 'categorical'")
+    return Words(name, word, given)
 
 
 class ColumnSummary(ABC):
@@ -250,13 +250,14 @@ class Numbers(ColumnSummary):
         self.low, self.high = min(self.low, float(v.min())), max(self.high, float(v.max()))
         self.is_whole = self.is_whole and bool((v == np.round(v)).all())
         if self.decimals is not None:
-            self.decimals = next((d for d in range(self.decimals, 7) if _has_decimals(v, d)), None)
+            self.decimals = next((d for d in range(self.decimals, 7) if has_decimals(v, d)), None)
         self.tally.add(v)
         if self.given.get("kind") in CATEGORY_KINDS and not self.tally.is_complete:
             self._check_distinct(MOST_DISTINCT + 1)
 
     def _values(self, seen: Any) -> np.ndarray:
-        return days(seen) if self.are_dates else seen.to_numpy(np.float64)
+        v = as_numbers(seen, self.dtype)
+        return v[~np.isnan(v)]  # of types that know missing values as well as NaN
 
     @property
     def n_distinct(self) -> int | None:
@@ -341,5 +342,6 @@ class Numbers(ColumnSummary):
         return all_have_one and self.moments.skewness > max(SKEWED, self.log_moments.skewness)
 
 
-def _has_decimals(v: np.ndarray, d: int) -> bool:
+def has_decimals(v: np.ndarray, d: int) -> bool:
+    """True if all numbers can be written with so many decimals."""
     return np.allclose(np.round(v, d), v, rtol=1e-12, atol=0)

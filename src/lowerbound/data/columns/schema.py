@@ -15,10 +15,10 @@ from typing import Any
 import numpy as np
 
 from lowerbound.data.checks import DataError
+from lowerbound.data.columns.values import measure_of
 
 KINDS = ("continuous", "positive", "count", "binary", "categorical", "ordinal", "date")
 CATEGORY_KINDS = ("binary", "categorical", "ordinal")
-DAY = np.timedelta64(1, "D") / np.timedelta64(1, "ns")
 
 
 @dataclass(frozen=True)
@@ -28,7 +28,7 @@ class ColumnSchema:
     Attributes
     ----------
     name, kind, dtype : str
-        ``dtype`` is the user's.
+        ``dtype`` is the user's, a word of ``columns.values``.
     categories : tuple
         The categories of binary, categorical and ordinal columns; in order, or the common ones first.
     n_common : int
@@ -36,7 +36,7 @@ class ColumnSchema:
     frequencies : tuple of float
         Frequencies of the common categories and, last, of the rare together.
     location, unit : float
-        Numbers enter the model as (g(v) − location)/unit, dates as days since 1970.
+        Numbers enter the model as (g(v) − location)/unit, dates as days since 1970, durations as seconds.
     log : bool
         g is log(v + shift), else the identity.
     heavy_tails : bool
@@ -92,6 +92,7 @@ class ColumnSchema:
         notes = ["logarithmic"] * (self.log and self.kind != "positive") + ["heavy tails"] * self.heavy_tails
         notes += [f"{self.n_components} components"] if self.n_components > 1 else []
         notes += [f"{self.mass_share:.0%} are {self.mass:g}"] if self.mass is not None else []
+        notes += ["in seconds"] if measure_of(self.dtype) in ("duration", "time") else []
         return ", ".join([self.kind, *notes])
 
 
@@ -128,14 +129,6 @@ def plain(category: Any) -> Any:
     """A category in a type of JSON."""
     category = category.item() if isinstance(category, np.generic) else category
     return category if isinstance(category, (str, bool, int, float, type(None))) else str(category)
-
-
-def days(column: Any) -> np.ndarray:
-    """Days since 1970, in universal time."""
-    import pandas as pd
-
-    stamps = pd.to_datetime(column, utc=True).dt.tz_localize(None)
-    return stamps.to_numpy().astype("datetime64[ns]").astype(np.int64) / DAY
 
 
 def from_record(record: dict[str, Any]) -> ColumnSchema:

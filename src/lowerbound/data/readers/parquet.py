@@ -200,15 +200,7 @@ class ParquetTable(Source):
 
     @cached_property
     def file_schema(self) -> pa.Schema:
-        """All columns of the files, with their types in ``frames``."""
-        import pyarrow as pa
-        from pyarrow.types import is_decimal
-
-        fields = [field for field in self._all_columns if not is_decimal(field.type)]
-        return pa.schema([f if f in fields else f.with_type(pa.float64()) for f in self._all_columns])
-
-    @cached_property
-    def _all_columns(self) -> pa.Schema:
+        """All columns of the files, with their types."""
         import pyarrow as pa
 
         with explained(self.name, pa.ArrowException), _opened(self.files[0]) as opened:
@@ -221,14 +213,14 @@ class ParquetTable(Source):
         import pyarrow as pa
 
         whole = copy.copy(self)
-        whole.arrow_schema, whole.cursors = self._all_columns, {}
+        whole.arrow_schema, whole.cursors = self.file_schema, {}
         for i, file in enumerate(self.files[1:], 1):
             with explained(self._called(i, self.name), pa.ArrowException), _opened(file) as opened:
                 whole._check_same(opened.schema_arrow, self._called(i, self.name))
         for first in range(0, len(self), n_rows):
             batches = list(whole._batches(first, min(first + n_rows, len(self))))
             with explained(self.name, pa.ArrowException):
-                yield as_frame(pa.Table.from_batches(batches, whole.arrow_schema).cast(self.file_schema))
+                yield as_frame(pa.Table.from_batches(batches, whole.arrow_schema))
 
     def select(self, columns: Sequence[str]) -> ParquetTable:
         """The same rows, with some of their columns."""
@@ -326,12 +318,13 @@ class _Cursor:
 
 
 def as_frame(table: pa.Table) -> pd.DataFrame:
-    """A table as a frame, with whole numbers and truth values in types that keep them where there are gaps."""
+    """A table as a frame, with whole numbers, decimals and truth values in types that can have gaps."""
     import pandas as pd
     import pyarrow as pa
 
     whole = {getattr(pa, name.lower())(): getattr(pd, f"{name}Dtype")() for name in _WHOLE}
     nullable = {pa.bool_(): pd.BooleanDtype(), **whole}
+    nullable |= {kind: pd.ArrowDtype(kind) for kind in table.schema.types if pa.types.is_decimal(kind)}
     return table.to_pandas(ignore_metadata=True, date_as_object=False, types_mapper=nullable.get)
 
 

@@ -47,11 +47,12 @@ class _Format(NamedTuple):
     options: tuple[str, ...] = ()  # options of `read` that the reader takes
 
 
+_OF_TEXT = ("decimal", "thousands", "date_format", "missing", "header")
 _FORMATS = {
     ".npy": _Format(read_npy, NPY, ("stream",)),
     ".npz": _Format(read_npz, ZIP, ("key", "label")),
-    ".csv": _Format(read_csv, TEXT, ("drop", "label")),
-    ".csv.gz": _Format(read_csv, GZIP, ("drop", "label")),
+    ".csv": _Format(read_csv, TEXT, ("drop", "label", *_OF_TEXT)),
+    ".csv.gz": _Format(read_csv, GZIP, ("drop", "label", *_OF_TEXT)),
     ".parquet": _Format(read_parquet, PARQUET, ("drop", "label", "stream")),
     "-ubyte": _Format(read_idx, IDX),
     "-ubyte.gz": _Format(read_idx, GZIP),
@@ -65,6 +66,7 @@ _MISUSED = {
     "drop": "drop names columns of a table",
     "label": "label names a column of a table or an array of an .npz file",
     "stream": "rows can be streamed from .npy and .parquet files and from folders",
+    **dict.fromkeys(_OF_TEXT, "it says how values are written in a .csv file"),
 }
 
 
@@ -76,6 +78,11 @@ def read(
     label: str | None = None,
     stream: bool | None = None,
     mixed: bool = False,
+    decimal: str | None = None,
+    thousands: str | None = None,
+    date_format: str | None = None,
+    missing: Sequence[str] = (),
+    header: bool | None = None,
 ) -> Dataset:
     """Read a data file, a folder of images or of Parquet files, or the built-in ``digits``.
 
@@ -96,6 +103,14 @@ def read(
         does so where an array of the data would take more than 256 MiB (``sources.IN_MEMORY``).
     mixed : bool
         Columns of a table may be text, categories and dates.
+    decimal, thousands : {".", ",", " ", "'"} or None
+        The marks in numbers of a `.csv` file; None recognizes them where every value of a column fits.
+    date_format : str | None
+        The format of dates in a `.csv` file, as in ``strptime``: ``%d/%m/%Y``.
+    missing : Sequence[str]
+        Values of a `.csv` file that stand for gaps, besides empty ones and ``writing.MISSING``.
+    header : bool | None
+        The first line of a `.csv` file names the columns; None asks where it may be a row.
 
     Returns
     -------
@@ -113,7 +128,11 @@ def read(
     name = path.name or str(path)
     chosen = _choose(path, name, str(source))
     columns = (drop,) if isinstance(drop, str) else tuple(drop)
-    given = {"key": key, "drop": columns or None, "label": label}
+    marked = (missing,) if isinstance(missing, str) else tuple(missing)
+    given = {
+        "key": key, "drop": columns or None, "label": label, "decimal": decimal, "thousands": thousands,
+        "date_format": date_format, "missing": marked or None, "header": header,
+    }  # fmt: skip
     options = {option: value for option, value in given.items() if value is not None}
     if stream or (stream is not None and "stream" in chosen.options):
         options["stream"] = stream

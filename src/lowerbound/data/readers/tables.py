@@ -116,7 +116,7 @@ class Wording:
         """Add the values of more rows."""
         import pandas as pd
 
-        if isinstance(column.dtype, (pd.CategoricalDtype, pd.DatetimeTZDtype)) or column.dtype.kind == "M":
+        if isinstance(column.dtype, (pd.CategoricalDtype, pd.DatetimeTZDtype)) or column.dtype.kind in "Mm":
             self.n, self.are_dates = self.n + int(column.notna().sum()), False  # as it is
             return self
         numbers: Any = _numbers(column)
