@@ -38,7 +38,7 @@ class ContextSchema:
         """The schema of a context: an array, a series or a frame; words and whole numbers alone are categories."""
         frame = as_frame(context)
         alone = frame.shape[1] == 1 and frame.dtypes.iloc[0].kind in "biuOSU"
-        empty = [str(name) for name in frame.columns if frame[name].isna().all()]
+        empty = [str(name) for name in frame.columns if bool(np.all(frame[name].isna()))]
         if empty:
             raise ValueError(f"the context has no value in {empty[0]!r}: leave it out")
         asked = {str(frame.columns[0]): "categorical"} if alone and np.ndim(context) == 1 else None

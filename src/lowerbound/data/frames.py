@@ -64,4 +64,4 @@ def in_container(frame: pd.DataFrame, container: str) -> Any:
 
     ordered = [name for name, dtype in frame.dtypes.items() if isinstance(dtype, pd.CategoricalDtype) and dtype.ordered]
     enums = {name: pl.Enum(list(map(str, frame[name].cat.categories))) for name in ordered}
-    return pl.from_arrow(table).cast(enums)
+    return pl.from_arrow(table).cast(enums)  # pyright: ignore[reportArgumentType]
