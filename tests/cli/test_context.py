@@ -86,3 +86,11 @@ def test_rows_that_are_unusual_given_their_context_are_ranked(cli, tmp_path, mod
     found = pd.read_csv(tmp_path / "out.csv")
     assert found["row"][0] == 7
     assert list(found["kind"][:1]) == [["x", "y"][kind[7]]]
+
+
+def test_the_next_command_has_the_context(cli, given_run, table_with_kind, tmp_path):
+    said = cli("evaluate", given_run, table_with_kind, "--given", "kind", "--n-importance", "5").stderr
+    assert "--given kind=VALUE" in said
+    said = cli("generate", given_run, "--given", "kind=x", "-n", "2", "-o", tmp_path / "two.csv").stderr
+    assert "evaluate" in said
+    assert said.rstrip().endswith("--given kind")

@@ -61,6 +61,11 @@ def given_of(model: Any, dataset: Dataset, name: str | None) -> Any:
     return model.given(dataset.labels)
 
 
+def words_given(name: str | None, value: str = "") -> tuple[str, ...]:
+    """The option as words of a command line; none without a name."""
+    return () if name is None else ("--given", f"{name}{value}")
+
+
 def context_schema(model: Any) -> ContextSchema | None:
     """The columns of what a model, or the first model of a detector, is given; None where it isn't given any."""
     return getattr(getattr(model, "estimators_", [model])[0], "context_", None)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from lowerbound.cli.context import given_of, given_option
+from lowerbound.cli.context import given_of, given_option, words_given
 from lowerbound.cli.options import DataOptions, console_options, data_options
 from lowerbound.cli.output import Console, Failure, nats, plus_minus, short, table, write_error
 from lowerbound.cli.scoring import Method, row_parts, score, score_rows
@@ -80,7 +80,9 @@ def evaluate(
         record |= _closer_look(models[runs[0]], dataset, how, bidirectional_bounds, inference_gap)
         console.result(record, _text(record, options))
         ending = "png" if models[runs[0]].schema_.is_image else "csv"
-        return console.suggest("generate", runs[0], "-o", Path(runs[0]) / f"samples.{ending}")
+        return console.suggest(
+            "generate", runs[0], *words_given(given, "=VALUE"), "-o", Path(runs[0]) / f"samples.{ending}"
+        )
     record = compare(models, dataset, how, console)
     console.result(record, _text_of_two(record, options))
     console.suggest("evaluate", record["better"] or runs[0], *options.words())

@@ -15,7 +15,7 @@ from torch import nn
 import lowerbound
 from lowerbound.assembly.vae import choose_network
 from lowerbound.cli.config import Config, make
-from lowerbound.cli.context import context_of, fingerprint_of
+from lowerbound.cli.context import context_of, fingerprint_of, words_given
 from lowerbound.cli.flags import word_of
 from lowerbound.cli.models import MODELS
 from lowerbound.cli.output import INTERRUPTED, Console, Failure, listing, nats, table
@@ -224,7 +224,7 @@ def suggest_next(console: Console, run: Run, model: Any, config: Config) -> None
     """Suggest a command that uses the model."""
     if hasattr(model, "score_samples") and config.model not in ("autoencoder", "detector"):
         ending = "png" if model.schema_.is_image else "csv"
-        given = ("--given", f"{config.data.given}=VALUE") if config.data.given else ()
+        given = words_given(config.data.given, "=VALUE")
         return console.suggest("generate", run.folder, *given, "-o", run.folder / f"samples.{ending}")
     command, file = {"imputer": ("impute", "filled.csv"), "detector": ("outliers", "outliers.csv")}.get(
         config.model, ("encode", "codes.csv")

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 
 import click
 
-from lowerbound.cli.context import given_of, given_option, one_context, value_of
+from lowerbound.cli.context import given_of, given_option, one_context, value_of, words_given
 from lowerbound.cli.models import refusal
 from lowerbound.cli.options import (
     DataOptions,
@@ -96,7 +96,7 @@ def generate(
     else:
         write_parts(output, [(rows, {})], _names(model), len(rows))
     done(console, output, rows.shape)
-    console.suggest("evaluate", run, "DATA")
+    console.suggest("evaluate", run, "DATA", *words_given(None if context is None else context.names[0]))
 
 
 def _sample_given(model: Any, given: tuple[str, ...], n_rows: int, *, mean: bool, random_state: int | None) -> Any:
