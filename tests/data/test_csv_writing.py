@@ -191,3 +191,26 @@ def test_options_of_text_are_for_text(tmp_path):
     for option in ({"decimal": ","}, {"missing": ("?",)}, {"header": False}):
         with pytest.raises(DataError, match=r"how values are written in a \.csv"):
             read(tmp_path / "a.npy", **option)
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ('id,choices,w\n1,"1,2",1.234\n2,"2,3",5.678\n3,"3,1",2.125\n', {"w": [1.234, 5.678, 2.125]}),
+        ("a;b\n1.500;3,2\n2.250;4,1\n", {"a": [1500, 2250], "b": [3.2, 4.1]}),
+        ("a;b\n1 500,5;3,2\n2 250,25;4,1\n", {"a": [1500.5, 2250.25], "b": [3.2, 4.1]}),
+        ("a,b\n--5,1\n6,2\n", {"a": ["--5", "6"]}),
+        ("a,b\n-+5,1\n6,2\n", {"a": ["-+5", "6"]}),
+        ("a,b\n٥,1\n٦,2\n", {"a": ["٥", "٦"]}),
+    ],
+)
+def test_marks_of_one_column_change_others_only_where_they_tell(tmp_path, text, expected):
+    frame = read(put(tmp_path, text), mixed=True).X
+    assert {name: list(frame[name]) for name in expected} == expected
+
+
+@pytest.mark.parametrize("mark", [" ", "'"])
+def test_blanks_between_thousands_say_nothing_of_decimals(tmp_path, mark):
+    text = "a;b\n10 000;1,234\n20 500;5,678\n30 000;2,500\n".replace(" ", mark)
+    with pytest.raises(DataError, match="column 'b': '1,234' may be"):
+        read(put(tmp_path, text), mixed=True)

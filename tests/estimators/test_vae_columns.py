@@ -214,3 +214,11 @@ def test_draws_of_a_column_with_two_hills_have_them():
     )
     assert stats.ks_2samp(drawn, v).statistic < 0.08
     assert drawn.between(-1.5, 1.5).mean() < 0.02
+
+
+@pytest.mark.filterwarnings("ignore:the posterior has collapsed")
+def test_means_of_large_ordinal_numbers_are_not_rounded_to_single_precision():
+    days = np.repeat([20200101, 20200102, 20200103], [20, 60, 20])
+    frame = pd.DataFrame({"day": days, "b": list("xy") * 50})
+    vae = VAE(1, columns={"day": "ordinal"}, max_epochs=2, random_state=0).fit(frame)
+    assert np.abs(vae.sample(20, mean=True)["day"].astype(float) - 20200102).max() < 0.5

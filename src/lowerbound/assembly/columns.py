@@ -73,7 +73,7 @@ def _by_size(categories: Placed) -> list[Placed]:
 
 def _category_block(group: Placed, first: list[int]) -> CategoryBlock:
     widest = max(column.n_common + (column.n_rare > 0) for _, column in group)
-    values = torch.full((len(group), widest), math.nan)
+    values = torch.full((len(group), widest), math.nan, dtype=torch.float64)
     for row, (_, column) in zip(values, group, strict=True):
         if column.are_numbers:
             row[: len(column.categories)] = torch.tensor(column.categories, dtype=torch.float64)

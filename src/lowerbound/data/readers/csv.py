@@ -114,7 +114,8 @@ class CsvTable:
     @property
     def decimal(self) -> str:
         """The mark of decimals in the file."""
-        return "," if any(writing.decimal == "," for writing in self.writings.values()) else "."
+        is_comma = self.separator != "," and any(writing.decimal == "," for writing in self.writings.values())
+        return "," if is_comma else "."
 
     def parsed(self, **how: Any) -> pd.DataFrame:
         """All cells, as pandas parses them."""
@@ -164,9 +165,7 @@ class CsvTable:
                 found[column] = recognized(values, self.asked, decimal, dates=mixed)
             except Ambiguous:
                 unclear[column] = values
-        marks = {
-            w.decimal for w in found.values() if w is not None and not w.date and (w.thousands or w.decimal == ",")
-        }
+        marks = {w.decimal for c, w in found.items() if w is not None and not w.date and w.tells_decimal(texts[c])}
         decimal = marks.pop() if len(marks) == 1 else decimal
         for column, values in unclear.items():
             try:

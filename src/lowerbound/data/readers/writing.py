@@ -34,8 +34,8 @@ MARKS = tuple(
 )
 _UNITS = "|".join(map(re.escape, CURRENCIES))
 _PARTS = (
-    rf"^(?P<sign>[-+]?)(?P<prefix>(?:{_UNITS})? ?)"
-    rf"(?P<number>[-+]?[\d., ']*\d(?:[eE][-+]?\d+)?)(?P<suffix> ?(?:%|{_UNITS})?)$"
+    rf"^(?P<sign>[-+](?![-+]))?(?P<prefix>(?:{_UNITS})? ?)"
+    rf"(?P<number>(?(sign)|[-+]?)[0-9., ']*[0-9](?:[eE][-+]?[0-9]+)?)(?P<suffix> ?(?:%|{_UNITS})?)$"
 )
 BLANKS = str.maketrans({"\u00a0": " ", "\u202f": " ", "\u2009": " ", "’": "'", "−": "-"})
 CLOCKS = ("", " %H:%M", " %H:%M:%S", "T%H:%M", "T%H:%M:%S")
@@ -103,6 +103,11 @@ class Writing:
         for mark in filter(None, (self.prefix.strip(), self.suffix.strip(), self.thousands)):
             numbers = numbers.str.replace(mark, "", regex=False)
         return pd.Series(pd.to_numeric(numbers.str.replace(self.decimal, ".", regex=False).str.replace(" ", "")))
+
+    def tells_decimal(self, texts: pd.Series) -> bool:
+        """True if its values leave no doubt about the mark of decimals in the file."""
+        shown = self.decimal == "," or self.thousands in (",", ".")
+        return shown or (bool(self.thousands) and bool(texts.str.contains(self.decimal, regex=False).any()))
 
     def write(self, values: pd.Series) -> pd.Series:
         """The inverse of ``read``, NaN where a value is missing."""
