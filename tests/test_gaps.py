@@ -122,6 +122,7 @@ def test_a_mixture_of_bernoullis_is_fitted_over_gaps():
 
 
 @pytest.mark.parametrize("covariance", ["full", "tied", "diagonal", "isotropic"])
+@pytest.mark.filterwarnings("ignore:most values of 1 of 4 features")  # on the grid
 def test_a_mixture_of_gaussians_is_fitted_over_gaps(covariance):
     """What is hidden costs less than rows that would have to be dropped; log p is the marginal of what is observed."""
     model = Mixture(3, covariance=covariance, random_state=0).fit(GAPPY)

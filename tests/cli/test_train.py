@@ -93,7 +93,7 @@ def test_the_run_holds_everything(digits_run):
 
 def test_the_configuration_is_complete(table_run, table):
     config = tomllib.loads((table_run / "config.toml").read_text())
-    assert config["data"] == {"source": str(table), "drop": ["id"], "label": "class"}
+    assert config["data"] == {"source": str(table), "drop": ["id"], "label": "class", "missing": []}
     model = lowerbound.load(table_run)
     unwritten = {name for name, value in model.get_params(deep=False).items() if value is None}
     assert set(config) - {"model", "data", "chosen"} == set(model.get_params(deep=False)) - unwritten - {"verbose"}

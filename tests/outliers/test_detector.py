@@ -190,7 +190,7 @@ def test_reasons_are_in_the_users_units():
     frame = pd.DataFrame(X * 100 + 1000, columns=list("abcde"))
     detector = VAEOutlierDetector(n_steps=300, random_state=0).fit(frame)
     reasons = detector.explain(frame.iloc[:12], n_features=2)
-    assert list(reasons) == ["row", "feature", "surprise", "value", "expected", "low", "high"]
+    assert list(reasons) == ["row", "feature", "surprise", "value", "expected", "low", "high", "ess"]
     assert reasons["row"].tolist() == [row for row in range(12) for _ in range(2)]
     first = reasons.groupby("row").first()
     planted = first.loc[PLANTED]
