@@ -214,3 +214,12 @@ def test_blanks_between_thousands_say_nothing_of_decimals(tmp_path, mark):
     text = "a;b\n10 000;1,234\n20 500;5,678\n30 000;2,500\n".replace(" ", mark)
     with pytest.raises(DataError, match="column 'b': '1,234' may be"):
         read(put(tmp_path, text), mixed=True)
+
+
+@pytest.mark.parametrize(("clock", "seconds"), [("", 0), (" 10:00", 36_000), ("T10:00:30", 36_030)])
+def test_iso_dates_with_gaps_are_dates(tmp_path, clock, seconds):
+    values, notes = column(tmp_path, [f"2020-01-05{clock}", "-", f"2020-02-05{clock}"])
+    expected = pd.to_datetime(["2020-01-05", None, "2020-02-05"]) + pd.Timedelta(seconds=seconds)
+    assert values.isna().tolist() == [False, True, False]
+    assert (values.dropna().to_numpy() == expected.dropna().to_numpy()).all()
+    assert "'-' for gaps" in notes[0]

@@ -44,6 +44,7 @@ DATES = tuple(
     for day in ("%d/%m/%Y", "%m/%d/%Y", "%Y/%m/%d", "%d/%m/%y", "%m/%d/%y")
     for mark in "/.-" for clock in CLOCKS if (day[:2], mark) not in (("%m", "."), ("%Y", "-"))
 )  # fmt: skip
+ISO_DATES = tuple(f"%Y-%m-%d{clock}" for clock in CLOCKS)  # read anyway, but for columns with markers of gaps
 
 
 @dataclass(frozen=True)
@@ -164,7 +165,7 @@ def recognized(texts: pd.Series, asked: Asked, decimal: str | None, *, dates: bo
     rest = texts[~texts.isin(markers)]
     if found is not None or not markers or not len(rest):
         return found
-    found = _numbers(rest, asked, decimal) or (_dates(rest, asked) if dates else None)
+    found = _numbers(rest, asked, decimal) or (_dates(rest, asked, (*ISO_DATES, *DATES)) if dates else None)
     return None if found is None else Writing(**{**vars(found), "markers": markers})
 
 
@@ -197,12 +198,12 @@ def _pattern(decimal: str, thousands: str) -> str:
     return rf"[-+]?(?=\d|{re.escape(decimal)}\d){digits}(?:{re.escape(decimal)}\d*)?(?:[eE][-+]?\d+)?"
 
 
-def _dates(texts: Any, asked: Asked) -> Writing | None:
+def _dates(texts: Any, asked: Asked, forms: Sequence[str] = DATES) -> Writing | None:
     import pandas as pd
 
     first = str(texts.iloc[0]).strip()
     fitting = []
-    for form in (asked.date_format,) if asked.date_format else DATES:
+    for form in (asked.date_format,) if asked.date_format else forms:
         if asked.date_format or re.fullmatch(_date_pattern(form), first):
             parsed = pd.to_datetime(texts.str.strip(), format=form, errors="coerce")
             fitting += [Writing(date=form)] if parsed.notna().all() else []
