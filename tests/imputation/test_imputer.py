@@ -8,7 +8,7 @@ from sklearn.base import clone
 from sklearn.datasets import load_iris, load_wine
 from tests import contract
 
-from lowerbound import PPCA, Factorized, Gaussian, Mixture, VAEImputer
+from lowerbound import PPCA, VAE, Factorized, Gaussian, Mixture, VAEImputer
 from lowerbound.data.table_code import MAX_CATEGORIES, Raw, TableCode
 from lowerbound.imputation import selection
 from lowerbound.imputation.gaussians import (
@@ -620,3 +620,15 @@ def test_intervals_of_counts_and_point_masses_cover_what_they_claim(level):
     covered = gaussian.intervals(gaps, level).covered(np.c_[numbers, np.full((len(numbers), 2), np.nan)])
     for j in (1, 2, 3, 4):
         assert covered[hidden[:, j], j].mean() == pytest.approx(level, abs=0.08)
+
+
+@pytest.mark.filterwarnings("ignore:the posterior has collapsed")
+def test_complete_rows_say_nothing_of_the_effective_number_of_samples():
+    vae = VAE(2, max_epochs=30, random_state=0).fit(IRIS)
+    rows = IRIS.copy()
+    rows[:40, 2:] = np.nan
+    imputer = VAEImputer(vae, n_importance=50, random_state=0).fit(rows)
+    imputer.transform(rows)
+    among_others = imputer.ess_
+    imputer.transform(rows[:40])
+    assert among_others == pytest.approx(imputer.ess_, rel=1e-6)

@@ -8,12 +8,13 @@ import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import torch
 from sklearn.base import clone
 
+from lowerbound.data.batches import RowsInMemory
 from lowerbound.data.columns.coding import UnseenCategoryWarning
 from lowerbound.data.frames import as_pandas
 from lowerbound.data.schema import ConstantFeatureWarning
@@ -40,7 +41,7 @@ AGAIN = 0.25  # part of the epochs of a fit, for a fit to other rows that starts
 class EstimatorFiller:
     """A filler by a fitted estimator's p(x_m|x_o), exact if the model has it, else by importance sampling.
 
-    ``ess`` is the mean effective number of samples of a row in the last call, or None.
+    ``ess`` is the mean effective number of samples of a row with gaps in the last call, or None.
     """
 
     def __init__(self, estimator: DensityEstimator, n_importance: int) -> None:
@@ -50,8 +51,9 @@ class EstimatorFiller:
 
     def mean(self, Z: Any) -> Any:
         """E[x_m|x_o] in the gaps; a row's result doesn't depend on the others."""
-        filled = conditional.expected(self._on(Z), self.n_importance)
-        self._note(filled.ess)
+        on = self._on(Z)
+        filled = conditional.expected(on, self.n_importance)
+        self._note(on, filled.ess)
         return as_pandas(self.estimator.schema_.restore(filled.x, expected=True))
 
     def draws(self, Z: Any, n: int, seed: int) -> Any:
@@ -59,7 +61,7 @@ class EstimatorFiller:
         on = self._on(Z)
         noise = Noise(make_generator(seed, "impute", on.rows.device))
         filled = conditional.drawn(replace(on, noise=noise), n, self.n_importance)
-        self._note(filled.ess)
+        self._note(on, filled.ess)
         return [as_pandas(self.estimator.schema_.restore(x, expected=False)) for x in filled.x]
 
     def refit(self, Z: Any, seed: int) -> EstimatorFiller:
@@ -82,8 +84,11 @@ class EstimatorFiller:
         exact = isinstance(self.estimator, ExactEstimator)
         return (fitted.exactly() if exact else fitted.with_shared_noise()).on(self._rows(X), "impute")
 
-    def _note(self, ess: torch.Tensor | None) -> None:
-        self.ess = None if ess is None else float(ess.mean())
+    def _note(self, on: Evaluation, ess: torch.Tensor | None) -> None:
+        """Keep the mean over the rows that have gaps, of which alone anything was sampled."""
+        observed = cast(RowsInMemory, on.rows).observed
+        gaps = torch.zeros(len(on.rows), dtype=torch.bool) if observed is None else ~observed.flatten(1).all(1).cpu()
+        self.ess = float(ess[gaps].mean()) if ess is not None and gaps.any() else None
 
 
 def recommended(n_rows: int, n_columns: int) -> dict[str, Any]:
