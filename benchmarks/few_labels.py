@@ -62,7 +62,7 @@ def main() -> None:
     parser.add_argument("--first", type=Path, help="folder for the first VAE, or that has it")
     parser.add_argument("--output", type=Path, default=OUTPUT)
     parser.add_argument("--first-epochs", type=int, default=20)
-    parser.add_argument("--stacked-epochs", type=int, default=30)
+    parser.add_argument("--stacked-epochs", type=int, default=90)
     parser.add_argument("--epochs", type=int, default=30, help="of M2; 0 leaves it out")
     parser.add_argument("--random-state", type=int, default=0)
     arguments = parser.parse_args()
