@@ -43,8 +43,8 @@ class VAEClassifier(ClassifierMixin, BaseEstimator):
     estimator : VAE, optional
         The model to be fitted given the class; ``VAE()`` by default.
     label_weight : float
-        α, the weight of −log q(c|x) of the labels beside the bound of a row; Kingma et al. take 0.1, with which the
-        classes of few labels are lost early in training.
+        α, the weight of −log q(c|x) of the labels beside the bound of a row; Kingma et al. take 0.1. The default
+        was chosen on digits of 8×8 pixels, of which 5 % had a label: 0.1 gave 66 to 70 % right, 1 to 100 about 90 %.
     unlabeled : object, optional
         A label that marks rows without one, such as −1; NaN, None and NA always do.
     random_state : int, RandomState or None
