@@ -11,8 +11,8 @@ ROOT = Path(lowerbound.__file__).parent
 ROOMS = (  # from the ground up; those that share a floor don't know each other
     ("storage",), ("parameters", "parallel", "precision"), ("distributions",), ("core",), ("nn",),
     ("data", "inference", "models"), ("assembly", "evaluation", "pictures"), ("tasks", "training"), ("estimators",),
-    ("classification", "comparison", "compression", "diagnostics", "imputation", "outliers"), ("loading", "report"),
-    ("web",), ("cli",), ("__main__",),
+    ("classification", "comparison", "compression", "diagnostics", "imputation", "outliers", "sequences"),
+    ("loading", "report"), ("web",), ("cli",), ("__main__",),
 )  # fmt: skip
 FLOOR = {room: floor for floor, rooms in enumerate(ROOMS) for room in rooms}
 FILES = [path for path in ROOT.rglob("*.py") if path != ROOT / "__init__.py"]

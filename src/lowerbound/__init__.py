@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from lowerbound.data.far import FarFromFittedWarning
     from lowerbound.data.readers.read import read, stream
     from lowerbound.data.schema import ConstantFeatureWarning
+    from lowerbound.data.sequences import Sequences
     from lowerbound.data.sources import Dataset
     from lowerbound.distributions.likelihoods.kind import LikelihoodError
     from lowerbound.estimators.autoencoder import Autoencoder
@@ -67,6 +68,7 @@ if TYPE_CHECKING:
         NormalPrior,
         VampPrior,
     )
+    from lowerbound.sequences.recurrent import RecurrentVAE
     from lowerbound.storage.atomic import SavedFileError
     from lowerbound.training.fit import fit
     from lowerbound.training.state import TrainingError
@@ -97,6 +99,8 @@ _HOMES = {
     "VAEOutlierDetector": "outliers.detector",
     "PyODDetector": "outliers.pyod",
     "RBM": "estimators.rbm",
+    "RecurrentVAE": "sequences.recurrent",
+    "Sequences": "data.sequences",
     "AnnealingWarning": "estimators.rbm",
     "CollapsedPosteriorWarning": "estimators.latent",
     "WorseThanIndependentWarning": "estimators.gradient",
@@ -194,8 +198,10 @@ __all__ = [
     "PooledEstimate",
     "Posterior",
     "PyODDetector",
+    "RecurrentVAE",
     "SampledELBO",
     "SavedFileError",
+    "Sequences",
     "Shared",
     "TrainingError",
     "UnreliableEstimateWarning",

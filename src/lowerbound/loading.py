@@ -22,6 +22,7 @@ HOMES = {  # the only classes that a saved folder can name
     "FactorAnalysis": "estimators.ppca",
     "PixelRNN": "estimators.pixel_rnn",
     "RBM": "estimators.rbm",
+    "RecurrentVAE": "sequences.recurrent",
     "VAEClassifier": "classification.classifier",
     "VAEImputer": "imputation.imputer",
     "VAEOutlierDetector": "outliers.detector",

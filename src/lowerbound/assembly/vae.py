@@ -188,9 +188,11 @@ def training_posterior(asked: Asked, model: Model, posterior: Posterior, n_rows:
 
 def choose_objective(asked: Asked) -> Objective:
     """The loss, the number of samples and the gradient estimator."""
-    part = asked.objective
-    if isinstance(asked.posterior, parts.MCEM):
-        return complete_data()
+    return complete_data() if isinstance(asked.posterior, parts.MCEM) else objective_of(asked.objective)
+
+
+def objective_of(part: parts.ELBO | parts.SampledELBO | parts.IWAE) -> Objective:
+    """The objective of a part."""
     if isinstance(part, parts.IWAE):
         return trimmed(iwae(part.n_samples, part.gradient), part.trim_fraction)
     weight = (part.n_samples, part.kl_weight, part.warmup_steps)

@@ -16,6 +16,7 @@ from lowerbound.data.batches import RowsInMemory
 from lowerbound.data.context import ContextSchema
 from lowerbound.data.gaps import gaps_of, mask_gaps
 from lowerbound.data.schema import Schema
+from lowerbound.data.sequences import SequenceRows, Sequences
 from lowerbound.data.sources import Source, as_source
 from lowerbound.data.stream import streamed
 from lowerbound.distributions.noise import Noise, make_generator
@@ -23,6 +24,8 @@ from lowerbound.estimators.saving import part
 from lowerbound.evaluation.bound import exact_log_prob, importance_weighted
 from lowerbound.evaluation.estimate import Estimate, mean_over_rows
 from lowerbound.evaluation.evaluation import Evaluation
+from lowerbound.evaluation.steps import sequence_estimate, step_scores
+from lowerbound.models.sequence import SequenceModel
 from lowerbound.parameters.seed import RandomState, seed_from
 from lowerbound.storage.atomic import SavedFileError, load_folder, save_folder
 from lowerbound.tasks import generate
@@ -123,6 +126,8 @@ class Fitted:
                 raw, lambda raw, noise: schema.prepare(raw, noise, dtype), mask, self.device, observed, given
             )
 
+        if isinstance(X, Sequences):
+            return SequenceRows.of(hold(X.steps), X)
         if not isinstance(X, Source):
             return hold(X)
         grey_levels = schema.grey_levels if X.dtype.name == schema.dtype else None
@@ -164,6 +169,8 @@ class Fitted:
             K, samples for each row: nine tenths of q(z|x), a tenth of p(z).
         """
         on = self.exactly().on(X)
+        if isinstance(self.model, SequenceModel):
+            return step_scores(on, n_importance).of_sequences().numpy()
         if self.model.knows_log_prob:
             return exact_log_prob(on).numpy()
         return importance_weighted(on, n_importance)[0].numpy()
@@ -180,6 +187,10 @@ class Fitted:
         n_importance : int
             K.
         """
+        if isinstance(self.model, SequenceModel):
+            exact = isinstance(self.posterior, NoPosterior)
+            fitted = replace(self.exactly(), shared_noise=False) if exact else self
+            return sequence_estimate(fitted.on(X, "log_likelihood"), n_importance)
         if self.model.knows_log_prob:
             exactly = replace(self.exactly(), shared_noise=False)
             return mean_over_rows(exact_log_prob(exactly.on(X, "log_likelihood")), "exact")

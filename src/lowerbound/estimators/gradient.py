@@ -18,7 +18,7 @@ from lowerbound.core import Objective, Posterior
 from lowerbound.data.batches import Rows
 from lowerbound.data.context import ContextSchema
 from lowerbound.data.sources import Source, as_source
-from lowerbound.distributions.noise import make_generator
+from lowerbound.distributions.noise import Noise, make_generator
 from lowerbound.estimators.arguments import Data
 from lowerbound.estimators.density import DensityEstimator
 from lowerbound.evaluation.bound import elbo_terms
@@ -281,7 +281,7 @@ class GradientEstimator(DensityEstimator):
         terms = elbo_terms(Evaluation(fitting.model, fitting.posterior, few, fitting.noise("judged")))
         bound = terms.reconstruction - (weight * terms.kl.sum(-1) if weight else 0)
         noise = fitting.noise("judged")
-        below = independent_log_prob(self.schema_, self._likelihood(), few, noise, EVALUATION_BATCH) - bound
+        below = self._independent(few, noise) - bound
         typical = float(below.median())
         if not typical > CLEARLY_WORSE:
             return None
@@ -291,6 +291,10 @@ class GradientEstimator(DensityEstimator):
             f"their log p(x) (median). Lower the learning rate, which was {training.settings.lr:g}: "
             f"optimizer=Adam(lr=…)"
         )
+
+    def _independent(self, rows: Rows, noise: Noise) -> Tensor:
+        """log p(x) of every row under independent features, shape (N,)."""
+        return independent_log_prob(self.schema_, self._likelihood(), rows, noise, EVALUATION_BATCH)
 
     def __getstate__(self) -> dict[str, Any]:
         """Without the optimizer's state, whose generators can't be copied."""

@@ -156,6 +156,15 @@ PIXEL_RNN_PARAMETERS = _table(
     *("warm_start", "random_state", "device", "verbose"),
 )
 
+RECURRENT_VAE_PARAMETERS = _table(
+    Parameter("latent_dim", 32, "latent variables of each step; 0: the same decoder without them", (), int, 0),
+    Parameter("hidden_size", 128, "hidden units of the recurrence, and of the networks of a step", (), int, 1),
+    replace(PIXEL_RNN_PARAMETERS["likelihood"], help="p of an entry of a step; auto: by type and values of the data"),
+    Parameter("length", "given", "log p(x | T), or log p of x and of where it ends", ("given", "end")),
+    *("objective", "optimizer", "early_stopping", "max_epochs", "batch_size"),
+    *("warm_start", "random_state", "device", "verbose"),
+)
+
 RBM_PARAMETERS = _table(
     Parameter("n_hidden", 128, "hidden units", (), int, 1),
     Parameter(

@@ -1,0 +1,68 @@
+"""From the schema of the steps of sequences to a recurrent model and its posterior."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+
+from lowerbound.assembly.vae import choose_inputs, choose_likelihood_head, log_unit_of, objective_of, output_bias
+from lowerbound.core import NoPosterior, Objective, Posterior
+from lowerbound.data.schema import Schema
+from lowerbound.inference.objectives import trimmed
+from lowerbound.inference.residual import ResidualPosterior
+from lowerbound.models.priors.context import ContextPrior
+from lowerbound.models.sequence import SequenceModel, by_step
+from lowerbound.models.vae import Decoder, Encoder, LatentModel
+from lowerbound.nn.heads import GaussianHead
+from lowerbound.nn.mlp import MLPDecoder, MLPEncoder
+from lowerbound.nn.sequence import PastGRU, goes_on
+from lowerbound.parameters.likelihoods import Likelihood
+from lowerbound.parameters.parts import ELBO, IWAE, SampledELBO
+
+ACTIVATION = "silu"
+
+
+def assemble_recurrent(
+    schema: Schema, likelihood: Likelihood | str, latent_dim: int, hidden_size: int, mean_length: float | None,
+    generator: torch.Generator,
+) -> tuple[SequenceModel, Posterior]:  # fmt: skip
+    """The model p(x, z) of sequences and q(z_t|d_t, x_t), with weights from ``generator``.
+
+    Parameters
+    ----------
+    schema : Schema
+        Of the steps.
+    likelihood : Likelihood or str
+        p(x_t|d_t, z_t): a part, or "auto".
+    latent_dim : int
+        D of each step; 0 for the same decoder without z.
+    hidden_size : int
+        H of the recurrence, and hidden units of the networks of a step.
+    mean_length : float or None
+        Mean number of steps, where the model is to say where sequences end; None where the length is given.
+    generator : torch.Generator
+    """
+    D, H = latent_dim, hidden_size
+    inputs = choose_inputs(schema)
+    n_inputs = inputs(torch.zeros(2, *schema.event_shape)).flatten(1).shape[1]
+    n_gaps = schema.event_shape[0] if schema.gaps else 0
+    past = PastGRU(inputs, n_inputs, H, generator, n_gaps)
+    head = choose_likelihood_head(schema, likelihood)
+    decoder = MLPDecoder(D + H, schema.event_shape, head.n_parameters, (H,), ACTIVATION, generator)
+    with torch.no_grad():
+        decoder.bias.copy_(output_bias(schema, head))
+    prior = ContextPrior(H, D, (H,), generator) if D else None
+    step = LatentModel(Decoder(decoder, head), D, log_unit_of(schema), prior, n_context=H)
+    ends = None if mean_length is None else goes_on(H, math.log(max(mean_length - 1, 0.01)))
+    model = SequenceModel(past, step, ends)
+    if not D:
+        return model, NoPosterior()
+    encoder = MLPEncoder((n_inputs + H,), 2 * D, (H,), ACTIVATION, generator, n_gaps)
+    return model, ResidualPosterior(Encoder(inputs, encoder, GaussianHead(D, "diagonal")), step.prior_of)
+
+
+def objective_of_steps(part: ELBO | SampledELBO | IWAE) -> Objective:
+    """The loss of sequences, that of their steps added up; importance weights are those of each step."""
+    share = part.trim_fraction
+    return trimmed(by_step(objective_of(part.replaced(trim_fraction=0.0))), share)

@@ -1,0 +1,250 @@
+"""Sequences of unequal lengths: kept one after another in one array, and given in batches of like lengths."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from lowerbound.core import Batch
+from lowerbound.data.batches import Rows, RowsInMemory, scattered
+from lowerbound.data.checks import DataError, counted, listed
+from lowerbound.data.gaps import mask_gaps
+from lowerbound.distributions.noise import Noise
+from lowerbound.parallel import ALONE, WHOLE, Processes, Share
+
+BUCKET = 16  # batches whose sequences are sorted by length together
+PASS_STEPS = 2**15  # steps in a batch that is not trained on, padding included: bounds memory
+
+
+class Sequences:
+    """Sequences of numbers: all steps one after another, and the number of steps of each sequence.
+
+    Parameters
+    ----------
+    steps : array-like, shape (ΣT, F)
+        The steps of the first sequence, then those of the second, and so on; NaN and masked entries were not observed.
+    lengths : array-like of int, shape (n,)
+        T of each sequence, at least 1.
+
+    Raises
+    ------
+    DataError
+        If the lengths don't add up to the steps, or a value is no finite number.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from lowerbound import Sequences
+    >>> len(Sequences(np.zeros((7, 2)), lengths=[3, 4]))
+    2
+    """
+
+    steps: np.ndarray
+    lengths: np.ndarray
+
+    def __init__(self, steps: Any, lengths: Any) -> None:
+        mask = np.ma.getmaskarray(steps) if isinstance(steps, np.ma.MaskedArray) else None
+        flat, lengths = np.asarray(steps), np.asarray(lengths)
+        if flat.ndim != 2 or not flat.size:
+            raise DataError(f"the steps of sequences have shape (steps, columns), none of them 0; got {flat.shape}")
+        if flat.dtype.kind not in "biuf":
+            raise DataError(f"the steps of sequences are numbers; got values of type {flat.dtype}")
+        if lengths.ndim != 1 or lengths.dtype.kind not in "iu" or not (lengths >= 1).all():
+            raise DataError("the lengths of sequences are whole numbers, at least 1, one for each sequence")
+        if lengths.sum() != len(flat):
+            raise DataError(f"the lengths add up to {lengths.sum():,} steps, and there are {len(flat):,}")
+        self.lengths = lengths.astype(np.int64)
+        self._check_finite(flat)
+        self.steps = mask_gaps(flat, mask)
+
+    @classmethod
+    def of(cls, X: Any) -> Sequences:
+        """Sequences from a list of arrays (T, F), or from one array (n, T, F) if all are of equal length."""
+        if isinstance(X, Sequences):
+            return X
+        if isinstance(X, np.ndarray):
+            return cls.padded(X)
+        if not isinstance(X, (list, tuple)) or not X:
+            raise DataError(f"sequences are a list of arrays (steps, columns), or Sequences; got {type(X).__name__}")
+        join = np.ma.concatenate if any(isinstance(x, np.ma.MaskedArray) for x in X) else np.concatenate
+        each = [x if isinstance(x, np.ma.MaskedArray) else np.asarray(x) for x in X]
+        for i, x in enumerate(each):
+            if x.ndim != 2 or x.shape[1] != each[0].shape[-1] or not len(x):
+                wanted = f"(steps, {each[0].shape[1]})" if each[0].ndim == 2 else "(steps, columns)"
+                raise DataError(f"sequence {i} has shape {x.shape}; give {wanted}, with one step or more")
+        return cls(join(each), [len(x) for x in each])
+
+    @classmethod
+    def padded(cls, X: Any, lengths: Any = None) -> Sequences:
+        """Sequences from an array (n, T, F) that is filled up behind the end of each.
+
+        Parameters
+        ----------
+        X : array-like, shape (n, T, F)
+        lengths : array-like of int, shape (n,), optional
+            The number of steps of each sequence; what is behind is not looked at. None: all have T.
+
+        Raises
+        ------
+        DataError
+            If the shapes don't fit; without lengths, if sequences end with NaN, which gaps and filling could mean.
+        """
+        X = X if isinstance(X, np.ma.MaskedArray) else np.asarray(X)
+        if X.ndim != 3:
+            raise DataError(f"sequences in one array have shape (sequences, steps, columns), got {X.shape}")
+        if lengths is None:
+            if X.size and X.dtype.kind == "f" and (ends := np.isnan(np.ma.getdata(X)[:, -1]).all(-1)).any():
+                raise DataError(
+                    f"{counted(int(ends.sum()), 'sequence')} of the array end with NaN, the first is {ends.argmax()}: "
+                    f"say how long they are, Sequences.padded(X, lengths)"
+                )
+            lengths = np.full(len(X), X.shape[1])
+        lengths = np.asarray(lengths)
+        if lengths.shape != (len(X),) or (lengths > X.shape[1]).any():
+            raise DataError(f"lengths are one for each of the {len(X)} sequences, at most {X.shape[1]}")
+        return cls(X[np.arange(X.shape[1]) < lengths[:, None]], lengths)
+
+    @classmethod
+    def load(cls, path: str | Path, name: str) -> Sequences:
+        """Sequences from an ``.npz`` file with the arrays ``name`` (ΣT, F) and ``name_len`` (n,)."""
+        with np.load(path, allow_pickle=False) as file:
+            for array in (name, f"{name}_len"):
+                if array not in file:
+                    raise DataError(f"{path} has no array {array!r}; it has {listed(sorted(file))}")
+            return cls(file[name], file[f"{name}_len"])
+
+    def __len__(self) -> int:
+        return len(self.lengths)
+
+    def __iter__(self) -> Iterator[np.ndarray]:
+        return iter(self.cut(self.steps))
+
+    @property
+    def starts(self) -> np.ndarray:
+        """The place of the first step of each sequence, shape (n,)."""
+        return np.cumsum(self.lengths) - self.lengths
+
+    def cut(self, values: np.ndarray) -> list[np.ndarray]:
+        """An array with one row for each step, cut into the sequences."""
+        return [values[first : first + length] for first, length in zip(self.starts, self.lengths, strict=True)]
+
+    def _check_finite(self, flat: np.ndarray) -> None:
+        infinite = np.isinf(flat) if flat.dtype.kind == "f" else np.zeros(0, bool)
+        if infinite.any():
+            step, column = np.argwhere(infinite)[0]
+            sequence = int(np.searchsorted(self.starts, step, "right")) - 1
+            raise DataError(
+                f"sequences have {counted(int(infinite.sum()), 'infinite value')}, the first in sequence {sequence}, "
+                f"step {step - self.starts[sequence]}, column {column} (counting from 0); replace them"
+            )
+
+
+@dataclass
+class SequenceRows(Rows):
+    """Sequences in memory, of which each is a row.
+
+    In ``Batch(x, mask, index, missing=…)`` the shape of an event is (T, F), T being that of the longest sequence of the
+    batch. ``mask`` is True where an entry is observed and within the length; ``missing`` is True for gaps, which are
+    within the length too.
+
+    Parameters
+    ----------
+    steps : RowsInMemory
+        The steps of all sequences as rows of F values.
+    starts, lengths : Tensor of int64, shape (n,)
+        The place of the first step of each sequence, and its number of steps.
+    """
+
+    steps: RowsInMemory
+    starts: Tensor
+    lengths: Tensor
+
+    def __post_init__(self) -> None:
+        self.device = self.steps.device
+
+    @classmethod
+    def of(cls, steps: RowsInMemory, sequences: Sequences) -> SequenceRows:
+        """The rows of sequences, given those of their steps."""
+        return cls(steps, torch.from_numpy(sequences.starts), torch.from_numpy(sequences.lengths))
+
+    def __len__(self) -> int:
+        return len(self.lengths)
+
+    @property
+    def event_shape(self) -> tuple[int, ...]:
+        """(T, F) of the longest sequence."""
+        return (int(self.lengths.max()), *self.steps.event_shape)
+
+    def batches(
+        self,
+        batch_size: int,
+        noise: Noise | None = None,
+        order: torch.Generator | None = None,
+        start: int = 0,
+        processes: Processes = ALONE,
+    ) -> Iterator[Batch]:
+        """Yield batches of like lengths in random order; without ``order``, all in their order, in smaller batches."""
+        if processes.size > 1:
+            raise ValueError("a model of sequences is trained in one process: start it without torchrun")
+        for index in self._chosen(batch_size, order)[start:]:
+            yield self.batch(index, noise)
+
+    def _chosen(self, batch_size: int, order: torch.Generator | None) -> Sequence[Tensor]:
+        """The sequences of each batch.
+
+        A shuffled order is cut into buckets of some batches, which are sorted by length; then batches are shuffled.
+        """
+        n = len(self)
+        if order is None:
+            return torch.arange(n).split(max(1, min(batch_size, PASS_STEPS // int(self.lengths.max()))))
+        buckets = torch.randperm(n, generator=order).split(BUCKET * batch_size)
+        alike = [bucket[self.lengths[bucket].argsort(stable=True)] for bucket in buckets]
+        batches = torch.cat(alike).split(batch_size)
+        return [batches[i] for i in torch.randperm(len(batches), generator=order).tolist()]
+
+    def batch(self, index: Tensor, noise: Noise | None = None, share: Share = WHOLE) -> Batch:
+        """The sequences with the given indices, padded to the longest of them."""
+        steps, lengths = self.steps, self.lengths[index]
+        time = torch.arange(int(lengths.max()))
+        within = time < lengths[:, None]  # (B, T)
+        places = torch.where(within, self.starts[index][:, None] + time, 0).flatten()
+        flat = steps.batch(places, places, noise, share)
+        within = within[..., None].to(steps.device)
+        x, mask = (t.unflatten(0, within.shape[:2]) for t in (flat.x, flat.mask))
+        missing = None if flat.missing is None else flat.missing.unflatten(0, within.shape[:2]) & within
+        complete = flat.complete and int(lengths.min()) == len(time)
+        return Batch(torch.where(within, x, 0.0), mask & within, index, share, complete, missing)
+
+    def flat(self) -> RowsInMemory:
+        """All steps of these sequences as rows, one sequence after another."""
+        first = self.lengths.cumsum(0) - self.lengths
+        shift = torch.repeat_interleave(self.starts - first, self.lengths)
+        return self.steps.subset(torch.arange(len(shift)) + shift)
+
+    def parts(self, batch_size: int) -> Iterator[SequenceRows]:  # pyright: ignore[reportIncompatibleMethodOverride]
+        """Yield all sequences at once: they are in memory."""
+        yield self
+
+    def few(  # pyright: ignore[reportIncompatibleMethodOverride]
+        self, n: int, order: torch.Generator | None = None
+    ) -> SequenceRows:
+        """Sequences from all parts of the data."""
+        return self.subset(scattered(len(self), n, order))
+
+    def split(self, fraction: float, order: torch.Generator) -> tuple[SequenceRows, SequenceRows | None]:
+        """Hold out whole sequences at random."""
+        n_held_out = round(fraction * len(self))
+        if n_held_out < 2 or len(self) - n_held_out < 2:
+            return self, None
+        places = torch.randperm(len(self), generator=order)
+        return self.subset(places[n_held_out:]), self.subset(places[:n_held_out])
+
+    def subset(self, index: Tensor) -> SequenceRows:
+        """The sequences with the given places, in that order; their steps are shared."""
+        return SequenceRows(self.steps, self.starts[index], self.lengths[index])

@@ -1,0 +1,156 @@
+"""log p(x) of sequences, with the importance weights of each step.
+
+log p(x) = Σ_t log p(x_t | d_t), and every term is an integral over its own z_t. So the steps are the rows of one
+conditional model, and log p(x_t|d_t) is estimated as for any row: K weights for each step, where weights of whole
+sequences would spread over as many nats as there are steps.
+"""
+
+from __future__ import annotations
+
+import math
+import warnings
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from lowerbound.core import NoPosterior
+from lowerbound.data.batches import RowsInMemory
+from lowerbound.evaluation.annealing import TRUSTED_BIAS, UnreliableEstimateWarning, expected_bias
+from lowerbound.evaluation.bound import importance_weighted
+from lowerbound.evaluation.estimate import Estimate, mean_over_rows, plus_minus
+from lowerbound.evaluation.evaluation import Evaluation
+from lowerbound.models.sequence import SequenceModel, Steps
+
+
+@dataclass(frozen=True)
+class SequenceEstimate(Estimate):
+    """A mean over sequences; beside it the mean over all their steps.
+
+    Parameters
+    ----------
+    value : float
+        The mean over sequences, in nats a sequence.
+    standard_error : float
+        In nats a sequence; NaN for a single one.
+    kind, n_rows, n_importance, ess
+        As in ``Estimate``; the effective sample size is that of a step.
+    per_step : float
+        Σ log p(x)/Σ T, in nats a step.
+    per_step_error : float
+        Its standard error over sequences, whose steps depend on each other.
+    n_steps : int
+        ΣT.
+    length : {"given", "end"}
+        log p(x | T), or log p(x) of the sequence and of where it ends.
+    """
+
+    per_step: float = math.nan
+    per_step_error: float = math.nan
+    n_steps: int = 0
+    length: str = "given"
+
+    def __str__(self) -> str:
+        length = "lengths given" if self.length == "given" else "ends included"
+        per_step = plus_minus(self.per_step, self.per_step_error)
+        text = super().__str__().replace("rows)", f"sequences, {length})")
+        return f"{text}; {per_step} nats a step ({self.n_steps} steps)"
+
+
+@dataclass(frozen=True)
+class StepScores:
+    """log p(x_t | x_<t) of every step of some sequences, one sequence after another.
+
+    Attributes
+    ----------
+    log_p : Tensor of float64, shape (ΣT,)
+        In nats; with the log p of going on after the step, or of ending there, if the model says where sequences end.
+    ess : Tensor of float64, shape (ΣT,)
+        The effective number of importance samples.
+    lengths : Tensor of int64, shape (n,)
+    """
+
+    log_p: Tensor
+    ess: Tensor
+    lengths: Tensor
+
+    def of_sequences(self) -> Tensor:
+        """log p(x), shape (n,)."""
+        row = torch.repeat_interleave(torch.arange(len(self.lengths)), self.lengths)
+        return self.log_p.new_zeros(len(self.lengths)).index_add(0, row, self.log_p)
+
+    def estimate(self, n_importance: int | None, length: str) -> SequenceEstimate:
+        """Means over sequences and over steps; ``n_importance`` is None where they are exact."""
+        log_p, T, n = self.of_sequences(), self.lengths.double(), len(self.lengths)
+        per_step = (log_p.sum() / T.sum()).item()
+        spread = (log_p - per_step * T).square().sum() / (n - 1) * n if n > 1 else torch.tensor(math.nan)
+        ess = None if n_importance is None else self.ess.mean().item()
+        mean = mean_over_rows(log_p, "exact" if n_importance is None else "lower", n_importance, ess)
+        error = (spread.sqrt() / T.sum()).item()
+        return SequenceEstimate(
+            **vars(mean), per_step=per_step, per_step_error=error, n_steps=int(T.sum()), length=length
+        )
+
+
+def step_scores(on: Evaluation, n_importance: int) -> StepScores:
+    """log p(x_t | x_<t) of every step, by K importance samples each; exact without latent variables.
+
+    Parameters
+    ----------
+    on : Evaluation
+        Of a ``SequenceModel`` on sequences.
+    n_importance : int
+        K, nine tenths of them from q(z_t|d_t, x_t) and a tenth from p(z_t|d_t).
+    """
+    K = 1 if isinstance(on.posterior, NoPosterior) else n_importance
+    log_p, ess, lengths = [], [], []
+    for steps, of_steps in _in_steps(on):
+        each, effective = importance_weighted(of_steps, K)
+        log_p.append(each + steps.log_length.double().cpu())
+        ess.append(effective)
+        lengths.append(torch.bincount(steps.row, minlength=steps.n_rows).cpu())
+    return StepScores(torch.cat(log_p), torch.cat(ess), torch.cat(lengths))
+
+
+def step_means(on: Evaluation) -> Tensor:
+    """E[z_t] under q(z_t|d_t, x_t) of every step, shape (ΣT, D)."""
+    with on.evaluating():
+        return torch.cat([on.posterior(steps.batch, on.noise).mean for steps, _ in _in_steps(on)])
+
+
+def _in_steps(on: Evaluation) -> Iterator[tuple[Steps, Evaluation]]:
+    """The steps of a few sequences at a time, and the model of a step on them as rows."""
+    assert isinstance(on.model, SequenceModel)
+    for batch in on.batches():
+        with on.evaluating():
+            steps = on.model.steps(batch)
+        rows = as_rows_of_steps(steps)
+        yield steps, Evaluation(on.model.step, on.posterior, rows, on.noise)
+
+
+def as_rows_of_steps(steps: Steps) -> RowsInMemory:
+    """The steps as rows with their contexts."""
+    batch = steps.batch
+    entries = batch.mask if batch.missing is None else batch.mask | batch.missing
+    observed = None if batch.missing is None else batch.mask
+    return RowsInMemory(
+        batch.x, lambda raw, noise: raw, entries[0], batch.x.device, observed, batch.context
+    )  # fmt: skip
+
+
+def sequence_estimate(on: Evaluation, n_importance: int) -> SequenceEstimate:
+    """Means of log p(x) over sequences and over steps, with a warning where they rest on few weights."""
+    assert isinstance(on.model, SequenceModel)
+    scores = step_scores(on, n_importance)
+    length = "given" if on.model.ends is None else "end"
+    if isinstance(on.posterior, NoPosterior):
+        return scores.estimate(None, length)
+    if (bias := expected_bias(scores.ess, n_importance)) > TRUSTED_BIAS:
+        warnings.warn(
+            f"of {n_importance:,} importance samples a step only {scores.ess.mean():.1f} count (effective sample "
+            f"size), so log p(x) is underestimated by {bias:.2g} nats a step or more: take more, n_importance=…",
+            UnreliableEstimateWarning,
+            stacklevel=4,
+        )
+    return scores.estimate(n_importance, length)

@@ -1,0 +1,173 @@
+"""Models of sequences: log p(x) = Σ_t log p(x_t | x_<t), with one model of a step that is given what was before it.
+
+d_t = GRU(x_<t) is the context of the step: z_t ~ p(z|d_t), x_t ~ p(x|d_t, z_t). As no z_t enters the recurrence, d does
+not depend on z: all steps are rows of one conditional model, and each is an integral of its own,
+
+    log p(x) = Σ_t log ∫ p(z_t|d_t) p(x_t|d_t, z_t) dz_t.
+
+A stochastic recurrent network (VRNN: Chung et al., 2015, arXiv:1506.02216) without the path from z to the next state.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from lowerbound.core import Batch, Draw, Infer, Model, Objective, ObjectiveState, once
+from lowerbound.distributions.noise import Noise
+from lowerbound.models.vae import LatentModel
+from lowerbound.nn.sequence import PastGRU
+
+
+@dataclass(frozen=True)
+class Steps:
+    """The steps of the sequences of a batch, one after another.
+
+    Attributes
+    ----------
+    batch : Batch
+        The N steps as rows, each with its context d_t.
+    row : Tensor of int64, shape (N,)
+        The sequence of the batch that each belongs to.
+    log_length : Tensor, shape (N,)
+        log p of going on after the step, or of ending there, in nats; 0 where the length is given.
+    n_rows : int
+        B.
+    """
+
+    batch: Batch
+    row: Tensor
+    log_length: Tensor
+    n_rows: int
+
+    def sums(self, each: Tensor) -> Tensor:
+        """Σ_t for every sequence, (…, N) → (…, B)."""
+        return each.new_zeros((*each.shape[:-1], self.n_rows)).index_add(-1, self.row, each)
+
+
+@dataclass
+class SequenceDraw(Draw):
+    """A draw of z_t for all steps of some sequences; its terms are those of the sequences.
+
+    Attributes
+    ----------
+    steps : Steps
+    each : Draw
+        The draw of the steps, whose terms are those of the steps, (S, N).
+    """
+
+    steps: Steps = field(kw_only=True)
+    each: Draw = field(kw_only=True)
+
+    @once
+    def log_pz(self) -> Tensor:
+        """Σ_t log p(z_t|d_t), shape (S, B)."""
+        return self.steps.sums(self.each.log_pz)
+
+    @once
+    def log_qz(self) -> Tensor:
+        """Σ_t log q(z_t|d_t, x_t), shape (S, B)."""
+        return self.steps.sums(self.each.log_qz)
+
+    @once
+    def kl(self) -> Tensor:
+        """Σ_t KL(q(z_t|d_t, x_t) ‖ p(z_t|d_t)) of each latent variable, shape (B, D)."""
+        return self.steps.sums(self.each.kl.mT).mT
+
+
+class SequenceModel(Model):
+    """log p(x) = Σ_t log p(x_t | d_t), d_t = GRU(x_<t); with ``ends`` that of x and of where it ends.
+
+    Parameters
+    ----------
+    past : PastGRU
+        x → d_1, …, d_{T+1}.
+    step : LatentModel
+        p(x_t|d_t), given d_t as its context; without latent variables if its ``latent_dim`` is 0.
+    ends : Linear, optional
+        d_{t+1} → the logit that the sequence goes on after step t. Without it the length is given: log p(x | T).
+    """
+
+    def __init__(self, past: PastGRU, step: LatentModel, ends: nn.Linear | None = None) -> None:
+        super().__init__()
+        self.past: PastGRU
+        self.step: LatentModel
+        self.ends: nn.Linear | None
+        self.past, self.step, self.ends = past, step, ends
+        self.log_unit: Tensor | None = None  # that of a step is in ``step``
+
+    def steps(self, batch: Batch) -> Steps:
+        """The steps of the sequences within their lengths, each given what was before it."""
+        entries = batch.mask if batch.missing is None else batch.mask | batch.missing
+        within = entries.any(-1)  # (B, T)
+        d = self.past(batch.seen, batch.mask, batch.missing)
+        missing = None if batch.missing is None else batch.missing[within]
+        row, time = within.nonzero(as_tuple=True)
+        flat = Batch(
+            batch.x[within], batch.mask[within], batch.index[row.to(batch.index.device)], complete=batch.complete,
+            missing=missing, context=d[row, time],
+        )  # fmt: skip
+        return Steps(flat, row, self._log_length(d[row, time + 1], within), len(batch.x))
+
+    def _log_length(self, after: Tensor, within: Tensor) -> Tensor:
+        """log p of going on after each step, or of ending there, (N,); ``after`` (N, H) is d_{t+1}."""
+        if self.ends is None:
+            return after.new_zeros(len(after))
+        more = F.pad(within, (0, 1))[:, 1:][within]
+        logit = self.ends(after).squeeze(-1)
+        return F.logsigmoid(torch.where(more, logit, -logit))
+
+    def draw(self, batch: Batch, posterior: Infer, objective: Objective, noise: Noise) -> SequenceDraw:
+        """Draw z_t for every step from the posterior, and score x under each.
+
+        Parameters
+        ----------
+        batch : Batch
+            B sequences.
+        posterior : Infer
+            It gives q(z_t|d_t, x_t) for steps.
+        objective : Objective
+            As in ``Model.draw``.
+        noise : Noise
+            The random numbers.
+        """
+        steps = self.steps(batch)
+        each = self.step.draw(steps.batch, posterior, objective, noise)
+        log_px = steps.sums(each.log_px + steps.log_length)
+        return SequenceDraw(
+            each.z, log_px, each.prior, each.posterior, each.density, batch.share, steps=steps, each=each
+        )
+
+    def begin(self, n: int) -> Tensor:
+        """d_1 of ``n`` sequences, (n, H)."""
+        return self.past.first.expand(n, -1)
+
+    def read(self, batch: Batch, d: Tensor) -> Tensor:
+        """d after the steps of a batch whose sequences are of equal length, (B, H), from d before them."""
+        return self.past(batch.seen, batch.mask, batch.missing, d)[:, -1]
+
+    def draw_step(self, d: Tensor, noise: Noise) -> Tensor:
+        """x_t ~ p(x|d_t), one for every d (n, H), shape (n, F)."""
+        step = self.step.given(d)
+        z = step.prior().rsample((1, len(d)), noise)
+        return step.draw_x(z, noise)[0]
+
+    def draw_goes_on(self, d: Tensor, noise: Noise) -> Tensor:
+        """Draw if sequences go on, from d after their last step, (n,) of bool; always where lengths are given."""
+        if self.ends is None:
+            return torch.ones(len(d), dtype=torch.bool, device=d.device)
+        logit = self.ends(d).squeeze(-1)
+        return noise.uniform((1, len(d)), logit)[0] < logit.sigmoid()
+
+
+def by_step(objective: Objective) -> Objective:
+    """An objective of the steps as one of sequences: the sum of its loss over steps, less the log p of the length."""
+
+    def loss(draw: Draw, state: ObjectiveState) -> Tensor:
+        assert isinstance(draw, SequenceDraw)
+        return draw.steps.sums(objective.loss(draw.each, state) - draw.steps.log_length)
+
+    return replace(objective, loss=loss)

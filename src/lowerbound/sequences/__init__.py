@@ -1,0 +1,1 @@
+"""Models of sequences: several steps, each given those before it."""

@@ -1,0 +1,344 @@
+"""The recurrent variational autoencoder of sequences, with the conventions of the other estimators."""
+
+from __future__ import annotations
+
+import math
+import warnings
+from typing import Any, ClassVar
+
+import numpy as np
+import torch
+from sklearn.utils.validation import check_is_fitted
+from torch import Tensor
+
+from lowerbound.assembly.sequence import assemble_recurrent, objective_of_steps
+from lowerbound.core import Objective, Posterior
+from lowerbound.data.batches import Rows
+from lowerbound.data.far import warn_of_far
+from lowerbound.data.schema import Schema
+from lowerbound.data.sequences import SequenceRows, Sequences
+from lowerbound.distributions.noise import Noise
+from lowerbound.estimators.gradient import GradientEstimator
+from lowerbound.estimators.latent import CollapsedPosteriorWarning
+from lowerbound.evaluation.bound import ElboTerms, elbo_terms
+from lowerbound.evaluation.evaluation import Evaluation
+from lowerbound.evaluation.steps import SequenceEstimate, step_means, step_scores
+from lowerbound.models.sequence import SequenceModel
+from lowerbound.parameters.likelihoods import Likelihood
+from lowerbound.parameters.parameter import check_count
+from lowerbound.parameters.parts import ELBO, IWAE, Adam, EarlyStopping, SampledELBO
+from lowerbound.parameters.seed import RandomState
+from lowerbound.parameters.tables import RECURRENT_VAE_PARAMETERS
+from lowerbound.tasks.continuing import continued
+from lowerbound.training.state import Training
+
+SEQUENCES_TO_JUDGE_COLLAPSE = 200
+LEAST_KL = 0.01  # nats a step
+MOST_TIMES = 10  # the longest sequence that was fitted: a draw without an end is cut off there
+
+Steps = list[np.ndarray] | tuple[np.ndarray, ...] | np.ndarray | Sequences
+
+
+class RecurrentVAE(GradientEstimator):
+    """Recurrent variational autoencoder: a model of sequences with latent variables at every step.
+
+    d_t = GRU(x_<t), z_t ~ p(z|d_t), x_t ~ p(x|d_t, z_t), and q(z_t|d_t, x_t): what can follow on a past is a mixture
+    over z_t, in which the columns of a step depend on each other. z_t does not enter the recurrence, so that
+    log p(x) = Σ_t log p(x_t|x_<t), and importance weights are those of a step. With ``latent_dim=0`` it is the same
+    decoder without z, whose log p(x) is exact.
+
+    Sequences are a list of arrays (T, F), one array (n, T, F) if all are of one length, or ``Sequences``. NaN is a gap:
+    the entry is in no density, and the recurrence reads 0 and that it is missing. All log-densities are in nats, in the
+    user's units.
+
+    Parameters
+    ----------
+    latent_dim : int
+        D, latent variables of each step; 0 for none.
+    hidden_size : int
+        H, hidden units of the recurrence, and of the networks of a step.
+    likelihood : {"auto", "gaussian", "bernoulli", "categorical", "discretized_logistic"} or a part
+        p(x_t|d_t, z_t), as in ``VAE``.
+    length : {"given", "end"}
+        "given": log p(x | T), of sequences whose lengths are known. "end": log p of the sequence and of where it ends;
+        after every step it goes on with a probability that is a function of the steps so far.
+    objective : {"elbo", "elbo_sampled", "iwae"}, ELBO, SampledELBO or IWAE
+        The bound of each step that is raised, as in ``VAE``.
+    optimizer, early_stopping, max_epochs, batch_size, warm_start, random_state, device, verbose
+        As in ``VAE``; a row is a sequence.
+
+    Attributes
+    ----------
+    model_ : SequenceModel
+        p(x, z).
+    posterior_ : Posterior
+        q(z_t|d_t, x_t), for steps.
+    schema_ : Schema
+        Of the steps; ``schema_.likelihood`` is the one in use.
+    history_ : list of dict
+        One record an epoch, nats a sequence.
+    kl_ : float
+        KL(q ‖ p) in nats a step, on some of the sequences.
+    n_features_in_ : int
+        F.
+    seed_ : int
+        What ``random_state`` stood for.
+
+    References
+    ----------
+    Chung et al., 2015, A Recurrent Latent Variable Model for Sequential Data, arXiv:1506.02216.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from lowerbound import Adam, RecurrentVAE
+    >>> rng = np.random.default_rng(0)
+    >>> songs = [rng.integers(2, size=(length, 1)).repeat(3, 1) for length in rng.integers(4, 12, 40)]
+    >>> model = RecurrentVAE(2, hidden_size=16, optimizer=Adam(0.03), max_epochs=30, random_state=0).fit(songs)
+    >>> [song.shape for song in model.sample(2, lengths=5)]
+    [(5, 3), (5, 3)]
+    """
+
+    PARAMETERS = RECURRENT_VAE_PARAMETERS
+    FITTED: ClassVar[tuple[str, ...]] = (*GradientEstimator.FITTED, "mean_length_", "longest_", "kl_")
+    STREAMS: ClassVar[bool] = False
+
+    layout = "features"  # of a step
+    model_: SequenceModel
+    posterior_: Posterior
+    mean_length_: float
+    longest_: int
+    kl_: float
+
+    def __init__(
+        self,
+        latent_dim: int = 32,
+        *,
+        hidden_size: int = 128,
+        likelihood: str | Likelihood = "auto",
+        length: str = "given",
+        objective: str | ELBO | SampledELBO | IWAE = "elbo",
+        optimizer: str | Adam = "adam",
+        early_stopping: bool | EarlyStopping = True,
+        max_epochs: int | str = "auto",
+        batch_size: int | str = "auto",
+        warm_start: bool = False,
+        random_state: RandomState = None,
+        device: str | torch.device = "auto",
+        verbose: int = 0,
+    ) -> None:
+        self.latent_dim = latent_dim
+        self.hidden_size = hidden_size
+        self.likelihood = likelihood
+        self.length = length
+        self.objective = objective
+        self.optimizer = optimizer
+        self.early_stopping = early_stopping
+        self.max_epochs = max_epochs
+        self.batch_size = batch_size
+        self.warm_start = warm_start
+        self.random_state = random_state
+        self.device = device
+        self.verbose = verbose
+
+    # fitting
+
+    def _check_parameters(self) -> None:
+        super()._check_parameters()
+        if getattr(self._part("likelihood"), "missingness", None) is not None:
+            raise ValueError("a RecurrentVAE has no model of the mask: leave missingness=None")
+        if self._part("optimizer").compile:
+            raise ValueError("steps on sequences differ in length, so they are no one graph: leave compile=False")
+        if self.latent_dim == 0 and self._part("objective") != ELBO():
+            raise ValueError("latent_dim=0 has no latent variables and no bound: leave objective='elbo'")
+
+    def _validate(self, X: Any, *, reset: bool = False) -> Sequences:
+        sequences = Sequences.of(X)
+        n_columns = sequences.steps.shape[1]
+        if reset:
+            self.n_features_in_ = n_columns
+        elif n_columns != self.n_features_in_:
+            raise ValueError(
+                f"the steps have {n_columns} columns, and the model was fitted to steps of {self.n_features_in_}"
+            )
+        else:
+            warn_of_far(sequences.steps, self.schema_)
+        return sequences
+
+    def _check_enough(self, X: Sequences) -> None:
+        if len(X) < 2:
+            raise ValueError("there is one sequence, and a density needs at least 2")
+        if isinstance(X.steps, np.ma.MaskedArray) and not X.steps.count():
+            raise ValueError("every value of the sequences is missing: there is nothing to fit")
+
+    def _infer_schema(self, X: Sequences) -> Schema:
+        self.mean_length_, self.longest_ = float(X.lengths.mean()), int(X.lengths.max())
+        return super()._infer_schema(X.steps)
+
+    def _assemble(self, generator: torch.Generator) -> None:
+        mean_length = self.mean_length_ if self.length == "end" else None
+        self.model_, self.posterior_ = assemble_recurrent(
+            self.schema_, self._part("likelihood"), self.latent_dim, self.hidden_size, mean_length, generator
+        )
+
+    def _posterior(self) -> Posterior:
+        return self.posterior_
+
+    def _objective(self) -> Objective:
+        return objective_of_steps(self._part("objective"))
+
+    def _likelihood(self) -> Likelihood | str:
+        return self._part("likelihood")
+
+    def _kl_weight(self) -> float:
+        part = self._part("objective")
+        return 1.0 if isinstance(part, IWAE) else min(1.0, part.kl_weight)
+
+    def _independent(self, rows: Rows, noise: Noise) -> Tensor:
+        assert isinstance(rows, SequenceRows)
+        of_steps = super()._independent(rows.flat(), noise)
+        log_p = torch.stack([each.sum() for each in of_steps.split(rows.lengths.tolist())])
+        if self.length == "given":
+            return log_p
+        ends = 1 / self.mean_length_  # after every step
+        return log_p + math.log(ends) + (rows.lengths - 1) * (math.log1p(-ends) if ends < 1 else 0.0)
+
+    def _examine(self, training: Training, rows: Rows) -> None:
+        few, fitting = rows.few(SEQUENCES_TO_JUDGE_COLLAPSE), self._fitting()
+        assert isinstance(few, SequenceRows)
+        kl = elbo_terms(Evaluation(fitting.model, fitting.posterior, few, fitting.noise("collapse"))).kl
+        self.kl_ = float(kl.sum() / few.lengths.sum())
+
+    def _unsound(self) -> Warning | None:
+        if self.latent_dim == 0 or self.kl_ >= LEAST_KL:
+            return None
+        return CollapsedPosteriorWarning(
+            f"the posterior has collapsed: the latent variables of a step carry {self.kl_:.2g} nats. Train longer, set "
+            f"ELBO(warmup_steps=…) to a tenth of the steps or free_bits=0.1, or take latent_dim=0, which is exact"
+        )
+
+    # scores
+
+    def score_samples(self, X: Steps, n_importance: int = 64) -> np.ndarray:
+        """log p(x) of every sequence by importance samples of each step (exact without z), in nats, shape (n,).
+
+        Computed in float64 with one seeded noise for all steps, so that a score depends on its sequence alone.
+
+        Parameters
+        ----------
+        X : list of arrays, shape (T, F) each
+        n_importance : int
+            K, samples for each step: nine tenths of q(z_t|d_t, x_t), a tenth of p(z_t|d_t).
+        """
+        return self.fitted_.score_samples(X, n_importance)
+
+    def score_steps(self, X: Steps, n_importance: int = 64) -> list[np.ndarray]:
+        """log p(x_t | x_<t) of every step, in nats, an array (T,) for each sequence; they add up to ``score_samples``.
+
+        With ``length="end"`` the log p of going on after the step, or of ending there, is in it.
+
+        Parameters
+        ----------
+        X : list of arrays, shape (T, F) each
+        n_importance : int
+            As in ``score_samples``.
+        """
+        sequences = Sequences.of(X)
+        return sequences.cut(step_scores(self.fitted_.exactly().on(sequences), n_importance).log_p.numpy())
+
+    def score(self, X: Steps, y: object = None, n_importance: int = 64) -> float:
+        """Mean log p(x) in nats a sequence, with noise of each step's own.
+
+        Parameters
+        ----------
+        X : list of arrays, shape (T, F) each
+        y : ignored
+        n_importance : int
+            As in ``score_samples``.
+        """
+        return float(step_scores(self.fitted_.on(X, "log_likelihood"), n_importance).of_sequences().mean())
+
+    def log_likelihood(self, X: Steps, n_importance: int = 1000) -> SequenceEstimate:
+        """Mean log p(x) in nats a sequence, and in nats a step, with standard errors over sequences.
+
+        A lower bound in expectation, by importance samples of each step; exact without latent variables.
+        ``UnreliableEstimateWarning`` where few of the samples count.
+
+        Parameters
+        ----------
+        X : list of arrays, shape (T, F) each
+        n_importance : int
+            As in ``score_samples``.
+        """
+        return self.fitted_.log_likelihood(X, n_importance)  # pyright: ignore[reportReturnType]
+
+    def elbo_terms(self, X: Steps, n_samples: int = 1) -> ElboTerms:
+        """The lower bound's parts for every sequence: reconstruction and KL in nats; the posterior means of all steps.
+
+        Parameters
+        ----------
+        X : list of arrays, shape (T, F) each
+        n_samples : int
+            Draws of z_t for each step.
+        """
+        return elbo_terms(self.fitted_.on(X, "accounts"), n_samples)
+
+    # codes and draws
+
+    def transform(self, X: Steps) -> list[np.ndarray]:
+        """The means of q(z_t|d_t, x_t), an array (T, D) for each sequence; deterministic.
+
+        Parameters
+        ----------
+        X : list of arrays, shape (T, F) each
+        """
+        sequences = Sequences.of(X)
+        return sequences.cut(step_means(self.fitted_.exactly().on(sequences)).cpu().numpy())
+
+    def sample(  # pyright: ignore[reportIncompatibleMethodOverride]
+        self, n_samples: int = 1, *, lengths: Any = None, prompt: Any = None, random_state: RandomState = None
+    ) -> list[np.ndarray]:
+        """New sequences, or continuations of one.
+
+        Parameters
+        ----------
+        n_samples : int
+            The number of sequences.
+        lengths : int or array-like of int, shape (n_samples,), optional
+            The number of steps that are drawn, of all or of each; for ``length="given"``, where it is needed.
+        prompt : array-like, shape (T, F), optional
+            The steps that all begin with; only what follows on them is returned.
+        random_state : int, RandomState or Generator, optional
+            The estimator's if None: with a fixed one, two calls give the same sequences.
+
+        Returns
+        -------
+        list of ndarray, shape (T, F) each
+        """
+        check_is_fitted(self)
+        check_count("n_samples", n_samples)
+        most, fitting = self._most(lengths, n_samples), self._fitting()
+        given = None
+        if prompt is not None:
+            given = next(fitting.rows([prompt]).batches(1, fitting.noise("prompt")))
+        counted = torch.from_numpy(self.schema_.counted).to(fitting.device)
+        noise = self._fresh_noise(random_state, "sample")
+        x, n_steps, is_cut = continued(self.model_, n_samples, most.to(fitting.device), counted, noise, given)
+        if self.length == "end" and is_cut.any():
+            warnings.warn(f"{int(is_cut.sum())} sequences had no end after {most.max()} steps: cut off", stacklevel=2)
+        within = torch.arange(x.shape[1], device=x.device) < n_steps[:, None]
+        drawn = Sequences(self.schema_.restore(x[within], expected=False), n_steps.cpu().numpy())
+        return list(drawn)
+
+    def _most(self, lengths: Any, n: int) -> Tensor:
+        """Steps of each of ``n`` draws, at most."""
+        if self.length == "end":
+            if lengths is not None:
+                raise ValueError("length='end' draws where sequences end: leave lengths=None")
+            return torch.full((n,), MOST_TIMES * self.longest_)
+        asked = np.asarray(lengths) if lengths is not None else np.zeros(())
+        if asked.dtype.kind not in "iu" or asked.shape not in ((), (n,)) or not (asked >= 1).all():
+            raise ValueError(
+                f"length='given' needs the number of steps to draw: lengths= a whole number, or one for each of {n}"
+            )
+        return torch.from_numpy(np.broadcast_to(asked, (n,)).astype(np.int64))

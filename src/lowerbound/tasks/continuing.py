@@ -1,0 +1,52 @@
+"""New sequences, and continuations of one: step by step, each read before the next is drawn."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from lowerbound.core import Batch
+from lowerbound.distributions.noise import Noise
+from lowerbound.evaluation.evaluation import evaluating
+from lowerbound.models.sequence import SequenceModel
+
+
+def continued(
+    model: SequenceModel, n: int, most: Tensor, counted: Tensor, noise: Noise, prompt: Batch | None = None
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Draw ``n`` sequences, or continuations of a prompt.
+
+    Parameters
+    ----------
+    model : SequenceModel
+    n : int
+    most : Tensor of int64, shape (n,)
+        Steps after which each is cut off, if it doesn't end before; without a model of the end its length.
+    counted : Tensor of bool, shape (F,)
+        False for constant columns, which the model doesn't read.
+    noise : Noise
+    prompt : Batch of one sequence, optional
+        What they all begin with; it is not returned.
+
+    Returns
+    -------
+    x : Tensor, shape (n, T, F)
+        In the model's units; it has no meaning behind the end of a sequence.
+    lengths : Tensor of int64, shape (n,)
+    is_cut : Tensor of bool, shape (n,)
+        The sequence had gone on.
+    """
+    noise, steps = noise.own(), []
+    lengths, goes_on = torch.zeros_like(most), torch.ones_like(most, dtype=torch.bool)
+    is_cut = torch.zeros_like(goes_on)
+    with evaluating(model):
+        d = model.begin(n) if prompt is None else model.read(prompt, model.begin(1)).expand(n, -1)
+        while goes_on.any():
+            x = model.draw_step(d, noise).unsqueeze(1)
+            steps.append(x)
+            lengths += goes_on
+            d = model.read(Batch(x, counted.expand_as(x), torch.arange(n)), d)
+            goes_on = goes_on & model.draw_goes_on(d, noise)
+            is_cut |= goes_on & (lengths >= most)
+            goes_on &= lengths < most
+    return torch.cat(steps, 1), lengths, is_cut
