@@ -36,7 +36,7 @@ SEQUENCES_TO_JUDGE_COLLAPSE = 200
 LEAST_KL = 0.01  # nats a step
 MOST_TIMES = 10  # the longest sequence that was fitted: a draw without an end is cut off there
 
-Steps = list[np.ndarray] | tuple[np.ndarray, ...] | np.ndarray | Sequences
+SequenceData = list[np.ndarray] | tuple[np.ndarray, ...] | np.ndarray | Sequences
 
 
 class RecurrentVAE(GradientEstimator):
@@ -104,7 +104,7 @@ class RecurrentVAE(GradientEstimator):
     STREAMS: ClassVar[bool] = False
 
     layout = "features"  # of a step
-    model_: SequenceModel
+    model_: SequenceModel  # pyright: ignore[reportIncompatibleVariableOverride]
     posterior_: Posterior
     mean_length_: float
     longest_: int
@@ -219,7 +219,9 @@ class RecurrentVAE(GradientEstimator):
 
     # scores
 
-    def score_samples(self, X: Steps, n_importance: int = 64) -> np.ndarray:
+    def score_samples(  # pyright: ignore[reportIncompatibleMethodOverride]
+        self, X: SequenceData, n_importance: int = 64
+    ) -> np.ndarray:
         """log p(x) of every sequence by importance samples of each step (exact without z), in nats, shape (n,).
 
         Computed in float64 with one seeded noise for all steps, so that a score depends on its sequence alone.
@@ -232,7 +234,7 @@ class RecurrentVAE(GradientEstimator):
         """
         return self.fitted_.score_samples(X, n_importance)
 
-    def score_steps(self, X: Steps, n_importance: int = 64) -> list[np.ndarray]:
+    def score_steps(self, X: SequenceData, n_importance: int = 64) -> list[np.ndarray]:
         """log p(x_t | x_<t) of every step, in nats, an array (T,) for each sequence; they add up to ``score_samples``.
 
         With ``length="end"`` the log p of going on after the step, or of ending there, is in it.
@@ -246,7 +248,7 @@ class RecurrentVAE(GradientEstimator):
         sequences = Sequences.of(X)
         return sequences.cut(step_scores(self.fitted_.exactly().on(sequences), n_importance).log_p.numpy())
 
-    def score(self, X: Steps, y: object = None, n_importance: int = 64) -> float:
+    def score(self, X: SequenceData, y: object = None, n_importance: int = 64) -> float:
         """Mean log p(x) in nats a sequence, with noise of each step's own.
 
         Parameters
@@ -258,7 +260,9 @@ class RecurrentVAE(GradientEstimator):
         """
         return float(step_scores(self.fitted_.on(X, "log_likelihood"), n_importance).of_sequences().mean())
 
-    def log_likelihood(self, X: Steps, n_importance: int = 1000) -> SequenceEstimate:
+    def log_likelihood(  # pyright: ignore[reportIncompatibleMethodOverride]
+        self, X: SequenceData, n_importance: int = 1000
+    ) -> SequenceEstimate:
         """Mean log p(x) in nats a sequence, and in nats a step, with standard errors over sequences.
 
         A lower bound in expectation, by importance samples of each step; exact without latent variables.
@@ -272,7 +276,7 @@ class RecurrentVAE(GradientEstimator):
         """
         return self.fitted_.log_likelihood(X, n_importance)  # pyright: ignore[reportReturnType]
 
-    def elbo_terms(self, X: Steps, n_samples: int = 1) -> ElboTerms:
+    def elbo_terms(self, X: SequenceData, n_samples: int = 1) -> ElboTerms:
         """The lower bound's parts for every sequence: reconstruction and KL in nats; the posterior means of all steps.
 
         Parameters
@@ -285,7 +289,7 @@ class RecurrentVAE(GradientEstimator):
 
     # codes and draws
 
-    def transform(self, X: Steps) -> list[np.ndarray]:
+    def transform(self, X: SequenceData) -> list[np.ndarray]:
         """The means of q(z_t|d_t, x_t), an array (T, D) for each sequence; deterministic.
 
         Parameters
