@@ -27,11 +27,13 @@ from lowerbound.nn.sequence import PastGRU
 from lowerbound.parameters.parts import ELBO, IWAE
 
 BITS = np.random.default_rng(0).integers(2, size=(50, 1)).astype(np.uint8)
+GAPS = np.ma.masked_array(BITS, BITS < -1)
+GAPS[3] = np.ma.masked
 
 
 def bits_model(latent_dim, n_bits=1, ends=True):
     """A model of bits with random weights, large ones, in float64."""
-    schema = infer_schema(np.tile(BITS, (1, n_bits)), layout="features")
+    schema = infer_schema(np.ma.concatenate([GAPS] * n_bits, axis=1), layout="features")
     made = assemble_recurrent(schema, "auto", latent_dim, 5, 2.5 if ends else None, make_generator(0, "weights"))
     with torch.no_grad():
         for i, weight in enumerate(p for part in made for p in part.parameters()):
@@ -80,12 +82,14 @@ def strings(length, n_bits=1):
 def test_all_strings_together_have_mass_one(latent_dim):
     """Those that end after at most three steps, and those that go on after the third."""
     model, posterior = bits_model(latent_dim)
+    with torch.no_grad():
+        model.ends.bias.fill_(2.0)
     ended = [s for length in (1, 2, 3) for s in strings(length)]
     longer = [np.append(s, [[0.0]], 0) for s in strings(3)]
     mass = sum(np.exp(s.sum()) for s in scores(model, posterior, ended, latent_dim))
     more = sum(np.exp(s[:3].sum()) for s in scores(model, posterior, longer, latent_dim))
     assert mass + more == pytest.approx(1, abs=1e-6)
-    assert 0.005 < more < 0.995
+    assert 0.05 < more < 0.95
 
 
 @pytest.mark.parametrize("latent_dim", [0, 1])
@@ -98,6 +102,49 @@ def test_a_gap_is_summed_out(latent_dim):
 
     assert last([1, np.nan]) == pytest.approx(np.logaddexp(last([1, 0]), last([1, 1])), abs=1e-9)
     assert last([np.nan, np.nan]) == pytest.approx(0, abs=1e-9)
+
+
+def test_a_step_of_which_nothing_is_seen_has_the_prior():
+    model, posterior = bits_model(2, ends=False)
+    x = [np.array([[0.0], [np.nan], [1]])]
+    steps = model.steps(next(rows_of(x).batches(1)))
+    q, p = posterior(steps.batch), model.step.prior_of(steps.batch)
+    same = (q.mean == p.mean).all(1) & (q.log_scale == p.log_scale).all(1)
+    assert same.tolist() == [False, True, False]
+    assert step_scores(on(model, posterior, x), 3).log_p[1].item() == pytest.approx(0, abs=1e-12)
+
+
+def test_the_posterior_is_relative_to_the_prior():
+    """μ_q = μ_p + σ_p Δ and σ_q = σ_p ρ, so that moving and stretching the prior moves and stretches q."""
+    model, posterior = bits_model(2, 2)
+    batch = model.steps(next(rows_of([np.array([[0.0, 1], [1, 1]])]).batches(1))).batch
+    p, before = model.step.prior_of(batch), posterior(batch)
+    with torch.no_grad():
+        bias = model.step.learned_prior.layers[-1].bias
+        bias += torch.tensor([3, -2, np.log(5), np.log(0.1)])
+    after, scale = posterior(batch), torch.tensor([5, 0.1])
+    delta = (before.mean - p.mean) / p.scale
+    torch.testing.assert_close(after.mean, p.mean + torch.tensor([3, -2]) + scale * p.scale * delta)
+    torch.testing.assert_close(after.scale, scale * before.scale)
+
+
+def test_a_gap_is_no_zero():
+    model, posterior = bits_model(0, ends=False)
+    zero, gap = (step_scores(on(model, posterior, [np.array([[0.0], [x], [1]])]), 1).log_p for x in (0.0, np.nan))
+    assert zero[0] == gap[0]
+    assert not torch.isclose(zero[2], gap[2])
+
+
+def test_ends_are_told_from_going_on():
+    """A bias that says "goes on" makes what ends improbable."""
+    model, posterior = bits_model(0)
+    x = [np.zeros((3, 1))]
+    before = step_scores(on(model, posterior, x), 1).log_p
+    with torch.no_grad():
+        model.ends.bias += 20
+    after = step_scores(on(model, posterior, x), 1).log_p
+    assert (after[:2] > before[:2]).all()
+    assert after[2] < before[2] - 10
 
 
 def test_bound_below_weighted_estimate_below_log_p():
