@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from lowerbound.core import Batch
+from lowerbound.data.fingerprint import hashed
 from lowerbound.data.gaps import nan_in_gaps
 from lowerbound.distributions.noise import Noise
 from lowerbound.parallel import ALONE, WHOLE, Processes, Share
@@ -60,6 +61,10 @@ class Rows(ABC):
     @abstractmethod
     def parts(self, batch_size: int) -> Iterator[RowsInMemory]:
         """Yield the rows in order, as many whole batches at a time as fit in memory."""
+
+    @abstractmethod
+    def digest(self) -> str:
+        """A hash of the rows, by which they are known again."""
 
     @abstractmethod
     def few(self, n: int, order: torch.Generator | None = None) -> RowsInMemory:
@@ -152,6 +157,11 @@ class RowsInMemory(Rows):
     def parts(self, batch_size: int) -> Iterator[RowsInMemory]:
         """Yield all rows at once: they are in memory."""
         yield self
+
+    def digest(self) -> str:
+        """A hash of all values, of what was observed, and of the context."""
+        tensors = (self.raw, self.mask, self.observed, self.context)
+        return hashed([b"none" if t is None else t.cpu().numpy() for t in tensors])
 
     def few(self, n: int, order: torch.Generator | None = None) -> RowsInMemory:
         """Rows from all parts of the data."""

@@ -18,6 +18,7 @@ from lowerbound.parallel import current
 from lowerbound.parameters.parameter import suggestion
 from lowerbound.storage.locks import locked
 from lowerbound.training.checkpoints import Checkpoints, Saving
+from lowerbound.training.identity import check_same, identity
 from lowerbound.training.loop import train
 from lowerbound.training.progress import ProgressWatch
 from lowerbound.training.settings import Settings
@@ -147,8 +148,11 @@ def run(
         Show progress on stderr, unless there is a ``watch``.
     """
     first = current().is_first
+    training.identity = training.identity or identity(training, rows, validation)
     checkpoints = None if checkpoint is None else Checkpoints(Path(checkpoint))
     with _locked(checkpoints if first else None):
+        if resume is not None:
+            check_same(resume[1], training, "resume is")
         state = resume if checkpoints is None else checkpoints.load_for(training)
         if state is not None:
             training.load_state(*state)
