@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 Identity = dict[str, Any]
 
 TIMES = "the times of the files"  # which differ between machines that hold copies of the same files
+OF_ONE_PROCESS = (TIMES, "model", "posterior")  # which may name its machine, or its device
 DEPTH = 8  # of objects within objects
 
 

@@ -16,7 +16,7 @@ from lowerbound.data.batches import Rows
 from lowerbound.distributions.noise import Noise, make_generator
 from lowerbound.evaluation.evaluation import EVALUATION_BATCH, evaluating
 from lowerbound.precision import tensor_cores
-from lowerbound.training.identity import TIMES, identity
+from lowerbound.training.identity import OF_ONE_PROCESS, identity
 from lowerbound.training.state import LOOK_STEPS, MOST_BROKEN, Training
 from lowerbound.training.watch import Watch
 
@@ -63,15 +63,16 @@ def _check_same_rows(training: Training, data: Rows, validation: Rows | None) ->
     if training.processes.size == 1:
         return
     known = training.identity or identity(training, data, validation)
-    own = {**known, TIMES: None, "step": training.progress.objective.step, "seed": training.seed}
+    own = {name: value for name, value in known.items() if name not in OF_ONE_PROCESS}
+    own |= {"step": training.progress.objective.step, "random_state": training.seed}
     own |= {name: repr(value) for name, value in asdict(training.settings).items()}
     first = json.loads(training.processes.from_first(json.dumps(own).encode()))
     differing = [name for name in own if own[name] != first.get(name)]
     if training.processes.any(bool(differing)):
-        names = f" ({', '.join(differing)})" if differing else ""
+        names = f" (this one differs from the first in {', '.join(differing)})" if differing else ""
         raise ValueError(
-            f"the processes were given different rows or settings{names}: give all of them the same, "
-            f"every process takes its own share of each batch"
+            f"the processes were given different rows or settings: give all of them the same, "
+            f"every process takes its own share of each batch{names}"
         )
 
 
