@@ -182,11 +182,11 @@ class RowsInMemory(Rows):
         return RowsInMemory(self.raw[index], self.prepare, self.mask, self.device, observed, context)
 
 
-def as_rows(X: Any, device: torch.device) -> Rows:
-    """An array as the rows of a model that takes it as it is, in float32; NaN and masked entries are missing."""
+def as_rows(X: Any, device: torch.device, dtype: torch.dtype = torch.float32) -> Rows:
+    """An array as the rows of a model that takes it as it is, in ``dtype``; NaN and masked entries are missing."""
     if isinstance(X, Rows):
         return X
-    x = torch.as_tensor(np.asarray(nan_in_gaps(X)), dtype=torch.float32)
+    x = torch.as_tensor(np.asarray(nan_in_gaps(X)), dtype=dtype)
     if x.ndim < 2 or not len(x):
         raise ValueError(f"data must have shape (n, *event) with at least one row, got {tuple(x.shape)}")
     if x.isinf().any():

@@ -275,7 +275,7 @@ class GradientEstimator(DensityEstimator):
         if training.progress.epoch:
             complaint = (None if judged is None else self._too_low(training, judged)) or self._unsound()
             if complaint is not None:
-                warnings.warn(complaint, stacklevel=4)
+                warnings.warn(complaint, stacklevel=6)
         return self
 
     def _examine(self, training: Training, rows: Rows) -> None:
