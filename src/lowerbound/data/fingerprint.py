@@ -16,14 +16,15 @@ PLACES = 64  # from so many places
 
 
 def digest(X: Any) -> str:
-    """A hash of rows: of all their values, or of a source the hash of ``fingerprint_of_source`` but for times.
+    """A hash of rows: of all their values, or of a source its fingerprint without name and times.
 
     Parameters
     ----------
     X : array, DataFrame, Series or Source
     """
     if isinstance(X, Source):
-        return hashed([str(part).encode() for name, part in fingerprint_of_source(X).items() if name != "changed"])
+        known = fingerprint_of_source(X)
+        return hashed([str(known[name]).encode() for name in ("shape", "dtype", "sha256", "files")])
     X = as_pandas(X)
     mask = [np.ma.getmaskarray(X)] if isinstance(X, np.ma.MaskedArray) else []
     rows = np.asarray(np.ma.filled(X, 0) if mask else X)
@@ -33,8 +34,8 @@ def digest(X: Any) -> str:
     from pandas.util import hash_pandas_object
 
     frame = pd.DataFrame(X if hasattr(X, "iloc") else rows)
-    columns = [hash_pandas_object(frame.iloc[:, j], index=False) for j in range(frame.shape[1])]
-    return hashed([column.to_numpy() for column in columns])
+    columns = [frame.iloc[:, j] for j in range(frame.shape[1])]
+    return hashed([hash_pandas_object(c, index=False).to_numpy() for c in columns])  # pyright: ignore[reportCallIssue]
 
 
 def hashed(parts: Iterable[bytes | np.ndarray]) -> str:
@@ -69,7 +70,7 @@ def changed(source: Source) -> str:
 
 
 def fingerprint_of_files(source: Source) -> dict[str, str]:
-    """A hash of the names and sizes of the files, and one of the times when they were changed."""
-    states = [(path.name, path.stat()) for path in source.files]
-    sizes = hashed(f"{name} {state.st_size} ".encode() for name, state in states)
-    return {"files": sizes, "changed": hashed(f"{name} {state.st_mtime_ns} ".encode() for name, state in states)}
+    """A hash of the sizes of the files, and one of the times when they were changed."""
+    states = [path.stat() for path in source.files]
+    sizes, times = ([each.st_size for each in states], [each.st_mtime_ns for each in states])
+    return {"files": hashed([str(sizes).encode()]), "changed": hashed([str(times).encode()])}

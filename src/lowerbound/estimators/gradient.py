@@ -97,7 +97,7 @@ class GradientEstimator(DensityEstimator):
             says c where it is used. Words and whole numbers alone are categories; NaN is not known. For a ``VAE``.
         checkpoint : path, optional
             A folder for checkpoints. If it holds one, training continues from there, with the result of a run that was
-            never interrupted; the data, the parameters and the seed must be the same.
+            never interrupted; the data, the parameters and the seed must be the same, so give a ``random_state``.
         watch : Watch, optional
             Told after every step and epoch; may ask to stop.
         resume : tuple, optional
@@ -111,7 +111,7 @@ class GradientEstimator(DensityEstimator):
         ------
         ValueError
             If a parameter is out of range, or doesn't fit the data; ``LikelihoodError`` if the likelihood can't
-            describe them.
+            describe them; if the checkpoint is of a fit that differs, with the names of what does.
         TrainingError
             If too many steps in a row have no finite loss or gradient; the last good weights are kept.
         FolderInUseError

@@ -152,10 +152,11 @@ def run(
         Show progress on stderr, unless there is a ``watch``.
     """
     first = current().is_first
-    training.identity = training.identity or identity(training, rows, validation)
+    if not training.identity and (checkpoint, watch, resume) != (None, None, None):
+        training.identity = identity(training, rows, validation)
     checkpoints = None if checkpoint is None else Checkpoints(Path(checkpoint))
     with _locked(checkpoints if first else None):
-        if resume is not None:
+        if checkpoints is None and resume is not None:
             check_same(resume[1], training, "resume is")
         state = resume if checkpoints is None else checkpoints.load_for(training)
         if state is not None:

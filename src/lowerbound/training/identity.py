@@ -44,7 +44,7 @@ def digest_of(value: Any) -> str:
 
 
 def check_same(saved: Mapping[str, Any], training: Training, what: str) -> None:
-    """Raise ``ValueError``, in all processes, if a saved state is of another run than ``training``.
+    """Raise ``ValueError`` if a saved state is of another run than ``training``.
 
     Parameters
     ----------
@@ -59,12 +59,12 @@ def check_same(saved: Mapping[str, Any], training: Training, what: str) -> None:
             f"{what} a checkpoint of another version of lowerbound, which doesn't say of what run it is: "
             f"continue it with that version, or give another folder"
         )
-    processes = training.processes
-    found = [name for name in differing(saved, training.state()[1]) if processes.is_first or name != TIMES]
-    if processes.any(bool(found)):
+    is_first = training.processes.is_first
+    found = [name for name in differing(saved, training.state()[1]) if is_first or name != TIMES]
+    if found:
         unsaid = "; random_state=None is another seed each time" if "random_state" in found else ""
         raise ValueError(
-            f"{what} a checkpoint of a run that differs in {', '.join(found) or 'what another process was given'}: "
+            f"{what} a checkpoint of a run that differs in {', '.join(found)}: "
             f"leave everything as it was, or give another folder{unsaid}"
         )
 
