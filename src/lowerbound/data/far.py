@@ -51,7 +51,7 @@ def warn_of_far(X: np.ndarray | Source, schema: Schema, names: Sequence[str] | N
         f"most values of {len(features)} of {deviations.shape[1]} features ({which}) lie far outside those that were "
         f"fitted, {distance:,.3g} standard deviations from their mean (median): {_reason(seen, schema, features)}",
         FarFromFittedWarning,
-        stacklevel=6,
+        stacklevel=9,
     )
 
 

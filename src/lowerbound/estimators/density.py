@@ -36,6 +36,7 @@ from lowerbound.parallel import current
 from lowerbound.parameters.parameter import Parameter, check_count
 from lowerbound.parameters.seed import RandomState, seed_from
 from lowerbound.parameters.setting import Settable
+from lowerbound.precision import Undisturbed
 from lowerbound.tasks import generate
 
 Gaps = Literal["anywhere", "somewhere", "nowhere"]  # where values may be missing
@@ -48,7 +49,7 @@ OF_FITTING = {  # parameters that change how a model is fitted or used, not what
 }
 
 
-class DensityEstimator(Settable, BaseEstimator):
+class DensityEstimator(Undisturbed, Settable, BaseEstimator):
     """A model of p(x) behind scikit-learn's conventions.
 
     A subclass lists its parameters in ``PARAMETERS``, makes its modules from ``schema_`` in ``_assemble``, fits them
