@@ -241,9 +241,8 @@ class Schema:
         if not self._refuses_some:
             return
         if self.binarize:
-            check_grey(extent, dtype)
-        else:
-            self.kind.check(extent, dtype, self.n_categories)
+            return check_grey(extent, dtype)
+        self.kind.check(extent, dtype, self.n_categories)
 
     @property
     def _refuses_some(self) -> bool:
