@@ -151,7 +151,7 @@ def _check_same(data: dict[str, Any], run: Run) -> None:
     before = run.read_environment().get("data", {})
     if before.get("sha256", data["sha256"]) != data["sha256"]:
         raise Failure(
-            f"{run.folder} was trained on other data ({before.get('name')} of shape {tuple(before.get('shape', ()))}) "
+            f"{run.folder} was trained on other data ({before.get('name')} of shape {before.get('shape')}) "
             f"than {data['name']} of shape {tuple(data['shape'])}: --resume needs the same"
         )
     if before.get("given") != data.get("given"):

@@ -102,11 +102,8 @@ def _check_places(record: dict[str, Any]) -> None:
     if not all(is_of(record[name], of_int) for name in ("row_shape", "kept")) or not is_of(marked, of_int | None):
         raise ValueError("row_shape, kept and marked must be whole numbers")
     n_columns = math.prod(record["row_shape"]) if record["row_shape"] else n
-    if (
-        any(not 0 <= place < n_columns for place in (*kept, *(marked or ())))
-        or len(record["columns"]) != len(kept)
-        or n > MOST_COLUMNS
-    ):
+    are_places = all(0 <= place < n_columns for place in (*kept, *(marked or ())))
+    if not are_places or len(record["columns"]) != len(kept) or n > MOST_COLUMNS:
         raise ValueError(f"of {n_columns} columns, {len(kept)} can't be kept and {len(record['columns'])} described")
     if not is_of(record.get("n_rows"), int | None):
         raise ValueError(f"n_rows can't be {record['n_rows']!r}")

@@ -21,6 +21,7 @@ from lowerbound.storage.opening import MOST_JSON, parse_json, read_bytes, read_j
 FORMAT_VERSION = 3
 PARTS_OF_A_RUN = ("model/model.json", "checkpoint")  # a model is not saved beside them, as it would hide theirs
 TEMPORARY = re.compile(r"\..+(\.\w+)\.[a-z0-9_]{8}\1")  # .name.suffix.????????.suffix
+WEIGHTS = re.compile(r"[\w-]{1,100}\.safetensors")  # in the folder itself
 
 
 class SavedFileError(ValueError):
@@ -151,7 +152,7 @@ def load_folder(folder: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
     record = _read_description(Path(folder))
     named = str(record.get("weights"))
     path = Path(folder) / named
-    if path.parent != Path(folder) or "\0" in named or not path.is_file():
+    if not WEIGHTS.fullmatch(named) or not path.is_file():
         raise SavedFileError(
             f"{folder}/model.json names the weights {named[:100]!r}, which aren't there: copy the whole folder"
         )

@@ -15,6 +15,7 @@ from typing import Any
 
 MOST_JSON = 2**27  # bytes; a description of a model with a million categories has fewer
 MOST_TOML = 2**20
+MOST_LEVELS, DEEP = 64, "it is nested too deeply"
 MOST_PARTS = 64  # of a key of TOML, whose reader takes the square of their number
 
 
@@ -69,11 +70,26 @@ def read_json(path: Path, error: type[ValueError] = ValueError) -> Any:
 def parse_json(content: bytes | str, error: type[ValueError], name: str) -> Any:
     """The value that JSON describes; raises ``error``."""
     try:
-        return json.loads(content)
+        return _shallow(json.loads(content))
     except RecursionError as failed:
-        raise error(f"{name} isn't JSON that can be read: it is nested too deeply") from failed
+        raise error(f"{name} isn't JSON that can be read: {DEEP}") from failed
     except ValueError as failed:
         raise error(f"{name} isn't JSON ({failed})") from failed
+
+
+def _shallow(value: Any) -> Any:
+    """The value, unless it is nested more than ``MOST_LEVELS`` deep: what reads it may call itself at each level."""
+    within = [value]
+    for _ in range(MOST_LEVELS):
+        within = [
+            inner
+            for each in within
+            for inner in (each.values() if isinstance(each, dict) else each if isinstance(each, list) else ())
+            if isinstance(inner, (dict, list))
+        ]
+        if not within:
+            return value
+    raise ValueError(DEEP)
 
 
 def read_toml(path: Path, error: type[ValueError] = ValueError) -> dict[str, Any]:
@@ -83,8 +99,8 @@ def read_toml(path: Path, error: type[ValueError] = ValueError) -> dict[str, Any
         text = content.decode("utf-8")
         if any(piece.count(".") >= MOST_PARTS for piece in re.split(r"[\n,=\[\]{}]", text)):
             raise ValueError(f"a key has more than {MOST_PARTS} parts")
-        return tomllib.loads(text)
+        return _shallow(tomllib.loads(text))
     except RecursionError as failed:
-        raise error(f"{path} isn't TOML that can be read: it is nested too deeply") from failed
+        raise error(f"{path} isn't TOML that can be read: {DEEP}") from failed
     except ValueError as failed:
         raise error(f"{path} isn't TOML: {failed}") from failed

@@ -130,7 +130,7 @@ def _given(name: str, what: Any) -> dict[str, Any]:
     record = {"kind": what} if isinstance(what, str) else asdict(what) if isinstance(what, ColumnSchema) else what
     if isinstance(record, Mapping):
         record = {key: value for key, value in record.items() if key not in NOT_READ}
-    known = conforming(ColumnSchema, record, f"column {name!r}", partly=True)
+    known = conforming(ColumnSchema, record, f"column {shown(name)}", partly=True)
     if "kind" in known and known["kind"] not in KINDS:
         raise ValueError(f"column {name!r} can't be {shown(known['kind'])}: kinds are {', '.join(KINDS)}")
     if not known.get("unit", 1) > 0:
