@@ -160,9 +160,8 @@ def _unfolded(record: Mapping[str, Any], path: Path) -> dict[str, Any]:
         owner, _, field = name.partition(".")
         table = new.setdefault(owner, {})
         if not isinstance(table, dict):
-            raise Failure(
-                f"{path}: {owner} is {shown(table)}, so {shown(name)} can't be set: write [{owner}] with a kind"
-            )
+            whole = f'"{shown(name)[1:-1]}"'
+            raise Failure(f"{path}: {owner} is {shown(table)}, so {whole} can't be set: write [{owner}] with a kind")
         new[owner] = {**table, field: record[name]}
     return new
 

@@ -39,7 +39,7 @@ MANY, FEW = 16, 256  # tensors that are made for each one that is saved, and bes
 
 
 class TooLarge(ValueError):
-    """What is built is larger than the tensors that are to fill it."""
+    """The module that is built is larger than the tensors that are to fill it."""
 
 
 class Allowance(TorchFunctionMode):

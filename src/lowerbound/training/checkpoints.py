@@ -133,7 +133,7 @@ class Checkpoints:
 
 
 def _progress_of(metadata: Any, path: Path) -> Progress:
-    """How far a saved run is; raises ``SavedFileError`` where the metadata are none of ``Training.state``."""
+    """The progress of a saved run; raises ``SavedFileError`` where the metadata are none of ``Training.state``."""
     try:
         if not isinstance(metadata["settings"], dict) or not is_of(metadata["seed"], int):
             raise ValueError("the settings, or the seed")

@@ -126,7 +126,7 @@ def _by_name(asked: Any) -> Iterable[tuple[Any, Any]]:
 
 
 def _given(name: str, what: Any) -> dict[str, Any]:
-    """What was said of one column, as fields of ``ColumnSchema``."""
+    """The description of one column as fields of ``ColumnSchema``."""
     record = {"kind": what} if isinstance(what, str) else asdict(what) if isinstance(what, ColumnSchema) else what
     if isinstance(record, Mapping):
         record = {key: value for key, value in record.items() if key not in NOT_READ}
