@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -75,6 +75,7 @@ class ImageFolder(Source):
         self.paths: list[Path]
         self.name: str
         self.folder, self.paths, self.name = folder, paths, name
+        self.files: Sequence[Path] = paths
         self.has_classes: bool = paths[0].parent != folder
         self.color: bool
         height, width, self.color = _agree(paths, self.called)
