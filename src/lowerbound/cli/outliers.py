@@ -141,14 +141,14 @@ def _described(
 
 def _reference(run: Path, reference: str | None, options: DataOptions, console: Console) -> DataOptions:
     """The usual rows: those asked for, else the run's training data, else the rows of DATA."""
-    import tomllib
+    from lowerbound.cli.config import read_file
 
     stream = False if options.stream is False else None
     if reference is not None:
         return replace(options, source=reference, stream=stream)
     try:
-        record = tomllib.loads((run / "config.toml").read_text(encoding="utf-8"))["data"]
-    except (OSError, KeyError, ValueError):
+        record = read_file(run / "config.toml").get("data", {})
+    except Failure:
         record = {}
     source = record.get("source", "")
     if source != "digits" and not (source and Path(source).exists()):

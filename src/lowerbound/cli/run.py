@@ -118,12 +118,15 @@ class Run:
         self.write_history(history)
 
     def read_environment(self) -> dict[str, Any]:
-        """The content of ``environment.json``; empty if it doesn't exist or isn't JSON."""
+        """The content of ``environment.json``; empty if it doesn't exist or isn't what was written."""
+        from lowerbound.storage.opening import read_json
+
         try:
-            record = json.loads(self.environment.read_text(encoding="utf-8"))
-        except (OSError, ValueError):
+            record = read_json(self.environment)
+        except ValueError:
             return {}
-        return record if isinstance(record, dict) else {}
+        is_ours = isinstance(record, dict) and isinstance(record.get("data", {}), dict)
+        return record if is_ours and isinstance(record.get("resumed", []), list) else {}
 
     def write_history(self, records: list[dict[str, Any]]) -> None:
         """Write all of ``history.jsonl``."""
