@@ -14,6 +14,7 @@ from torch import Tensor
 from lowerbound.core import Batch
 from lowerbound.data.batches import Rows, RowsInMemory, scattered
 from lowerbound.data.checks import DataError, counted, listed
+from lowerbound.data.fingerprint import digest, hashed
 from lowerbound.data.gaps import mask_gaps
 from lowerbound.distributions.noise import Noise
 from lowerbound.parallel import ALONE, WHOLE, Processes, Share
@@ -134,6 +135,10 @@ class Sequences:
         """An array with one row for each step, cut into the sequences."""
         return [values[first : first + length] for first, length in zip(self.starts, self.lengths, strict=True)]
 
+    def digest(self) -> str:
+        """A hash of all values, of what was observed, and of the lengths."""
+        return hashed([digest(self.steps).encode(), self.lengths])
+
     def _check_finite(self, flat: np.ndarray) -> None:
         infinite = np.isinf(flat) if flat.dtype.kind == "f" else np.zeros(0, bool)
         if infinite.any():
@@ -220,6 +225,10 @@ class SequenceRows(Rows):
         missing = None if flat.missing is None else flat.missing.unflatten(0, within.shape[:2]) & within
         complete = flat.complete and int(lengths.min()) == len(time)
         return Batch(torch.where(within, x, 0.0), mask & within, index, share, complete, missing)
+
+    def digest(self) -> str:
+        """A hash of all values, of what was observed, and of the lengths."""
+        return hashed([self.steps.digest().encode(), self.starts.numpy(), self.lengths.numpy()])
 
     def flat(self) -> RowsInMemory:
         """All steps of these sequences as rows, one sequence after another."""

@@ -27,6 +27,7 @@ from lowerbound.evaluation.evaluation import Evaluation
 from lowerbound.evaluation.steps import sequence_estimate, step_scores
 from lowerbound.models.sequence import SequenceModel
 from lowerbound.parameters.seed import RandomState, seed_from
+from lowerbound.precision import Undisturbed
 from lowerbound.storage.atomic import SavedFileError, load_folder, save_folder
 from lowerbound.tasks import generate
 
@@ -38,7 +39,7 @@ def checked(X: Any) -> Any:
 
 
 @dataclass(frozen=True)
-class Fitted:
+class Fitted(Undisturbed):
     """p(x, z) and q(z|x) with the way from the user's rows to theirs.
 
     Parameters

@@ -151,6 +151,6 @@ def sequence_estimate(on: Evaluation, n_importance: int) -> SequenceEstimate:
             f"of {n_importance:,} importance samples a step only {scores.ess.mean():.1f} count (effective sample "
             f"size), so log p(x) is underestimated by {bias:.2g} nats a step or more: take more, n_importance=…",
             UnreliableEstimateWarning,
-            stacklevel=4,
+            stacklevel=6,
         )
     return scores.estimate(n_importance, length)

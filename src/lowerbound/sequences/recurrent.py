@@ -165,6 +165,9 @@ class RecurrentVAE(GradientEstimator):
             warn_of_far(sequences.steps, self.schema_)
         return sequences
 
+    def _digest(self, X: Any) -> str:
+        return Sequences.of(X).digest()
+
     def _check_enough(self, X: Sequences) -> None:
         if len(X) < 2:
             raise ValueError("there is one sequence, and a density needs at least 2")
@@ -329,7 +332,7 @@ class RecurrentVAE(GradientEstimator):
         noise = self._fresh_noise(random_state, "sample")
         x, n_steps, is_cut = continued(self.model_, n_samples, most.to(fitting.device), counted, noise, given)
         if self.length == "end" and is_cut.any():
-            warnings.warn(f"{int(is_cut.sum())} sequences had no end after {most.max()} steps: cut off", stacklevel=2)
+            warnings.warn(f"{int(is_cut.sum())} sequences had no end after {most.max()} steps: cut off", stacklevel=3)
         within = torch.arange(x.shape[1], device=x.device) < n_steps[:, None]
         drawn = Sequences(self.schema_.restore(x[within], expected=False), n_steps.cpu().numpy())
         return list(drawn)
