@@ -224,6 +224,9 @@ def test_a_fit_goes_on_from_its_folder(tmp_path, monkeypatch):
     rest = small(max_epochs=4).fit(BITS, checkpoint=tmp_path / "run")
     np.testing.assert_array_equal(rest.score_samples(BITS), whole.score_samples(BITS))
     assert [r["elbo"] for r in rest.history_] == [r["elbo"] for r in whole.history_]
+    others = [np.concatenate(BITS[:2]), *BITS[2:], BITS[0]]
+    with pytest.raises(ValueError, match="a run that differs in X:"):
+        small(max_epochs=4).fit(others, checkpoint=tmp_path / "run")
 
 
 def test_more_passes_go_on_from_the_weights():
