@@ -13,6 +13,7 @@ from lowerbound.cli.flags import flags_of, word_of
 from lowerbound.cli.models import MODELS, refusal
 from lowerbound.cli.options import DataOptions
 from lowerbound.cli.output import Failure
+from lowerbound.loading import HOMES
 from lowerbound.parameters.parameter import plain
 
 SIGNATURE = {name: p.default for name, p in inspect.signature(VAE.__init__).parameters.items() if name != "self"}
@@ -142,6 +143,13 @@ def test_a_model_says_what_it_cannot_and_which_could(model):
         message = refusal(class_name, command)
         assert (message is None) == (command in MODELS[model].can)
         assert message is None or f"`lowerbound {command}`" in message
+
+
+def test_a_model_that_no_command_trains_is_for_python():
+    trained = {each.class_name for each in MODELS.values()}
+    assert {"RecurrentVAE", "VAEClassifier"} <= HOMES.keys() - trained
+    for class_name in HOMES.keys() - trained:
+        assert "works from Python alone: lowerbound.load" in refusal(class_name, "evaluate")
 
 
 def test_switches_have_a_no(cli):

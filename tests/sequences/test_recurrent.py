@@ -141,6 +141,13 @@ def test_other_likelihoods(likelihood):
     assert [each.shape for each in fitted.sample(2, lengths=3)] == [(3, 2)] * 2
 
 
+@pytest.mark.parametrize("dtype", [bool, np.int64, np.float16, np.float64])
+def test_types_come_back(dtype):
+    fitted = small(0).fit([x.astype(dtype) for x in BITS])
+    assert fitted.sample(1, lengths=2)[0].dtype == (np.float32 if dtype is np.float16 else dtype)
+    np.testing.assert_array_equal(fitted.score_samples(BITS), small(0).fit(BITS).score_samples(BITS))
+
+
 # draws
 
 

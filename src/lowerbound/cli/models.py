@@ -81,7 +81,10 @@ MODELS = {
 
 def refusal(class_name: str, command: str) -> str | None:
     """The sentence that a model can't do what a command asks, what it can, and which models could; None if it can."""
-    name, model = next((name, each) for name, each in MODELS.items() if each.class_name == class_name)
+    found = next(((name, each) for name, each in MODELS.items() if each.class_name == class_name), None)
+    if found is None:
+        return f"holds a {class_name}, which works from Python alone: lowerbound.load(folder)"
+    name, model = found
     if command in model.can:
         return None
     able = _listed([other for other, each in MODELS.items() if command in each.can], "or")

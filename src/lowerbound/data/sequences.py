@@ -56,6 +56,7 @@ class Sequences:
             raise DataError(f"the steps of sequences have shape (steps, columns), none of them 0; got {flat.shape}")
         if flat.dtype.kind not in "biuf":
             raise DataError(f"the steps of sequences are numbers; got values of type {flat.dtype}")
+        flat = flat.astype(np.float32) if flat.dtype == np.float16 else flat
         if lengths.ndim != 1 or lengths.dtype.kind not in "iu" or not (lengths >= 1).all():
             raise DataError("the lengths of sequences are whole numbers, at least 1, one for each sequence")
         if lengths.sum() != len(flat):

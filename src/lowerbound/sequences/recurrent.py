@@ -104,7 +104,7 @@ class RecurrentVAE(GradientEstimator):
     STREAMS: ClassVar[bool] = False
 
     layout = "features"  # of a step
-    model_: SequenceModel  # pyright: ignore[reportIncompatibleVariableOverride]
+    model_: SequenceModel
     posterior_: Posterior
     mean_length_: float
     longest_: int
@@ -180,7 +180,7 @@ class RecurrentVAE(GradientEstimator):
 
     def _assemble(self, generator: torch.Generator) -> None:
         mean_length = self.mean_length_ if self.length == "end" else None
-        self.model_, self.posterior_ = assemble_recurrent(
+        self.model_, self.posterior_ = assemble_recurrent(  # pyright: ignore[reportIncompatibleVariableOverride]
             self.schema_, self._part("likelihood"), self.latent_dim, self.hidden_size, mean_length, generator
         )
 
