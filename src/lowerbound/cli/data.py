@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from lowerbound.cli.options import DataOptions, axes_options, console_options, data_argument, data_options
-from lowerbound.cli.output import Console, short, table
+from lowerbound.cli.output import Console, Failure, command_line, short, table
 
 if TYPE_CHECKING:
     import numpy as np
@@ -38,12 +38,23 @@ def check(
     image_shape: tuple[int, ...] | None, layout: str, console: Console,
 ) -> None:  # fmt: skip
     """Show the shape, type and columns of DATA, and the likelihood and layout that "auto" chooses."""
-    dataset = options.read()
+    dataset = _read(options, console)
     record = describe(dataset, image_shape, layout) | {"notes": list(dataset.notes)}
     console.result(record, _text(record))
     axes = [*(("--image-shape", ",".join(map(str, image_shape))) if image_shape else ())]
     axes += ["--layout", layout] if layout != "auto" else []
     console.suggest("train", *options.words(), *axes, "-o", f"runs/{Path(data).name.split('.')[0]}")
+
+
+def _read(options: DataOptions, console: Console) -> Dataset:
+    """The data; images of several sizes are refused with the flags that would do."""
+    from lowerbound.data.readers.images import ImageSizeError
+
+    try:
+        return options.read(console, notes=False)
+    except ImageSizeError as error:
+        words = replace(options, resize=str(error.resize)).words()
+        raise Failure(f"{error}\nnext: {command_line('data', 'check', *words)}") from error
 
 
 def describe(dataset: Dataset, image_shape: tuple[int, ...] | None = None, layout: str = "auto") -> dict[str, Any]:

@@ -71,7 +71,7 @@ def evaluate(
 
     options = replace(options, source=source, given=given)
     models = {run: load(Path(run), "evaluate") for run in runs}
-    dataset = options.read()
+    dataset = options.like_those_of(Path(runs[0])).read(console)
     models = {run: given_of(model, dataset, given) for run, model in models.items()}
     _warn_if_trained_on(dataset, runs)
     how = Method(method, n_importance, n_temperatures, n_chains)

@@ -16,6 +16,7 @@ import lowerbound
 from lowerbound.assembly.vae import choose_network
 from lowerbound.cli.config import Config, make
 from lowerbound.cli.context import context_of, fingerprint_of, words_given
+from lowerbound.cli.converted import converted
 from lowerbound.cli.flags import word_of
 from lowerbound.cli.models import MODELS
 from lowerbound.cli.output import INTERRUPTED, Console, Failure, listing, nats, table
@@ -65,9 +66,8 @@ def fit_run(
         tell(None)
         console.say(f"{run.folder} is finished, after epoch {finished.n_iter_}: there is nothing to resume")
         return suggest_next(console, run, finished, config)
-    config = pinned(config)
-    tell(config, state)
-    dataset = config.data.read()
+    config, there, dataset = read_once(run, pinned(config), console)
+    tell(there, state)
     if isinstance(dataset.X, Source):
         config = replace(config, data=replace(config.data, stream=True))
     data = fingerprint(dataset) | fingerprint_of(context_of(dataset, config.data.given))
@@ -91,6 +91,15 @@ def fit_run(
     watch = RunWatch(run, checkpoints, begin, console, board)
     _fit(model, dataset, config.data.given, watch, state)
     _conclude(model, watch, config)
+
+
+def read_once(run: Run, config: Config, console: Console, **others: Any) -> tuple[Config, Config, Dataset]:
+    """The configuration to be kept, that by which the data are read (images from an array), and the data."""
+    data, there = converted(run.folder, config.data, console)
+    dataset = replace(there, **others).read(console)
+    if there is not data:
+        dataset = replace(dataset, source=Path(data.source).name)
+    return replace(config, data=data), replace(config, data=there), dataset
 
 
 def _conclude(model: GradientEstimator, watch: RunWatch, config: Config) -> None:
@@ -258,7 +267,7 @@ class OneBatch(Watch):
 def try_one_batch(config: Config, console: Console, *, verbose: bool) -> None:
     """Show what would be trained, and the loss of one batch; nothing is written."""
     config = pinned(config)
-    dataset = config.data.read()
+    dataset = config.data.read(console)
     model, watch = make(config), OneBatch()
     with suppress(_Enough):
         model.fit(dataset.X, context=context_of(dataset, config.data.given), watch=watch)

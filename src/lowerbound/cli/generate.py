@@ -151,7 +151,7 @@ def reconstruct(
     model = load(run, "reconstruct")
     _check_rows_fit(model, output)
     options = replace(options, given=given)
-    dataset = options.read()
+    dataset = options.like_those_of(run).read(console)
     if output.suffix.lower() == ".png":
         if n_rows < len(dataset.X):
             console.say(f"showing {n_rows} of {len(dataset.X):,} rows, from all over; -n shows more")
@@ -190,7 +190,7 @@ def encode(
     new_file(output, force)
     model = load(run, "encode")
     options = replace(options, given=given)
-    dataset = options.read()
+    dataset = options.like_those_of(run).read(console)
     if output.suffix.lower() == ".png":
         dataset = spread(dataset, MAPPED) if isinstance(dataset.X, Source) else dataset
         X = rows_of(dataset, model)

@@ -86,7 +86,7 @@ def impute(
     if output is not None:
         new_file(output, force)
     model = load(run, "impute")
-    dataset = options.read()
+    dataset = options.like_those_of(run).read(console)
     X = rows_of(dataset, model)
     if isinstance(model, VAEImputer):
         imputer = _of_the_table_alone(model, run)

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias, cast
 import click
 
 from lowerbound.cli.context import context_of, given_of, given_option
+from lowerbound.cli.converted import at_hand
 from lowerbound.cli.generate import blocks_of, load, rows_of, shown
 from lowerbound.cli.options import (
     READING,
@@ -21,6 +22,7 @@ from lowerbound.cli.options import (
     run_argument,
 )
 from lowerbound.cli.output import Console, Failure, new_file, short
+from lowerbound.cli.run import data_of
 from lowerbound.parameters.tables import SCORES
 
 if TYPE_CHECKING:
@@ -79,12 +81,13 @@ def outliers(
         new_file(path, force)
     model = load(run, "outliers")
     options = replace(options, given=given)
-    dataset = options.read()
+    options = options.like_those_of(run)
+    dataset = options.read(console)
     given_of(model, dataset, given)
     if isinstance(model, VAEOutlierDetector):
         detector, model = _as_it_is(model, run, criterion, reference), model.estimators_[0]
     else:
-        reference_rows = _reference(run, reference, options, console).read()
+        reference_rows = _reference(run, reference, options, console).read(console)
         usual = rows_of(reference_rows, model)
         console.say(f"comparing with {len(usual):,} usual rows")
         if isinstance(model, VAE):
@@ -141,22 +144,17 @@ def _described(
 
 def _reference(run: Path, reference: str | None, options: DataOptions, console: Console) -> DataOptions:
     """The usual rows: those asked for, else the run's training data, else the rows of DATA."""
-    import tomllib
-
     stream = False if options.stream is False else None
     if reference is not None:
         return replace(options, source=reference, stream=stream)
-    try:
-        record = tomllib.loads((run / "config.toml").read_text(encoding="utf-8"))["data"]
-    except (OSError, KeyError, ValueError):
-        record = {}
+    record = data_of(run)
     source = record.get("source", "")
     if source != "digits" and not (source and Path(source).exists()):
         console.say("the training data of the run are missing: quantiles are among the rows of DATA")
         return options
     kept: dict[str, Any] = {name: record[name] for name in (*READING, "given") if name in record}
     lists: dict[str, Any] = {name: tuple(kept.get(name, ())) for name in ("drop", "missing")}
-    return DataOptions(**kept | lists | {"source": source, "stream": stream})
+    return at_hand(run, DataOptions(**kept | lists | {"source": source, "stream": stream}))
 
 
 def sentences(detector: Ranks, X: Any) -> list[str]:

@@ -5,6 +5,7 @@ environment.json   versions, seed, command line, and a description of the data
 history.jsonl      one record an epoch
 checkpoint/        the state of training, and the best weights
 model/             the fitted model, for ``lowerbound.load``
+images.npy         of a folder of images that was trained on, the pixels; images.json says which they are
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ from __future__ import annotations
 import hashlib
 import json
 import platform
+import tomllib
 from collections.abc import Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
@@ -29,6 +31,7 @@ if TYPE_CHECKING:
     from lowerbound.training.checkpoints import Checkpoints
 
 REPORTED = ("torch", "numpy", "scikit-learn")
+ARRAY, ARRAY_OF = "images.npy", "images.json"
 ROWS_AT_ONCE = 4096
 PLACES = 64  # of streamed data, from which rows are hashed
 
@@ -87,7 +90,7 @@ class Run:
         """Refuse a folder that isn't empty, unless ``force`` is given."""
         from lowerbound.storage.locks import LOCK
 
-        if not force and any(path.name != LOCK for path in self.folder.iterdir()):
+        if not force and any(path.name not in (LOCK, ARRAY, ARRAY_OF) for path in self.folder.iterdir()):
             continued = ", or continue it with --resume" if self.config.exists() else ""
             raise Failure(f"{self.folder} exists: choose another folder, or overwrite it with --force{continued}")
 
@@ -137,6 +140,16 @@ class Run:
 
         with errors_about(self.history), self.history.open("a", encoding="utf-8") as file:
             file.write(json.dumps(record) + "\n")
+
+
+def data_of(run: Path) -> dict[str, Any]:
+    """The table ``[data]`` of the configuration of a run, or of the run whose model is in the folder; empty if none."""
+    for folder in (run, run.parent):
+        try:
+            return tomllib.loads((folder / "config.toml").read_text(encoding="utf-8"))["data"]
+        except (OSError, KeyError, ValueError):
+            continue
+    return {}
 
 
 def _indented(record: dict[str, Any]) -> str:
