@@ -124,9 +124,10 @@ class Factorized(MixedColumns, ExactEstimator):
     def _infer_schema(self, X: Any) -> Schema:
         if self._inferred is not None:
             return super()._infer_schema(X)
-        as_bytes = X.dtype == np.uint8 and (
-            self.likelihood == "categorical" or (self.likelihood == "auto" and choose_likelihood(X) != "bernoulli")
-        )
+        if self.likelihood == "auto":
+            as_bytes = choose_likelihood(X, None, self.image_shape, self.layout) == "discretized_logistic"
+        else:
+            as_bytes = self.likelihood == "categorical" and X.dtype == np.uint8
         if not as_bytes:
             return super()._infer_schema(X)
         schema = infer_schema(

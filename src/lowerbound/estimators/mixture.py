@@ -176,7 +176,8 @@ class Mixture(ExactEstimator):
         return torch.cat(parts).cpu().numpy()
 
     def _infer_schema(self, X: Any) -> Schema:
-        if self.likelihood == "auto" and choose_likelihood(X) == "discretized_logistic":
+        is_auto = self.likelihood == "auto"
+        if is_auto and choose_likelihood(X, None, self.image_shape, self.layout) == "discretized_logistic":
             raise LikelihoodError(
                 "Mixture has Gaussian and Bernoulli components, and neither gives the probability of grey levels: use "
                 "likelihood=BernoulliLikelihood('sample') to redraw them as 0 or 1, Factorized or VAE to model the "
