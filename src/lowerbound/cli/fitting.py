@@ -18,6 +18,7 @@ from lowerbound.cli.config import Config, make
 from lowerbound.cli.context import context_of, fingerprint_of, words_given
 from lowerbound.cli.converted import converted
 from lowerbound.cli.flags import word_of
+from lowerbound.cli.hints import hints
 from lowerbound.cli.models import MODELS
 from lowerbound.cli.output import INTERRUPTED, Console, Failure, listing, nats, table
 from lowerbound.cli.processes import Checkpoint, tell
@@ -85,6 +86,8 @@ def fit_run(
             run.begin_again(progress.epoch, progress.objective.step, record, progress.history)
             console.say(f"continuing after {_place(training)}")
         console.say(f"{_split(rows, held_out)}\n{listing(choices)}")
+        for hint in hints(model.schema_, dataset.X):
+            console.say(hint)
         if verbose:
             console.say(f"{config.to_toml({})}\n{training.modules}")
 

@@ -63,9 +63,14 @@ def check_grey(extent: Extent, dtype: np.dtype) -> None:
         raise _no_grey(extent)
 
 
-def check_grey_scale(extent: Extent, dtype: np.dtype) -> None:
+def check_grey_scale(extent: Extent, dtype: np.dtype, binarize: str | None) -> None:
     """Raise if what stands for 1 isn't known: of whole numbers of which none is in the upper half of bytes."""
-    if dtype.kind in "iu" and extent.highest > 1 and not has_bytes(dtype, extent):
+    if (
+        binarize in ("sample", "threshold")
+        and dtype.kind in "iu"
+        and extent.highest > 1
+        and not has_bytes(dtype, extent)
+    ):
         raise _no_grey(extent)
 
 

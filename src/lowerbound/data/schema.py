@@ -343,8 +343,7 @@ def infer_schema(
         counted=np.ones(arranged.event_shape, bool), frequencies=empty, gaps=bool((seen.count < seen.n_rows).any()),
     )  # fmt: skip
     schema.check_extent(seen.extent, X.dtype)
-    if binarize in ("sample", "threshold"):
-        check_grey_scale(seen.extent, X.dtype)
+    check_grey_scale(seen.extent, X.dtype, binarize)
     return _with_statistics(schema, X, seen, standardize, names)
 
 
