@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
@@ -34,6 +34,7 @@ ENDINGS = (".png", ".npy", ".csv", ".parquet")
 MAPPED = 20_000  # points in a map of streamed data
 SHOWN = 20  # rows in a picture of reconstructions
 SHOWN_IN_A_LINE = 10
+PAIR = ("input", "reconstruction")
 
 Block: TypeAlias = "tuple[Any, np.ndarray | None]"  # rows and their labels
 
@@ -43,11 +44,15 @@ class OutputFile(PathType):
 
     name = "file"
 
+    def __init__(self, endings: tuple[str, ...] = ENDINGS) -> None:
+        self.endings: tuple[str, ...] = endings
+
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Path:
         """The path, if its ending is known."""
         path = Path(value)
-        if path.suffix.lower() not in ENDINGS:
-            self.fail(f"{value} must end in .png, .npy, .csv or .parquet, which gives the format", param, ctx)
+        if path.suffix.lower() not in self.endings:
+            known = f"{', '.join(self.endings[:-1])} or {self.endings[-1]}"
+            self.fail(f"{value} must end in {known}, which gives the format", param, ctx)
         return path
 
 
@@ -83,7 +88,7 @@ def generate(
 
     new_file(output, force)
     model = load(run, "generate")
-    _check_rows_fit(model, output)
+    check_rows_fit(model, output)
     context = getattr(model, "context_", None)
     if context is not None:
         rows = model.given(one_context(context.columns, given)).sample(n_rows, mean=mean, random_state=random_state)
@@ -92,9 +97,9 @@ def generate(
     else:
         rows = model.sample(n_rows, mean=mean, random_state=random_state)
     if output.suffix.lower() == ".png":
-        _draw(output, model, rows)
+        draw(output, model, rows)
     else:
-        write_parts(output, [(rows, {})], _names(model), len(rows))
+        write_parts(output, [(rows, {})], names_of(model), len(rows))
     done(console, output, rows.shape)
     console.suggest("evaluate", run, "DATA", *words_given(None if context is None else context.names[0]))
 
@@ -109,7 +114,7 @@ def _sample_given(model: Any, given: tuple[str, ...], n_rows: int, *, mean: bool
 
     if mean:
         raise click.UsageError("--given draws rows; leave --mean out")
-    names = _names(model)
+    names = names_of(model)
     columns = {column.name: column for column in getattr(model, "columns_", None) or ()}
     row: dict[str, Any] = dict.fromkeys(names, np.nan)
     for word in given:
@@ -149,7 +154,7 @@ def reconstruct(
 
     new_file(output, force)
     model = load(run, "reconstruct")
-    _check_rows_fit(model, output)
+    check_rows_fit(model, output)
     options = replace(options, given=given)
     dataset = options.like_those_of(run).read(console)
     if output.suffix.lower() == ".png":
@@ -158,12 +163,12 @@ def reconstruct(
         few = spread(dataset, n_rows)
         X = rows_of(few, model)
         shape = (rows := given_of(model, few, given).reconstruct(X)).shape
-        _draw(output, model, rows, original=X)
+        _draw_pairs(output, model, rows, X)
     else:
         with console.progress(len(dataset.X), "reconstructing") as progress:
             one = given_of(model, dataset, given)
             parts = ((one.reconstruct(X), {}) for X, _ in shown(blocks_of(dataset, model), progress))
-            shape = write_parts(output, parts, _names(model), len(dataset.X))
+            shape = write_parts(output, parts, names_of(model), len(dataset.X))
     done(console, output, shape)
     console.suggest("encode", run, *options.words(), "-o", run / ("map.png" if model.latent_dim_ > 1 else "codes.csv"))
 
@@ -196,7 +201,7 @@ def encode(
         X = rows_of(dataset, model)
         one = given_of(model, dataset, given)
         shape = (codes := one.transform(X)).shape
-        _write_map(output, one, X, codes, dataset.labels)
+        _write_map(output, one, X, codes, dataset, given or options.label or "")
     else:
         named = options.label or "label"
         with console.progress(len(dataset.X), "encoding") as progress:
@@ -294,7 +299,7 @@ def spread(dataset: Dataset, n_rows: int) -> Dataset:
     return Dataset(chosen, None if labels is None else labels[places], dataset.source)
 
 
-def _check_rows_fit(model: Any, path: Path) -> None:
+def check_rows_fit(model: Any, path: Path) -> None:
     """Fail before any work if rows can't be written to such a file."""
     import numpy as np
 
@@ -307,31 +312,53 @@ def _check_rows_fit(model: Any, path: Path) -> None:
         raise Failure(f"{path}: images don't go into a table: give a name that ends in .png or .npy")
 
 
-def _names(model: Any) -> list[str]:
+def names_of(model: Any) -> list[str]:
     """The names of the columns of rows."""
 
     return list(getattr(model, "feature_names_in_", [f"x{i}" for i in range(math.prod(model.schema_.row_shape))]))
 
 
-def _draw(path: Path, model: Any, rows: np.ndarray, original: np.ndarray | None = None) -> None:
-    """Write a picture of rows, below the originals if these are given."""
+def draw(
+    path: Path, model: Any, rows: np.ndarray, columns: int | None = None, captions: Sequence[str] = (),
+    headings: Sequence[str] = (), ends: np.ndarray | None = None,
+) -> None:  # fmt: skip
+    """Write a picture of rows, between the first and the last of ``ends`` if these are given."""
+    from lowerbound.pictures.pictures import save_grid
+
+    pixels, others = _pixels(model, rows, ends)
+    if others is not None:
+        import numpy as np
+
+        pixels = np.concatenate([others[:1], pixels, others[1:]])
+    save_grid(pixels, path, columns, captions=captions, headings=headings)
+
+
+def _draw_pairs(path: Path, model: Any, rows: np.ndarray, original: np.ndarray) -> None:
+    """Write a picture of rows below the originals."""
+    from lowerbound.pictures.pictures import above_one_another, save_grid
+
+    lower, upper = _pixels(model, rows, original)
+    columns = min(len(lower), SHOWN_IN_A_LINE)
+    save_grid(above_one_another(upper, lower, columns), path, columns, group=2, captions=PAIR)
+
+
+def _pixels(model: Any, rows: np.ndarray, original: np.ndarray | None) -> tuple[np.ndarray, Any]:
+    """Rows of a model, and rows of data if there are any, as pixels on one scale."""
     import numpy as np
 
-    from lowerbound.pictures.pictures import above_one_another, as_images, pixel_range, save_grid, to_pixels
+    from lowerbound.pictures.pictures import as_images, pixel_range, to_pixels
 
     schema = model.schema_
     images = as_images(schema, rows)
     if original is None:
-        return save_grid(to_pixels(images, *pixel_range(schema, images)), path)
-    upper = as_images(schema, np.asarray(original))
-    low, high = pixel_range(schema, images, upper)
+        return to_pixels(images, *pixel_range(schema, images)), None
+    seen = as_images(schema, np.asarray(original))
+    low, high = pixel_range(schema, images, seen)
     grey = schema.grey_levels if schema.binarize else high  # grey values stand above probabilities
-    columns = min(len(images), SHOWN_IN_A_LINE)
-    pairs = above_one_another(to_pixels(upper, low, grey), to_pixels(images, low, high), columns)
-    save_grid(pairs, path, columns, group=2)
+    return to_pixels(images, low, high), to_pixels(seen, low, grey)
 
 
-def _write_map(path: Path, model: Any, X: np.ndarray, codes: np.ndarray, labels: np.ndarray | None) -> None:
+def _write_map(path: Path, model: Any, X: np.ndarray, codes: np.ndarray, dataset: Dataset, label: str) -> None:
     from lowerbound.pictures.pictures import latent_map, save_map
 
     if model.latent_dim_ < 2:
@@ -344,7 +371,9 @@ def _write_map(path: Path, model: Any, X: np.ndarray, codes: np.ndarray, labels:
         shown = sorted(said.argsort()[-2:].tolist())
         notes = [f"  (KL {said[i]:.2f} nats)" if of_each else "" for i in shown]
     names = [f"latent variable {i}{note}" for i, note in zip(shown, notes, strict=True)]
-    save_map(latent_map(codes[:, shown], labels, names), path)
+    of_several = f", two of {model.latent_dim_} latent variables" if model.latent_dim_ > 2 else ""
+    title = f"{dataset.source}: posterior means of {len(codes):,} rows{of_several}"
+    save_map(latent_map(codes[:, shown], dataset.labels, names, title, label), path)
 
 
 def done(console: Console, path: Path, shape: tuple[int, ...]) -> None:
