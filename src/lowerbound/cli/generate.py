@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 import click
 
 from lowerbound.cli.context import given_of, given_option, one_context, value_of, words_given
+from lowerbound.cli.drawing import check_rows_fit, draw, draw_pairs, share_of_noise, write_map
 from lowerbound.cli.models import refusal
 from lowerbound.cli.options import (
     DataOptions,
@@ -33,8 +34,7 @@ if TYPE_CHECKING:
 ENDINGS = (".png", ".npy", ".csv", ".parquet")
 MAPPED = 20_000  # points in a map of streamed data
 SHOWN = 20  # rows in a picture of reconstructions
-SHOWN_IN_A_LINE = 10
-PAIR = ("input", "reconstruction")
+NOISY = 0.1  # part of the variance of drawn pixels that is noise given z, from which the means are worth a look
 
 Block: TypeAlias = "tuple[Any, np.ndarray | None]"  # rows and their labels
 
@@ -91,8 +91,8 @@ def generate(
     check_rows_fit(model, output)
     context = getattr(model, "context_", None)
     if context is not None:
-        rows = model.given(one_context(context.columns, given)).sample(n_rows, mean=mean, random_state=random_state)
-    elif given:
+        model = model.given(one_context(context.columns, given))
+    if given and context is None:
         rows = _sample_given(model, given, n_rows, mean=mean, random_state=random_state)
     else:
         rows = model.sample(n_rows, mean=mean, random_state=random_state)
@@ -101,7 +101,24 @@ def generate(
     else:
         write_parts(output, [(rows, {})], names_of(model), len(rows))
     done(console, output, rows.shape)
+    if output.suffix.lower() == ".png":
+        _suggest_pictures(console, run, model, output, rows, given, n_rows=n_rows, mean=mean, seed=random_state)
     console.suggest("evaluate", run, "DATA", *words_given(None if context is None else context.names[0]))
+
+
+def _suggest_pictures(
+    console: Console, run: Path, model: Any, output: Path, rows: np.ndarray, given: tuple[str, ...], *, n_rows: int,
+    mean: bool, seed: int | None,
+) -> None:  # fmt: skip
+    """Suggest the means of draws that are noise, and a traversal."""
+    words = tuple(word for each in given for word in ("--given", each))
+    share = 0.0 if mean else share_of_noise(rows, model.sample(n_rows, mean=True, random_state=seed))
+    if share > NOISY:
+        console.say(f"{share:.0%} of the variance of these pixels is noise of p(x|z): --mean leaves it out")
+        same = ("-n", str(n_rows), *(() if seed is None else ("--seed", str(seed))))
+        console.suggest("generate", run, *same, *words, "--mean", "-o", output.with_stem(f"{output.stem}-mean"))
+    if refusal(type(model).__name__, "traverse") is None:
+        console.suggest("traverse", run, *words, "-o", run / "traversal.png")
 
 
 def _sample_given(model: Any, given: tuple[str, ...], n_rows: int, *, mean: bool, random_state: int | None) -> Any:
@@ -163,7 +180,7 @@ def reconstruct(
         few = spread(dataset, n_rows)
         X = rows_of(few, model)
         shape = (rows := given_of(model, few, given).reconstruct(X)).shape
-        _draw_pairs(output, model, rows, X)
+        draw_pairs(output, model, rows, X)
     else:
         with console.progress(len(dataset.X), "reconstructing") as progress:
             one = given_of(model, dataset, given)
@@ -201,7 +218,7 @@ def encode(
         X = rows_of(dataset, model)
         one = given_of(model, dataset, given)
         shape = (codes := one.transform(X)).shape
-        _write_map(output, one, X, codes, dataset, given or options.label or "")
+        write_map(output, one, X, codes, dataset, given or options.label or "")
     else:
         named = options.label or "label"
         with console.progress(len(dataset.X), "encoding") as progress:
@@ -299,81 +316,10 @@ def spread(dataset: Dataset, n_rows: int) -> Dataset:
     return Dataset(chosen, None if labels is None else labels[places], dataset.source)
 
 
-def check_rows_fit(model: Any, path: Path) -> None:
-    """Fail before any work if rows can't be written to such a file."""
-    import numpy as np
-
-    from lowerbound.pictures.pictures import as_images
-
-    ending, schema = path.suffix.lower(), model.schema_
-    if ending == ".png":
-        as_images(schema, np.zeros((1, *schema.row_shape)))
-    if ending in (".csv", ".parquet") and len(schema.row_shape) > 1:
-        raise Failure(f"{path}: images don't go into a table: give a name that ends in .png or .npy")
-
-
 def names_of(model: Any) -> list[str]:
     """The names of the columns of rows."""
 
     return list(getattr(model, "feature_names_in_", [f"x{i}" for i in range(math.prod(model.schema_.row_shape))]))
-
-
-def draw(
-    path: Path, model: Any, rows: np.ndarray, columns: int | None = None, captions: Sequence[str] = (),
-    headings: Sequence[str] = (), ends: np.ndarray | None = None,
-) -> None:  # fmt: skip
-    """Write a picture of rows, between the first and the last of ``ends`` if these are given."""
-    from lowerbound.pictures.pictures import save_grid
-
-    pixels, others = _pixels(model, rows, ends)
-    if others is not None:
-        import numpy as np
-
-        pixels = np.concatenate([others[:1], pixels, others[1:]])
-    save_grid(pixels, path, columns, captions=captions, headings=headings)
-
-
-def _draw_pairs(path: Path, model: Any, rows: np.ndarray, original: np.ndarray) -> None:
-    """Write a picture of rows below the originals."""
-    from lowerbound.pictures.pictures import above_one_another, save_grid
-
-    lower, upper = _pixels(model, rows, original)
-    columns = min(len(lower), SHOWN_IN_A_LINE)
-    save_grid(above_one_another(upper, lower, columns), path, columns, group=2, captions=PAIR)
-
-
-def _pixels(model: Any, rows: np.ndarray, original: np.ndarray | None) -> tuple[np.ndarray, Any]:
-    """Rows of a model, and rows of data if there are any, as pixels on one scale."""
-    import numpy as np
-
-    from lowerbound.pictures.pictures import as_images, pixel_range, to_pixels
-
-    schema = model.schema_
-    images = as_images(schema, rows)
-    if original is None:
-        return to_pixels(images, *pixel_range(schema, images)), None
-    seen = as_images(schema, np.asarray(original))
-    low, high = pixel_range(schema, images, seen)
-    grey = schema.grey_levels if schema.binarize else high  # grey values stand above probabilities
-    return to_pixels(images, low, high), to_pixels(seen, low, grey)
-
-
-def _write_map(path: Path, model: Any, X: np.ndarray, codes: np.ndarray, dataset: Dataset, label: str) -> None:
-    from lowerbound.pictures.pictures import latent_map, save_map
-
-    if model.latent_dim_ < 2:
-        raise Failure("a map needs two latent variables and the model has one: give a name that ends in .csv or .npy")
-    shown, notes = [0, 1], ["", ""]
-    if hasattr(model, "elbo_terms"):
-        parts = model.elbo_terms(X)
-        of_each = parts.kl.shape[1] >= model.latent_dim_  # a learned prior and levels have no KL of each variable
-        said = (parts.kl.mean(0) if of_each else parts.mean.var(0)).numpy()[: model.latent_dim_]
-        shown = sorted(said.argsort()[-2:].tolist())
-        notes = [f"  (KL {said[i]:.2f} nats)" if of_each else "" for i in shown]
-    names = [f"latent variable {i}{note}" for i, note in zip(shown, notes, strict=True)]
-    of_several = f", two of {model.latent_dim_} latent variables" if model.latent_dim_ > 2 else ""
-    title = f"{dataset.source}: posterior means of {len(codes):,} rows{of_several}"
-    save_map(latent_map(codes[:, shown], dataset.labels, names, title, label), path)
 
 
 def done(console: Console, path: Path, shape: tuple[int, ...]) -> None:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from lowerbound.cli.evaluate import has_gaps
 from lowerbound.cli.generate import load, rows_of, spread
 from lowerbound.cli.options import (
     DataOptions,
@@ -88,6 +89,8 @@ def impute(
     model = load(run, "impute")
     dataset = options.like_those_of(run).read(console)
     X = rows_of(dataset, model)
+    if output is not None and not has_gaps(X):
+        console.say(f"{dataset.source} has no gaps: its rows are written as they are")
     if isinstance(model, VAEImputer):
         imputer = _of_the_table_alone(model, run)
         _set(imputer, n_importance, random_state, fill)

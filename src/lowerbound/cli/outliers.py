@@ -228,7 +228,7 @@ def _plot(detector: Any, X: Any, context: np.ndarray | None, ranking: Ranking, p
     maps = to_pixels(heat / brightest, 0.0, 1.0)
     maps = maps if pictures.ndim == 3 else maps[..., None].repeat(3, -1)
     columns = min(len(images), 12)
-    save_grid(above_one_another(pictures, maps, columns), path, columns, group=2)
+    save_grid(above_one_another(pictures, maps, columns), path, columns, group=2, captions=("input", "surprise"))
 
 
 def _histogram(detector: Ranks, scores: np.ndarray) -> Any:

@@ -9,12 +9,11 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from lowerbound.cli.context import context_schema, one_context
+from lowerbound.cli.drawing import check_rows_fit, draw
 from lowerbound.cli.generate import (
     ENDINGS,
     OutputFile,
-    check_rows_fit,
     done,
-    draw,
     load,
     names_of,
     output_option,

@@ -61,6 +61,15 @@ _TABLES = _Format(read_parquet, "", ("drop", "label", "stream"))
 _OF_IMAGES = ("resize", "crop", "mode")
 _IMAGES = _Format(read_images, "", ("stream", *_OF_IMAGES))
 _READABLE = ", ".join(_FORMATS) + " and folders of .parquet files, or of images"
+_HDF5 = (
+    " In Python: import h5py, numpy; numpy.save('{stem}.npy', h5py.File('{name}')['NAME'][:]), NAME being an array's."
+)
+_CONVERTED = {
+    ".mat": " In Python: import scipy.io, numpy; numpy.save('{stem}.npy', scipy.io.loadmat('{name}')['NAME']), NAME being "
+    "a variable's; files of MATLAB 7.3 are HDF5, which h5py reads.",
+    ".h5": _HDF5,
+    ".hdf5": _HDF5,
+}  # of files by their ending, how to make one that can be read
 _MOST_NAMES = 10_000  # of a folder, searched for a similar one
 _MISUSED = {
     "key": "key names an array of an .npz file",
@@ -211,6 +220,7 @@ def _choose(path: Path, name: str, source: str) -> _Format:
     if not chosen:
         holds = content(first_bytes(path, name))
         hint = f" This one holds {holds}." if holds else ""
+        hint += _CONVERTED.get(path.suffix.lower(), "").format(name=name, stem=path.stem)
         raise DataError(f"{name} is not named like data that can be read: {_READABLE}.{hint}")
     check_content(path, chosen.content, name)
     return chosen
