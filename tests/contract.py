@@ -19,7 +19,12 @@ from lowerbound.evaluation.estimate import Estimate
 def checks(estimator) -> list:
     """scikit-learn's, as parameters of a test; none is expected to fail."""
     return [
-        pytest.param(one, check, id=getattr(check, "func", check).__name__)
+        pytest.param(
+            one,
+            check,
+            id=getattr(check, "func", check).__name__,
+            marks=pytest.mark.filterwarnings("ignore:y is not used"),
+        )  # fmt: skip
         for one, check in estimator_checks_generator(estimator)
         if getattr(check, "func", check).__name__ != "check_array_api_input"  # needs SCIPY_ARRAY_API
     ]

@@ -1,6 +1,7 @@
 """Folders of images as people have them: of mixed sizes, kinds and formats, in folders of folders."""
 
 import io
+import re
 import tracemalloc
 import zlib
 
@@ -68,9 +69,8 @@ def test_what_is_asked_for_has_a_meaning(tmp_path):
         ({"mode": "grey"}, "mode='grey' is not known: say 'gray' or 'rgb'"),
         ({"resize": 2000}, "1,048,576 at most"),
     ):
-        with pytest.raises(DataError, match=".*") as error:
+        with pytest.raises(DataError, match=re.escape(words)):
             read(tmp_path / "faces", **options)
-        assert words in str(error.value)
     with pytest.raises(DataError, match="it says how a folder of images is read"):
         read(tmp_path / "a.npy", resize=4)
 

@@ -61,12 +61,10 @@ _TABLES = _Format(read_parquet, "", ("drop", "label", "stream"))
 _OF_IMAGES = ("resize", "crop", "mode")
 _IMAGES = _Format(read_images, "", ("stream", *_OF_IMAGES))
 _READABLE = ", ".join(_FORMATS) + " and folders of .parquet files, or of images"
-_HDF5 = (
-    " In Python: import h5py, numpy; numpy.save('{stem}.npy', h5py.File('{name}')['NAME'][:]), NAME being an array's."
-)
+_HDF5 = " In Python: import h5py, numpy; numpy.save('{stem}.npy', h5py.File('{name}')['NAME'][:])."
 _CONVERTED = {
-    ".mat": " In Python: import scipy.io, numpy; numpy.save('{stem}.npy', scipy.io.loadmat('{name}')['NAME']), NAME being "
-    "a variable's; files of MATLAB 7.3 are HDF5, which h5py reads.",
+    ".mat": " In Python: import scipy.io, numpy; numpy.save('{stem}.npy', scipy.io.loadmat('{name}')['NAME']). Files of "
+    "MATLAB 7.3 are HDF5 inside, which h5py reads.",
     ".h5": _HDF5,
     ".hdf5": _HDF5,
 }  # of files by their ending, how to make one that can be read
