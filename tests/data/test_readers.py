@@ -809,3 +809,9 @@ def test_pillow_is_left_as_it_was(tmp_path):
         put_image(tmp_path / f"{name}.png", GREY[0])
     read(tmp_path)
     assert before == (Image.MAX_IMAGE_PIXELS, ImageFile.LOAD_TRUNCATED_IMAGES)
+
+
+@pytest.mark.parametrize(("name", "word"), [("x.mat", "scipy.io.loadmat('x.mat')"), ("x.h5", "h5py.File('x.h5')")])
+def test_files_of_others_are_told_how_to_become_arrays(tmp_path, name, word):
+    with says(name, "numpy.save('x.npy', ", word):
+        read(put(tmp_path / name, b"MATLAB 5.0"))

@@ -63,8 +63,8 @@ _IMAGES = _Format(read_images, "", ("stream", *_OF_IMAGES))
 _READABLE = ", ".join(_FORMATS) + " and folders of .parquet files, or of images"
 _HDF5 = " In Python: import h5py, numpy; numpy.save('{stem}.npy', h5py.File('{name}')['NAME'][:])."
 _CONVERTED = {
-    ".mat": " In Python: import scipy.io, numpy; numpy.save('{stem}.npy', scipy.io.loadmat('{name}')['NAME']). Files of "
-    "MATLAB 7.3 are HDF5 inside, which h5py reads.",
+    ".mat": " In Python: import scipy.io, numpy; numpy.save('{stem}.npy', scipy.io.loadmat('{name}')['NAME']). Files "
+    "of MATLAB 7.3 are HDF5 inside, which h5py reads.",
     ".h5": _HDF5,
     ".hdf5": _HDF5,
 }  # of files by their ending, how to make one that can be read
