@@ -5,6 +5,7 @@ import shlex
 import tomllib
 
 import numpy as np
+import pandas as pd
 import pytest
 from PIL import Image
 from tests.cli.conftest import TINY
@@ -65,6 +66,11 @@ def test_data_check_says_the_flags_and_the_next_commands_work(cli, photographs, 
     (outliers,) = suggested(cli(*drawn[1]))
     assert outliers == ["outliers", str(run), str(photographs), "-o", str(run / "outliers.csv")]
     assert {path.name for path in run.glob("*.png")} == {"samples.png", "samples-mean.png", "traversal.png"}
+    ranked = cli(*outliers, "--criterion", "elbo")
+    table = pd.read_csv(run / "outliers.csv")
+    names = lowerbound.stream(photographs, resize=8).names
+    assert table["file"].tolist() == [names[row] for row in table["row"]]
+    assert f"row {table['row'][0]} ({table['file'][0]}), score" in ranked.stdout
 
 
 def test_the_conversion_is_kept_and_applied_again(cli, photographs, run, tmp_path):
@@ -197,8 +203,6 @@ def test_a_traversal_and_a_path(cli, digits_run, tmp_path):
 
 
 def test_a_traversal_of_a_table(cli, table_run, tmp_path):
-    import pandas as pd
-
     cli("traverse", table_run, "--steps", 3, "-o", tmp_path / "t.csv", "-q")
     frame = pd.read_csv(tmp_path / "t.csv")
     assert list(frame.columns) == ["height", "weight", "age", "latent", "deviation"]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias, cast
@@ -96,13 +96,14 @@ def outliers(
         else:
             _refuse_more_than_log_p(model, criterion, explain=explain)
             detector = DensityRanks(model, usual)
-    X = rows_of(dataset, model)
+    X, images = rows_of(dataset, model), options.images()
+    files = None if images is None else images.names
     with Ranking(output.parent, by="score") as ranking:
         with console.progress(len(X), "scoring") as progress:
             for block, labels in shown(blocks_of(dataset, model, rows_at_once(X.shape[1:])), progress):
                 of_block = cast("VAEOutlierDetector", detector).given(labels) if given else detector
                 label = given or options.label or "label"
-                ranking.add(_described(of_block, block, len(ranking), labels, label, explain))
+                ranking.add(_described(of_block, block, len(ranking), labels, label, explain, files))
         write_atomically(output, lambda temporary: write_csv(temporary, ranking.blocks(), "%.6g"))
         if plot:
             _plot(detector, X, dataset.labels if given else None, ranking, output.with_suffix(".png"))
@@ -133,12 +134,15 @@ def _described(
     labels: np.ndarray | None,
     label: str,
     explain: bool,
+    files: Sequence[str] | None = None,
 ) -> pd.DataFrame:
-    """The output table: every row's place, label and scores, and, with ``explain``, a sentence."""
+    """The output table: every row's place, file, label and scores, and, with ``explain``, a sentence."""
     table = detector.table(X)
     table.insert(0, "row", range(first, first + len(table)))
     if labels is not None:
         table.insert(1, label, labels)
+    if files is not None:
+        table.insert(1, "file", files[first : first + len(table)])
     return table.assign(explanation=sentences(detector, X)) if explain else table
 
 
@@ -256,8 +260,9 @@ def _report(console: Console, top: pd.DataFrame, scores: np.ndarray, detector: R
     lines = [f"{beyond:,} of {len(scores):,} rows lie beyond the fence of the training rows' scores; first:"]
     for r in top.to_dict("records"):
         reason = f": {r['explanation']}" if "explanation" in r else ""
+        file = f" ({r['file']})" if "file" in r else ""
         lines.append(
-            f"  row {r['row']}, score {short(r['score'])}, above {r['quantile']:.1%} of the training rows{reason}"
+            f"  row {r['row']}{file}, score {short(r['score'])}, above {r['quantile']:.1%} of the training rows{reason}"
         )
     if console.as_json:
         return console.result(record, "")

@@ -138,7 +138,8 @@ def interpolate(
     check_rows_fit(model, output)
     dataset = options.like_those_of(run).read(console)
     ends = _rows(rows_of(dataset, model), between, dataset.source)
-    codes = line(*torch.from_numpy(np.asarray(model.transform(ends), np.float64)), steps)
+    first, last = torch.from_numpy(np.asarray(model.transform(ends), np.float64))
+    codes = line(first, last, steps)
     rows = model.inverse_transform(codes.numpy())
     if output.suffix.lower() == ".png":
         names = [f"row {i}" for i in between]

@@ -244,8 +244,9 @@ def _draw_classes(
     axes.scatter(*codes[order].T, s=size, color=palette(place[order] % palette.N), alpha=0.75, linewidths=0)
     for i, name in enumerate(classes[:MOST_CLASSES]):
         axes.scatter([], [], s=30, color=palette(i % palette.N), label=str(name))
+        x, y = np.median(codes[labels == name], 0).tolist()
         axes.text(
-            *np.median(codes[labels == name], 0).tolist(), str(name), ha="center", va="center", weight="bold",
+            x, y, str(name), ha="center", va="center", weight="bold",
             fontsize=14 if len(str(name)) < 4 else 10, color=palette(i % palette.N), gid=OF_A_CLASS,
             path_effects=[withStroke(linewidth=3, foreground="white")],
         )  # fmt: skip

@@ -111,7 +111,7 @@ class Header:
 def header(path: Path, name: str) -> Header:
     """The header of an image file."""
     with _opened(path, name) as (image, orientation, bits):
-        size = image.size[::-1] if orientation >= 5 else image.size
+        size = _turned(image.size) if orientation >= 5 else image.size
         return Header(size, _has_color(image), tuple(_remarks(image, bits)))
 
 
@@ -230,19 +230,22 @@ def _resized(image: ImageFile, how: Conversion, *, turned: bool) -> Image:
 
     if how.size is None:
         return _plain(image)
-    size = how.size[::-1] if turned else how.size
-    box = _center(image.size, size) if how.crop == "center" else (0.0, 0.0, *map(float, image.size))
+    size = _turned(how.size) if turned else how.size
+    box = _center(image.size, size) if how.crop == "center" else (0.0, 0.0, float(image.width), float(image.height))
     if image.format in ("JPEG", "MPO"):  # decoded at 1/2, 1/4 or 1/8 of its size, at least twice the size asked for
         part = [(box[2] - box[0]) / image.width, (box[3] - box[1]) / image.height]
         full = image.size
         image.draft(None, (int(2 * size[0] / part[0]), int(2 * size[1] / part[1])))
-        scale = [image.width / full[0], image.height / full[1]] * 2
-        right, lower = image.size
-        box = tuple(min(edge * s, end) for edge, s, end in zip(box, scale, (right, lower) * 2, strict=True))
+        x, y = image.width / full[0], image.height / full[1]
+        box = (box[0] * x, box[1] * y, min(box[2] * x, image.width), min(box[3] * y, image.height))
     return _plain(image).resize(size, Resampling.BICUBIC, box)
 
 
-def _center(size: tuple[int, int], shape: tuple[int, int]) -> tuple[float, ...]:
+def _turned(size: tuple[int, int]) -> tuple[int, int]:
+    return size[1], size[0]
+
+
+def _center(size: tuple[int, int], shape: tuple[int, int]) -> tuple[float, float, float, float]:
     """The edges of the largest part of an image around its center that has this shape."""
     (width, height), scale = size, min(size[0] / shape[0], size[1] / shape[1])
     left, top = (width - shape[0] * scale) / 2, (height - shape[1] * scale) / 2
