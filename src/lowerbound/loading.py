@@ -10,6 +10,7 @@ import torch
 
 from lowerbound.estimators.saving import Restore, Saved
 from lowerbound.parameters.upgrade import upgraded
+from lowerbound.precision import undisturbed_by_contexts
 from lowerbound.storage.atomic import FORMAT_VERSION, SavedFileError, load_folder
 
 HOMES = {  # the only classes that a saved folder can name
@@ -28,6 +29,7 @@ HOMES = {  # the only classes that a saved folder can name
 }
 
 
+@undisturbed_by_contexts
 def load(path: str | Path, network: tuple[torch.nn.Module, torch.nn.Module] | None = None, device: str = "auto") -> Any:
     """Read a fitted estimator from the folder that ``save`` wrote, or from the run that holds it.
 

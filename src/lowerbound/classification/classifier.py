@@ -27,11 +27,12 @@ from lowerbound.parameters.parameter import Parameter
 from lowerbound.parameters.parts import IWAE, MCEM, MeanField
 from lowerbound.parameters.seed import RandomState, seed_from
 from lowerbound.parameters.tables import CLASSIFIER_PARAMETERS
+from lowerbound.precision import Undisturbed
 from lowerbound.storage.atomic import save_folder
 from lowerbound.tasks.classify import ClassProbabilities
 
 
-class VAEClassifier(ClassifierMixin, BaseEstimator):
+class VAEClassifier(ClassifierMixin, Undisturbed, BaseEstimator):
     """Classifies rows by a variational autoencoder that is given the class, and learns from rows without a label too.
 
     The class is a latent variable of the rows whose label isn't known: p(x) = Σ_c p(c) ∫ p(z) p(x|z, c) dz with

@@ -105,9 +105,9 @@ def outliers(
                 label = given or options.label or "label"
                 ranking.add(_described(of_block, block, len(ranking), labels, label, explain, files))
         write_atomically(output, lambda temporary: write_csv(temporary, ranking.blocks(), "%.6g"))
+        _report(console, next(ranking.blocks()).head(), ranking.scores, detector, output)
         if plot:
             _plot(detector, X, dataset.labels if given else None, ranking, output.with_suffix(".png"))
-        _report(console, next(ranking.blocks()).head(), ranking.scores, detector, output)
 
 
 def _refuse_more_than_log_p(model: Any, criterion: str, *, explain: bool) -> None:

@@ -43,7 +43,9 @@ def upgrade(file: Path, output: Path | None, force: bool, console: Console) -> N
     text = tomli_w.dumps({name: _without_none(value) for name, value in new.items() if value is not None})
     target, kept = file.resolve() if output is None else new_file(output, force), None
     if output is None:
-        kept = new_file(target.with_name(target.name + KEPT), force)
+        kept = target.with_name(target.name + KEPT)
+        if not (kept.is_file() and kept.read_bytes() == target.read_bytes()):  # as after a kill between the two files
+            new_file(kept, force)
         _replace(target, kept, text)
     else:
         write_text(target, text)

@@ -1,7 +1,7 @@
 """The schema of a data set's rows, and the way between the user's units and the model's.
 
-Real values are standardized and kept as float32; 0/1 data and 8-bit images are kept as bytes; categories of a
-category as integers. Images have events of shape (C, H, W), whatever the order of the user's axes; all else is (F,).
+Real values are standardized and kept as float32, 0/1 data and 8-bit images as bytes, categories as integers. Images
+have events of shape (C, H, W), whatever the order of the user's axes; all else is (F,).
 """
 
 from __future__ import annotations
@@ -75,6 +75,8 @@ class Schema:
         Of a table whose columns are of several kinds; x is then what ``columns.encode`` makes of it.
     container : {"pandas", "polars", "pyarrow"}
         The library in which rows of such a table are given back.
+    n_directions : int
+        ``spectrum.informative_directions``, or 0.
     """
 
     likelihood: str
@@ -95,6 +97,7 @@ class Schema:
     gaps: bool = False
     columns: tuple[ColumnSchema, ...] | None = None
     container: str = "pandas"
+    n_directions: int = 0
 
     ARRAYS = ("location", "unit", "mean", "spread", "counted", "frequencies")
 
@@ -238,9 +241,8 @@ class Schema:
         if not self._refuses_some:
             return
         if self.binarize:
-            check_grey(extent, dtype)
-        else:
-            self.kind.check(extent, dtype, self.n_categories)
+            return check_grey(extent, dtype)
+        self.kind.check(extent, dtype, self.n_categories)
 
     @property
     def _refuses_some(self) -> bool:

@@ -42,6 +42,8 @@ class Source(ABC):
         ``(n, *row)``.
     dtype : np.dtype
         The type of the arrays of ``as_array``.
+    files : sequence of Path
+        The files that hold the rows, where they are known.
     columns : list of str or None
         The columns of a table.
     is_mixed : bool
@@ -53,6 +55,7 @@ class Source(ABC):
         The number of runs that can be read side by side in little memory.
     """
 
+    files: Sequence[Path] = ()
     columns: list[str] | None = None
     is_mixed: bool = False
     runs: np.ndarray | None = None
@@ -144,6 +147,7 @@ class ArrayFile(Source):
         self.stored: np.dtype[Any]
         self.offset: int
         self.path, self.stored, self.offset = Path(path), dtype, offset
+        self.files: Sequence[Path] = (self.path,)
         self.stride: int = dtype.itemsize * math.prod(shape[1:])
 
     def read(self, ranges: np.ndarray) -> Dataset:
@@ -170,6 +174,8 @@ class MappedArray(Source):
     def __init__(self, X: np.ndarray, name: str) -> None:
         super().__init__(name, X.shape, X.dtype)
         self.X = X
+        filename = getattr(X, "filename", None)
+        self.files: Sequence[Path] = () if filename is None else (Path(filename),)
 
     def read(self, ranges: np.ndarray) -> Dataset:
         """Copy every range out of the map."""

@@ -25,6 +25,7 @@ from lowerbound.data.frames import as_pandas
 from lowerbound.data.gaps import mask_gaps, naming_words, without_na
 from lowerbound.data.schema import Schema, infer_schema
 from lowerbound.data.sources import Source, as_source
+from lowerbound.data.spectrum import informative_directions
 from lowerbound.distributions.noise import Noise, make_generator
 from lowerbound.estimators import saving
 from lowerbound.estimators.arguments import Data
@@ -35,6 +36,7 @@ from lowerbound.parallel import current
 from lowerbound.parameters.parameter import Parameter, check_count
 from lowerbound.parameters.seed import RandomState, seed_from
 from lowerbound.parameters.setting import Settable
+from lowerbound.precision import Undisturbed
 from lowerbound.tasks import generate
 
 Gaps = Literal["anywhere", "somewhere", "nowhere"]  # where values may be missing
@@ -47,7 +49,7 @@ OF_FITTING = {  # parameters that change how a model is fitted or used, not what
 }
 
 
-class DensityEstimator(Settable, BaseEstimator):
+class DensityEstimator(Undisturbed, Settable, BaseEstimator):
     """A model of p(x) behind scikit-learn's conventions.
 
     A subclass lists its parameters in ``PARAMETERS``, makes its modules from ``schema_`` in ``_assemble``, fits them
@@ -135,7 +137,13 @@ class DensityEstimator(Settable, BaseEstimator):
         asked = {k: getattr(self, k) for k in ("binarize", "standardize", "image_shape", "layout") if hasattr(self, k)}
         if "likelihood" in self.PARAMETERS:
             asked |= self._asked_likelihood()
-        return infer_schema(X, names=self._names, **asked)
+        return self._with_directions(infer_schema(X, names=self._names, **asked), X)
+
+    def _with_directions(self, schema: Schema, X: Any) -> Schema:
+        """The schema with the number of directions in X, where that of latent variables is chosen by it."""
+        wanted = getattr(self, "latent_dim", None)
+        chooses = "auto" in (wanted, getattr(wanted, "latent_dim", None)) and not schema.kind.is_nominal
+        return replace(schema, n_directions=informative_directions(X)) if chooses else schema
 
     @property
     def _names(self) -> list[str] | None:

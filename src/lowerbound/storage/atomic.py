@@ -8,13 +8,15 @@ import os
 import re
 import tempfile
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
 import safetensors
 import safetensors.torch
 from torch import Tensor
+
+from lowerbound.storage.locks import try_lock
 
 FORMAT_VERSION = 3
 PARTS_OF_A_RUN = ("model/model.json", "checkpoint")  # a model is not saved beside them, as it would hide theirs
@@ -32,15 +34,25 @@ def write_atomically(path: Path, write: Callable[[Path], object]) -> None:
     """
     path = Path(path)
     with errors_about(path):
-        handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=path.suffix)
-        os.close(handle)
-        temporary = Path(name)
-        try:
+        remove_temporaries_of(path)
+        with _temporary(path) as temporary:
             write(temporary)
             _flush_to_disk(temporary)
             temporary.chmod(0o666 & ~_umask())
             temporary.replace(path)
             _flush_to_disk(path.parent)
+
+
+@contextmanager
+def _temporary(path: Path) -> Iterator[Path]:
+    """A new file beside ``path``, locked as long as its process writes it, and deleted if it is still there."""
+    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=path.suffix)
+    temporary = Path(name)
+    with os.fdopen(handle, "r+b") as file:
+        if not try_lock(file, otherwise=False):
+            file.close()  # Windows moves no open file
+        try:
+            yield temporary
         finally:
             temporary.unlink(missing_ok=True)
 
@@ -50,6 +62,20 @@ def remove_temporaries(folder: Path) -> None:
     for path in Path(folder).glob(".*"):
         if TEMPORARY.fullmatch(path.name):
             path.unlink(missing_ok=True)
+
+
+def remove_temporaries_of(path: Path) -> None:
+    """Delete temporary files of one file that no process is writing any more; systems without locks keep them."""
+    name, suffix = re.escape(path.name), re.escape(path.suffix)
+    _remove_abandoned(path.parent, re.compile(rf"\.{name}\.[a-z0-9_]{{8}}{suffix}"))
+
+
+def _remove_abandoned(folder: Path, names: re.Pattern[str]) -> None:
+    for path in folder.glob(".*"):
+        if names.fullmatch(path.name):
+            with suppress(OSError), path.open("r+b") as file:
+                if try_lock(file, otherwise=False):
+                    path.unlink()
 
 
 @contextmanager
@@ -120,6 +146,7 @@ def save_folder(folder: Path, tensors: dict[str, Tensor], description: dict[str,
     if any((folder / part).exists() for part in PARTS_OF_A_RUN):
         raise SavedFileError(f"{folder} is the folder of a run, whose model this would hide: save to another folder")
     folder.mkdir(parents=True, exist_ok=True)
+    _remove_abandoned(folder, TEMPORARY)
     content = safetensors.torch.save({name: t.detach().cpu().contiguous() for name, t in tensors.items()})
     digest = hashlib.sha256(content).hexdigest()
     weights = f"weights-{digest[:16]}.safetensors"

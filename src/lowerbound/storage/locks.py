@@ -6,7 +6,7 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import BinaryIO
+from typing import IO, BinaryIO
 
 try:
     import fcntl
@@ -49,7 +49,7 @@ def _opened_and_locked(path: Path) -> BinaryIO | None:
     """The locked file, whose closing ends the lock; None if another process has locked it."""
     while True:
         file = path.open("ab")
-        if not _lock(file):
+        if not try_lock(file):
             file.close()
             return None
         with suppress(FileNotFoundError):
@@ -58,13 +58,14 @@ def _opened_and_locked(path: Path) -> BinaryIO | None:
         file.close()  # its last owner has deleted this file meanwhile
 
 
-def _lock(file: BinaryIO) -> bool:
-    """Lock the file; False if another process has locked it."""
-    if fcntl is not None:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            return False
-        except OSError:  # a file system without locks
-            return True
+def try_lock(file: IO[bytes], *, otherwise: bool = True) -> bool:
+    """Lock a file until it is closed; False if another process has, ``otherwise`` where there are no locks."""
+    if fcntl is None:
+        return otherwise
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    except OSError:  # a file system without locks
+        return otherwise
     return True

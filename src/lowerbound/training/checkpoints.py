@@ -16,6 +16,7 @@ from typing import Any
 from torch import Tensor
 
 from lowerbound.storage.atomic import SavedFileError, load_tensors, remove_temporaries, save_tensors
+from lowerbound.training.identity import check_same
 from lowerbound.training.state import Training
 from lowerbound.training.watch import Watch
 
@@ -110,20 +111,12 @@ class Checkpoints:
         state = self.load()
         if state is None:
             return None
-        own = training.state()
-        differing = [name for name, value in own[1]["settings"].items() if state[1]["settings"].get(name) != value]
-        differing += ["random_state"] if state[1]["seed"] != training.seed else []
-        shapes = ({k: t.shape for k, t in s[0].items() if k.startswith("weights.")} for s in (own, state))
-        differing += [] if next(shapes) == next(shapes) else ["the network, or the data"]
-        if differing:
-            raise ValueError(
-                f"{self.folder} holds a checkpoint of a run that differs in {', '.join(differing)}: "
-                f"leave everything as it was, or give another folder"
-            )
+        check_same(state[1], training, f"{self.folder} holds")
         return state
 
     def clear(self) -> None:
         """Delete the files of an older run: the state first, as the others are useless without it."""
+        remove_temporaries(self.folder)
         self.last.unlink(missing_ok=True)
         for old in self.folder.glob("best-*.safetensors"):
             old.unlink(missing_ok=True)

@@ -85,6 +85,7 @@ class Training:
         self.noise: Noise = Noise(make_generator(seed, "noise", device))
         self.progress: Progress = Progress()
         self.best_weights: dict[str, Tensor] | None = None
+        self.identity: dict[str, Any] = {}  # what else the result depends on, by name
 
     @contextmanager
     def weights_in_training(self) -> Iterator[None]:
@@ -230,6 +231,7 @@ class Training:
         return tensors, {
             "settings": asdict(self.settings),
             "seed": self.seed,
+            "identity": self.identity,
             "progress": asdict(self.progress),
         }
 

@@ -49,6 +49,9 @@ class ColumnSchema:
         The range of the values seen, to which draws are confined.
     decimals : int or None
         The decimals to which draws are rounded.
+    unseen : float
+        The probability of a value that wasn't seen, and that the column has no other place for. If it is 0, as in
+        models of earlier versions, such a value counts as not observed.
     """
 
     name: str
@@ -68,6 +71,7 @@ class ColumnSchema:
     low: float | None = None
     high: float | None = None
     decimals: int | None = None
+    unseen: float = 0.0
 
     @property
     def has_categories(self) -> bool:

@@ -99,6 +99,7 @@ class ImageFolder(Source):
         self.name: str
         self.how: Conversion
         self.folder, self.paths, self.name, self.how = folder, paths, name, how
+        self.files: Sequence[Path] = paths
         headers = [header(path, self.called(path)) for path in paths]
         self.color: bool
         self.color = any(each.color for each in headers) if how.mode is None else how.mode == "rgb"

@@ -77,7 +77,7 @@ class ParquetTable(Source):
         self.label: str | None
         self.mixed: bool
         self.path, self.label, self.mixed = path, label, mixed
-        self.files: list[Path] = [path] if path.is_file() else parquet_files(path)
+        self.files: Sequence[Path] = [path] if path.is_file() else parquet_files(path)
         self.groups: list[tuple[int, int]] = []  # the file of each run, and the row group in it
         self.dtypes: dict[str, np.dtype] = {}  # of the columns that are data, in all rows
         sizes, memory = [], 1
