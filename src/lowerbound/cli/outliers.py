@@ -22,7 +22,6 @@ from lowerbound.cli.options import (
     run_argument,
 )
 from lowerbound.cli.output import Console, Failure, new_file, short
-from lowerbound.cli.run import data_of
 from lowerbound.parameters.tables import SCORES
 
 if TYPE_CHECKING:
@@ -148,10 +147,15 @@ def _described(
 
 def _reference(run: Path, reference: str | None, options: DataOptions, console: Console) -> DataOptions:
     """The usual rows: those asked for, else the run's training data, else the rows of DATA."""
+    from lowerbound.cli.config import read_file
+
     stream = False if options.stream is False else None
     if reference is not None:
         return replace(options, source=reference, stream=stream)
-    record = data_of(run)
+    try:
+        record = read_file(run / "config.toml").get("data", {})
+    except Failure:
+        record = {}
     source = record.get("source", "")
     if source != "digits" and not (source and Path(source).exists()):
         console.say("the training data of the run are missing: quantiles are among the rows of DATA")

@@ -13,7 +13,6 @@ from __future__ import annotations
 import hashlib
 import json
 import platform
-import tomllib
 from collections.abc import Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
@@ -121,12 +120,15 @@ class Run:
         self.write_history(history)
 
     def read_environment(self) -> dict[str, Any]:
-        """The content of ``environment.json``; empty if it doesn't exist or isn't JSON."""
+        """The content of ``environment.json``; empty if it doesn't exist or isn't what was written."""
+        from lowerbound.storage.opening import read_json
+
         try:
-            record = json.loads(self.environment.read_text(encoding="utf-8"))
-        except (OSError, ValueError):
+            record = read_json(self.environment)
+        except ValueError:
             return {}
-        return record if isinstance(record, dict) else {}
+        is_ours = isinstance(record, dict) and isinstance(record.get("data", {}), dict)
+        return record if is_ours and isinstance(record.get("resumed", []), list) else {}
 
     def write_history(self, records: list[dict[str, Any]]) -> None:
         """Write all of ``history.jsonl``."""
@@ -143,12 +145,16 @@ class Run:
 
 
 def data_of(run: Path) -> dict[str, Any]:
-    """The table ``[data]`` of the configuration of a run, or of the run whose model is in the folder; empty if none."""
+    """The words in ``[data]`` of the configuration of a run, or of the run whose model is in the folder."""
+    from lowerbound.storage.opening import read_toml
+
     for folder in (run, run.parent):
         try:
-            return tomllib.loads((folder / "config.toml").read_text(encoding="utf-8"))["data"]
-        except (OSError, KeyError, ValueError):
+            record = read_toml(folder / "config.toml").get("data")
+        except (OSError, ValueError):
             continue
+        if isinstance(record, dict):
+            return {name: value for name, value in record.items() if isinstance(value, str)}
     return {}
 
 

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from lowerbound.cli.output import Console, write_error
+from lowerbound.storage.opening import MOST_JSON, read_bytes
 
 if TYPE_CHECKING:
     import numpy as np
@@ -66,13 +67,16 @@ class Partial:
         self.save_after: float = time.monotonic() + SAVE_SECONDS
 
     def read(self) -> list[tuple[np.ndarray, np.ndarray]]:
-        """log p(x) and effective sample sizes of the finished rows."""
-        import numpy as np
+        """log p(x) and effective sample sizes of the finished rows; none where the file is damaged."""
+        from lowerbound.data.readers.arrays import read_members
 
         if self.path is None or not self.path.exists():
             return []
-        with self._going_on("read"), np.load(self.path) as saved:
-            return [(saved["log_p"], saved["ess"])]
+        with self._going_on("read"):
+            log_p, ess = read_members(self.path, self.path.name, ("log_p", "ess"))
+            if log_p.shape != ess.shape or log_p.ndim != 1 or {log_p.dtype.kind, ess.dtype.kind} != {"f"}:
+                raise ValueError("it is not what was saved")
+            return [(log_p, ess)]
         return []
 
     def write(self, parts: list[tuple[np.ndarray, np.ndarray]], *, now: bool = False) -> None:
@@ -175,6 +179,8 @@ def _in_parts(
 
     parts = partial.read()
     done = sum(len(part) for part, _ in parts)
+    if done > len(X):
+        parts, done = [], 0  # of other rows
     if done:
         console.say(f"continuing after {done:,} of {len(X):,} rows ({partial.path})")
     what = f"{name}: log p(x)" if name else "log p(x)"
@@ -202,4 +208,4 @@ def _digest(X: Any) -> str:
 def _digest_of_model(run: Path | None) -> str:
     """A hash of ``model.json``, which contains a hash of the weights."""
     found = [path for path in (run / "model.json", run / "model" / "model.json") if path.exists()] if run else []
-    return hashlib.sha256(found[0].read_bytes()).hexdigest() if found else ""
+    return hashlib.sha256(read_bytes(found[0], most=MOST_JSON)).hexdigest() if found else ""

@@ -55,11 +55,12 @@ def upgrade(file: Path, output: Path | None, force: bool, console: Console) -> N
 def _replace(file: Path, kept: Path, text: str) -> None:
     """Replace a file, and keep what it was; both have its permissions."""
     from lowerbound.storage.atomic import write_text
+    from lowerbound.storage.opening import read_bytes
 
     mode = stat.S_IMODE(file.stat().st_mode)
     if not mode & stat.S_IWUSR:
         raise Failure(f"{file} is read-only: make it writable, or write another file with -o")
-    for path, content in ((kept, file.read_text(encoding="utf-8")), (file, text)):
+    for path, content in ((kept, read_bytes(file).decode("utf-8")), (file, text)):
         write_text(path, content)
         path.chmod(mode)
 

@@ -17,12 +17,13 @@ import torch
 from torch import Tensor
 
 from lowerbound.data.columns.coding import decode
-from lowerbound.data.columns.schema import ColumnSchema, from_record
+from lowerbound.data.columns.schema import ColumnSchema
 from lowerbound.data.frames import in_container
 from lowerbound.data.gaps import gaps_of
 from lowerbound.data.integers import whole
 from lowerbound.data.layout import arrange
 from lowerbound.data.likelihoods import BINARY, check_grey, check_grey_scale, choose, grey_levels, grey_levels_of
+from lowerbound.data.saved import schema_fields
 from lowerbound.data.sources import Source
 from lowerbound.data.statistics import Extent, Statistics, measure, row_blocks
 from lowerbound.distributions.likelihoods.kind import LikelihoodError, LikelihoodKind
@@ -263,13 +264,8 @@ class Schema:
 
     @classmethod
     def from_saved(cls, metadata: dict[str, Any], arrays: dict[str, Tensor]) -> Schema:
-        """The inverse of ``metadata`` and ``arrays``."""
-        shapes = {k: tuple(metadata[k]) for k in ("row_shape", "event_shape")}
-        fields: dict[str, Any] = {**metadata, **shapes, **{name: arrays[name].numpy() for name in cls.ARRAYS}}
-        fields.setdefault("layout", _layout_before(metadata))
-        if fields.get("columns") is not None:
-            fields["columns"] = tuple(map(from_record, fields["columns"]))
-        return cls(**fields)
+        """The inverse of ``metadata`` and ``arrays``; raises ``ValueError`` where they are no schema's."""
+        return cls(**schema_fields(cls, metadata, arrays, cls.ARRAYS))
 
     @classmethod
     def of_columns(cls, columns: tuple[ColumnSchema, ...], *, gaps: bool, container: str = "pandas") -> Schema:
@@ -347,12 +343,6 @@ def infer_schema(
     schema.check_extent(seen.extent, X.dtype)
     check_grey_scale(seen.extent, X.dtype, binarize)
     return _with_statistics(schema, X, seen, standardize, names)
-
-
-def _layout_before(metadata: dict[str, Any]) -> str:
-    """The layout of a record that was written before it was in it."""
-    has_columns = metadata.get("columns") is not None
-    return "columns" if has_columns else "image" if len(metadata["event_shape"]) == 3 else "features"
 
 
 def _with_statistics(

@@ -42,13 +42,6 @@ from lowerbound.tasks import generate
 Gaps = Literal["anywhere", "somewhere", "nowhere"]  # where values may be missing
 
 
-OF_FITTING = {  # parameters that change how a model is fitted or used, not what it is
-    *("objective", "optimizer", "early_stopping", "max_epochs", "batch_size", "warm_start", "random_state", "device"),
-    *("verbose", "method", "tol", "max_iter", "n_init", "lr", "momentum", "weight_decay", "validation_fraction"),
-    *("n_gibbs_steps", "n_chains", "n_temperatures", "burn_in", "penalty", "noise"),
-}
-
-
 class DensityEstimator(Undisturbed, Settable, BaseEstimator):
     """A model of p(x) behind scikit-learn's conventions.
 
@@ -111,7 +104,7 @@ class DensityEstimator(Undisturbed, Settable, BaseEstimator):
 
     def _structure(self) -> dict[str, Any]:
         """The parameters that the model was made from; others may change from fit to fit."""
-        return {name: self._part(name) for name in self.PARAMETERS if name not in OF_FITTING}
+        return {name: self._part(name) for name in self.PARAMETERS if name not in saving.OF_FITTING}
 
     def _check_unchanged(self, otherwise: str) -> None:
         """Raise ``ValueError`` if the model was made from other parameters than there are now."""

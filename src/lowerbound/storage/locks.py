@@ -8,6 +8,8 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO, BinaryIO
 
+from lowerbound.storage.opening import size_of
+
 try:
     import fcntl
 except ImportError:  # Windows
@@ -48,6 +50,8 @@ def locked(folder: Path) -> Iterator[None]:
 def _opened_and_locked(path: Path) -> BinaryIO | None:
     """The locked file, whose closing ends the lock; None if another process has locked it."""
     while True:
+        if path.exists():
+            size_of(path)  # a pipe would keep this process waiting
         file = path.open("ab")
         if not try_lock(file):
             file.close()

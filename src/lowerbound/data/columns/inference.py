@@ -21,6 +21,7 @@ from lowerbound.data.columns.values import as_numbers, measure_of, type_word
 from lowerbound.data.gaps import nan_in_gaps
 from lowerbound.data.sources import Source
 from lowerbound.data.statistics import BLOCK_VALUES
+from lowerbound.storage.records import shown
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -103,7 +104,7 @@ def _summaries(frame: pd.DataFrame, given: dict[str, dict[str, Any]]) -> list[Co
     names = list(map(str, frame.columns))
     unknown = [name for name in given if name not in names]
     if unknown:
-        raise ValueError(f"columns names {unknown[0]!r}, but the table has: {listed(names)}")
+        raise ValueError(f"columns names {shown(unknown[0])}, but the table has: {listed(names)}")
     return [_summary(name, frame.iloc[:, j], given.get(name, {})) for j, name in enumerate(names)]
 
 

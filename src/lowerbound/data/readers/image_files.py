@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, BinaryIO
 import numpy as np
 
 from lowerbound.data.checks import DataError
-from lowerbound.data.readers.content import content, explained
+from lowerbound.data.readers.content import content, explained, opened
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -131,7 +131,7 @@ def _opened(path: Path, name: str) -> Iterator[tuple[ImageFile, int, int]]:
     from PIL import Image
 
     Image.init()  # registers the formats, once
-    with explained(name), warnings.catch_warnings(), path.open("rb") as file:
+    with explained(name), warnings.catch_warnings(), opened(path, name) as file:
         warnings.simplefilter("ignore")  # Pillow's remarks on odd metadata
         head = file.read(64)
         kind = _format(head)

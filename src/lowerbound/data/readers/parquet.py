@@ -64,7 +64,7 @@ def parquet_files(folder: Path) -> list[Path]:
 
 
 def _is_parquet(path: Path) -> bool:
-    return path.suffix.lower() == ".parquet" and path.name[0] not in "._" and path.is_file()
+    return path.suffix.lower() == ".parquet" and path.name[0] not in "._" and not path.is_dir()
 
 
 class ParquetTable(Source):
