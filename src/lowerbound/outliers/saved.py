@@ -13,6 +13,7 @@ from torch import Tensor
 from lowerbound.distributions.gaussians import DiagonalGaussian
 from lowerbound.estimators.saving import Restore, Saved, contents, part, plain
 from lowerbound.outliers.member import BY_ENTRY, Member
+from lowerbound.outliers.mixture import NumbersMixture
 from lowerbound.storage.atomic import save_folder
 
 SORTED = ("training_scores_", "calibration_scores_")
@@ -29,6 +30,8 @@ def save(detector: Any, folder: Path) -> None:
         descriptions.append(description | {"n_left_out": member.n_left_out})
     tensors |= {name: torch.from_numpy(getattr(detector, name)) for name in SORTED if hasattr(detector, name)}
     tensors |= {f"{name}.{k}": torch.from_numpy(v) for name in BY_PART for k, v in getattr(detector, name).items()}
+    if detector._mixture is not None:
+        tensors |= {f"mixture.{k}": v for k, v in detector._mixture.tensors().items()}
     description = {
         "class": type(detector).__name__,
         "parameters": {name: plain(value) for name, value in detector.get_params(deep=False).items()},
@@ -47,7 +50,8 @@ def restored(kind: Any, saved: Saved, restore: Restore) -> Any:
     for i, description in enumerate(record["members"]):
         own = part(tensors, f"members.{i}.")
         members.append(_member(restore(Saved(own, description)), own, description["n_left_out"]))
-    detector._take(members)
+    mixture = part(tensors, "mixture.")
+    detector._take(members, NumbersMixture.restored(mixture) if mixture else None)
     if record["estimator"] is not None:
         first = detector.estimators_[0]
         detector.estimator = first if record["estimator"] == "fitted" else clone(first)
