@@ -33,9 +33,10 @@ from lowerbound.parameters.parameter import Parameter, check_count
 from lowerbound.parameters.seed import RandomState, seed_from
 from lowerbound.parameters.setting import Settable
 from lowerbound.parameters.tables import CANDIDATES, IMPUTER_PARAMETERS
+from lowerbound.precision import Undisturbed
 
 
-class VAEImputer(OneToOneFeatureMixin, TransformerMixin, Settable, BaseEstimator):
+class VAEImputer(OneToOneFeatureMixin, TransformerMixin, Undisturbed, Settable, BaseEstimator):
     r"""Fill the gaps of a table, given its observed entries: by E[x_m|x_o], draws, or intervals.
 
     By default several models compete: a Gaussian with full covariance (exact EM), mixtures of 4 to 48 of them (in
