@@ -22,7 +22,7 @@ from lowerbound.cli.options import (
     run_argument,
 )
 from lowerbound.cli.output import Console, Failure, new_file, short
-from lowerbound.parameters.tables import SCORES
+from lowerbound.parameters.tables import CLIMBING, SCORES
 
 if TYPE_CHECKING:
     import numpy as np
@@ -37,6 +37,7 @@ Ranks: TypeAlias = "VAEOutlierDetector | DensityRanks"
 NOTABLE = 1.0  # nats above a feature's typical surprise, from which it is named as a reason
 SURE = 50  # effective samples from which a range is more than rough
 SHOWN = 48  # images on a contact sheet
+CLIMBED_AT_ONCE = 20  # rows whose regrets are scored before the progress bar moves
 
 
 @click.command(short_help="Rank rows by how unusual they are, and say why.")
@@ -99,7 +100,8 @@ def outliers(
     files = None if images is None else images.names
     with Ranking(output.parent, by="score") as ranking:
         with console.progress(len(X), "scoring") as progress:
-            for block, labels in shown(blocks_of(dataset, model, rows_at_once(X.shape[1:])), progress):
+            n_rows = CLIMBED_AT_ONCE if detector.criterion_ in CLIMBING else rows_at_once(X.shape[1:])
+            for block, labels in shown(blocks_of(dataset, model, n_rows), progress):
                 of_block = cast("VAEOutlierDetector", detector).given(labels) if given else detector
                 label = given or options.label or "label"
                 ranking.add(_described(of_block, block, len(ranking), labels, label, explain, files))

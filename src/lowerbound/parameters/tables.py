@@ -117,7 +117,10 @@ IMPUTER_PARAMETERS = _table(
 )
 
 CLIMBING = ("regret", "relative_regret")  # outlier scores that maximize each row's own bound
-SCORES = ("kl", "aggregate_kl", "reconstruction", "elbo", "log_p", "surprise", *CLIMBING, "level_ratio", "combined")
+SCORES = (
+    "kl", "aggregate_kl", "reconstruction", "elbo", "log_p", "surprise", "mixture",
+    *CLIMBING, "level_ratio", "combined",
+)  # fmt: skip
 
 DETECTOR_PARAMETERS = _table(
     Parameter("criterion", "auto", "what makes a row an outlier", ("auto", *SCORES)),
