@@ -125,11 +125,11 @@ def test_the_variances_of_the_models_are_those_of_their_draws():
 
 def test_columns_that_nothing_tells_are_filled_with_their_means():
     rng = np.random.default_rng(0)
-    X = np.c_[rng.normal(size=(300, 6)), rng.lognormal(size=(300, 6))]
+    X = np.c_[rng.normal(size=(500, 4)), rng.lognormal(size=(500, 4))]
     gaps = with_gaps(X, 0.2)
     filled = VAEImputer(models=EXACT, random_state=0).fit_transform(gaps)
     means = np.where(np.isnan(gaps), np.nanmean(gaps, 0), gaps)
-    assert np.isclose(filled, means).all(0).sum() >= 9
+    assert np.isclose(filled, means).all(0).sum() >= 6
 
 
 def test_gains_are_shrunk_towards_those_of_other_columns():

@@ -18,7 +18,6 @@ KNOTS = 201
 NODES = np.linspace(-4, 4, 49)  # of the trapezoidal rule for means over N(0, 1)
 WEIGHTS = np.exp(-(NODES**2) / 2) / np.exp(-(NODES**2) / 2).sum()
 FARTHEST = 5.0  # standard deviations, which no number exceeds as a value that others are filled from
-CELLS_AT_ONCE = 2**16
 
 
 @dataclass(frozen=True)
@@ -80,7 +79,8 @@ class NormalScores:
         """E[x] for normal standardized scores."""
         spread = self._known[2]
         center, sd = mean * spread, np.sqrt(variance * spread**2 + self.lost)
-        return sum(w * self.values(center + sd * node) for w, node in zip(WEIGHTS, NODES, strict=True))
+        terms = (w * self.values(center + sd * node) for w, node in zip(WEIGHTS, NODES, strict=True))
+        return sum(terms, np.zeros_like(mean))
 
     def drawn(self, scores: np.ndarray, rng: np.random.Generator) -> np.ndarray:
         """Values for draws of standardized scores."""

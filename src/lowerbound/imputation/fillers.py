@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -79,11 +80,11 @@ class WithErrors:
 
     Attributes
     ----------
-    filler : Filler
+    filler : EstimatorFiller
     variance : ndarray, shape (P,)
     """
 
-    filler: Filler
+    filler: Any
     variance: np.ndarray
 
     def mean(self, Z: np.ndarray) -> np.ndarray:
@@ -107,4 +108,7 @@ def expected_values(filler: Filler, Z: np.ndarray, scale: Scale) -> np.ndarray:
     """Standardized values (n, P) with a filler's expectations in the gaps of Z, within the support."""
     if isinstance(filler, OfValues) or not scale.places:
         return scale.within(filler.mean(Z))
-    return scale.expected(*filler.moments(Z, scale.places), np.isnan(Z))
+    V = scale.expected(*filler.moments(Z, scale.places), np.isnan(Z))
+    if isinstance(filler, Marginal):
+        V[:, scale.places] = np.where(np.isnan(Z[:, scale.places]), 0.0, V[:, scale.places])  # the mean itself
+    return V

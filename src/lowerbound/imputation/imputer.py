@@ -75,8 +75,7 @@ class VAEImputer(OneToOneFeatureMixin, TransformerMixin, Settable, BaseEstimator
     keep_empty_features : bool
         Columns without any value in ``fit`` are filled with 0 (numbers) instead of being left out, as in scikit-learn.
     max_seconds : float, optional
-        The fit of the stack is made of what was fitted by then, with a warning. So it is after Ctrl-C, too. What there
-        is depends on the machine, so the same seed doesn't give the same result.
+        The stack is made of what was fitted by then, which depends on the machine; so it is after Ctrl-C, too.
     random_state : int, RandomState or None
         The same seed gives the same result.
     verbose : int
@@ -176,10 +175,8 @@ class VAEImputer(OneToOneFeatureMixin, TransformerMixin, Settable, BaseEstimator
             return self
         network = network_candidate(n_importance) if "network" in self.models else None
         with Budget(self.max_seconds) as budget:
-            self._filler, self.report_ = choose(
-                self._rows, self._code, self.seed_, network, budget, mixtures="mixture" in self.models,
-                verbose=self.verbose,
-            )  # fmt: skip
+            asked: dict[str, Any] = {"mixtures": "mixture" in self.models, "verbose": self.verbose}
+            self._filler, self.report_ = choose(self._rows, self._code, self.seed_, network, budget, **asked)
         return self
 
     def _fitted(self, X: Any) -> DensityEstimator:

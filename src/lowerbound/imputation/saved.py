@@ -80,7 +80,7 @@ def restored(kind: Any, saved: Saved, restore: Restore) -> Any:
     return imputer
 
 
-def _described(filler: Filler) -> Saved:
+def _described(filler: Filler | EstimatorFiller) -> Saved:
     """The tensors of a filler, and its JSON record."""
     if isinstance(filler, OfValues):
         weights, description = _described(filler.filler)
@@ -114,7 +114,7 @@ def _numbers_of(model: MixtureOfGaussians | LocationModel) -> MixtureOfGaussians
     return model.numbers if isinstance(model, LocationModel) else model
 
 
-def _filler(saved: Saved, code: TableCode, restore: Restore) -> Filler:
+def _filler(saved: Saved, code: TableCode, restore: Restore) -> Any:
     """The inverse of ``_described``."""
     tensors, record = saved
     if record.get("of_values"):

@@ -43,10 +43,10 @@ class Stack:
     fillers: list[Filler]
     weights: np.ndarray
     raw: Raw
-    scale: Scale | None = None
+    scale: Scale = None  # type: ignore[assignment]
 
     def __post_init__(self) -> None:
-        self.scale: Scale = self.scale or Scale.plain(len(self.raw.blocks))
+        self.scale = self.scale or Scale.plain(len(self.raw.blocks))
 
     def mean(self, Z: np.ndarray) -> np.ndarray:
         """Values with Σ_c w_c E_c[v_m|v_o] in the gaps, shape (n, P)."""
