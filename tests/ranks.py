@@ -156,6 +156,13 @@ def refuse_what_one_process_alone_can_do() -> None:
     rows = toy.numbers(12 * here.size, toy.F, seed=7)
     with pytest.raises(ValueError, match="the processes were given different rows or settings: give all of them the"):
         train(training(), toy.rows(rows[here.rank :: here.size]))  # as it would be for many other programs
+    rows[-1, 0] += here.rank
+    with pytest.raises(ValueError, match="the processes were given different rows or settings"):  # in one value
+        train(training(), toy.rows(rows))
+    with pytest.raises(ValueError, match="the processes were given different rows or settings"):
+        VAE(2, **SMALL).fit(rows)
+    with pytest.raises(ValueError, match="the processes were given different rows or settings"):
+        train(training(weight_decay=0.1 * here.rank), toy.rows(rows * 0))
 
 
 def death() -> None:

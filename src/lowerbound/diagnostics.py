@@ -19,6 +19,7 @@ from lowerbound.estimators.vae import VAE
 from lowerbound.evaluation.estimate import plus_minus
 from lowerbound.inference.objectives import make_objective
 from lowerbound.parameters.seed import seed_from
+from lowerbound.precision import undisturbed_by_contexts
 
 N_GROUPS = 20  # groups of draws for the jackknife
 
@@ -63,6 +64,7 @@ class GradientMoments:
     n_coordinates: int
 
 
+@undisturbed_by_contexts
 def gradient_variance(
     model: VAE, X: Any, estimators: Mapping[str, Mapping[str, Any] | Objective] | None = None, n: int = 200, *,
     batch_size: int | None = None, random_state: int | None = None, arrays: bool = False,

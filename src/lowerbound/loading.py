@@ -10,7 +10,9 @@ import torch
 
 from lowerbound.estimators.saving import Restore, Saved
 from lowerbound.parameters.upgrade import upgraded
+from lowerbound.precision import undisturbed_by_contexts
 from lowerbound.storage.atomic import FORMAT_VERSION, SavedFileError, load_folder
+from lowerbound.storage.records import shown
 
 HOMES = {  # the only classes that a saved folder can name
     "VAE": "estimators.vae",
@@ -27,7 +29,12 @@ HOMES = {  # the only classes that a saved folder can name
     "VAEOutlierDetector": "outliers.detector",
 }
 
+DAMAGE = (  # what the building of a model raises where its description is wrong
+    ArithmeticError, AssertionError, AttributeError, LookupError, MemoryError, RuntimeError, TypeError, ValueError,
+)  # fmt: skip
 
+
+@undisturbed_by_contexts
 def load(path: str | Path, network: tuple[torch.nn.Module, torch.nn.Module] | None = None, device: str = "auto") -> Any:
     """Read a fitted estimator from the folder that ``save`` wrote, or from the run that holds it.
 
@@ -56,10 +63,15 @@ def load(path: str | Path, network: tuple[torch.nn.Module, torch.nn.Module] | No
         return Restore(_kind_of, network, device)(saved)
     except SavedFileError:
         raise
-    except (KeyError, TypeError, AttributeError, RuntimeError, ValueError) as error:
-        raise SavedFileError(f"{folder} is damaged: what model.json says doesn't fit the weights ({error})") from error
+    except DAMAGE as error:
+        reason = " ".join(str(error).split()) or type(error).__name__
+        raise SavedFileError(
+            f"{folder} is damaged: what model.json says doesn't fit the weights ({reason[:300]})"
+        ) from error
 
 
-def _kind_of(name: str) -> Any:
+def _kind_of(name: Any) -> Any:
     """The class of an estimator by its name."""
+    if not isinstance(name, str) or name not in HOMES:
+        raise SavedFileError(f"there is no model {shown(name)} in this version of lowerbound")
     return getattr(importlib.import_module(f"lowerbound.{HOMES[name]}"), name)

@@ -108,18 +108,9 @@ class Processes:
         """The first process's number, in all processes."""
         return int(self.from_first(str(number).encode()))
 
-    def are_alike(self, numbers: Sequence[float]) -> bool:
-        """True if all processes have the same numbers, to rounding."""
-        if self.size == 1:
-            return True
-        here = self._tensor(numbers, torch.float64)
-        extremes = torch.stack([here, -here])
-        dist.all_reduce(extremes, dist.ReduceOp.MAX)
-        return torch.allclose(extremes[0], -extremes[1], rtol=1e-12, atol=1e-5)
-
-    def _tensor(self, numbers: Sequence[float], dtype: torch.dtype = torch.int64) -> Tensor:
+    def _tensor(self, numbers: Sequence[int]) -> Tensor:
         device = "cpu" if "cpu" in dist.get_backend_config() else "cuda"
-        return torch.tensor(numbers, dtype=dtype, device=device)
+        return torch.tensor(numbers, dtype=torch.int64, device=device)
 
 
 ALONE = Processes()

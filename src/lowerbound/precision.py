@@ -1,14 +1,17 @@
-"""The precision of matrix products in training: float32, tf32 or bfloat16.
+"""The precision of matrix products in training: float32, tf32 or bfloat16; and torch as it is when it starts.
 
 Only the networks' products are rounded. Weights, their gradients and moments, likelihoods and the KL stay in float32,
-and so do validation and all scores.
+and so do validation and all scores. What a program has set for its own computations (the default type and device,
+``no_grad``, ``inference_mode``, ``autocast``) changes nothing here.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
 from functools import wraps
+from inspect import isgeneratorfunction
+from types import FunctionType
 from typing import Any
 
 import torch
@@ -49,3 +52,59 @@ def in_full(method: Callable[..., Any]) -> Callable[..., Any]:
             return method(self, first, *rest)
 
     return exact
+
+
+@contextmanager
+def default_dtype(dtype: torch.dtype) -> Iterator[None]:
+    """A context with another default type, which is torch's for all threads; then the one before."""
+    before = torch.get_default_dtype()
+    torch.set_default_dtype(dtype)
+    try:
+        yield
+    finally:
+        torch.set_default_dtype(before)
+
+
+def undisturbed(dtype: torch.dtype = torch.float32) -> ExitStack:
+    """A context with torch as it is when it starts, whatever contexts it is within.
+
+    Parameters
+    ----------
+    dtype : dtype
+        The default type of tensors.
+    """
+    stack = ExitStack()
+    if torch.is_inference_mode_enabled():
+        stack.enter_context(torch.inference_mode(False))
+    if not torch.is_grad_enabled():
+        stack.enter_context(torch.enable_grad())
+    for device in ("cpu", "cuda"):
+        if torch.is_autocast_enabled(device):
+            stack.enter_context(torch.autocast(device, enabled=False))
+    if torch.get_default_dtype() != dtype:
+        stack.enter_context(default_dtype(dtype))
+    if torch.get_default_device().type != "cpu":
+        stack.enter_context(torch.device("cpu"))
+    return stack
+
+
+def undisturbed_by_contexts(method: Callable[..., Any]) -> Callable[..., Any]:
+    """Decorate a function so that it computes in ``undisturbed``."""
+    context = undisturbed
+
+    def called(*args: Any, **options: Any) -> Any:
+        with context():
+            return method(*args, **options)
+
+    # with the globals of the method's own module, where doctest looks for it
+    return wraps(method)(FunctionType(called.__code__, method.__globals__, closure=called.__closure__))
+
+
+class Undisturbed:
+    """A base of classes whose public methods compute in ``undisturbed``."""
+
+    def __init_subclass__(cls, **options: Any) -> None:
+        super().__init_subclass__(**options)
+        for name, method in list(vars(cls).items()):
+            if isinstance(method, FunctionType) and not name.startswith("_") and not isgeneratorfunction(method):
+                setattr(cls, name, undisturbed_by_contexts(method))

@@ -1,6 +1,11 @@
 """A command line to call, small data, and runs that tests share and don't change."""
 
 import csv
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -8,6 +13,7 @@ from click.testing import CliRunner
 
 from lowerbound.cli import main
 
+ROOT = Path(__file__).parents[2]
 TINY = ("--hidden-layer-sizes", "8", "--latent-dim", "3", "--random-state", "0")
 
 
@@ -24,6 +30,22 @@ def cli():
         return result
 
     return call
+
+
+@pytest.fixture(scope="module")
+def program():
+    """Run the program in a process of its own; ``program(words, after=0.2)`` kills it."""
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(ROOT), str(ROOT / "src")]), "OMP_NUM_THREADS": "1"}
+    command = [sys.executable, "-m", "tests.cli.forks"]
+    server = subprocess.Popen(command, cwd=ROOT, env=environment, stdin=-1, stdout=-1, text=True)
+
+    def call(words, **request):
+        server.stdin.write(json.dumps({"words": [str(word) for word in words], **request}) + "\n")
+        server.stdin.flush()
+        return json.loads(server.stdout.readline())
+
+    yield call
+    server.communicate(timeout=30)
 
 
 def write_table(path, n_rows, seed):

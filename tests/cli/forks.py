@@ -1,8 +1,9 @@
-"""What test_killed.py talks to: runs the program in processes of its own, which share the imports.
+"""What the fixture ``program`` talks to: runs the program in processes of its own, which share the imports.
 
-Reads requests as lines of JSON and answers each with ``{"code": ..., "stderr": ...}``; a negative code is the signal
-that ended the process. ``after`` kills it so many seconds after its start, ``at`` lets it kill itself the n-th time
-it comes to a certain point of writing a file; ``largest`` limits the size of the files that it may write, in bytes.
+Reads requests as lines of JSON and answers each with ``{"code": ..., "stdout": ..., "stderr": ...}``; a negative code
+is the signal that ended the process. ``after`` kills it so many seconds after its start, ``at`` lets it kill itself the
+n-th time it comes to a certain point of writing a file; ``largest`` limits the size of the files that it may write, in
+bytes.
 """
 
 from __future__ import annotations
@@ -52,9 +53,10 @@ def arrange(point: str, name: str, n: int) -> None:
 
 
 def run(request: dict) -> dict:
-    with tempfile.TemporaryFile() as errors:
+    with tempfile.TemporaryFile() as results, tempfile.TemporaryFile() as errors:
         child = os.fork()
         if not child:
+            os.dup2(results.fileno(), 1)
             os.dup2(errors.fileno(), 2)
             if "at" in request:
                 arrange(*request["at"])
@@ -63,24 +65,30 @@ def run(request: dict) -> dict:
             try:
                 main([str(word) for word in request["words"]])
             except SystemExit as end:
+                sys.stdout.flush()
                 os._exit(end.code or 0)  # type: ignore[arg-type]
             os._exit(77)
         if "after" in request:
             time.sleep(request["after"])
             os.kill(child, signal.Signals[request.get("signal", "SIGKILL")])
         _, status = os.waitpid(child, 0)
-        errors.seek(0)
-        return {"code": os.waitstatus_to_exitcode(status), "stderr": errors.read().decode()}
+        said = {}
+        for name, file in {"stdout": results, "stderr": errors}.items():
+            file.seek(0)
+            said[name] = file.read().decode()
+        return {"code": os.waitstatus_to_exitcode(status), **said}
 
 
 if __name__ == "__main__":
     from sklearn.datasets import load_iris
 
     import lowerbound.cli.fitting
+    from lowerbound.cli import scoring
     from lowerbound.training import checkpoints
 
     lowerbound.VAE(2, max_epochs=1).fit(load_iris(as_frame=True).data)  # what a run imports, once for all
     checkpoints.PART = 1.0  # half of the time is spent in writing, so that kills fall into it
+    scoring.SAVE_SECONDS, scoring.SAVE_COST, scoring.ROWS_IN_A_PART["importance"] = 0.0, 0, 20  # estimates in parts
 
     for line in sys.stdin:
         print(json.dumps(run(json.loads(line))), flush=True)

@@ -2,6 +2,8 @@
 
 import json
 import math
+import os
+import signal
 
 import numpy as np
 import pandas as pd
@@ -9,6 +11,7 @@ import pytest
 from tests.cli.conftest import TABLE_OPTIONS, TINY
 
 import lowerbound
+from lowerbound.cli import scoring
 from lowerbound.cli.output import INTERRUPTED
 
 FEW = ("--n-importance", 20)
@@ -154,7 +157,6 @@ def test_the_bound_as_a_message(cli, digits_run, images):
 
 
 def test_an_interrupted_estimate_goes_on_where_it_was(cli, table_run, other_table, monkeypatch):
-    from lowerbound.cli import scoring
     from lowerbound.estimators.vae import VAE
 
     monkeypatch.setattr(scoring, "ROWS_IN_A_PART", {"importance": 7})
@@ -175,6 +177,64 @@ def test_an_interrupted_estimate_goes_on_where_it_was(cli, table_run, other_tabl
     assert scored[3] == 14
     assert json.loads(result.stdout)["log_likelihood"] == whole["log_likelihood"]
     assert not partial.exists()
+
+
+def refuse(*_, **__):
+    raise PermissionError(13, "Permission denied")
+
+
+def test_an_estimate_is_shown_though_nothing_can_be_written_to_the_run(cli, table_run, other_table, monkeypatch):
+    words = (table_run, other_table, *TABLE_OPTIONS)
+    expected = evaluated(cli, *words)
+    monkeypatch.setattr(scoring, "ROWS_IN_A_PART", {"importance": 7})
+    monkeypatch.setattr(scoring, "SAVE_SECONDS", 0)
+    monkeypatch.setattr(scoring, "SAVE_COST", 0)
+    in_parts = evaluated(cli, *words)
+    monkeypatch.setattr("tempfile.mkstemp", refuse)
+    result = cli("evaluate", *words, *FEW, "--json")
+    assert json.loads(result.stdout) == in_parts
+    assert in_parts["elbo"] == expected["elbo"]
+    assert result.stderr.count("can't be written (Permission denied), so an interrupted estimate starts again") == 1
+
+
+def test_an_estimate_is_shown_before_its_parts_are_deleted(cli, table_run, other_table, monkeypatch):
+    words = (table_run, other_table, *TABLE_OPTIONS)
+    expected = evaluated(cli, *words)
+    monkeypatch.setattr("pathlib.Path.unlink", refuse)
+    result = cli("evaluate", *words, *FEW, "--json")
+    assert json.loads(result.stdout) == expected
+    assert "can't be deleted (Permission denied)" in result.stderr
+
+
+def test_an_error_after_the_estimate_keeps_it(cli, table_run, other_table, monkeypatch):
+    """The closer look, the other model, or the terminal may fail."""
+    monkeypatch.setattr(scoring, "ROWS_IN_A_PART", {"importance": 20})
+    monkeypatch.setattr(scoring, "SAVE_SECONDS", 0)
+    monkeypatch.setattr(scoring, "SAVE_COST", 0)
+    words = ("evaluate", table_run, other_table, *TABLE_OPTIONS, *FEW, "--inference-gap", 5)
+    with monkeypatch.context() as patched:
+        patched.setattr("lowerbound.VAE.inference_gap", refuse)
+        cli(*words, exit_code=1)
+    assert "continuing after 40 of 40 rows" in cli(*words).stderr
+    assert not list(table_run.glob("evaluation-*"))
+
+
+def test_termination_keeps_what_was_scored(cli, table_run, other_table, monkeypatch):
+    monkeypatch.setattr(scoring, "ROWS_IN_A_PART", {"importance": 20})
+    honest, scored = lowerbound.VAE.log_likelihood_rows, []
+
+    def stopped(self, X, *args, **options):
+        if scored:
+            os.kill(os.getpid(), signal.SIGTERM)
+        scored.append(len(X))
+        return honest(self, X, *args, **options)
+
+    words = ("evaluate", table_run, other_table, *TABLE_OPTIONS, *FEW)
+    with monkeypatch.context() as patched:
+        patched.setattr("lowerbound.VAE.log_likelihood_rows", stopped)
+        assert cli(*words, exit_code=INTERRUPTED).stderr.endswith("interrupted\n")
+    assert signal.getsignal(signal.SIGTERM) is signal.SIG_DFL
+    assert "continuing after 20 of 40 rows" in cli(*words).stderr
 
 
 def test_a_learned_prior_has_one_kl_and_levels_one_each(cli, table, other_table, tmp_path):

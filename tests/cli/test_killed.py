@@ -1,11 +1,8 @@
 """Real processes, killed at any moment and with the disk full: what was written before always survives."""
 
-import json
 import os
 import random
 import subprocess
-import sys
-from pathlib import Path
 
 import pytest
 import torch
@@ -17,25 +14,8 @@ from lowerbound.cli.run import Run
 
 pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork and kill")
 
-ROOT = Path(__file__).parents[2]
 EPOCHS = 100  # of 6 steps
 POINTS = ("half written", "before the rename", "after the rename")
-
-
-@pytest.fixture(scope="module")
-def program():
-    """Run the program in a process of its own; ``program(words, after=0.2)`` kills it."""
-    environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(ROOT), str(ROOT / "src")]), "OMP_NUM_THREADS": "1"}
-    command = [sys.executable, "-m", "tests.cli.forks"]
-    server = subprocess.Popen(command, cwd=ROOT, env=environment, stdin=-1, stdout=-1, text=True)
-
-    def call(words, **request):
-        server.stdin.write(json.dumps({"words": [str(word) for word in words], **request}) + "\n")
-        server.stdin.flush()
-        return json.loads(server.stdout.readline())
-
-    yield call
-    server.communicate(timeout=30)
 
 
 def words(table, run, *more):

@@ -10,6 +10,7 @@ from lowerbound.data.checks import DataError
 from lowerbound.data.columns.coding import UnseenCategoryWarning, decode, encode
 from lowerbound.data.columns.inference import infer_columns
 from lowerbound.data.columns.schema import ColumnSchema, from_record
+from lowerbound.distributions.unseen import is_unseen
 
 rng = np.random.default_rng(0)
 N = 400
@@ -92,12 +93,12 @@ def test_time_zones_and_hours():
     pd.testing.assert_frame_equal(decode(encode(frame, columns), columns, expected=False), frame)
 
 
-def test_unseen_categories_are_not_observed_and_warned_of():
+def test_unseen_categories_are_coded_as_such_and_warned_of():
     new = TABLE.head(4).copy()
     new["city"] = ["Rome", "Paris", "Oslo", "Paris"]
     with pytest.warns(UnseenCategoryWarning, match="in city$"):
         coded = encode(new, COLUMNS)
-    assert np.isnan(coded[:, 6]).tolist() == [False, True, False, True]
+    assert is_unseen(coded[:, 6]).tolist() == [False, True, False, True]
 
 
 def test_text_among_categories_that_are_numbers_is_refused():

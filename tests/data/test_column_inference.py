@@ -1,7 +1,5 @@
 """What columns are is found block by block: the same of a frame and of its files, and what numpy says of the whole."""
 
-import warnings
-
 import numpy as np
 import pandas as pd
 import pytest
@@ -209,16 +207,6 @@ def test_what_was_not_seen_is_warned_of_once(folder):
     with pytest.warns(UnseenCategoryWarning, match="in late$"):
         list(encoded)
     list(encoded)  # warnings are errors
-
-
-@pytest.mark.parametrize("city", [["Rome", "Oslo", "Bern"], ["Rome", "Oslo"], ["Rome", "Oslo", "Bern", "Ulm", "Rome"]])
-def test_what_stays_unknown_is_counted_while_columns_are_looked_at(city):
-    """Where something is missing, or isn't among the categories that the user names, ``encode`` gives NaN."""
-    looks = summarize_columns(FRAME, {"city": {"kind": "categorical", "categories": city}})
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", UnseenCategoryWarning)
-        x = encode(FRAME, [look.schema() for look in looks])
-    assert {look.name: look.n_known for look in looks} == dict(zip(FRAME, (~np.isnan(x)).sum(0).tolist(), strict=True))
 
 
 def test_most_rows_at_one_value_say_nothing_of_the_others():

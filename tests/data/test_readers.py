@@ -75,13 +75,16 @@ def put_image(path: Path, array: np.ndarray, mode: str | None = None, **options)
 
 @pytest.mark.parametrize("dtype", ["?", "i1", "u2", "i4", "u8", "f2", "f4", "f8"])
 @pytest.mark.parametrize("order", ["C", "F"])
-def test_npy_is_read_as_a_read_only_map(tmp_path, dtype, order):
+@pytest.mark.parametrize("is_mapped", [False, True])
+def test_npy_is_read_as_it_was_saved(tmp_path, monkeypatch, dtype, order, is_mapped):
+    """A large file is mapped, read-only, where it isn't streamed."""
     array = np.array(FLOATS * 10, dtype=dtype, order=order)
     np.save(tmp_path / "a.npy", array)
-    dataset = read(tmp_path / "a.npy")
+    monkeypatch.setattr("lowerbound.data.readers.arrays.IN_MEMORY", 0 if is_mapped else 2**28)
+    dataset = read(tmp_path / "a.npy", stream=False)
     assert isinstance(dataset, Dataset)
-    assert isinstance(dataset.X, np.memmap)
-    assert not dataset.X.flags.writeable
+    assert isinstance(dataset.X, np.memmap) == is_mapped
+    assert dataset.X.flags.writeable != is_mapped
     assert dataset.X.dtype == array.dtype
     np.testing.assert_array_equal(dataset.X, array)
     assert dataset.labels is None
@@ -280,9 +283,10 @@ def test_a_reader_loads_only_what_it_needs(tmp_path):
 
 
 @pytest.mark.parametrize("order", ["C", "F"])
-def test_a_map_of_the_file_is_checked_in_constant_memory(tmp_path, order):
+def test_a_map_of_the_file_is_checked_in_constant_memory(tmp_path, monkeypatch, order):
     import tracemalloc
 
+    monkeypatch.setattr("lowerbound.data.readers.arrays.IN_MEMORY", 2**26)
     np.save(tmp_path / "big.npy", np.zeros((4, 1 << 22), order=order))  # 128 MiB, in rows of 32 MiB
     tracemalloc.start()
     read(tmp_path / "big.npy")

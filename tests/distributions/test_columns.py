@@ -222,8 +222,8 @@ def test_the_mean_of_levels_is_the_mode_and_that_of_numbers_lies_between_them():
 def test_columns_are_put_back_in_their_places():
     first, second = reals(n=4), levels(4)
     x = torch.tensor([[0.0, 0.3], [1.0, -1.0], [4.0, 2.0], [2.0, 0.0]], dtype=torch.float64)
-    one = Columns([(torch.tensor([1]), first), (torch.tensor([0]), second)])
-    other = Columns([(torch.tensor([1]), second), (torch.tensor([0]), first)])
+    one = Columns([(torch.tensor([1]), first), (torch.tensor([0]), second)], torch.zeros(2))
+    other = Columns([(torch.tensor([1]), second), (torch.tensor([0]), first)], torch.zeros(2))
     expected = torch.cat([second.log_prob(x[:, :1]), first.log_prob(x[:, 1:])], -1)
     torch.testing.assert_close(one.log_prob(x), expected)
     torch.testing.assert_close(other.log_prob(x.flip(1)), expected.flip(-1))

@@ -95,11 +95,13 @@ def test_rows_are_scored_alone_as_among_others(vae):
     np.testing.assert_allclose(vae.score_samples(TABLE[7:8]), scores[7:8], rtol=0, atol=1e-9)
 
 
-def test_unseen_levels_count_as_not_observed(vae):
+def test_unseen_levels_have_a_probability_of_their_own(vae):
     new = TABLE.head(3).assign(job=["pilot", "clerk", "cook"])
     with pytest.warns(UnseenCategoryWarning, match="in job$"):
         scores = vae.score_samples(new)
-    np.testing.assert_array_equal(scores, vae.score_samples(new.assign(job=[np.nan, "clerk", "cook"])))
+    gap = vae.score_samples(new.assign(job=[np.nan, "clerk", "cook"]))
+    job = vae.columns_[list(TABLE).index("job")]
+    np.testing.assert_allclose(scores - gap, [np.log(job.unseen), 0, 0], atol=1e-4)
 
 
 def test_it_is_saved_and_loaded(vae, tmp_path):

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from lowerbound import MLP, VAE, Adam
+from lowerbound import MLP, VAE
 from lowerbound.storage.atomic import SavedFileError
 from lowerbound.storage.locks import LOCK, FolderInUseError
 from lowerbound.training.checkpoints import Checkpoints
@@ -47,16 +47,6 @@ def test_a_fit_goes_on_from_its_folder(tmp_path, often, early_stopping):
     assert [r["elbo"] for r in rest.history_] == [r["elbo"] for r in whole.history_]
     again = vae(early_stopping=early_stopping).fit(X, checkpoint=tmp_path / "run")  # which is finished
     assert torch.equal(weights(whole), weights(again))
-
-
-@pytest.mark.parametrize(
-    ("other", "named"),
-    [({"optimizer": Adam(0.1)}, "lr"), ({"random_state": 1}, "random_state"), ({"network": MLP((9,))}, "the network")],
-)
-def test_another_run_is_refused(tmp_path, other, named):
-    vae().fit(X, checkpoint=tmp_path)
-    with pytest.raises(ValueError, match=f"holds a checkpoint of a run that differs in {named}"):
-        vae(**other).fit(X, checkpoint=tmp_path)
 
 
 def test_one_fit_at_a_time_writes_to_a_folder(tmp_path):

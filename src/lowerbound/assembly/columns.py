@@ -46,7 +46,8 @@ def columns_head(columns: Sequence[ColumnSchema], scale: str | float, min_scale:
         places_and_scales, weights = (torch.zeros(n, dtype=torch.float64) for n in (2 * k * len(group), n_weights))
         start += [places_and_scales, shares.clamp(1e-3, 1 - 1e-3).logit(), weights]
         size += sum(map(len, start[-3:]))
-    return ColumnsHead(blocks, torch.cat(start).float())
+    unseen = torch.tensor([column.unseen for column in columns], dtype=torch.float64)
+    return ColumnsHead(blocks, torch.cat(start).float(), unseen)
 
 
 def _categories(columns: Sequence[ColumnSchema]) -> Placed:

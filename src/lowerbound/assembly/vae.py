@@ -212,8 +212,10 @@ def choose_network(schema: Schema, network: parts.Conv | parts.MLP | str) -> par
 
 
 def choose_latent_dim(schema: Schema, latent_dim: int | str) -> int:
-    """Half the features, from 2 to 32, when it is ``"auto"``."""
-    return min(32, max(2, math.ceil(math.prod(schema.event_shape) / 2))) if latent_dim == "auto" else int(latent_dim)
+    """The number that is asked for; for "auto" half the features, from 2 to 32, or as many directions as there are."""
+    if latent_dim != "auto":
+        return int(latent_dim)
+    return max(2, min(math.ceil(math.prod(schema.event_shape) / 2), max(32, schema.n_directions)))
 
 
 def _networks(

@@ -18,7 +18,7 @@ from sklearn.utils.validation import check_consistent_length, check_is_fitted, c
 from lowerbound.classification.fitting import fit_with_labels, new_classifier
 from lowerbound.data.context import ContextSchema, class_frequencies
 from lowerbound.estimators.arguments import Data
-from lowerbound.estimators.saving import Restore, Saved, contents, part, plain
+from lowerbound.estimators.saving import Restore, Saved, contents, parameters_of, part, plain
 from lowerbound.estimators.vae import VAE
 from lowerbound.evaluation.evaluation import EVALUATION_BATCH, evaluating
 from lowerbound.models.classes import log_class
@@ -27,11 +27,14 @@ from lowerbound.parameters.parameter import Parameter
 from lowerbound.parameters.parts import IWAE, MCEM, MeanField
 from lowerbound.parameters.seed import RandomState, seed_from
 from lowerbound.parameters.tables import CLASSIFIER_PARAMETERS
+from lowerbound.precision import Undisturbed
+from lowerbound.storage.allowance import Allowance
 from lowerbound.storage.atomic import save_folder
+from lowerbound.storage.records import is_of
 from lowerbound.tasks.classify import ClassProbabilities
 
 
-class VAEClassifier(ClassifierMixin, BaseEstimator):
+class VAEClassifier(ClassifierMixin, Undisturbed, BaseEstimator):
     """Classifies rows by a variational autoencoder that is given the class, and learns from rows without a label too.
 
     The class is a latent variable of the rows whose label isn't known: p(x) = Σ_c p(c) ∫ p(z) p(x|z, c) dz with
@@ -185,9 +188,12 @@ class VAEClassifier(ClassifierMixin, BaseEstimator):
         """The classifier that ``save`` wrote; ``lowerbound.load`` calls this."""
         tensors, record = saved
         vae = restore(Saved(tensors, record["estimator"]))
-        self = cls(cast(VAE, clone(vae)), **record["parameters"])
+        if not isinstance(vae, VAE) or vae.context_ is None or not is_of(record["classes"], list[str | float | bool]):
+            raise ValueError("a classifier is made of a VAE that is given the class, and of classes")
+        self = cls(cast(VAE, clone(vae)), **parameters_of(cls, record["parameters"]))
         self.classes_ = np.asarray(record["classes"])
-        classifier = new_classifier(vae, len(self.classes_))
+        with Allowance(tensors):
+            classifier = new_classifier(vae, len(self.classes_))
         classifier.load_state_dict(part(tensors, "classifier."))
         self._places = _places(vae.context_, self.classes_)
         self._take(vae, classifier.to(vae.fitted_.device))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import sys
 import warnings
 from collections.abc import Iterator
@@ -19,6 +20,7 @@ from lowerbound.cli.impute import impute
 from lowerbound.cli.outliers import outliers
 from lowerbound.cli.output import INTERRUPTED, Failure, write_error
 from lowerbound.cli.processes import refuse_several
+from lowerbound.cli.signals import handled, interrupt
 from lowerbound.cli.train import train
 from lowerbound.cli.upgrade import config
 
@@ -33,7 +35,7 @@ class Program(click.Group):
 
     def invoke(self, ctx: click.Context) -> Any:
         """Run the command; expected errors become one sentence."""
-        with _warnings_in_a_line():
+        with _warnings_in_a_line(), handled(interrupt, (signal.SIGTERM,)):
             try:
                 return super().invoke(ctx)
             except KeyboardInterrupt:

@@ -114,9 +114,9 @@ def compare(
         "random_state": random_state, "rows": {"fitted": len(case.train), "scored": len(case.test)},
         "models": [result.to_dict() for result in results],
     }  # fmt: skip
+    console.result(record, f"{text(results)}\n{LEGEND}")
     if output is not None:
         _picture(results, case, columns, output, console)
-    console.result(record, f"{text(results)}\n{LEGEND}")
     if all(result.failed for result in results):
         sys.exit(1)
 

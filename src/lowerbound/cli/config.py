@@ -8,7 +8,6 @@ table ``[chosen]`` holds the choices for "auto", and isn't read.
 from __future__ import annotations
 
 import json
-import tomllib
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
@@ -23,6 +22,8 @@ from lowerbound.cli.options import DataOptions
 from lowerbound.cli.output import Failure
 from lowerbound.parameters.parameter import Parameter, plain, suggestion
 from lowerbound.parameters.upgrade import upgraded_parameters
+from lowerbound.storage import opening
+from lowerbound.storage.records import shown
 
 DATA_KEYS = tuple(each.name for each in fields(DataOptions))
 LISTS = ("drop", "missing")  # of words, among these keys
@@ -114,16 +115,16 @@ def resolve(
 def read_toml(path: Path) -> dict[str, Any]:
     """The content of a TOML file; raises ``Failure``."""
     try:
-        return tomllib.loads(path.read_text(encoding="utf-8"))
+        return opening.read_toml(path)
     except ValueError as error:
-        raise Failure(f"{path} isn't TOML: {error}") from error
+        raise Failure(str(error)) from error
 
 
 def model_of(record: Mapping[str, Any], path: Path) -> str:
     """The model that a configuration names."""
     model = record.get("model", "vae")
     if not isinstance(model, str) or model not in MODELS:
-        raise Failure(f"{path}: there is no model {model!r}{suggestion(model, list(MODELS))}")
+        raise Failure(f"{path}: there is no model {shown(model)}{suggestion(model, list(MODELS))}")
     return model
 
 
@@ -159,7 +160,8 @@ def _unfolded(record: Mapping[str, Any], path: Path) -> dict[str, Any]:
         owner, _, field = name.partition(".")
         table = new.setdefault(owner, {})
         if not isinstance(table, dict):
-            raise Failure(f'{path}: {owner} is {table!r}, so "{name}" can\'t be set: write [{owner}] with a kind')
+            whole = f'"{shown(name)[1:-1]}"'
+            raise Failure(f"{path}: {owner} is {shown(table)}, so {whole} can't be set: write [{owner}] with a kind")
         new[owner] = {**table, field: record[name]}
     return new
 
@@ -194,7 +196,7 @@ def _checked_data(data: Any, path: Path) -> dict[str, Any]:
             continue
         words = value if name in LISTS and isinstance(value, list) else [value]
         if not all(isinstance(word, str) for word in words):
-            raise Failure(f"{path}: [data] {name} must be text, got {value!r}")
+            raise Failure(f"{path}: [data] {name} must be text, got {shown(value)}")
     return _with_tuples(data)
 
 
@@ -205,7 +207,7 @@ def _with_tuples(data: Mapping[str, Any]) -> dict[str, Any]:
 
 def _check_known(name: str, known: list[str], complaint: str) -> None:
     if name not in known:
-        raise Failure(f"{complaint} {name!r}{suggestion(name, known)}")
+        raise Failure(f"{complaint} {shown(name)}{suggestion(name, known)}")
 
 
 def make(config: Config, **others: Any) -> Any:

@@ -11,7 +11,7 @@ import click
 from lowerbound.cli.context import given_of, given_option, words_given
 from lowerbound.cli.options import DataOptions, console_options, data_options
 from lowerbound.cli.output import Console, Failure, nats, plus_minus, short, table, write_error
-from lowerbound.cli.scoring import Method, row_parts, score, score_rows
+from lowerbound.cli.scoring import Method, Partial, row_parts, score, score_rows
 
 if TYPE_CHECKING:
     from lowerbound.data.sources import Dataset
@@ -74,23 +74,31 @@ def evaluate(
     dataset = options.read()
     models = {run: given_of(model, dataset, given) for run, model in models.items()}
     _warn_if_trained_on(dataset, runs)
-    how = Method(method, n_importance, n_temperatures, n_chains)
+    how, kept = Method(method, n_importance, n_temperatures, n_chains), list[Partial]()
     if len(runs) == 1:
-        record = account(models[runs[0]], dataset, how, console, Path(runs[0]))
+        record = account(models[runs[0]], dataset, how, console, Path(runs[0]), kept)
         record |= _closer_look(models[runs[0]], dataset, how, bidirectional_bounds, inference_gap)
-        console.result(record, _text(record, options))
+        _show(console, record, _text(record, options), kept)
         ending = "png" if models[runs[0]].schema_.is_image else "csv"
         return console.suggest(
             "generate", runs[0], *words_given(given, "=VALUE"), "-o", Path(runs[0]) / f"samples.{ending}"
         )
-    record = compare(models, dataset, how, console)
-    console.result(record, _text_of_two(record, options))
+    record = compare(models, dataset, how, console, kept)
+    _show(console, record, _text_of_two(record, options), kept)
     console.suggest("evaluate", record["better"] or runs[0], *options.words())
 
 
+def _show(console: Console, record: dict[str, Any], text: str, kept: list[Partial]) -> None:
+    """Show the result; what was kept of it for a continuation is then deleted."""
+    console.result(record, text)
+    for partial in kept:
+        partial.remove()
+
+
 def account(
-    model: DensityEstimator, dataset: Dataset, method: Method, console: Console, run: Path | None = None
-) -> dict[str, Any]:
+    model: DensityEstimator, dataset: Dataset, method: Method, console: Console, run: Path | None = None,
+    kept: list[Partial] | None = None,
+) -> dict[str, Any]:  # fmt: skip
     """The record of ``evaluate RUN DATA``."""
     from lowerbound.cli.generate import rows_of
     from lowerbound.estimators.vae import VAE
@@ -98,7 +106,7 @@ def account(
 
     X = rows_of(dataset, model)
     bound = _account_of_bound(model, X) if isinstance(model, VAE) else {}
-    log_p = score(model, X, method, console, run)
+    log_p = score(model, X, method, console, run, kept)
     by = {"method": method.method} if bound else {}
     record = {"n": len(X), "log_likelihood": {**log_p.to_dict(), **by}, **bound}
     if model.schema_.is_discrete and not _has_gaps(X):  # with gaps, rows have fewer dimensions
@@ -166,7 +174,10 @@ def _closer_look(
     return record
 
 
-def compare(models: dict[str, DensityEstimator], dataset: Dataset, method: Method, console: Console) -> dict[str, Any]:
+def compare(
+    models: dict[str, DensityEstimator], dataset: Dataset, method: Method, console: Console,
+    kept: list[Partial] | None = None,
+) -> dict[str, Any]:  # fmt: skip
     """The paired difference of two models: log p(x) of the same rows under both."""
     import torch
 
@@ -176,7 +187,7 @@ def compare(models: dict[str, DensityEstimator], dataset: Dataset, method: Metho
     first, second = models
     _check_comparable(models)
     (mean_of_a, rows_of_a), (mean_of_b, rows_of_b) = (
-        score_rows(model, _binarized(rows_of(dataset, model), model), method, console, run, Path(run))
+        score_rows(model, _binarized(rows_of(dataset, model), model), method, console, run, Path(run), kept)
         for run, model in models.items()
     )
     difference = mean_over_rows(torch.from_numpy(rows_of_a - rows_of_b), "estimate")

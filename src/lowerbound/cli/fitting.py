@@ -60,9 +60,10 @@ def fit_run(
     board = TensorBoardWatch(run.folder / "tensorboard") if log else None
     checkpoints = run.checkpoints(checkpoint_seconds)
     state = checkpoints.load() if resume else None
-    finished = None if state is None else _finished(state[1], run)
+    finished = None if state is None else _finished(state[1], run, config)
     if finished is not None:
         tell(None)
+        check_data(config, run)
         console.say(f"{run.folder} is finished, after epoch {finished.n_iter_}: there is nothing to resume")
         return suggest_next(console, run, finished, config)
     config = pinned(config)
@@ -70,7 +71,7 @@ def fit_run(
     dataset = config.data.read()
     if isinstance(dataset.X, Source):
         config = replace(config, data=replace(config.data, stream=True))
-    data = fingerprint(dataset) | fingerprint_of(context_of(dataset, config.data.given))
+    data = known_by(dataset, config)
     console.say(describe(dataset))
     if state is not None:
         _check_same(data, run)
@@ -82,7 +83,7 @@ def fit_run(
             run.begin(config.to_toml(choices), record)
         else:
             progress = training.progress
-            run.begin_again(progress.epoch, progress.objective.step, record, progress.history)
+            run.begin_again(config.to_toml(choices), progress.epoch, progress.objective.step, record, progress.history)
             console.say(f"continuing after {_place(training)}")
         console.say(f"{_split(rows, held_out)}\n{listing(choices)}")
         if verbose:
@@ -97,8 +98,9 @@ def _conclude(model: GradientEstimator, watch: RunWatch, config: Config) -> None
     """Save the model, report, and suggest the next command."""
     training, run, console = watch.training, watch.run, watch.console
     if training.progress.epoch:
-        model.save(run.model)
         report(watch, model)
+        model.save(run.model)
+        console.say(f"saved {run.model}")
     if watch.asked_to_stop and not training.is_done:
         console.say(f"stopped after {_place(training)} of {training.settings.max_epochs}; to continue:")
         suggest_resuming(console, run)
@@ -130,10 +132,11 @@ def pinned(config: Config) -> Config:
     return replace(config, data=data, parameters={**config.parameters, "random_state": seed})
 
 
-def _finished(checkpoint: dict[str, Any], run: Run) -> GradientEstimator | None:
+def _finished(checkpoint: dict[str, Any], run: Run, config: Config) -> GradientEstimator | None:
     """The model of a run that has trained its last epoch; None for others."""
-    progress = checkpoint["progress"]
-    is_over = progress["stopped"] or progress["epoch"] >= checkpoint["settings"]["max_epochs"]
+    progress, asked = checkpoint["progress"], config.parameters["max_epochs"]
+    last = checkpoint["settings"]["max_epochs"] if asked == "auto" else asked
+    is_over = progress["stopped"] or progress["epoch"] >= last
     model = lowerbound.load(run.folder) if is_over and run.has_model else None
     return model if model is not None and model.n_iter_ == progress["epoch"] else None
 
@@ -147,11 +150,28 @@ def _place(training: Training) -> str:
     return f"{batches} of epoch {progress.epoch + 1}"
 
 
+def known_by(dataset: Dataset, config: Config) -> dict[str, Any]:
+    """The record of data and of the context by which they are known again."""
+    return fingerprint(dataset) | fingerprint_of(context_of(dataset, config.data.given))
+
+
+def check_data(config: Config, run: Run) -> None:
+    """Refuse other data than those of a finished run; where they are no longer there, nothing else was asked for."""
+    if config.data.source == "digits" or Path(config.data.source).exists():
+        _check_same(known_by(config.data.read(), config), run)
+
+
 def _check_same(data: dict[str, Any], run: Run) -> None:
     before = run.read_environment().get("data", {})
-    if before.get("sha256", data["sha256"]) != data["sha256"]:
+    differing = [name for name in ("sha256", "files", "changed") if before.get(name, data.get(name)) != data.get(name)]
+    if differing == ["changed"]:
         raise Failure(
-            f"{run.folder} was trained on other data ({before.get('name')} of shape {tuple(before.get('shape', ()))}) "
+            f"the files of {data['name']} were changed after {run.folder} was begun: --resume needs the same "
+            f"(if they hold the same rows, give them back the times that they had)"
+        )
+    if differing:
+        raise Failure(
+            f"{run.folder} was trained on other data ({before.get('name')} of shape {before.get('shape')}) "
             f"than {data['name']} of shape {tuple(data['shape'])}: --resume needs the same"
         )
     if before.get("given") != data.get("given"):
@@ -190,7 +210,7 @@ def _split(rows: Rows, held_out: Rows | None) -> str:
 
 
 def report(watch: RunWatch, model: GradientEstimator) -> None:
-    """Report the held-out bound, the active units, and the folder of the model."""
+    """Report the held-out bound, and the active units."""
     console, progress = watch.console, watch.training.progress
     bound, column = _bound(model)
     record = progress.history[progress.best_epoch - 1]
@@ -202,10 +222,8 @@ def report(watch: RunWatch, model: GradientEstimator) -> None:
     else:
         last = nats(record[column])
         console.say(f"{bound} {last} nats a row in epoch {progress.epoch}, on the training rows: none were held out")
-    active = ""
     if isinstance(model, VAE):
-        active = f"{model.n_active_units_} of {model.latent_dim_} latent variables are active; "
-    console.say(f"{active}saved {watch.run.model}")
+        console.say(f"{model.n_active_units_} of {model.latent_dim_} latent variables are active")
 
 
 def _bound(model: GradientEstimator) -> tuple[str, str]:

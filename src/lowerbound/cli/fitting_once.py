@@ -8,7 +8,7 @@ from typing import Any
 
 from lowerbound.cli.config import Config, make
 from lowerbound.cli.context import context_of
-from lowerbound.cli.fitting import describe, pinned, suggest_next
+from lowerbound.cli.fitting import describe, known_by, pinned, suggest_next
 from lowerbound.cli.generate import spread
 from lowerbound.cli.models import MODELS, QUIET
 from lowerbound.cli.output import Console, Failure, listing, plus_minus, short, table
@@ -40,7 +40,8 @@ def fit_once(run: Run, config: Config, arguments: Sequence[str], console: Consol
     console.say(describe(dataset))
     model = _made(config, console)
     chosen = _chosen(model, dataset)
-    run.begin(config.to_toml(chosen), environment(arguments, config.parameters["random_state"], fingerprint(dataset)))
+    record = environment(arguments, config.parameters["random_state"], known_by(dataset, config))
+    run.begin(config.to_toml(chosen), record)
     if verbose:
         console.say(config.to_toml({}))
     console.say(f"fitting {MODELS[config.model].class_name}{': ' * bool(chosen)}{listing(chosen)}")

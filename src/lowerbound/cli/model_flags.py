@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import tomllib
 from collections.abc import Mapping, Sequence
 from itertools import pairwise
 from pathlib import Path
@@ -14,6 +13,7 @@ from click.core import ParameterSource
 from lowerbound.cli.flags import Flag, flags_of, option_of, word_of
 from lowerbound.cli.models import MODELS
 from lowerbound.parameters.parameter import Parameter
+from lowerbound.storage.opening import read_toml
 
 MODEL, HELP_ALL = "lowerbound.model", "lowerbound.help-all"
 TOML = "config.toml"
@@ -52,9 +52,9 @@ def _value_of(words: Sequence[str], names: tuple[str, ...]) -> str | None:
 
 def _model_in(path: Path | None) -> str | None:
     try:
-        found = None if path is None else tomllib.loads(path.read_text(encoding="utf-8")).get("model")
+        found = None if path is None else read_toml(path).get("model")
         return found if isinstance(found, str) else None
-    except (OSError, ValueError):  # which the command says itself
+    except ValueError:  # which the command says itself
         return None
 
 

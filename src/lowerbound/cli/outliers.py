@@ -101,9 +101,9 @@ def outliers(
                 label = given or options.label or "label"
                 ranking.add(_described(of_block, block, len(ranking), labels, label, explain))
         write_atomically(output, lambda temporary: write_csv(temporary, ranking.blocks(), "%.6g"))
+        _report(console, next(ranking.blocks()).head(), ranking.scores, detector, output)
         if plot:
             _plot(detector, X, dataset.labels if given else None, ranking, output.with_suffix(".png"))
-        _report(console, next(ranking.blocks()).head(), ranking.scores, detector, output)
 
 
 def _refuse_more_than_log_p(model: Any, criterion: str, *, explain: bool) -> None:
@@ -141,14 +141,14 @@ def _described(
 
 def _reference(run: Path, reference: str | None, options: DataOptions, console: Console) -> DataOptions:
     """The usual rows: those asked for, else the run's training data, else the rows of DATA."""
-    import tomllib
+    from lowerbound.cli.config import read_file
 
     stream = False if options.stream is False else None
     if reference is not None:
         return replace(options, source=reference, stream=stream)
     try:
-        record = tomllib.loads((run / "config.toml").read_text(encoding="utf-8"))["data"]
-    except (OSError, KeyError, ValueError):
+        record = read_file(run / "config.toml").get("data", {})
+    except Failure:
         record = {}
     source = record.get("source", "")
     if source != "digits" and not (source and Path(source).exists()):

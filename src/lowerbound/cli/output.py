@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import os
 import shlex
 import sys
 from collections.abc import Callable, Iterator, Mapping
@@ -126,6 +127,8 @@ def new_file(path: Path, force: bool) -> Path:
         raise Failure(f"can't write {path}: there is no folder {path.parent}")
     if path.is_dir():
         raise Failure(f"can't write {path}: it is a folder")
+    if not os.access(path.parent, os.W_OK):
+        raise Failure(f"can't write {path}: you have no permission to write into {path.parent}")
     if path.exists() and not force:
         raise Failure(f"{path} exists: choose another name, or overwrite it with --force")
     return path

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import signal
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -14,6 +13,7 @@ import click
 from lowerbound.cli.config import Config
 from lowerbound.cli.context import context_of
 from lowerbound.cli.output import Failure
+from lowerbound.cli.signals import handled
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -100,9 +100,5 @@ def _leaving_signals_to_the_first() -> Iterator[None]:
             raise KeyboardInterrupt
         asked.append(number)
 
-    before = {number: signal.signal(number, ask) for number in (signal.SIGINT, signal.SIGTERM)}
-    try:
+    with handled(ask):
         yield
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)

@@ -23,14 +23,11 @@ from lowerbound import __version__
 from lowerbound.cli.output import Failure, command_line
 
 if TYPE_CHECKING:
-    import numpy as np
-
-    from lowerbound.data.sources import Dataset, Source
+    from lowerbound.data.sources import Dataset
     from lowerbound.training.checkpoints import Checkpoints
 
 REPORTED = ("torch", "numpy", "scikit-learn")
 ROWS_AT_ONCE = 4096
-PLACES = 64  # of streamed data, from which rows are hashed
 
 
 @dataclass(frozen=True)
@@ -105,7 +102,9 @@ class Run:
         write_text(self.environment, _indented(environment))
         self.write_history([])
 
-    def begin_again(self, epoch: int, step: int, environment: dict[str, Any], history: list[dict[str, Any]]) -> None:
+    def begin_again(
+        self, config: str, epoch: int, step: int, environment: dict[str, Any], history: list[dict[str, Any]]
+    ) -> None:
         """Record that the run is resumed, and delete the history after the checkpoint."""
         from lowerbound.storage.atomic import remove_temporaries, write_text
 
@@ -114,16 +113,20 @@ class Run:
         record = self.read_environment()
         resumed = {"epoch": epoch, "step": step, **{k: v for k, v in environment.items() if k not in ("seed", "data")}}
         record["resumed"] = [*record.get("resumed", []), resumed]
+        write_text(self.config, config)
         write_text(self.environment, _indented(record))
         self.write_history(history)
 
     def read_environment(self) -> dict[str, Any]:
-        """The content of ``environment.json``; empty if it doesn't exist or isn't JSON."""
+        """The content of ``environment.json``; empty if it doesn't exist or isn't what was written."""
+        from lowerbound.storage.opening import read_json
+
         try:
-            record = json.loads(self.environment.read_text(encoding="utf-8"))
-        except (OSError, ValueError):
+            record = read_json(self.environment)
+        except ValueError:
             return {}
-        return record if isinstance(record, dict) else {}
+        is_ours = isinstance(record, dict) and isinstance(record.get("data", {}), dict)
+        return record if is_ours and isinstance(record.get("resumed", []), list) else {}
 
     def write_history(self, records: list[dict[str, Any]]) -> None:
         """Write all of ``history.jsonl``."""
@@ -159,6 +162,7 @@ def fingerprint(dataset: Dataset) -> dict[str, Any]:
     """A fingerprint of data: name, shape, type and a hash of the values."""
     import numpy as np
 
+    from lowerbound.data.fingerprint import as_bytes, fingerprint_of_source
     from lowerbound.data.sources import Source
 
     if isinstance(dataset.X, Source):
@@ -167,25 +171,6 @@ def fingerprint(dataset: Dataset) -> dict[str, Any]:
     columns = getattr(dataset.X, "columns", None)
     X = np.asarray(dataset.X)
     for first in range(0, len(X), ROWS_AT_ONCE):
-        digest.update(_bytes(X[first : first + ROWS_AT_ONCE]))
+        digest.update(as_bytes(X[first : first + ROWS_AT_ONCE]))
     record = {"name": dataset.source, "shape": list(X.shape), "dtype": X.dtype.name, "sha256": digest.hexdigest()}
     return record if columns is None else {**record, "columns": list(map(str, columns))}
-
-
-def _bytes(rows: np.ndarray) -> bytes:
-    """The bytes of the values; for Python objects, whose bytes are addresses, those of their text."""
-    return b"".join("\0".join(row).encode() for row in rows.astype(str)) if rows.dtype.kind == "O" else rows.tobytes()
-
-
-def fingerprint_of_source(source: Source) -> dict[str, Any]:
-    """The fingerprint of streamed data, with a hash of a few thousand rows at equal distances."""
-    import numpy as np
-
-    length = -(-min(len(source), ROWS_AT_ONCE) // PLACES)
-    firsts = np.linspace(0, len(source) - length, PLACES).astype(np.int64)
-    found = source.read(np.stack([firsts, firsts + length], 1)).X
-    rows = np.asarray(found, object) if source.is_mixed else source.as_array(found)
-    digest = hashlib.sha256(_bytes(rows)).hexdigest()
-    record = {"name": source.name, "shape": list(source.shape), "dtype": source.dtype.name, "sha256": digest}
-    record["hashed_rows"] = len(rows)
-    return record if source.columns is None else {**record, "columns": source.columns}

@@ -7,11 +7,13 @@ import json
 import sys
 import time
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from lowerbound.cli.output import Console
+from lowerbound.cli.output import Console, write_error
+from lowerbound.storage.opening import MOST_JSON, read_bytes
 
 if TYPE_CHECKING:
     import numpy as np
@@ -46,7 +48,9 @@ class Method:
 
 
 class Partial:
-    """Partial results of a long estimate, in a file of the run that is deleted at the end.
+    """Partial results of a long estimate, in a file of the run that is deleted once the result is shown.
+
+    Where the file can't be read or written, the estimate goes on without it, and a warning says so.
 
     Parameters
     ----------
@@ -63,13 +67,17 @@ class Partial:
         self.save_after: float = time.monotonic() + SAVE_SECONDS
 
     def read(self) -> list[tuple[np.ndarray, np.ndarray]]:
-        """log p(x) and effective sample sizes of the finished rows."""
-        import numpy as np
+        """log p(x) and effective sample sizes of the finished rows; none where the file is damaged."""
+        from lowerbound.data.readers.arrays import read_members
 
         if self.path is None or not self.path.exists():
             return []
-        with np.load(self.path) as saved:
-            return [(saved["log_p"], saved["ess"])]
+        with self._going_on("read"):
+            log_p, ess = read_members(self.path, self.path.name, ("log_p", "ess"))
+            if log_p.shape != ess.shape or log_p.ndim != 1 or {log_p.dtype.kind, ess.dtype.kind} != {"f"}:
+                raise ValueError("it is not what was saved")
+            return [(log_p, ess)]
+        return []
 
     def write(self, parts: list[tuple[np.ndarray, np.ndarray]], *, now: bool = False) -> None:
         """Save the results, unless the last save is recent."""
@@ -81,20 +89,39 @@ class Partial:
             return
         started = time.monotonic()
         log_p, ess = (np.concatenate(part) for part in zip(*parts, strict=True))
-        write_atomically(self.path, lambda path: np.savez(path, log_p=log_p, ess=ess))
+        with self._going_on("written"):
+            write_atomically(self.path, lambda path: np.savez(path, log_p=log_p, ess=ess))
         took = time.monotonic() - started
         self.save_after = time.monotonic() + max(SAVE_SECONDS, SAVE_COST * took)
 
     def remove(self) -> None:
         """Delete the file."""
+        from lowerbound.storage.atomic import remove_temporaries_of
+
         if self.path is not None:
-            self.path.unlink(missing_ok=True)
+            with self._going_on("deleted"):
+                remove_temporaries_of(self.path)
+                self.path.unlink(missing_ok=True)
+
+    @contextmanager
+    def _going_on(self, done: str) -> Iterator[None]:
+        """A context in which an error with the file is a warning, after which there is no file."""
+        try:
+            yield
+        except (OSError, ValueError, KeyError) as error:
+            reason = error.strerror if isinstance(error, OSError) and error.strerror else error
+            write_error(f"warning: {self.path} can't be {done} ({reason}), so an interrupted estimate starts again")
+            self.path = None
 
 
 def score_rows(
-    model: DensityEstimator, X: Any, method: Method, console: Console, name: str = "", run: Path | None = None
-) -> tuple[Estimate, np.ndarray]:
-    """The mean of log p(x) over rows, and its value for every row; exact if the model has it."""
+    model: DensityEstimator, X: Any, method: Method, console: Console, name: str = "", run: Path | None = None,
+    kept: list[Partial] | None = None,
+) -> tuple[Estimate, np.ndarray]:  # fmt: skip
+    """The mean of log p(x) over rows, and its value for every row; exact if the model has it.
+
+    ``kept`` gets the partial results, which are to be deleted once all is shown.
+    """
     from lowerbound.estimators.vae import VAE
 
     if not isinstance(model, VAE):
@@ -111,7 +138,7 @@ def score_rows(
     else:
         partial = Partial(run, {"method": asdict(method), "data": _digest(X), "model": _digest_of_model(run)})
         log_p, ess = _in_parts(model, X, method, partial, console, name)
-        partial.remove()
+        (kept if kept is not None else []).append(partial)
     effective = torch.from_numpy(ess)
     found = mean_over_rows(torch.from_numpy(log_p), "lower", method.n_samples, float(np.mean(ess)))
     message = warning_about(found, expected_bias(effective, method.n_samples), method.method)
@@ -120,11 +147,16 @@ def score_rows(
     return found, log_p
 
 
-def score(model: DensityEstimator, X: Any, method: Method, console: Console, run: Path | None = None) -> Estimate:
-    """The mean of log p(x) over rows; exact if the model has it."""
+def score(
+    model: DensityEstimator, X: Any, method: Method, console: Console, run: Path | None = None,
+    kept: list[Partial] | None = None,
+) -> Estimate:  # fmt: skip
+    """The mean of log p(x) over rows, as in ``score_rows``; exact if the model has it."""
     from lowerbound.estimators.vae import VAE
 
-    return score_rows(model, X, method, console, run=run)[0] if isinstance(model, VAE) else model.log_likelihood(X)
+    if not isinstance(model, VAE):
+        return model.log_likelihood(X)
+    return score_rows(model, X, method, console, run=run, kept=kept)[0]
 
 
 def row_parts(X: Any, n_rows: int, first_row: int = 0) -> Iterator[tuple[int, Any]]:
@@ -147,6 +179,8 @@ def _in_parts(
 
     parts = partial.read()
     done = sum(len(part) for part, _ in parts)
+    if done > len(X):
+        parts, done = [], 0  # of other rows
     if done:
         console.say(f"continuing after {done:,} of {len(X):,} rows ({partial.path})")
     what = f"{name}: log p(x)" if name else "log p(x)"
@@ -165,21 +199,13 @@ def _in_parts(
 
 
 def _digest(X: Any) -> str:
-    import numpy as np
-    from pandas.util import hash_pandas_object
-
-    from lowerbound.cli.run import fingerprint_of_source
+    from lowerbound.data.fingerprint import changed, digest
     from lowerbound.data.sources import Source
 
-    if isinstance(X, Source):
-        return fingerprint_of_source(X)["sha256"]
-    if hasattr(X, "iloc"):
-        rows = hash_pandas_object(X, index=False)  # pyright: ignore[reportCallIssue]
-        return hashlib.sha256(rows.to_numpy().tobytes()).hexdigest()
-    return hashlib.sha256(np.ascontiguousarray(X).tobytes()).hexdigest()
+    return digest(X) + (changed(X) if isinstance(X, Source) else "")
 
 
 def _digest_of_model(run: Path | None) -> str:
     """A hash of ``model.json``, which contains a hash of the weights."""
     found = [path for path in (run / "model.json", run / "model" / "model.json") if path.exists()] if run else []
-    return hashlib.sha256(found[0].read_bytes()).hexdigest() if found else ""
+    return hashlib.sha256(read_bytes(found[0], most=MOST_JSON)).hexdigest() if found else ""

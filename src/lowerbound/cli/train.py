@@ -100,6 +100,9 @@ def train(
             if resume and run.config.exists():
                 _check_model(named(context), model_of(read_toml(run.config), run.config), run)
                 if not in_steps and run.has_model:
+                    from lowerbound.cli.fitting import check_data
+
+                    check_data(continued(asked(file or run.config), run), run)
                     return console.say(f"{run.folder} is finished: there is nothing to resume")
             config, resume = _begun(run, asked, file, resume=resume, force=force)
             if not in_steps:
@@ -156,12 +159,16 @@ def continued(asked: Config, run: Run) -> Config:
     own = resolve({}, {}, (), run.config, None)
     _check_model(asked.model, own.model, run)
     table = MODELS[own.model].table
+    free = FREE_ON_RESUME
+    if "max_epochs" in table and "optimizer" in table:
+        part = table["optimizer"].part(own.parameters["optimizer"])
+        free = (*free, "max_epochs") if part.schedule == "constant" else free
     for name, value in asked.asked.items():
         before = own.parameters[name]
-        if name not in FREE_ON_RESUME and table[name].part(value) != table[name].part(before):
+        if name not in free and table[name].part(value) != table[name].part(before):
             raise Failure(
                 f"--resume continues with the parameters of {run.config}, where {name} is {plain(before)!r}, "
                 f"not {plain(value)!r}: leave it out, or train anew with --force"
             )
-    free = {name: asked.asked[name] for name in FREE_ON_RESUME if name in asked.asked}
-    return replace(own, data=asked.data, parameters=own.parameters | free)
+    new = {name: asked.asked[name] for name in free if name in asked.asked}
+    return replace(own, data=asked.data, parameters=own.parameters | new)

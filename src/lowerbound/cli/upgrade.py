@@ -43,7 +43,9 @@ def upgrade(file: Path, output: Path | None, force: bool, console: Console) -> N
     text = tomli_w.dumps({name: _without_none(value) for name, value in new.items() if value is not None})
     target, kept = file.resolve() if output is None else new_file(output, force), None
     if output is None:
-        kept = new_file(target.with_name(target.name + KEPT), force)
+        kept = target.with_name(target.name + KEPT)
+        if not (kept.is_file() and kept.read_bytes() == target.read_bytes()):  # as after a kill between the two files
+            new_file(kept, force)
         _replace(target, kept, text)
     else:
         write_text(target, text)
@@ -53,11 +55,12 @@ def upgrade(file: Path, output: Path | None, force: bool, console: Console) -> N
 def _replace(file: Path, kept: Path, text: str) -> None:
     """Replace a file, and keep what it was; both have its permissions."""
     from lowerbound.storage.atomic import write_text
+    from lowerbound.storage.opening import read_bytes
 
     mode = stat.S_IMODE(file.stat().st_mode)
     if not mode & stat.S_IWUSR:
         raise Failure(f"{file} is read-only: make it writable, or write another file with -o")
-    for path, content in ((kept, file.read_text(encoding="utf-8")), (file, text)):
+    for path, content in ((kept, read_bytes(file).decode("utf-8")), (file, text)):
         write_text(path, content)
         path.chmod(mode)
 

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import signal
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
 from lowerbound.cli.output import Console
 from lowerbound.cli.run import Run
+from lowerbound.cli.signals import handled
 from lowerbound.cli.tensorboard import TensorBoardWatch
 from lowerbound.data.batches import Rows
 from lowerbound.training.checkpoints import Checkpoints, Saving
@@ -74,12 +74,10 @@ class RunWatch(Together):
                 raise KeyboardInterrupt
             self.asked_to_stop = True
 
-        before = {number: signal.signal(number, ask) for number in (signal.SIGINT, signal.SIGTERM)}
         try:
-            yield
+            with handled(ask):
+                yield
         finally:
-            for number, handler in before.items():
-                signal.signal(number, handler)
             for watch in (self.progress, self.log):
                 if watch is not None:
                     watch.close()

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from lowerbound.core import Batch
+from lowerbound.data.fingerprint import hashed
 from lowerbound.data.gaps import nan_in_gaps
 from lowerbound.distributions.noise import Noise
 from lowerbound.parallel import ALONE, WHOLE, Processes, Share
@@ -60,6 +61,10 @@ class Rows(ABC):
     @abstractmethod
     def parts(self, batch_size: int) -> Iterator[RowsInMemory]:
         """Yield the rows in order, as many whole batches at a time as fit in memory."""
+
+    @abstractmethod
+    def digest(self) -> str:
+        """A hash of the rows, by which they are known again."""
 
     @abstractmethod
     def few(self, n: int, order: torch.Generator | None = None) -> RowsInMemory:
@@ -153,6 +158,11 @@ class RowsInMemory(Rows):
         """Yield all rows at once: they are in memory."""
         yield self
 
+    def digest(self) -> str:
+        """A hash of all values, of what was observed, and of the context."""
+        tensors = (self.raw, self.mask, self.observed, self.context)
+        return hashed([b"none" if t is None else t.cpu().numpy() for t in tensors])
+
     def few(self, n: int, order: torch.Generator | None = None) -> RowsInMemory:
         """Rows from all parts of the data."""
         return self.subset(scattered(len(self), n, order))
@@ -172,11 +182,11 @@ class RowsInMemory(Rows):
         return RowsInMemory(self.raw[index], self.prepare, self.mask, self.device, observed, context)
 
 
-def as_rows(X: Any, device: torch.device) -> Rows:
-    """An array as the rows of a model that takes it as it is, in float32; NaN and masked entries are missing."""
+def as_rows(X: Any, device: torch.device, dtype: torch.dtype = torch.float32) -> Rows:
+    """An array as the rows of a model that takes it as it is, in ``dtype``; NaN and masked entries are missing."""
     if isinstance(X, Rows):
         return X
-    x = torch.as_tensor(np.asarray(nan_in_gaps(X)), dtype=torch.float32)
+    x = torch.as_tensor(np.asarray(nan_in_gaps(X)), dtype=dtype)
     if x.ndim < 2 or not len(x):
         raise ValueError(f"data must have shape (n, *event) with at least one row, got {tuple(x.shape)}")
     if x.isinf().any():

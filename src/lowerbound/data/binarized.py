@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -53,6 +55,7 @@ class BinarizedRows(Source):
         self.source: Source
         self.how: tuple[int, str, int]
         self.source, self.how = source, (grey_levels, dtype, seed)
+        self.files: Sequence[Path] = source.files
         self.runs: np.ndarray | None
         self.runs_at_once: int
         self.runs, self.runs_at_once = source.runs, source.runs_at_once

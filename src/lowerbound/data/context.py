@@ -14,6 +14,7 @@ from lowerbound.data.columns.schema import ColumnSchema, from_record
 from lowerbound.data.frames import as_pandas
 from lowerbound.data.gaps import nan_in_gaps
 from lowerbound.distributions.columns import MASS
+from lowerbound.distributions.unseen import is_unseen
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -142,7 +143,7 @@ def _width(column: ColumnSchema) -> int:
 
 def _numbers(coded: np.ndarray, column: ColumnSchema) -> np.ndarray:
     """One column's numbers, (n, width)."""
-    missing = np.isnan(coded)
+    missing = np.isnan(coded) | is_unseen(coded)
     if column.has_categories:
         places = np.where(missing, len(column.categories), coded).astype(int)
         return np.eye(len(column.categories) + 1)[places]

@@ -12,6 +12,7 @@ from lowerbound.data.gaps import mask_gaps, nan_in_gaps
 from lowerbound.data.schema import Schema
 from lowerbound.data.sources import Source
 from lowerbound.distributions.columns import MASS
+from lowerbound.distributions.unseen import is_unseen
 
 FAR = 10.0  # standard deviations; of the values that were fitted at most one in a hundred is as far (Chebyshev)
 FEWEST = 20  # values, from which more than outliers are seen in them
@@ -50,7 +51,7 @@ def warn_of_far(X: np.ndarray | Source, schema: Schema, names: Sequence[str] | N
         f"most values of {len(features)} of {deviations.shape[1]} features ({which}) lie far outside those that were "
         f"fitted, {distance:,.3g} standard deviations from their mean (median): {_reason(seen, schema, features)}",
         FarFromFittedWarning,
-        stacklevel=6,
+        stacklevel=9,
     )
 
 
@@ -65,7 +66,7 @@ def _deviations(X: np.ndarray, schema: Schema) -> np.ndarray:
     """(x − mean)/sd of every entry that counts, shape (n, F), in the order of the user's axes; else NaN."""
     x = schema.to_event(X)
     if schema.columns is not None:
-        return np.where(schema.in_deviations & (x != MASS), x, np.nan)
+        return np.where(schema.in_deviations & (x != MASS) & ~is_unseen(x), x, np.nan)
     z = ((x - schema.location) / schema.unit - schema.mean) / schema.spread
     return schema.to_rows(np.where(schema.counted, z, np.nan)).reshape(len(X), -1)
 

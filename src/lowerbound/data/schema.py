@@ -1,7 +1,7 @@
 """The schema of a data set's rows, and the way between the user's units and the model's.
 
-Real values are standardized and kept as float32; 0/1 data and 8-bit images are kept as bytes; categories of a
-category as integers. Images have events of shape (C, H, W), whatever the order of the user's axes; all else is (F,).
+Real values are standardized and kept as float32, 0/1 data and 8-bit images as bytes, categories as integers. Images
+have events of shape (C, H, W), whatever the order of the user's axes; all else is (F,).
 """
 
 from __future__ import annotations
@@ -17,12 +17,13 @@ import torch
 from torch import Tensor
 
 from lowerbound.data.columns.coding import decode
-from lowerbound.data.columns.schema import ColumnSchema, from_record
+from lowerbound.data.columns.schema import ColumnSchema
 from lowerbound.data.frames import in_container
 from lowerbound.data.gaps import gaps_of
 from lowerbound.data.integers import whole
 from lowerbound.data.layout import arrange
 from lowerbound.data.likelihoods import BINARY, check_grey, choose, grey_levels, grey_levels_of
+from lowerbound.data.saved import schema_fields
 from lowerbound.data.sources import Source
 from lowerbound.data.statistics import Extent, Statistics, measure, row_blocks
 from lowerbound.distributions.likelihoods.kind import LikelihoodError, LikelihoodKind
@@ -75,6 +76,8 @@ class Schema:
         Of a table whose columns are of several kinds; x is then what ``columns.encode`` makes of it.
     container : {"pandas", "polars", "pyarrow"}
         The library in which rows of such a table are given back.
+    n_directions : int
+        ``spectrum.informative_directions``, or 0.
     """
 
     likelihood: str
@@ -95,6 +98,7 @@ class Schema:
     gaps: bool = False
     columns: tuple[ColumnSchema, ...] | None = None
     container: str = "pandas"
+    n_directions: int = 0
 
     ARRAYS = ("location", "unit", "mean", "spread", "counted", "frequencies")
 
@@ -238,9 +242,8 @@ class Schema:
         if not self._refuses_some:
             return
         if self.binarize:
-            check_grey(extent, dtype)
-        else:
-            self.kind.check(extent, dtype, self.n_categories)
+            return check_grey(extent, dtype)
+        self.kind.check(extent, dtype, self.n_categories)
 
     @property
     def _refuses_some(self) -> bool:
@@ -261,13 +264,8 @@ class Schema:
 
     @classmethod
     def from_saved(cls, metadata: dict[str, Any], arrays: dict[str, Tensor]) -> Schema:
-        """The inverse of ``metadata`` and ``arrays``."""
-        shapes = {k: tuple(metadata[k]) for k in ("row_shape", "event_shape")}
-        fields: dict[str, Any] = {**metadata, **shapes, **{name: arrays[name].numpy() for name in cls.ARRAYS}}
-        fields.setdefault("layout", _layout_before(metadata))
-        if fields.get("columns") is not None:
-            fields["columns"] = tuple(map(from_record, fields["columns"]))
-        return cls(**fields)
+        """The inverse of ``metadata`` and ``arrays``; raises ``ValueError`` where they are no schema's."""
+        return cls(**schema_fields(cls, metadata, arrays, cls.ARRAYS))
 
     @classmethod
     def of_columns(cls, columns: tuple[ColumnSchema, ...], *, gaps: bool, container: str = "pandas") -> Schema:
@@ -343,12 +341,6 @@ def infer_schema(
     )  # fmt: skip
     schema.check_extent(seen.extent, X.dtype)
     return _with_statistics(schema, X, seen, standardize, names)
-
-
-def _layout_before(metadata: dict[str, Any]) -> str:
-    """The layout of a record that was written before it was in it."""
-    has_columns = metadata.get("columns") is not None
-    return "columns" if has_columns else "image" if len(metadata["event_shape"]) == 3 else "features"
 
 
 def _with_statistics(

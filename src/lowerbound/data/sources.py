@@ -16,8 +16,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from lowerbound.data.checks import check_finite, in_array
+from lowerbound.data.checks import DataError, check_finite, in_array
 from lowerbound.data.readers.content import explained, native
+from lowerbound.storage.opening import size_of
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -42,6 +43,8 @@ class Source(ABC):
         ``(n, *row)``.
     dtype : np.dtype
         The type of the arrays of ``as_array``.
+    files : sequence of Path
+        The files that hold the rows, where they are known.
     columns : list of str or None
         The columns of a table.
     is_mixed : bool
@@ -53,6 +56,7 @@ class Source(ABC):
         The number of runs that can be read side by side in little memory.
     """
 
+    files: Sequence[Path] = ()
     columns: list[str] | None = None
     is_mixed: bool = False
     runs: np.ndarray | None = None
@@ -144,12 +148,14 @@ class ArrayFile(Source):
         self.stored: np.dtype[Any]
         self.offset: int
         self.path, self.stored, self.offset = Path(path), dtype, offset
+        self.files: Sequence[Path] = (self.path,)
         self.stride: int = dtype.itemsize * math.prod(shape[1:])
 
     def read(self, ranges: np.ndarray) -> Dataset:
         """Read each range in one call."""
         X = np.empty((int((ranges[:, 1] - ranges[:, 0]).sum()), *self.shape[1:]), self.stored)
         memory, filled = X.view(np.uint8).reshape(-1).data if X.size else memoryview(b""), 0
+        size_of(self.path, DataError, self.name)
         with explained(self.name), self.path.open("rb", buffering=0) as file:
             for first, last in ranges.tolist():
                 file.seek(self.offset + first * self.stride)
@@ -165,14 +171,23 @@ class ArrayFile(Source):
 
 
 class MappedArray(Source):
-    """The rows of a memory map that a user made, or of an ``.npy`` file in Fortran order."""
+    """The rows of a memory map that a user made, or of an ``.npy`` file in Fortran order.
 
-    def __init__(self, X: np.ndarray, name: str) -> None:
+    ``path`` is the file, which ends the process if it is cut while it is read: its size is looked at before.
+    """
+
+    def __init__(self, X: np.ndarray, name: str, path: Path | None = None) -> None:
         super().__init__(name, X.shape, X.dtype)
         self.X = X
+        self.path: Path | None = path
+        self.size: int | None = None if path is None else size_of(path, DataError, name)
+        filename = getattr(X, "filename", None)
+        self.files: Sequence[Path] = () if filename is None else (Path(filename),)
 
     def read(self, ranges: np.ndarray) -> Dataset:
         """Copy every range out of the map."""
+        if self.path is not None and size_of(self.path, DataError, self.name) != self.size:
+            raise DataError(f"{self.name} has changed while it was read: read it again.")
         X = native(np.concatenate([self.X[first:last] for first, last in ranges.tolist()]))
         check_finite(X, self.name, place_in(ranges))
         return Dataset(X, None, self.name)

@@ -19,6 +19,7 @@ from torch import Tensor
 
 from lowerbound.core import Batch
 from lowerbound.data.batches import Rows, RowsInMemory, scattered
+from lowerbound.data.fingerprint import digest, hashed
 from lowerbound.data.sources import Source
 from lowerbound.distributions.noise import Noise
 from lowerbound.parallel import ALONE, Processes, Share
@@ -92,6 +93,10 @@ class StreamedRows(Rows):
         for first in range(0, len(self), step):
             ranges, _ = sequence.find(np.arange(first, min(first + step, len(self))))
             yield self.hold(self.source.read(ranges).X)
+
+    def digest(self) -> str:
+        """A hash of rows from all over the source, and of which of its rows these are."""
+        return hashed([digest(self.source).encode(), self.slices])
 
     def few(self, n: int, order: torch.Generator | None = None) -> RowsInMemory:
         """Rows from all parts of the data, so that data sorted by class give rows of all classes."""

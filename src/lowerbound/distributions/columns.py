@@ -21,6 +21,7 @@ from lowerbound.distributions.gaussians import LOG_2PI
 from lowerbound.distributions.likelihoods.categorical import Categorical
 from lowerbound.distributions.likelihoods.likelihood import Likelihood
 from lowerbound.distributions.noise import Noise
+from lowerbound.distributions.unseen import is_unseen, log_part
 
 MASS = -1000.0  # stands for the point mass of a column among its standardized values
 LARGEST_EXPONENT = 80.0  # exp stays finite in float32
@@ -354,13 +355,20 @@ class Columns:
     ----------
     parts : sequence of (Tensor of int64, Likelihood)
         Columns of one kind, by their places, and what they are distributed like; every column is in one part.
+    unseen : Tensor, shape (F,)
+        ε, the probability of a value that wasn't seen in the fit. Draws and means are of values that were.
     """
 
     parts: Sequence[tuple[Tensor, Likelihood]]
+    unseen: Tensor
 
     def log_prob(self, x: Tensor) -> Tensor:
-        """Log-density of each entry, in nats and the user's units, shape (S, B, F)."""
-        return self._in_place([part.log_prob(x[..., place]) for place, part in self.parts])
+        """Log-density of each entry, in nats and the user's units, shape (S, B, F): log(1 − ε) + log p, or log ε + …"""
+        never = is_unseen(x)
+        seen = torch.where(never, 0.0, x)
+        log_p = self._in_place([part.log_prob(seen[..., place]) for place, part in self.parts])
+        log_p = log_p + torch.log1p(-self.unseen).to(log_p)
+        return torch.where(never, (self.unseen.log() + log_part(x)).to(log_p), log_p)
 
     @property
     def mean(self) -> Tensor:

@@ -47,7 +47,7 @@ class Autoencoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, GradientEst
     Parameters
     ----------
     latent_dim : int or "auto"
-        Numbers in a code; "auto" takes half the number of features, from 2 to 32.
+        Numbers in a code; "auto" is chosen as in ``VAE``.
     network
         As in ``VAE``.
     likelihood

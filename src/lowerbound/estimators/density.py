@@ -25,6 +25,7 @@ from lowerbound.data.frames import as_pandas
 from lowerbound.data.gaps import mask_gaps, naming_words, without_na
 from lowerbound.data.schema import Schema, infer_schema
 from lowerbound.data.sources import Source, as_source
+from lowerbound.data.spectrum import informative_directions
 from lowerbound.distributions.noise import Noise, make_generator
 from lowerbound.estimators import saving
 from lowerbound.estimators.arguments import Data
@@ -35,19 +36,13 @@ from lowerbound.parallel import current
 from lowerbound.parameters.parameter import Parameter, check_count
 from lowerbound.parameters.seed import RandomState, seed_from
 from lowerbound.parameters.setting import Settable
+from lowerbound.precision import Undisturbed
 from lowerbound.tasks import generate
 
 Gaps = Literal["anywhere", "somewhere", "nowhere"]  # where values may be missing
 
 
-OF_FITTING = {  # parameters that change how a model is fitted or used, not what it is
-    *("objective", "optimizer", "early_stopping", "max_epochs", "batch_size", "warm_start", "random_state", "device"),
-    *("verbose", "method", "tol", "max_iter", "n_init", "lr", "momentum", "weight_decay", "validation_fraction"),
-    *("n_gibbs_steps", "n_chains", "n_temperatures", "burn_in", "penalty", "noise"),
-}
-
-
-class DensityEstimator(Settable, BaseEstimator):
+class DensityEstimator(Undisturbed, Settable, BaseEstimator):
     """A model of p(x) behind scikit-learn's conventions.
 
     A subclass lists its parameters in ``PARAMETERS``, makes its modules from ``schema_`` in ``_assemble``, fits them
@@ -109,7 +104,7 @@ class DensityEstimator(Settable, BaseEstimator):
 
     def _structure(self) -> dict[str, Any]:
         """The parameters that the model was made from; others may change from fit to fit."""
-        return {name: self._part(name) for name in self.PARAMETERS if name not in OF_FITTING}
+        return {name: self._part(name) for name in self.PARAMETERS if name not in saving.OF_FITTING}
 
     def _check_unchanged(self, otherwise: str) -> None:
         """Raise ``ValueError`` if the model was made from other parameters than there are now."""
@@ -135,7 +130,13 @@ class DensityEstimator(Settable, BaseEstimator):
         asked = {k: getattr(self, k) for k in ("binarize", "standardize", "image_shape", "layout") if hasattr(self, k)}
         if "likelihood" in self.PARAMETERS:
             asked |= self._asked_likelihood()
-        return infer_schema(X, names=self._names, **asked)
+        return self._with_directions(infer_schema(X, names=self._names, **asked), X)
+
+    def _with_directions(self, schema: Schema, X: Any) -> Schema:
+        """The schema with the number of directions in X, where that of latent variables is chosen by it."""
+        wanted = getattr(self, "latent_dim", None)
+        chooses = "auto" in (wanted, getattr(wanted, "latent_dim", None)) and not schema.kind.is_nominal
+        return replace(schema, n_directions=informative_directions(X)) if chooses else schema
 
     @property
     def _names(self) -> list[str] | None:

@@ -24,6 +24,7 @@ from lowerbound.evaluation.bound import exact_log_prob, importance_weighted
 from lowerbound.evaluation.estimate import Estimate, mean_over_rows
 from lowerbound.evaluation.evaluation import Evaluation
 from lowerbound.parameters.seed import RandomState, seed_from
+from lowerbound.precision import Undisturbed
 from lowerbound.storage.atomic import SavedFileError, load_folder, save_folder
 from lowerbound.tasks import generate
 
@@ -35,7 +36,7 @@ def checked(X: Any) -> Any:
 
 
 @dataclass(frozen=True)
-class Fitted:
+class Fitted(Undisturbed):
     """p(x, z) and q(z|x) with the way from the user's rows to theirs.
 
     Parameters

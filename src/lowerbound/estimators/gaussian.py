@@ -125,7 +125,7 @@ class Gaussian(ExactEstimator):
         self.n_iter_, self.converged_ = ascent.n_iter, ascent.converged
         if not ascent.converged:
             message = f"after max_iter={self.max_iter} steps EM still gained tol={self.tol:g} nats a row or more"
-            warnings.warn(message, ConvergenceWarning, stacklevel=2)
+            warnings.warn(message, ConvergenceWarning, stacklevel=3)
         return self
 
     def _ascend(self, model: MixtureOfGaussians, rows: Rows, counted: Tensor) -> em.Ascent:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import sys
 import warnings
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any, ClassVar, NamedTuple, Self
 
@@ -17,20 +17,27 @@ from lowerbound.assembly.independent import independent_log_prob
 from lowerbound.core import Objective, Posterior
 from lowerbound.data.batches import Rows
 from lowerbound.data.context import ContextSchema
+from lowerbound.data.fingerprint import changed, digest
 from lowerbound.data.sources import Source, as_source
 from lowerbound.distributions.noise import make_generator
 from lowerbound.estimators.arguments import Data
 from lowerbound.estimators.density import DensityEstimator
 from lowerbound.evaluation.bound import elbo_terms
 from lowerbound.evaluation.evaluation import EVALUATION_BATCH, Evaluation
+from lowerbound.parallel import current
 from lowerbound.parameters.likelihoods import Likelihood
+from lowerbound.parameters.parameter import plain
 from lowerbound.parameters.parts import Adam, EarlyStopping
 from lowerbound.training.fit import run
+from lowerbound.training.identity import TIMES, Identity, digest_of
 from lowerbound.training.loop import train
 from lowerbound.training.settings import Settings
 from lowerbound.training.state import Training, TrainingError
 from lowerbound.training.watch import Watch
 
+APART = {  # parameters that settings and seed tell, or on which the result doesn't depend
+    *("optimizer", "max_epochs", "batch_size", "random_state", "device", "verbose", "warm_start")
+}
 ROWS_TO_JUDGE = 2000  # a fit by
 STEPS_TO_JUDGE = 100  # before which a fit has hardly begun
 CLEARLY_WORSE = 1.0  # nats a row
@@ -90,7 +97,7 @@ class GradientEstimator(DensityEstimator):
             says c where it is used. Words and whole numbers alone are categories; NaN is not known. For a ``VAE``.
         checkpoint : path, optional
             A folder for checkpoints. If it holds one, training continues from there, with the result of a run that was
-            never interrupted; the data, the parameters and the seed must be the same.
+            never interrupted; the data, the parameters and the seed must be the same, so give a ``random_state``.
         watch : Watch, optional
             Told after every step and epoch; may ask to stop.
         resume : tuple, optional
@@ -104,13 +111,15 @@ class GradientEstimator(DensityEstimator):
         ------
         ValueError
             If a parameter is out of range, or doesn't fit the data; ``LikelihoodError`` if the likelihood can't
-            describe them.
+            describe them; if the checkpoint is of a fit that differs, with the names of what does.
         TrainingError
             If too many steps in a row have no finite loss or gradient; the last good weights are kept.
         FolderInUseError
             If another process trains with the same ``checkpoint``.
         """
         begun = self.begin_fit(X, context)
+        if current().size > 1 or (checkpoint, watch, resume) != (None, None, None):
+            begun.training.identity = self._identity(X, context)
         if self.verbose >= 2:
             print(self._choices(begun.training.settings), file=sys.stderr)
         try:
@@ -143,6 +152,17 @@ class GradientEstimator(DensityEstimator):
         training = self._training(len(rows))
         self.n_fits_ += 1
         return BegunFit(training, rows, validation)
+
+    def _identity(self, X: Data, context: Any) -> Identity:
+        """All that the result of a fit depends on, by name, beside settings and seed."""
+        X = as_source(X)
+        times = {TIMES: changed(X)} if isinstance(X, Source) else {}
+        parameters = {name: plain(self._part(name)) for name in self.PARAMETERS if name not in APART}
+        columns, network = self.schema_.columns, getattr(self, "network", None)
+        parameters |= {} if columns is None else {"columns": digest_of([_rounded(asdict(each)) for each in columns])}
+        parameters |= {"network": digest_of(network)} if isinstance(network, (tuple, list)) else {}
+        known = {"X": digest(X), "context": None if context is None else digest(context)}
+        return {**known, **parameters, "earlier fits": self.n_fits_ - 1, **times}
 
     def _check_context_of_fit(self, X: Data, context: Any) -> None:
         """Raise ``ValueError`` where rows and a context can't be fitted together."""
@@ -255,7 +275,7 @@ class GradientEstimator(DensityEstimator):
         if training.progress.epoch:
             complaint = (None if judged is None else self._too_low(training, judged)) or self._unsound()
             if complaint is not None:
-                warnings.warn(complaint, stacklevel=4)
+                warnings.warn(complaint, stacklevel=6)
         return self
 
     def _examine(self, training: Training, rows: Rows) -> None:
@@ -296,3 +316,8 @@ class GradientEstimator(DensityEstimator):
         """Without the optimizer's state, whose generators can't be copied."""
         state: dict[str, Any] = dict(super().__getstate__())  # type: ignore[call-overload]
         return {**state, "_training_state": None} if "_training_state" in state else state
+
+
+def _rounded(record: dict[str, Any]) -> dict[str, Any]:
+    """A record of a column whose numbers other machines come to as well."""
+    return {name: f"{value:.6g}" if isinstance(value, float) else value for name, value in record.items()}

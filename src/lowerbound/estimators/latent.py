@@ -159,7 +159,7 @@ class LatentEstimator(CodingEstimator):
         found = pooled(parts)
         message = warning_about(found, sum(biases) / found.n_rows, method)
         if message:
-            warnings.warn(message, UnreliableEstimateWarning, stacklevel=2)
+            warnings.warn(message, UnreliableEstimateWarning, stacklevel=3)
         return found
 
     def log_likelihood_rows(

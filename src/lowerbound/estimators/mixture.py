@@ -303,7 +303,7 @@ class Mixture(ExactEstimator):
         model.load_state_dict(parameters)
         if not best.converged:
             message = f"after max_iter={self.max_iter} steps EM still gained tol={self.tol:g} nats a row or more"
-            warnings.warn(message, ConvergenceWarning, stacklevel=4)
+            warnings.warn(message, ConvergenceWarning, stacklevel=5)
         return best
 
     def _watch(self, n_iter: int, objective: float) -> None:

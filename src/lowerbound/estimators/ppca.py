@@ -82,7 +82,7 @@ class LinearEstimator(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ExactEs
         self.n_iter_, self.converged_ = ascent.n_iter, ascent.converged
         if not ascent.converged:
             message = f"after max_iter={self.max_iter} steps EM still gained tol={self.tol:g} nats a row or more"
-            warnings.warn(message, ConvergenceWarning, stacklevel=2)
+            warnings.warn(message, ConvergenceWarning, stacklevel=3)
         return self
 
     def _maximize(self, model: LinearGaussian, rows: Tensor) -> em.Ascent:
@@ -111,14 +111,16 @@ class LinearEstimator(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ExactEs
             X, likelihood="gaussian", standardize=self._standardize(X), image_shape=self.image_shape,
             layout=self.layout, names=self._names,
         )  # fmt: skip
-        self.latent_dim_ = self._choose_latent_dim(schema.n_dimensions, len(X))
+        schema = self._with_directions(schema, X)
+        self.latent_dim_ = self._choose_latent_dim(schema, len(X))
         return schema
 
     def _standardize(self, X: np.ndarray) -> bool:
         return True
 
-    def _choose_latent_dim(self, n_features: int, n_rows: int) -> int:
-        """Half the features, at most 32 and half the rows; fewer than features and than rows − 1, so that σ > 0."""
+    def _choose_latent_dim(self, schema: Schema, n_rows: int) -> int:
+        """At most half the features and half the rows; fewer than features and than rows − 1, so that σ > 0."""
+        n_features = schema.n_dimensions
         limit = min(n_features, n_rows - 1) - 1
         if limit < 1:
             raise ValueError(
@@ -126,7 +128,7 @@ class LinearEstimator(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ExactEs
                 f"n_samples = {n_rows}, n_features = {n_features}"
             )
         if self.latent_dim == "auto":
-            return max(1, min(32, n_features // 2, n_rows // 2 - 1))
+            return max(1, min(max(32, schema.n_directions), n_features // 2, n_rows // 2 - 1))
         if int(self.latent_dim) > limit:
             raise ValueError(
                 f"latent_dim={self.latent_dim} leaves nothing to the noise: with {n_features} features that vary and "
@@ -212,7 +214,8 @@ class PPCA(LinearEstimator):
     Parameters
     ----------
     latent_dim : int or "auto"
-        D; "auto" takes half the features, at most 32 and half the rows.
+        D; "auto" takes half the features, at most half the rows, and 32 or as many as there are directions in which
+        the rows vary more than independent features would, as in ``VAE``.
     method : {"closed_form", "em"}
         How the likelihood is maximized: by the eigenvectors of the covariance, or by EM from random W. Both end at the
         same maximum.
@@ -308,7 +311,8 @@ class FactorAnalysis(LinearEstimator):
     Parameters
     ----------
     latent_dim : int or "auto"
-        D; "auto" takes half the features, at most 32 and half the rows.
+        D; "auto" takes half the features, at most half the rows, and 32 or as many as there are directions in which
+        the rows vary more than independent features would, as in ``VAE``.
     image_shape : tuple of int, optional
         (H, W), (H, W, C) or (C, H, W), for images given as flat rows.
     layout : {"auto", "image", "channels_first", "features"}

@@ -251,7 +251,7 @@ class RBM(ExactEstimator):
                 f"log Z rests on {result.ess:.1f} of {n_chains} chains: log p(x) may be much too large, and its "
                 f"standard error too small. Try estimate_log_z(n_temperatures={10 * n_temperatures})",
                 AnnealingWarning,
-                stacklevel=2,
+                stacklevel=3,
             )
         return self
 

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from numbers import Real
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -15,7 +16,23 @@ from lowerbound.data.context import ContextSchema
 from lowerbound.data.schema import Schema
 from lowerbound.distributions.noise import make_generator
 from lowerbound.parameters.parameter import Parameter, plain
+from lowerbound.storage.allowance import LARGEST, Allowance, elements
 from lowerbound.storage.atomic import SavedFileError, save_folder
+from lowerbound.storage.records import is_of, shown
+
+OF_FITTING = {  # parameters that change how a model is fitted or used, not what it is
+    *("objective", "optimizer", "early_stopping", "max_epochs", "batch_size", "warm_start", "random_state", "device"),
+    *("verbose", "method", "tol", "max_iter", "n_init", "lr", "momentum", "weight_decay", "validation_fraction"),
+    *("n_gibbs_steps", "n_chains", "n_temperatures", "burn_in", "penalty", "noise"),
+}
+FITTED_TYPES: dict[str, Any] = {  # of the attributes that a record holds besides the tensors
+    **dict.fromkeys(("seed_", "n_features_in_", "n_iter_", "n_fits_", "latent_dim_", "n_active_units_"), int),
+    **dict.fromkeys(("history_", "report_"), list[dict]),
+    **dict.fromkeys(("objective_", "log_z_", "log_z_standard_error_", "offset_"), Real),
+    "log_z_ess_": Real | None,
+    "converged_": bool,
+    "criterion_": str,
+}
 
 
 class Saved(NamedTuple):
@@ -45,6 +62,8 @@ class Restore:
 
     def __call__(self, saved: Saved) -> Any:
         """The fitted object, of the class that the record names."""
+        if not isinstance(saved.record, dict):
+            raise ValueError(f"a model must be a record, got {shown(saved.record)}")
         return self.kind_of(saved.record["class"]).from_saved(saved, self)
 
 
@@ -81,7 +100,8 @@ def output_of(estimator: Any) -> str | None:
 def restored(kind: Any, saved: Saved, restore: Restore) -> Any:
     """The inverse of ``contents``, an estimator of this kind."""
     tensors, record = saved
-    parameters = from_plain(kind.PARAMETERS, record["parameters"])
+    parameters = parameters_of(kind, record["parameters"])
+    _check_sizes({k: v for k, v in record["parameters"].items() if k not in OF_FITTING}, tensors)
     if parameters.get("network") == "own":
         if restore.network is None:
             raise SavedFileError(
@@ -91,16 +111,12 @@ def restored(kind: Any, saved: Saved, restore: Restore) -> Any:
     if "device" in parameters:
         parameters["device"] = restore.device
     estimator = kind(**parameters)
-    for name, value in record["fitted"].items():
-        setattr(estimator, name, value)
-    if record["feature_names"] is not None:
-        setattr(estimator, "feature_names_in_", np.asarray(record["feature_names"], dtype=object))  # noqa: B010
-    if record.get("output") is not None:
-        estimator.set_output(transform=record["output"])
+    set_fitted(estimator, record, kind.FITTED)
     estimator.schema_ = Schema.from_saved(record["schema"], part(tensors, "schema."))
     if record.get("context") is not None:
         estimator.context_ = ContextSchema.from_saved(record["context"])
-    estimator._assemble(make_generator(0, "unused"))
+    with Allowance(tensors):
+        estimator._assemble(make_generator(0, "unused"))
     estimator._built_with = estimator._structure()
     for name, module in estimator._modules().items():
         module.load_state_dict(part(tensors, f"{name}."))
@@ -108,9 +124,58 @@ def restored(kind: Any, saved: Saved, restore: Restore) -> Any:
     return estimator
 
 
+def parameters_of(kind: Any, record: Any) -> dict[str, Any]:
+    """The parameters of an estimator from a record; raises ``ValueError`` where one is out of range."""
+    if not isinstance(record, dict):
+        raise ValueError(f"the parameters of a model must be a record, got {shown(record)}")
+    parameters = from_plain(kind.PARAMETERS, record)
+    for name in parameters.keys() & kind.PARAMETERS.keys():
+        if parameters[name] != "own":  # the user's modules
+            kind.PARAMETERS[name].check(parameters[name])
+    return parameters
+
+
+def _check_sizes(parameters: Any, tensors: Mapping[str, Tensor]) -> None:
+    """Raise ``ValueError`` for a number of layers, units or components that exceeds the saved numbers by far."""
+    if isinstance(parameters, (dict, list)):
+        for value in parameters.values() if isinstance(parameters, dict) else parameters:
+            _check_sizes(value, tensors)
+    elif isinstance(parameters, int) and parameters > elements(tensors) + LARGEST:
+        raise ValueError(f"a size of {shown(parameters)} doesn't fit weights of {elements(tensors):,} numbers")
+
+
+def set_fitted(estimator: Any, record: Mapping[str, Any], names: Sequence[str]) -> None:
+    """Set the attributes of these names, the names of the columns, and the container, that a record holds."""
+    fitted, columns = record["fitted"], record.get("feature_names")
+    if not isinstance(fitted, dict) or not set(fitted) <= set(names):
+        raise ValueError(f"what was fitted must be a record of {', '.join(names)}, got {shown(fitted)}")
+    for name, value in fitted.items():
+        if not is_of(value, FITTED_TYPES[name]) or (FITTED_TYPES[name] is int and value < 0):
+            raise ValueError(f"{name} can't be {shown(value)}")
+        setattr(estimator, name, value)
+    missing = [name for name in names if not hasattr(estimator, name)]
+    if missing:
+        raise ValueError(f"{missing[0]} is missing")
+    if not is_of(columns, list[str] | None) or (columns is not None and len(columns) != fitted["n_features_in_"]):
+        raise ValueError("the names of the columns aren't a name for each feature")
+    if columns is not None:
+        setattr(estimator, "feature_names_in_", np.asarray(columns, dtype=object))  # noqa: B010
+    if record.get("output") is not None:
+        estimator.set_output(transform=record["output"])
+
+
 def part(tensors: dict[str, torch.Tensor], prefix: str) -> dict[str, torch.Tensor]:
     """The tensors whose names begin so, by what follows."""
     return {k.removeprefix(prefix): v for k, v in tensors.items() if k.startswith(prefix)}
+
+
+def parts(tensors: dict[str, torch.Tensor], prefix: str) -> dict[str, dict[str, torch.Tensor]]:
+    """The tensors whose names begin so, by the word that follows, and by what follows that."""
+    found: dict[str, dict[str, torch.Tensor]] = {}
+    for name, tensor in part(tensors, prefix).items():
+        word, _, rest = name.partition(".")
+        found.setdefault(word, {})[rest] = tensor
+    return found
 
 
 def to_plain(parameters: Mapping[str, Any]) -> dict[str, Any]:

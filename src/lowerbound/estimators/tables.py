@@ -63,7 +63,7 @@ class MixedColumns(DensityEstimator):
             if asked not in (None, "auto", "features"):
                 raise ValueError(f"a table of several kinds has no axes: leave {name}={asked!r} out")
         looks = summarize_columns(X, None if self.columns == "auto" else self.columns)
-        gaps = any(look.n_known < len(X) for look in looks)
+        gaps = any(look.n < len(X) for look in looks)
         return Schema.of_columns(tuple(look.schema() for look in looks), gaps=gaps, container=container)
 
     @property

@@ -74,8 +74,10 @@ class VAE(MixedColumns, LatentEstimator):
     Parameters
     ----------
     latent_dim : int, "auto", tuple of int or Ladder
-        Latent variables D; "auto" takes half the number of features, from 2 to 32. Several numbers make a chain of
-        levels of so many latent variables each, from the data up, inferred from level to level (Burda et al., 2016).
+        Latent variables D. "auto" takes half the number of features, from 2 to 32; of more than 64 features as many
+        as there are directions, up to 256, in which rows vary more than independent features would (Horn, 1965).
+        Several numbers make a chain of levels of so many latent variables each, from the data up, inferred from level
+        to level (Burda et al., 2016).
         ``Ladder(3, 8)`` makes levels that are inferred from the top down.
     network : {"auto", "mlp", "conv"}, MLP, Conv or (encoder, decoder)
         "auto" takes convolutions for images of 16×16 and more. A pair of ``torch.nn.Module`` is copied: the

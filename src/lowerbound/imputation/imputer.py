@@ -34,11 +34,12 @@ from lowerbound.parameters.parameter import Parameter, check_count
 from lowerbound.parameters.seed import RandomState, seed_from
 from lowerbound.parameters.setting import Settable
 from lowerbound.parameters.tables import CANDIDATES, IMPUTER_PARAMETERS
+from lowerbound.precision import Undisturbed
 
 IMPORTANCE, NETWORK_IMPORTANCE = 1000, 100  # samples for an estimator, and for the network of the stack
 
 
-class VAEImputer(OneToOneFeatureMixin, TransformerMixin, Settable, BaseEstimator):
+class VAEImputer(OneToOneFeatureMixin, TransformerMixin, Undisturbed, Settable, BaseEstimator):
     r"""Fill the gaps of a table, given its observed entries: by E[x_m|x_o], draws, or intervals.
 
     By default several models compete: a Gaussian with full covariance (exact EM), mixtures of 4 to 48 of them (in
@@ -63,8 +64,7 @@ class VAEImputer(OneToOneFeatureMixin, TransformerMixin, Settable, BaseEstimator
     models : tuple of {"gaussian", "mixture", "network"}
         The candidates if there is no ``estimator``. The Gaussian is always one.
     n_importance : int or "auto"
-        K, importance samples for each row, for models without exact conditionals; auto: 1000 for an ``estimator``, 100
-        for the network among the candidates.
+        K, importance samples of a row, for models without exact conditionals; auto: 1000, 100 for the stack's network.
     n_imputations : int
         The number of completed tables of ``sample_imputations``.
     fill : {"mean", "median", "draw", "mode"}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import fields
 from pathlib import Path
 from typing import Any, cast
@@ -12,11 +13,21 @@ from sklearn.base import clone
 from sklearn.impute import MissingIndicator
 from torch import Tensor
 
-from lowerbound.data.columns.values import as_categories
+from lowerbound.data.columns.values import as_categories, measure_of
 from lowerbound.data.filling import gaps_as_nan
 from lowerbound.data.normal_scores import NormalScores
-from lowerbound.data.table_code import Column, Raw, TableCode
-from lowerbound.estimators.saving import Restore, Saved, contents, output_of, part, plain
+from lowerbound.data.table_code import KINDS, Column, Raw, TableCode
+from lowerbound.estimators.saving import (
+    Restore,
+    Saved,
+    contents,
+    output_of,
+    parameters_of,
+    part,
+    parts,
+    plain,
+    set_fitted,
+)  # fmt: skip
 from lowerbound.imputation.fillers import Marginal, OfValues, WithErrors
 from lowerbound.imputation.gaussians import CategoryFiller, ExactFiller, FewValues, Filler
 from lowerbound.imputation.network import EstimatorFiller
@@ -24,7 +35,12 @@ from lowerbound.imputation.stacking import Stack
 from lowerbound.models.gaussian import MixtureOfGaussians
 from lowerbound.models.location import LocationModel
 from lowerbound.models.ppca import LinearGaussian
+from lowerbound.storage.allowance import Allowance
 from lowerbound.storage.atomic import save_folder
+from lowerbound.storage.records import conforming, is_of
+
+MOST_COLUMNS = 2**24
+FITTED = ("report_", "seed_", "n_features_in_")
 
 
 def save(imputer: Any, folder: Path) -> None:
@@ -41,7 +57,7 @@ def save(imputer: Any, folder: Path) -> None:
         "class": type(imputer).__name__,
         "parameters": {k: plain(v) for k, v in imputer.get_params(deep=False).items() if k != "estimator"},
         "estimator": ("fitted" if imputer._filler.estimator is imputer.estimator else "template") if given else None,
-        "fitted": {name: getattr(imputer, name) for name in ("report_", "seed_", "n_features_in_")},
+        "fitted": {name: getattr(imputer, name) for name in FITTED},
         "feature_names": None if names is None else list(map(str, names)),
         "row_shape": imputer.row_shape_,
         "output": output_of(imputer),
@@ -57,27 +73,42 @@ def save(imputer: Any, folder: Path) -> None:
 def restored(kind: Any, saved: Saved, restore: Restore) -> Any:
     """The imputer that ``save`` wrote."""
     tensors, record = saved
-    imputer = kind(**(record["parameters"] | {"models": tuple(record["parameters"]["models"])}))
-    for name, value in record["fitted"].items():
-        setattr(imputer, name, value)
-    if record["feature_names"] is not None:
-        setattr(imputer, "feature_names_in_", np.asarray(record["feature_names"], dtype=object))  # noqa: B010
-    imputer.set_output(transform=record.get("output"))  # None changes nothing
+    imputer = kind(**parameters_of(kind, record["parameters"]))
+    set_fitted(imputer, record, FITTED)
+    _check_places(record)
     imputer.row_shape_, imputer._kept = tuple(record["row_shape"]), np.asarray(record["kept"], int)
     imputer._rows, imputer._n_rows = None, record.get("n_rows")  # not in older files
-    imputer._code = TableCode.of([_as_column(column) for column in record["columns"]])
+    imputer._code = TableCode.of(_as_columns(record["columns"]))
     imputer.indicator_ = _indicator(record["marked"], record["fitted"]["n_features_in_"])
+    own = parts(tensors, "fillers.")
     fillers = [
-        _filler(Saved(part(tensors, f"fillers.{i}."), description), imputer._code, restore)
+        _filler(Saved(own[str(i)], description), imputer._code, restore)
         for i, description in enumerate(record["fillers"])
     ]
     if record["estimator"] is None:
-        imputer._filler = Stack(fillers, tensors["weights"].numpy(), imputer._code.raw, imputer._code.scale)
+        weights = tensors["weights"].numpy()
+        if weights.shape not in {(len(fillers), n) for n in (1, imputer._code.width)}:
+            raise ValueError("the weights of the stack don't fit its models")
+        imputer._filler = Stack(fillers, weights, imputer._code.raw, imputer._code.scale)
     else:
         [imputer._filler] = fillers
         fitted: Any = cast(EstimatorFiller, imputer._filler).estimator
         imputer.estimator = fitted if record["estimator"] == "fitted" else clone(fitted)
     return imputer
+
+
+def _check_places(record: dict[str, Any]) -> None:
+    """Raise ``ValueError`` unless the columns that are kept and those that are marked are among the columns."""
+    n, of_int = record["fitted"]["n_features_in_"], list[int]
+    kept, marked = record["kept"], record["marked"]
+    if not all(is_of(record[name], of_int) for name in ("row_shape", "kept")) or not is_of(marked, of_int | None):
+        raise ValueError("row_shape, kept and marked must be whole numbers")
+    n_columns = math.prod(record["row_shape"]) if record["row_shape"] else n
+    are_places = all(0 <= place < n_columns for place in (*kept, *(marked or ())))
+    if not are_places or len(record["columns"]) != len(kept) or n > MOST_COLUMNS:
+        raise ValueError(f"of {n_columns} columns, {len(kept)} can't be kept and {len(record['columns'])} described")
+    if not is_of(record.get("n_rows"), int | None):
+        raise ValueError(f"n_rows can't be {record['n_rows']!r}")
 
 
 def _described(filler: Filler | EstimatorFiller) -> Saved:
@@ -134,12 +165,19 @@ def _filler(saved: Saved, code: TableCode, restore: Restore) -> Any:
 
 
 def _exact(weights: dict[str, Tensor], record: dict, raw: Raw) -> ExactFiller:
+    with Allowance(weights):
+        return _built(weights, record, raw)
+
+
+def _built(weights: dict[str, Tensor], record: dict, raw: Raw) -> ExactFiller:
     code = None
     if record["model"] == "LinearGaussian":
         P, D = weights["weights"].shape
         linear = LinearGaussian((P,), D, "feature").requires_grad_(False)
         linear.load_state_dict(weights)
         return ExactFiller(linear)
+    if not is_of(record["shrinkage"], float) or record["shrinkage"] < 0:
+        raise ValueError(f"shrinkage can't be {record['shrinkage']!r}")
     average = weights.pop("average", None)
     if record["model"] == "LocationModel":
         code, frequencies = raw, torch.from_numpy(np.where(raw.blocks < 0, 1.0, raw.mean))
@@ -177,16 +215,30 @@ def _plain(category: Any) -> Any:
     return category.item() if isinstance(category, np.generic) else category
 
 
-def _as_column(record: dict[str, Any]) -> Column:
-    """The inverse of ``_column``."""
+def _as_columns(records: list[dict[str, Any]]) -> list[Column]:
+    """The inverse of ``_column``, of all columns; their places follow one another."""
+    columns, first = [], 0
+    for record in records:
+        columns.append(_as_column(record, first))
+        first = columns[-1].places.stop
+    return columns
+
+
+def _as_column(record: dict[str, Any], first: int) -> Column:
     known: dict[str, Any] = {name: np.asarray(record[name], np.float64) for name in ("mean", "spread", "importance")}
+    width, spread = len(known["mean"]), known["spread"]
+    if record["places"] != first or {values.shape for values in known.values()} != {(width,)} or not (spread > 0).all():
+        raise ValueError("a column of the table has places or statistics that don't fit")
     if record["dtype"].startswith("category["):
         known["categories"] = list(as_categories(record["categories"], record["dtype"]))
-    if record.get("scores"):  # not in older files
-        scores = record["scores"]
-        known["scores"] = NormalScores(scores["reach"], np.asarray(scores["quantiles"], np.float64))
-    known["places"] = slice(record["places"], record["places"] + len(record["mean"]))
-    return Column(**record | known)
+    scores = record.get("scores")  # not in older files
+    known["scores"] = scores and NormalScores(float(scores["reach"]), np.asarray(scores["quantiles"], np.float64))
+    column = Column(**conforming(Column, {**record, **known, "places": slice(first, first + width)}, "a column"))
+    n = len(column.categories) if column.kind == "category" else 1
+    if column.kind not in KINDS or width not in (n, n + (column.kind == "category")):
+        raise ValueError(f"a column of kind {column.kind!r} has {width} places and {n} categories")
+    measure_of(column.dtype)
+    return column
 
 
 def _indicator(marked: list[int] | None, n_columns: int) -> MissingIndicator | None:

@@ -10,13 +10,14 @@ from torch import Tensor, nn
 from lowerbound.distributions.columns import MASS, Categories, Columns, Reals, Scaling, WholeNumbers
 from lowerbound.distributions.likelihoods.likelihood import LikelihoodHead
 from lowerbound.distributions.likelihoods.scale import Scale
+from lowerbound.distributions.unseen import is_unseen
 from lowerbound.nn.inputs import drawn_in
 
 
 class ColumnInputs(nn.Module):
     """(B, F) → (B, E): numbers after ``drawn_in``, categories as indicators, zeros where nothing was observed.
 
-    A linear layer after it embeds the categories.
+    A linear layer after it embeds the categories. A value that wasn't seen in the fit says nothing of z.
 
     Parameters
     ----------
@@ -43,10 +44,10 @@ class ColumnInputs(nn.Module):
 
     def forward(self, x: Tensor, mask: Tensor | None = None) -> Tensor:
         """Numbers, indicators of their point masses, indicators of categories."""
-        mask = torch.ones_like(x, dtype=torch.bool) if mask is None else mask
+        mask = ~is_unseen(x) if mask is None else mask & ~is_unseen(x)
         numbers, known = x[:, self.numbers], mask[:, self.numbers]
         is_mass = known & (numbers == MASS)
-        place = torch.minimum(x[:, self.categories].long(), self.last) + self.start
+        place = torch.minimum(x[:, self.categories].clamp_min(0).long(), self.last) + self.start
         indicators = x.new_zeros(len(x), self.n_indicators)
         indicators.scatter_(1, place, mask[:, self.categories].to(x.dtype))
         return torch.cat([drawn_in(torch.where(known & ~is_mass, numbers, 0.0)), is_mass.to(x.dtype), indicators], 1)
@@ -202,13 +203,17 @@ class ColumnsHead(LikelihoodHead):
         Each turns the vector into the distribution of the columns ``places``.
     start : Tensor, shape (P,)
         The initial vector.
+    unseen : Tensor, shape (F,)
+        Probabilities of values that weren't seen in the fit.
     """
 
     n_parameters = 1
 
-    def __init__(self, blocks: Sequence[nn.Module], start: Tensor) -> None:
+    def __init__(self, blocks: Sequence[nn.Module], start: Tensor, unseen: Tensor) -> None:
         super().__init__()
         self.blocks: nn.ModuleList
+        self.unseen: Tensor
+        self.register_buffer("unseen", unseen, persistent=False)
         self.blocks, self._start = nn.ModuleList(blocks), start
         self.parameter_shape: tuple[int, ...] | None = (len(start),)
 
@@ -220,4 +225,4 @@ class ColumnsHead(LikelihoodHead):
     def forward(self, raw: Tensor) -> Columns:
         """(S, B, 1, P) → p(x|z)."""
         vector = raw.squeeze(2)
-        return Columns([(block.places, block(vector)) for block in self.blocks])  # type: ignore[misc]
+        return Columns([(block.places, block(vector)) for block in self.blocks], self.unseen)  # type: ignore[misc]

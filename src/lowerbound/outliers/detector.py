@@ -31,13 +31,14 @@ from lowerbound.parameters.parameter import Parameter
 from lowerbound.parameters.seed import RandomState, seed_from
 from lowerbound.parameters.setting import Settable
 from lowerbound.parameters.tables import CLIMBING, DETECTOR_PARAMETERS, SCORES
+from lowerbound.precision import Undisturbed
 
 LEFT_OUT = 0.04  # part of the training rows' codes that may be those of outliers of one kind, unless novelty
 SMALLEST_SPREAD = 0.1  # nats: below, a score says the same of all rows
 ROWS_TO_RANK = 1_000  # training rows whose likelihood regret is known
 
 
-class VAEOutlierDetector(OutlierMixin, Settable, BaseEstimator):
+class VAEOutlierDetector(OutlierMixin, Undisturbed, Settable, BaseEstimator):
     """Finds, ranks and explains outliers by variational autoencoders.
 
     Rows may be tables, with missing values, or images; they may hold outliers when they are fitted (``novelty=False``)

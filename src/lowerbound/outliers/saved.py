@@ -11,9 +11,12 @@ from sklearn.base import clone
 from torch import Tensor
 
 from lowerbound.distributions.gaussians import DiagonalGaussian
-from lowerbound.estimators.saving import Restore, Saved, contents, part, plain
+from lowerbound.estimators.saving import Restore, Saved, contents, parameters_of, part, parts, plain, set_fitted
+from lowerbound.estimators.vae import VAE
 from lowerbound.outliers.member import BY_ENTRY, Member
+from lowerbound.parameters.tables import SCORES
 from lowerbound.storage.atomic import save_folder
+from lowerbound.storage.records import is_of
 
 SORTED = ("training_scores_", "calibration_scores_")
 BY_PART = ("center_", "spread_")
@@ -42,17 +45,21 @@ def save(detector: Any, folder: Path) -> None:
 def restored(kind: Any, saved: Saved, restore: Restore) -> Any:
     """The detector that ``save`` wrote."""
     tensors, record = saved
-    detector = kind(**(record["parameters"] | {"device": restore.device}))
+    detector = kind(**(parameters_of(kind, record["parameters"]) | {"device": restore.device}))
+    of_members = parts(tensors, "members.")
     members = []
     for i, description in enumerate(record["members"]):
-        own = part(tensors, f"members.{i}.")
+        own = of_members[str(i)]
         members.append(_member(restore(Saved(own, description)), own, description["n_left_out"]))
+    if not members or not all(isinstance(member.vae, VAE) for member in members):
+        raise ValueError("a detector is made of VAEs, one at least")
     detector._take(members)
     if record["estimator"] is not None:
         first = detector.estimators_[0]
         detector.estimator = first if record["estimator"] == "fitted" else clone(first)
-    for name, value in record["fitted"].items():
-        setattr(detector, name, value)
+    set_fitted(detector, {"fitted": record["fitted"]}, ("criterion_", "offset_"))
+    if detector.criterion_ not in SCORES or any(tensors[name].ndim != 1 for name in set(SORTED) & set(tensors)):
+        raise ValueError(f"{detector.criterion_!r} is no criterion, or the scores of the training rows are no list")
     for name in set(SORTED) & set(tensors):
         setattr(detector, name, tensors[name].numpy())
     for name in BY_PART:
@@ -74,6 +81,8 @@ def _seen(member: Member) -> dict[str, Tensor]:
 
 
 def _member(vae: Any, tensors: dict[str, Tensor], n_left_out: int) -> Member:
+    if not is_of(n_left_out, int):
+        raise ValueError(f"n_left_out can't be {n_left_out!r}")
     codes = part(tensors, "codes.")
     typical = {name: np.asarray(tensors[f"typical.{name}"]) for name in BY_ENTRY}
     return Member(vae, typical, DiagonalGaussian(**codes) if codes else None, n_left_out)

@@ -14,6 +14,8 @@ from functools import cache
 from numbers import Integral, Real
 from typing import Any, ClassVar, Self
 
+from lowerbound.storage.records import shown
+
 
 @dataclass(frozen=True)
 class Parameter:
@@ -94,7 +96,7 @@ class Parameter:
             hint = suggestion(value, [w for w in self.words if isinstance(w, str)])
             if isinstance(value, type):
                 value, hint = value.__name__, f": a class, and an instance is needed, {value.__name__}()"
-            raise ValueError(f"{self.name} must be {self.expected(written=written)}, got {value!r}{hint}")
+            raise ValueError(f"{self.name} must be {self.expected(written=written)}, got {shown(value)}{hint}")
 
     def accepts(self, value: Any) -> bool:
         """True if ``value`` is one of the words, an allowed part or an allowed number."""
@@ -160,9 +162,11 @@ class Parameter:
             return tuple(value) if isinstance(value, list) else value
         words = {kind.kind: kind for kind in self.kinds}
         word = value.get("kind", next(iter(words)) if len(words) == 1 else None)
-        if word not in words:
+        if not isinstance(word, str) or word not in words:
             known = ", ".join(map(repr, words))
-            raise ValueError(f"{self.name} needs a kind, one of {known}, got {word!r}{suggestion(word, list(words))}")
+            raise ValueError(
+                f"{self.name} needs a kind, one of {known}, got {shown(word)}{suggestion(word, list(words))}"
+            )
         return words[word].from_plain({name: v for name, v in value.items() if name != "kind"})
 
 
@@ -209,7 +213,7 @@ class Part:
         for name in values:
             if name not in self.options():
                 known = list(self.options())
-                raise ValueError(f"{type(self).__name__} has no field {name!r}{suggestion(name, known)}")
+                raise ValueError(f"{type(self).__name__} has no field {shown(name)}{suggestion(name, known)}")
         return replace(self, **values)
 
     def plain(self) -> dict[str, Any]:
@@ -266,10 +270,10 @@ def plain(value: Any) -> Any:
 def check_count(name: str, value: Any, least: int = 1) -> None:
     """Raise ``ValueError`` unless ``value`` is a whole number, ``least`` or more."""
     if isinstance(value, bool) or not isinstance(value, Integral) or int(value) < least:
-        raise ValueError(f"{name} must be a whole number ≥ {least}, got {value!r}")
+        raise ValueError(f"{name} must be a whole number ≥ {least}, got {shown(value)}")
 
 
 def suggestion(word: Any, known: list[str]) -> str:
     """``" (did you mean 'x'?)"``, or nothing."""
-    close = difflib.get_close_matches(str(word), known, n=1)
+    close = difflib.get_close_matches(str(word)[:100], known, n=1)
     return f" (did you mean {close[0]!r}?)" if close else ""

@@ -19,8 +19,8 @@ class Ladder(Part):
     ----------
     n_levels : int
     latent_dim : int or "auto"
-        Latent variables of each level, at each place for the grids of images; "auto": half the features, from 2 to 32,
-        and 8 at each place of a grid.
+        Latent variables of each level, at each place for the grids of images; "auto": as in
+        ``VAE``, and 8 at each place of a grid.
     width : int or "auto"
         Hidden units of a level, or channels of the largest grid; "auto" takes 200 units and 32 channels.
     """

@@ -65,7 +65,7 @@ FACTOR_ANALYSIS_PARAMETERS = _table(
     Parameter(
         "latent_dim",
         "auto",
-        "latent variables; auto: half the features, at most 32 and half the rows",
+        "latent variables; auto: by the features, the rows and their spectrum",
         ("auto",),
         int,
         1,
@@ -196,7 +196,7 @@ RBM_PARAMETERS = _table(
 AUTOENCODER_PARAMETERS = _table(
     replace(
         VAE_PARAMETERS["latent_dim"],
-        help="numbers in a code; auto: half the features, from 2 to 32",
+        help="numbers in a code; auto: half the features, from 2 to 32, or by their spectrum up to 256",
         or_many=False,
         parts=(),
     ),

@@ -46,7 +46,7 @@ VAE_PARAMETERS: dict[str, Parameter] = {
         Parameter(
             "latent_dim",
             "auto",
-            "latent variables; auto: half the features, from 2 to 32; several numbers: a chain of levels",
+            "latent variables; auto: from 2 to 256, by the data; several numbers: a chain of levels",
             ("auto",),
             int,
             1,

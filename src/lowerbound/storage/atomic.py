@@ -8,7 +8,7 @@ import os
 import re
 import tempfile
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -16,9 +16,13 @@ import safetensors
 import safetensors.torch
 from torch import Tensor
 
+from lowerbound.storage.locks import try_lock
+from lowerbound.storage.opening import MOST_JSON, parse_json, read_bytes, read_json
+
 FORMAT_VERSION = 3
 PARTS_OF_A_RUN = ("model/model.json", "checkpoint")  # a model is not saved beside them, as it would hide theirs
 TEMPORARY = re.compile(r"\..+(\.\w+)\.[a-z0-9_]{8}\1")  # .name.suffix.????????.suffix
+WEIGHTS = re.compile(r"[\w-]{1,100}\.safetensors")  # in the folder itself
 
 
 class SavedFileError(ValueError):
@@ -32,15 +36,25 @@ def write_atomically(path: Path, write: Callable[[Path], object]) -> None:
     """
     path = Path(path)
     with errors_about(path):
-        handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=path.suffix)
-        os.close(handle)
-        temporary = Path(name)
-        try:
+        remove_temporaries_of(path)
+        with _temporary(path) as temporary:
             write(temporary)
             _flush_to_disk(temporary)
             temporary.chmod(0o666 & ~_umask())
             temporary.replace(path)
             _flush_to_disk(path.parent)
+
+
+@contextmanager
+def _temporary(path: Path) -> Iterator[Path]:
+    """A new file beside ``path``, locked as long as its process writes it, and deleted if it is still there."""
+    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=path.suffix)
+    temporary = Path(name)
+    with os.fdopen(handle, "r+b") as file:
+        if not try_lock(file, otherwise=False):
+            file.close()  # Windows moves no open file
+        try:
+            yield temporary
         finally:
             temporary.unlink(missing_ok=True)
 
@@ -50,6 +64,20 @@ def remove_temporaries(folder: Path) -> None:
     for path in Path(folder).glob(".*"):
         if TEMPORARY.fullmatch(path.name):
             path.unlink(missing_ok=True)
+
+
+def remove_temporaries_of(path: Path) -> None:
+    """Delete temporary files of one file that no process is writing any more; systems without locks keep them."""
+    name, suffix = re.escape(path.name), re.escape(path.suffix)
+    _remove_abandoned(path.parent, re.compile(rf"\.{name}\.[a-z0-9_]{{8}}{suffix}"))
+
+
+def _remove_abandoned(folder: Path, names: re.Pattern[str]) -> None:
+    for path in folder.glob(".*"):
+        if names.fullmatch(path.name):
+            with suppress(OSError), path.open("r+b") as file:
+                if try_lock(file, otherwise=False):
+                    path.unlink()
 
 
 @contextmanager
@@ -80,9 +108,10 @@ def to_bytes(tensors: dict[str, Tensor], metadata: dict[str, Any]) -> bytes:
 
 def from_bytes(content: bytes) -> tuple[dict[str, Tensor], dict[str, Any]]:
     """The inverse of ``to_bytes``."""
+    tensors = safetensors.torch.load(content)  # which checks the length of the header
     length = int.from_bytes(content[:8], "little")
-    header = json.loads(content[8 : 8 + length])
-    return safetensors.torch.load(content), json.loads(header["__metadata__"]["lowerbound"])
+    header = parse_json(content[8 : 8 + length], ValueError, "the header")
+    return tensors, parse_json(header["__metadata__"]["lowerbound"], ValueError, "the metadata")
 
 
 def load_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
@@ -93,13 +122,10 @@ def load_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
     SavedFileError
         If the file is missing, damaged, or not one of ours.
     """
+    content = read_bytes(path, SavedFileError)  # not mapped: a file that is cut meanwhile would end the process
     try:
-        with safetensors.safe_open(path, framework="pt") as file:
-            metadata = json.loads((file.metadata() or {})["lowerbound"])
-            return {name: file.get_tensor(name) for name in file.keys()}, metadata  # noqa: SIM118
-    except FileNotFoundError:
-        raise SavedFileError(f"{path} doesn't exist") from None
-    except (safetensors.SafetensorError, KeyError, ValueError, OSError) as error:
+        return from_bytes(content)
+    except (safetensors.SafetensorError, KeyError, TypeError, ValueError, RecursionError) as error:
         raise SavedFileError(f"{path} is damaged or was not written by lowerbound ({error})") from error
 
 
@@ -120,10 +146,10 @@ def save_folder(folder: Path, tensors: dict[str, Tensor], description: dict[str,
     if any((folder / part).exists() for part in PARTS_OF_A_RUN):
         raise SavedFileError(f"{folder} is the folder of a run, whose model this would hide: save to another folder")
     folder.mkdir(parents=True, exist_ok=True)
+    _remove_abandoned(folder, TEMPORARY)
     content = safetensors.torch.save({name: t.detach().cpu().contiguous() for name, t in tensors.items()})
     digest = hashlib.sha256(content).hexdigest()
     weights = f"weights-{digest[:16]}.safetensors"
-    write_atomically(folder / weights, lambda temporary: temporary.write_bytes(content))
     record = {
         "format": "lowerbound",
         "version": FORMAT_VERSION,
@@ -131,7 +157,11 @@ def save_folder(folder: Path, tensors: dict[str, Tensor], description: dict[str,
         "weights": weights,
         "sha256": digest,
     }
-    write_text(folder / "model.json", json.dumps(record, indent=1) + "\n")
+    text = json.dumps(record, indent=1) + "\n"
+    if len(text) > MOST_JSON:
+        raise ValueError(f"the description of the model has {len(text):,} bytes, and {MOST_JSON:,} can be read again")
+    write_atomically(folder / weights, lambda temporary: temporary.write_bytes(content))
+    write_text(folder / "model.json", text)
     for stale in folder.glob("weights-*.safetensors"):
         if stale.name != weights:
             stale.unlink(missing_ok=True)
@@ -146,13 +176,13 @@ def load_folder(folder: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
         If the folder is missing, damaged, not written by lowerbound, or of a newer format version.
     """
     record = _read_description(Path(folder))
-    path = Path(folder) / str(record.get("weights"))
-    if path.parent != Path(folder) or not path.is_file():
+    named = str(record.get("weights"))
+    path = Path(folder) / named
+    if not WEIGHTS.fullmatch(named) or not path.is_file():
         raise SavedFileError(
-            f"{folder}/model.json names the weights {record.get('weights')!r}, which aren't there: "
-            f"copy the whole folder"
+            f"{folder}/model.json names the weights {named[:100]!r}, which aren't there: copy the whole folder"
         )
-    content = path.read_bytes()
+    content = read_bytes(path, SavedFileError)
     if hashlib.sha256(content).hexdigest() != record.get("sha256"):
         raise SavedFileError(f"{path} is damaged: its checksum isn't the one in model.json")
     try:
@@ -163,19 +193,16 @@ def load_folder(folder: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
 
 def _read_description(folder: Path) -> dict[str, Any]:
     path = folder / "model.json"
-    try:
-        record = json.loads(path.read_text(encoding="utf-8"))
-    except (FileNotFoundError, NotADirectoryError):
-        if not folder.exists():
-            raise SavedFileError(f"{folder} doesn't exist") from None
-        raise SavedFileError(f"{folder} holds no saved model: there is no {path.name} in it") from None
-    except ValueError as error:
-        raise SavedFileError(f"{path} is damaged: it isn't JSON ({error})") from error
+    if not folder.exists():
+        raise SavedFileError(f"{folder} doesn't exist")
+    if not path.exists():
+        raise SavedFileError(f"{folder} holds no saved model: there is no {path.name} in it")
+    record = read_json(path, SavedFileError)
     if not isinstance(record, dict) or record.get("format") != "lowerbound":
         raise SavedFileError(f"{path} was not written by lowerbound")
     if type(record.get("version")) is not int or not 1 <= record["version"] <= FORMAT_VERSION:
         raise SavedFileError(
-            f"{path} has format version {record.get('version')}, "
+            f"{path} has format version {str(record.get('version'))[:20]}, "
             f"this lowerbound reads up to {FORMAT_VERSION}: update it"
         )
     return record

@@ -6,7 +6,9 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import BinaryIO
+from typing import IO, BinaryIO
+
+from lowerbound.storage.opening import size_of
 
 try:
     import fcntl
@@ -48,8 +50,10 @@ def locked(folder: Path) -> Iterator[None]:
 def _opened_and_locked(path: Path) -> BinaryIO | None:
     """The locked file, whose closing ends the lock; None if another process has locked it."""
     while True:
+        if path.exists():
+            size_of(path)  # a pipe would keep this process waiting
         file = path.open("ab")
-        if not _lock(file):
+        if not try_lock(file):
             file.close()
             return None
         with suppress(FileNotFoundError):
@@ -58,13 +62,14 @@ def _opened_and_locked(path: Path) -> BinaryIO | None:
         file.close()  # its last owner has deleted this file meanwhile
 
 
-def _lock(file: BinaryIO) -> bool:
-    """Lock the file; False if another process has locked it."""
-    if fcntl is not None:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            return False
-        except OSError:  # a file system without locks
-            return True
+def try_lock(file: IO[bytes], *, otherwise: bool = True) -> bool:
+    """Lock a file until it is closed; False if another process has, ``otherwise`` where there are no locks."""
+    if fcntl is None:
+        return otherwise
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    except OSError:  # a file system without locks
+        return otherwise
     return True

@@ -15,7 +15,11 @@ from typing import Any
 
 from torch import Tensor
 
+from lowerbound.core import ObjectiveState
 from lowerbound.storage.atomic import SavedFileError, load_tensors, remove_temporaries, save_tensors
+from lowerbound.storage.records import conforming, is_of
+from lowerbound.training.identity import check_same
+from lowerbound.training.settings import Progress
 from lowerbound.training.state import Training
 from lowerbound.training.watch import Watch
 
@@ -89,14 +93,14 @@ class Checkpoints:
             return None
         try:
             tensors, metadata = load_tensors(self.last)
-            progress = metadata["progress"]
-            if progress["best_epoch"]:
-                tensors |= load_tensors(self.best(progress["best_epoch"]))[0]
+            progress = _progress_of(metadata, self.last)
+            if progress.best_epoch:
+                tensors |= load_tensors(self.best(progress.best_epoch))[0]
         except SavedFileError as error:
             raise SavedFileError(
                 f"{error}: copy it back if you can; else remove {self.folder} to start anew"
             ) from error
-        self.saved, self.saved_best = (progress["epoch"], progress["n_batches"]), progress["best_epoch"]
+        self.saved, self.saved_best = (progress.epoch, progress.n_batches), progress.best_epoch
         return tensors, metadata
 
     def load_for(self, training: Training) -> tuple[dict[str, Tensor], dict[str, Any]] | None:
@@ -110,23 +114,26 @@ class Checkpoints:
         state = self.load()
         if state is None:
             return None
-        own = training.state()
-        differing = [name for name, value in own[1]["settings"].items() if state[1]["settings"].get(name) != value]
-        differing += ["random_state"] if state[1]["seed"] != training.seed else []
-        shapes = ({k: t.shape for k, t in s[0].items() if k.startswith("weights.")} for s in (own, state))
-        differing += [] if next(shapes) == next(shapes) else ["the network, or the data"]
-        if differing:
-            raise ValueError(
-                f"{self.folder} holds a checkpoint of a run that differs in {', '.join(differing)}: "
-                f"leave everything as it was, or give another folder"
-            )
+        check_same(state[1], training, f"{self.folder} holds")
         return state
 
     def clear(self) -> None:
         """Delete the files of an older run: the state first, as the others are useless without it."""
+        remove_temporaries(self.folder)
         self.last.unlink(missing_ok=True)
         for old in self.folder.glob("best-*.safetensors"):
             old.unlink(missing_ok=True)
+
+
+def _progress_of(metadata: Any, path: Path) -> Progress:
+    """The progress of a saved run; raises ``SavedFileError`` where the metadata are none of ``Training.state``."""
+    try:
+        if not isinstance(metadata["settings"], dict) or not is_of(metadata["seed"], int):
+            raise ValueError("the settings, or the seed")
+        state = ObjectiveState(**conforming(ObjectiveState, metadata["progress"]["objective"], "it", finite=False))
+        return Progress(**conforming(Progress, {**metadata["progress"], "objective": state}, "it", finite=False))
+    except (KeyError, TypeError, ValueError) as error:
+        raise SavedFileError(f"{path} is damaged, or of another version of lowerbound ({error})") from error
 
 
 class Saving(Watch):

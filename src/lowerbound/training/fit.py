@@ -16,8 +16,10 @@ from lowerbound.data.batches import Rows, as_rows
 from lowerbound.inference.objectives import elbo
 from lowerbound.parallel import current
 from lowerbound.parameters.parameter import suggestion
+from lowerbound.precision import undisturbed
 from lowerbound.storage.locks import locked
 from lowerbound.training.checkpoints import Checkpoints, Saving
+from lowerbound.training.identity import check_same, identity
 from lowerbound.training.loop import train
 from lowerbound.training.progress import ProgressWatch
 from lowerbound.training.settings import Settings
@@ -41,7 +43,8 @@ def fit(
     objective : Objective or None
         The loss; None is the negative ELBO, and −log p(x) for an ``ExplicitModel``.
     data : array-like of shape (n, *event), or Rows
-        An array is given to the model as it is, in float32; NaN marks entries that are missing.
+        An array is given to the model as it is, in the type of its weights (float32 as a rule); NaN marks entries that
+        are missing.
     validation : array-like or Rows, optional
         Rows held out: training stops when their bound no longer rises (see ``Settings``), and the weights of the best
         epoch are kept.
@@ -98,11 +101,13 @@ def fit(
     3
     """
     _check(model, posterior, objective, settings)
-    device = torch.device(device)
-    rows, held_out = as_rows(data, device), None if validation is None else as_rows(validation, device)
-    chosen = Settings(max_epochs, batch_size, lr, **{"early_stopping": held_out is not None, **settings})
-    training = Training(model, posterior or NoPosterior(), objective or elbo(), chosen, seed, device)
-    return run(training, rows, held_out, checkpoint=checkpoint, watch=watch, verbose=verbose)
+    device, dtype = torch.device(device), next((weight.dtype for weight in model.parameters()), torch.float32)
+    with undisturbed(dtype):
+        rows = as_rows(data, device, dtype)
+        held_out = None if validation is None else as_rows(validation, device, dtype)
+        chosen = Settings(max_epochs, batch_size, lr, **{"early_stopping": held_out is not None, **settings})
+        training = Training(model, posterior or NoPosterior(), objective or elbo(), chosen, seed, device)
+        return run(training, rows, held_out, checkpoint=checkpoint, watch=watch, verbose=verbose)
 
 
 def _check(model: Any, posterior: Any, objective: Any, settings: dict[str, Any]) -> None:
@@ -147,8 +152,12 @@ def run(
         Show progress on stderr, unless there is a ``watch``.
     """
     first = current().is_first
+    if not training.identity and (checkpoint, watch, resume) != (None, None, None):
+        training.identity = identity(training, rows, validation)
     checkpoints = None if checkpoint is None else Checkpoints(Path(checkpoint))
     with _locked(checkpoints if first else None):
+        if checkpoints is None and resume is not None:
+            check_same(resume[1], training, "resume is")
         state = resume if checkpoints is None else checkpoints.load_for(training)
         if state is not None:
             training.load_state(*state)

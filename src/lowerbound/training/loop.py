@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import math
 import time
 from contextlib import nullcontext
+from dataclasses import asdict
 from typing import Any
 
 import torch
@@ -14,6 +16,7 @@ from lowerbound.data.batches import Rows
 from lowerbound.distributions.noise import Noise, make_generator
 from lowerbound.evaluation.evaluation import EVALUATION_BATCH, evaluating
 from lowerbound.precision import tensor_cores
+from lowerbound.training.identity import OF_ONE_PROCESS, identity
 from lowerbound.training.state import LOOK_STEPS, MOST_BROKEN, Training
 from lowerbound.training.watch import Watch
 
@@ -59,13 +62,17 @@ def _check_same_rows(training: Training, data: Rows, validation: Rows | None) ->
     """Raise ``ValueError`` unless all processes have the same rows and settings."""
     if training.processes.size == 1:
         return
-    settings, step = training.settings, training.progress.objective.step
-    sizes = len(data), len(validation or ()), settings.batch_size, settings.max_epochs, training.seed, step
-    noise = Noise(make_generator(training.seed, "first rows", training.device))
-    if not training.processes.are_alike([*sizes, next(data.batches(2, noise)).x.double().mean().item()]):
+    known = training.identity or identity(training, data, validation)
+    own = {name: value for name, value in known.items() if name not in OF_ONE_PROCESS}
+    own |= {"step": training.progress.objective.step, "random_state": training.seed}
+    own |= {name: repr(value) for name, value in asdict(training.settings).items()}
+    first = json.loads(training.processes.from_first(json.dumps(own).encode()))
+    differing = [name for name in own if own[name] != first.get(name)]
+    if training.processes.any(bool(differing)):
+        names = f" (this one differs from the first in {', '.join(differing)})" if differing else ""
         raise ValueError(
-            "the processes were given different rows or settings: give all of them the same, "
-            "every process takes its own share of each batch"
+            f"the processes were given different rows or settings: give all of them the same, "
+            f"every process takes its own share of each batch{names}"
         )
 
 

@@ -85,6 +85,7 @@ class Training:
         self.noise: Noise = Noise(make_generator(seed, "noise", device))
         self.progress: Progress = Progress()
         self.best_weights: dict[str, Tensor] | None = None
+        self.identity: dict[str, Any] = {}  # what else the result depends on, by name
 
     @contextmanager
     def weights_in_training(self) -> Iterator[None]:
@@ -230,6 +231,7 @@ class Training:
         return tensors, {
             "settings": asdict(self.settings),
             "seed": self.seed,
+            "identity": self.identity,
             "progress": asdict(self.progress),
         }
 
@@ -237,7 +239,7 @@ class Training:
         """Continue from the result of ``state``; ``ValueError`` if it is of another model or version."""
         try:
             self._load(tensors, metadata)
-        except (KeyError, TypeError, RuntimeError) as error:
+        except (AttributeError, LookupError, TypeError, ValueError, RuntimeError) as error:
             raise ValueError(
                 "the checkpoint is of another network or another version of lowerbound: continue it with that, "
                 "or train anew in another folder"
@@ -253,7 +255,7 @@ class Training:
                 plain = isinstance(optimizer, torch.optim.SparseAdam) and value.ndim == 0  # it counts in a Python int
                 slots.setdefault(int(index), {})[name] = value.item() if plain else value
             optimizer.load_state_dict({**optimizer.state_dict(), "state": slots})
-        self.epoch_order = tensors["generator.order"]
+        self.epoch_order = torch.Generator().set_state(tensors["generator.order"]).get_state()
         for name, part in self._parts():
             part.load_state(_with_prefix(tensors, f"{name}."))
         saved = metadata["progress"]

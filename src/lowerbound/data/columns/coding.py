@@ -12,7 +12,9 @@ import numpy as np
 
 from lowerbound.data.checks import DataError, listed
 from lowerbound.data.columns.schema import ColumnSchema, plain
+from lowerbound.data.columns.tails import log_tail
 from lowerbound.data.columns.values import as_categories, as_numbers, as_values, dtype_of, measure_of, missing
+from lowerbound.distributions import unseen
 from lowerbound.distributions.columns import MASS
 
 if TYPE_CHECKING:
@@ -20,7 +22,7 @@ if TYPE_CHECKING:
 
 
 class UnseenCategoryWarning(UserWarning):
-    """New rows have categories that the model was not fitted to; they count as not observed."""
+    """New rows have values that the model has no place for: they have the probability of a value never seen."""
 
 
 @contextmanager
@@ -39,7 +41,8 @@ def warned_once() -> Iterator[None]:
 def encode(frame: pd.DataFrame, columns: Sequence[ColumnSchema]) -> np.ndarray:
     """A frame as the model's numbers, shape (n, F), NaN where nothing was observed.
 
-    Categories that no row of the fit had count as not observed; a warning names their columns.
+    A value that no row of the fit had, and that the column has no other place for, is coded as never seen
+    (``distributions.unseen``); a warning names its column.
     """
     coded, unseen = encode_quietly(frame, columns)
     warn_of_unseen(unseen)
@@ -48,19 +51,28 @@ def encode(frame: pd.DataFrame, columns: Sequence[ColumnSchema]) -> np.ndarray:
 
 def encode_quietly(frame: pd.DataFrame, columns: Sequence[ColumnSchema]) -> tuple[np.ndarray, list[str]]:
     """``encode`` without a warning; also returns the columns with values that were not seen in the fit."""
-    coded, unseen = np.full((len(frame), len(columns)), np.nan), []
+    coded, new = np.full((len(frame), len(columns)), np.nan), []
     for j, column in enumerate(columns):
         values = frame.iloc[:, j]
         coded[:, j] = _encode(values, column)
-        if (np.isnan(coded[:, j]) & ~missing(values)).any():
-            unseen.append(column.name)
-    return coded, unseen
+        never = np.isnan(coded[:, j]) & ~missing(values)
+        if never.any():
+            new.append(column.name)
+            if column.unseen:
+                coded[never, j] = _as_unseen(values[never], column)
+    return coded, new
+
+
+def _as_unseen(values: Any, column: ColumnSchema) -> np.ndarray:
+    """Entries of x for values never seen, of which numbers divide the probability."""
+    are_numbers = not column.has_categories or (column.are_numbers and _are_measured(column))
+    return unseen.coded(log_tail(_numbers(values, column), column) if are_numbers else np.zeros(len(values)))
 
 
 def warn_of_unseen(names: Sequence[str]) -> None:
     """Warn of the columns with values that were not seen in the fit."""
     if names:
-        message = f"values that the model has not seen count as not observed, in {listed(names)}"
+        message = f"values that were not seen in fit have the probability of a value never seen, in {listed(names)}"
         warnings.warn(UnseenCategoryWarning(message), stacklevel=4)
 
 
@@ -79,11 +91,16 @@ def _category_places(values: Any, column: ColumnSchema) -> np.ndarray:
     import pandas as pd
 
     place = _places(column.categories)
-    is_measured = column.kind == "ordinal" or measure_of(column.dtype) != "category"
-    if is_measured and all(isinstance(category, int | float) for category in column.categories):
+    if _are_measured(column):
         values = pd.Series(_numbers(values, column))
     which, distinct = pd.factorize(values)  # −1 where a value is missing
     return np.array([*(place.get(plain(category), np.nan) for category in distinct), np.nan])[which]
+
+
+def _are_measured(column: ColumnSchema) -> bool:
+    """True if categories are numbers, and the user's values are compared with them as numbers."""
+    is_measured = column.kind == "ordinal" or measure_of(column.dtype) != "category"
+    return is_measured and all(isinstance(category, int | float) for category in column.categories)
 
 
 def _numbers(values: Any, column: ColumnSchema) -> np.ndarray:
@@ -127,6 +144,8 @@ def _places(categories: tuple[Any, ...]) -> dict[str, Any]:
 def decode(x: np.ndarray, columns: Sequence[ColumnSchema], *, expected: bool) -> pd.DataFrame:
     """The model's numbers (n, F) as a frame with the user's columns, types and categories.
 
+    Values never seen, which x doesn't hold, come back as one that was.
+
     Parameters
     ----------
     x : ndarray, shape (n, F)
@@ -136,6 +155,7 @@ def decode(x: np.ndarray, columns: Sequence[ColumnSchema], *, expected: bool) ->
     """
     import pandas as pd
 
+    x = np.where(unseen.is_unseen(x), 0.0, x)
     series = {column.name: _decode(x[:, j], column, expected) for j, column in enumerate(columns)}
     return pd.DataFrame(series)
 

@@ -16,10 +16,12 @@ import numpy as np
 from lowerbound.data.checks import DataError, listed
 from lowerbound.data.columns.counts import Moments, Tally
 from lowerbound.data.columns.schema import CATEGORY_KINDS, ColumnSchema, columns_given, plain
+from lowerbound.data.columns.tails import never_seen
 from lowerbound.data.columns.values import as_numbers, measure_of, type_word
 from lowerbound.data.gaps import nan_in_gaps
 from lowerbound.data.sources import Source
 from lowerbound.data.statistics import BLOCK_VALUES
+from lowerbound.storage.records import shown
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -102,7 +104,7 @@ def _summaries(frame: pd.DataFrame, given: dict[str, dict[str, Any]]) -> list[Co
     names = list(map(str, frame.columns))
     unknown = [name for name in given if name not in names]
     if unknown:
-        raise ValueError(f"columns names {unknown[0]!r}, but the table has: {listed(names)}")
+        raise ValueError(f"columns names {shown(unknown[0])}, but the table has: {listed(names)}")
     return [_summary(name, frame.iloc[:, j], given.get(name, {})) for j, name in enumerate(names)]
 
 
@@ -125,6 +127,8 @@ class ColumnSummary(ABC):
     ----------
     n : int
         Values that aren't missing.
+    decimals : int or None
+        The fewest with which all numbers can be written, up to 6.
     """
 
     def __init__(self, name: str, dtype: str, given: dict[str, Any]) -> None:
@@ -132,6 +136,7 @@ class ColumnSummary(ABC):
         self.dtype: str
         self.given: dict[str, Any]
         self.n: int
+        self.decimals: int | None = None
         self.name, self.dtype, self.given, self.n = name, dtype, given, 0
 
     @abstractmethod
@@ -147,17 +152,16 @@ class ColumnSummary(ABC):
     def n_distinct(self) -> int | None:
         """Different values; None if there are too many to be counted."""
 
-    @property
-    def n_known(self) -> int:
-        """Values that are in the schema; the others count as not observed."""
-        return self.n
-
     @abstractmethod
     def schema(self) -> ColumnSchema:
         """The schema of the column."""
 
     def _categories(self, kind: str, categories: list[Any], counts: np.ndarray) -> ColumnSchema:
-        """A schema of categories: common ones, each with its own probability, then rare ones, if there are any."""
+        """A schema of categories: common ones, each with its own probability, then rare ones, if there are any.
+
+        Values that are in no category, where the user names these, are as if never seen.
+        """
+        unseen = never_seen(int((counts == 1).sum()) + self.n - int(counts.sum()), self.n) if self.n else 0.0
         if not categories:
             categories, counts = [None], np.ones(1, np.int64)  # nothing was ever observed
         n_common = len(categories)
@@ -172,7 +176,10 @@ class ColumnSummary(ABC):
             )
         mass = [*counts[:n_common], *([counts[n_common:].sum()] if n_common < len(categories) else [])]
         frequencies = tuple((np.array(mass) + 0.5) / (counts.sum() + 0.5 * len(mass)))
-        return ColumnSchema(self.name, kind, self.dtype, tuple(categories), n_common, tuple(map(float, frequencies)))
+        return ColumnSchema(
+            self.name, kind, self.dtype, tuple(categories), n_common, tuple(map(float, frequencies)),
+            decimals=self.decimals, unseen=unseen,
+        )  # fmt: skip
 
     def _check_distinct(self, n: int) -> None:
         if n > MOST_DISTINCT:
@@ -207,11 +214,6 @@ class Words(ColumnSummary):
         """Different values."""
         return sum(count > 0 for count in self.counts.values())
 
-    @property
-    def n_known(self) -> int:
-        """Values in the user's categories, if these are given; else all."""
-        return sum(self.counts[category] for category in set(map(plain, self.given.get("categories") or self.counts)))
-
     def schema(self) -> ColumnSchema:
         """Categories, the most frequent first and ties by name, unless they are ordered."""
         categories = [plain(category) for category in self.given.get("categories") or self.counts]
@@ -233,7 +235,8 @@ class Numbers(ColumnSummary):
         self.high: float
         self.low, self.high = math.inf, -math.inf
         self.is_whole: bool = True
-        self.decimals: int | None = 0  # the fewest that all can be written with, up to 6
+        self.decimals: int | None
+        self.decimals = 0
         self.tally: Tally = Tally.empty(MOST_DISTINCT if given.get("kind") in CATEGORY_KINDS else MOST_COUNTED)
         self.moments: Moments
         self.log_moments: Moments
@@ -333,7 +336,7 @@ class Numbers(ColumnSummary):
             self.name, kind, self.dtype, location=location, unit=unit, log=log, shift=self.shift, heavy_tails=heavy,
             n_components=n_components,
             mass=None if self.mass is None else float(self.mass), mass_share=(self.n - rest.n) / self.n,
-            low=self.low, high=self.high, decimals=self.decimals,
+            low=self.low, high=self.high, decimals=self.decimals, unseen=never_seen(0, self.n) if log else 0.0,
         )  # fmt: skip
 
     def _is_skewed(self) -> bool:

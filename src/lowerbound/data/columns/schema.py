@@ -6,9 +6,8 @@ after a logarithm), "count", "binary", "categorical", "ordinal" and "date".
 
 from __future__ import annotations
 
-import json
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass, fields
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -16,9 +15,12 @@ import numpy as np
 
 from lowerbound.data.checks import DataError
 from lowerbound.data.columns.values import measure_of
+from lowerbound.storage.opening import read_json
+from lowerbound.storage.records import conforming, shown
 
 KINDS = ("continuous", "positive", "count", "binary", "categorical", "ordinal", "date")
 CATEGORY_KINDS = ("binary", "categorical", "ordinal")
+NOT_READ = ("description", "missing", "distinct")  # of what ``data check --json`` says of a column
 
 
 @dataclass(frozen=True)
@@ -49,6 +51,9 @@ class ColumnSchema:
         The range of the values seen, to which draws are confined.
     decimals : int or None
         The decimals to which draws are rounded.
+    unseen : float
+        The probability of a value that wasn't seen, and that the column has no other place for. If it is 0, as in
+        models of earlier versions, such a value counts as not observed.
     """
 
     name: str
@@ -68,6 +73,7 @@ class ColumnSchema:
     low: float | None = None
     high: float | None = None
     decimals: int | None = None
+    unseen: float = 0.0
 
     @property
     def has_categories(self) -> bool:
@@ -103,26 +109,37 @@ def _is_number(category: Any) -> bool:
 def columns_given(asked: Any) -> dict[str, dict[str, Any]]:
     """The user's description of columns as fields of ``ColumnSchema``, by the columns' names."""
     if isinstance(asked, (str, Path)):
-        try:
-            asked = json.loads(Path(asked).read_text(encoding="utf-8"))
-        except (OSError, ValueError) as error:
-            raise DataError(f"{asked} is no JSON file that describes columns ({error}).") from error
-        asked = asked.get("columns", asked) if isinstance(asked, dict) else asked  # the form of ``data check --json``
+        content = read_json(Path(asked), DataError)
+        known = content.get("columns", content) if isinstance(content, dict) else content  # of ``data check --json``
+        if not isinstance(known, (dict, list)):
+            raise DataError(f"{asked} doesn't describe columns: it holds {shown(known)}, and no columns by name")
+        asked = known
     if asked is None:
         return {}
-    if not isinstance(asked, Mapping):
-        asked = {(c.name if isinstance(c, ColumnSchema) else c["name"]): c for c in asked}
-    known = {field.name for field in fields(ColumnSchema)}
-    given = {}
-    for name, what in asked.items():
-        record = {"kind": what} if isinstance(what, str) else asdict(what) if isinstance(what, ColumnSchema) else what
-        wrong = [key for key in record if key not in (*known, "description", "missing", "distinct")]
-        if wrong:
-            raise ValueError(f"column {name!r} has no {wrong[0]!r}: it has {', '.join(sorted(known))}")
-        if "kind" in record and record["kind"] not in KINDS:
-            raise ValueError(f"column {name!r} can't be {record['kind']!r}: kinds are {', '.join(KINDS)}")
-        given[str(name)] = dict(record)
-    return given
+    return {str(name): _given(str(name), what) for name, what in _by_name(asked)}
+
+
+def _by_name(asked: Any) -> Iterable[tuple[Any, Any]]:
+    """Columns with their names, which may be among their fields."""
+    if isinstance(asked, Mapping):
+        return asked.items()
+    nameless = [c for c in asked if not isinstance(c, ColumnSchema) and not (isinstance(c, Mapping) and "name" in c)]
+    if nameless:
+        raise ValueError(f"columns has {shown(nameless[0])} in it: a column needs a record with its name and kind")
+    return [(c.name if isinstance(c, ColumnSchema) else c["name"], c) for c in asked]
+
+
+def _given(name: str, what: Any) -> dict[str, Any]:
+    """The description of one column as fields of ``ColumnSchema``."""
+    record = {"kind": what} if isinstance(what, str) else asdict(what) if isinstance(what, ColumnSchema) else what
+    if isinstance(record, Mapping):
+        record = {key: value for key, value in record.items() if key not in NOT_READ}
+    known = conforming(ColumnSchema, record, f"column {shown(name)}", partly=True)
+    if "kind" in known and known["kind"] not in KINDS:
+        raise ValueError(f"column {name!r} can't be {shown(known['kind'])}: kinds are {', '.join(KINDS)}")
+    if not known.get("unit", 1) > 0:
+        raise ValueError(f"column {name!r} has unit={known['unit']}, which must be above 0")
+    return known
 
 
 def plain(category: Any) -> Any:
@@ -131,7 +148,12 @@ def plain(category: Any) -> Any:
     return category if isinstance(category, (str, bool, int, float, type(None))) else str(category)
 
 
-def from_record(record: dict[str, Any]) -> ColumnSchema:
-    """The inverse of ``asdict``, as JSON gives it back."""
-    known: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in record.items()}
-    return ColumnSchema(**known)
+def from_record(record: Any) -> ColumnSchema:
+    """The inverse of ``asdict``, as JSON gives it back; raises ``ValueError``."""
+    column = ColumnSchema(**conforming(ColumnSchema, record, "a column of the model"))
+    n, n_common = len(column.categories), column.n_common
+    _given(column.name, column)
+    if column.has_categories and not (0 <= n_common <= n and len(column.frequencies) == n_common + (n > n_common) > 0):
+        raise ValueError(f"column {column.name!r} has {n} categories, of which {n_common} can't be the common ones")
+    measure_of(column.dtype)
+    return column

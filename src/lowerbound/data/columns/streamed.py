@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 
 import numpy as np
 
@@ -26,6 +27,7 @@ class EncodedRows(Source):
         self.source: Source
         self.schemas: Sequence[ColumnSchema]
         self.source, self.schemas = source, schemas
+        self.files: Sequence[Path] = source.files
         self.runs: np.ndarray | None
         self.runs_at_once: int
         self.runs, self.runs_at_once = source.runs, source.runs_at_once

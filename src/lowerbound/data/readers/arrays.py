@@ -5,14 +5,16 @@ from __future__ import annotations
 import math
 import re
 import zipfile
+from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 
 from lowerbound.data.checks import DataError, check_finite, check_labels, check_name, check_shape, listed
-from lowerbound.data.readers.content import NPY, check_promise, content, explained, fill, first_bytes, native
-from lowerbound.data.sources import ArrayFile, Dataset, MappedArray, is_streamed
+from lowerbound.data.readers.content import NPY, check_promise, content, explained, fill, first_bytes, native, opened
+from lowerbound.data.sources import IN_MEMORY, ArrayFile, Dataset, MappedArray, is_streamed
+from lowerbound.storage.opening import size_of
 
 _HEADER_BYTES = 1 << 14
 _NUMBERS = {"b1", "i1", "i2", "i4", "i8", "u1", "u2", "u4", "u8", "f2", "f4", "f8"}
@@ -107,7 +109,9 @@ def _check_readable(header: Header, name: str) -> np.dtype:
 
 
 def read_npy(path: Path, name: str, *, stream: bool | None = None) -> Dataset:
-    """Read an `.npy` file as a read-only memory map: rows are loaded when they are used.
+    """Read an `.npy` file; one that takes much memory is mapped, and its rows are loaded when they are used.
+
+    A file that is cut while it is mapped ends the process, so that smaller ones are not.
 
     Parameters
     ----------
@@ -126,17 +130,22 @@ def read_npy(path: Path, name: str, *, stream: bool | None = None) -> Dataset:
     header = parse_header(first_bytes(path, name, _HEADER_BYTES), name)
     dtype = _check_numbers(header, name)
     check_shape(header.shape, name)
-    promised, size = header.offset + header.size, path.stat().st_size
+    promised, size = header.offset + header.size, size_of(path, DataError, name)
     if promised != size:
         wrong = "is cut short" if promised > size else "is damaged"
         raise DataError(f"{name} {wrong}: its header promises {promised:,} bytes and it has {size:,}.")
     if header.order == "C" and is_streamed(source := ArrayFile(path, name, header.shape, dtype, header.offset), stream):
         return Dataset(source, None, name)
-    with explained(name):
-        mapped = np.memmap(path, dtype, "r", header.offset, header.shape, header.order)  # pyright: ignore
-    if is_streamed(source := MappedArray(mapped, name), stream):
-        return Dataset(source, None, name)
-    x = native(mapped)
+    if not stream and header.size <= IN_MEMORY:
+        with opened(path, name) as file:
+            file.seek(header.offset)
+            x = fill(file, header.shape, dtype, header.order, name)
+    else:
+        with explained(name):
+            mapped = np.memmap(path, dtype, "r", header.offset, header.shape, header.order)  # pyright: ignore
+        if is_streamed(source := MappedArray(mapped, name, path), stream):
+            return Dataset(source, None, name)
+        x = native(mapped)
     check_finite(x, name)
     return Dataset(x, None, name)
 
@@ -171,6 +180,15 @@ def read_npz(path: Path, name: str, *, key: str | None = None, label: str | None
         labels = check_labels(labels, len(x), f"{name}[{label}]")
     check_finite(x, f"{name}[{key}]")
     return Dataset(x, labels, f"{name}[{key}]")
+
+
+def read_members(path: Path, name: str, keys: Sequence[str]) -> list[np.ndarray]:
+    """Read some arrays of numbers of an `.npz` archive; raises ``DataError``."""
+    with opened(path, name) as file, zipfile.ZipFile(file) as archive:
+        members = _Members(archive, name, size_of(path, DataError, name))
+        for key in keys:
+            check_name(key, list(members.infos), "array", name)
+        return [members.read(key, numbers=True) for key in keys]
 
 
 class _Members:

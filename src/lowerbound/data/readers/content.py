@@ -14,11 +14,12 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from gzip import GzipFile
 from pathlib import Path
-from typing import IO
+from typing import IO, BinaryIO
 
 import numpy as np
 
 from lowerbound.data.checks import DataError
+from lowerbound.storage.opening import size_of
 
 NPY = "a NumPy array (.npy)"
 ZIP = "a zip archive (as are .npz and .xlsx)"
@@ -97,9 +98,17 @@ def explained(name: str, *others: type[Exception]) -> Iterator[None]:
         raise DataError(f"{name} cannot be read and is probably damaged ({reason}); save it again.") from error
 
 
+@contextmanager
+def opened(path: Path, name: str) -> Iterator[BinaryIO]:
+    """Open a file, whose errors are those of ``explained``; a pipe or a device, without an end, is refused."""
+    size_of(path, DataError, name)
+    with explained(name), path.open("rb") as file:
+        yield file
+
+
 def first_bytes(path: Path, name: str, count: int = 64) -> bytes:
     """Read the first bytes of a file."""
-    with explained(name), path.open("rb") as file:
+    with opened(path, name) as file:
         return file.read(count)
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from lowerbound.data.checks import DataError, check_rows
-from lowerbound.data.readers.content import JPEG, PNG, content, explained
+from lowerbound.data.readers.content import JPEG, PNG, content, explained, opened
 from lowerbound.data.sources import Dataset, Source, is_streamed
 
 if TYPE_CHECKING:
@@ -75,6 +75,7 @@ class ImageFolder(Source):
         self.paths: list[Path]
         self.name: str
         self.folder, self.paths, self.name = folder, paths, name
+        self.files: Sequence[Path] = paths
         self.has_classes: bool = paths[0].parent != folder
         self.color: bool
         height, width, self.color = _agree(paths, self.called)
@@ -156,7 +157,7 @@ def _opened(path: Path, name: str) -> Iterator[ImageFile]:
     from PIL.JpegImagePlugin import JpegImageFile
     from PIL.PngImagePlugin import PngImageFile
 
-    with explained(name, DecompressionBombError), warnings.catch_warnings(), path.open("rb") as file:
+    with explained(name, DecompressionBombError), warnings.catch_warnings(), opened(path, name) as file:
         warnings.simplefilter("ignore")  # Pillow's remarks on odd metadata
         head = file.read(64)
         file.seek(0)

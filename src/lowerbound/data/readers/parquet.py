@@ -64,7 +64,7 @@ def parquet_files(folder: Path) -> list[Path]:
 
 
 def _is_parquet(path: Path) -> bool:
-    return path.suffix.lower() == ".parquet" and path.name[0] not in "._" and path.is_file()
+    return path.suffix.lower() == ".parquet" and path.name[0] not in "._" and not path.is_dir()
 
 
 class ParquetTable(Source):
@@ -77,7 +77,7 @@ class ParquetTable(Source):
         self.label: str | None
         self.mixed: bool
         self.path, self.label, self.mixed = path, label, mixed
-        self.files: list[Path] = [path] if path.is_file() else parquet_files(path)
+        self.files: Sequence[Path] = [path] if path.is_file() else parquet_files(path)
         self.groups: list[tuple[int, int]] = []  # the file of each run, and the row group in it
         self.dtypes: dict[str, np.dtype] = {}  # of the columns that are data, in all rows
         sizes, memory = [], 1

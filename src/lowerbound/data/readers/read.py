@@ -115,8 +115,8 @@ def read(
     Returns
     -------
     Dataset
-        The data and their labels. The arrays of `.npy` files are read-only memory maps; data that are streamed are a
-        ``Source``, whose blocks have the labels.
+        The data and their labels. Data that are streamed are a ``Source``, whose blocks have the labels; larger arrays
+        of `.npy` files that aren't are read-only memory maps.
 
     Raises
     ------
