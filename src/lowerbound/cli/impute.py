@@ -121,6 +121,7 @@ def _of_the_table_alone(imputer: Any, run: Path) -> VAEImputer:
 
 def _set(imputer: VAEImputer, n_importance: int | None, random_state: int | None, fill: str | None) -> None:
     """Replace saved parameters by those that were given."""
+    from lowerbound.imputation.fillers import OfValues, WithErrors
     from lowerbound.imputation.network import EstimatorFiller
 
     if random_state is not None:
@@ -130,6 +131,8 @@ def _set(imputer: VAEImputer, n_importance: int | None, random_state: int | None
     if n_importance is not None:
         imputer.n_importance = n_importance
         for filler in getattr(imputer._filler, "fillers", [imputer._filler]):
+            while isinstance(filler, OfValues | WithErrors):
+                filler = filler.filler
             if isinstance(filler, EstimatorFiller):
                 filler.n_importance = n_importance
 
