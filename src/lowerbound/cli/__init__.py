@@ -22,6 +22,7 @@ from lowerbound.cli.output import INTERRUPTED, Failure, write_error
 from lowerbound.cli.processes import refuse_several
 from lowerbound.cli.signals import handled, interrupt
 from lowerbound.cli.train import train
+from lowerbound.cli.traverse import interpolate, traverse
 from lowerbound.cli.upgrade import config
 
 
@@ -109,5 +110,6 @@ def main() -> None:
             stream.reconfigure(errors="replace")  # a terminal without σ shows a question mark  # type: ignore[union-attr]
 
 
-for _command in (data, train, generate, reconstruct, encode, impute, outliers, evaluate, compare, config):
+_COMMANDS = (data, train, generate, reconstruct, encode, traverse, interpolate, impute, outliers, evaluate, compare)
+for _command in (*_COMMANDS, config):
     main.add_command(_command)

@@ -93,7 +93,7 @@ def compare(
     from lowerbound.comparison.split import split
     from lowerbound.estimators.tables import has_text
 
-    dataset = _rows_at_hand(options.read(), console)
+    dataset = _rows_at_hand(options.read(console), console)
     columns = list(map(str, getattr(dataset.X, "columns", [])))
     X = dataset.X if has_text(dataset.X) else _numbers(dataset.X)
     try:

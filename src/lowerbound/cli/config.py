@@ -194,6 +194,9 @@ def _checked_data(data: Any, path: Path) -> dict[str, Any]:
         _check_known(name, list(DATA_KEYS), f"{path}: [data] has no key")
         if name in ("stream", "header") and isinstance(value, bool):
             continue
+        if name == "resize" and type(value) is int:
+            data = {**data, name: str(value)}
+            continue
         words = value if name in LISTS and isinstance(value, list) else [value]
         if not all(isinstance(word, str) for word in words):
             raise Failure(f"{path}: [data] {name} must be text, got {shown(value)}")

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from lowerbound.cli.options import DataOptions, axes_options, console_options, data_argument, data_options
-from lowerbound.cli.output import Console, short, table
+from lowerbound.cli.output import Console, Failure, command_line, short, table
 
 if TYPE_CHECKING:
     import numpy as np
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
 MOST_COLUMNS = 40  # shown; JSON has them all
 MOST_LABELS = 12
+IMAGE, FEATURES = "image (", "features"  # the start of a layout, where it is no question
 
 
 @click.group()
@@ -38,12 +39,28 @@ def check(
     image_shape: tuple[int, ...] | None, layout: str, console: Console,
 ) -> None:  # fmt: skip
     """Show the shape, type and columns of DATA, and the likelihood and layout that "auto" chooses."""
-    dataset = options.read()
+    dataset = _read(options, console)
+    if len(dataset.X) < 2:
+        raise Failure(f"{dataset.source} has 1 row: a model needs at least 2")
     record = describe(dataset, image_shape, layout) | {"notes": list(dataset.notes)}
-    console.result(record, _text(record))
+    console.result(record, _text(record, options))
+    if not record.get("layout", FEATURES).startswith((IMAGE, FEATURES)):
+        return
     axes = [*(("--image-shape", ",".join(map(str, image_shape))) if image_shape else ())]
     axes += ["--layout", layout] if layout != "auto" else []
+    axes += ["--binarize", "threshold"] if record.get("binary") else []
     console.suggest("train", *options.words(), *axes, "-o", f"runs/{Path(data).name.split('.')[0]}")
+
+
+def _read(options: DataOptions, console: Console) -> Dataset:
+    """The data; images of several sizes are refused with the flags that would do."""
+    from lowerbound.data.readers.images import ImageSizeError
+
+    try:
+        return options.read(console, notes=False)
+    except ImageSizeError as error:
+        words = replace(options, resize=str(error.resize)).words()
+        raise Failure(f"{error}\nnext: {command_line('data', 'check', *words)}") from error
 
 
 def describe(dataset: Dataset, image_shape: tuple[int, ...] | None = None, layout: str = "auto") -> dict[str, Any]:
@@ -61,21 +78,24 @@ def describe(dataset: Dataset, image_shape: tuple[int, ...] | None = None, layou
         return _describe_mixed(dataset)
     X = np.asarray(dataset.X)
     seen = measure(Statistics.of, row_blocks(X))
-    record = _describe_numbers(dataset.source, X.dtype, seen, columns) | {"layout": _layout(X, image_shape, layout)}
+    record = _describe_numbers(dataset.source, X.dtype, seen, columns, _layout(X, image_shape, layout))
     record["labels"] = None if dataset.labels is None else _describe_labels(dataset.labels)
     if columns is not None:
         record["columns"] = [_describe_column(str(name), np.asarray(dataset.X[name])) for name in columns]
     return record
 
 
-def _describe_numbers(name: str, dtype: np.dtype, seen: Statistics, columns: Sequence[str] | None) -> dict[str, Any]:
+def _describe_numbers(
+    name: str, dtype: np.dtype, seen: Statistics, columns: Sequence[str] | None, layout: str
+) -> dict[str, Any]:
     """The range, gaps and likelihood of numbers, all columns together."""
     import numpy as np
 
-    from lowerbound.data.likelihoods import choose
+    from lowerbound.data.likelihoods import choose, has_bytes, has_ends_alone
 
     low, high = np.ravel(seen.extent.low), np.ravel(seen.extent.high)
-    names = list(range(low.size)) if columns is None else list(map(str, columns))
+    constant = np.flatnonzero(~(low < high)).tolist()  # or without any value
+    is_binary = has_bytes(dtype, seen.extent) and seen.extent.highest > 1 and has_ends_alone(seen.mean, seen.spread)
     return {
         "source": name,
         "rows": seen.n_rows,
@@ -84,33 +104,27 @@ def _describe_numbers(name: str, dtype: np.dtype, seen: Statistics, columns: Seq
         "missing": int((seen.n_rows - seen.count).sum()),
         "minimum": seen.extent.lowest.item(),
         "maximum": seen.extent.highest.item(),
-        "likelihood": choose(seen.extent, dtype, None),
-        "constant": [names[i] for i in np.flatnonzero(~(low < high))],  # or without any value
+        "likelihood": choose(seen.extent, dtype, None, images=layout.startswith(IMAGE)),
+        "constant": constant if columns is None else [str(columns[i]) for i in constant],
+        "layout": layout,
+        "binary": is_binary,
     }
 
 
 def _layout(X: Any, image_shape: tuple[int, ...] | None, layout: str) -> str:
     """The layout that is asked for or recognized, or the question that "auto" asks."""
-    from lowerbound.data.layout import arrange
+    from lowerbound.data.layout import arrange, possible_images
 
     try:
         found = arrange(X, image_shape, layout)
     except ValueError as question:
         return str(question)
     if found.layout == "features":
-        return f"features{_could_be(X)}"
+        shape = possible_images(X)
+        hint = "" if shape is None else f" (if they are images: --image-shape {','.join(map(str, shape))})"
+        return f"{FEATURES}{hint}"
     n_axes = len(image_shape or X.shape[1:])
-    return f"image {'(H, W, C)' if found.channels_last else '(H, W)' if n_axes == 2 else '(C, H, W)'}"
-
-
-def _could_be(X: Any) -> str:
-    """The shape that flat rows of bytes would have if they were square images; empty for others."""
-    for n_channels in (1, 3):
-        side = math.isqrt(X.shape[1] // n_channels) if X.ndim == 2 and X.dtype.name == "uint8" else 0
-        if side >= 8 and n_channels * side**2 == X.shape[1]:
-            shape = f"{side},{side}" + (f",{n_channels}" if n_channels > 1 else "")
-            return f" (if they are images: --image-shape {shape})"
-    return ""
+    return f"{IMAGE}{'H, W, C' if found.channels_last else 'H, W' if n_axes == 2 else 'C, H, W'})"
 
 
 def _describe_mixed(dataset: Dataset) -> dict[str, Any]:
@@ -164,9 +178,10 @@ def _text_of_mixed(record: dict[str, Any]) -> str:
     return "\n\n".join([table(rows), *_recognized(record), _aligned(lines, 3)])
 
 
-def _recognized(record: dict[str, Any]) -> list[str]:
-    """A paragraph on what was recognized in the values of a file; none if there is nothing to say."""
-    lines = ["recognized, as every value of the column fits (flags overrule it):", *record.get("notes", ())]
+def _recognized(record: dict[str, Any], *, images: bool = False) -> list[str]:
+    """A paragraph on what was recognized in the values of a file, or changed; none if there is nothing to say."""
+    of_table = "recognized, as every value of the column fits (flags overrule it):"
+    lines = ["how the images are read:" if images else of_table, *record.get("notes", ())]
     return ["\n  ".join(lines)] if len(lines) > 1 else []
 
 
@@ -185,7 +200,7 @@ def _describe_source(source: Source, *axes: Any) -> dict[str, Any]:
             yield from row_blocks(source.as_array(block.X))
 
     seen = measure(Statistics.of, arrays())
-    record = _describe_numbers(source.name, source.dtype, seen, source.columns) | {"layout": _layout(source, *axes)}
+    record = _describe_numbers(source.name, source.dtype, seen, source.columns, _layout(source, *axes))
     record["labels"] = dict(sorted(labels.items())) or None
     if source.columns is not None:
         record["columns"] = _describe_columns(source.columns, source.dtype, seen)
@@ -228,9 +243,11 @@ def _describe_column(name: str, values: np.ndarray) -> dict[str, Any]:
     }
 
 
-def _text(record: dict[str, Any]) -> str:
+def _text(record: dict[str, Any], options: DataOptions) -> str:
     if record["likelihood"] == "columns":
         return _text_of_mixed(record)
+    from lowerbound.data.readers.read import holds_images
+
     shape = " × ".join(map(str, record["shape"])) or "one value"
     rows = {
         "data": record["source"],
@@ -243,9 +260,10 @@ def _text(record: dict[str, Any]) -> str:
         "labels": "none" if record["labels"] is None else _labels(record["labels"]),
         "likelihood": f'{record["likelihood"]} (what "auto" chooses)',
     }
-    return "\n\n".join(
-        [table(rows), *_recognized(record), *([_columns(record["columns"])] if "columns" in record else [])]
-    )
+    if record["binary"]:
+        rows["range"] = "only 0 and 255: binary, so --binarize threshold reads them as 0 and 1"
+    columns = [_columns(record["columns"])] if "columns" in record else []
+    return "\n\n".join([table(rows), *_recognized(record, images=holds_images(options.source)), *columns])
 
 
 def _missing(record: dict[str, Any]) -> str:

@@ -71,7 +71,7 @@ def evaluate(
 
     options = replace(options, source=source, given=given)
     models = {run: load(Path(run), "evaluate") for run in runs}
-    dataset = options.read()
+    dataset = options.like_those_of(Path(runs[0])).read(console)
     models = {run: given_of(model, dataset, given) for run, model in models.items()}
     _warn_if_trained_on(dataset, runs)
     how, kept = Method(method, n_importance, n_temperatures, n_chains), list[Partial]()
@@ -109,12 +109,13 @@ def account(
     log_p = score(model, X, method, console, run, kept)
     by = {"method": method.method} if bound else {}
     record = {"n": len(X), "log_likelihood": {**log_p.to_dict(), **by}, **bound}
-    if model.schema_.is_discrete and not _has_gaps(X):  # with gaps, rows have fewer dimensions
+    if model.schema_.is_discrete and not has_gaps(X):  # with gaps, rows have fewer dimensions
         record["bits_per_dim"] = bits_per_dim(log_p.value, model.schema_.n_dimensions)
     return record
 
 
-def _has_gaps(X: Any) -> bool:
+def has_gaps(X: Any) -> bool:
+    """True if a value of the rows is missing."""
     from lowerbound.data.sources import Source
     from lowerbound.data.table_code import missing
 

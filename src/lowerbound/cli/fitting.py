@@ -16,7 +16,9 @@ import lowerbound
 from lowerbound.assembly.vae import choose_network
 from lowerbound.cli.config import Config, make
 from lowerbound.cli.context import context_of, fingerprint_of, words_given
+from lowerbound.cli.converted import converted
 from lowerbound.cli.flags import word_of
+from lowerbound.cli.hints import hints
 from lowerbound.cli.models import MODELS
 from lowerbound.cli.output import INTERRUPTED, Console, Failure, listing, nats, table
 from lowerbound.cli.processes import Checkpoint, tell
@@ -66,9 +68,8 @@ def fit_run(
         check_data(config, run)
         console.say(f"{run.folder} is finished, after epoch {finished.n_iter_}: there is nothing to resume")
         return suggest_next(console, run, finished, config)
-    config = pinned(config)
-    tell(config, state)
-    dataset = config.data.read()
+    config, there, dataset = read_once(run, pinned(config), console)
+    tell(there, state)
     if isinstance(dataset.X, Source):
         config = replace(config, data=replace(config.data, stream=True))
     data = known_by(dataset, config)
@@ -86,12 +87,23 @@ def fit_run(
             run.begin_again(config.to_toml(choices), progress.epoch, progress.objective.step, record, progress.history)
             console.say(f"continuing after {_place(training)}")
         console.say(f"{_split(rows, held_out)}\n{listing(choices)}")
+        for hint in hints(model.schema_, dataset.X):
+            console.say(hint)
         if verbose:
             console.say(f"{config.to_toml({})}\n{training.modules}")
 
     watch = RunWatch(run, checkpoints, begin, console, board)
     _fit(model, dataset, config.data.given, watch, state)
     _conclude(model, watch, config)
+
+
+def read_once(run: Run, config: Config, console: Console, **others: Any) -> tuple[Config, Config, Dataset]:
+    """The configuration to be kept, that by which the data are read (images from an array), and the data."""
+    data, there = converted(run.folder, config.data, console)
+    dataset = replace(there, **others).read(console)
+    if there is not data:
+        dataset = replace(dataset, source=Path(data.source).name)
+    return replace(config, data=data), replace(config, data=there), dataset
 
 
 def _conclude(model: GradientEstimator, watch: RunWatch, config: Config) -> None:
@@ -276,7 +288,7 @@ class OneBatch(Watch):
 def try_one_batch(config: Config, console: Console, *, verbose: bool) -> None:
     """Show what would be trained, and the loss of one batch; nothing is written."""
     config = pinned(config)
-    dataset = config.data.read()
+    dataset = config.data.read(console)
     model, watch = make(config), OneBatch()
     with suppress(_Enough):
         model.fit(dataset.X, context=context_of(dataset, config.data.given), watch=watch)

@@ -8,7 +8,7 @@ from typing import Any
 
 from lowerbound.cli.config import Config, make
 from lowerbound.cli.context import context_of
-from lowerbound.cli.fitting import describe, known_by, pinned, suggest_next
+from lowerbound.cli.fitting import describe, known_by, pinned, read_once, suggest_next
 from lowerbound.cli.generate import spread
 from lowerbound.cli.models import MODELS, QUIET
 from lowerbound.cli.output import Console, Failure, listing, plus_minus, short, table
@@ -35,8 +35,7 @@ def fit_once(run: Run, config: Config, arguments: Sequence[str], console: Consol
     verbose : bool
         Show every parameter.
     """
-    config = pinned(config)
-    dataset = _in_memory(config)
+    config, _, dataset = read_once(run, pinned(config), console, **_as_needed(config))
     console.say(describe(dataset))
     model = _made(config, console)
     chosen = _chosen(model, dataset)
@@ -52,16 +51,16 @@ def fit_once(run: Run, config: Config, arguments: Sequence[str], console: Consol
     suggest_next(console, run, model, config)
 
 
-def _in_memory(config: Config) -> Dataset:
-    """The data; all rows, for models that can't read them as they need them."""
+def _as_needed(config: Config) -> dict[str, bool]:
+    """The way of reading: all rows, for models that can't read them as they need them."""
     if config.data.given is not None and config.model != "detector":
         kinds = "a vae or a detector can"
         raise Failure(f"--given {config.data.given}: a model of kind {config.model} can't be given a context: {kinds}")
     if config.model == "detector":
-        return config.data.read()
+        return {}
     if config.data.stream:
         raise Failure(f"--model {config.model} needs all rows in memory: leave --stream out")
-    return replace(config.data, stream=False).read()
+    return {"stream": False}
 
 
 def _made(config: Config, console: Console) -> Any:
@@ -91,7 +90,7 @@ def _found(model: Any, dataset: Dataset) -> str:
 def dry_run(config: Config, console: Console) -> None:
     """Show what would be fitted; nothing is fitted or written."""
     config = pinned(config)
-    dataset = _in_memory(config)
+    dataset = replace(config.data, **_as_needed(config)).read(console)
     model = _made(config, Console(quiet=True))
     chosen = _chosen(model, dataset)
     record = {"model": config.model, "data": fingerprint(dataset), "chosen": chosen}

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 import click
 
 from lowerbound.cli.context import given_of, given_option, one_context, value_of, words_given
+from lowerbound.cli.drawing import check_rows_fit, draw, draw_pairs, share_of_noise, write_map
 from lowerbound.cli.models import refusal
 from lowerbound.cli.options import (
     DataOptions,
@@ -33,7 +34,7 @@ if TYPE_CHECKING:
 ENDINGS = (".png", ".npy", ".csv", ".parquet")
 MAPPED = 20_000  # points in a map of streamed data
 SHOWN = 20  # rows in a picture of reconstructions
-SHOWN_IN_A_LINE = 10
+NOISY = 0.1  # part of the variance of drawn pixels that is noise given z, from which the means are worth a look
 
 Block: TypeAlias = "tuple[Any, np.ndarray | None]"  # rows and their labels
 
@@ -43,11 +44,15 @@ class OutputFile(PathType):
 
     name = "file"
 
+    def __init__(self, endings: tuple[str, ...] = ENDINGS) -> None:
+        self.endings: tuple[str, ...] = endings
+
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Path:
         """The path, if its ending is known."""
         path = Path(value)
-        if path.suffix.lower() not in ENDINGS:
-            self.fail(f"{value} must end in .png, .npy, .csv or .parquet, which gives the format", param, ctx)
+        if path.suffix.lower() not in self.endings:
+            known = f"{', '.join(self.endings[:-1])} or {self.endings[-1]}"
+            self.fail(f"{value} must end in {known}, which gives the format", param, ctx)
         return path
 
 
@@ -83,20 +88,37 @@ def generate(
 
     new_file(output, force)
     model = load(run, "generate")
-    _check_rows_fit(model, output)
+    check_rows_fit(model, output)
     context = getattr(model, "context_", None)
     if context is not None:
-        rows = model.given(one_context(context.columns, given)).sample(n_rows, mean=mean, random_state=random_state)
-    elif given:
+        model = model.given(one_context(context.columns, given))
+    if given and context is None:
         rows = _sample_given(model, given, n_rows, mean=mean, random_state=random_state)
     else:
         rows = model.sample(n_rows, mean=mean, random_state=random_state)
     if output.suffix.lower() == ".png":
-        _draw(output, model, rows)
+        draw(output, model, rows)
     else:
-        write_parts(output, [(rows, {})], _names(model), len(rows))
+        write_parts(output, [(rows, {})], names_of(model), len(rows))
     done(console, output, rows.shape)
+    if output.suffix.lower() == ".png":
+        _suggest_pictures(console, run, model, output, rows, given, n_rows=n_rows, mean=mean, seed=random_state)
     console.suggest("evaluate", run, "DATA", *words_given(None if context is None else context.names[0]))
+
+
+def _suggest_pictures(
+    console: Console, run: Path, model: Any, output: Path, rows: np.ndarray, given: tuple[str, ...], *, n_rows: int,
+    mean: bool, seed: int | None,
+) -> None:  # fmt: skip
+    """Suggest the means of draws that are noise, and a traversal."""
+    words = tuple(word for each in given for word in ("--given", each))
+    share = 0.0 if mean else share_of_noise(rows, model.sample(n_rows, mean=True, random_state=seed))
+    if share > NOISY:
+        console.say(f"{share:.0%} of the variance of these pixels is noise of p(x|z): --mean leaves it out")
+        same = ("-n", str(n_rows), *(() if seed is None else ("--seed", str(seed))))
+        console.suggest("generate", run, *same, *words, "--mean", "-o", output.with_stem(f"{output.stem}-mean"))
+    if refusal(type(model).__name__, "traverse") is None:
+        console.suggest("traverse", run, *words, "-o", run / "traversal.png")
 
 
 def _sample_given(model: Any, given: tuple[str, ...], n_rows: int, *, mean: bool, random_state: int | None) -> Any:
@@ -109,7 +131,7 @@ def _sample_given(model: Any, given: tuple[str, ...], n_rows: int, *, mean: bool
 
     if mean:
         raise click.UsageError("--given draws rows; leave --mean out")
-    names = _names(model)
+    names = names_of(model)
     columns = {column.name: column for column in getattr(model, "columns_", None) or ()}
     row: dict[str, Any] = dict.fromkeys(names, np.nan)
     for word in given:
@@ -149,21 +171,21 @@ def reconstruct(
 
     new_file(output, force)
     model = load(run, "reconstruct")
-    _check_rows_fit(model, output)
+    check_rows_fit(model, output)
     options = replace(options, given=given)
-    dataset = options.read()
+    dataset = options.like_those_of(run).read(console)
     if output.suffix.lower() == ".png":
         if n_rows < len(dataset.X):
             console.say(f"showing {n_rows} of {len(dataset.X):,} rows, from all over; -n shows more")
         few = spread(dataset, n_rows)
         X = rows_of(few, model)
         shape = (rows := given_of(model, few, given).reconstruct(X)).shape
-        _draw(output, model, rows, original=X)
+        draw_pairs(output, model, rows, X)
     else:
         with console.progress(len(dataset.X), "reconstructing") as progress:
             one = given_of(model, dataset, given)
             parts = ((one.reconstruct(X), {}) for X, _ in shown(blocks_of(dataset, model), progress))
-            shape = write_parts(output, parts, _names(model), len(dataset.X))
+            shape = write_parts(output, parts, names_of(model), len(dataset.X))
     done(console, output, shape)
     console.suggest("encode", run, *options.words(), "-o", run / ("map.png" if model.latent_dim_ > 1 else "codes.csv"))
 
@@ -190,13 +212,13 @@ def encode(
     new_file(output, force)
     model = load(run, "encode")
     options = replace(options, given=given)
-    dataset = options.read()
+    dataset = options.like_those_of(run).read(console)
     if output.suffix.lower() == ".png":
         dataset = spread(dataset, MAPPED) if isinstance(dataset.X, Source) else dataset
         X = rows_of(dataset, model)
         one = given_of(model, dataset, given)
         shape = (codes := one.transform(X)).shape
-        _write_map(output, one, X, codes, dataset.labels)
+        write_map(output, one, X, codes, dataset, given or options.label or "")
     else:
         named = options.label or "label"
         with console.progress(len(dataset.X), "encoding") as progress:
@@ -294,57 +316,10 @@ def spread(dataset: Dataset, n_rows: int) -> Dataset:
     return Dataset(chosen, None if labels is None else labels[places], dataset.source)
 
 
-def _check_rows_fit(model: Any, path: Path) -> None:
-    """Fail before any work if rows can't be written to such a file."""
-    import numpy as np
-
-    from lowerbound.pictures.pictures import as_images
-
-    ending, schema = path.suffix.lower(), model.schema_
-    if ending == ".png":
-        as_images(schema, np.zeros((1, *schema.row_shape)))
-    if ending in (".csv", ".parquet") and len(schema.row_shape) > 1:
-        raise Failure(f"{path}: images don't go into a table: give a name that ends in .png or .npy")
-
-
-def _names(model: Any) -> list[str]:
+def names_of(model: Any) -> list[str]:
     """The names of the columns of rows."""
 
     return list(getattr(model, "feature_names_in_", [f"x{i}" for i in range(math.prod(model.schema_.row_shape))]))
-
-
-def _draw(path: Path, model: Any, rows: np.ndarray, original: np.ndarray | None = None) -> None:
-    """Write a picture of rows, below the originals if these are given."""
-    import numpy as np
-
-    from lowerbound.pictures.pictures import above_one_another, as_images, pixel_range, save_grid, to_pixels
-
-    schema = model.schema_
-    images = as_images(schema, rows)
-    if original is None:
-        return save_grid(to_pixels(images, *pixel_range(schema, images)), path)
-    upper = as_images(schema, np.asarray(original))
-    low, high = pixel_range(schema, images, upper)
-    grey = schema.grey_levels if schema.binarize else high  # grey values stand above probabilities
-    columns = min(len(images), SHOWN_IN_A_LINE)
-    pairs = above_one_another(to_pixels(upper, low, grey), to_pixels(images, low, high), columns)
-    save_grid(pairs, path, columns, group=2)
-
-
-def _write_map(path: Path, model: Any, X: np.ndarray, codes: np.ndarray, labels: np.ndarray | None) -> None:
-    from lowerbound.pictures.pictures import latent_map, save_map
-
-    if model.latent_dim_ < 2:
-        raise Failure("a map needs two latent variables and the model has one: give a name that ends in .csv or .npy")
-    shown, notes = [0, 1], ["", ""]
-    if hasattr(model, "elbo_terms"):
-        parts = model.elbo_terms(X)
-        of_each = parts.kl.shape[1] >= model.latent_dim_  # a learned prior and levels have no KL of each variable
-        said = (parts.kl.mean(0) if of_each else parts.mean.var(0)).numpy()[: model.latent_dim_]
-        shown = sorted(said.argsort()[-2:].tolist())
-        notes = [f"  (KL {said[i]:.2f} nats)" if of_each else "" for i in shown]
-    names = [f"latent variable {i}{note}" for i, note in zip(shown, notes, strict=True)]
-    save_map(latent_map(codes[:, shown], labels, names), path)
 
 
 def done(console: Console, path: Path, shape: tuple[int, ...]) -> None:

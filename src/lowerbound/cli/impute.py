@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from lowerbound.cli.evaluate import has_gaps
 from lowerbound.cli.generate import load, rows_of, spread
 from lowerbound.cli.options import (
     DataOptions,
@@ -86,8 +87,10 @@ def impute(
     if output is not None:
         new_file(output, force)
     model = load(run, "impute")
-    dataset = options.read()
+    dataset = options.like_those_of(run).read(console)
     X = rows_of(dataset, model)
+    if output is not None and not has_gaps(X):
+        console.say(f"{dataset.source} has no gaps: its rows are written as they are")
     if isinstance(model, VAEImputer):
         imputer = _of_the_table_alone(model, run)
         _set(imputer, n_importance, random_state, fill)
@@ -118,6 +121,7 @@ def _of_the_table_alone(imputer: Any, run: Path) -> VAEImputer:
 
 def _set(imputer: VAEImputer, n_importance: int | None, random_state: int | None, fill: str | None) -> None:
     """Replace saved parameters by those that were given."""
+    from lowerbound.imputation.fillers import OfValues, WithErrors
     from lowerbound.imputation.network import EstimatorFiller
 
     if random_state is not None:
@@ -127,6 +131,8 @@ def _set(imputer: VAEImputer, n_importance: int | None, random_state: int | None
     if n_importance is not None:
         imputer.n_importance = n_importance
         for filler in getattr(imputer._filler, "fillers", [imputer._filler]):
+            while isinstance(filler, OfValues | WithErrors):
+                filler = filler.filler
             if isinstance(filler, EstimatorFiller):
                 filler.n_importance = n_importance
 

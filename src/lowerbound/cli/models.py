@@ -44,7 +44,7 @@ class TrainedModel:
 
 TRAINING = ("max_epochs", "batch_size", "optimizer__lr")
 SHAPE = ("image_shape", "layout", "random_state", "device")
-CODES = ("encode", "reconstruct")
+CODES = ("encode", "reconstruct", "traverse", "interpolate")
 EVERYTHING = ("generate", "evaluate", *CODES, "outliers", "impute")
 MODELS = {
     "vae": TrainedModel(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import wraps
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -11,8 +11,10 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from lowerbound.cli.output import Console
+from lowerbound.cli.run import data_of
 
 if TYPE_CHECKING:
+    from lowerbound.data.readers.images import ImageFolder
     from lowerbound.data.sources import Dataset
 
     PathType = click.ParamType[Path]
@@ -22,7 +24,9 @@ else:
 
 
 WRITING = ("decimal", "thousands", "date_format", "missing", "header")
-READING = ("key", "drop", "label", "stream", *WRITING)
+OF_IMAGES = ("resize", "crop", "mode")
+READING = ("key", "drop", "label", "stream", *WRITING, *OF_IMAGES)
+QUIETLY = Console(quiet=True)
 
 
 @dataclass(frozen=True)
@@ -45,6 +49,8 @@ class DataOptions:
         The column, or the array, that a model is given; it is then the label.
     decimal, thousands, date_format, missing, header
         As in ``read``, for .csv files.
+    resize, crop, mode
+        As in ``read``, for folders of images.
     """
 
     source: str
@@ -58,16 +64,60 @@ class DataOptions:
     date_format: str | None = None
     missing: tuple[str, ...] = ()
     header: bool | None = None
+    resize: str | None = None
+    crop: str | None = None
+    mode: str | None = None
 
-    def read(self, *, mixed: bool = True) -> Dataset:
-        """Read the data, whose columns may be text and dates if ``mixed``; raises ``DataError``."""
-        from lowerbound.data.readers.read import read
+    def read(self, console: Console = QUIETLY, *, mixed: bool = True, notes: bool = True) -> Dataset:
+        """Read the data; raises ``DataError``.
 
+        Parameters
+        ----------
+        console : Console
+            Shows a bar while images are read.
+        mixed : bool
+            Columns may be text and dates.
+        notes : bool
+            Say what is changed by the conversion of images.
+        """
         if self.given and self.label:
             raise click.UsageError("--given is the label of the rows too: leave --label out")
         stream = False if self.given and self.stream is None else self.stream
-        label = self.given or self.label
-        return read(self.source, key=self.key, drop=self.drop, label=label, stream=stream, mixed=mixed, **self.writing)
+        images = self.images()
+        if images is None:
+            return self._read(stream, mixed=mixed)
+        from lowerbound.cli.images import in_memory
+
+        for note in images.notes if notes else ():
+            console.say(note)
+        return in_memory(images, stream, console)
+
+    def images(self) -> ImageFolder | None:
+        """The images of a folder, which are not decoded yet; None for other data."""
+        from lowerbound.data.readers.images import ImageFolder
+        from lowerbound.data.readers.read import holds_images
+
+        found = self._read(stream=True, mixed=False).X if holds_images(self.source) else None
+        assert found is None or isinstance(found, ImageFolder)
+        return found
+
+    def _read(self, stream: bool | None, *, mixed: bool) -> Dataset:
+        from lowerbound.data.readers.read import read
+
+        others = {name: getattr(self, name) for name in (*WRITING, *OF_IMAGES)}
+        return read(
+            self.source, key=self.key, drop=self.drop, label=self.given or self.label, stream=stream, mixed=mixed,
+            **others,
+        )  # fmt: skip
+
+    def like_those_of(self, run: Path) -> DataOptions:
+        """The same, with images converted as those of a run were, where nothing else is asked for."""
+        from lowerbound.data.readers.read import holds_images
+
+        if not holds_images(self.source):
+            return self
+        kept = data_of(run)
+        return replace(self, **{name: getattr(self, name) or kept.get(name) for name in OF_IMAGES})
 
     @property
     def writing(self) -> dict[str, Any]:
@@ -79,6 +129,7 @@ class DataOptions:
         named = [("--key", self.key), *(("--drop", column) for column in self.drop), ("--label", self.label)]
         named += [("--given", self.given), ("--decimal", self.decimal), ("--thousands", self.thousands)]
         named += [("--date-format", self.date_format), ("--missing", ",".join(self.missing) or None)]
+        named += [(f"--{name}", getattr(self, name)) for name in OF_IMAGES]
         words = [word for flag, value in named if value is not None for word in (flag, value)]
         words += {None: [], True: ["--stream"], False: ["--no-stream"]}[self.stream]
         return [self.source, *words, *{None: [], True: ["--header"], False: ["--no-header"]}[self.header]]
@@ -93,6 +144,17 @@ def data_options(command: Callable) -> Callable:
         return command(*args, options=DataOptions(others.get("data") or "", **read), **others)
 
     for option in (
+        click.option(
+            "--mode", type=click.Choice(["gray", "rgb"]),
+            help="Read a folder of images in gray, or in color.  [in color if any has]",
+        ),
+        click.option(
+            "--crop", type=click.Choice(["center", "none"]),
+            help="Cut images to the shape of --resize around their center, or stretch them.  [center]",
+        ),
+        click.option(
+            "--resize", metavar="SIDE|WxH", help="Bring a folder of images to one size in pixels, such as 64 or 64x48."
+        ),
         click.option(
             "--header/--no-header", default=None,
             help="The first line of a .csv names the columns, or is a row.  [asked where it isn't clear]",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias, cast
@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias, cast
 import click
 
 from lowerbound.cli.context import context_of, given_of, given_option
+from lowerbound.cli.converted import at_hand
 from lowerbound.cli.generate import blocks_of, load, rows_of, shown
 from lowerbound.cli.options import (
     READING,
@@ -21,7 +22,7 @@ from lowerbound.cli.options import (
     run_argument,
 )
 from lowerbound.cli.output import Console, Failure, new_file, short
-from lowerbound.parameters.tables import SCORES
+from lowerbound.parameters.tables import CLIMBING, SCORES
 
 if TYPE_CHECKING:
     import numpy as np
@@ -36,6 +37,7 @@ Ranks: TypeAlias = "VAEOutlierDetector | DensityRanks"
 NOTABLE = 1.0  # nats above a feature's typical surprise, from which it is named as a reason
 SURE = 50  # effective samples from which a range is more than rough
 SHOWN = 48  # images on a contact sheet
+CLIMBED_AT_ONCE = 20  # rows whose regrets are scored before the progress bar moves
 
 
 @click.command(short_help="Rank rows by how unusual they are, and say why.")
@@ -79,12 +81,13 @@ def outliers(
         new_file(path, force)
     model = load(run, "outliers")
     options = replace(options, given=given)
-    dataset = options.read()
+    options = options.like_those_of(run)
+    dataset = options.read(console)
     given_of(model, dataset, given)
     if isinstance(model, VAEOutlierDetector):
         detector, model = _as_it_is(model, run, criterion, reference), model.estimators_[0]
     else:
-        reference_rows = _reference(run, reference, options, console).read()
+        reference_rows = _reference(run, reference, options, console).read(console)
         usual = rows_of(reference_rows, model)
         console.say(f"comparing with {len(usual):,} usual rows")
         if isinstance(model, VAE):
@@ -93,13 +96,15 @@ def outliers(
         else:
             _refuse_more_than_log_p(model, criterion, explain=explain)
             detector = DensityRanks(model, usual)
-    X = rows_of(dataset, model)
+    X, images = rows_of(dataset, model), options.images()
+    files = None if images is None else images.names
     with Ranking(output.parent, by="score") as ranking:
         with console.progress(len(X), "scoring") as progress:
-            for block, labels in shown(blocks_of(dataset, model, rows_at_once(X.shape[1:])), progress):
+            n_rows = CLIMBED_AT_ONCE if detector.criterion_ in CLIMBING else rows_at_once(X.shape[1:])
+            for block, labels in shown(blocks_of(dataset, model, n_rows), progress):
                 of_block = cast("VAEOutlierDetector", detector).given(labels) if given else detector
                 label = given or options.label or "label"
-                ranking.add(_described(of_block, block, len(ranking), labels, label, explain))
+                ranking.add(_described(of_block, block, len(ranking), labels, label, explain, files))
         write_atomically(output, lambda temporary: write_csv(temporary, ranking.blocks(), "%.6g"))
         _report(console, next(ranking.blocks()).head(), ranking.scores, detector, output)
         if plot:
@@ -130,12 +135,15 @@ def _described(
     labels: np.ndarray | None,
     label: str,
     explain: bool,
+    files: Sequence[str] | None = None,
 ) -> pd.DataFrame:
-    """The output table: every row's place, label and scores, and, with ``explain``, a sentence."""
+    """The output table: every row's place, file, label and scores, and, with ``explain``, a sentence."""
     table = detector.table(X)
     table.insert(0, "row", range(first, first + len(table)))
     if labels is not None:
         table.insert(1, label, labels)
+    if files is not None:
+        table.insert(1, "file", files[first : first + len(table)])
     return table.assign(explanation=sentences(detector, X)) if explain else table
 
 
@@ -156,7 +164,7 @@ def _reference(run: Path, reference: str | None, options: DataOptions, console: 
         return options
     kept: dict[str, Any] = {name: record[name] for name in (*READING, "given") if name in record}
     lists: dict[str, Any] = {name: tuple(kept.get(name, ())) for name in ("drop", "missing")}
-    return DataOptions(**kept | lists | {"source": source, "stream": stream})
+    return at_hand(run, DataOptions(**kept | lists | {"source": source, "stream": stream}))
 
 
 def sentences(detector: Ranks, X: Any) -> list[str]:
@@ -230,7 +238,7 @@ def _plot(detector: Any, X: Any, context: np.ndarray | None, ranking: Ranking, p
     maps = to_pixels(heat / brightest, 0.0, 1.0)
     maps = maps if pictures.ndim == 3 else maps[..., None].repeat(3, -1)
     columns = min(len(images), 12)
-    save_grid(above_one_another(pictures, maps, columns), path, columns, group=2)
+    save_grid(above_one_another(pictures, maps, columns), path, columns, group=2, captions=("input", "surprise"))
 
 
 def _histogram(detector: Ranks, scores: np.ndarray) -> Any:
@@ -258,8 +266,9 @@ def _report(console: Console, top: pd.DataFrame, scores: np.ndarray, detector: R
     lines = [f"{beyond:,} of {len(scores):,} rows lie beyond the fence of the training rows' scores; first:"]
     for r in top.to_dict("records"):
         reason = f": {r['explanation']}" if "explanation" in r else ""
+        file = f" ({r['file']})" if "file" in r else ""
         lines.append(
-            f"  row {r['row']}, score {short(r['score'])}, above {r['quantile']:.1%} of the training rows{reason}"
+            f"  row {r['row']}{file}, score {short(r['score'])}, above {r['quantile']:.1%} of the training rows{reason}"
         )
     if console.as_json:
         return console.result(record, "")

@@ -5,6 +5,7 @@ environment.json   versions, seed, command line, and a description of the data
 history.jsonl      one record an epoch
 checkpoint/        the state of training, and the best weights
 model/             the fitted model, for ``lowerbound.load``
+images.npy         of a folder of images that was trained on, the pixels; images.json says which they are
 """
 
 from __future__ import annotations
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
     from lowerbound.training.checkpoints import Checkpoints
 
 REPORTED = ("torch", "numpy", "scikit-learn")
+ARRAY, ARRAY_OF = "images.npy", "images.json"
 ROWS_AT_ONCE = 4096
 
 
@@ -84,7 +86,7 @@ class Run:
         """Refuse a folder that isn't empty, unless ``force`` is given."""
         from lowerbound.storage.locks import LOCK
 
-        if not force and any(path.name != LOCK for path in self.folder.iterdir()):
+        if not force and any(path.name not in (LOCK, ARRAY, ARRAY_OF) for path in self.folder.iterdir()):
             continued = ", or continue it with --resume" if self.config.exists() else ""
             raise Failure(f"{self.folder} exists: choose another folder, or overwrite it with --force{continued}")
 
@@ -140,6 +142,20 @@ class Run:
 
         with errors_about(self.history), self.history.open("a", encoding="utf-8") as file:
             file.write(json.dumps(record) + "\n")
+
+
+def data_of(run: Path) -> dict[str, Any]:
+    """The words in ``[data]`` of the configuration of a run, or of the run whose model is in the folder."""
+    from lowerbound.storage.opening import read_toml
+
+    for folder in (run, run.parent):
+        try:
+            record = read_toml(folder / "config.toml").get("data")
+        except (OSError, ValueError):
+            continue
+        if isinstance(record, dict):
+            return {name: value for name, value in record.items() if isinstance(value, str)}
+    return {}
 
 
 def _indented(record: dict[str, Any]) -> str:

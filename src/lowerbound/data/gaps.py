@@ -22,7 +22,10 @@ def without_na(X: Any) -> Any:
     """The user's array or frame with NaN in place of None and NA in object arrays and columns."""
     if hasattr(X, "dtypes") and hasattr(X, "columns"):
         objects = [column for column, dtype in X.dtypes.items() if dtype.kind == "O"]
-        return X.assign(**{c: X[c].where(X[c].notna(), np.nan) for c in objects}) if objects else X
+        if objects:
+            X = X.copy(deep=False)  # names of columns need not be words
+            X[objects] = X[objects].where(X[objects].notna(), np.nan)
+        return X
     if isinstance(X, np.ndarray) and X.dtype.kind == "O":
         import pandas as pd
 

@@ -180,6 +180,27 @@ def _check_order(X: Any, shape: tuple[int, ...], layout: str) -> None:
         )
 
 
+def possible_images(X: Any) -> tuple[int, ...] | None:
+    """The sizes that flat rows would have as square images, in the order in which their values lie.
+
+    None where rows are no bytes of such a number, or where neighbors are as different as any two values.
+    """
+    if len(X.shape) != 2 or X.dtype.kind not in "iu":
+        return None
+    side, n_channels = next(
+        ((side, n) for n in (1, 3) if n * (side := math.isqrt(X.shape[1] // n)) ** 2 == X.shape[1]), (0, 0)
+    )
+    x = _some(X)
+    if side < SHORTEST_SIDE or x.min() < 0 or x.max() > 255:
+        return None
+    planar, last = x.reshape(len(x) * n_channels, side, side), x.reshape(len(x), side, side * n_channels)
+    is_planar = n_channels > 1 and _rise(planar) < _rise(last)
+    images = planar if is_planar or n_channels == 1 else last[:, :, ::n_channels]
+    if len(x) >= FEWEST_ROWS and max(_unlikeness(images, axis) for axis in (1, 2)) > UNRELATED:
+        return None
+    return (side, side) if n_channels == 1 else (3, side, side) if is_planar else (side, side, 3)
+
+
 def _rise(images: np.ndarray) -> float:
     """Mean squared difference of values above one another, images (n, H, W)."""
     return float(np.nanmean(np.diff(images, axis=1) ** 2))

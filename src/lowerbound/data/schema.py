@@ -22,7 +22,7 @@ from lowerbound.data.frames import in_container
 from lowerbound.data.gaps import gaps_of
 from lowerbound.data.integers import whole
 from lowerbound.data.layout import arrange
-from lowerbound.data.likelihoods import BINARY, check_grey, choose, grey_levels, grey_levels_of
+from lowerbound.data.likelihoods import BINARY, check_grey, check_grey_scale, choose, grey_levels, grey_levels_of
 from lowerbound.data.saved import schema_fields
 from lowerbound.data.sources import Source
 from lowerbound.data.statistics import Extent, Statistics, measure, row_blocks
@@ -322,7 +322,8 @@ def infer_schema(
     """
     arranged = arrange(X, image_shape, layout)
     seen = measure(Statistics.of, row_blocks(X))
-    chosen = choose(seen.extent, X.dtype, binarize) if likelihood == "auto" else likelihood
+    is_image = arranged.layout == "image"
+    chosen = choose(seen.extent, X.dtype, binarize, images=is_image) if likelihood == "auto" else likelihood
     if binarize and chosen != BINARY:
         raise LikelihoodError(
             f"binarize={binarize!r} makes 0/1 data, which likelihood={chosen!r} doesn't describe: use 'bernoulli'"
@@ -340,6 +341,7 @@ def infer_schema(
         counted=np.ones(arranged.event_shape, bool), frequencies=empty, gaps=bool((seen.count < seen.n_rows).any()),
     )  # fmt: skip
     schema.check_extent(seen.extent, X.dtype)
+    check_grey_scale(seen.extent, X.dtype, binarize)
     return _with_statistics(schema, X, seen, standardize, names)
 
 

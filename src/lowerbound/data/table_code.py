@@ -2,21 +2,25 @@
 
 A number becomes (x − mean)/sd of what was observed, a category one standardized indicator for each of its values, and
 a date its days. So means and squared errors have a meaning in every column: the mean of an indicator is a probability.
+Models are fitted to these values, but for skewed and heavy-tailed numbers to their normal scores.
 """
 
 from __future__ import annotations
 
 import warnings
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
 from lowerbound.data.columns import values as of_type
-from lowerbound.data.columns.inference import has_decimals
+from lowerbound.data.columns.counts import Moments
+from lowerbound.data.columns.inference import HEAVY, SKEWED, has_decimals
 from lowerbound.data.columns.values import as_numbers, as_values, measure_of, type_word
 from lowerbound.data.gaps import naming_words
+from lowerbound.data.normal_scores import FARTHEST, NormalScores, Scale
 
 MAX_CATEGORIES = 50  # of a column; rarer ones share one indicator, so that no column takes all the memory
 OTHER = "(other categories)"
@@ -42,9 +46,12 @@ class Column:
     importance : ndarray
         Weights of squared errors in these, which add up to 1: an indicator's share of the variance.
     low, high : float or None
-        The range of whole numbers, and of others whose end is a frequent value.
+        The ends of the support as far as they are known: of whole numbers, of scores, where an end is a frequent value,
+        and 0 of numbers that aren't below (half the least if none is 0) or above.
     decimals : int or None
         The decimals of the numbers or days, if these are few.
+    scores : NormalScores or None
+        Of the standardized values, if models are fitted to them.
     """
 
     kind: str
@@ -57,13 +64,14 @@ class Column:
     low: float | None = None
     high: float | None = None
     decimals: int | None = None
+    scores: NormalScores | None = None
 
     def decode(self, z: np.ndarray) -> Any:
         """Expectations (n, width) as values of the column's type; the most probable category for categories."""
         values = z * self.spread + self.mean
         if self.kind == "category":
             return np.asarray(self.categories, object)[values[:, : len(self.categories)].argmax(1)]
-        return self.of_numbers(values[:, 0])
+        return self.of_numbers(self._within(values[:, 0]))
 
     def of_numbers(self, v: np.ndarray) -> pd.Series:
         """Numbers, days since 1970 or seconds as values of the column's type."""
@@ -74,7 +82,9 @@ class Column:
         if self.kind == "category":
             return np.full(z.shape[:-1], np.nan)
         v = z[..., 0] * self.spread[0] + self.mean[0]
-        v = v if self.decimals is None else np.round(v, self.decimals)
+        return self._within(v if self.decimals is None else np.round(v, self.decimals))
+
+    def _within(self, v: np.ndarray) -> np.ndarray:
         return v if self.low is None and self.high is None else np.clip(v, self.low, self.high)
 
 
@@ -141,8 +151,25 @@ class TableCode:
         mean, spread = (np.concatenate([getattr(c, name) for c in self.columns]) for name in ("mean", "spread"))
         return Raw(blocks, mean, spread)
 
+    @cached_property
+    def scale(self) -> Scale:
+        """Standardized values as models see them, and back."""
+        scores = {column.places.start: column.scores for column in self.columns if column.scores is not None}
+        farthest = np.where(self.raw.blocks < 0, FARTHEST, np.inf)
+        low, high = np.full((2, self.width), [[-np.inf], [np.inf]])
+        for column in self.columns:
+            if column.kind != "category":
+                j, mean, spread = column.places.start, column.mean[0], column.spread[0]
+                low[j] = -np.inf if column.low is None else (column.low - mean) / spread
+                high[j] = np.inf if column.high is None else (column.high - mean) / spread
+        return Scale(scores, farthest, low, high)
+
     def encode(self, X: Any) -> np.ndarray:
-        """The matrix (n, width), NaN where nothing was observed or the category was never seen."""
+        """The matrix (n, width) for models, NaN where nothing was observed or the category was never seen."""
+        return self.scale.to_scores(self.values(X))
+
+    def values(self, X: Any) -> np.ndarray:
+        """The matrix (n, width) of standardized values; NaN as in ``encode``."""
         parts = [_encode(column, values) for column, values in zip(self.columns, columns_of(X), strict=True)]
         return np.concatenate(parts, axis=1)
 
@@ -217,6 +244,8 @@ def _describe(values: Any, first: int) -> Column:
     share = spread**2 / (spread**2).sum() if (spread > 0).any() else np.full(len(spread), 1 / max(1, len(spread)))
     scale = np.where(spread > 1e-12 * np.abs(mean), spread, 1.0)
     support = {} if kind == "category" else _support(raw[:, 0], kind)
+    if kind == "number":
+        support |= _scores(raw[:, 0], mean[0], scale[0])
     return Column(kind, word, categories, slice(first, first + raw.shape[1]), mean, scale, share, **support)
 
 
@@ -228,7 +257,24 @@ def _support(v: np.ndarray, kind: str) -> dict[str, Any]:
     decimals = next((d for d in range(7) if has_decimals(v, d)), None)
     are_whole = kind == "number" and decimals == 0  # dates go on
     low, high = (float(end) if are_whole or (v == end).mean() >= FREQUENT else None for end in (v.min(), v.max()))
+    if kind == "number":
+        low = v.min() / 2 if low is None and v.min() >= 0 else low
+        high = v.max() / 2 if high is None and v.max() <= 0 else high
     return {"low": low, "high": high, "decimals": decimals}
+
+
+def _scores(v: np.ndarray, mean: float, spread: float) -> dict[str, Any]:
+    """The normal scores of skewed and heavy-tailed numbers, which the ends of their range confine."""
+    v = v[~np.isnan(v)]
+    moments = Moments.of((v - mean) / spread)
+    if len(np.unique(v)) <= 2:
+        return {}
+    chance = 3 * np.sqrt(
+        6 / len(v)
+    )  # three standard errors of the skewness of normal values; of the kurtosis, the half
+    if abs(moments.skewness) <= max(SKEWED, chance) and moments.kurtosis <= max(HEAVY, 2 * chance):
+        return {}
+    return {"scores": NormalScores.of((v - mean) / spread), "low": float(v.min()), "high": float(v.max())}
 
 
 def _kind(values: Any) -> str:

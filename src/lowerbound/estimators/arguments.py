@@ -1,11 +1,13 @@
-"""Types of arguments that several estimators take."""
+"""Types of arguments that several estimators take, and labels that they don't."""
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 from numpy.typing import ArrayLike
+from sklearn.base import TransformerMixin
 
 from lowerbound.data.columns.schema import ColumnSchema
 from lowerbound.data.sources import Source
@@ -15,3 +17,30 @@ Data = ArrayLike | Source
 
 # how a table is described: "auto" or the name of a JSON file, kinds or fields by name, or the schemas of its columns
 Columns = str | Mapping[str, str | Mapping[str, Any] | ColumnSchema] | Sequence[ColumnSchema | Mapping[str, Any]] | None
+
+
+def warn_of_labels(estimator: object, y: object) -> None:
+    """Warn where labels are given to a fit that doesn't use them, and say what would."""
+    if y is not None:
+        warnings.warn(
+            f"y is not used: {type(estimator).__name__} is fitted to the rows of X alone. VAE().fit(X, context=y) is "
+            f"fitted to p(x|y), and VAEClassifier().fit(X, y) predicts y",
+            stacklevel=3,
+        )
+
+
+class RowsToCodes(TransformerMixin):
+    """A transformer whose fit uses no labels, so that it can stand in a pipeline that has them."""
+
+    def fit_transform(self, X: Data, y: object = None, **options: Any) -> Any:
+        """Fit to ``X``, and give the codes of its rows.
+
+        Parameters
+        ----------
+        X : array-like, shape (n, *row)
+        y : ignored
+        **options
+            As for ``fit``.
+        """
+        fitted: Any = self.fit(X, **options)  # type: ignore[attr-defined]
+        return fitted.transform(X)

@@ -8,14 +8,14 @@ from typing import ClassVar
 import numpy as np
 import torch
 from numpy.typing import ArrayLike
-from sklearn.base import ClassNamePrefixFeaturesOutMixin, TransformerMixin
+from sklearn.base import ClassNamePrefixFeaturesOutMixin
 from sklearn.utils.validation import check_is_fitted
 from torch import nn
 
 from lowerbound.assembly.asked import Asked
 from lowerbound.assembly.vae import assemble, choose_latent_dim
 from lowerbound.core import Objective, Posterior
-from lowerbound.estimators.arguments import Data
+from lowerbound.estimators.arguments import Data, RowsToCodes
 from lowerbound.estimators.density import Gaps
 from lowerbound.estimators.gradient import GradientEstimator
 from lowerbound.evaluation.bound import elbo_terms
@@ -38,7 +38,7 @@ from lowerbound.parameters.tables import AUTOENCODER_PARAMETERS
 from lowerbound.tasks import generate, represent
 
 
-class Autoencoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, GradientEstimator):
+class Autoencoder(ClassNamePrefixFeaturesOutMixin, RowsToCodes, GradientEstimator):
     """Encode x as a point z, decode it, minimize −log p(x|z): no variance, no prior, hence no p(x).
 
     The same networks and likelihoods as ``VAE``, trained by the same loop. It represents and reconstructs; it has no

@@ -9,16 +9,16 @@ import numpy as np
 import pandas as pd
 import torch
 from numpy.typing import ArrayLike
-from sklearn.base import ClassNamePrefixFeaturesOutMixin, TransformerMixin
+from sklearn.base import ClassNamePrefixFeaturesOutMixin
 from sklearn.utils.validation import check_is_fitted
 
-from lowerbound.estimators.arguments import Data
+from lowerbound.estimators.arguments import Data, RowsToCodes
 from lowerbound.estimators.gradient import GradientEstimator
 from lowerbound.parameters.seed import RandomState
 from lowerbound.tasks import generate, represent
 
 
-class CodingEstimator(ClassNamePrefixFeaturesOutMixin, TransformerMixin, GradientEstimator):
+class CodingEstimator(ClassNamePrefixFeaturesOutMixin, RowsToCodes, GradientEstimator):
     """A model with latent variables: rows to codes, and codes to rows.
 
     Where it was fitted given a context, ``context`` says it, or ``given`` does so for all methods.
@@ -161,6 +161,11 @@ class CodingEstimator(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Gradien
             raise ValueError(f"dimension must be from 0 to {self.latent_dim_ - 1}, got {dimension}")
         first = np.asarray(start)
         is_code = first.shape == (self.latent_dim_,) and first.shape != self.schema_.row_shape
+        if not is_code and first.shape not in (self.schema_.row_shape, (1, *self.schema_.row_shape)):
+            raise ValueError(
+                f"start is one row of shape {self.schema_.row_shape}, or one code of {self.latent_dim_} numbers, got "
+                f"an array of shape {first.shape}"
+            )
         given = self._given_to(context)
         code = first if is_code else given.transform(first.reshape(1, *self.schema_.row_shape))[0]
         codes = np.repeat(code[None].astype(np.float64), len(np.asarray(values)), 0)

@@ -171,6 +171,8 @@ class DensityEstimator(Undisturbed, Settable, BaseEstimator):
                 raise ValueError(f"{type(self).__name__} needs all rows in memory: give an array, or part of them")
             self._validate_numbers(X.spread(2).X, reset=reset)
             return X
+        if not reset:
+            self._check_shape(np.shape(X))
         mask = np.ma.getmaskarray(X) if isinstance(X, np.ma.MaskedArray) else None
         checks = {"reset": reset, "allow_nd": True, "dtype": "numeric", "ensure_all_finite": False}
         with naming_words(X):
@@ -179,6 +181,14 @@ class DensityEstimator(Undisturbed, Settable, BaseEstimator):
         place = None if names is None else lambda row, column: f"row {row}, column {str(names[column])!r}"
         check_finite(X, "X", place, allow_nan=self.GAPS != "nowhere")
         return self._mask_gaps(X.astype(np.float32) if X.dtype == np.float16 else X, mask)
+
+    def _check_shape(self, shape: tuple[int, ...]) -> None:
+        """Raise ``ValueError`` for rows of another shape; scikit-learn itself compares the columns of tables."""
+        row_shape = self.schema_.row_shape
+        if shape == row_shape and len(shape) > 1:
+            raise ValueError(f"X has the shape of one row, {shape}: give it as X[None], of shape {(1, *shape)}")
+        if shape[1:] != row_shape and (len(row_shape) > 1 or len(shape) > 2):
+            raise ValueError(f"rows of X have shape {shape[1:]}, but the model was fitted to rows of shape {row_shape}")
 
     def _mask_gaps(self, X: np.ndarray, mask: np.ndarray | None = None) -> np.ndarray:
         X = mask_gaps(X, mask)

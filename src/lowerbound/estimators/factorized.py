@@ -13,7 +13,7 @@ from torch import Tensor
 from lowerbound.assembly.columns import columns_head
 from lowerbound.data.likelihoods import choose_likelihood
 from lowerbound.data.schema import Schema, infer_schema
-from lowerbound.estimators.arguments import Columns, Data
+from lowerbound.estimators.arguments import Columns, Data, warn_of_labels
 from lowerbound.estimators.density import ExactEstimator
 from lowerbound.estimators.tables import MixedColumns
 from lowerbound.evaluation.evaluation import EVALUATION_BATCH
@@ -96,7 +96,7 @@ class Factorized(MixedColumns, ExactEstimator):
         Parameters
         ----------
         X : array-like, shape (n, *row)
-        y : ignored
+        y : ignored, with a warning
 
         Returns
         -------
@@ -107,6 +107,7 @@ class Factorized(MixedColumns, ExactEstimator):
         ValueError
             If a parameter is out of range; ``LikelihoodError`` if the likelihood can't describe the data.
         """
+        warn_of_labels(self, y)
         X = self._start(X)
         rows = self._fitting(torch.float64).checked_rows(X)
         if self.schema_.columns is not None:
@@ -124,9 +125,10 @@ class Factorized(MixedColumns, ExactEstimator):
     def _infer_schema(self, X: Any) -> Schema:
         if self._inferred is not None:
             return super()._infer_schema(X)
-        as_bytes = X.dtype == np.uint8 and (
-            self.likelihood == "categorical" or (self.likelihood == "auto" and choose_likelihood(X) != "bernoulli")
-        )
+        if self.likelihood == "auto":
+            as_bytes = choose_likelihood(X, None, self.image_shape, self.layout) == "discretized_logistic"
+        else:
+            as_bytes = self.likelihood == "categorical" and X.dtype == np.uint8
         if not as_bytes:
             return super()._infer_schema(X)
         schema = infer_schema(

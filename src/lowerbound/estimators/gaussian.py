@@ -14,7 +14,7 @@ from torch import Tensor
 from lowerbound.core import Batch
 from lowerbound.data.batches import Rows
 from lowerbound.data.schema import Schema, infer_schema
-from lowerbound.estimators.arguments import Data
+from lowerbound.estimators.arguments import Data, warn_of_labels
 from lowerbound.estimators.density import ExactEstimator
 from lowerbound.estimators.ppca import refuse_discrete
 from lowerbound.inference import em
@@ -99,7 +99,7 @@ class Gaussian(ExactEstimator):
         Parameters
         ----------
         X : array-like, shape (n, *row)
-        y : ignored
+        y : ignored, with a warning
 
         Returns
         -------
@@ -111,6 +111,7 @@ class Gaussian(ExactEstimator):
             If a parameter is out of range, or if the covariance is singular and ``shrinkage`` 0; ``LikelihoodError`` if
             the data are 0/1 or bytes.
         """
+        warn_of_labels(self, y)
         X = self._start(X)
         rows = self._fitting(torch.float64).checked_rows(X)
         counted = torch.from_numpy(self.schema_.counted).flatten()

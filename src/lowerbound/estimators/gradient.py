@@ -20,7 +20,7 @@ from lowerbound.data.context import ContextSchema
 from lowerbound.data.fingerprint import changed, digest
 from lowerbound.data.sources import Source, as_source
 from lowerbound.distributions.noise import Noise, make_generator
-from lowerbound.estimators.arguments import Data
+from lowerbound.estimators.arguments import Data, warn_of_labels
 from lowerbound.estimators.density import DensityEstimator
 from lowerbound.evaluation.bound import elbo_terms
 from lowerbound.evaluation.evaluation import EVALUATION_BATCH, Evaluation
@@ -91,7 +91,7 @@ class GradientEstimator(DensityEstimator):
         Parameters
         ----------
         X : array-like, shape (n, *row)
-        y : ignored
+        y : ignored, with a warning
         context : array, series or DataFrame, n rows, optional
             What is known of each row beforehand, such as its class: the model is then that of p(x|c), and ``given``
             says c where it is used. Words and whole numbers alone are categories; NaN is not known. For a ``VAE``.
@@ -117,6 +117,7 @@ class GradientEstimator(DensityEstimator):
         FolderInUseError
             If another process trains with the same ``checkpoint``.
         """
+        warn_of_labels(self, y)
         begun = self.begin_fit(X, context)
         if current().size > 1 or (checkpoint, watch, resume) != (None, None, None):
             begun.training.identity = self._identity(X, context)
@@ -192,12 +193,13 @@ class GradientEstimator(DensityEstimator):
         Parameters
         ----------
         X : array-like, shape (n, *row)
-        y : ignored
+        y : ignored, with a warning
 
         Returns
         -------
         self
         """
+        warn_of_labels(self, y)
         self._check_partial_fit()
         if self.context_ is not None:
             raise ValueError("partial_fit can't be given a context: use fit(X, context=…)")

@@ -22,7 +22,7 @@ from lowerbound.data.likelihoods import choose_likelihood
 from lowerbound.data.schema import Schema
 from lowerbound.distributions.likelihoods.kind import LikelihoodError
 from lowerbound.distributions.noise import Noise, make_generator
-from lowerbound.estimators.arguments import Data
+from lowerbound.estimators.arguments import Data, warn_of_labels
 from lowerbound.estimators.density import ExactEstimator
 from lowerbound.inference import em
 from lowerbound.models.bernoulli_mixture import MixtureOfBernoullis
@@ -139,7 +139,7 @@ class Mixture(ExactEstimator):
         Parameters
         ----------
         X : array-like, shape (n, *row)
-        y : ignored
+        y : ignored, with a warning
 
         Returns
         -------
@@ -151,6 +151,7 @@ class Mixture(ExactEstimator):
             If a parameter is out of range, or there are fewer rows than components; ``LikelihoodError`` if neither
             kind of component can describe the data.
         """
+        warn_of_labels(self, y)
         X = self._start(X)
         rows = self._fitting(torch.float64).checked_rows(X)
         if len(rows) < self.n_components:
@@ -176,7 +177,8 @@ class Mixture(ExactEstimator):
         return torch.cat(parts).cpu().numpy()
 
     def _infer_schema(self, X: Any) -> Schema:
-        if self.likelihood == "auto" and choose_likelihood(X) == "discretized_logistic":
+        is_auto = self.likelihood == "auto"
+        if is_auto and choose_likelihood(X, None, self.image_shape, self.layout) == "discretized_logistic":
             raise LikelihoodError(
                 "Mixture has Gaussian and Bernoulli components, and neither gives the probability of grey levels: use "
                 "likelihood=BernoulliLikelihood('sample') to redraw them as 0 or 1, Factorized or VAE to model the "

@@ -8,7 +8,7 @@ from typing import Any, ClassVar, Literal, Self
 import numpy as np
 import torch
 from numpy.typing import ArrayLike
-from sklearn.base import ClassNamePrefixFeaturesOutMixin, TransformerMixin
+from sklearn.base import ClassNamePrefixFeaturesOutMixin
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.utils.validation import check_is_fitted
 from torch import Tensor
@@ -20,7 +20,7 @@ from lowerbound.data.schema import Schema, infer_schema
 from lowerbound.distributions.likelihoods.kind import LikelihoodError
 from lowerbound.distributions.likelihoods.table import kind_of
 from lowerbound.distributions.noise import make_generator
-from lowerbound.estimators.arguments import Data
+from lowerbound.estimators.arguments import Data, RowsToCodes, warn_of_labels
 from lowerbound.estimators.density import ExactEstimator
 from lowerbound.evaluation.evaluation import EVALUATION_BATCH
 from lowerbound.inference import em
@@ -30,7 +30,7 @@ from lowerbound.parameters.tables import FACTOR_ANALYSIS_PARAMETERS, PPCA_PARAME
 from lowerbound.tasks import generate
 
 
-class LinearEstimator(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ExactEstimator):
+class LinearEstimator(ClassNamePrefixFeaturesOutMixin, RowsToCodes, ExactEstimator):
     """The base of ``PPCA`` and ``FactorAnalysis``: z ~ N(0, I), x = Wz + μ + ε.
 
     Rows with gaps are fitted by exact EM over what is observed, and scored by the exact density of that.
@@ -56,7 +56,7 @@ class LinearEstimator(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ExactEs
         Parameters
         ----------
         X : array-like, shape (n, *row)
-        y : ignored
+        y : ignored, with a warning
 
         Returns
         -------
@@ -68,6 +68,7 @@ class LinearEstimator(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ExactEs
             If a parameter is out of range, or there are too few features or rows for the latent variables;
             ``LikelihoodError`` if the data are 0/1 or bytes.
         """
+        warn_of_labels(self, y)
         X = self._start(X)
         counted = torch.from_numpy(self.schema_.counted).flatten()
         data = self._fitting(torch.float64).checked_rows(X)

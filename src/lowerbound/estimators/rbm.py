@@ -24,7 +24,7 @@ from lowerbound.data.schema import Schema, infer_schema
 from lowerbound.data.statistics import Extent, measure, row_blocks
 from lowerbound.distributions.likelihoods.kind import LikelihoodError
 from lowerbound.distributions.noise import Noise, make_generator
-from lowerbound.estimators.arguments import Data
+from lowerbound.estimators.arguments import Data, warn_of_labels
 from lowerbound.estimators.density import ExactEstimator, Gaps
 from lowerbound.evaluation.estimate import Estimate
 from lowerbound.models.rbm import RBM as Model
@@ -201,7 +201,7 @@ class RBM(ExactEstimator):
         Parameters
         ----------
         X : array-like, shape (n, *row)
-        y : ignored
+        y : ignored, with a warning
 
         Returns
         -------
@@ -214,6 +214,7 @@ class RBM(ExactEstimator):
         TrainingError
             If the weights stop being numbers.
         """
+        warn_of_labels(self, y)
         X = self._start(X)
         rows = self._fitting().checked_rows(X)
         self.model_.to(self._device())

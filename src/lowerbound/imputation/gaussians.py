@@ -31,16 +31,20 @@ FACTORS = 32  # latent variables of the factor analysis of more columns
 STILL = 1e-4  # nats, of all rows together: EM that gains less in a step is at its maximum for all purposes
 STEPS = 40  # of EM from the parameters of another fit, and of one Gaussian:
 STEPS_OF_ONE = 300
-FIT_ELEMENTS = 3e8  # rows times columns³ in a step of EM; beyond, a sample of the rows is fitted
+AGAIN = 3  # steps of mixtures from the parameters without the hidden cells: more of them would fit more closely
+FACTORS_AGAIN = 10  # of factor analysis
+FIT_ELEMENTS = 3e8  # components times rows times columns³ in a step of EM; beyond, a sample of the rows is fitted
 
 
 class Filler(Protocol):
     """Fills the missing entries of Z (n, P), which are NaN; observed entries are unchanged.
 
-    ``refit`` gives the same model fitted to other rows, starting from its present parameters.
+    ``moments`` are the means, and the variances in the columns ``places`` of Z, which count in gaps alone. ``refit``
+    gives the same model fitted to other rows, starting from its present parameters.
     """
 
     def mean(self, Z: np.ndarray) -> np.ndarray: ...  # noqa: D102
+    def moments(self, Z: np.ndarray, places: list[int]) -> tuple[np.ndarray, np.ndarray]: ...  # noqa: D102
     def draws(self, Z: np.ndarray, n: int, seed: int) -> np.ndarray: ...  # noqa: D102
     def refit(self, Z: Any, seed: int) -> Self: ...  # noqa: D102
 
@@ -54,9 +58,15 @@ class ExactFiller:
 
     def mean(self, Z: np.ndarray) -> np.ndarray:
         """Z with E[z_m|z_o] in the gaps, shape (n, P)."""
+        return self.moments(Z, [])[0]
+
+    def moments(self, Z: np.ndarray, places: list[int]) -> tuple[np.ndarray, np.ndarray]:
+        """Z with E[z_m|z_o] in the gaps, shape (n, P), and Var[z_j|z_o] for the columns ``places``, (n, Q)."""
+        j = torch.tensor(places, dtype=torch.int64)
         with torch.no_grad():
-            filled = torch.cat([self.model.conditional_mean(batch) for batch in batches(self._raw(Z))]).numpy()
-        return self._back(filled, Z)
+            parts = [self.model.conditional_moments(batch, j) for batch in batches(self._raw(Z))]
+        mean, variance = (torch.cat(part).numpy() for part in zip(*parts, strict=True))
+        return self._back(mean, Z), variance
 
     def draws(self, Z: np.ndarray, n: int, seed: int) -> np.ndarray:
         """Z with draws from p(z_m|z_o) in the gaps, shape (n, N, P)."""
@@ -138,7 +148,12 @@ class CategoryFiller:
 
     def mean(self, Z: np.ndarray) -> np.ndarray:
         """Z with E[z_m|z_o] in the gaps, shape (n, P)."""
-        return self.filler.mean(self.few.widened(Z))[:, : Z.shape[1]]
+        return self.moments(Z, [])[0]
+
+    def moments(self, Z: np.ndarray, places: list[int]) -> tuple[np.ndarray, np.ndarray]:
+        """``mean``, and Var[z_j|z_o] for the columns ``places``, (n, Q)."""
+        mean, variance = self.filler.moments(self.few.widened(Z), places)
+        return mean[:, : Z.shape[1]], variance
 
     def draws(self, Z: np.ndarray, n: int, seed: int) -> np.ndarray:
         """Z with draws from p(z_m|z_o) in the gaps, shape (n, N, P)."""
@@ -199,7 +214,7 @@ def _fit_factors(Z: np.ndarray, seed: int, start: ExactFiller | None) -> ExactFi
     model.start(spectrum(torch.from_numpy(np.nan_to_num(Z))), make_generator(seed, "em"))
     if start is not None:
         model.load_state_dict(start.model.state_dict())
-    em.fit(model, lambda: _batches_of(Z), 1e-3, 50)
+    em.fit(model, lambda: _batches_of(Z), 1e-3, 50 if start is None else FACTORS_AGAIN)
     return ExactFiller(model.requires_grad_(False))
 
 
@@ -216,7 +231,7 @@ def fit_mixture(
     EM starts from ``start``, or from the groups of k-means in the rows as filled by the Gaussian.
     """
     assert isinstance(gaussian.model, MixtureOfGaussians)
-    Z = _some_rows(Z, seed)
+    Z = _some_rows(Z, seed, n_components * Z.shape[1] ** 3)
     P, covariance = Z.shape[1], gaussian.model.covariances[0]
     model = MixtureOfGaussians(n_components, (P,), shrinkage=shrinkage)
     if start is None:
@@ -226,7 +241,7 @@ def fit_mixture(
     else:
         model.load_state_dict(start.state_dict())
         model.average.copy_(covariance * n_components ** (-2 / P))
-    em.fit(model, lambda: batches(Z), 3e-3, 30)
+    em.fit(model, lambda: batches(Z), 3e-3, 30 if start is None else AGAIN)
     return ExactFiller(model)
 
 
@@ -235,8 +250,9 @@ def fit_location(
     start: LocationModel | None = None,
 ) -> ExactFiller:  # fmt: skip
     """Fit K components of Gaussian numbers and independent categories, from ``start`` or the groups of k-means."""
-    Z = _some_rows(Z, seed)
-    here, filled = code.blocks < 0, gaussian.mean(Z)
+    here = code.blocks < 0
+    Z = _some_rows(Z, seed, n_components * here.sum() ** 3)
+    filled = gaussian.mean(Z)
     frequencies = torch.from_numpy(np.where(here, 1.0, code.mean))
     model = LocationModel(n_components, torch.from_numpy(code.blocks), frequencies, shrinkage)
     numbers = filled[:, here]
@@ -251,7 +267,8 @@ def fit_location(
     else:
         model.load_state_dict(start.state_dict())
         model.numbers.average.copy_(narrow)
-    em.fit(model, lambda: batches(code.raw(Z)), 3e-3, 40)
+    raw = code.raw(Z)
+    em.fit(model, lambda: batches(raw), 3e-3, 40 if start is None else AGAIN)
     return ExactFiller(model, code)
 
 
@@ -263,9 +280,9 @@ def _centers(filled: np.ndarray, n_components: int, seed: int) -> np.ndarray:
         return k_means.fit(filled).cluster_centers_
 
 
-def _some_rows(Z: np.ndarray, seed: int) -> np.ndarray:
-    """A sample of the rows if there are too many for EM."""
-    most = int(max(2000, FIT_ELEMENTS / Z.shape[1] ** 3))
+def _some_rows(Z: np.ndarray, seed: int, work: float | None = None) -> np.ndarray:
+    """A sample of the rows if there are too many for EM, whose steps take so much work a row: columns³ if None."""
+    most = int(max(2000, FIT_ELEMENTS / (Z.shape[1] ** 3 if work is None else max(1, work))))
     if len(Z) <= most:
         return Z
     return Z[np.sort(stream(seed, "rows").permutation(len(Z))[:most])]

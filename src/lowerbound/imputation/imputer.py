@@ -23,6 +23,7 @@ from lowerbound.data.table_code import TableCode, column_numbers, columns_of, mi
 from lowerbound.estimators.density import DensityEstimator
 from lowerbound.estimators.saving import Restore, Saved
 from lowerbound.imputation import saved
+from lowerbound.imputation.budget import Budget
 from lowerbound.imputation.completion import completed, gap_intervals, with_summaries
 from lowerbound.imputation.gaussians import derived
 from lowerbound.imputation.multiple import fillers, imputed
@@ -35,6 +36,8 @@ from lowerbound.parameters.setting import Settable
 from lowerbound.parameters.tables import CANDIDATES, IMPUTER_PARAMETERS
 from lowerbound.precision import Undisturbed
 
+IMPORTANCE, NETWORK_IMPORTANCE = 1000, 100  # samples for an estimator, and for the network of the stack
+
 
 class VAEImputer(OneToOneFeatureMixin, TransformerMixin, Undisturbed, Settable, BaseEstimator):
     r"""Fill the gaps of a table, given its observed entries: by E[x_m|x_o], draws, or intervals.
@@ -43,7 +46,9 @@ class VAEImputer(OneToOneFeatureMixin, TransformerMixin, Undisturbed, Settable, 
     tables with categories these are independent given the component), and a variational autoencoder trained with the
     importance-weighted bound (MIWAE). A tenth of the observed cells is hidden from them, and the weighted mean of
     models (stack) with the least squared error there is fitted again to all observed cells. For a nearly Gaussian
-    table the result is that of the Gaussian; ``report_`` has the weights. ``VAEImputer(estimator=vae)`` fills the gaps
+    table the result is that of the Gaussian, and a column that nothing tells is filled with its mean or mode;
+    ``report_`` has the weights. Skewed and heavy-tailed columns are modeled by their normal scores, too; all fills lie
+    in the support of their columns. ``VAEImputer(estimator=vae)`` fills the gaps
     with your own model.
 
     It takes arrays of numbers, and DataFrames with columns of numbers, categories, words, booleans and dates. NaN, None
@@ -58,8 +63,8 @@ class VAEImputer(OneToOneFeatureMixin, TransformerMixin, Undisturbed, Settable, 
         an unfitted one is fitted to X. No cells are hidden, and there is no stack.
     models : tuple of {"gaussian", "mixture", "network"}
         The candidates if there is no ``estimator``. The Gaussian is always one.
-    n_importance : int
-        K, importance samples for each row, for models without exact conditionals.
+    n_importance : int or "auto"
+        K, importance samples of a row, for models without exact conditionals; auto: 1000, 100 for the stack's network.
     n_imputations : int
         The number of completed tables of ``sample_imputations``.
     fill : {"mean", "median", "draw", "mode"}
@@ -69,6 +74,8 @@ class VAEImputer(OneToOneFeatureMixin, TransformerMixin, Undisturbed, Settable, 
         Append a 0/1 column for each column that had gaps in ``fit``.
     keep_empty_features : bool
         Columns without any value in ``fit`` are filled with 0 (numbers) instead of being left out, as in scikit-learn.
+    max_seconds : float, optional
+        The stack is made of what was fitted by then, which depends on the machine; so it is after Ctrl-C, too.
     random_state : int, RandomState or None
         The same seed gives the same result.
     verbose : int
@@ -112,8 +119,9 @@ class VAEImputer(OneToOneFeatureMixin, TransformerMixin, Undisturbed, Settable, 
 
     def __init__(
         self, estimator: DensityEstimator | None = None, *, models: Sequence[str] = CANDIDATES,
-        n_importance: int = 1000, n_imputations: int = 20, fill: str = "mean", add_indicator: bool = False,
-        keep_empty_features: bool = False, random_state: RandomState = None, verbose: int = 0,
+        n_importance: int | str = "auto", n_imputations: int = 20, fill: str = "mean", add_indicator: bool = False,
+        keep_empty_features: bool = False, max_seconds: float | None = None, random_state: RandomState = None,
+        verbose: int = 0,
     ) -> None:  # fmt: skip
         self.estimator = estimator
         self.models = models
@@ -122,6 +130,7 @@ class VAEImputer(OneToOneFeatureMixin, TransformerMixin, Undisturbed, Settable, 
         self.fill = fill
         self.add_indicator = add_indicator
         self.keep_empty_features = keep_empty_features
+        self.max_seconds = max_seconds
         self.random_state = random_state
         self.verbose = verbose
 
@@ -148,6 +157,8 @@ class VAEImputer(OneToOneFeatureMixin, TransformerMixin, Undisturbed, Settable, 
         self.seed_ = seed_from(self.random_state)
         gaps = missing(rows)
         given: Any = None if self.estimator is None else self._fitted(rows)
+        auto = NETWORK_IMPORTANCE if given is None else IMPORTANCE
+        n_importance = auto if self.n_importance == "auto" else int(self.n_importance)
         every = self.keep_empty_features or given is not None  # a fitted estimator needs the columns of its fit
         self._kept = np.flatnonzero(~gaps.all(0) | every)
         if len(self._kept) < rows.shape[1]:
@@ -159,14 +170,13 @@ class VAEImputer(OneToOneFeatureMixin, TransformerMixin, Undisturbed, Settable, 
         self._code = TableCode(table)
         self._rows, self._n_rows = table if self.estimator is not None else self._code.encode(table), len(table)
         if given is not None:
-            self._filler: Any = EstimatorFiller(given, self.n_importance)
+            self._filler: Any = EstimatorFiller(given, n_importance)
             self.report_ = [{"name": type(given).__name__, "error": None, "weight": 1.0}]
             return self
-        network = network_candidate(self.n_importance) if "network" in self.models else None
-        self._filler, self.report_ = choose(
-            self._rows, self._code.owner, self._code.importance, self._code.raw, self.seed_, network,
-            mixtures="mixture" in self.models, verbose=self.verbose,
-        )  # fmt: skip
+        network = network_candidate(n_importance) if "network" in self.models else None
+        with Budget(self.max_seconds) as budget:
+            asked: dict[str, Any] = {"mixtures": "mixture" in self.models, "verbose": self.verbose}
+            self._filler, self.report_ = choose(self._rows, self._code, self.seed_, network, budget, **asked)
         return self
 
     def _fitted(self, X: Any) -> DensityEstimator:

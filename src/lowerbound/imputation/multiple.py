@@ -13,9 +13,8 @@ from typing import Any
 import pandas as pd
 from tqdm import tqdm
 
+from lowerbound.imputation.budget import PATIENCE
 from lowerbound.imputation.gaussians import Filler, derived, stream
-
-PATIENCE = 3  # seconds without a bar of progress
 
 
 def fillers(imputer: Any, table: Any, m: int, seed: int, refit: bool | str = "auto") -> list[Filler]:

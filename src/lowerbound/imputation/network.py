@@ -24,7 +24,11 @@ from lowerbound.estimators.gradient import GradientEstimator, WorseThanIndepende
 from lowerbound.estimators.latent import CollapsedPosteriorWarning
 from lowerbound.estimators.vae import VAE
 from lowerbound.evaluation.evaluation import Evaluation
-from lowerbound.imputation.selection import Candidate, Network, Trial
+from lowerbound.imputation.budget import Budget
+from lowerbound.imputation.candidates import Candidate, View
+from lowerbound.imputation.fillers import WithErrors
+from lowerbound.imputation.selection import Network
+from lowerbound.imputation.stacking import stack
 from lowerbound.parameters.likelihoods import GaussianLikelihood
 from lowerbound.parameters.parts import IWAE, MLP
 from lowerbound.tasks import conditional
@@ -32,7 +36,9 @@ from lowerbound.training.state import Training
 from lowerbound.training.watch import Watch
 
 STEPS = 3000
-CHECKS = 8  # of the error on hidden cells, to choose the epoch
+CHECKS = 12  # of the error on hidden cells, to choose the epoch;
+FEWEST_CHECKS = 2  # before a network is given up,
+LEAST_GAIN = 0.005  # of the stack's squared error by a network that is worth its time
 CHECK_IMPORTANCE = 50
 FEWEST_ROWS = 200  # to fit a network
 AGAIN = 0.25  # part of the epochs of a fit, for a fit to other rows that starts from its weights
@@ -44,9 +50,10 @@ class EstimatorFiller:
     ``ess`` is the mean effective number of samples of a row with gaps in the last call, or None.
     """
 
-    def __init__(self, estimator: DensityEstimator, n_importance: int) -> None:
+    def __init__(self, estimator: DensityEstimator, n_importance: int, most_steps: int | None = None) -> None:
         self.estimator = estimator
         self.n_importance = n_importance
+        self.most_steps = most_steps  # of another fit
         self.ess: float | None = None
 
     def mean(self, Z: Any) -> Any:
@@ -69,11 +76,13 @@ class EstimatorFiller:
         if isinstance(self.estimator, GradientEstimator):
             again: Any = copy.deepcopy(self.estimator)
             epochs = math.ceil(AGAIN * max(1, again.n_iter_))
+            if self.most_steps is not None:
+                epochs = max(1, min(epochs, self.most_steps * again.batch_size // len(Z)))
             again.set_params(warm_start=True, early_stopping=False, max_epochs=epochs)
         else:
             again = clone(self.estimator)
         with _no_warnings():
-            return EstimatorFiller(again.fit(self._rows(Z)), self.n_importance)
+            return EstimatorFiller(again.fit(self._rows(Z)), self.n_importance, self.most_steps)
 
     def _rows(self, X: Any) -> Any:
         """Flattened rows in the shape of those of the fit."""
@@ -96,26 +105,30 @@ def recommended(n_rows: int, n_columns: int) -> dict[str, Any]:
     batch_size = min(128, max(16, 2 ** round(math.log2(max(1, n_rows) / 16))))
     return {
         "latent_dim": min(10, max(2, n_columns // 2)), "network": MLP((128, 128)),
-        "likelihood": GaussianLikelihood("decoder", min_scale=0.05), "objective": IWAE(10), "early_stopping": False,
+        "likelihood": GaussianLikelihood("decoder", min_scale=0.05), "objective": IWAE(5), "early_stopping": False,
         "batch_size": batch_size, "max_epochs": max(8, math.ceil(STEPS / math.ceil(n_rows / batch_size))),
     }  # fmt: skip
 
 
 def network_candidate(n_importance: int) -> Network:
-    """A VAE trained with the importance-weighted bound, up to the epoch with the least error on hidden cells."""
+    """A VAE trained with the importance-weighted bound, as long as its error on hidden cells falls."""
 
-    def candidate(trial: Trial) -> Candidate | None:
-        varies = np.fmax.reduce(trial.rest) > np.fmin.reduce(trial.rest)
-        if len(trial.Z) < FEWEST_ROWS or not varies.any():
+    def candidate(view: View, others: list[Candidate], budget: Budget) -> Candidate | None:
+        varies = np.fmax.reduce(view.rest) > np.fmin.reduce(view.rest)
+        if len(view.rest) < FEWEST_ROWS or not varies.any():
             return None
-        parameters: dict[str, Any] = recommended(*trial.Z.shape) | {"random_state": trial.seed}
-        watch = _BestEpoch(trial, VAE(**parameters), parameters["max_epochs"])
-        _fitted(watch.vae, trial.rest, watch)
+        parameters: dict[str, Any] = recommended(*view.rest.shape) | {"random_state": view.trial.seed}
+        watch = _Trying(view, VAE(**parameters), others, budget, parameters["max_epochs"])
+        _fitted(watch.vae, view.rest, watch)
+        if watch.best is None:
+            return None
+        filler = watch.filler(n_importance)
 
-        def refit() -> EstimatorFiller:
-            return EstimatorFiller(_fitted(VAE(**parameters), trial.Z, _StopAt(watch.epoch)), n_importance)
+        def refit() -> WithErrors:
+            return WithErrors(filler.filler.refit(view.whole, view.trial.seed), filler.variance)
 
-        return Candidate("network", refit, watch.predicted, watch.error)
+        best = watch.best
+        return Candidate("network" + view.name, view.of(filler), lambda: view.of(refit()), best.predicted, best.error)
 
     return candidate
 
@@ -136,33 +149,49 @@ def _no_warnings() -> Iterator[None]:
         yield
 
 
-class _BestEpoch(Watch):
-    """Fills the hidden cells now and then, and keeps the epoch with the least error."""
+class _Trying(Watch):
+    """Fills the hidden cells now and then, and stops the fit when this gets no better, or has no weight in a stack."""
 
-    def __init__(self, trial: Trial, vae: VAE, max_epochs: int) -> None:
-        self.trial, self.vae = trial, vae
+    def __init__(self, view: View, vae: VAE, others: list[Candidate], budget: Budget, max_epochs: int) -> None:
+        self.view, self.vae, self.others, self.budget = view, vae, others, budget
         self.every = max(1, max_epochs // CHECKS)
-        self.error, self.epoch, self.predicted = math.inf, max_epochs, np.zeros(0)
+        self.best: Candidate | None = None
+        self.is_done = False
+
+    def filler(self, n_importance: int) -> WithErrors:
+        """The network with the variances of its errors in each column."""
+        filler, trial = EstimatorFiller(self.vae, n_importance, round(AGAIN * STEPS)), self.view.trial
+        if not trial.scale.places or self.view.of_values:
+            return WithErrors(filler, np.zeros(trial.Z.shape[1]))
+        squares = np.where(trial.hidden, (filler.mean(self.view.rest) - trial.Z) ** 2, 0.0)
+        return WithErrors(filler, squares.sum(0) / np.maximum(trial.hidden.sum(0), 1))
+
+    def on_step(self, training: Training) -> None:
+        """Look at the time."""
+        self.budget.tick()
+        self.is_done |= self.budget.is_over
 
     def on_epoch(self, training: Training, record: dict) -> None:
         """Fill the hidden cells every few epochs."""
-        if training.progress.epoch % self.every:
+        n_checks, between = divmod(training.progress.epoch, self.every)
+        if between:
             return
-        predicted, error = self.trial.predict(EstimatorFiller(self.vae, CHECK_IMPORTANCE))
-        if error < self.error:
-            self.error, self.epoch, self.predicted = error, training.progress.epoch, predicted
+        filler = self.filler(CHECK_IMPORTANCE)
+        found = self.view.candidate("network", filler, lambda: filler)
+        self.is_done |= self.best is not None and found.error >= self.best.error
+        self.is_done |= n_checks >= FEWEST_CHECKS and self._gain(found) < LEAST_GAIN
+        if self.best is None or found.error < self.best.error:
+            self.best = found
 
-
-class _StopAt(Watch):
-    """Stops a fit after a number of epochs."""
-
-    def __init__(self, epoch: int) -> None:
-        self.epoch, self.done = epoch, 0
-
-    def on_epoch(self, training: Training, record: dict) -> None:
-        """Count the epoch."""
-        self.done = training.progress.epoch
+    def _gain(self, found: Candidate) -> float:
+        """The part of the squared error of a stack of the other candidates that the network takes away."""
+        trial, predicted = self.view.trial, np.stack([candidate.predicted for candidate in [*self.others, found]])
+        cells = trial.target, trial.of_hidden(trial.code.importance)
+        without, together = (
+            np.average((stack(p, *cells) @ p - cells[0]) ** 2, weights=cells[1]) for p in (predicted[:-1], predicted)
+        )
+        return 1 - together / without
 
     def should_stop(self) -> bool:
-        """True after the last epoch."""
-        return self.done >= self.epoch
+        """True after the last check."""
+        return self.is_done

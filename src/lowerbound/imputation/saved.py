@@ -15,6 +15,7 @@ from torch import Tensor
 
 from lowerbound.data.columns.values import as_categories, measure_of
 from lowerbound.data.filling import gaps_as_nan
+from lowerbound.data.normal_scores import NormalScores
 from lowerbound.data.table_code import KINDS, Column, Raw, TableCode
 from lowerbound.estimators.saving import (
     Restore,
@@ -27,6 +28,7 @@ from lowerbound.estimators.saving import (
     plain,
     set_fitted,
 )  # fmt: skip
+from lowerbound.imputation.fillers import Marginal, OfValues, WithErrors
 from lowerbound.imputation.gaussians import CategoryFiller, ExactFiller, FewValues, Filler
 from lowerbound.imputation.network import EstimatorFiller
 from lowerbound.imputation.stacking import Stack
@@ -78,16 +80,16 @@ def restored(kind: Any, saved: Saved, restore: Restore) -> Any:
     imputer._rows, imputer._n_rows = None, record.get("n_rows")  # not in older files
     imputer._code = TableCode.of(_as_columns(record["columns"]))
     imputer.indicator_ = _indicator(record["marked"], record["fitted"]["n_features_in_"])
-    raw = imputer._code.raw
     own = parts(tensors, "fillers.")
     fillers = [
-        _filler(Saved(own[str(i)], description), raw, restore) for i, description in enumerate(record["fillers"])
+        _filler(Saved(own[str(i)], description), imputer._code, restore)
+        for i, description in enumerate(record["fillers"])
     ]
     if record["estimator"] is None:
         weights = tensors["weights"].numpy()
         if weights.shape not in {(len(fillers), n) for n in (1, imputer._code.width)}:
             raise ValueError("the weights of the stack don't fit its models")
-        imputer._filler = Stack(fillers, weights, raw)
+        imputer._filler = Stack(fillers, weights, imputer._code.raw, imputer._code.scale)
     else:
         [imputer._filler] = fillers
         fitted: Any = cast(EstimatorFiller, imputer._filler).estimator
@@ -109,11 +111,22 @@ def _check_places(record: dict[str, Any]) -> None:
         raise ValueError(f"n_rows can't be {record['n_rows']!r}")
 
 
-def _described(filler: Filler) -> Saved:
+def _described(filler: Filler | EstimatorFiller) -> Saved:
     """The tensors of a filler, and its JSON record."""
+    if isinstance(filler, OfValues):
+        weights, description = _described(filler.filler)
+        return Saved(weights, description | {"of_values": True})
+    if isinstance(filler, WithErrors):
+        weights, description = _described(filler.filler)
+        return Saved(weights | {"errors": torch.from_numpy(filler.variance)}, description)
+    if isinstance(filler, Marginal):
+        tensors = {name: torch.from_numpy(values) for name, values in vars(filler).items()}
+        return Saved(tensors, {"model": "Marginal"})
     if isinstance(filler, EstimatorFiller):
         weights, description = contents(filler.estimator)
-        return Saved(weights, {"estimator": description, "n_importance": filler.n_importance})
+        return Saved(
+            weights, {"estimator": description, "n_importance": filler.n_importance, "most_steps": filler.most_steps}
+        )
     if isinstance(filler, CategoryFiller):
         weights, description = _described(filler.filler)
         few = {f"few.{name}": torch.from_numpy(values) for name, values in vars(filler.few).items()}
@@ -132,14 +145,22 @@ def _numbers_of(model: MixtureOfGaussians | LocationModel) -> MixtureOfGaussians
     return model.numbers if isinstance(model, LocationModel) else model
 
 
-def _filler(saved: Saved, raw: Raw, restore: Restore) -> Filler:
+def _filler(saved: Saved, code: TableCode, restore: Restore) -> Any:
     """The inverse of ``_described``."""
     tensors, record = saved
+    if record.get("of_values"):
+        return OfValues(_filler(Saved(tensors, record | {"of_values": False}), code, restore), code.scale)
+    if "errors" in tensors:
+        rest = {name: values for name, values in tensors.items() if name != "errors"}
+        return WithErrors(_filler(Saved(rest, record), code, restore), tensors["errors"].numpy())
+    if record.get("model") == "Marginal":
+        return Marginal(**{name: values.numpy() for name, values in tensors.items()})
     if "estimator" in record:
-        return EstimatorFiller(restore(Saved(tensors, record["estimator"])), record["n_importance"])
+        estimator = restore(Saved(tensors, record["estimator"]))
+        return EstimatorFiller(estimator, record["n_importance"], record.get("most_steps"))
     few = {name: values.numpy() for name, values in part(tensors, "few.").items()}
     weights = {name: values for name, values in tensors.items() if not name.startswith("few.")}
-    filler = _exact(weights, record, raw)
+    filler = _exact(weights, record, code.raw)
     return CategoryFiller(FewValues(**few), filler) if few else filler
 
 
@@ -185,7 +206,8 @@ def _column(column: Column) -> dict[str, Any]:
         )
     record = {field.name: getattr(column, field.name) for field in fields(column)}
     arrays = {name: value.tolist() for name, value in record.items() if isinstance(value, np.ndarray)}
-    return record | arrays | {"categories": categories, "places": column.places.start}
+    scores = column.scores and {"reach": column.scores.reach, "quantiles": column.scores.quantiles.tolist()}
+    return record | arrays | {"categories": categories, "places": column.places.start, "scores": scores}
 
 
 def _plain(category: Any) -> Any:
@@ -209,6 +231,8 @@ def _as_column(record: dict[str, Any], first: int) -> Column:
         raise ValueError("a column of the table has places or statistics that don't fit")
     if record["dtype"].startswith("category["):
         known["categories"] = list(as_categories(record["categories"], record["dtype"]))
+    scores = record.get("scores")  # not in older files
+    known["scores"] = scores and NormalScores(float(scores["reach"]), np.asarray(scores["quantiles"], np.float64))
     column = Column(**conforming(Column, {**record, **known, "places": slice(first, first + width)}, "a column"))
     n = len(column.categories) if column.kind == "category" else 1
     if column.kind not in KINDS or width not in (n, n + (column.kind == "category")):

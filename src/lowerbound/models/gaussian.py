@@ -21,6 +21,7 @@ from lowerbound.core import Batch
 from lowerbound.distributions.gaussians import LOG_2PI
 from lowerbound.distributions.noise import Noise
 from lowerbound.models.mixture import Mixture, draw_components
+from lowerbound.models.patterns import distinct_rows
 
 if TYPE_CHECKING:
     from sklearn.mixture import GaussianMixture
@@ -152,7 +153,7 @@ class MixtureOfGaussians(Mixture):
     def condition(self, batch: Batch) -> Given:
         """Condition each component on the observed entries."""
         x, mask = batch.x.flatten(1).to(self.means.dtype), batch.mask.flatten(1)
-        patterns, which = mask.unique(dim=0, return_inverse=True)
+        patterns, which = distinct_rows(mask)
         both = patterns.unsqueeze(-1) & patterns.unsqueeze(-2)
         mean, covariance = self.means.unsqueeze(1), self.covariances.unsqueeze(1)
         identity = torch.eye(mask.shape[1], dtype=x.dtype, device=x.device)
@@ -176,6 +177,26 @@ class MixtureOfGaussians(Mixture):
         given = self.condition(batch)
         filled = torch.einsum("kb,kbf->bf", self._posterior(given), given.filled)
         return torch.where(batch.mask.flatten(1), batch.x.flatten(1), filled)
+
+    def conditional_moments(self, batch: Batch, places: Tensor) -> tuple[Tensor, Tensor]:
+        """``conditional_mean``, and Var[x_j|x_o] of the features ``places`` (Q,), shape (B, Q)."""
+        parts = [self._moments_given(part, places) for part in self._pieces(batch)]
+        mean, variance = map(torch.cat, zip(*parts, strict=True))
+        return mean.view(batch.x.shape), variance
+
+    def _moments_given(self, batch: Batch, places: Tensor) -> tuple[Tensor, Tensor]:
+        given = self.condition(batch)
+        r = self._posterior(given)
+        mean = torch.where(batch.mask.flatten(1), batch.x.flatten(1), torch.einsum("kb,kbf->bf", r, given.filled))
+        return mean, self.variance(given, r, places)
+
+    def variance(self, given: Given, r: Tensor, places: Tensor) -> Tensor:
+        """Var[x_j|x_o] of some features, for components with probabilities r (K, B), shape (B, Q)."""
+        columns = self.covariances[:, :, places]  # (K, F, Q)
+        explained = ((given.W @ columns.unsqueeze(1)) * columns.unsqueeze(1)).sum(-2)
+        within = self.covariances.diagonal(dim1=-2, dim2=-1)[:, None, places] - explained
+        d = given.filled[..., places] - torch.einsum("kb,kbf->bf", r, given.filled[..., places])
+        return torch.einsum("kb,kbq->bq", r, within[:, given.which] + d.square()).clamp_min(0)
 
     def conditional_sample(self, batch: Batch, n: int, noise: Noise) -> Tensor:
         """x with draws from p(x_m|x_o) in the gaps, shape (n, B, *event).

@@ -80,16 +80,23 @@ class LocationModel(ExplicitModel):
 
     def conditional_mean(self, batch: Batch) -> Tensor:
         """x with expectations in the gaps, which are probabilities for indicators, shape (B, P)."""
-        return torch.cat([self._conditional_mean(part) for part in self._pieces(batch)])
+        return self.conditional_moments(batch, torch.zeros(0, dtype=torch.int64))[0]
 
-    def _conditional_mean(self, batch: Batch) -> Tensor:
+    def conditional_moments(self, batch: Batch, places: Tensor) -> tuple[Tensor, Tensor]:
+        """``conditional_mean``, and Var[x_j|x_o] of the numbers in the columns ``places`` (Q,), shape (B, Q)."""
+        numbers = self.is_number.cumsum(0)[places] - 1
+        parts = [self._moments_given(part, numbers) for part in self._pieces(batch)]
+        mean, variance = map(torch.cat, zip(*parts, strict=True))
+        return mean, variance
+
+    def _moments_given(self, batch: Batch, places: Tensor) -> tuple[Tensor, Tensor]:
         numbers, indicators = self._parts(batch)
         given = self.numbers.condition(numbers)
         r = self._log_joint(given.log_p, indicators).softmax(0)
         mean = torch.empty_like(batch.x)
         mean[:, self.is_number] = torch.einsum("kb,kbf->bf", r, given.filled)
         mean[:, ~self.is_number] = r.T @ self.log_theta.exp()
-        return torch.where(batch.mask, batch.x, mean)
+        return torch.where(batch.mask, batch.x, mean), self.numbers.variance(given, r, places)
 
     def conditional_sample(self, batch: Batch, n: int, noise: Noise) -> Tensor:
         """x with draws in the gaps: k ~ p(k|x_o), then numbers and categories given k, shape (n, B, P)."""

@@ -19,6 +19,7 @@ from lowerbound.core import Batch, ElementwiseModel
 from lowerbound.distributions.gaussians import FullGaussian, StandardNormal
 from lowerbound.distributions.likelihoods.normal import Normal
 from lowerbound.distributions.noise import Noise
+from lowerbound.models.patterns import distinct_rows
 
 
 class Spectrum(NamedTuple):
@@ -104,9 +105,13 @@ class LinearGaussian(ElementwiseModel):
         r = torch.where(mask, batch.x.flatten(1) - self.mean, 0.0)
         precision = self._scale().pow(-2)  # the diagonal of Ψ⁻¹
         patterns, which = _patterns(mask)
-        seen = torch.where(patterns, precision, 0.0).unsqueeze(-2)
+        seen = torch.where(patterns, precision, 0.0)
         identity = torch.eye(self.latent_dim, dtype=r.dtype, device=r.device)
-        M = identity + (self.weights.mT * seen) @ self.weights
+        if len(patterns) > self.latent_dim:  # one product of matrices instead of one for each set of entries
+            squares = (self.weights.unsqueeze(-1) * self.weights.unsqueeze(-2)).flatten(1)  # W_jᵀW_j, (F, D²)
+            M = identity + (seen @ squares).unflatten(1, identity.shape)
+        else:
+            M = identity + (self.weights.mT * seen.unsqueeze(-2)) @ self.weights
         L = _inverse_factor(M)  # M⁻¹ = LLᵀ
         scale_tril = L.expand(len(r), -1, -1) if which is None else L[which]
         mean = scale_tril @ (scale_tril.mT @ ((r * precision) @ self.weights).unsqueeze(-1))
@@ -126,6 +131,13 @@ class LinearGaussian(ElementwiseModel):
         """x with E[x|x_o] = W E[z|x_o] + μ in the gaps, shape (B, *event)."""
         mean = self.likelihood(self.posterior(batch).mean.unsqueeze(0)).mean[0]
         return torch.where(batch.mask, batch.x, mean.to(batch.x.dtype))
+
+    def conditional_moments(self, batch: Batch, places: Tensor) -> tuple[Tensor, Tensor]:
+        """``conditional_mean``, and Var[x_j|x_o] = W_j Var[z|x_o] W_jᵀ + Ψ_j of the missing ones among ``places``."""
+        q = self.posterior(batch)
+        mean = self.likelihood(q.mean.unsqueeze(0)).mean[0]
+        variance = (self.weights[places] @ q.scale_tril).square().sum(-1) + self._scale()[places].square()
+        return torch.where(batch.mask, batch.x, mean.to(batch.x.dtype)), variance
 
     def conditional_sample(self, batch: Batch, n: int, noise: Noise) -> Tensor:
         """x with draws in the gaps: z ~ p(z|x_o), then the missing entries from p(x|z), shape (n, B, *event)."""
@@ -248,7 +260,7 @@ def _patterns(mask: Tensor) -> tuple[Tensor, Tensor | None]:
     """The distinct rows of the mask, and the number of each row's (None if all rows have the same)."""
     if (mask == mask[:1]).all():
         return mask[:1], None
-    return mask.unique(dim=0, return_inverse=True)  # type: ignore[return-value]
+    return distinct_rows(mask)
 
 
 def _inverse_factor(M: Tensor) -> Tensor:

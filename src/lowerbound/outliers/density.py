@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 
 from lowerbound.estimators.density import DensityEstimator
+from lowerbound.outliers.criteria import fence
 from lowerbound.outliers.member import index_of
 
 
@@ -34,8 +35,7 @@ class DensityRanks:
     def __init__(self, estimator: DensityEstimator, usual: Any) -> None:
         self.estimators_: list[DensityEstimator] = [estimator]
         self.training_scores_: np.ndarray = np.sort(estimator.score_samples(usual))
-        low, high = np.quantile(self.training_scores_, [0.25, 0.75])
-        self.offset_: float = float(low - 1.5 * (high - low))
+        self.offset_: float = fence(self.training_scores_, "auto")
 
     def explain(self, X: Any, n_features: int = 3, *, least: float = -np.inf) -> pd.DataFrame:
         """Raise ``TypeError``: a density of whole rows has no reasons."""

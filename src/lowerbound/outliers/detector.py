@@ -23,10 +23,11 @@ from lowerbound.estimators.arguments import Data
 from lowerbound.estimators.saving import Restore, Saved
 from lowerbound.estimators.vae import VAE
 from lowerbound.outliers import saved
-from lowerbound.outliers.criteria import COMBINED, ONLY_IF_NAMED, check_asked, recommended
+from lowerbound.outliers.criteria import COMBINED, ONLY_IF_NAMED, WEIGHTS, check_asked, fence, recommended, trimmed
 from lowerbound.outliers.ensemble import fitted_members
 from lowerbound.outliers.explanation import reasons
-from lowerbound.outliers.member import Member, chunks, few, index_of, split
+from lowerbound.outliers.member import Member, chunks, few, index_of, scores_of, split
+from lowerbound.outliers.mixture import NumbersMixture
 from lowerbound.parameters.parameter import Parameter
 from lowerbound.parameters.seed import RandomState, seed_from
 from lowerbound.parameters.setting import Settable
@@ -35,7 +36,7 @@ from lowerbound.precision import Undisturbed
 
 LEFT_OUT = 0.04  # part of the training rows' codes that may be those of outliers of one kind, unless novelty
 SMALLEST_SPREAD = 0.1  # nats: below, a score says the same of all rows
-ROWS_TO_RANK = 1_000  # training rows whose likelihood regret is known
+ROWS_TO_RANK = 200  # training rows whose likelihood regret is known: enough for quantiles, and each takes long
 
 
 class VAEOutlierDetector(OutlierMixin, Undisturbed, Settable, BaseEstimator):
@@ -58,10 +59,11 @@ class VAEOutlierDetector(OutlierMixin, Undisturbed, Settable, BaseEstimator):
         p(x), by importance sampling. "surprise": Σ_j −log p(x_j | x_-j), each entry given what is left when a part of
         the row is hidden. "regret": how much better a q of the row's own is (Xiao et al., 2020, arXiv:2003.02977).
         "relative_regret": the part of −ELBO that this is, for discrete data. "level_ratio": what the levels of a ladder
-        below the top add to the bound (Havtorn et al., 2021, arXiv:2102.08248). "combined": KL to the aggregate,
-        reconstruction and surprise, each in units of its interquartile range among the training rows, the mean over
-        autoencoders. "auto": combined for tables, the relative regret for images, or the regret where they are
-        continuous.
+        below the top add to the bound (Havtorn et al., 2021, arXiv:2102.08248). "mixture": −log p(x) of the numbers of
+        a table by a mixture of up to 6 Gaussians, fitted by EM. "combined": KL to the aggregate, reconstruction and
+        surprise, means over autoencoders, and twice the mixture if there are numbers and no context, each in units of
+        its interquartile range among the training rows. "auto": combined for tables, the relative regret for images, or
+        the regret where they are continuous.
     contamination : "auto" or float
         Part of the training rows that ``predict`` calls outliers; "auto" draws the line at Tukey's upper fence of what
         is unusual among them, Q₃ + 1.5 (Q₃ − Q₁).
@@ -89,7 +91,7 @@ class VAEOutlierDetector(OutlierMixin, Undisturbed, Settable, BaseEstimator):
     estimators_ : list of VAE
     offset_ : float
         ``decision_function`` is ``score_samples`` less this.
-    center_, spread_ : dict of ndarray, shape (len(estimators_),)
+    center_, spread_ : dict of ndarray, shape (len(estimators_),), or (1,) of the mixture
         Medians and interquartile ranges of the parts of "combined" among the training rows, in nats.
     training_scores_ : ndarray, shape (n,)
         ``score_samples`` of the training rows, ascending: the most unusual first.
@@ -119,6 +121,7 @@ class VAEOutlierDetector(OutlierMixin, Undisturbed, Settable, BaseEstimator):
     spread_: dict[str, np.ndarray]
     training_scores_: np.ndarray
     calibration_scores_: np.ndarray
+    _mixture: NumbersMixture | None
     _given: Any = None  # the context of the rows that are scored
 
     def __init__(
@@ -169,7 +172,9 @@ class VAEOutlierDetector(OutlierMixin, Undisturbed, Settable, BaseEstimator):
         given = X if context is None else RowsGiven(X, context)
         rows, held_out = split(given, self.calibration_fraction, seed)
         left_out = 0.0 if self.novelty else LEFT_OUT
-        self._take([Member.introduced(vae, rows, seed, left_out) for vae in fitted_members(self, rows, seed)])
+        members = [Member.introduced(vae, rows, seed, left_out) for vae in fitted_members(self, rows, seed)]
+        mixture = None if context is not None else members[0].mixture(rows, trimmed(self), left_out, seed)
+        self._take(members, mixture)
         first = self.estimators_[0]
         self.criterion_ = recommended(first) if self.criterion == "auto" else self.criterion
         known = few(rows, ROWS_TO_RANK, seed) if self.criterion_ in CLIMBING else rows
@@ -177,7 +182,7 @@ class VAEOutlierDetector(OutlierMixin, Undisturbed, Settable, BaseEstimator):
             print(f"scoring {_num_samples(known):,} training rows: {self.criterion_}", file=sys.stderr, flush=True)
         scores = self._rank(self._parts(known))
         self.training_scores_ = np.sort(scores)
-        self.offset_ = self._offset(scores)
+        self.offset_ = fence(scores, self.contamination)
         if held_out is not None:
             self.calibrate(held_out)
         return self
@@ -244,7 +249,8 @@ class VAEOutlierDetector(OutlierMixin, Undisturbed, Settable, BaseEstimator):
         """
         check_is_fitted(self)
         if names is None:
-            names = [k for k in SCORES if k not in (*ONLY_IF_NAMED, "combined") or self.criterion_ == k]
+            left_out = ONLY_IF_NAMED if self._mixture is not None else (*ONLY_IF_NAMED, "mixture")
+            names = [k for k in SCORES if k not in left_out or self.criterion_ == k]
         for name in names:
             if name not in SCORES:
                 raise ValueError(f"there is no score {name!r}: take some of {', '.join(SCORES)}")
@@ -252,7 +258,7 @@ class VAEOutlierDetector(OutlierMixin, Undisturbed, Settable, BaseEstimator):
             raise ValueError(
                 f"fitted with criterion={self.criterion_!r}, nothing can be combined: use criterion='combined'"
             )
-        wanted = list(dict.fromkeys(part for name in names for part in (COMBINED if name == "combined" else (name,))))
+        wanted = list(dict.fromkeys(part for name in names for part in self._parts_of(name)))
         parts = self._by_member(X, wanted)
         found = pd.DataFrame({name: nats.mean(1) for name, nats in parts.items()})
         if "combined" in names:
@@ -339,9 +345,9 @@ class VAEOutlierDetector(OutlierMixin, Undisturbed, Settable, BaseEstimator):
         """The detector that ``save`` wrote; ``lowerbound.load`` calls this."""
         return saved.restored(cls, contents, restore)
 
-    def _take(self, members: list[Member]) -> None:
+    def _take(self, members: list[Member], mixture: NumbersMixture | None) -> None:
         """Set the members, and what their autoencoders know of the columns."""
-        self._members = members
+        self._members, self._mixture = members, mixture
         self.estimators_ = [member.vae for member in members]
         first = self.estimators_[0]
         for name in ("n_features_in_", "feature_names_in_"):
@@ -353,15 +359,19 @@ class VAEOutlierDetector(OutlierMixin, Undisturbed, Settable, BaseEstimator):
 
     def _parts(self, X) -> dict[str, np.ndarray]:
         """The scores that the criterion is made of, as ``_by_member`` gives them."""
-        return self._by_member(X, COMBINED if self.criterion_ == "combined" else (self.criterion_,))
+        return self._by_member(X, self._parts_of(self.criterion_))
+
+    def _parts_of(self, name: str) -> tuple[str, ...]:
+        """The scores that a score is made of."""
+        if name != "combined":
+            return (name,)
+        return COMBINED if self._mixture is None else (*COMBINED, "mixture")
 
     @warned_once()
     def _by_member(self, X, names: Sequence[str]) -> dict[str, np.ndarray]:
-        """Some scores of every row by every autoencoder, (n, M) each."""
-        X = self._with_context(X)
-        found = [[pd.DataFrame(member.scores(rows, names)) for member in self._members] for rows in chunks(X)]
-        members = [pd.concat(parts, ignore_index=True) for parts in zip(*found, strict=True)]
-        return {name: np.column_stack([scores[name] for scores in members]) for name in names}
+        """Some scores of every row by every autoencoder, (n, M) each; of the mixture (n, 1)."""
+        found = [scores_of(self._members, self._mixture, rows, names) for rows in chunks(self._with_context(X))]
+        return {name: np.concatenate([scores[name] for scores in found]) for name in names}
 
     def _with_context(self, X) -> Any:
         """The rows with the context that was given, if any."""
@@ -377,17 +387,12 @@ class VAEOutlierDetector(OutlierMixin, Undisturbed, Settable, BaseEstimator):
         return -self._total(parts)
 
     def _combined(self, parts: dict[str, np.ndarray]) -> np.ndarray:
-        """Σ_k (x_k − center_k)/spread_k, mean over autoencoders, (n,)."""
-        return np.sum([(parts[k] - self.center_[k]) / self.spread_[k] for k in COMBINED], axis=0).mean(1)
+        """Σ_k w_k (x_k − center_k)/spread_k, mean over autoencoders, (n,)."""
+        units = {k: (parts[k] - self.center_[k]) / self.spread_[k] for k in self._parts_of("combined")}
+        return np.sum([WEIGHTS.get(k, 1.0) * unit.mean(1) for k, unit in units.items()], axis=0)
 
     def _total(self, parts: dict[str, np.ndarray]) -> np.ndarray:
         return self._combined(parts) if self.criterion_ == "combined" else parts[self.criterion_].mean(1)
-
-    def _offset(self, scores: np.ndarray) -> float:
-        if self.contamination != "auto":
-            return float(np.percentile(scores, 100 * float(self.contamination)))
-        low, high = np.quantile(scores, [0.25, 0.75])
-        return float(low - 1.5 * (high - low))
 
     def __sklearn_tags__(self) -> Tags:
         tags = super().__sklearn_tags__()

@@ -21,6 +21,7 @@ from lowerbound.models.vae import Decoder, Encoder, LatentModel
 from lowerbound.nn.heads import GaussianHead
 from lowerbound.nn.mlp import MLPDecoder, MLPEncoder
 from lowerbound.nn.stacked import Decoders, Encoders
+from lowerbound.outliers.criteria import trimmed
 from lowerbound.outliers.member import few, fitted_to
 from lowerbound.parameters import parts
 from lowerbound.parameters.likelihoods import LIKELIHOODS, ColumnLikelihoods, Likelihood
@@ -72,9 +73,8 @@ def _describe(detector: Any, X: Data | RowsGiven) -> Schema:
 
 def _own_kinds(detector: Any, schema: Schema, n_rows: int, n_steps: int) -> list[VAE]:
     """The default autoencoders."""
-    trimmed = (0.0 if detector.novelty else 0.1) if detector.trim_fraction == "auto" else float(detector.trim_fraction)
     common = {name: getattr(detector, name) for name in ("layout", "device", "verbose")}
-    common |= {"objective": parts.ELBO(trim_fraction=trimmed)}
+    common |= {"objective": parts.ELBO(trim_fraction=trimmed(detector))}
     return templates(schema, n_rows, n_steps, **common)
 
 
@@ -125,7 +125,7 @@ def templates(schema: Schema, n_rows: int, n_steps: int, **common: Any) -> list[
     n_rows, n_steps : int
         Rows, and steps of training.
     """
-    batch_size = min(128, max(16, n_rows // 4))
+    batch_size = max(1, min(n_rows, 128, max(16, n_rows // 4)))
     common |= {"batch_size": batch_size, "max_epochs": max(1, round(n_steps * batch_size / max(1, n_rows)))}
     common |= {"optimizer": parts.Adam(5e-3), "early_stopping": False}
     if schema.is_image:

@@ -23,6 +23,7 @@ from lowerbound.estimators.vae import VAE
 from lowerbound.evaluation.bound import importance_weighted
 from lowerbound.evaluation.evaluation import EVALUATION_BATCH, Evaluation
 from lowerbound.nn.inputs import FAR_OUT
+from lowerbound.outliers.mixture import ROWS_TO_FIT, NumbersMixture
 from lowerbound.tasks import outlier_scores
 
 N_PARTS, N_SAMPLES, N_IMPORTANCE = 4, 2, 64
@@ -82,10 +83,33 @@ class Member:
                 found["aggregate_kl"] = outlier_scores.aggregate_kl(q, self.codes, self.n_left_out).numpy()
         return {name: found[name] for name in names}
 
+    def mixture(self, X: Data, trimmed: float, left_out: float, seed: int) -> NumbersMixture | None:
+        """The mixture of the numbers of the training rows, if they can have one."""
+        schema = self.vae.schema_
+        if schema.is_image:
+            return None
+        return NumbersMixture.fitted(schema, exactly_on(self.vae, few(X, ROWS_TO_FIT, seed)), trimmed, left_out, seed)
+
     def excess(self, X: Data | RowsGiven) -> np.ndarray:
         """The surprise of each entry above what is typical of it, in nats, (n, F); NaN where it is missing."""
         nats = by_entry(exactly_on(self.vae, X), ("surprise",), self.vae)["surprise"]
         return nats - self.typical["surprise"]
+
+
+def scores_of(
+    members: Sequence[Member], mixture: NumbersMixture | None, X: Data | RowsGiven, names: Sequence[str]
+) -> dict[str, np.ndarray]:
+    """Some scores of every row by every autoencoder, (n, M) each; of the mixture (n, 1)."""
+    by_vae = [name for name in names if name != "mixture"]
+    found = [member.scores(X, by_vae) for member in members] if by_vae else []
+    scores = {name: np.column_stack([each[name] for each in found]) for name in by_vae}
+    if "mixture" in names:
+        if mixture is None:
+            raise ValueError(
+                "the mixture needs a table of 20 rows or more with 1 to 64 columns of numbers, and no context"
+            )
+        scores["mixture"] = mixture.scores(exactly_on(members[0].vae, X))[:, None]
+    return scores
 
 
 def fitted_to(vae: VAE, X: Data | RowsGiven) -> VAE:

@@ -14,6 +14,7 @@ from lowerbound.distributions.gaussians import DiagonalGaussian
 from lowerbound.estimators.saving import Restore, Saved, contents, parameters_of, part, parts, plain, set_fitted
 from lowerbound.estimators.vae import VAE
 from lowerbound.outliers.member import BY_ENTRY, Member
+from lowerbound.outliers.mixture import NumbersMixture
 from lowerbound.parameters.tables import SCORES
 from lowerbound.storage.atomic import save_folder
 from lowerbound.storage.records import is_of
@@ -32,6 +33,8 @@ def save(detector: Any, folder: Path) -> None:
         descriptions.append(description | {"n_left_out": member.n_left_out})
     tensors |= {name: torch.from_numpy(getattr(detector, name)) for name in SORTED if hasattr(detector, name)}
     tensors |= {f"{name}.{k}": torch.from_numpy(v) for name in BY_PART for k, v in getattr(detector, name).items()}
+    if detector._mixture is not None:
+        tensors |= {f"mixture.{k}": v for k, v in detector._mixture.tensors().items()}
     description = {
         "class": type(detector).__name__,
         "parameters": {name: plain(value) for name, value in detector.get_params(deep=False).items()},
@@ -53,7 +56,8 @@ def restored(kind: Any, saved: Saved, restore: Restore) -> Any:
         members.append(_member(restore(Saved(own, description)), own, description["n_left_out"]))
     if not members or not all(isinstance(member.vae, VAE) for member in members):
         raise ValueError("a detector is made of VAEs, one at least")
-    detector._take(members)
+    mixture = part(tensors, "mixture.")
+    detector._take(members, NumbersMixture.restored(mixture) if mixture else None)
     if record["estimator"] is not None:
         first = detector.estimators_[0]
         detector.estimator = first if record["estimator"] == "fitted" else clone(first)

@@ -107,17 +107,28 @@ CANDIDATES = ("gaussian", "mixture", "network")  # of an imputer
 
 IMPUTER_PARAMETERS = _table(
     Parameter("models", CANDIDATES, "candidates; the Gaussian is always one", each=CANDIDATES),
-    Parameter("n_importance", 1000, "importance samples for each row", (), int, 1),
+    Parameter(
+        "n_importance",
+        "auto",
+        "importance samples for each row; auto: 1000 for an estimator, 100 for the network of the stack",
+        ("auto",),
+        int,
+        1,
+    ),
     Parameter("n_imputations", 20, "completed tables", (), int, 1),
     Parameter("fill", "mean", "the number in a gap", ("mean", "median", "draw", "mode")),
     Parameter("add_indicator", False, "append an indicator of gaps for each column that had some", (True, False)),
     Parameter("keep_empty_features", False, "fill columns without any value with 0", (True, False)),
+    Parameter("max_seconds", None, "the fit is made of what was fitted by then", (None,), float, 0, open_low=True),
     "random_state",
     Parameter("verbose", 0, "1: errors on hidden cells, and the weights of the stack", (), int, 0),
 )
 
 CLIMBING = ("regret", "relative_regret")  # outlier scores that maximize each row's own bound
-SCORES = ("kl", "aggregate_kl", "reconstruction", "elbo", "log_p", "surprise", *CLIMBING, "level_ratio", "combined")
+SCORES = (
+    "kl", "aggregate_kl", "reconstruction", "elbo", "log_p", "surprise", "mixture",
+    *CLIMBING, "level_ratio", "combined",
+)  # fmt: skip
 
 DETECTOR_PARAMETERS = _table(
     Parameter("criterion", "auto", "what makes a row an outlier", ("auto", *SCORES)),

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from itertools import cycle
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from lowerbound.data.schema import Schema
+from lowerbound.pictures.placing import apart
 from lowerbound.storage.atomic import write_atomically
 
 if TYPE_CHECKING:
@@ -20,10 +22,13 @@ if TYPE_CHECKING:
 TILE = 56  # least width and height of an image in pixels
 WIDEST = 4096  # pixels; images are not enlarged beyond such a picture
 GAP = 2  # pixels between images
+LETTERS = 12  # pixels of their height
 GROUP_GAP = 12  # pixels between groups of rows, such as originals and their reconstructions
 BACKGROUND = 255
+FRAME = 120  # milliseconds of an animation
 MOST_CLASSES = 20  # classes with a color each; more are shown on a scale
 INK = "#333333"
+OF_A_CLASS = "class"  # marks the name of a class in a map
 
 
 def pixel_range(schema: Schema, *parts: np.ndarray) -> tuple[float, float]:
@@ -64,7 +69,10 @@ def as_images(schema: Schema, rows: np.ndarray) -> np.ndarray:
     return images[..., 0] if images.shape[-1] == 1 else images
 
 
-def image_grid(images: np.ndarray, columns: int | None = None, group: int = 1) -> Image:
+def image_grid(
+    images: np.ndarray, columns: int | None = None, group: int = 1, captions: Sequence[str] = (),
+    headings: Sequence[str] = (),
+) -> Image:  # fmt: skip
     """Many images in one picture, small ones enlarged.
 
     Parameters
@@ -74,12 +82,16 @@ def image_grid(images: np.ndarray, columns: int | None = None, group: int = 1) -
         Images in a row; by default the picture is about square.
     group : int
         Rows in a group; groups have larger gaps between them.
+    captions : sequence of str
+        Words on the left of the rows, from the first; they begin again after the last.
+    headings : sequence of str
+        Words above the columns.
 
     Returns
     -------
     PIL.Image.Image
     """
-    from PIL import Image
+    from PIL import Image, ImageDraw
 
     n, height, width = images.shape[:3]
     columns = int(columns or min(n, math.ceil(math.sqrt(n * height / width))))
@@ -87,13 +99,27 @@ def image_grid(images: np.ndarray, columns: int | None = None, group: int = 1) -
     factor = max(1, min(math.ceil(TILE / min(height, width)), WIDEST // (max(columns * width, rows * height))))
     images = images.repeat(factor, axis=1).repeat(factor, axis=2)
     height, width = images.shape[1:3]
-    tops = [GAP + row * (height + GAP) + row // group * (GROUP_GAP - GAP) * (group > 1) for row in range(rows)]
-    shape = (tops[-1] + height + GAP, GAP + columns * (width + GAP), *images.shape[3:])
-    canvas = np.full(shape, BACKGROUND, np.uint8)
+    margin = max((math.ceil(_font().getlength(word)) + 2 * GAP for word in captions), default=0)
+    first = GAP + (LETTERS + GAP if headings else 0)
+    tops = [first + row * (height + GAP) + row // group * (GROUP_GAP - GAP) * (group > 1) for row in range(rows)]
+    lefts = [GAP + margin + column * (width + GAP) for column in range(columns)]
+    canvas = np.full((tops[-1] + height + GAP, lefts[-1] + width + GAP, *images.shape[3:]), BACKGROUND, np.uint8)
     for i, image in enumerate(images):
-        top, left = tops[i // columns], GAP + i % columns * (width + GAP)
+        top, left = tops[i // columns], lefts[i % columns]
         canvas[top : top + height, left : left + width] = image
-    return Image.fromarray(canvas)
+    picture = Image.fromarray(canvas)
+    write = ImageDraw.Draw(picture).text
+    for top, word in zip(tops, cycle(captions), strict=False):
+        write((lefts[0] - 2 * GAP, top + height // 2), word, INK, _font(), "rm")
+    for left, word in zip(lefts, headings, strict=False):
+        write((left + width // 2, GAP), word, INK, _font(), "mt")
+    return picture
+
+
+def _font() -> Any:
+    from PIL.ImageFont import load_default
+
+    return load_default(LETTERS)
 
 
 def above_one_another(upper: np.ndarray, lower: np.ndarray, columns: int) -> np.ndarray:
@@ -104,13 +130,30 @@ def above_one_another(upper: np.ndarray, lower: np.ndarray, columns: int) -> np.
     return np.stack(pairs, 1).reshape(-1, *upper.shape[1:])
 
 
-def save_grid(images: np.ndarray, path: Path, columns: int | None = None, group: int = 1) -> None:
+def save_grid(
+    images: np.ndarray, path: Path, columns: int | None = None, group: int = 1, captions: Sequence[str] = (),
+    headings: Sequence[str] = (),
+) -> None:  # fmt: skip
     """Write ``image_grid`` as a PNG file, atomically."""
-    grid = image_grid(images, columns, group)
+    grid = image_grid(images, columns, group, captions, headings)
     write_atomically(path, lambda temporary: grid.save(temporary, format="PNG", optimize=True))
 
 
-def latent_map(codes: np.ndarray, labels: np.ndarray | None = None, names: Sequence[str] = ("z₁", "z₂")) -> Figure:
+def save_animation(images: np.ndarray, path: Path) -> None:
+    """Write images (n, H, W) or (n, H, W, 3) as the frames of an endless GIF file, atomically."""
+    first, *others = (image_grid(image[None]) for image in images)
+    write_atomically(
+        path,
+        lambda temporary: first.save(
+            temporary, "GIF", save_all=True, append_images=others, duration=FRAME, loop=0, optimize=False
+        ),
+    )
+
+
+def latent_map(
+    codes: np.ndarray, labels: np.ndarray | None = None, names: Sequence[str] = ("z₁", "z₂"), title: str = "",
+    label: str = "",
+) -> Figure:  # fmt: skip
     """Posterior means of two latent variables, colored by label.
 
     Parameters
@@ -120,6 +163,9 @@ def latent_map(codes: np.ndarray, labels: np.ndarray | None = None, names: Seque
         A few classes get a color and a name each, many numbers a color scale.
     names : pair of str
         Names of the axes.
+    title : str
+    label : str
+        Name of the labels.
 
     Returns
     -------
@@ -135,16 +181,34 @@ def latent_map(codes: np.ndarray, labels: np.ndarray | None = None, names: Seque
     if labels is None or classes is None:
         axes.scatter(*codes.T, s=size, color="#3b6ea8", alpha=0.6, linewidths=0)
     elif len(classes) <= MOST_CLASSES or labels.dtype.kind not in "biuf":
-        _draw_classes(axes, codes, labels, classes, size)
+        _draw_classes(axes, codes, labels, classes, size, label)
     else:
         points = axes.scatter(*codes.T, s=size, c=labels, cmap="viridis", alpha=0.8, linewidths=0)
-        figure.colorbar(points, ax=axes, shrink=0.7)
+        figure.colorbar(points, ax=axes, shrink=0.7, label=label)
     axes.set(xlabel=names[0], ylabel=names[1])
+    axes.set_title(title, loc="left", fontsize=10, color=INK)
     axes.set_aspect("equal", adjustable="datalim")
     axes.tick_params(colors=INK)
     axes.spines[["top", "right"]].set_visible(False)
     axes.margins(0.03)
+    _move_apart(figure, axes)
     return figure
+
+
+def _move_apart(figure: Figure, axes: Axes) -> None:
+    """Move the names of classes so that they cover neither each other nor the names of the circles."""
+    words = [each for each in axes.texts if each.get_text()]
+    if len(words) < 2:
+        return
+    figure.draw_without_rendering()
+    corners = np.array([word.get_window_extent().get_points() for word in words])
+    centers, sizes = corners.mean(1), corners[:, 1] - corners[:, 0]
+    movable = np.array([word.get_gid() == OF_A_CLASS for word in words])
+    frame = axes.get_window_extent().get_points()
+    moved = axes.transData.inverted().transform(apart(centers, sizes, movable, frame))
+    for word, place in zip(words, moved, strict=True):
+        if word.get_gid() == OF_A_CLASS:
+            word.set_position(place)
 
 
 def save_map(figure: Figure, path: Path) -> None:
@@ -167,7 +231,9 @@ def _draw_prior(axes: Axes) -> None:
         )
 
 
-def _draw_classes(axes: Axes, codes: np.ndarray, labels: np.ndarray, classes: np.ndarray, size: float) -> None:
+def _draw_classes(
+    axes: Axes, codes: np.ndarray, labels: np.ndarray, classes: np.ndarray, size: float, label: str
+) -> None:
     """Draw every class in a color, with its name at its median and in a legend."""
     import matplotlib
     from matplotlib.patheffects import withStroke
@@ -178,8 +244,14 @@ def _draw_classes(axes: Axes, codes: np.ndarray, labels: np.ndarray, classes: np
     axes.scatter(*codes[order].T, s=size, color=palette(place[order] % palette.N), alpha=0.75, linewidths=0)
     for i, name in enumerate(classes[:MOST_CLASSES]):
         axes.scatter([], [], s=30, color=palette(i % palette.N), label=str(name))
-        axes.annotate(
-            str(name), tuple(np.median(codes[labels == name], 0)), ha="center", va="center", weight="bold", fontsize=14,
-            color=palette(i % palette.N), path_effects=[withStroke(linewidth=3, foreground="white")],
+        x, y = np.median(codes[labels == name], 0).tolist()
+        axes.text(
+            x, y, str(name), ha="center", va="center", weight="bold",
+            fontsize=14 if len(str(name)) < 4 else 10, color=palette(i % palette.N), gid=OF_A_CLASS,
+            path_effects=[withStroke(linewidth=3, foreground="white")],
         )  # fmt: skip
-    axes.legend(loc="upper left", fontsize=8, frameon=False, ncols=2, handletextpad=0, columnspacing=0.6)
+    legend = axes.legend(
+        loc="upper left", bbox_to_anchor=(1, 1), fontsize=8, frameon=False, handletextpad=0, title=label,
+        title_fontsize=8,
+    )  # fmt: skip
+    legend.get_title().set_color(INK)

@@ -1,4 +1,4 @@
-"""What the result of a training run depends on, by name, so that a checkpoint of another run is not continued."""
+"""The record of all that the result of a training run depends on: a checkpoint of another run is not continued."""
 
 from __future__ import annotations
 

@@ -16,6 +16,7 @@ from lowerbound.training.watch import Watch
 
 REFRESH_SECONDS = 0.25  # between two readings of the totals, which wait for the device
 WIDE = 110  # columns of a terminal that has room for the held-out bound beside the bar
+NARROW = 80  # columns of a terminal that has no room for the two terms of the ELBO
 ECHO = 3  # columns left free for the ^C of an interrupted run, which would break the line
 BAR = "{desc} {percentage:3.0f}%|{bar}| {remaining} left{postfix}"
 
@@ -53,7 +54,7 @@ class ProgressWatch(Watch):
         self.bar.set_description_str(self._epoch(training.progress.epoch + 1), refresh=False)
         self.bar.ncols = _columns()
         more = f"  {self._rate(training)}{self.held_out}" if self.bar.ncols >= WIDE else ""
-        self.bar.postfix = _sum(reconstruction, kl) + more
+        self.bar.postfix = _sum(reconstruction, kl, short=self.bar.ncols < NARROW) + more
         self._move_to(self._done(training))
 
     def on_epoch(self, training: Training, record: dict[str, Any]) -> None:
@@ -94,10 +95,12 @@ def _columns() -> int:
     return os.get_terminal_size(sys.stderr.fileno()).columns - ECHO
 
 
-def _sum(reconstruction: float, kl: float | None) -> str:
-    """The ELBO and its two terms in words; log p(x|z) alone where there is no bound."""
+def _sum(reconstruction: float, kl: float | None, *, short: bool = False) -> str:
+    """The ELBO and, unless ``short``, its two terms in words; log p(x|z) alone where there is no bound."""
     if kl is None or math.isnan(kl):
         return f"log p(x|z) {_number(reconstruction)}"
+    if short:
+        return f"ELBO {_number(reconstruction - kl)}"
     return f"ELBO {_number(reconstruction - kl)} = {_number(reconstruction)} − KL {about(kl)}{_number(kl)}"
 
 

@@ -1,46 +1,56 @@
-"""Folders of PNG and JPEG images, with a subfolder for each class if there are classes."""
+"""Folders of images, whose subfolders name classes."""
 
 from __future__ import annotations
 
-import warnings
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
 
-from lowerbound.data.checks import DataError, check_rows
-from lowerbound.data.readers.content import JPEG, PNG, content, explained, opened
+from lowerbound.data.checks import DataError, check_rows, counted
+from lowerbound.data.readers.content import explained
+from lowerbound.data.readers.image_files import Conversion, Header, conversion, header, pixels
 from lowerbound.data.sources import Dataset, Source, is_streamed
 
-if TYPE_CHECKING:
-    from PIL.ImageFile import ImageFile
-
-_READ = {".png", ".jpg", ".jpeg"}
-_REFUSED = {".avif", ".bmp", ".gif", ".heic", ".jp2", ".pgm", ".ppm", ".tif", ".tiff", ".webp"}
-_MOST_PIXELS = 1 << 26  # of one image; a small file may claim many more
-_GREY, _COLOR = {"1", "L", "LA"}, {"P", "RGB", "RGBA"}
-_ORIENTATION = 0x0112  # the EXIF tag of a photograph's orientation
-_UPRIGHT = {
-    2: "FLIP_LEFT_RIGHT",
-    3: "ROTATE_180",
-    4: "FLIP_TOP_BOTTOM",
-    5: "TRANSPOSE",
-    6: "ROTATE_270",
-    7: "TRANSVERSE",
-    8: "ROTATE_90",
-}
-_PNG_DEPTH = 24  # the byte of a PNG image that gives the bits of a channel
+_READ = {".bmp", ".gif", ".jpeg", ".jpg", ".pbm", ".pgm", ".png", ".ppm", ".tif", ".tiff", ".webp"}
+_REFUSED = {".avif", ".heic", ".heif", ".jp2", ".jxl", ".psd", ".svg"}
+LARGEST = 1 << 20  # pixels of an image as a row of data, for whose statistics some hundred bytes a pixel are needed
+SUGGESTED = 64  # pixels a side
 
 
-def read_images(folder: Path, name: str, *, stream: bool | None = None) -> Dataset:
-    """Read a folder of images of one size, in the order of their names.
+class ImageSizeError(DataError):
+    """Images have several sizes, or are too large to be rows.
 
-    Images lie in the folder itself, or in one subfolder for each class, whose names become the labels. If any
-    image has color, all are read in color. Photographs are turned upright. Images of 16 bits a channel, CMYK
-    images and images with transparent pixels are refused.
+    Parameters
+    ----------
+    message : str
+    resize : int
+        A side to which they could be brought.
+    """
+
+    def __init__(self, message: str, resize: int) -> None:
+        super().__init__(f"{message}: say resize={resize} (--resize {resize}), or another size.")
+        self.resize: int
+        self.resize = resize
+
+
+def read_images(
+    folder: Path,
+    name: str,
+    *,
+    stream: bool | None = None,
+    resize: int | str | None = None,
+    crop: str | None = None,
+    mode: str | None = None,
+) -> Dataset:
+    """Read a folder of images, in the order of their names.
+
+    Where images lie in subfolders, of any depth, these are the labels: ``train/cat``. Images are turned upright, put
+    on white where they are transparent, and read with 8 bits a channel; the first frame of several is read. If any has
+    color, all are read in color. ``notes`` of the dataset say what was changed.
 
     Parameters
     ----------
@@ -50,37 +60,58 @@ def read_images(folder: Path, name: str, *, stream: bool | None = None) -> Datas
         The folder's name in messages.
     stream : bool | None
         Decode images when they are used; None does so if they take much memory.
+    resize : int, str or None
+        The side of a square in pixels, or ``"64x48"``, width and height; None if all images have one size.
+    crop : {None, "center", "none"}
+        Cut images to that shape around their center before they are resized (the default), or stretch them.
+    mode : {None, "gray", "rgb"}
+        Read all in gray, or in color.
 
     Returns
     -------
     Dataset
         8-bit images, shape ``(n, height, width)``, or ``(n, height, width, 3)`` in color; or a source of them.
     """
-    paths = _find(folder, name)
+    how = conversion(resize, crop, mode)
+    paths = list(_images(folder, name))
     check_rows(len(paths), name)
-    images = ImageFolder(folder, paths, name)
+    images = ImageFolder(folder, paths, name, how)
     if is_streamed(images, stream):
-        return Dataset(images, None, name)
-    for path in paths:
-        with _opened(path, images.called(path)) as image:
-            image.verify()  # the checksums of a PNG image, which decoding leaves alone
-    return images.read(np.array([[0, len(paths)]]))
+        return Dataset(images, None, name, images.notes)
+    return replace(images.read(np.array([[0, len(paths)]])), notes=images.notes)
 
 
 class ImageFolder(Source):
-    """Images that are decoded when they are used; only their names are held."""
+    """Images that are decoded when they are used; only their names are held.
 
-    def __init__(self, folder: Path, paths: list[Path], name: str) -> None:
+    Attributes
+    ----------
+    color : bool
+        All are read in color.
+    how : Conversion
+    notes : tuple of str
+        What is changed by reading them.
+    """
+
+    def __init__(self, folder: Path, paths: list[Path], name: str, how: Conversion) -> None:
         self.folder: Path
         self.paths: list[Path]
         self.name: str
-        self.folder, self.paths, self.name = folder, paths, name
+        self.how: Conversion
+        self.folder, self.paths, self.name, self.how = folder, paths, name, how
         self.files: Sequence[Path] = paths
-        self.has_classes: bool = paths[0].parent != folder
+        headers = [header(path, self.called(path)) for path in paths]
         self.color: bool
-        height, width, self.color = _agree(paths, self.called)
-        shape = (height, width, 3) if self.color else (height, width)
-        super().__init__(name, (len(paths), *shape), np.dtype(np.uint8))
+        self.color = any(each.color for each in headers) if how.mode is None else how.mode == "rgb"
+        width, height = how.size or self._one_size(headers)
+        self._check_size(width, height, headers)
+        self.notes: tuple[str, ...] = tuple(_notes(headers, how, color=self.color))
+        super().__init__(name, (len(paths), height, width, *((3,) if self.color else ())), np.dtype(np.uint8))
+
+    @cached_property
+    def names(self) -> list[str]:
+        """The paths of the images in the folder, which tell the rows apart."""
+        return [path.relative_to(self.folder).as_posix() for path in self.paths]
 
     def called(self, path: Path) -> str:
         """The name of an image in messages."""
@@ -92,117 +123,92 @@ class ImageFolder(Source):
         with explained(self.name):
             X = np.empty((len(paths), *self.shape[1:]), np.uint8)
         for row, path in zip(X, paths, strict=True):
-            with _opened(path, self.called(path)) as image:
-                row[:] = _pixels(image, self.color, self.called(path))
-        return Dataset(X, np.array([path.parent.name for path in paths]) if self.has_classes else None, self.name)
+            row[:] = pixels(path, self.called(path), self.how, color=self.color)
+        return Dataset(X, self.labels(paths), self.name)
+
+    def labels(self, paths: Sequence[Path]) -> np.ndarray | None:
+        """The folders of some images; None where all lie in the folder itself."""
+        if self.paths[0].parent == self.folder:
+            return None
+        return np.array([path.parent.relative_to(self.folder).as_posix() for path in paths])
+
+    def _one_size(self, headers: list[Header]) -> tuple[int, int]:
+        """The width and height that all images share."""
+        first = headers[0].size
+        other = next((i for i, each in enumerate(headers) if each.size != first), None)
+        if other is None:
+            return first
+        examples = " but ".join(
+            f"{self.called(self.paths[i])} is {headers[i].size[0]} × {headers[i].size[1]}" for i in (other, 0)
+        )
+        sizes = {each.size for each in headers}
+        raise ImageSizeError(
+            f"{self.name} has images of {len(sizes)} sizes ({examples} pixels), and rows need one", _suggested(headers)
+        )
+
+    def _check_size(self, width: int, height: int, headers: list[Header]) -> None:
+        if width * height > LARGEST:
+            raise ImageSizeError(
+                f"{self.name} has rows of {width} × {height} pixels, and a model takes {LARGEST:,} at most",
+                _suggested(headers),
+            )
 
 
-def _find(folder: Path, name: str) -> list[Path]:
-    """List the images of a folder, or those of its subfolders."""
-    entries = _visible(folder, name)
-    inner = [each for entry in entries if entry.is_dir() for each in _visible(entry, f"{name}/{entry.name}")]
-    files = [entry for entry in (*entries, *inner) if not entry.is_dir()]
-    _check_layout(inner, files, folder, name)
+def _suggested(headers: list[Header]) -> int:
+    """A side for images of several sizes, less than that of most of them."""
+    return int(min(SUGGESTED, np.median([min(each.size) for each in headers])))
+
+
+def _notes(headers: list[Header], how: Conversion, *, color: bool) -> Iterator[str]:
+    """What reading changes, as sentences."""
+    if how.size is not None:
+        sizes = sorted({each.size for each in headers}, key=lambda size: size[0] * size[1])
+        held = f"{len(sizes)} sizes, from {_by(sizes[0])} to {_by(sizes[-1])}" if len(sizes) > 1 else _by(sizes[0])
+        cut = "cut around the center and resized" if how.crop == "center" else "stretched"
+        yield f"images of {held} pixels are {cut} to {_by(how.size)}"
+    n_color = sum(each.color for each in headers)
+    if color and n_color < len(headers):
+        yield f"{counted(len(headers) - n_color, 'image')} in gray, read in color as the others are"
+    if not color and n_color:
+        yield f"{counted(n_color, 'image')} in color, read in gray"
+    remarks = Counter(remark for each in headers for remark in each.remarks)
+    yield from (f"{counted(count, 'image')} {remark}" for remark, count in remarks.items())
+
+
+def _by(size: tuple[int, int]) -> str:
+    return f"{size[0]} × {size[1]}"
+
+
+def _images(folder: Path, name: str) -> list[Path]:
+    """List the images of a folder and of its subfolders."""
+    files = list(_files(folder, name))
     images = [file for file in files if file.suffix.lower() in _READ]
     if not images:
         kinds = Counter(file.suffix or file.name for file in files)
         held = ", ".join(f"{count} {kind}" for kind, count in kinds.most_common(5)) or "nothing"
-        raise DataError(f"{name} is a folder without PNG or JPEG images (it holds {held}); give a data file instead.")
+        raise DataError(f"{name} is a folder without images to read (it holds {held}); give a data file instead.")
     if len({image.parent == folder for image in images}) == 2:
         raise DataError(f"{name} has images both in the folder itself and in subfolders; move them to one level.")
     return images
 
 
-def _visible(folder: Path, name: str) -> list[Path]:
-    """List a folder in order, without hidden files and those that macOS adds."""
+def _files(folder: Path, name: str, above: tuple[Path, ...] = ()) -> Iterator[Path]:
+    """Yield the files of a folder in order, then those of its subfolders; refuse images that would be left out."""
     with explained(name):
-        entries = [entry for entry in folder.iterdir() if not entry.name.startswith((".", "__MACOSX"))]
-    return sorted(entries, key=lambda entry: entry.name)
-
-
-def _check_layout(inner: list[Path], files: list[Path], folder: Path, name: str) -> None:
-    """Refuse deeper folders and images of other formats, which would be left out silently."""
-    for entry in inner:
-        if entry.is_dir():
-            raise DataError(
-                f"{name} has folders within folders ({entry.relative_to(folder).as_posix()}): images may lie "
-                "in the folder itself or in one subfolder for each class; give a folder one level down."
-            )
+        entries = sorted(_visible(folder), key=lambda entry: entry.name)
+        real = folder.resolve()
+    if real in above:
+        raise DataError(f"{name} is a link to a folder that holds it; remove the link.")
+    folders = [entry for entry in entries if entry.is_dir()]
+    files = [entry for entry in entries if not entry.is_dir()]
     for file in files:
         if file.suffix.lower() in _REFUSED:
-            where = f"{name}/{file.relative_to(folder).as_posix()}"
-            raise DataError(f"{where} is not a PNG or JPEG image; convert it or move it away.")
+            raise DataError(f"{name}/{file.name} is an image that can't be read; convert it to JPEG or move it away.")
+    yield from files
+    for entry in folders:
+        yield from _files(entry, f"{name}/{entry.name}", (*above, real))
 
 
-def _agree(paths: list[Path], called: Callable[[Path], str]) -> tuple[int, int, bool]:
-    """Find the height and width all images share, and whether any has color, without decoding them."""
-    first, has_color = (0, 0), False
-    for path in paths:
-        with _opened(path, called(path)) as image:
-            size = image.size[::-1] if _orientation(image) >= 5 else image.size
-            has_color = has_color or _has_color(image)
-        first = first if any(first) else size
-        if size != first:
-            raise DataError(
-                f"{called(path)} is {size[0]} × {size[1]} pixels but {called(paths[0])} is {first[0]} × {first[1]}; "
-                "crop or resize the images to one size."
-            )
-    return first[1], first[0], has_color
-
-
-@contextmanager
-def _opened(path: Path, name: str) -> Iterator[ImageFile]:
-    """Open an image by its content, refusing images that don't fit into 8 bits of grey or color."""
-    from PIL.Image import DecompressionBombError
-    from PIL.JpegImagePlugin import JpegImageFile
-    from PIL.PngImagePlugin import PngImageFile
-
-    with explained(name, DecompressionBombError), warnings.catch_warnings(), opened(path, name) as file:
-        warnings.simplefilter("ignore")  # Pillow's remarks on odd metadata
-        head = file.read(64)
-        file.seek(0)
-        if not head:
-            raise DataError(f"{name} is empty (0 bytes).")
-        if content(head) not in (PNG, JPEG):
-            raise DataError(f"{name} is named like an image but holds {content(head) or 'something else'}.")
-        with (PngImageFile if content(head) == PNG else JpegImageFile)(file) as image:
-            _check_image(image, head, name)
-            yield image
-
-
-def _check_image(image: ImageFile, head: bytes, name: str) -> None:
-    """Refuse images of implausible size, and those that don't fit into 8 bits of grey or color."""
-    if image.width * image.height > _MOST_PIXELS:
-        raise DataError(f"{name} claims {image.width} × {image.height} pixels, too many to read.")
-    if image.format == "PNG" and head[_PNG_DEPTH] == 16:
-        raise DataError(f"{name} has 16 bits a channel; save it with 8.")
-    if image.mode == "P" and image.palette is None:
-        raise DataError(f"{name} is damaged: its palette is missing.")
-    if image.mode not in _GREY | _COLOR:
-        raise DataError(f"{name} has pixels of the kind {image.mode}; save it as grey or RGB.")
-
-
-def _has_color(image: ImageFile) -> bool:
-    """Return True for an image in color; a palette may hold either."""
-    if image.mode != "P":
-        return image.mode in _COLOR
-    assert image.palette is not None
-    palette = bytes(image.palette.palette)
-    return not palette[0::3] == palette[1::3] == palette[2::3]
-
-
-def _orientation(image: ImageFile) -> int:
-    """The orientation of a photograph as in EXIF: 1 is upright, from 5 on width and height are exchanged."""
-    held = image.getexif().get(_ORIENTATION) if image.format == "JPEG" else 1
-    return held if held in _UPRIGHT else 1
-
-
-def _pixels(image: ImageFile, color: bool, name: str) -> np.ndarray:
-    """Decode one image, upright."""
-    from PIL.Image import Transpose
-
-    if image.has_transparency_data and image.convert("RGBA").getchannel("A").getextrema()[0] != 255:
-        raise DataError(f"{name} has transparent pixels; put it on a background and save it without transparency.")
-    held = _orientation(image)
-    upright = image.transpose(Transpose[_UPRIGHT[held]]) if held in _UPRIGHT else image
-    return np.asarray(upright.convert("RGB" if color else "L"))
+def _visible(folder: Path) -> list[Path]:
+    """The entries of a folder without hidden ones and those that macOS adds."""
+    return [entry for entry in folder.iterdir() if not entry.name.startswith((".", "__MACOSX"))]

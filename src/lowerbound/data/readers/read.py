@@ -58,8 +58,16 @@ _FORMATS = {
     "-ubyte.gz": _Format(read_idx, GZIP),
 }
 _TABLES = _Format(read_parquet, "", ("drop", "label", "stream"))
-_IMAGES = _Format(read_images, "", ("stream",))
-_READABLE = ", ".join(_FORMATS) + " and folders of .parquet files, or of PNG or JPEG images"
+_OF_IMAGES = ("resize", "crop", "mode")
+_IMAGES = _Format(read_images, "", ("stream", *_OF_IMAGES))
+_READABLE = ", ".join(_FORMATS) + " and folders of .parquet files, or of images"
+_HDF5 = " In Python: import h5py, numpy; numpy.save('{stem}.npy', h5py.File('{name}')['NAME'][:])."
+_CONVERTED = {
+    ".mat": " In Python: import scipy.io, numpy; numpy.save('{stem}.npy', scipy.io.loadmat('{name}')['NAME']). Files "
+    "of MATLAB 7.3 are HDF5 inside, which h5py reads.",
+    ".h5": _HDF5,
+    ".hdf5": _HDF5,
+}  # of files by their ending, how to make one that can be read
 _MOST_NAMES = 10_000  # of a folder, searched for a similar one
 _MISUSED = {
     "key": "key names an array of an .npz file",
@@ -67,6 +75,7 @@ _MISUSED = {
     "label": "label names a column of a table or an array of an .npz file",
     "stream": "rows can be streamed from .npy and .parquet files and from folders",
     **dict.fromkeys(_OF_TEXT, "it says how values are written in a .csv file"),
+    **dict.fromkeys(_OF_IMAGES, "it says how a folder of images is read"),
 }
 
 
@@ -83,6 +92,9 @@ def read(
     date_format: str | None = None,
     missing: Sequence[str] = (),
     header: bool | None = None,
+    resize: int | str | None = None,
+    crop: str | None = None,
+    mode: str | None = None,
 ) -> Dataset:
     """Read a data file, a folder of images or of Parquet files, or the built-in ``digits``.
 
@@ -111,6 +123,13 @@ def read(
         Values of a `.csv` file that stand for gaps, besides empty ones and ``writing.MISSING``.
     header : bool | None
         The first line of a `.csv` file names the columns; None asks where it may be a row.
+    resize : int, str or None
+        The size of the images of a folder in pixels: the side of a square, or ``"64x48"``, width and height. None if
+        all have one size.
+    crop : {None, "center", "none"}
+        Cut images to that shape around their center before they are resized (the default), or stretch them.
+    mode : {None, "gray", "rgb"}
+        Read the images of a folder in gray, or in color; None is color if any has color.
 
     Returns
     -------
@@ -132,6 +151,7 @@ def read(
     given = {
         "key": key, "drop": columns or None, "label": label, "decimal": decimal, "thousands": thousands,
         "date_format": date_format, "missing": marked or None, "header": header,
+        "resize": resize, "crop": crop, "mode": mode,
     }  # fmt: skip
     options = {option: value for option, value in given.items() if value is not None}
     if stream or (stream is not None and "stream" in chosen.options):
@@ -144,7 +164,15 @@ def read(
     return chosen.reader(path, name, **options)
 
 
-def stream(source: str | os.PathLike[str], *, drop: Sequence[str] = (), label: str | None = None) -> Source:
+def holds_images(source: str | os.PathLike[str]) -> bool:
+    """True for a folder that is read as one of images."""
+    return Path(source).is_dir() and _choose(Path(source), Path(source).name, str(source)) is _IMAGES
+
+
+def stream(
+    source: str | os.PathLike[str], *, drop: Sequence[str] = (), label: str | None = None,
+    resize: int | str | None = None, crop: str | None = None, mode: str | None = None,
+) -> Source:  # fmt: skip
     """Open a file or a folder whose rows are read when they are used: ``VAE().fit(stream("rows.npy"))``.
 
     Iterating gives all rows in order, a block at a time.
@@ -155,6 +183,8 @@ def stream(source: str | os.PathLike[str], *, drop: Sequence[str] = (), label: s
         An ``.npy`` or ``.parquet`` file, or a folder of ``.parquet`` files or of images.
     drop, label : Sequence[str], str | None
         Columns of a table that are not features; the ``blocks`` of the source carry the label.
+    resize, crop, mode : int or str, str, str, optional
+        As in ``read``, for a folder of images.
 
     Raises
     ------
@@ -162,7 +192,7 @@ def stream(source: str | os.PathLike[str], *, drop: Sequence[str] = (), label: s
         If the file can't be read in parts, or its content doesn't match its name. Values are checked when they are
         read.
     """
-    X = read(source, drop=drop, label=label, stream=True, mixed=True).X
+    X = read(source, drop=drop, label=label, stream=True, mixed=True, resize=resize, crop=crop, mode=mode).X
     assert isinstance(X, Source)
     return X
 
@@ -188,6 +218,7 @@ def _choose(path: Path, name: str, source: str) -> _Format:
     if not chosen:
         holds = content(first_bytes(path, name))
         hint = f" This one holds {holds}." if holds else ""
+        hint += _CONVERTED.get(path.suffix.lower(), "").format(name=name, stem=path.stem)
         raise DataError(f"{name} is not named like data that can be read: {_READABLE}.{hint}")
     check_content(path, chosen.content, name)
     return chosen
