@@ -34,7 +34,12 @@ def converted(run: Path, data: DataOptions, console: Console) -> tuple[DataOptio
     if not _is_there(run, known):
         (run / ARRAY_OF).unlink(missing_ok=True)
         with console.progress(len(images), READING_IMAGES) as progress:
-            write_parts(run / ARRAY, ((block.X, {}) for block in read_blocks(images, progress)), [], len(images))
+            write_parts(
+                run / ARRAY,
+                ((images.as_array(block.X), {}) for block in read_blocks(images, progress)),
+                [],
+                len(images),
+            )
         write_text(run / ARRAY_OF, known)
     return data, DataOptions(str(run / ARRAY), stream=data.stream)
 

@@ -42,7 +42,7 @@ def check(
     dataset = _read(options, console)
     if len(dataset.X) < 2:
         raise Failure(f"{dataset.source} has 1 row: a model needs at least 2")
-    record = describe(dataset, image_shape, layout) | {"notes": list(dataset.notes)}
+    record: dict[str, Any] = describe(dataset, image_shape, layout) | {"notes": list(dataset.notes)}
     console.result(record, _text(record, options))
     if not record.get("layout", FEATURES).startswith((IMAGE, FEATURES)):
         return
