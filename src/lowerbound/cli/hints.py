@@ -1,4 +1,4 @@
-"""What data that were taken as they are could also be, in a sentence each."""
+"""Hints at something else that data could be than they were taken for, in a sentence each."""
 
 from __future__ import annotations
 

@@ -66,7 +66,7 @@ class NumbersMixture:
         return cls(model, tensors["places"])
 
     def tensors(self) -> dict[str, Tensor]:
-        """What a file keeps of it."""
+        """The tensors that a file keeps."""
         return self.model.state_dict() | {"places": self.places}
 
     def scores(self, on: Evaluation) -> np.ndarray:

@@ -92,7 +92,7 @@ def _size(resize: int | str) -> tuple[int, int]:
 
 @dataclass(frozen=True)
 class Header:
-    """What is known of an image without decoding it.
+    """The facts of an image that are known without decoding it.
 
     Attributes
     ----------
@@ -213,7 +213,7 @@ def _bits(image: ImageFile, head: bytes) -> int:
 
 
 def _remarks(image: ImageFile, bits: int) -> Iterator[str]:
-    """What is lost, in words."""
+    """The losses of a conversion, in words."""
     if bits == 16:
         yield "with 16 bits a channel, read with the upper 8"
     if image.has_transparency_data:

@@ -160,7 +160,7 @@ def _suggested(headers: list[Header]) -> int:
 
 
 def _notes(headers: list[Header], how: Conversion, *, color: bool) -> Iterator[str]:
-    """What reading changes, as sentences."""
+    """The changes made by reading, as sentences."""
     if how.size is not None:
         sizes = sorted({each.size for each in headers}, key=lambda size: size[0] * size[1])
         held = f"{len(sizes)} sizes, from {_by(sizes[0])} to {_by(sizes[-1])}" if len(sizes) > 1 else _by(sizes[0])
