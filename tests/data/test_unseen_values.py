@@ -13,7 +13,10 @@ from lowerbound.data.columns.inference import infer_columns
 from lowerbound.data.columns.tails import never_seen
 from lowerbound.distributions.unseen import is_unseen
 
-pytestmark = pytest.mark.filterwarnings("ignore::lowerbound.UnseenCategoryWarning")
+pytestmark = [
+    pytest.mark.filterwarnings(f"ignore::lowerbound.{warning}")
+    for warning in ("UnseenCategoryWarning", "data.far.FarFromFittedWarning")
+]
 rng = np.random.default_rng(0)
 N = 400
 AREA = rng.normal(80, 25, N).round(1)
@@ -56,11 +59,10 @@ def test_densities_of_amounts_sum_to_one():
 
 
 def test_a_new_word_has_the_probability_of_good_and_turing():
-    assert never_seen(2, N) == 2.5 / (N + 1)
-    p = probabilities(HOUSES["town"], ["Paris", "Rome", "Ulm"])
-    assert p[0] == pytest.approx(2.5 / (N + 1))
-    shares = (HOUSES["town"].value_counts()["Rome"] + 0.5) / (N + 2)  # four groups: three towns, and the rare ones
-    assert p[1] == pytest.approx((1 - p[0]) * shares)
+    towns = HOUSES["town"][:-2]
+    p = probabilities(towns, ["Paris", "Rome"])
+    assert p[0] == pytest.approx(0.5 / (N - 1)) == never_seen(0, N - 2)
+    assert p[1] == pytest.approx((1 - p[0]) * (towns.value_counts()["Rome"] + 0.5) / (N - 0.5))
 
 
 def test_the_estimate_is_that_of_leaving_one_out():
@@ -119,3 +121,37 @@ def test_models_saved_before_count_it_as_not_observed():
         coded = encode(HOUSES.assign(rooms=999, town="Paris"), columns)
     assert np.isnan(coded[:, [0, 2]]).all()
     assert not is_unseen(coded[:, 1]).any()
+
+
+def test_a_new_name_is_as_usual_as_names_are():
+    names = [f"n{i}" for i in range(200)]
+    p = probabilities(names, ["n7", "new"])
+    assert p[1] == pytest.approx(p[0])
+    towns = probabilities(HOUSES["town"], ["Paris", "Ulm"])
+    assert towns[0] <= towns[1] * (1 + 1e-6)
+
+
+@pytest.mark.parametrize("values", [
+    rng.choice([1, 2, 3, 4, 5], 300), rng.choice([1, 2, 3, 4, 5], 300).astype(np.float32),
+    pd.Categorical(rng.choice([1, 2, 3, 4, 5], 300), ordered=True),
+])  # fmt: skip
+def test_the_law_does_not_depend_on_how_levels_are_stored(values):
+    assert np.log(probabilities(values, [6])[0]) == pytest.approx(-8.6, abs=0.1)
+
+
+def test_absurd_numbers_are_improbable_and_not_impossible():
+    assert np.isfinite(np.log(probabilities(HOUSES["rooms"], [1e160, -1e300]))).all()
+    tiny = 1e-60 * rng.lognormal(0, 1, 300)
+    assert np.isfinite(
+        Factorized(columns="auto")
+        .fit(pd.DataFrame({"v": tiny, "c": "a"}))
+        .score_samples(pd.DataFrame({"v": [-1e-60, -1.0], "c": "a"}))
+    ).all()
+
+
+def test_the_mixture_of_a_detector_leaves_them_out():
+    amounts = HOUSES.assign(pay=rng.lognormal(0, 1, N))
+    detector = VAEOutlierDetector(n_steps=20, n_estimators=1, random_state=0).fit(amounts)
+    odd = detector.score_samples(amounts.head(20).assign(pay=-1.0))
+    assert np.abs(odd).max() < 1e4
+    assert odd.mean() < detector.score_samples(amounts.head(20)).mean()

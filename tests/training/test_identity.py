@@ -1,11 +1,15 @@
 """A checkpoint is continued by the same run alone: another is refused, with the names of what differs."""
 
+import copy
 import os
+from enum import Enum
+from fractions import Fraction
 
 import numpy as np
 import pandas as pd
 import pytest
 import torch
+from torch import nn
 
 import lowerbound
 from lowerbound import (
@@ -23,8 +27,9 @@ from lowerbound import (
     VampPrior,
     fit,
 )
+from lowerbound.data.fingerprint import digest
 from lowerbound.training.checkpoints import Checkpoints
-from lowerbound.training.identity import described
+from lowerbound.training.identity import described, digest_of
 from lowerbound.training.watch import Watch
 
 X = np.random.default_rng(0).normal(size=(90, 4)) @ np.random.default_rng(1).normal(size=(4, 4))
@@ -204,3 +209,39 @@ def test_functions_are_told_apart_by_what_they_do():
     for i, one in enumerate(same):
         assert [described(one) == described(other) for other in same].index(True) == i
     assert described(power(2)) == described(power(2))
+
+
+class Color(Enum):
+    RED = 1
+    BLUE = 2
+
+
+class Activated(nn.Module):
+    def __init__(self, act, sizes=(1,)):
+        super().__init__()
+        self.act, self.sizes = act, list(sizes)
+
+
+def weighted(*, w):
+    def loss(x, *, weight=w):
+        return weight * x
+
+    return loss
+
+
+@pytest.mark.parametrize(("one", "other"), [
+    (np.float32(1), np.float32(2)), (Color.RED, Color.BLUE), ({1, 2}, {1, 3}), (Fraction(1, 2), Fraction(1, 3)),
+    (1 + 2j, 1 + 3j), (range(3), range(4)), (torch.float32, torch.float64), ({1: 2}, {"1": 2}),
+    (Activated(torch.relu), Activated(torch.tanh)), (Activated(None, [1, 2]), Activated(None, [1, 3])),
+    (weighted(w=1.0), weighted(w=2.0)),
+])  # fmt: skip
+def test_what_differs_is_described_differently(one, other):
+    assert digest_of(one) != digest_of(other)
+    assert digest_of(one) == digest_of(copy.deepcopy(one))
+
+
+def test_names_shapes_and_masks_of_tables_count():
+    words = pd.DataFrame({"a": ["x", "y"], "b": ["z", "w"]})
+    several = [words, words.rename(columns={"a": "c"}), words.T]
+    hidden = np.ma.masked_array(words.to_numpy(object), [[True, False], [False, False]])
+    assert len({digest(table) for table in [*several, hidden, np.ma.masked_array(hidden.data)]}) == 5

@@ -34,8 +34,10 @@ def digest(X: Any) -> str:
     from pandas.util import hash_pandas_object
 
     frame = pd.DataFrame(X if hasattr(X, "iloc") else rows)
+    head = f"{frame.shape} {list(map(str, frame.columns))} {list(map(str, frame.dtypes))}".encode()
     columns = [frame.iloc[:, j] for j in range(frame.shape[1])]
-    return hashed([hash_pandas_object(c, index=False).to_numpy() for c in columns])  # pyright: ignore[reportCallIssue]
+    values = [hash_pandas_object(c, index=False).to_numpy() for c in columns]  # pyright: ignore[reportCallIssue]
+    return hashed([head, *values, *mask])
 
 
 def hashed(parts: Iterable[bytes | np.ndarray]) -> str:

@@ -135,6 +135,11 @@ class Schema:
         return np.full(self.event_shape, self.is_standardized and not self.is_image)
 
     @property
+    def row_unit(self) -> np.ndarray:
+        """The user's units in one unit of x, shape (*row)."""
+        return self.to_rows(self.unit[None])[0] if self.unit.size else np.ones(self.row_shape)
+
+    @property
     def is_discrete(self) -> bool:
         """log p(x) is a log-probability, so that it can be read in bits."""
         if self.columns is not None:

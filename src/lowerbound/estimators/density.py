@@ -136,7 +136,7 @@ class DensityEstimator(Undisturbed, Settable, BaseEstimator):
         """The schema with the number of directions in X, where that of latent variables is chosen by it."""
         wanted = getattr(self, "latent_dim", None)
         chooses = "auto" in (wanted, getattr(wanted, "latent_dim", None)) and not schema.kind.is_nominal
-        return replace(schema, n_directions=informative_directions(X)) if chooses else schema
+        return replace(schema, n_directions=informative_directions(X, schema.row_unit)) if chooses else schema
 
     @property
     def _names(self) -> list[str] | None:

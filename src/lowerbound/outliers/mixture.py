@@ -14,6 +14,7 @@ from torch import Tensor
 from lowerbound.core import Batch
 from lowerbound.data.schema import Schema
 from lowerbound.distributions.columns import MASS
+from lowerbound.distributions.unseen import is_unseen
 from lowerbound.evaluation.evaluation import Evaluation
 from lowerbound.inference import em
 from lowerbound.models.gaussian import MixtureOfGaussians, rows_at_once
@@ -72,8 +73,7 @@ class NumbersMixture:
     def scores(self, on: Evaluation) -> np.ndarray:
         """−log p(x) of the numbers of every row, in nats, (n,); a number that is missing counts as typical."""
         rows, model = _whole(on, self.places), self.model
-        parts = torch.arange(len(rows.x)).split(rows_at_once(len(self.places), model.n_components))
-        return torch.cat([_nats(model, rows.subset(part)) for part in parts]).numpy()
+        return torch.cat([_nats(model, rows.subset(part)) for part in _parts(model, rows)]).numpy()
 
 
 def _nats(model: MixtureOfGaussians, rows: Batch) -> Tensor:
@@ -91,10 +91,10 @@ def _nats(model: MixtureOfGaussians, rows: Batch) -> Tensor:
 
 
 def _whole(on: Evaluation, places: Tensor) -> Batch:
-    """The numbers of all rows; a point mass has no density, and is left out."""
+    """The numbers of all rows; point masses and values never seen have no density, and are left out."""
     parts = [(batch.x[:, places].double().cpu(), batch.mask[:, places].cpu()) for batch in on.batches()]
     x, mask = (torch.cat(part) for part in zip(*parts, strict=True))
-    return Batch(x, mask & (x != MASS), torch.arange(len(x)))
+    return Batch(x, mask & (x != MASS) & ~is_unseen(x), torch.arange(len(x)))
 
 
 def _best(rows: Batch, trimmed: float, seed: int) -> MixtureOfGaussians:
@@ -135,9 +135,14 @@ def _climbed(model: MixtureOfGaussians, rows: Batch, trimmed: float) -> MixtureO
 
 
 def _most_probable(model: MixtureOfGaussians, rows: Batch, trimmed: float) -> Tensor:
-    """The places of the rows of highest density; with gaps, a density for each entry that is known."""
-    each = model.log_prob(rows) / rows.mask.sum(1)
-    return each.argsort(descending=True, stable=True)[: math.ceil((1 - trimmed) * len(each))].sort().values
+    """The places of the rows of highest density, of which what is missing counts as typical."""
+    nats = torch.cat([_nats(model, rows.subset(part)) for part in _parts(model, rows)])
+    return nats.argsort(stable=True)[: math.ceil((1 - trimmed) * len(nats))].sort().values
+
+
+def _parts(model: MixtureOfGaussians, rows: Batch) -> tuple[Tensor, ...]:
+    """The places of as many rows at a time as fit into memory."""
+    return torch.arange(len(rows.x)).split(rows_at_once(rows.x.shape[1], model.n_components))
 
 
 def _bic(model: MixtureOfGaussians, rows: Batch, trimmed: float) -> float:

@@ -23,6 +23,7 @@ Identity = dict[str, Any]
 TIMES = "the times of the files"  # which differ between machines that hold copies of the same files
 OF_ONE_PROCESS = (TIMES, "model", "posterior")  # which may name its machine, or its device
 DEPTH = 8  # of objects within objects
+PLAIN = (bool, int, float, str, tuple, list, dict, set, np.generic)  # what a module has besides weights and parts
 
 
 def identity(training: Training, data: Rows, validation: Rows | None) -> Identity:
@@ -94,12 +95,16 @@ def described(value: Any, depth: int = DEPTH) -> Any:
     """
     if value is None or isinstance(value, (bool, int, float, str, bytes)):
         return value
+    if isinstance(value, np.generic):
+        return value.item()
     if depth == 0:
         return type(value).__qualname__
+    if isinstance(value, (set, frozenset)):
+        return sorted(map(repr, value))
     if isinstance(value, (tuple, list)):
         return [described(each, depth - 1) for each in value]
     if isinstance(value, Mapping):
-        return {str(name): described(each, depth - 1) for name, each in value.items()}
+        return {repr(name): described(each, depth - 1) for name, each in value.items()}
     if isinstance(value, (np.ndarray, Tensor)):
         array = value.detach().cpu().numpy() if isinstance(value, Tensor) else value
         return [str(array.dtype), array.shape, "" if array.dtype.kind == "O" else hashed([array])]
@@ -113,7 +118,7 @@ def described(value: Any, depth: int = DEPTH) -> Any:
 def _module(module: nn.Module, depth: int) -> list[Any]:
     """The class of a module, its numbers and words, the shapes of its weights, and its parts."""
     own = {name: each for name, each in vars(module).items() if not name.startswith("_") and name != "training"}
-    plain = {name: each for name, each in own.items() if isinstance(each, (bool, int, float, str, tuple))}
+    plain = {name: each for name, each in own.items() if callable(each) or isinstance(each, PLAIN)}
     shapes = {name: list(tensor.shape) for name, tensor in module.state_dict().items()}
     children = {name: described(child, depth) for name, child in module.named_children()}
     return [_name(type(module)), described(plain, depth), shapes, children]
@@ -127,7 +132,8 @@ def _function(function: Any, depth: int) -> list[Any]:
     if code is None:
         return [_name(function) if hasattr(function, "__qualname__") else _object(function, depth)]
     enclosed = [cell.cell_contents for cell in inner.__closure__ or ()]
-    parts = [_name(inner), described(enclosed, depth), described(inner.__defaults__, depth), described(owner, depth)]
+    made_with = (enclosed, inner.__defaults__, inner.__kwdefaults__, owner)
+    parts = [_name(inner), *(described(each, depth) for each in made_with)]
     return parts if (inner.__module__ or "").startswith("lowerbound.") else [*parts, _code(code, inner.__globals__)]
 
 
@@ -144,7 +150,9 @@ def _constant(value: Any) -> Any:
 
 def _object(value: Any, depth: int) -> list[Any]:
     names = [f.name for f in fields(value)] if is_dataclass(value) else list(getattr(value, "__dict__", ()))
-    return [_name(type(value)), {n: described(getattr(value, n), depth) for n in names if not n.startswith("_")}]
+    public = {n: described(getattr(value, n), depth) for n in names if not n.startswith("_")}
+    is_said = not public and type(value).__repr__ is not object.__repr__  # a word of an enumeration, a fraction, a type
+    return [_name(type(value)), repr(value) if is_said else public]
 
 
 def _name(value: Any) -> str:

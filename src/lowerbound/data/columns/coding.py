@@ -12,7 +12,7 @@ import numpy as np
 
 from lowerbound.data.checks import DataError, listed
 from lowerbound.data.columns.schema import ColumnSchema, plain
-from lowerbound.data.columns.tails import log_tail
+from lowerbound.data.columns.tails import log_part
 from lowerbound.data.columns.values import as_categories, as_numbers, as_values, dtype_of, measure_of, missing
 from lowerbound.distributions import unseen
 from lowerbound.distributions.columns import MASS
@@ -64,9 +64,10 @@ def encode_quietly(frame: pd.DataFrame, columns: Sequence[ColumnSchema]) -> tupl
 
 
 def _as_unseen(values: Any, column: ColumnSchema) -> np.ndarray:
-    """Entries of x for values never seen, of which numbers divide the probability."""
+    """Entries of x for values never seen."""
     are_numbers = not column.has_categories or (column.are_numbers and _are_measured(column))
-    return unseen.coded(log_tail(_numbers(values, column), column) if are_numbers else np.zeros(len(values)))
+    v = _numbers(values, column) if are_numbers else np.full(len(values), np.nan)
+    return unseen.coded(log_part(v, column))
 
 
 def warn_of_unseen(names: Sequence[str]) -> None:

@@ -127,8 +127,6 @@ class ColumnSummary(ABC):
     ----------
     n : int
         Values that aren't missing.
-    decimals : int or None
-        The fewest with which all numbers can be written, up to 6.
     """
 
     def __init__(self, name: str, dtype: str, given: dict[str, Any]) -> None:
@@ -136,7 +134,6 @@ class ColumnSummary(ABC):
         self.dtype: str
         self.given: dict[str, Any]
         self.n: int
-        self.decimals: int | None = None
         self.name, self.dtype, self.given, self.n = name, dtype, given, 0
 
     @abstractmethod
@@ -178,7 +175,7 @@ class ColumnSummary(ABC):
         frequencies = tuple((np.array(mass) + 0.5) / (counts.sum() + 0.5 * len(mass)))
         return ColumnSchema(
             self.name, kind, self.dtype, tuple(categories), n_common, tuple(map(float, frequencies)),
-            decimals=self.decimals, unseen=unseen,
+            unseen=unseen,
         )  # fmt: skip
 
     def _check_distinct(self, n: int) -> None:
@@ -235,8 +232,7 @@ class Numbers(ColumnSummary):
         self.high: float
         self.low, self.high = math.inf, -math.inf
         self.is_whole: bool = True
-        self.decimals: int | None
-        self.decimals = 0
+        self.decimals: int | None = 0  # the fewest that all can be written with, up to 6
         self.tally: Tally = Tally.empty(MOST_DISTINCT if given.get("kind") in CATEGORY_KINDS else MOST_COUNTED)
         self.moments: Moments
         self.log_moments: Moments

@@ -7,8 +7,10 @@ import math
 import numpy as np
 
 from lowerbound.data.columns.schema import ColumnSchema
+from lowerbound.distributions.unseen import LARGEST as LARGEST_LOGARITHM
 
 FINEST = 6  # decimals of numbers that are told apart, where the column has more
+LARGEST = 1e150  # beyond, squares overflow
 
 
 def never_seen(n_once: int, n: int) -> float:
@@ -19,21 +21,45 @@ def never_seen(n_once: int, n: int) -> float:
     return (n_once + 0.5) / (n + 1)
 
 
-def log_tail(v: np.ndarray, column: ColumnSchema) -> np.ndarray:
-    """The logarithm of the part that numbers never seen have in the probability of all of these, shape (n,).
+def log_part(v: np.ndarray, column: ColumnSchema) -> np.ndarray:
+    """The logarithm of the part that values never seen have in the probability of all of these, shape (n,).
 
-    Where the levels of a column are numbers, the others have a Cauchy law in the middle of them whose quartiles are
-    their ends, in steps of their decimals. Beyond the end of a logarithm or of counts they have one half of it, with
-    the end as its middle, and reach of the range as its upper quartile.
+    None is more probable than the rarest category. Where the levels of a column are numbers, the others have a Cauchy
+    law in the middle of them whose quartiles are their ends, in steps of their decimals. Beyond the end of a logarithm
+    they have one half of such a law, with the end as its middle and half the range as its upper quartile.
+
+    Parameters
+    ----------
+    v : ndarray, shape (n,)
+        The values, if they are numbers; NaN if not.
+    column : ColumnSchema
     """
-    if column.are_numbers:
-        levels = np.array(column.categories, np.float64)
-        step = 10.0 ** -(FINEST if column.decimals is None else column.decimals)
-        middle, reach = 0.5 * (levels.min() + levels.max()), max(0.5 * np.ptp(levels), step)
-        others = 1 - np.exp(_log_cell((levels - middle) / reach, step / reach)).sum()
-        return _log_cell((v - middle) / reach, step / reach) - math.log(max(others, 1e-12))
-    ends = [0.0 if end is None else end for end in (column.low, column.high)]
-    reach = max(0.5 * (ends[1] - ends[0]), 1.0 if column.kind == "count" else 1e-6 * max(1e-300, abs(ends[1])))
+    v = np.clip(v, -LARGEST, LARGEST)
+    if not column.has_categories:
+        return np.minimum(_beyond_the_end(v, column), LARGEST_LOGARITHM - 2)
+    log_law = np.where(np.isnan(v), 0.0, _between_levels(v, column) if column.are_numbers else 0.0)
+    return np.minimum(log_law, _log_rarest(column) - math.log(column.unseen))
+
+
+def _log_rarest(column: ColumnSchema) -> float:
+    """The logarithm of the probability of the rarest category, of all rows."""
+    each = list(column.frequencies)
+    if column.n_rare:
+        each[-1] /= column.n_rare
+    return math.log(min(each)) + math.log1p(-column.unseen)
+
+
+def _between_levels(v: np.ndarray, column: ColumnSchema) -> np.ndarray:
+    levels = np.clip(np.array(column.categories, np.float64), -LARGEST, LARGEST)
+    step = 10.0 ** -next((d for d in range(FINEST) if np.allclose(np.round(levels, d), levels, 1e-6, 0)), FINEST)
+    middle, reach = 0.5 * (levels.min() + levels.max()), max(0.5 * np.ptp(levels), step)
+    others = 1 - np.exp(_log_cell((levels - middle) / reach, step / reach)).sum()
+    return _log_cell((v - middle) / reach, step / reach) - math.log(max(others, 1e-12))
+
+
+def _beyond_the_end(v: np.ndarray, column: ColumnSchema) -> np.ndarray:
+    low, high = (0.0 if end is None else end for end in (column.low, column.high))
+    reach = max(0.5 * (high - low), 1.0 if column.kind == "count" else 1e-6 * max(1e-300, abs(high)))
     below = np.maximum(-column.shift - v, 0) / reach
     if column.kind == "count":
         return math.log(2) + _log_cell(below + 0.5 / reach, 1 / reach)
