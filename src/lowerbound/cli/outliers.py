@@ -181,10 +181,17 @@ def sentences(detector: Ranks, X: Any) -> list[str]:
     said = ["none of its values is known" if e else "no single value stands out" for e in empty]
     clauses: dict[int, list[str]] = {}
     for r in reasons.to_dict("records"):
-        clauses.setdefault(r["row"], []).append(_clause(r))
+        if not _is_expected(r):
+            clauses.setdefault(r["row"], []).append(_clause(r))
     for row, words in clauses.items():
         said[row] = "; ".join(words)
     return said
+
+
+def _is_expected(reason: Mapping) -> bool:
+    """True for a value that is what is expected of it: it surprises beside another that is absurd."""
+    value, expected = reason["value"], reason["expected"]
+    return isinstance(value, type(expected)) and bool(value == expected)
 
 
 def _clause(reason: Mapping) -> str:
