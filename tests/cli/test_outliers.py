@@ -119,7 +119,8 @@ def test_images_get_a_contact_sheet(cli, digits_run, images, tmp_path):
     heat = detector.fit(np.load(images)["x"]).explain(worst)
     assert heat[0].max() > 1.2 * heat[1:].max((1, 2)).min() > 1.2  # so that one scale for all would show
     for i, (row, column) in enumerate(np.argwhere(heat == heat.max((1, 2), keepdims=True))[:, 1:]):
-        top, left = GAP + (56 + GAP) + 7 * row, GAP + i * (56 + GAP) + 7 * column  # under the first row of digits
+        left = pixels.shape[1] - (len(worst) - i) * (56 + GAP) + 7 * column  # on the right of the captions
+        top = GAP + (56 + GAP) + 7 * row  # under the first row of digits
         assert (pixels[top : top + 7, left : left + 7] == 255).all()
 
 

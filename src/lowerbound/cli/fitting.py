@@ -183,7 +183,7 @@ def _check_same(data: dict[str, Any], run: Run) -> None:
         )
     if differing:
         raise Failure(
-            f"{run.folder} was trained on other data ({before.get('name')} of shape {before.get('shape')}) "
+            f"{run.folder} was trained on other data ({before.get('name')} of shape {tuple(before.get('shape', ()))}) "
             f"than {data['name']} of shape {tuple(data['shape'])}: --resume needs the same"
         )
     if before.get("given") != data.get("given"):

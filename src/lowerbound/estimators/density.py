@@ -172,7 +172,7 @@ class DensityEstimator(Undisturbed, Settable, BaseEstimator):
             self._validate_numbers(X.spread(2).X, reset=reset)
             return X
         if not reset:
-            self._check_shape(np.shape(X))
+            self._check_shape(X.shape if hasattr(X, "shape") else np.asarray(X).shape)
         mask = np.ma.getmaskarray(X) if isinstance(X, np.ma.MaskedArray) else None
         checks = {"reset": reset, "allow_nd": True, "dtype": "numeric", "ensure_all_finite": False}
         with naming_words(X):
