@@ -167,3 +167,13 @@ def test_scores_and_their_fillers_are_saved(tmp_path):
     again = load(tmp_path / "saved")
     np.testing.assert_array_equal(again.transform(X), imputer.transform(X))
     np.testing.assert_array_equal(again.sample_imputations(X, 2), imputer.sample_imputations(X, 2))
+
+
+@pytest.mark.parametrize("sign", [1, -1])
+def test_no_value_is_made_frequent_by_the_end_of_the_support(sign):
+    X = sign * np.random.default_rng(0).beta(2, 5, (400, 2))
+    gaps = with_gaps(X, 0.2)
+    imputer = VAEImputer(models=("gaussian",), fill="mode", random_state=0).fit(gaps)
+    values, counts = np.unique(imputer.transform(gaps)[np.isnan(gaps)], return_counts=True)
+    assert counts.max() <= 3
+    assert (sign * values >= 0).all()

@@ -52,6 +52,8 @@ class Column:
         The decimals of the numbers or days, if these are few.
     scores : NormalScores or None
         Of the standardized values, if models are fitted to them.
+    folds_low, folds_high : bool
+        No value is frequent at that end: draws beyond it are folded back, so that none is frequent there.
     """
 
     kind: str
@@ -65,6 +67,8 @@ class Column:
     high: float | None = None
     decimals: int | None = None
     scores: NormalScores | None = None
+    folds_low: bool = False
+    folds_high: bool = False
 
     def decode(self, z: np.ndarray) -> Any:
         """Expectations (n, width) as values of the column's type; the most probable category for categories."""
@@ -85,6 +89,11 @@ class Column:
         return self._within(v if self.decimals is None else np.round(v, self.decimals))
 
     def _within(self, v: np.ndarray) -> np.ndarray:
+        """Numbers in the support, in which expectations are already."""
+        if self.folds_low and self.low is not None:
+            v = np.maximum(v, 2 * self.low - v)
+        if self.folds_high and self.high is not None:
+            v = np.minimum(v, 2 * self.high - v)
         return v if self.low is None and self.high is None else np.clip(v, self.low, self.high)
 
 
@@ -257,10 +266,10 @@ def _support(v: np.ndarray, kind: str) -> dict[str, Any]:
     decimals = next((d for d in range(7) if has_decimals(v, d)), None)
     are_whole = kind == "number" and decimals == 0  # dates go on
     low, high = (float(end) if are_whole or (v == end).mean() >= FREQUENT else None for end in (v.min(), v.max()))
-    if kind == "number":
-        low = v.min() / 2 if low is None and v.min() >= 0 else low
-        high = v.max() / 2 if high is None and v.max() <= 0 else high
-    return {"low": low, "high": high, "decimals": decimals}
+    folds_low = kind == "number" and low is None and bool(v.min() >= 0)
+    folds_high = kind == "number" and high is None and bool(v.max() <= 0)
+    low, high = (float(v.min()) / 2 if folds_low else low), (float(v.max()) / 2 if folds_high else high)
+    return {"low": low, "high": high, "decimals": decimals, "folds_low": folds_low, "folds_high": folds_high}
 
 
 def _scores(v: np.ndarray, mean: float, spread: float) -> dict[str, Any]:

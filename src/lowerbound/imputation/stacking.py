@@ -83,7 +83,7 @@ class Stack:
             if not _draws_categories(filler):
                 self._draw_categories(drawn, Z, means[c], stream(derived(seed, c), "levels"))
             x = np.where(chosen, drawn, x)
-        return center, self.scale.within(self.scale.drawn(x, stream(seed, "values")))
+        return center, self.scale.drawn(x, stream(seed, "values"))
 
     def refit(self, Z: np.ndarray, seed: int) -> Stack:
         """The same stack of models fitted to other rows; the weights are kept."""
