@@ -2,7 +2,7 @@
 
     python benchmarks/latent_dim.py --data FOLDER
 
-FOLDER holds mnist.npz, fashion_mnist.npz and freyfaces.npz; color images with a 1/f spectrum are simulated. Reported are
+FOLDER holds mnist.npz, fashion_mnist.npz and freyfaces.npz; color images with a 1/f spectrum are simulated. Reported:
 bits a dimension under probabilistic PCA of a fifth of the rows, with uniform noise between the grey levels.
 """
 

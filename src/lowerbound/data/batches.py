@@ -169,11 +169,8 @@ class RowsInMemory(Rows):
 
     def split(self, fraction: float, order: torch.Generator) -> tuple[Rows, Rows | None]:
         """Hold out single rows at random."""
-        n_held_out = round(fraction * len(self))
-        if n_held_out < 2 or len(self) - n_held_out < 2:
-            return self, None
-        places = torch.randperm(len(self), generator=order)
-        return self.subset(places[n_held_out:]), self.subset(places[:n_held_out])
+        places = held_out(len(self), fraction, order)
+        return (self, None) if places is None else (self.subset(places[0]), self.subset(places[1]))
 
     def subset(self, index: Tensor) -> RowsInMemory:
         """The rows with the given places, in that order."""
@@ -207,3 +204,12 @@ def scattered(n_rows: int, n: int, order: torch.Generator | None = None) -> Tens
 
 def _at(chosen: Tensor | slice, rows: Tensor) -> Tensor:
     return rows.index_select(0, chosen.to(rows.device)) if isinstance(chosen, Tensor) else rows[chosen]
+
+
+def held_out(n: int, fraction: float, order: torch.Generator) -> tuple[Tensor, Tensor] | None:
+    """Places of ``n`` rows to train on and of those held out at random; None if either were fewer than two."""
+    n_held_out = round(fraction * n)
+    if n_held_out < 2 or n - n_held_out < 2:
+        return None
+    places = torch.randperm(n, generator=order)
+    return places[n_held_out:], places[:n_held_out]

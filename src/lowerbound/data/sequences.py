@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from lowerbound.core import Batch
-from lowerbound.data.batches import Rows, RowsInMemory, scattered
+from lowerbound.data.batches import Rows, RowsInMemory, held_out, scattered
 from lowerbound.data.checks import DataError, counted, listed
 from lowerbound.data.fingerprint import digest, hashed
 from lowerbound.data.gaps import mask_gaps
@@ -249,11 +249,8 @@ class SequenceRows(Rows):
 
     def split(self, fraction: float, order: torch.Generator) -> tuple[SequenceRows, SequenceRows | None]:
         """Hold out whole sequences at random."""
-        n_held_out = round(fraction * len(self))
-        if n_held_out < 2 or len(self) - n_held_out < 2:
-            return self, None
-        places = torch.randperm(len(self), generator=order)
-        return self.subset(places[n_held_out:]), self.subset(places[:n_held_out])
+        places = held_out(len(self), fraction, order)
+        return (self, None) if places is None else (self.subset(places[0]), self.subset(places[1]))
 
     def subset(self, index: Tensor) -> SequenceRows:
         """The sequences with the given places, in that order; their steps are shared."""
