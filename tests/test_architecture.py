@@ -9,7 +9,7 @@ import lowerbound
 
 ROOT = Path(lowerbound.__file__).parent
 ROOMS = (  # from the ground up; those that share a floor don't know each other
-    ("storage",), ("parameters", "parallel", "precision"), ("distributions",), ("core",), ("nn",),
+    ("storage", "warning"), ("parameters", "parallel", "precision"), ("distributions",), ("core",), ("nn",),
     ("data", "inference", "models"), ("assembly", "evaluation", "pictures"), ("tasks", "training"), ("estimators",),
     ("classification", "comparison", "compression", "diagnostics", "imputation", "outliers", "sequences"),
     ("loading", "report"), ("web",), ("cli",), ("__main__",),

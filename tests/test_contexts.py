@@ -4,8 +4,10 @@ import warnings
 from contextlib import contextmanager
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
+from sklearn.model_selection import cross_val_score
 
 import lowerbound
 from lowerbound import MLP, VAE, Amortized, ExplicitModel, fit
@@ -14,6 +16,7 @@ from lowerbound.precision import default_dtype
 X = np.random.default_rng(0).normal(size=(60, 3)) @ np.random.default_rng(1).normal(size=(3, 3))
 GAPPY = np.where(np.random.default_rng(2).random(X.shape) < 0.1, np.nan, X)
 BITS = X > 0
+WORDS = pd.DataFrame(X, columns=list("abc")).assign(word=np.where(BITS[:, 0], "up", "down"))
 CLASSES = np.repeat([0, 1], 30)
 SMALL = {"max_epochs": 2, "random_state": 0}
 
@@ -161,6 +164,11 @@ def test_a_warning_names_the_line_of_the_call():
         lambda: model.score_samples(1e6 + X),
         lambda: lowerbound.FactorAnalysis(1, max_iter=1, random_state=0).fit(X),
         lambda: lowerbound.Gaussian(max_iter=1).fit(GAPPY),
+        lambda: lowerbound.VAEImputer(vae(), n_importance=50, random_state=0).fit_transform(
+            np.c_[X[:50], np.full(50, np.nan)]
+        ),
+        lambda: lowerbound.VAEOutlierDetector(vae(), random_state=0).fit(WORDS).score_samples(WORDS.assign(word="new")),
+        lambda: cross_val_score(lowerbound.FactorAnalysis(1, max_iter=1, random_state=0), X, cv=2),
     ):
         with warnings.catch_warnings(record=True) as caught:
             warnings.simplefilter("always")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import warnings
 from pathlib import Path
 from typing import Any, ClassVar, Self, cast
 
@@ -32,6 +31,7 @@ from lowerbound.storage.allowance import Allowance
 from lowerbound.storage.atomic import save_folder
 from lowerbound.storage.records import is_of
 from lowerbound.tasks.classify import ClassProbabilities
+from lowerbound.warning import warn
 
 
 class VAEClassifier(ClassifierMixin, Undisturbed, BaseEstimator):
@@ -246,7 +246,7 @@ def as_labels(y: Any, unlabeled: Any = None) -> pd.Series:
     labels = pd.Series(column_or_1d(y, warn=True), dtype=object, name="class")
     is_marked = labels == unlabeled
     if unlabeled is not None and not is_marked.any():
-        warnings.warn(f"no row has the label {unlabeled!r}, which marks rows without one", stacklevel=3)
+        warn(f"no row has the label {unlabeled!r}, which marks rows without one")
     labels = labels.where(labels.notna() & ~is_marked, None)
     known = labels.dropna().tolist()
     if not known:
@@ -263,5 +263,5 @@ def as_labels(y: Any, unlabeled: Any = None) -> pd.Series:
         and len(np.unique(values)) > 2
         and values.min() == -1
     ):
-        warnings.warn("-1 counts as a class; if it marks rows without a label, set unlabeled=-1", stacklevel=3)
+        warn("-1 counts as a class; if it marks rows without a label, set unlabeled=-1")
     return labels

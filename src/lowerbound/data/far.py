@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Sequence
 
 import numpy as np
@@ -13,6 +12,7 @@ from lowerbound.data.schema import Schema
 from lowerbound.data.sources import Source
 from lowerbound.distributions.columns import MASS
 from lowerbound.distributions.unseen import is_unseen
+from lowerbound.warning import warn
 
 FAR = 10.0  # standard deviations; of the values that were fitted at most one in a hundred is as far (Chebyshev)
 FEWEST = 20  # values, from which more than outliers are seen in them
@@ -47,11 +47,10 @@ def warn_of_far(X: np.ndarray | Source, schema: Schema, names: Sequence[str] | N
         names = [column.name for column in schema.columns]
     which = listed([repr(str(names[j])) if names is not None else str(j) for j in features.tolist()])
     distance = float(np.nanmedian(np.abs(deviations[:, features])))
-    warnings.warn(
+    warn(
         f"most values of {len(features)} of {deviations.shape[1]} features ({which}) lie far outside those that were "
         f"fitted, {distance:,.3g} standard deviations from their mean (median): {_reason(seen, schema, features)}",
         FarFromFittedWarning,
-        stacklevel=9,
     )
 
 

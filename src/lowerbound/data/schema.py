@@ -29,6 +29,7 @@ from lowerbound.data.statistics import Extent, Statistics, measure, row_blocks
 from lowerbound.distributions.likelihoods.kind import LikelihoodError, LikelihoodKind
 from lowerbound.distributions.likelihoods.table import kind_of
 from lowerbound.distributions.noise import Noise
+from lowerbound.warning import warn
 
 CACHED = 2**16  # values that are standardized at once
 
@@ -390,8 +391,7 @@ def _warn_constant(schema: Schema, counted: np.ndarray, names: list[str] | None)
         raise ValueError("every feature of X is constant: there is no density to fit")
     positions = np.flatnonzero(~schema.to_rows(counted[None])[0].ravel())
     listed = [str(names[i]) if names else str(i) for i in positions[:10]] + (["…"] if len(positions) > 10 else [])
-    warnings.warn(
+    warn(
         f"{len(positions)} constant feature(s) kept out of the density: {', '.join(listed)}",
         ConstantFeatureWarning,
-        stacklevel=2,
     )

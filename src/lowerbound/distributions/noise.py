@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 import zlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -12,6 +11,7 @@ import torch
 from torch import Tensor
 
 from lowerbound.parallel import WHOLE, Share
+from lowerbound.warning import warn
 
 
 def make_generator(seed: int, purpose: str, device: torch.device | str = "cpu") -> torch.Generator:
@@ -28,7 +28,7 @@ def continued(generator: torch.Generator, state: Tensor, seed: int, purpose: str
     if len(state) == len(generator.get_state()):
         generator.set_state(state)
         return generator
-    warnings.warn("the checkpoint is of another kind of device: the noise from here on is another", stacklevel=2)
+    warn("the checkpoint is of another kind of device: the noise from here on is another")
     return make_generator(seed, purpose, generator.device)
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -11,6 +10,7 @@ from sklearn.base import TransformerMixin
 
 from lowerbound.data.columns.schema import ColumnSchema
 from lowerbound.data.sources import Source
+from lowerbound.warning import warn
 
 # rows of data, shape (n, *row): arrays, lists, frames, or what reads rows from files
 Data = ArrayLike | Source
@@ -22,10 +22,9 @@ Columns = str | Mapping[str, str | Mapping[str, Any] | ColumnSchema] | Sequence[
 def warn_of_labels(estimator: object, y: object) -> None:
     """Warn where labels are given to a fit that doesn't use them, and say what would."""
     if y is not None:
-        warnings.warn(
+        warn(
             f"y is not used: {type(estimator).__name__} is fitted to the rows of X alone. VAE().fit(X, context=y) is "
             f"fitted to p(x|y), and VAEClassifier().fit(X, y) predicts y",
-            stacklevel=3,
         )
 
 

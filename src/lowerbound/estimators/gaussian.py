@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Iterator
 from typing import Any, ClassVar, Self
 
@@ -21,6 +20,7 @@ from lowerbound.inference import em
 from lowerbound.models.gaussian import MixtureOfGaussians, rows_at_once
 from lowerbound.parameters.seed import RandomState
 from lowerbound.parameters.tables import GAUSSIAN_PARAMETERS
+from lowerbound.warning import warn
 
 
 class Gaussian(ExactEstimator):
@@ -126,7 +126,7 @@ class Gaussian(ExactEstimator):
         self.n_iter_, self.converged_ = ascent.n_iter, ascent.converged
         if not ascent.converged:
             message = f"after max_iter={self.max_iter} steps EM still gained tol={self.tol:g} nats a row or more"
-            warnings.warn(message, ConvergenceWarning, stacklevel=3)
+            warn(message, ConvergenceWarning)
         return self
 
     def _ascend(self, model: MixtureOfGaussians, rows: Rows, counted: Tensor) -> em.Ascent:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 import sys
-import warnings
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any, ClassVar, NamedTuple, Self
@@ -34,6 +33,7 @@ from lowerbound.training.loop import train
 from lowerbound.training.settings import Settings
 from lowerbound.training.state import Training, TrainingError
 from lowerbound.training.watch import Watch
+from lowerbound.warning import warn
 
 APART = {  # parameters that settings and seed tell, or on which the result doesn't depend
     *("optimizer", "max_epochs", "batch_size", "random_state", "device", "verbose", "warm_start")
@@ -281,7 +281,7 @@ class GradientEstimator(DensityEstimator):
         if training.progress.epoch:
             complaint = (None if judged is None else self._too_low(training, judged)) or self._unsound()
             if complaint is not None:
-                warnings.warn(complaint, stacklevel=6)
+                warn(complaint)
         return self
 
     def _examine(self, training: Training, rows: Rows) -> None:

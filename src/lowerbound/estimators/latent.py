@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from typing import Any, ClassVar
@@ -34,6 +33,7 @@ from lowerbound.evaluation.evaluation import Evaluation
 from lowerbound.parameters.parameter import check_count
 from lowerbound.parameters.seed import RandomState
 from lowerbound.training.state import Training
+from lowerbound.warning import warn
 
 ROWS_TO_JUDGE_COLLAPSE = 2000
 
@@ -159,7 +159,7 @@ class LatentEstimator(CodingEstimator):
         found = pooled(parts)
         message = warning_about(found, sum(biases) / found.n_rows, method)
         if message:
-            warnings.warn(message, UnreliableEstimateWarning, stacklevel=3)
+            warn(message, UnreliableEstimateWarning)
         return found
 
     def log_likelihood_rows(

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 import sys
-import warnings
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any, ClassVar, Self
 
@@ -31,6 +30,7 @@ from lowerbound.models.gaussian import MixtureOfDiagonalGaussians, MixtureOfGaus
 from lowerbound.parameters.likelihoods import BernoulliLikelihood
 from lowerbound.parameters.seed import RandomState
 from lowerbound.parameters.tables import MIXTURE_PARAMETERS
+from lowerbound.warning import warn
 
 PASS_ELEMENTS = 2**22  # of x and of the responsibilities that are held together
 IN_SCIKIT_LEARN = {"diagonal": "diag", "isotropic": "spherical"}
@@ -305,7 +305,7 @@ class Mixture(ExactEstimator):
         model.load_state_dict(parameters)
         if not best.converged:
             message = f"after max_iter={self.max_iter} steps EM still gained tol={self.tol:g} nats a row or more"
-            warnings.warn(message, ConvergenceWarning, stacklevel=5)
+            warn(message, ConvergenceWarning)
         return best
 
     def _watch(self, n_iter: int, objective: float) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from typing import Any, ClassVar, Literal, Self
 
 import numpy as np
@@ -28,6 +27,7 @@ from lowerbound.models.ppca import LinearGaussian, Spectrum, sigma_points, spect
 from lowerbound.parameters.seed import RandomState
 from lowerbound.parameters.tables import FACTOR_ANALYSIS_PARAMETERS, PPCA_PARAMETERS
 from lowerbound.tasks import generate
+from lowerbound.warning import warn
 
 
 class LinearEstimator(ClassNamePrefixFeaturesOutMixin, RowsToCodes, ExactEstimator):
@@ -83,7 +83,7 @@ class LinearEstimator(ClassNamePrefixFeaturesOutMixin, RowsToCodes, ExactEstimat
         self.n_iter_, self.converged_ = ascent.n_iter, ascent.converged
         if not ascent.converged:
             message = f"after max_iter={self.max_iter} steps EM still gained tol={self.tol:g} nats a row or more"
-            warnings.warn(message, ConvergenceWarning, stacklevel=3)
+            warn(message, ConvergenceWarning)
         return self
 
     def _maximize(self, model: LinearGaussian, rows: Tensor) -> em.Ascent:

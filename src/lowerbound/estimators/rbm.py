@@ -10,7 +10,6 @@ import copy
 import math
 import sys
 import time
-import warnings
 from dataclasses import replace
 from typing import Any, ClassVar, Self
 
@@ -32,6 +31,7 @@ from lowerbound.models.rbm import Gradient, contrastive_divergence, log_z, pseud
 from lowerbound.parameters.seed import RandomState
 from lowerbound.parameters.tables import RBM_PARAMETERS
 from lowerbound.training.state import TrainingError
+from lowerbound.warning import warn
 
 MONITORED_ROWS = 500  # of the training rows, and of those held out: what an epoch's record is computed on
 TRUSTED_PART = 0.1  # of the chains must be effective, else there is a warning
@@ -248,11 +248,10 @@ class RBM(ExactEstimator):
         self.log_z_, self.log_z_standard_error_, self.log_z_ess_ = result
         self.model_.log_z.fill_(self.log_z_)
         if result.ess is not None and result.ess < TRUSTED_PART * n_chains:
-            warnings.warn(
+            warn(
                 f"log Z rests on {result.ess:.1f} of {n_chains} chains: log p(x) may be much too large, and its "
                 f"standard error too small. Try estimate_log_z(n_temperatures={10 * n_temperatures})",
                 AnnealingWarning,
-                stacklevel=3,
             )
         return self
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, ClassVar, Self
@@ -35,6 +34,7 @@ from lowerbound.parameters.seed import RandomState, seed_from
 from lowerbound.parameters.setting import Settable
 from lowerbound.parameters.tables import CANDIDATES, IMPUTER_PARAMETERS
 from lowerbound.precision import Undisturbed
+from lowerbound.warning import warn
 
 IMPORTANCE, NETWORK_IMPORTANCE = 1000, 100  # samples for an estimator, and for the network of the stack
 
@@ -391,7 +391,7 @@ class VAEImputer(OneToOneFeatureMixin, TransformerMixin, Undisturbed, Settable, 
         empty = np.flatnonzero(gaps.all(0))
         names = getattr(self, "feature_names_in_", np.arange(gaps.shape[1]))
         listed = ", ".join(map(str, names[empty][:10]))
-        warnings.warn(f"left out {len(empty)} column(s) without any value: {listed}", UserWarning, stacklevel=3)
+        warn(f"left out {len(empty)} column(s) without any value: {listed}")
 
     def __sklearn_tags__(self) -> Tags:
         tags = super().__sklearn_tags__()

@@ -7,7 +7,6 @@ from the truth (Efron, 1994, J. Am. Statist. Assoc. 89:463; Honaker & King, 2010
 
 from __future__ import annotations
 
-import warnings
 from typing import Any
 
 import pandas as pd
@@ -15,6 +14,7 @@ from tqdm import tqdm
 
 from lowerbound.imputation.budget import PATIENCE
 from lowerbound.imputation.gaussians import Filler, derived, stream
+from lowerbound.warning import warn
 
 
 def fillers(imputer: Any, table: Any, m: int, seed: int, refit: bool | str = "auto") -> list[Filler]:
@@ -37,11 +37,9 @@ def fillers(imputer: Any, table: Any, m: int, seed: int, refit: bool | str = "au
         return [imputer._filler]
     rows = imputer._given(table) if imputer._rows is None else imputer._rows
     if len(rows) < (imputer._n_rows or 0):
-        warnings.warn(
+        warn(
             f"the saved imputer was fitted to {imputer._n_rows} rows, which it doesn't hold: for each table it is "
             f"fitted to a bootstrap of the {len(rows)} rows given. Give the whole table, or refit=False",
-            UserWarning,
-            stacklevel=3,
         )
     return refitted(imputer._filler, rows, m, seed)
 

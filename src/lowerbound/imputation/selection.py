@@ -9,7 +9,6 @@ weight, and a column in which nothing is better than its mean or most frequent c
 from __future__ import annotations
 
 import sys
-import warnings
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -28,6 +27,7 @@ from lowerbound.imputation.candidates import (
 )
 from lowerbound.imputation.gaussians import Filler, fit_gaussian
 from lowerbound.imputation.stacking import Stack, column_weights
+from lowerbound.warning import warn
 
 LEAST_MEAN = 0.03  # weight over all columns, below which a candidate isn't worth its time
 
@@ -93,7 +93,7 @@ def _candidates(
 
 def _warn_stopped(why: str, judged: list[Candidate]) -> None:
     names = ", ".join(candidate.name for candidate in judged)
-    warnings.warn(f"{why}: the imputer is made of what was fitted so far ({names})", UserWarning, stacklevel=5)
+    warn(f"{why}: the imputer is made of what was fitted so far ({names})")
 
 
 def _weights(judged: list[Candidate], trial: Trial) -> np.ndarray:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import cached_property
@@ -16,6 +15,7 @@ from torch.nn.utils import skip_init
 from lowerbound.core import Batch, Draw, LatentDistribution, Objective, ObjectiveState, Posterior, Prior
 from lowerbound.distributions.gaussians import DiagonalGaussian, FullGaussian, GaussianPrior
 from lowerbound.distributions.noise import Noise, make_generator
+from lowerbound.warning import warn
 
 PriorFrom = Callable[[Batch], Prior]  # ``Model.prior_of``
 DrawFrom = Callable[..., Draw]  # ``Model.draw``: (batch, posterior, objective, noise) → Draw
@@ -322,11 +322,10 @@ class Refined(FeaturePosterior):
             rows = rows[(gain > self.RISE) & (gain > 3 * error)]
             if len(rows) == 0:
                 return features
-        warnings.warn(
+        warn(
             f"the bound of some rows still rises after {self.n_rounds * self.n_steps} steps of the search for their "
             f"q(z|x), so it is too low, and their codes are not at their best: set a higher n_steps of the posterior",
             StillRisingWarning,
-            stacklevel=2,
         )
         return features
 

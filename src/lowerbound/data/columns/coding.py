@@ -16,6 +16,7 @@ from lowerbound.data.columns.tails import log_part
 from lowerbound.data.columns.values import as_categories, as_numbers, as_values, dtype_of, measure_of, missing
 from lowerbound.distributions import unseen
 from lowerbound.distributions.columns import MASS
+from lowerbound.warning import warn
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -35,7 +36,7 @@ def warned_once() -> Iterator[None]:
             yield
     finally:
         for warning in {str(w.message): w for w in caught}.values():
-            warnings.warn(warning.message, warning.category, stacklevel=4)  # the caller of the decorated function
+            warn(warning.message, warning.category)
 
 
 def encode(frame: pd.DataFrame, columns: Sequence[ColumnSchema]) -> np.ndarray:
@@ -74,7 +75,7 @@ def warn_of_unseen(names: Sequence[str]) -> None:
     """Warn of the columns with values that were not seen in the fit."""
     if names:
         message = f"values that were not seen in fit have the probability of a value never seen, in {listed(names)}"
-        warnings.warn(UnseenCategoryWarning(message), stacklevel=4)
+        warn(UnseenCategoryWarning(message))
 
 
 def _encode(values: Any, column: ColumnSchema) -> np.ndarray:

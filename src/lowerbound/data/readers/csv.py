@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import csv
 import gzip
-import warnings
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from functools import cached_property
@@ -21,6 +20,7 @@ from lowerbound.data.readers.content import explained
 from lowerbound.data.readers.tables import select, to_dataset, wordings_of
 from lowerbound.data.readers.writing import MISSING, Ambiguous, Asked, Writing, question, recognized
 from lowerbound.data.sources import Dataset
+from lowerbound.warning import warn
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -210,11 +210,10 @@ class CsvTable:
             folded = levels.str.split().str.join(" ").str.casefold()
             if folded.duplicated().any():
                 twins = levels[folded == folded[folded.duplicated()].iloc[0]].tolist()
-                warnings.warn(
+                warn(
                     f"{self.name}, column '{column}': {listed(twins, repr)} differ by blanks or case alone, and are "
                     f"different categories",
                     DataWarning,
-                    stacklevel=4,
                 )
 
     def _check_structure(self) -> tuple[list[str], int]:
