@@ -82,3 +82,11 @@ def test_a_write_that_fails_leaves_the_last_checkpoint(tmp_path, often, monkeypa
         with pytest.raises(OSError, match=r"No space left on device: .*last\.safetensors"):
             vae().fit(X, checkpoint=tmp_path)
     assert {path: path.read_bytes() for path in tmp_path.iterdir()} == before
+
+
+def test_a_checkpoint_is_a_folder(tmp_path):
+    (tmp_path / "file").write_text("not a folder")
+    with pytest.raises(NotADirectoryError, match="file is a file; checkpoints are kept in a folder of their own"):
+        vae().fit(X, checkpoint=tmp_path / "file")
+    with pytest.raises(TypeError, match="checkpoint must be the path of a folder, got 5"):
+        vae().fit(X, checkpoint=5)

@@ -9,6 +9,7 @@ process may be killed at any moment.
 
 from __future__ import annotations
 
+import os
 import time
 from pathlib import Path
 from typing import Any
@@ -36,12 +37,23 @@ class Checkpoints:
     folder : Path
     seconds : float
         The shortest time between two checkpoints of ``save_if_due``.
+
+    Raises
+    ------
+    TypeError
+        If ``folder`` is no path.
+    NotADirectoryError
+        If it is a file.
     """
 
-    def __init__(self, folder: Path, seconds: float = SECONDS) -> None:
+    def __init__(self, folder: str | Path, seconds: float = SECONDS) -> None:
+        if not isinstance(folder, str | os.PathLike):
+            raise TypeError(f"checkpoint must be the path of a folder, got {folder!r}")
         self.folder: Path
         self.seconds: float
         self.folder, self.seconds = Path(folder), seconds
+        if self.folder.exists() and not self.folder.is_dir():
+            raise NotADirectoryError(f"{folder} is a file; checkpoints are kept in a folder of their own")
         self.due_at: float = time.monotonic() + seconds
         self.saved: tuple[int, int] | None = None  # epochs, and batches of the next one
         self.saved_best: int = 0  # the epoch of the saved best weights

@@ -154,7 +154,7 @@ def run(
     first = current().is_first
     if not training.identity and (checkpoint, watch, resume) != (None, None, None):
         training.identity = identity(training, rows, validation)
-    checkpoints = None if checkpoint is None else Checkpoints(Path(checkpoint))
+    checkpoints = None if checkpoint is None else Checkpoints(checkpoint)
     with _locked(checkpoints if first else None):
         if checkpoints is None and resume is not None:
             check_same(resume[1], training, "resume is")
