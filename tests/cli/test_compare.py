@@ -89,3 +89,17 @@ def test_truth_values_among_numbers_are_numbers(cli, tmp_path):
     path.write_text("a,b\n" + "\n".join(f"{i % 7}.5,{i % 3 == 0}" for i in range(60)))
     record = json.loads(cli("compare", path, "--models", "factorized", "--json").stdout)
     assert record["models"][0]["log_likelihood"]["kind"] == "exact"
+
+
+def test_an_interruption_keeps_the_models_that_are_fitted(cli, table, monkeypatch):
+    measure = comparison._measure
+
+    def stopped(result, *arguments):
+        if result.name == "ppca":
+            raise KeyboardInterrupt
+        measure(result, *arguments)
+
+    monkeypatch.setattr(comparison, "_measure", stopped)
+    result = cli("compare", table, *TABLE_OPTIONS, "--models", "factorized,ppca", exit_code=130)
+    assert "independent features  =" in result.stdout
+    assert result.stderr.endswith("interrupted\n")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -108,7 +109,7 @@ def compare(
             raise Failure(f"{output}: a picture needs columns of numbers alone: leave -o out")
         check_drawable(case.schema)
     console.say(f"{dataset.source}: {_rows(case)}; {UNITS[case.kind]}")
-    results = list(compare_models(case, models, seconds=60 * budget, say=console.say))
+    results, interrupted = _until_interrupted(compare_models(case, models, seconds=60 * budget, say=console.say))
     record = {
         "source": dataset.source, "kind": case.kind, "binarize": binarize, "budget_minutes": budget,
         "random_state": random_state, "rows": {"fitted": len(case.train), "scored": len(case.test)},
@@ -117,8 +118,23 @@ def compare(
     console.result(record, f"{text(results)}\n{LEGEND}")
     if output is not None:
         _picture(results, case, columns, output, console)
+    if interrupted:
+        raise KeyboardInterrupt
     if all(result.failed for result in results):
         sys.exit(1)
+
+
+def _until_interrupted(models: Iterator[Result]) -> tuple[list[Result], bool]:
+    """The results that there are after the last model, or at Ctrl-C, and True for the latter."""
+    results: list[Result] = []
+    try:
+        for result in models:
+            results.append(result)  # noqa: PERF402 (what there is before the interruption stays)
+    except KeyboardInterrupt:
+        if not results:
+            raise
+        return results, True
+    return results, False
 
 
 def _check_output(output: Path | None, *, force: bool) -> None:
