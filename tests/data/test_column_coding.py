@@ -43,7 +43,7 @@ def test_what_is_inferred():
     assert {name: column.kind for name, column in BY_NAME.items()} == KINDS
     assert BY_NAME["shocks"].heavy_tails
     assert not BY_NAME["height"].heavy_tails
-    assert (BY_NAME["gain"].mass, BY_NAME["gain"].mass_share) == (0.0, (TABLE["gain"] == 0).mean())
+    assert (BY_NAME["gain"].atoms, BY_NAME["gain"].atom_shares) == ((0.0,), ((TABLE["gain"] == 0).mean(),))
     assert BY_NAME["income"].location == pytest.approx(np.log(TABLE["income"]).mean())
     assert BY_NAME["visits"].log
     assert BY_NAME["city"].categories == ("Rome", "Oslo", "Bern")
@@ -148,7 +148,7 @@ def test_columns_of_one_value_or_none(values):
 def test_what_the_user_says_goes_before(tmp_path):
     assert infer_columns(TABLE, {"children": "count"})[4].kind == "count"
     assert infer_columns(TABLE, {"shocks": {"heavy_tails": False}})[10].heavy_tails is False
-    assert infer_columns(TABLE, {"gain": {"kind": "continuous", "mass": None}})[2].mass is None
+    assert infer_columns(TABLE, {"gain": {"kind": "continuous", "atoms": []}})[2].atoms == ()
     path = tmp_path / "columns.json"
     path.write_text(json.dumps([{"name": "visits", "kind": "continuous"}]))
     assert infer_columns(TABLE, str(path))[3].kind == "continuous"

@@ -115,7 +115,7 @@ def test_what_is_found_block_by_block_is_what_numpy_says_of_the_whole():
     found = {column.name: column for column in infer_columns(FRAME)}
     gain, income, shocks = (FRAME[name].to_numpy() for name in ("gain", "income", "shocks"))
     rest = np.log(gain[gain > 0])
-    assert (found["gain"].mass, found["gain"].mass_share) == (0.0, (gain == 0).mean())
+    assert (found["gain"].atoms, found["gain"].atom_shares) == ((0.0,), ((gain == 0).mean(),))
     assert (found["gain"].location, found["gain"].unit) == pytest.approx((rest.mean(), rest.std()))
     assert (found["income"].location, found["income"].unit) == pytest.approx(
         (np.log(income).mean(), np.log(income).std())
@@ -180,9 +180,17 @@ def test_counts_of_many_values_are_too_low_by_a_known_bound():
         counted = dict(zip(tally.values, tally.counts, strict=True))
         assert 500 - len(v) / 21 <= counted[2.0] <= 500
         assert 300 - len(v) / 21 <= counted[3.0] <= 300
-        assert tally.standing_out(len(v), 0.05, 3, 1.2) == 2.0
-        assert tally.standing_out(len(v), 0.05, 3, 3) is None
-        assert tally.standing_out(len(v), 0.2, 3, 1.2) is None
+        roomy = sum_of(Tally.empty(200), np.array_split(v[order], 31))
+        assert roomy.values[roomy.standing_out(len(v), step=0)].tolist() == [2.0, 3.0]
+        assert tally.first_stands_out(300, times=1.2)
+        assert not tally.first_stands_out(300, times=3)
+        assert not tally.first_stands_out(501, times=1.2)
+
+
+def sum_of(tally: Tally, parts: list[np.ndarray]) -> Tally:
+    for part in parts:
+        tally.add(part)
+    return tally
 
 
 def test_names_of_rows_are_no_categories(monkeypatch):
@@ -214,7 +222,7 @@ def test_most_rows_at_one_value_say_nothing_of_the_others():
     gain = np.zeros(2000)
     gain[:150] = rng.integers(1, 40, 150) * 1000  # 4 rows a value beside the zeros
     few, many = infer_columns(pd.DataFrame({"few": gain, "many": np.r_[gain[:150], gain[:150], gain[:1700]]}))
-    assert (few.kind, few.mass, few.decimals) == ("continuous", 0, 0)
+    assert (few.kind, few.atoms[0], few.decimals) == ("continuous", 0, 0)
     assert many.kind == "ordinal"
 
 
@@ -240,3 +248,35 @@ def test_what_one_density_cannot_describe_has_several_components():
         infer_columns(frame, {"flat": {"n_components": 0}})
     with pytest.raises(ValueError, match="column 'visits' can't have n_components=2: a count has 1"):
         infer_columns(frame, {"visits": {"n_components": 2}})
+
+
+def test_atoms_are_the_values_met_more_often_than_those_around_them():
+    draw, n = np.random.default_rng(2), 4000
+    amounts = np.round(np.exp(draw.normal(8, 1, n)))
+    favorite = draw.choice([0.0, 500, 1000, 2000, 5000, 10_000], n, p=[0.4, 0.1, 0.2, 0.1, 0.1, 0.1])
+    frame = pd.DataFrame({
+        "amount": np.where(draw.random(n) < 0.4, favorite, amounts),
+        "speed": np.cumsum(np.r_[0.89, draw.choice([0.89, 1.79, 0.9], 299)])[draw.geometric(0.02, n).clip(0, 299)],
+        "normal": draw.normal(size=n),
+        "rounded": np.round(draw.normal(size=n), 2),
+        "geometric": draw.geometric(0.004, n),
+        "steep": np.round(-np.log(draw.random(n)), 2),
+        "odd": np.where(np.arange(n) < 2, 9.3333333, np.round(draw.normal(0, 8, n))),
+        "designed": draw.choice(np.exp(draw.normal(size=60)), n),
+    })  # fmt: skip
+    found = {column.name: column for column in infer_columns(frame)}
+    assert found["amount"].atoms == (0.0, 500.0, 1000.0, 2000.0, 5000.0, 10_000.0)
+    shares = [(frame["amount"] == v).mean() for v in found["amount"].atoms]
+    assert found["amount"].atom_shares == pytest.approx(shares)
+    assert len(found["speed"].atoms) > 100
+    assert [found[name].atoms for name in ("normal", "rounded", "geometric", "steep")] == [()] * 4
+    assert found["geometric"].kind == "count"
+    assert (found["odd"].kind, found["designed"].kind) == ("ordinal", "ordinal")
+    assert found["amount"].describe() == "positive, 41% are 6 frequent values"
+
+
+def test_odd_cells_do_not_decide_the_decimals():
+    draw = np.random.default_rng(3)
+    v = np.r_[9.3333333, np.round(draw.normal(1000, 300, 5000), 1)]
+    assert infer_columns(pd.DataFrame({"v": v}))[0].decimals == 1
+    assert infer_columns(pd.DataFrame({"v": np.r_[draw.normal(size=10), v]}))[0].decimals is None

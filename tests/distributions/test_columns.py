@@ -12,7 +12,8 @@ from scipy import integrate, stats
 from lowerbound.assembly.columns import columns_head
 from lowerbound.data.columns.coding import decode, encode
 from lowerbound.data.columns.schema import ColumnSchema
-from lowerbound.distributions.columns import MASS, Categories, Columns, Reals, Scaling, WholeNumbers
+from lowerbound.distributions.atoms import FIRST, is_atom, place_of, value_of
+from lowerbound.distributions.columns import Categories, Columns, Reals, Scaling, WholeNumbers
 from lowerbound.distributions.noise import Noise, make_generator
 
 DRAWS = 40_000
@@ -31,12 +32,12 @@ def noise() -> Noise:
 
 
 def reals(*, log=False, df=None, mass=None, pi=0.3, n=1, at=(0.5,), scale=(0.8,), weight=(1.0,)) -> Reals:
-    shape = torch.ones(1, n, 1, dtype=torch.float64)
+    shape = torch.ones(1, n, 1, 1, dtype=torch.float64)
     location, sd, w = (tensor(*values).expand(1, n, 1, -1) for values in (at, scale, weight))
     logit = shape * (-math.inf if mass is None else math.log(pi / (1 - pi)))
     units = scaling(0.4, 0.7, log=True) if log else scaling()
     nu = None if df is None else tensor(df)
-    return Reals(location, sd, w.log(), nu, logit, tensor(0.0 if mass is None else mass), units)
+    return Reals(location, sd, w.log(), nu, logit, tensor(0.0 if mass is None else mass)[:, None], units)
 
 
 TWO = {"at": (-1.0, 2.0), "scale": (0.5, 0.8), "weight": (0.3, 0.7)}
@@ -54,7 +55,7 @@ def test_a_density_of_reals_integrates_to_one_beside_its_point_mass(df, log, mas
     p = reals(log=log, df=df, mass=mass, **components)
     parts = [(0, 1), (1, 50), (50, np.inf)] if log else [(-np.inf, 0), (0, 8), (8, np.inf)]
     total = sum(integrate.quad(lambda v: density(p, v), *part, limit=200)[0] for part in parts)
-    at_mass = p.log_prob(tensor(MASS)[None]).exp().item()
+    at_mass = p.log_prob(tensor(FIRST)[None]).exp().item()
     assert at_mass == pytest.approx(0.3 if mass is not None else 0.0)
     assert total + at_mass == pytest.approx(1, abs=1e-5)
 
@@ -81,7 +82,7 @@ def test_mixtures_of_reals_agree_with_scipy_and_are_drawn_so(df, law):
 
 
 def test_a_value_that_is_no_point_mass_of_the_column_is_impossible():
-    assert reals().log_prob(tensor(MASS)[None]).item() == -math.inf
+    assert reals().log_prob(tensor(FIRST)[None]).item() == -math.inf
 
 
 @pytest.mark.parametrize(("df", "law"), [(None, stats.norm(0.5, 0.8)), (3.0, stats.t(3.0, 0.5, 0.8))])
@@ -92,7 +93,36 @@ def test_draws_of_reals_have_their_distribution(df, law):
 
 def test_the_point_mass_is_drawn_as_often_as_it_says():
     x = reals(mass=2.0, n=DRAWS).sample(noise()).flatten()
-    assert (x == MASS).double().mean().item() == pytest.approx(0.3, abs=4 * math.sqrt(0.21 / DRAWS))
+    assert (x == FIRST).double().mean().item() == pytest.approx(0.3, abs=4 * math.sqrt(0.21 / DRAWS))
+
+
+def with_atoms(n=1, **how) -> Reals:
+    """Two columns: atoms at 1, 2 and 7 of probabilities .2, .1 and .3; at 5 of .25; both others v ~ N(4, 1.6²)."""
+    logits = tensor(0.2, 0.1, 0.3).log() - math.log(0.4), tensor(0.25, 0.0, 0.0).log() - math.log(0.75)
+    both = torch.stack(logits).expand(1, n, 2, 3)
+    values = torch.tensor([[1.0, 2.0, 7.0], [5.0, 0.0, 0.0]], dtype=torch.float64)
+    return replace(reals(n=n, **how), atom_logits=both, atoms=values)
+
+
+def test_several_atoms_have_their_probabilities_and_the_rest_a_density():
+    p, codes = with_atoms(), FIRST - tensor(0, 1, 2, 3)
+    found = torch.stack([p.log_prob(code.expand(1, 2)).exp()[0, 0] for code in codes])
+    torch.testing.assert_close(found, torch.stack([tensor(0.2, 0.25), tensor(0.1, 0), tensor(0.3, 0), tensor(0, 0)]))
+    beside = p.log_prob(p.scaling.standardize(tensor(7.0, 7.0))[None]).exp()[0, 0]
+    torch.testing.assert_close(beside, tensor(0.4, 0.75) * stats.norm(4, 1.6).pdf(7.0))
+    mean = p.scaling.restore(p.mean)[0, 0]
+    torch.testing.assert_close(mean, tensor(0.2 * 1 + 0.1 * 2 + 0.3 * 7 + 0.4 * 4, 0.25 * 5 + 0.75 * 4))
+
+
+def test_atoms_are_drawn_as_often_as_they_say():
+    p = with_atoms(DRAWS)
+    x = p.sample(noise())[0]
+    for place, share in ((0, 0.2), (1, 0.1), (2, 0.3)):
+        met = (is_atom(x[:, 0]) & (place_of(x[:, 0]) == place)).double().mean().item()
+        assert met == pytest.approx(share, abs=4 * math.sqrt(share * (1 - share) / DRAWS))
+    assert set(value_of(x, p.atoms)[is_atom(x)].tolist()) == {1.0, 2.0, 7.0, 5.0}
+    rest = p.scaling.restore(x[~is_atom(x[:, 0]), 0]).numpy()
+    assert stats.kstest(rest, stats.norm(4, 1.6).cdf).pvalue > 0.01
 
 
 def test_the_mean_of_reals_holds_the_point_mass():

@@ -5,6 +5,7 @@ import math
 import pytest
 import torch
 
+from lowerbound.distributions.atoms import FIRST
 from lowerbound.nn.columns import ColumnInputs
 from lowerbound.nn.inputs import FAR_OUT, Standardized, Values, drawn_in
 
@@ -35,7 +36,22 @@ def test_what_is_not_observed_is_zero():
 
 @pytest.mark.parametrize("mass", [False, True])
 def test_columns_of_numbers_are_drawn_in_and_a_point_mass_is_not(mass):
-    inputs = ColumnInputs([0, 2], [1], [3])
+    inputs = ColumnInputs([0, 2], [[], [0.7]], [1], [3])
     x = torch.tensor([[40.0, 2.0, -1000.0 if mass else -999.0]])
     far = 0.0 if mass else -5 - math.log(995)
     torch.testing.assert_close(inputs(x), torch.tensor([[5 + math.log(36), far, 0, mass, 0, 0, 1.0]]))
+
+
+def test_an_atom_of_several_is_shown_as_its_number_and_as_which_it_is():
+    inputs = ColumnInputs([0, 1, 2], [[-1.0, 0.5, 60.0], [0.7], [2.0, 3.0]], [], [])
+    x = torch.tensor([[FIRST - 2, FIRST, 0.25], [0.1, 0.2, FIRST - 1], [FIRST, 0.0, FIRST]])
+    mask = torch.tensor([[True] * 3, [True] * 3, [False, True, True]])
+    far = 5 + math.log(56)
+    torch.testing.assert_close(
+        inputs(x, mask),
+        torch.tensor([
+            [far, 0, 0.25, 1, 1, 0, 0, 0, 1, 0, 0],
+            [0.1, 0.2, 3.0, 0, 0, 1, 0, 0, 0, 0, 1],
+            [0.0, 0.0, 2.0, 0, 0, 1, 0, 0, 0, 1, 0],
+        ]),
+    )  # fmt: skip

@@ -10,7 +10,7 @@ from tests import linear_gaussian as toy
 from tests.conftest import whole_batch
 from torch.distributions import Independent, Normal, kl_divergence
 
-from lowerbound.distributions.columns import MASS
+from lowerbound.distributions.atoms import FIRST
 from lowerbound.distributions.gaussians import DiagonalGaussian
 from lowerbound.distributions.noise import Noise, make_generator
 from lowerbound.evaluation.evaluation import Evaluation
@@ -80,7 +80,7 @@ def test_what_is_beyond_the_limit_is_no_evidence_of_the_others():
     each = [Evaluation(model, q, r, noise(0)) for r in (rows, without)]
     drawn = (draws_of_entry(on, np.array([0, 1]), 2, 50, limit)[0][:, 2] for on in each)
     torch.testing.assert_close(*drawn)
-    assert beyond(torch.tensor([[-6.0, MASS, 4.0]]), limit).tolist() == [[True, False, False]]
+    assert beyond(torch.tensor([[-6.0, FIRST, 4.0]]), limit).tolist() == [[True, False, False]]
 
 
 class Told(StartAtPrior):

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
+from lowerbound.data.columns.coding import standardized_atoms
 from lowerbound.data.columns.schema import ColumnSchema
 from lowerbound.distributions.columns import Scaling
 from lowerbound.distributions.likelihoods.scale import Scale
@@ -20,7 +21,8 @@ def column_inputs(columns: Sequence[ColumnSchema]) -> ColumnInputs:
     """The view of a table's columns that an encoder reads."""
     categories, numbers = _categories(columns), [i for i, column in enumerate(columns) if not column.has_categories]
     shown = [column.n_common + (column.n_rare > 0) for _, column in categories]
-    return ColumnInputs(numbers, [i for i, _ in categories], shown)
+    atoms = [standardized_atoms(columns[i]).tolist() for i in numbers]
+    return ColumnInputs(numbers, atoms, [i for i, _ in categories], shown)
 
 
 def columns_head(columns: Sequence[ColumnSchema], scale: str | float, min_scale: float) -> ColumnsHead:
@@ -41,17 +43,22 @@ def columns_head(columns: Sequence[ColumnSchema], scale: str | float, min_scale:
     for kind, k in sorted({_family(column) for _, column in numbers}, key=_order):
         group = [(i, column) for i, column in numbers if (kind, k) == _family(column)]
         blocks.append(_number_block(kind, k, group, size, scale, min_scale))
-        shares = torch.tensor([column.mass_share for _, column in group], dtype=torch.float64)
         n_weights = 0 if k == 1 else k * len(group)
         places_and_scales, weights = (torch.zeros(n, dtype=torch.float64) for n in (2 * k * len(group), n_weights))
-        start += [places_and_scales, shares.clamp(1e-3, 1 - 1e-3).logit(), weights]
-        size += sum(map(len, start[-3:]))
+        start += [places_and_scales, *(_atom_logits(column) for _, column in group), weights]
+        size += sum(map(len, start[-2 - len(group) :]))
     unseen = torch.tensor([column.unseen for column in columns], dtype=torch.float64)
     return ColumnsHead(blocks, torch.cat(start).float(), unseen)
 
 
 def _categories(columns: Sequence[ColumnSchema]) -> Placed:
     return [(i, column) for i, column in enumerate(columns) if column.has_categories]
+
+
+def _atom_logits(column: ColumnSchema) -> Tensor:
+    """log of each atom's share less log of that of all other numbers; one number for a column without atoms."""
+    shares = torch.tensor(column.atom_shares or (0.0,), dtype=torch.float64)
+    return shares.clamp_min(1e-3 if len(shares) == 1 else 1e-6).log() - (1 - shares.sum()).clamp_min(1e-3).log()
 
 
 def _family(column: ColumnSchema) -> tuple[str, int]:
@@ -105,8 +112,8 @@ def _number_block(
         logistic = Scale(how, one * math.sqrt(3) / math.pi, width.clamp(1e-6, 0.1))  # which has sd πs/√3
         lowest = torch.tensor([0.0 if c.log else -math.inf for c in columns])
         return WholeBlock(places, first, scaling, logistic, lowest)
-    mass = torch.tensor([math.nan if c.mass is None else c.mass for c in columns])
     each = torch.ones(len(group) * n_components)
     within = each if n_components == 1 else math.sqrt(0.5) * each  # the other half of the variance is between them
     scale_of_each = Scale(how, within, min_scale * each)
-    return RealBlock(places, first, scaling, scale_of_each, mass, n_components, heavy=kind == "student")
+    atoms = [column.atoms for column in columns]
+    return RealBlock(places, first, scaling, scale_of_each, atoms, n_components, heavy=kind == "student")

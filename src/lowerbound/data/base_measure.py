@@ -18,7 +18,7 @@ class BaseMeasure(NamedTuple):
     words : str
         To follow "log p(x)".
     values : object
-        What is counted, where it is a probability: levels or whole numbers; the point mass of a density.
+        What is counted, where it is a probability: levels or whole numbers; the atoms of a density.
     """
 
     words: str
@@ -46,11 +46,10 @@ def _of_column(column: ColumnSchema) -> BaseMeasure:
         return _of_categories(column.categories) if len(column.categories) > 1 else LEFT_OUT
     if column.kind == "count":
         return BaseMeasure("is a probability of whole numbers")
-    return (
-        DENSITY
-        if column.mass is None
-        else BaseMeasure(f"is a density with a point mass at {column.mass:g}", column.mass)
-    )
+    if not column.atoms:
+        return DENSITY
+    which = f"a probability at {column.atoms[0]:g}" if len(column.atoms) == 1 else f"{len(column.atoms)} probabilities"
+    return BaseMeasure(f"is a density with {which}", column.atoms)
 
 
 def _of_categories(categories: Any) -> BaseMeasure:

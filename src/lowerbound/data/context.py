@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from lowerbound.data.columns.coding import encode_quietly, warn_of_unseen
+from lowerbound.data.columns.coding import encode_quietly, standardized_atoms, warn_of_unseen
 from lowerbound.data.columns.inference import framed, infer_columns
 from lowerbound.data.columns.schema import ColumnSchema, from_record
 from lowerbound.data.frames import as_pandas
 from lowerbound.data.gaps import nan_in_gaps
-from lowerbound.distributions.columns import MASS
+from lowerbound.distributions.atoms import is_atom, place_of
 from lowerbound.distributions.unseen import is_unseen
 
 if TYPE_CHECKING:
@@ -138,7 +138,7 @@ def as_frame(context: Any) -> pd.DataFrame:
 def _width(column: ColumnSchema) -> int:
     if column.has_categories:
         return len(column.categories) + 1
-    return 2 + (column.mass is not None)
+    return 2 + bool(column.atoms)
 
 
 def _numbers(coded: np.ndarray, column: ColumnSchema) -> np.ndarray:
@@ -147,9 +147,11 @@ def _numbers(coded: np.ndarray, column: ColumnSchema) -> np.ndarray:
     if column.has_categories:
         places = np.where(missing, len(column.categories), coded).astype(int)
         return np.eye(len(column.categories) + 1)[places]
-    at_mass = coded == MASS
-    value = np.where(missing | at_mass, 0.0, coded)
-    return np.column_stack([value, missing, *([at_mass] if column.mass is not None else [])])
+    at_atom, atoms = is_atom(coded), standardized_atoms(column)
+    value = np.where(missing, 0.0, coded)
+    if column.atoms:
+        value = np.where(at_atom, atoms[place_of(coded).astype(int)] if len(atoms) > 1 else 0.0, value)
+    return np.column_stack([value, missing, *([at_atom] if column.atoms else [])])
 
 
 def class_frequencies(column: ColumnSchema) -> np.ndarray:

@@ -10,7 +10,7 @@ from lowerbound.data.checks import listed
 from lowerbound.data.gaps import mask_gaps, nan_in_gaps
 from lowerbound.data.schema import Schema
 from lowerbound.data.sources import Source
-from lowerbound.distributions.columns import MASS
+from lowerbound.distributions.atoms import is_atom
 from lowerbound.distributions.unseen import is_unseen
 from lowerbound.warning import warn
 
@@ -65,7 +65,7 @@ def _deviations(X: np.ndarray, schema: Schema) -> np.ndarray:
     """(x − mean)/sd of every entry that counts, shape (n, F), in the order of the user's axes; else NaN."""
     x = schema.to_event(X)
     if schema.columns is not None:
-        return np.where(schema.in_deviations & (x != MASS) & ~is_unseen(x), x, np.nan)
+        return np.where(schema.in_deviations & ~is_atom(x) & ~is_unseen(x), x, np.nan)
     z = ((x - schema.location) / schema.unit - schema.mean) / schema.spread
     return schema.to_rows(np.where(schema.counted, z, np.nan)).reshape(len(X), -1)
 

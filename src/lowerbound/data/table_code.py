@@ -17,7 +17,8 @@ import pandas as pd
 
 from lowerbound.data.columns import values as of_type
 from lowerbound.data.columns.counts import Moments
-from lowerbound.data.columns.inference import HEAVY, SKEWED, has_decimals
+from lowerbound.data.columns.decimals import has_decimals
+from lowerbound.data.columns.inference import HEAVY, SKEWED
 from lowerbound.data.columns.values import as_numbers, as_values, measure_of, type_word
 from lowerbound.data.gaps import naming_words
 from lowerbound.data.normal_scores import FARTHEST, NormalScores, Scale

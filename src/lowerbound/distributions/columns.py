@@ -1,9 +1,9 @@
-"""p(x) of rows whose entries are of several kinds: categories, whole numbers, reals with and without a point mass.
+"""p(x) of rows whose entries are of several kinds: categories, whole numbers, reals with and without atoms.
 
 Each entry of x is one number: the place of a category, or (g(v) − location)/unit of a number v, with g the identity or
 the logarithm. Densities are those of v, in the user's units: probabilities of categories and counts, densities of
-reals, and where a real column has a point mass, both with respect to the sum of the counting measure on that point and
-Lebesgue's. So their product is one joint density, whatever model it comes from.
+reals, and where a real column has atoms, both with respect to the sum of the counting measure on these and Lebesgue's.
+So their product is one joint density, whatever model it comes from.
 """
 
 from __future__ import annotations
@@ -17,13 +17,13 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from lowerbound.distributions.atoms import FIRST, is_atom, place_of
 from lowerbound.distributions.gaussians import LOG_2PI
 from lowerbound.distributions.likelihoods.categorical import Categorical
 from lowerbound.distributions.likelihoods.likelihood import Likelihood
 from lowerbound.distributions.noise import Noise
 from lowerbound.distributions.unseen import is_unseen, log_part
 
-MASS = -1000.0  # stands for the point mass of a column among its standardized values
 LARGEST_EXPONENT = 80.0  # exp stays finite in float32
 FAR, STEPS = 14.0, 48  # beyond ±14 the logistic density has a probability of 2·10⁻⁶
 STUDENT_STEPS = tuple(math.sinh(k / 8) for k in range(-64, 65))  # beyond, 10⁻⁶ if ν = 2
@@ -263,7 +263,7 @@ def student_mean(f: Callable[[float], Tensor], df: Tensor) -> Tensor:
 
 @dataclass
 class Reals(ScaledNumbers):
-    """n columns of real numbers: a mixture of K normal or Student-t densities of x, with a point mass or without.
+    """n columns of real numbers: atoms, and for all others a mixture of K normal or Student-t densities of x.
 
     Attributes
     ----------
@@ -273,10 +273,10 @@ class Reals(ScaledNumbers):
         Of the components; log of what sums to 1.
     df : Tensor, broadcastable to (S, B, n), or None
         Degrees of freedom ν > 2 of Student's t; None for normal densities.
-    mass_logit : Tensor, shape (S, B, n)
-        Of the probability of the point mass; −inf where there is none.
-    mass : Tensor, shape (n,)
-        The point, in the user's units; anything where there is none.
+    atom_logits : Tensor, shape (S, B, n, M)
+        Of the probabilities of the atoms, beside a logit of 0 of all other numbers; −inf where there is no atom.
+    atoms : Tensor, shape (n, M)
+        Their values, in the user's units; anything where there is none.
     scaling : Scaling
     """
 
@@ -284,18 +284,23 @@ class Reals(ScaledNumbers):
     scale: Tensor
     log_weight: Tensor
     df: Tensor | None
-    mass_logit: Tensor
-    mass: Tensor
+    atom_logits: Tensor
+    atoms: Tensor
     scaling: Scaling
 
     def log_prob(self, x: Tensor) -> Tensor:
-        """log π at the point mass; log(1 − π) + log p(v) elsewhere."""
-        is_mass = x == MASS
-        x = torch.where(is_mass, 0.0, x)
-        log_p = self._log_density(x) + self.scaling.log_jacobian(x).to(x.dtype) + F.logsigmoid(-self.mass_logit)
-        has_mass = torch.isfinite(self.mass_logit)
-        log_mass = F.logsigmoid(torch.where(has_mass, self.mass_logit, 0.0))
-        return torch.where(is_mass, torch.where(has_mass, log_mass, -torch.inf), log_p)
+        """log π_k at the k-th atom; log(1 − Σ π) + log p(v) elsewhere."""
+        log_pi, others = self._log_shares()
+        place, v = place_of(x), torch.where(is_atom(x), 0.0, x)
+        log_p = self._log_density(v) + self.scaling.log_jacobian(v).to(v.dtype) + others
+        k = place.long().clamp_max(log_pi.shape[-1] - 1).expand(log_p.shape).unsqueeze(-1)
+        at_atom = torch.where(place < log_pi.shape[-1], log_pi.gather(-1, k).squeeze(-1), -torch.inf)
+        return torch.where(is_atom(x), at_atom, log_p)
+
+    def _log_shares(self) -> tuple[Tensor, Tensor]:
+        """log π of the atoms, (S, B, n, M), and log(1 − Σ π), (S, B, n)."""
+        total = F.pad(self.atom_logits, (0, 1)).logsumexp(-1)
+        return self.atom_logits - total.unsqueeze(-1), -total
 
     def _log_density(self, x: Tensor) -> Tensor:
         """log Σ_k w_k p_k(x)."""
@@ -311,9 +316,10 @@ class Reals(ScaledNumbers):
 
     @property
     def expectation(self) -> Tensor:
-        """π mass + (1 − π) Σ_k w_k E_k[v]; under a logarithm of v confined to the range, as Student's t needs it."""
-        pi, w = self.mass_logit.sigmoid(), self.log_weight.exp()
-        return pi * self.mass + (1 - pi) * (w * self._means().movedim(0, -1)).sum(-1)
+        """Σ π a + (1 − Σ π) Σ_k w_k E_k[v]; under a logarithm of v confined to the range, as Student's t needs it."""
+        log_pi, others = self._log_shares()
+        of_others = (self.log_weight.exp() * self._means().movedim(0, -1)).sum(-1)
+        return (log_pi.exp() * self.atoms).sum(-1) + others.exp() * of_others
 
     def _means(self) -> Tensor:
         """E_k[v] of the components, shape (K, S, B, n)."""
@@ -336,8 +342,9 @@ class Reals(ScaledNumbers):
             u = noise.uniform(location.shape, location).clamp_min(1e-12)
             w = noise.uniform(location.shape, location)
             standard = (self.df * torch.expm1(-2 / self.df * u.log())).sqrt() * torch.cos(2 * math.pi * w)
-        is_mass = noise.uniform(location.shape, location) < self.mass_logit.sigmoid()
-        return torch.where(is_mass, MASS, location + scale * standard)
+        below = self._log_shares()[0].exp().cumsum(-1)
+        k = (noise.uniform(location.shape, location).unsqueeze(-1) >= below).sum(-1)  # of atoms, or M
+        return torch.where(k < below.shape[-1], FIRST - k.to(location.dtype), location + scale * standard)
 
     def _component(self, noise: Noise) -> tuple[Tensor, Tensor]:
         """Location and scale, (S, B, n) each, of a component drawn by its weight."""

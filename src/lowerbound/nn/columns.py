@@ -7,7 +7,8 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
-from lowerbound.distributions.columns import MASS, Categories, Columns, Reals, Scaling, WholeNumbers
+from lowerbound.distributions.atoms import is_atom, place_of, value_of
+from lowerbound.distributions.columns import Categories, Columns, Reals, Scaling, WholeNumbers
 from lowerbound.distributions.likelihoods.likelihood import LikelihoodHead
 from lowerbound.distributions.likelihoods.scale import Scale
 from lowerbound.distributions.unseen import is_unseen
@@ -17,21 +18,30 @@ from lowerbound.nn.inputs import drawn_in
 class ColumnInputs(nn.Module):
     """(B, F) → (B, E): numbers after ``drawn_in``, categories as indicators, zeros where nothing was observed.
 
-    A linear layer after it embeds the categories. A value that wasn't seen in the fit says nothing of z.
+    A linear layer after it embeds the categories. A value that wasn't seen in the fit says nothing of z. An atom is
+    shown as its number and indicators: that it is an atom, and which. If there is but one, its number says nothing.
 
     Parameters
     ----------
     numbers : sequence of int
-        Places of columns of numbers; a point mass becomes a zero and an indicator.
+        Places of columns of numbers.
+    atoms : sequence of sequences of float
+        Standardized values of the atoms of each column of numbers.
     categories : sequence of int
         Places of columns of categories.
     n_shown : sequence of int
         Indicators of each categorical column; the last one stands for all its rare categories.
     """
 
-    def __init__(self, numbers: Sequence[int], categories: Sequence[int], n_shown: Sequence[int]) -> None:
+    def __init__(
+        self, numbers: Sequence[int], atoms: Sequence[Sequence[float]], categories: Sequence[int],
+        n_shown: Sequence[int],
+    ) -> None:  # fmt: skip
         super().__init__()
         self.numbers: Tensor
+        self.atoms: Tensor
+        self.several: Tensor
+        self.first: Tensor
         self.categories: Tensor
         self.last: Tensor
         self.start: Tensor
@@ -41,16 +51,39 @@ class ColumnInputs(nn.Module):
         self.register_buffer("last", shown - 1, persistent=False)
         self.register_buffer("start", shown.cumsum(0) - shown, persistent=False)
         self.n_indicators: int = int(shown.sum())
+        n_atoms = torch.tensor([len(each) for each in atoms], dtype=torch.int64)
+        several = torch.where(n_atoms > 1)[0]
+        self.register_buffer("atoms", padded(atoms, [len(each) > 1 for each in atoms]), persistent=False)
+        self.register_buffer("several", several, persistent=False)
+        self.register_buffer("first", n_atoms[several].cumsum(0) - n_atoms[several], persistent=False)
+        self.n_atoms: int = int(n_atoms[several].sum())
 
     def forward(self, x: Tensor, mask: Tensor | None = None) -> Tensor:
-        """Numbers, indicators of their point masses, indicators of categories."""
+        """Numbers, indicators of atoms, of categories, and of which atom it is."""
         mask = ~is_unseen(x) if mask is None else mask & ~is_unseen(x)
         numbers, known = x[:, self.numbers], mask[:, self.numbers]
-        is_mass = known & (numbers == MASS)
+        at_atom = known & is_atom(numbers)
         place = torch.minimum(x[:, self.categories].clamp_min(0).long(), self.last) + self.start
         indicators = x.new_zeros(len(x), self.n_indicators)
         indicators.scatter_(1, place, mask[:, self.categories].to(x.dtype))
-        return torch.cat([drawn_in(torch.where(known & ~is_mass, numbers, 0.0)), is_mass.to(x.dtype), indicators], 1)
+        shown = torch.where(at_atom, value_of(numbers, self.atoms.to(x.dtype)), numbers)
+        shown = drawn_in(torch.where(known, shown, 0.0))
+        return torch.cat([shown, at_atom.to(x.dtype), indicators, self._which(numbers, at_atom)], 1)
+
+    def _which(self, numbers: Tensor, at_atom: Tensor) -> Tensor:
+        """Indicators of each atom of the columns with several, (B, ΣM)."""
+        which = numbers.new_zeros(len(numbers), self.n_atoms)
+        place = place_of(numbers[:, self.several]).long() + self.first
+        return which.scatter_(1, place, at_atom[:, self.several].to(numbers.dtype))
+
+
+def padded(rows: Sequence[Sequence[float]], kept: Sequence[bool] | None = None) -> Tensor:
+    """Numbers of each row, filled up with zeros to the longest row, and at least one, in float64; 0 where not kept."""
+    filled = torch.zeros(len(rows), max([1, *map(len, rows)]), dtype=torch.float64)
+    for i, row in enumerate(rows):
+        if kept is None or kept[i]:
+            filled[i, : len(row)] = torch.tensor(row, dtype=torch.float64)
+    return filled
 
 
 class CategoryBlock(nn.Module):
@@ -102,7 +135,7 @@ class NumberBlock(nn.Module):
     places : sequence of int
         Places of the columns in x.
     first : int
-        Place of the first of n locations in the decoder's output; n scales follow, and n logits of point masses.
+        Place of the first of n locations in the decoder's output; n scales follow.
     scaling : Scaling
     scale : Scale
     """
@@ -155,21 +188,30 @@ class WholeBlock(NumberBlock):
 
 
 class RealBlock(NumberBlock):
-    """Columns of real numbers; ``mass`` (n,) is a point mass, or NaN. With heavy tails ν > 2 is learned.
+    """Columns of real numbers, each with a list of ``atoms``. With heavy tails ν > 2 is learned.
 
     A column's density has K components, which start side by side, with half of its variance between them. After nK
-    locations and nK scales come n logits of point masses and, if K > 1, nK logits of components.
+    locations and nK scales come the logits of the atoms, one unused for a column without, and if K > 1 nK logits of
+    components.
     """
 
     def __init__(
-        self, places: Sequence[int], first: int, scaling: Scaling, scale: Scale, mass: Tensor, n_components: int,
-        *, heavy: bool,
+        self, places: Sequence[int], first: int, scaling: Scaling, scale: Scale, atoms: Sequence[Sequence[float]],
+        n_components: int, *, heavy: bool,
     ) -> None:  # fmt: skip
         super().__init__(places, first, scaling, scale)
-        self.mass: Tensor
+        self.atoms: Tensor
+        self.no_atom: Tensor
+        self.index: Tensor
         self.offset: Tensor
         self.n_components = n_components
-        self.register_buffer("mass", mass, persistent=False)
+        n_logits = torch.tensor([max(1, len(each)) for each in atoms])
+        self.n_logits: int = int(n_logits.sum())
+        k = torch.arange(int(n_logits.max()))
+        own = n_logits.cumsum(0) - n_logits
+        self.register_buffer("atoms", padded(atoms).float(), persistent=False)
+        self.register_buffer("no_atom", k >= torch.tensor([len(each) for each in atoms])[:, None], persistent=False)
+        self.register_buffer("index", own[:, None] + torch.minimum(k, n_logits[:, None] - 1), persistent=False)
         self.register_buffer("offset", side_by_side(n_components), persistent=False)
         self.raw_df: nn.Parameter | None = nn.Parameter(torch.full((len(places),), 3.0)) if heavy else None
 
@@ -178,12 +220,11 @@ class RealBlock(NumberBlock):
         k, n = self.n_components, len(self.places)
         df = None if self.raw_df is None else 2 + nn.functional.softplus(self.raw_df)
         location, scale = (part.unflatten(-1, (n, k)) for part in (self.part(raw, 0), self.scale_of(raw)))
-        logits = raw[..., self.first + 2 * n * k :]
-        log_weight = torch.zeros_like(location) if k == 1 else logits[..., n : n + n * k].unflatten(-1, (n, k))
-        logit = logits[..., :n].masked_fill(self.mass.isnan(), -torch.inf)
-        return Reals(
-            location + self.offset, scale, log_weight.log_softmax(-1), df, logit, self.mass.nan_to_num(), self.scaling
-        )
+        of_atoms, of_components = raw[..., self.first + 2 * n * k :].tensor_split([self.n_logits], -1)
+        log_weight = torch.zeros_like(location) if k == 1 else of_components[..., : n * k].unflatten(-1, (n, k))
+        logits = of_atoms[..., self.index].masked_fill(self.no_atom, -torch.inf)
+        weights = log_weight.log_softmax(-1)
+        return Reals(location + self.offset, scale, weights, df, logits, self.atoms, self.scaling)
 
 
 def side_by_side(n_components: int) -> Tensor:

@@ -12,8 +12,9 @@ from sklearn.cluster import KMeans
 from torch import Tensor
 
 from lowerbound.core import Batch
+from lowerbound.data.columns.coding import standardized_atoms
 from lowerbound.data.schema import Schema
-from lowerbound.distributions.columns import MASS
+from lowerbound.distributions.atoms import is_atom, value_of
 from lowerbound.distributions.unseen import is_unseen
 from lowerbound.evaluation.evaluation import Evaluation
 from lowerbound.inference import em
@@ -36,10 +37,13 @@ class NumbersMixture:
     model : MixtureOfGaussians
     places : Tensor, shape (P,)
         The entries of a row that are numbers.
+    atoms : Tensor, shape (P, M)
+        The numbers that atoms of columns with several stand for. A single one is left out, as it has no density.
     """
 
     model: MixtureOfGaussians
     places: Tensor
+    atoms: Tensor
 
     @classmethod
     def fitted(cls, schema: Schema, on: Evaluation, trimmed: float, left_out: float, seed: int) -> Self | None:
@@ -52,11 +56,12 @@ class NumbersMixture:
         places = torch.from_numpy(np.flatnonzero(schema.in_deviations & schema.counted))
         if not 0 < len(places) <= MOST_COLUMNS:
             return None
-        rows = _whole(on, places)
+        atoms = _atoms(schema, places)
+        rows = _whole(on, places, atoms)
         rows = rows.subset(torch.nonzero(rows.mask.any(1)).flatten())
         if len(rows.x) < ROWS_A_COMPONENT:
             return None
-        return cls(_without_small_components(_best(rows, trimmed, seed), left_out), places)
+        return cls(_without_small_components(_best(rows, trimmed, seed), left_out), places, atoms)
 
     @classmethod
     def restored(cls, tensors: dict[str, Tensor]) -> Self:
@@ -64,15 +69,16 @@ class NumbersMixture:
         K, n_columns = tensors["means"].shape
         model = MixtureOfGaussians(K, (n_columns,))
         model.load_state_dict({name: tensors[name] for name in model.state_dict()})
-        return cls(model, tensors["places"])
+        atoms = tensors.get("atoms")  # models of before columns had several atoms have none
+        return cls(model, tensors["places"], torch.full((n_columns, 1), torch.nan) if atoms is None else atoms)
 
     def tensors(self) -> dict[str, Tensor]:
         """The tensors that a file keeps."""
-        return self.model.state_dict() | {"places": self.places}
+        return self.model.state_dict() | {"places": self.places, "atoms": self.atoms}
 
     def scores(self, on: Evaluation) -> np.ndarray:
         """−log p(x) of the numbers of every row, in nats, (n,); a number that is missing counts as typical."""
-        rows, model = _whole(on, self.places), self.model
+        rows, model = _whole(on, self.places, self.atoms), self.model
         return torch.cat([_nats(model, rows.subset(part)) for part in _parts(model, rows)]).numpy()
 
 
@@ -90,11 +96,22 @@ def _nats(model: MixtureOfGaussians, rows: Batch) -> Tensor:
     return nats + at_mode + 0.5 * (~rows.mask).sum(1)
 
 
-def _whole(on: Evaluation, places: Tensor) -> Batch:
-    """The numbers of all rows; point masses and values never seen have no density, and are left out."""
+def _atoms(schema: Schema, places: Tensor) -> Tensor:
+    """The numbers of the atoms of columns with several, NaN for others, shape (P, M)."""
+    columns = schema.columns or ()
+    several = [standardized_atoms(columns[j]) if columns and len(columns[j].atoms) > 1 else [] for j in places.tolist()]
+    numbers = np.full((len(several), max([1, *map(len, several)])), np.nan)
+    for row, each in zip(numbers, several, strict=True):
+        row[: len(each)] = each
+    return torch.from_numpy(numbers)
+
+
+def _whole(on: Evaluation, places: Tensor, atoms: Tensor) -> Batch:
+    """The numbers of all rows; single atoms and values never seen have no density, and are left out."""
     parts = [(batch.x[:, places].double().cpu(), batch.mask[:, places].cpu()) for batch in on.batches()]
     x, mask = (torch.cat(part) for part in zip(*parts, strict=True))
-    return Batch(x, mask & (x != MASS) & ~is_unseen(x), torch.arange(len(x)))
+    x = torch.where(is_atom(x), value_of(x, atoms), x)
+    return Batch(x.nan_to_num(), mask & ~x.isnan() & ~is_unseen(x), torch.arange(len(x)))
 
 
 def _best(rows: Batch, trimmed: float, seed: int) -> MixtureOfGaussians:

@@ -22,7 +22,7 @@ from torch import Tensor
 
 from lowerbound.core import Batch, Draw, Infer, Model, Posterior
 from lowerbound.data.batches import RowsInMemory
-from lowerbound.distributions.columns import MASS
+from lowerbound.distributions.atoms import is_atom
 from lowerbound.distributions.gaussians import DiagonalGaussian
 from lowerbound.distributions.likelihoods.likelihood import event_sum
 from lowerbound.distributions.noise import Noise, make_generator
@@ -143,8 +143,8 @@ def surprise(
 
 
 def beyond(x: Tensor, limit: Tensor) -> Tensor:
-    """True for numbers in x greater than ``limit`` or less than −limit, shape (B, *event); never for a point mass."""
-    return (x.abs() > limit.to(x)) & (x != MASS)
+    """True for numbers in x greater than ``limit`` or less than −limit, shape (B, *event); never for an atom."""
+    return (x.abs() > limit.to(x)) & ~is_atom(x)
 
 
 def _log_p_given(rest: Batch, on: Evaluation, n_samples: int) -> Tensor:

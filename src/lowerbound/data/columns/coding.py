@@ -14,8 +14,7 @@ from lowerbound.data.checks import DataError, listed
 from lowerbound.data.columns.schema import ColumnSchema, plain
 from lowerbound.data.columns.tails import log_part
 from lowerbound.data.columns.values import as_categories, as_numbers, as_values, dtype_of, measure_of, missing
-from lowerbound.distributions import unseen
-from lowerbound.distributions.columns import MASS
+from lowerbound.distributions import atoms, unseen
 from lowerbound.warning import warn
 
 if TYPE_CHECKING:
@@ -131,11 +130,32 @@ def _check_whole(v: np.ndarray, column: ColumnSchema) -> None:
 
 
 def _scaled(v: np.ndarray, column: ColumnSchema) -> np.ndarray:
-    """(g(v) − location)/unit; NaN where g is not defined, ``MASS`` at the point mass."""
-    is_mass = v == column.mass if column.mass is not None else np.zeros(len(v), bool)
+    """(g(v) − location)/unit, NaN where g is not defined; atoms by their places."""
+    known = np.array(column.atoms)
+    k = np.minimum(np.searchsorted(known, v), len(known) - 1)
+    is_atom = known[k] == v if len(known) else np.zeros(len(v), bool)
+    return np.where(is_atom, atoms.FIRST - k, _standardized(v, column))
+
+
+def _standardized(v: np.ndarray, column: ColumnSchema) -> np.ndarray:
     with np.errstate(divide="ignore", invalid="ignore"):
         g = np.where(v + column.shift > 0, np.log(v + column.shift), np.nan) if column.log else v
-    return np.where(is_mass, MASS, (g - column.location) / column.unit)
+    return (g - column.location) / column.unit
+
+
+def standardized_atoms(column: ColumnSchema) -> np.ndarray:
+    """The atoms on the scale of the other numbers, 0 where that has no place for one, shape (M,)."""
+    return np.nan_to_num(_standardized(np.array(column.atoms), column))
+
+
+def as_numbers_alone(x: np.ndarray, columns: Sequence[ColumnSchema]) -> np.ndarray:
+    """x with the standardized value of every atom in its place, NaN for one that has none, shape (n, F)."""
+    at_atom, k = atoms.is_atom(x), atoms.place_of(x).astype(np.int64)
+    alone = np.array(x)
+    for j, column in enumerate(columns):
+        if column.atoms:
+            alone[at_atom[:, j], j] = _standardized(np.array(column.atoms), column)[k[at_atom[:, j], j]]
+    return alone
 
 
 @lru_cache(256)
@@ -172,12 +192,18 @@ def _decode(x: np.ndarray, column: ColumnSchema, expected: bool) -> Any:
         categories = np.array([*column.categories, None], dtype=object)[:-1]
         chosen = pd.Series(categories[x.round().astype(np.int64)], dtype=object)
         return _as_user(chosen, column)
-    is_mass = x == MASS
-    g = np.where(is_mass, 0.0, x) * column.unit + column.location
-    v = np.exp(np.minimum(g, 700)) - column.shift if column.log else g
-    v = np.where(is_mass, column.mass if column.mass is not None else 0.0, v)
-    v = np.clip(v, column.low, column.high)
-    return _expected(v, column) if expected else as_values(v, column.dtype, column.decimals)
+    is_atom = atoms.is_atom(x)
+    g = np.where(is_atom, 0.0, x) * column.unit + column.location
+    v = np.clip(np.exp(np.minimum(g, 700)) - column.shift if column.log else g, column.low, column.high)
+    if not column.atoms:
+        return _expected(v, column) if expected else as_values(v, column.dtype, column.decimals)
+    if not expected and column.decimals is not None:
+        v = np.round(v, column.decimals)
+    known = np.array(column.atoms)
+    v = np.where(is_atom, known[atoms.place_of(x).astype(np.int64)], v)
+    are_written_alike = column.decimals is not None and np.array_equal(known, np.round(known, column.decimals))
+    decimals = column.decimals if are_written_alike else None
+    return _expected(v, column) if expected else as_values(v, column.dtype, decimals)
 
 
 def _expected(v: np.ndarray, column: ColumnSchema) -> pd.Series:

@@ -8,6 +8,9 @@ from functools import cached_property
 
 import numpy as np
 
+NEAREST = 32  # values on either side of one that tell how often it is met by chance
+ROUNDS = 5
+
 
 @dataclass
 class Tally:
@@ -47,17 +50,56 @@ class Tally:
             self.is_complete = False
         self.values, self.counts = values, counts
 
-    def standing_out(self, n: int, share: float, fewest: int, times: float) -> float | None:
-        """The value that makes up at least a share of all ``n`` and is ``times`` as frequent as any other, or None.
+    def first_stands_out(self, least: float, times: float) -> bool:
+        """True if the most frequent value is met at least so often, and so many times as often as any other."""
+        *_, second, first = [0, 0, *np.sort(self.counts)[-2:].tolist()]
+        return first >= max(least, times * second, 1)
 
-        It occurs at least ``fewest`` times.
+    def standing_out(self, n: int, step: float) -> np.ndarray:
+        """True for values that are met far more often than those around them explain, shape (k,).
+
+        With λ numbers in a cell by what is around it, a value stands out if it is met more than 3λ + 5√λ + 4 times.
+        Values that stand out are taken out, and what is left is looked at again, as they would hide each other.
+
+        Parameters
+        ----------
+        n : int
+            All numbers, of which some may not be counted.
+        step : float
+            The width of a cell, such as 0.01 for numbers with two decimals; 0 for numbers that are as fine as can be.
         """
-        if not len(self.counts):
-            return None
-        most = int(self.counts.argmax())
-        others = np.delete(self.counts, most)
-        least = max(share * n, fewest, times * others.max() if len(others) else 0)
-        return float(self.values[most]) if self.counts[most] >= least else None
+        stand = np.zeros(len(self.values), bool)
+        error = 0 if self.is_complete else n / self.most
+        for _ in range(ROUNDS):
+            rest = np.where(stand, 0, self.counts)
+            above = _in_cells_after(self.values, rest, step)
+            below = _in_cells_after(-self.values[::-1], rest[::-1], step)[::-1]
+            around = np.maximum(above, below) + error
+            more = self.counts > 3 * around + 5 * np.sqrt(around) + 4
+            if (more <= stand).all():
+                break
+            stand |= more
+        return stand
+
+
+def _in_cells_after(values: np.ndarray, counts: np.ndarray, step: float) -> np.ndarray:
+    """Numbers in a cell after each value, shape (k,): by the mean up to the 32nd next value, and nearby by medians.
+
+    The highest of the mean and of the (lower) medians over the next 2, 4, 8 and 16 cells, most of which may be empty: a
+    mean tells of cells that are rarely filled, a median nearby of steep slopes, and neither much of a single full cell.
+    """
+    most = np.zeros(len(values))
+    if not step or len(values) < 2:
+        return most
+    after = np.arange(len(values))[:, None] + np.arange(1, NEAREST + 1)
+    is_there = after < len(values)
+    after = np.minimum(after, len(values) - 1)
+    cells, numbers = np.rint((values[after] - values[:, None]) / step), np.where(is_there, counts[after], 0)
+    most = numbers.sum(1) / np.maximum(cells[:, -1], 1)
+    for width in (2, 4, 8, 16):
+        within = np.where(cells[:, :width] <= width, numbers[:, :width], 0)
+        most = np.maximum(most, np.sort(within, 1)[:, (width - 1) // 2])
+    return most
 
 
 @dataclass(frozen=True)

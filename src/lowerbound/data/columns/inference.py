@@ -15,6 +15,7 @@ import numpy as np
 
 from lowerbound.data.checks import DataError, listed
 from lowerbound.data.columns.counts import Moments, Tally
+from lowerbound.data.columns.decimals import FINEST, fewest_decimals, grid, written_with
 from lowerbound.data.columns.schema import CATEGORY_KINDS, ColumnSchema, columns_given, plain
 from lowerbound.data.columns.tails import never_seen
 from lowerbound.data.columns.values import as_numbers, measure_of, type_word
@@ -28,13 +29,15 @@ if TYPE_CHECKING:
 
 MOST_CATEGORIES = 256  # with a probability of their own
 MOST_DISTINCT = 2**18  # categories of a column; more are taken for names of rows
-MOST_COUNTED = 2**12  # numbers; a point mass is far more frequent than the others
+MOST_COUNTED = 2**14  # numbers; atoms are far more frequent than the others
+MOST_ATOMS = 255
+FEW_OTHERS, PART_OF_OTHERS = 20, 0.05  # numbers beside the atoms that have no scale of their own
+LEAST_SHARE = 0.02  # of all atoms together
 MOST_VALUES = 32  # of numbers with fractions that are described as categories
 ROWS_A_CATEGORY = 20  # at least, for numbers to be described as categories
-ROWS_BESIDE_MASS = 5  # a category besides the most frequent one, where that has most rows
+ROWS_BESIDE_FIRST = 5  # a category besides the most frequent one, where that stands out
 FEWEST = 3  # rows of a category with a probability of its own
-MASS_SHARE = 0.1  # of one value among real ones, from which on it is a point mass
-MASS_TIMES = 3  # as often as any other value
+SHARE, TIMES = 0.1, 3  # a value with such a share, and so many times as often as any other, stands out
 WIDEST_COUNT = 10**5  # float32 tells whole numbers in such a range apart
 SKEWED, HEAVY = 1.0, 1.0  # skewness and excess kurtosis above which a logarithm, and Student's t, are used
 LOPSIDED, FLAT = 0.5, -0.5  # skewness above which, and excess kurtosis below which, a mixture is used
@@ -232,11 +235,13 @@ class Numbers(ColumnSummary):
         self.high: float
         self.low, self.high = math.inf, -math.inf
         self.is_whole: bool = True
-        self.decimals: int | None = 0  # the fewest that all can be written with, up to 6
+        self.n_written: np.ndarray = np.zeros(FINEST + 1, np.int64)  # by ``written_with``
         self.tally: Tally = Tally.empty(MOST_DISTINCT if given.get("kind") in CATEGORY_KINDS else MOST_COUNTED)
         self.moments: Moments
         self.log_moments: Moments
         self.moments, self.log_moments = Moments(), Moments()
+        self.atoms: np.ndarray
+        self.n_at_atoms: np.ndarray
 
     def count(self, seen: Any) -> None:
         """Count each value, and update the range, signs, fractions and decimals."""
@@ -248,8 +253,7 @@ class Numbers(ColumnSummary):
         self.n += len(v)
         self.low, self.high = min(self.low, float(v.min())), max(self.high, float(v.max()))
         self.is_whole = self.is_whole and bool((v == np.round(v)).all())
-        if self.decimals is not None:
-            self.decimals = next((d for d in range(self.decimals, 7) if has_decimals(v, d)), None)
+        self.n_written += written_with(v)
         self.tally.add(v)
         if self.given.get("kind") in CATEGORY_KINDS and not self.tally.is_complete:
             self._check_distinct(MOST_DISTINCT + 1)
@@ -263,13 +267,22 @@ class Numbers(ColumnSummary):
         """Different values; None if there are too many to be counted."""
         return len(self.tally.values) if self.tally.is_complete else None
 
+    @property
+    def decimals(self) -> int | None:
+        """The fewest that nearly all are written with, None if these are more than 6."""
+        return fewest_decimals(self.n_written, self.n)
+
     def needs_moments(self) -> bool:
         """True if the kind or scale of the column needs moments as well as counts."""
+        self.atoms = self._atoms()
         self.kind: str = self._kind()
         self.shift: float = 1.0 if self.kind == "count" else 0.0
         self.scale: float = 2.0 ** math.floor(math.log2(max(abs(self.low), abs(self.high), 1e-300))) if self.n else 1.0
-        may_have_mass = self.kind in ("real", "continuous", "positive")
-        self.mass: Any = self.given.get("mass", self._standing_out() if may_have_mass else None)
+        if self.kind not in ("real", "continuous", "positive"):
+            self.atoms = np.zeros(0)
+        n_others = self.n - int(self.tally.counts[np.isin(self.tally.values, self.atoms)].sum())
+        self.others_have_scale: bool = n_others >= max(FEW_OTHERS, PART_OF_OTHERS * self.n) or len(self.atoms) < 2
+        self.n_at_atoms = np.zeros(len(self.atoms), np.int64)
         return self.kind not in CATEGORY_KINDS and self.n > 0
 
     def _kind(self) -> str:
@@ -279,23 +292,40 @@ class Numbers(ColumnSummary):
         n_categories = math.inf if self.n_distinct is None else self.n_distinct
         if n_categories <= 2:
             return "binary"
-        mass = self._standing_out()
         enough = self.n >= ROWS_A_CATEGORY * n_categories
-        if mass is not None:
-            enough = enough and self.n - self.tally.counts.max() >= ROWS_BESIDE_MASS * (n_categories - 1)
-        if enough and n_categories <= (MOST_CATEGORIES if self.is_whole else MOST_VALUES):
+        if self._first_stands_out():
+            enough = enough and self.n - self.tally.counts.max() >= ROWS_BESIDE_FIRST * (n_categories - 1)
+        is_whole = self.decimals == 0
+        if enough and n_categories <= (MOST_CATEGORIES if is_whole else MOST_VALUES):
+            return "ordinal"
+        if len(self.atoms) == n_categories:
             return "ordinal"
         is_narrow = self.high - self.low <= WIDEST_COUNT and max(abs(self.low), abs(self.high)) <= 10 * WIDEST_COUNT
-        return "count" if self.is_whole and is_narrow and mass is None else "real"
+        return "count" if self.is_whole and is_narrow and not len(self.atoms) else "real"
 
-    def _standing_out(self) -> float | None:
-        """The value of a point mass; None if there is none."""
-        return self.tally.standing_out(self.n, MASS_SHARE, FEWEST, MASS_TIMES)
+    def _atoms(self) -> np.ndarray:
+        """The values that stand out, rising; the most frequent if there are too many."""
+        if "atoms" in self.given:
+            return np.array(self.given["atoms"], np.float64)
+        values, counts = self.tally.values, self.tally.counts
+        stand = self.tally.standing_out(self.n, grid(self.tally.values, self.decimals))
+        if self._first_stands_out():
+            stand[counts.argmax()] = True
+        if not stand.any() or counts[stand].sum() < LEAST_SHARE * self.n:
+            return np.zeros(0)
+        least = np.sort(counts[stand])[-MOST_ATOMS:][0]
+        return values[stand & (counts >= least)][:MOST_ATOMS]
+
+    def _first_stands_out(self) -> bool:
+        """True if the most frequent value makes up a good part of all, and is far more frequent than any other."""
+        return self.tally.first_stands_out(max(SHARE * self.n, FEWEST), TIMES)
 
     def measure(self, seen: Any) -> None:
-        """Add the moments of all values but the point mass."""
+        """Add the moments of all values but the atoms; of all where nearly all are atoms."""
         v = self._values(seen)
-        rest = v if self.mass is None else v[v != self.mass]
+        at_atom = np.isin(v, self.atoms)
+        self.n_at_atoms += np.bincount(np.searchsorted(self.atoms, v[at_atom]), minlength=len(self.atoms))
+        rest = v[~at_atom] if self.others_have_scale else v
         self.moments += Moments.of(rest / self.scale)  # by a power of two, which is exact: fourth powers stay finite
         if len(rest) and self.moments.low * self.scale + self.shift > 0:
             self.log_moments += Moments.of(np.log(rest + self.shift))
@@ -331,7 +361,7 @@ class Numbers(ColumnSummary):
         return ColumnSchema(
             self.name, kind, self.dtype, location=location, unit=unit, log=log, shift=self.shift, heavy_tails=heavy,
             n_components=n_components,
-            mass=None if self.mass is None else float(self.mass), mass_share=(self.n - rest.n) / self.n,
+            atoms=tuple(self.atoms.tolist()), atom_shares=tuple((self.n_at_atoms / self.n).tolist()),
             low=self.low, high=self.high, decimals=self.decimals, unseen=never_seen(0, self.n) if log else 0.0,
         )  # fmt: skip
 
@@ -339,8 +369,3 @@ class Numbers(ColumnSummary):
         """True if all values have a logarithm and are less skewed after it."""
         all_have_one = self.log_moments.n == self.moments.n
         return all_have_one and self.moments.skewness > max(SKEWED, self.log_moments.skewness)
-
-
-def has_decimals(v: np.ndarray, d: int) -> bool:
-    """True if all numbers can be written with so many decimals."""
-    return np.allclose(np.round(v, d), v, rtol=1e-12, atol=0)

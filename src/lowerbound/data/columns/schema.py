@@ -15,6 +15,7 @@ import numpy as np
 
 from lowerbound.data.checks import DataError
 from lowerbound.data.columns.values import measure_of
+from lowerbound.distributions.atoms import MOST
 from lowerbound.storage.opening import read_json
 from lowerbound.storage.records import conforming, shown
 
@@ -45,8 +46,9 @@ class ColumnSchema:
         Student's t instead of the normal density.
     n_components : int
         Components of the mixture density of continuous, positive and date columns.
-    mass, mass_share : float or None
-        A point mass at a real value, and its share of the values.
+    atoms, atom_shares : tuple of float
+        Real values, rising, that are met far more often than those around them, and their shares of all values: they
+        have probabilities of their own, and the density is that of the others.
     low, high : float
         The range of the values seen, to which draws are confined.
     decimals : int or None
@@ -68,8 +70,8 @@ class ColumnSchema:
     shift: float = 0.0
     heavy_tails: bool = False
     n_components: int = 1
-    mass: float | None = None
-    mass_share: float = 0.0
+    atoms: tuple[float, ...] = ()
+    atom_shares: tuple[float, ...] = ()
     low: float | None = None
     high: float | None = None
     decimals: int | None = None
@@ -97,7 +99,8 @@ class ColumnSchema:
             return f"{self.kind}, {len(self.categories)} categor{'y' if len(self.categories) == 1 else 'ies'}{rare}"
         notes = ["logarithmic"] * (self.log and self.kind != "positive") + ["heavy tails"] * self.heavy_tails
         notes += [f"{self.n_components} components"] if self.n_components > 1 else []
-        notes += [f"{self.mass_share:.0%} are {self.mass:g}"] if self.mass is not None else []
+        which = f"{self.atoms[0]:g}" if len(self.atoms) == 1 else f"{len(self.atoms)} frequent values"
+        notes += [f"{sum(self.atom_shares):.0%} are {which}"] if self.atoms else []
         notes += ["in seconds"] if measure_of(self.dtype) in ("duration", "time") else []
         return ", ".join([self.kind, *notes])
 
@@ -133,13 +136,29 @@ def _given(name: str, what: Any) -> dict[str, Any]:
     """The description of one column as fields of ``ColumnSchema``."""
     record = {"kind": what} if isinstance(what, str) else asdict(what) if isinstance(what, ColumnSchema) else what
     if isinstance(record, Mapping):
-        record = {key: value for key, value in record.items() if key not in NOT_READ}
+        record = _with_atoms({key: value for key, value in record.items() if key not in NOT_READ})
     known = conforming(ColumnSchema, record, f"column {shown(name)}", partly=True)
     if "kind" in known and known["kind"] not in KINDS:
         raise ValueError(f"column {name!r} can't be {shown(known['kind'])}: kinds are {', '.join(KINDS)}")
+    atoms = known.get("atoms", ())
+    if not all(np.diff(atoms) > 0) or len(atoms) > MOST:
+        raise ValueError(f"column {name!r} has atoms={shown(atoms)}, which must rise, and be at most {MOST}")
     if not known.get("unit", 1) > 0:
         raise ValueError(f"column {name!r} has unit={known['unit']}, which must be above 0")
     return known
+
+
+def _with_atoms(record: Mapping[str, Any]) -> Mapping[str, Any]:
+    """A record of before columns had several atoms, converted: there was one point mass, or None."""
+    if "mass" not in record:
+        return record
+    new = {key: value for key, value in record.items() if key not in ("mass", "mass_share")}
+    mass = record["mass"]
+    return {
+        **new,
+        "atoms": [] if mass is None else [mass],
+        "atom_shares": [record.get("mass_share", 0.0)] * (mass is not None),
+    }
 
 
 def plain(category: Any) -> Any:
@@ -150,10 +169,13 @@ def plain(category: Any) -> Any:
 
 def from_record(record: Any) -> ColumnSchema:
     """The inverse of ``asdict``, as JSON gives it back; raises ``ValueError``."""
+    record = _with_atoms(record) if isinstance(record, Mapping) else record
     column = ColumnSchema(**conforming(ColumnSchema, record, "a column of the model"))
     n, n_common = len(column.categories), column.n_common
     _given(column.name, column)
     if column.has_categories and not (0 <= n_common <= n and len(column.frequencies) == n_common + (n > n_common) > 0):
         raise ValueError(f"column {column.name!r} has {n} categories, of which {n_common} can't be the common ones")
+    if len(column.atoms) != len(column.atom_shares) or not all(np.diff(column.atoms) > 0) or len(column.atoms) > MOST:
+        raise ValueError(f"column {column.name!r} has atoms that are not rising, each with a share, at most {MOST}")
     measure_of(column.dtype)
     return column
