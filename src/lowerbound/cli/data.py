@@ -42,7 +42,7 @@ def check(
     dataset = _read(options, console)
     if len(dataset.X) < 2:
         raise Failure(f"{dataset.source} has 1 row: a model needs at least 2")
-    record: dict[str, Any] = describe(dataset, image_shape, layout) | {"notes": list(dataset.notes)}
+    record: dict[str, Any] = describe(dataset, image_shape, layout) | {"notes": list(dataset.notes)} | _named(dataset)
     console.result(record, _text(record, options))
     if not record.get("layout", FEATURES).startswith((IMAGE, FEATURES)):
         return
@@ -83,6 +83,26 @@ def describe(dataset: Dataset, image_shape: tuple[int, ...] | None = None, layou
     if columns is not None:
         record["columns"] = [_describe_column(str(name), np.asarray(dataset.X[name])) for name in columns]
     return record
+
+
+def _named(dataset: Dataset) -> dict[str, Any]:
+    """The column that names the rows, and how many names there are where they are in memory."""
+    import pandas as pd
+
+    from lowerbound.data.sources import Source
+
+    if dataset.ids is None:
+        return {}
+    n = None if isinstance(dataset.X, Source) else len(pd.unique(pd.Series(dataset.ids.read(0, len(dataset.X)))))
+    return {"id": {"column": dataset.ids.name, "distinct": n}}
+
+
+def _names(record: dict[str, Any]) -> dict[str, str]:
+    """The names of the rows in words."""
+    if "id" not in record:
+        return {}
+    column, n = record["id"]["column"], record["id"]["distinct"]
+    return {"named by": column if n in (None, record["rows"]) else f"{column}, which repeats: {n:,} different"}
 
 
 def _describe_numbers(
@@ -170,7 +190,7 @@ def _text_of_mixed(record: dict[str, Any]) -> str:
         "constant": _constant(record),
         "labels": "none" if record["labels"] is None else _labels(record["labels"]),
         "likelihood": "one for each column",
-    }
+    } | _names(record)
     lines = [["column", "type", "kind", "distinct", "missing"]]
     for column in record["columns"]:
         numbers = ["many" if column[name] is None else f"{column[name]:,}" for name in ("distinct", "missing")]
@@ -259,7 +279,7 @@ def _text(record: dict[str, Any], options: DataOptions) -> str:
         "constant": _constant(record),
         "labels": "none" if record["labels"] is None else _labels(record["labels"]),
         "likelihood": f'{record["likelihood"]} (what "auto" chooses)',
-    }
+    } | _names(record)
     if record["binary"]:
         rows["range"] = "only 0 and 255: binary, so --binarize threshold reads them as 0 and 1"
     columns = [_columns(record["columns"])] if "columns" in record else []

@@ -25,7 +25,7 @@ else:
 
 WRITING = ("decimal", "thousands", "date_format", "missing", "header")
 OF_IMAGES = ("resize", "crop", "mode")
-READING = ("key", "drop", "label", "stream", *WRITING, *OF_IMAGES)
+READING = ("key", "drop", "label", "id", "stream", *WRITING, *OF_IMAGES)
 QUIETLY = Console(quiet=True)
 
 
@@ -43,6 +43,8 @@ class DataOptions:
         Columns of a table to leave out.
     label : str or None
         The column, or the array, with a label for each row.
+    id : str or None
+        The column of a table that names the rows, and is no feature.
     stream : bool or None
         Read rows when they are used; None does so if they take much memory.
     given : str or None
@@ -57,6 +59,7 @@ class DataOptions:
     key: str | None = None
     drop: tuple[str, ...] = ()
     label: str | None = None
+    id: str | None = None
     stream: bool | None = None
     given: str | None = None
     decimal: str | None = None
@@ -106,18 +109,25 @@ class DataOptions:
 
         others = {name: getattr(self, name) for name in (*WRITING, *OF_IMAGES)}
         return read(
-            self.source, key=self.key, drop=self.drop, label=self.given or self.label, stream=stream, mixed=mixed,
-            **others,
+            self.source, key=self.key, drop=self.drop, label=self.given or self.label, id=self.id, stream=stream,
+            mixed=mixed, **others,
         )  # fmt: skip
 
     def like_those_of(self, run: Path) -> DataOptions:
-        """The same, with images converted as those of a run were, where nothing else is asked for."""
+        """The same, with rows named and images converted as those of a run were, where nothing else is asked for."""
         from lowerbound.data.readers.read import holds_images
 
-        if not holds_images(self.source):
-            return self
         kept = data_of(run)
+        if not holds_images(self.source):
+            return self if self.id is not None else self.named_by(kept.get("id"))
         return replace(self, **{name: getattr(self, name) or kept.get(name) for name in OF_IMAGES})
+
+    def named_by(self, column: str | None) -> DataOptions:
+        """The same, with rows that a column names, if it is one of the table."""
+        from lowerbound.data.readers.read import has_column
+
+        is_there = column is not None and has_column(self.source, column, header=self.header)
+        return replace(self, id=column if is_there else None)
 
     @property
     def writing(self) -> dict[str, Any]:
@@ -127,6 +137,7 @@ class DataOptions:
     def words(self) -> list[str]:
         """The options as words of a command line."""
         named = [("--key", self.key), *(("--drop", column) for column in self.drop), ("--label", self.label)]
+        named += [("--id", self.id)]
         named += [("--given", self.given), ("--decimal", self.decimal), ("--thousands", self.thousands)]
         named += [("--date-format", self.date_format), ("--missing", ",".join(self.missing) or None)]
         named += [(f"--{name}", getattr(self, name)) for name in OF_IMAGES]
@@ -178,6 +189,10 @@ def data_options(command: Callable) -> Callable:
             "--stream/--no-stream",
             default=None,
             help="Read rows when they are used, or load them all.  [stream what takes more than 256 MiB]",
+        ),
+        click.option(
+            "--id", metavar="COLUMN",
+            help="Column of a table that names the rows: the model leaves it out, results have it.",
         ),
         click.option("--label", metavar="NAME", help="Column, or array of an .npz, with a label for each row."),
         click.option("--drop", metavar="COLUMN", multiple=True, help="Leave this column out; can be repeated."),

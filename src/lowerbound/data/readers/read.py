@@ -19,6 +19,7 @@ from typing import NamedTuple
 import numpy as np
 
 from lowerbound.data.checks import DataError
+from lowerbound.data.readers import csv, parquet
 from lowerbound.data.readers.arrays import read_npy, read_npz
 from lowerbound.data.readers.content import (
     GZIP,
@@ -51,13 +52,13 @@ _OF_TEXT = ("decimal", "thousands", "date_format", "missing", "header")
 _FORMATS = {
     ".npy": _Format(read_npy, NPY, ("stream",)),
     ".npz": _Format(read_npz, ZIP, ("key", "label")),
-    ".csv": _Format(read_csv, TEXT, ("drop", "label", *_OF_TEXT)),
-    ".csv.gz": _Format(read_csv, GZIP, ("drop", "label", *_OF_TEXT)),
-    ".parquet": _Format(read_parquet, PARQUET, ("drop", "label", "stream")),
+    ".csv": _Format(read_csv, TEXT, ("drop", "label", "id", *_OF_TEXT)),
+    ".csv.gz": _Format(read_csv, GZIP, ("drop", "label", "id", *_OF_TEXT)),
+    ".parquet": _Format(read_parquet, PARQUET, ("drop", "label", "id", "stream")),
     "-ubyte": _Format(read_idx, IDX),
     "-ubyte.gz": _Format(read_idx, GZIP),
 }
-_TABLES = _Format(read_parquet, "", ("drop", "label", "stream"))
+_TABLES = _Format(read_parquet, "", ("drop", "label", "id", "stream"))
 _OF_IMAGES = ("resize", "crop", "mode")
 _IMAGES = _Format(read_images, "", ("stream", *_OF_IMAGES))
 _READABLE = ", ".join(_FORMATS) + " and folders of .parquet files, or of images"
@@ -73,6 +74,7 @@ _MISUSED = {
     "key": "key names an array of an .npz file",
     "drop": "drop names columns of a table",
     "label": "label names a column of a table or an array of an .npz file",
+    "id": "id names a column of a table",
     "stream": "rows can be streamed from .npy and .parquet files and from folders",
     **dict.fromkeys(_OF_TEXT, "it says how values are written in a .csv file"),
     **dict.fromkeys(_OF_IMAGES, "it says how a folder of images is read"),
@@ -85,6 +87,7 @@ def read(
     key: str | None = None,
     drop: Sequence[str] = (),
     label: str | None = None,
+    id: str | None = None,
     stream: bool | None = None,
     mixed: bool = False,
     decimal: str | None = None,
@@ -110,6 +113,8 @@ def read(
         Columns of a table to leave out.
     label : str | None
         The column of a table, or the array of an `.npz` file, that holds a label for each row.
+    id : str | None
+        The column of a table that names the rows; it is left out of them, and may repeat.
     stream : bool | None
         Read rows when they are used, so that memory doesn't grow with the data: `.npy`, `.parquet` and folders. None
         does so where an array of the data would take more than 256 MiB (``sources.IN_MEMORY``).
@@ -134,8 +139,8 @@ def read(
     Returns
     -------
     Dataset
-        The data and their labels. Data that are streamed are a ``Source``, whose blocks have the labels; larger arrays
-        of `.npy` files that aren't are read-only memory maps.
+        The data, their labels and their names. Data that are streamed are a ``Source``, whose blocks have the labels;
+        larger arrays of `.npy` files that aren't are read-only memory maps.
 
     Raises
     ------
@@ -149,7 +154,7 @@ def read(
     columns = (drop,) if isinstance(drop, str) else tuple(drop)
     marked = (missing,) if isinstance(missing, str) else tuple(missing)
     given = {
-        "key": key, "drop": columns or None, "label": label, "decimal": decimal, "thousands": thousands,
+        "key": key, "drop": columns or None, "label": label, "id": id, "decimal": decimal, "thousands": thousands,
         "date_format": date_format, "missing": marked or None, "header": header,
         "resize": resize, "crop": crop, "mode": mode,
     }  # fmt: skip
@@ -162,6 +167,15 @@ def read(
     if mixed and chosen.reader in (read_csv, read_parquet):
         options["mixed"] = True
     return chosen.reader(path, name, **options)
+
+
+def has_column(source: str | os.PathLike[str], column: str, *, header: bool | None = None) -> bool:
+    """True for a table that has a column of that name, of which the first lines alone are read."""
+    path = Path(source)
+    chosen = _choose(path, path.name, str(source))
+    if chosen.reader is read_csv:
+        return column in csv.names_in(path, path.name, header=header)
+    return chosen.reader is read_parquet and column in parquet.names_in(path, path.name)
 
 
 def holds_images(source: str | os.PathLike[str]) -> bool:
