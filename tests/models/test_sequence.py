@@ -34,7 +34,7 @@ GAPS[3] = np.ma.masked
 def bits_model(latent_dim, n_bits=1, ends=True):
     """A model of bits with random weights, large ones, in float64."""
     schema = infer_schema(np.ma.concatenate([GAPS] * n_bits, axis=1), layout="features")
-    made = assemble_recurrent(schema, "auto", latent_dim, 5, 2.5 if ends else None, make_generator(0, "weights"))
+    made = assemble_recurrent(schema, "auto", latent_dim, 5, 2.5 if ends else None, 0.0, make_generator(0, "weights"))
     with torch.no_grad():
         for i, weight in enumerate(p for part in made for p in part.parameters()):
             weight.copy_(torch.randn(weight.shape, generator=make_generator(i, "test")) * 0.7)
@@ -179,7 +179,7 @@ def test_a_step_changes_nothing_at_or_before_the_steps_before_it(latent_dim):
     first, second = (step_scores(on(model, posterior, [each], shared=True), 20).log_p for each in (x, other))
     assert torch.equal(first[:5], second[:5])
     assert not torch.isclose(first[5:], second[5:]).any()
-    d, e = (model.past(b.x, b.mask, None) for b in (next(rows_of([each]).batches(1)) for each in (x, other)))
+    d, e = (model.past(b) for b in (next(rows_of([each]).batches(1)) for each in (x, other)))
     assert torch.equal(d[:, :6], e[:, :6])
     assert not torch.isclose(d[:, 6:], e[:, 6:]).all()
 

@@ -25,7 +25,7 @@ ACTIVATION = "silu"
 
 def assemble_recurrent(
     schema: Schema, likelihood: Likelihood | str, latent_dim: int, hidden_size: int, mean_length: float | None,
-    generator: torch.Generator,
+    dropout: float, generator: torch.Generator,
 ) -> tuple[SequenceModel, Posterior]:  # fmt: skip
     """The model p(x, z) of sequences and q(z_t|d_t, x_t), with weights from ``generator``.
 
@@ -41,6 +41,8 @@ def assemble_recurrent(
         H of the recurrence, and hidden units of the networks of a step.
     mean_length : float or None
         Mean number of steps, where the model is to say where sequences end; None where the length is given.
+    dropout : float
+        Share of what is read of the past, and of d_t, that is set to 0 in training.
     generator : torch.Generator
     """
     D, H = latent_dim, hidden_size
@@ -55,7 +57,7 @@ def assemble_recurrent(
     prior = ContextPrior(H, D, (H,), generator) if D else None
     step = LatentModel(Decoder(decoder, head), D, log_unit_of(schema), prior, n_context=H)
     ends = None if mean_length is None else goes_on(H, math.log(max(mean_length - 1, 0.01)))
-    model = SequenceModel(past, step, ends)
+    model = SequenceModel(past, step, ends, dropout)
     if not D:
         return model, NoPosterior()
     encoder = MLPEncoder((n_inputs + H,), 2 * D, (H,), ACTIVATION, generator, n_gaps)

@@ -59,6 +59,8 @@ class RecurrentVAE(GradientEstimator):
         H, hidden units of the recurrence, and of the networks of a step.
     likelihood : {"auto", "gaussian", "bernoulli", "categorical", "discretized_logistic"} or a part
         p(x_t|d_t, z_t), as in ``VAE``.
+    dropout : float
+        Share of the numbers read of x_<t, and of d_t, that is set to 0 in training, against overfitting.
     length : {"given", "end"}
         "given": log p(x | T), of sequences whose lengths are known. "end": log p of the sequence and of where it ends;
         after every step it goes on with a probability that is a function of the steps so far.
@@ -116,6 +118,7 @@ class RecurrentVAE(GradientEstimator):
         *,
         hidden_size: int = 128,
         likelihood: str | Likelihood = "auto",
+        dropout: float = 0.3,
         length: str = "given",
         objective: str | ELBO | SampledELBO | IWAE = "elbo",
         optimizer: str | Adam = "adam",
@@ -130,6 +133,7 @@ class RecurrentVAE(GradientEstimator):
         self.latent_dim = latent_dim
         self.hidden_size = hidden_size
         self.likelihood = likelihood
+        self.dropout = dropout
         self.length = length
         self.objective = objective
         self.optimizer = optimizer
@@ -181,7 +185,13 @@ class RecurrentVAE(GradientEstimator):
     def _assemble(self, generator: torch.Generator) -> None:
         mean_length = self.mean_length_ if self.length == "end" else None
         self.model_, self.posterior_ = assemble_recurrent(  # pyright: ignore[reportIncompatibleVariableOverride]
-            self.schema_, self._part("likelihood"), self.latent_dim, self.hidden_size, mean_length, generator
+            self.schema_,
+            self._part("likelihood"),
+            self.latent_dim,
+            self.hidden_size,
+            mean_length,
+            self.dropout,
+            generator,
         )
 
     def _posterior(self) -> Posterior:
