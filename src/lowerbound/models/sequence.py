@@ -159,11 +159,11 @@ class SequenceModel(Model):
         each = self.step.draw(steps.batch, posterior, objective, noise)
         return SequenceDraw.of(steps, each, batch)
 
-    def begin(self, n: int) -> Tensor:
-        """d_1 of ``n`` sequences, (n, H)."""
+    def begin(self, n: int, noise: Noise) -> Tensor:
+        """The state before the first step of ``n`` sequences: d_1, (n, H)."""
         return self.past.first.expand(n, -1)
 
-    def read(self, batch: Batch, d: Tensor) -> Tensor:
+    def read(self, batch: Batch, d: Tensor, noise: Noise) -> Tensor:
         """d after the steps of a batch whose sequences are of equal length, (B, H), from d before them."""
         return self.past(batch, d)[:, -1]
 

@@ -93,6 +93,28 @@ class PastGRU(nn.Module):
         return torch.cat([start.unsqueeze(1), later], 1)
 
 
+class BackwardGRU(nn.Module):
+    """a_t = GRU(a_{t+1}, v_t) from the end of each sequence: a_t depends on v_t, …, v_T and on no padding.
+
+    Parameters
+    ----------
+    n_inputs, hidden_size : int
+    generator : torch.Generator
+        Draws the weights.
+    """
+
+    def __init__(self, n_inputs: int, hidden_size: int, generator: torch.Generator) -> None:
+        super().__init__()
+        self.recurrence: nn.GRU = gru(n_inputs, hidden_size, generator)
+
+    def forward(self, inputs: Tensor, lengths: Tensor) -> Tensor:
+        """The states of every step, (B, T, H), of inputs (B, T, V); behind the end they have no meaning."""
+        place = lengths[:, None] - 1 - torch.arange(inputs.shape[1], device=inputs.device)
+        reverse = place.where(place >= 0, torch.arange(inputs.shape[1], device=inputs.device))[..., None]
+        backward, _ = self.recurrence(inputs.take_along_dim(reverse, 1))
+        return backward.take_along_dim(reverse, 1)
+
+
 def goes_on(hidden_size: int, start: float) -> nn.Linear:
     """The logit that a sequence goes on, from d; at first ``start`` whatever d is."""
     layer = skip_init(nn.Linear, hidden_size, 1)
