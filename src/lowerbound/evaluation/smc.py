@@ -90,7 +90,8 @@ def particle_filter(
         found.append((log_p, ess))
         z, log_W = torch.where(goes_on[:, None], moved, z), log_W + log_w - log_p
         z, log_W = _resampled(z, log_W, on.noise, resample_below * K)
-    return steps, Particles(*(torch.stack(each, 1) for each in zip(*found, strict=True)), z, log_W)
+    log_p, ess = (torch.stack(each, 1) for each in zip(*found, strict=True))
+    return steps, Particles(log_p, ess, z, log_W)
 
 
 def _moved(prior: GaussianPrior, q: DiagonalGaussian, noise: Noise) -> tuple[Tensor, Tensor]:
@@ -148,7 +149,7 @@ def particle_scores(
     with on.evaluating():
         for batch in on.batches(max(1, min(EVALUATION_BATCH, PASS_ELEMENTS // width))):
             steps, found = particle_filter(on, batch, n_particles, resample_below)
-            yield steps, *(each[steps.row, steps.time] for each in (found.log_p, found.ess))
+            yield steps, found.log_p[steps.row, steps.time], found.ess[steps.row, steps.time]
 
 
 def states_after(on: Evaluation, n: int, n_particles: int) -> Tensor:

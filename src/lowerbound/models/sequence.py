@@ -163,22 +163,22 @@ class SequenceModel(Model):
         """The state before the first step of ``n`` sequences: d_1, (n, H)."""
         return self.past.first.expand(n, -1)
 
-    def read(self, batch: Batch, d: Tensor, noise: Noise) -> Tensor:
+    def read(self, batch: Batch, state: Tensor, noise: Noise) -> Tensor:
         """d after the steps of a batch whose sequences are of equal length, (B, H), from d before them."""
-        return self.past(batch, d)[:, -1]
+        return self.past(batch, state)[:, -1]
 
-    def draw_step(self, d: Tensor, noise: Noise) -> Tensor:
+    def draw_step(self, state: Tensor, noise: Noise) -> Tensor:
         """x_t ~ p(x|d_t), one for every d (n, H), shape (n, F)."""
-        step = self.step.given(d)
-        z = step.prior().rsample((1, len(d)), noise)
+        step = self.step.given(state)
+        z = step.prior().rsample((1, len(state)), noise)
         return step.draw_x(z, noise)[0]
 
-    def draw_goes_on(self, d: Tensor, noise: Noise) -> Tensor:
+    def draw_goes_on(self, state: Tensor, noise: Noise) -> Tensor:
         """Draw if sequences go on, from d after their last step, (n,) of bool; always where lengths are given."""
         if self.ends is None:
-            return torch.ones(len(d), dtype=torch.bool, device=d.device)
-        logit = self.ends(d).squeeze(-1)
-        return noise.uniform((1, len(d)), logit)[0] < logit.sigmoid()
+            return torch.ones(len(state), dtype=torch.bool, device=state.device)
+        logit = self.ends(state).squeeze(-1)
+        return noise.uniform((1, len(state)), logit)[0] < logit.sigmoid()
 
 
 def by_step(objective: Objective) -> Objective:
