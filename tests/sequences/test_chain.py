@@ -19,7 +19,7 @@ def fitted():
 def test_a_linear_gaussian_chain_is_learned():
     """Almost to log p of the model that the data are from."""
     x = [drawn(1, 8, seed) for seed in range(200)]
-    settings = {"hidden_size": 16, "optimizer": Adam(0.03), "max_epochs": 15, "batch_size": 15, "dropout": 0.0}
+    settings = {"hidden_size": 16, "optimizer": Adam(0.03), "max_epochs": 15, "batch_size": 15}
     found = small(1, chain=True, **settings).fit(x[:150]).log_likelihood(x[150:], 64)
     truth = np.mean([kalman(1, each)[0].mean() for each in x[150:]])
     assert found.per_step == pytest.approx(truth, abs=0.15)

@@ -33,7 +33,7 @@ LONGEST_WHOLE = 50  # steps of a sequence that may be weighted as a whole
 
 @dataclass(frozen=True)
 class Particles:
-    """What the particles say of B sequences.
+    """Weighted particles along B sequences.
 
     Attributes
     ----------

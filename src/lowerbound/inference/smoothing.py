@@ -32,7 +32,7 @@ class ResidualSmoother:
     read: Tensor
 
     def at(self, time: int, before: Tensor, prior: GaussianPrior) -> ResidualGaussian:
-        """Of step ``time``, given z_{t−1} (S, B, D) and p(z_t|d_t, z_{t−1})."""
+        """The Gaussian of step ``time``, given z_{t−1} (S, B, D) and p(z_t|d_t, z_{t−1})."""
         return relative(prior, *self.network(self.read[:, time], before))
 
 

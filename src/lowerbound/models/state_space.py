@@ -31,7 +31,7 @@ class Smoother(Protocol):
     """q(z_t | z_{t−1}, x) of B sequences."""
 
     def at(self, time: int, before: Tensor, prior: GaussianPrior, /) -> DiagonalGaussian:
-        """Of step ``time``, given z_{t−1} (S, B, D) and p(z_t|d_t, z_{t−1})."""
+        """The Gaussian of step ``time``, given z_{t−1} (S, B, D) and p(z_t|d_t, z_{t−1})."""
         ...
 
 

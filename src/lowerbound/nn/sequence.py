@@ -29,7 +29,7 @@ def dropped(values: Tensor, rate: float, noise: Noise | None) -> Tensor:
 
 
 def numbers_of(inputs: nn.Module, batch: Batch, n_gaps: int) -> Tensor:
-    """What a network reads of the steps of a batch, (B, T, V): zeros, and that it is missing, where there is a gap."""
+    """Numbers that a network reads of the steps of a batch, (B, T, V); of a gap zeros, and that it is missing."""
     seen, x = inputs(batch.seen.flatten(0, 1), batch.mask.flatten(0, 1)).flatten(1), batch.x
     seen = seen.unflatten(0, x.shape[:2])
     if not n_gaps:

@@ -30,11 +30,11 @@ class Transition(nn.Module):
         self.output: nn.Module = branch(linear(hidden_size, 2 * latent_dim, generator))
 
     def read(self, context: Tensor) -> Tensor:
-        """What the first layer makes of contexts (…, n_context), to be given to ``forward``."""
+        """The first layer's part of contexts (…, n_context), to be given to ``forward``."""
         return self.of_context(context)
 
     def forward(self, read: Tensor, before: Tensor) -> tuple[Tensor, Tensor]:
-        """Of what was read (B, ·) and z_{t−1} (S, B, D): m and log s, (S, B, D) each."""
+        """The m and log s (S, B, D) from what was read (B, ·) and z_{t−1} (S, B, D)."""
         hidden = nn.functional.silu(read + self.of_before(before))
         mean, log_scale = in_single(self.output(hidden)).chunk(2, -1)
         return mean, log_scale.clamp(-LOG_SCALE_LIMIT, LOG_SCALE_LIMIT)
