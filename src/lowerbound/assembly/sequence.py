@@ -11,12 +11,15 @@ from lowerbound.core import NoPosterior, Objective, Posterior
 from lowerbound.data.schema import Schema
 from lowerbound.inference.objectives import trimmed
 from lowerbound.inference.residual import ResidualPosterior
+from lowerbound.inference.smoothing import SmoothingPosterior
 from lowerbound.models.priors.context import ContextPrior
 from lowerbound.models.sequence import SequenceModel, by_step
+from lowerbound.models.state_space import StateSpaceModel
 from lowerbound.models.vae import Decoder, Encoder, LatentModel
 from lowerbound.nn.heads import GaussianHead
 from lowerbound.nn.mlp import MLPDecoder, MLPEncoder
-from lowerbound.nn.sequence import PastGRU, goes_on
+from lowerbound.nn.sequence import BackwardGRU, PastGRU, goes_on
+from lowerbound.nn.transition import Transition
 from lowerbound.parameters.likelihoods import Likelihood
 from lowerbound.parameters.parts import ELBO, IWAE, SampledELBO
 
@@ -25,7 +28,7 @@ ACTIVATION = "silu"
 
 def assemble_recurrent(
     schema: Schema, likelihood: Likelihood | str, latent_dim: int, hidden_size: int, mean_length: float | None,
-    generator: torch.Generator,
+    dropout: float, generator: torch.Generator, *, chain: bool = False,
 ) -> tuple[SequenceModel, Posterior]:  # fmt: skip
     """The model p(x, z) of sequences and q(z_t|d_t, x_t), with weights from ``generator``.
 
@@ -41,7 +44,11 @@ def assemble_recurrent(
         H of the recurrence, and hidden units of the networks of a step.
     mean_length : float or None
         Mean number of steps, where the model is to say where sequences end; None where the length is given.
+    dropout : float
+        Share of what is read of the past, and of d_t, that is set to 0 in training.
     generator : torch.Generator
+    chain : bool
+        z_t also depends on z_{t−1}.
     """
     D, H = latent_dim, hidden_size
     inputs = choose_inputs(schema)
@@ -52,10 +59,14 @@ def assemble_recurrent(
     decoder = MLPDecoder(D + H, schema.event_shape, head.n_parameters, (H,), ACTIVATION, generator)
     with torch.no_grad():
         decoder.bias.copy_(output_bias(schema, head))
-    prior = ContextPrior(H, D, (H,), generator) if D else None
+    prior = ContextPrior(H, D, (H,), generator) if D and not chain else None
     step = LatentModel(Decoder(decoder, head), D, log_unit_of(schema), prior, n_context=H)
     ends = None if mean_length is None else goes_on(H, math.log(max(mean_length - 1, 0.01)))
-    model = SequenceModel(past, step, ends)
+    if chain:
+        model = StateSpaceModel(past, step, Transition(H, D, H, generator), ends, dropout)
+        backward = BackwardGRU(n_inputs + n_gaps + H, H, generator)
+        return model, SmoothingPosterior(inputs, backward, Transition(H, D, H, generator), n_gaps)
+    model = SequenceModel(past, step, ends, dropout)
     if not D:
         return model, NoPosterior()
     encoder = MLPEncoder((n_inputs + H,), 2 * D, (H,), ACTIVATION, generator, n_gaps)

@@ -59,6 +59,12 @@ class RecurrentVAE(GradientEstimator):
         H, hidden units of the recurrence, and of the networks of a step.
     likelihood : {"auto", "gaussian", "bernoulli", "categorical", "discretized_logistic"} or a part
         p(x_t|d_t, z_t), as in ``VAE``.
+    chain : bool
+        z_t ~ p(z|d_t, z_{t−1}), with an encoder that reads the sequence backward (Fraccaro et al., 2016): what z says
+        then lasts. log p(x) is a lower bound by sequential Monte Carlo, and the objective is ``ELBO``.
+    dropout : float
+        Share of the numbers read of x_<t, and of d_t, that is set to 0 in training, against overfitting. It costs
+        where single numbers of the past tell much of what follows, as those of a series do.
     length : {"given", "end"}
         "given": log p(x | T), of sequences whose lengths are known. "end": log p of the sequence and of where it ends;
         after every step it goes on with a probability that is a function of the steps so far.
@@ -87,6 +93,7 @@ class RecurrentVAE(GradientEstimator):
     References
     ----------
     Chung et al., 2015, A Recurrent Latent Variable Model for Sequential Data, arXiv:1506.02216.
+    Fraccaro et al., 2016, Sequential Neural Models with Stochastic Layers, arXiv:1605.07571.
 
     Examples
     --------
@@ -116,6 +123,8 @@ class RecurrentVAE(GradientEstimator):
         *,
         hidden_size: int = 128,
         likelihood: str | Likelihood = "auto",
+        chain: bool = False,
+        dropout: float = 0.0,
         length: str = "given",
         objective: str | ELBO | SampledELBO | IWAE = "elbo",
         optimizer: str | Adam = "adam",
@@ -130,6 +139,8 @@ class RecurrentVAE(GradientEstimator):
         self.latent_dim = latent_dim
         self.hidden_size = hidden_size
         self.likelihood = likelihood
+        self.chain = chain
+        self.dropout = dropout
         self.length = length
         self.objective = objective
         self.optimizer = optimizer
@@ -151,6 +162,15 @@ class RecurrentVAE(GradientEstimator):
             raise ValueError("steps on sequences differ in length, so they are no one graph: leave compile=False")
         if self.latent_dim == 0 and self._part("objective") != ELBO():
             raise ValueError("latent_dim=0 has no latent variables and no bound: leave objective='elbo'")
+        if self.chain:
+            self._check_chain()
+
+    def _check_chain(self) -> None:
+        objective = self._part("objective")
+        if self.latent_dim == 0:
+            raise ValueError("latent_dim=0 has no latent variables to make a chain of: leave chain=False")
+        if not isinstance(objective, ELBO) or objective.gradient != "pathwise":
+            raise ValueError("a chain of latent variables is fitted by pathwise gradients: take chain=True with ELBO()")
 
     def _validate(self, X: Any, *, reset: bool = False) -> Sequences:
         sequences = Sequences.of(X)
@@ -181,7 +201,14 @@ class RecurrentVAE(GradientEstimator):
     def _assemble(self, generator: torch.Generator) -> None:
         mean_length = self.mean_length_ if self.length == "end" else None
         self.model_, self.posterior_ = assemble_recurrent(  # pyright: ignore[reportIncompatibleVariableOverride]
-            self.schema_, self._part("likelihood"), self.latent_dim, self.hidden_size, mean_length, generator
+            self.schema_,
+            self._part("likelihood"),
+            self.latent_dim,
+            self.hidden_size,
+            mean_length,
+            self.dropout,
+            generator,
+            chain=self.chain,
         )
 
     def _posterior(self) -> Posterior:
@@ -327,7 +354,7 @@ class RecurrentVAE(GradientEstimator):
         most, fitting = self._most(lengths, n_samples), self._fitting()
         given = None
         if prompt is not None:
-            given = next(fitting.rows([prompt]).batches(1, fitting.noise("prompt")))
+            given = fitting.on([prompt], "prompt")
         counted = torch.from_numpy(self.schema_.counted).to(fitting.device)
         noise = self._fresh_noise(random_state, "sample")
         x, n_steps, is_cut = continued(self.model_, n_samples, most.to(fitting.device), counted, noise, given)

@@ -2,17 +2,23 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import torch
 from torch import Tensor
 
 from lowerbound.core import Batch
 from lowerbound.distributions.noise import Noise
-from lowerbound.evaluation.evaluation import evaluating
+from lowerbound.evaluation.evaluation import Evaluation, evaluating
+from lowerbound.evaluation.smc import states_after
 from lowerbound.models.sequence import SequenceModel
+from lowerbound.models.state_space import StateSpaceModel
+
+PARTICLES = 128  # at least, for what follows on a sequence whose latent variables are a chain
 
 
 def continued(
-    model: SequenceModel, n: int, most: Tensor, counted: Tensor, noise: Noise, prompt: Batch | None = None
+    model: SequenceModel, n: int, most: Tensor, counted: Tensor, noise: Noise, prompt: Evaluation | None = None
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Draw ``n`` sequences, or continuations of a prompt.
 
@@ -25,7 +31,7 @@ def continued(
     counted : Tensor of bool, shape (F,)
         False for constant columns, which the model doesn't read.
     noise : Noise
-    prompt : Batch of one sequence, optional
+    prompt : Evaluation of one sequence, optional
         What they all begin with; it is not returned.
 
     Returns
@@ -40,13 +46,20 @@ def continued(
     lengths, goes_on = torch.zeros_like(most), torch.ones_like(most, dtype=torch.bool)
     is_cut = torch.zeros_like(goes_on)
     with evaluating(model):
-        d = model.begin(n) if prompt is None else model.read(prompt, model.begin(1)).expand(n, -1)
+        state = model.begin(n, noise) if prompt is None else _after(model, prompt, n, noise)
         while goes_on.any():
-            x = model.draw_step(d, noise).unsqueeze(1)
+            x = model.draw_step(state, noise).unsqueeze(1)
             steps.append(x)
             lengths += goes_on
-            d = model.read(Batch(x, counted.expand_as(x), torch.arange(n)), d)
-            goes_on = goes_on & model.draw_goes_on(d, noise)
+            state = model.read(Batch(x, counted.expand_as(x), torch.arange(n)), state, noise)
+            goes_on = goes_on & model.draw_goes_on(state, noise)
             is_cut |= goes_on & (lengths >= most)
             goes_on &= lengths < most
     return torch.cat(steps, 1), lengths, is_cut
+
+
+def _after(model: SequenceModel, prompt: Evaluation, n: int, noise: Noise) -> Tensor:
+    """The states of ``n`` continuations of a sequence."""
+    if isinstance(model, StateSpaceModel):
+        return states_after(replace(prompt, noise=noise), n, PARTICLES)
+    return model.read(next(prompt.batches(1)), model.begin(1, noise), noise).expand(n, -1)
