@@ -25,7 +25,9 @@ else:
 
 WRITING = ("decimal", "thousands", "date_format", "missing", "header")
 OF_IMAGES = ("resize", "crop", "mode")
-READING = ("key", "drop", "label", "stream", *WRITING, *OF_IMAGES)
+OF_SEQUENCES = ("lengths", "bits")
+KEPT = ("bits",)  # of the data of a run, for others of that format
+READING = ("key", "drop", "label", "stream", *WRITING, *OF_IMAGES, *OF_SEQUENCES)
 QUIETLY = Console(quiet=True)
 
 
@@ -51,6 +53,8 @@ class DataOptions:
         As in ``read``, for .csv files.
     resize, crop, mode
         As in ``read``, for folders of images.
+    lengths, bits
+        As in ``read``, for sequences.
     """
 
     source: str
@@ -67,6 +71,8 @@ class DataOptions:
     resize: str | None = None
     crop: str | None = None
     mode: str | None = None
+    lengths: str | None = None
+    bits: int | None = None
 
     def read(self, console: Console = QUIETLY, *, mixed: bool = True, notes: bool = True) -> Dataset:
         """Read the data; raises ``DataError``.
@@ -104,20 +110,19 @@ class DataOptions:
     def _read(self, stream: bool | None, *, mixed: bool) -> Dataset:
         from lowerbound.data.readers.read import read
 
-        others = {name: getattr(self, name) for name in (*WRITING, *OF_IMAGES)}
+        others = {name: getattr(self, name) for name in (*WRITING, *OF_IMAGES, *OF_SEQUENCES)}
         return read(
             self.source, key=self.key, drop=self.drop, label=self.given or self.label, stream=stream, mixed=mixed,
             **others,
         )  # fmt: skip
 
     def like_those_of(self, run: Path) -> DataOptions:
-        """The same, with images converted as those of a run were, where nothing else is asked for."""
-        from lowerbound.data.readers.read import holds_images
+        """The same, with images and sequences read as those of a run were, where nothing else is asked for."""
+        from lowerbound.data.readers.read import holds_images, options_of
 
-        if not holds_images(self.source):
-            return self
-        kept = data_of(run)
-        return replace(self, **{name: getattr(self, name) or kept.get(name) for name in OF_IMAGES})
+        names = OF_IMAGES if holds_images(self.source) else [name for name in KEPT if name in options_of(self.source)]
+        kept = data_of(run) if names else {}
+        return replace(self, **{name: getattr(self, name) or kept.get(name) for name in names})
 
     @property
     def writing(self) -> dict[str, Any]:
@@ -129,8 +134,8 @@ class DataOptions:
         named = [("--key", self.key), *(("--drop", column) for column in self.drop), ("--label", self.label)]
         named += [("--given", self.given), ("--decimal", self.decimal), ("--thousands", self.thousands)]
         named += [("--date-format", self.date_format), ("--missing", ",".join(self.missing) or None)]
-        named += [(f"--{name}", getattr(self, name)) for name in OF_IMAGES]
-        words = [word for flag, value in named if value is not None for word in (flag, value)]
+        named += [(f"--{name}", getattr(self, name)) for name in (*OF_IMAGES, *OF_SEQUENCES)]
+        words = [word for flag, value in named if value is not None for word in (flag, str(value))]
         words += {None: [], True: ["--stream"], False: ["--no-stream"]}[self.stream]
         return [self.source, *words, *{None: [], True: ["--header"], False: ["--no-header"]}[self.header]]
 
@@ -144,6 +149,14 @@ def data_options(command: Callable) -> Callable:
         return command(*args, options=DataOptions(others.get("data") or "", **read), **others)
 
     for option in (
+        click.option(
+            "--bits", metavar="N", type=click.IntRange(1),
+            help="Rows of an .npz are N bits, packed by numpy.packbits(…, axis=1).",
+        ),
+        click.option(
+            "--lengths", metavar="NAME",
+            help="Array of an .npz with the steps of each sequence, or none.  [that called KEY_len, if there is one]",
+        ),
         click.option(
             "--mode", type=click.Choice(["gray", "rgb"]),
             help="Read a folder of images in gray, or in color.  [in color if any has]",
@@ -181,7 +194,7 @@ def data_options(command: Callable) -> Callable:
         ),
         click.option("--label", metavar="NAME", help="Column, or array of an .npz, with a label for each row."),
         click.option("--drop", metavar="COLUMN", multiple=True, help="Leave this column out; can be repeated."),
-        click.option("--key", metavar="NAME", help="Array of an .npz file."),
+        click.option("--key", metavar="NAME", help="Array of an .npz file, or field of a .jsonl."),
     ):  # fmt: skip
         with_options = option(with_options)
     return with_options
