@@ -45,7 +45,7 @@ def continued(
             x = model.draw_step(d, noise).unsqueeze(1)
             steps.append(x)
             lengths += goes_on
-            d = model.read(Batch(x, counted.expand_as(x), torch.arange(n)), d)
+            d = model.read(Batch(x.to(d.dtype), counted.expand_as(x), torch.arange(n)), d)
             goes_on = goes_on & model.draw_goes_on(d, noise)
             is_cut |= goes_on & (lengths >= most)
             goes_on &= lengths < most
