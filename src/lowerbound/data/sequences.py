@@ -292,21 +292,8 @@ class SequenceRows(Rows):
         """Yield batches of like lengths in random order; without ``order``, all in their order, in smaller batches."""
         if processes.size > 1:
             raise ValueError("a model of sequences is trained in one process: start it without torchrun")
-        for index in self._chosen(batch_size, order)[start:]:
+        for index in of_like_lengths(self.lengths, batch_size, order)[start:]:
             yield self.batch(index, noise)
-
-    def _chosen(self, batch_size: int, order: torch.Generator | None) -> Sequence[Tensor]:
-        """The sequences of each batch.
-
-        A shuffled order is cut into buckets of some batches, which are sorted by length; then batches are shuffled.
-        """
-        n = len(self)
-        if order is None:
-            return torch.arange(n).split(max(1, min(batch_size, PASS_STEPS // int(self.lengths.max()))))
-        buckets = torch.randperm(n, generator=order).split(BUCKET * batch_size)
-        alike = [bucket[self.lengths[bucket].argsort(stable=True)] for bucket in buckets]
-        batches = torch.cat(alike).split(batch_size)
-        return [batches[i] for i in torch.randperm(len(batches), generator=order).tolist()]
 
     def batch(self, index: Tensor, noise: Noise | None = None, share: Share = WHOLE) -> Batch:
         """The sequences with the given indices, padded to the longest of them."""
@@ -361,3 +348,24 @@ class SequenceRows(Rows):
     def subset(self, index: Tensor) -> SequenceRows:
         """The sequences with the given places, in that order; their steps are shared."""
         return SequenceRows(self.steps, self.starts[index], self.lengths[index])
+
+
+def of_like_lengths(lengths: Tensor, batch_size: int, order: torch.Generator | None) -> Sequence[Tensor]:
+    """The sequences of each batch.
+
+    A shuffled order is cut into buckets of some batches, which are sorted by length; then batches are shuffled. Without
+    ``order`` all are in their order, in batches of bounded size.
+
+    Parameters
+    ----------
+    lengths : Tensor of int64, shape (n,)
+    batch_size : int
+    order : torch.Generator or None
+    """
+    n = len(lengths)
+    if order is None:
+        return torch.arange(n).split(max(1, min(batch_size, PASS_STEPS // int(lengths.max()))))
+    buckets = torch.randperm(n, generator=order).split(BUCKET * batch_size)
+    alike = [bucket[lengths[bucket].argsort(stable=True)] for bucket in buckets]
+    batches = torch.cat(alike).split(batch_size)
+    return [batches[i] for i in torch.randperm(len(batches), generator=order).tolist()]

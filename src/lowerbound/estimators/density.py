@@ -55,6 +55,8 @@ class DensityEstimator(Undisturbed, Settable, BaseEstimator):
     FITTED: ClassVar[tuple[str, ...]] = ("seed_", "n_features_in_")
     STREAMS: ClassVar[bool] = False  # a `Source` can be given, whose rows are read when they are needed
     GAPS: ClassVar[Gaps] = "anywhere"
+    SCHEMA: ClassVar[Any] = Schema  # what rows are,
+    CONTEXT: ClassVar[Any] = ContextSchema  # and a context: each has a ``from_saved``
 
     random_state: RandomState
     schema_: Schema

@@ -82,6 +82,10 @@ class GradientEstimator(DensityEstimator):
         """The loss, the number of samples and the gradient estimator."""
         raise NotImplementedError(f"{type(self).__name__} does not say what it minimizes")
 
+    def _objective_over(self, n_steps: int) -> Objective:
+        """The objective of a fit of so many steps."""
+        return self._objective()
+
     def fit(
         self, X: Data, y: object = None, *, context: Any = None, checkpoint: str | Path | None = None,
         watch: Watch | None = None, resume: tuple[dict[str, Tensor], dict[str, Any]] | None = None,
@@ -252,7 +256,7 @@ class GradientEstimator(DensityEstimator):
         return Training(
             self.model_,
             self._training_posterior(n_rows),
-            self._objective(),
+            self._objective_over(settings.max_epochs * math.ceil(n_rows / settings.batch_size)),
             settings,
             self._training_seed(),
             self._device(),

@@ -12,8 +12,6 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from lowerbound.data.context import ContextSchema
-from lowerbound.data.schema import Schema
 from lowerbound.distributions.noise import make_generator
 from lowerbound.parameters.parameter import Parameter, plain
 from lowerbound.storage.allowance import LARGEST, Allowance, elements
@@ -114,9 +112,9 @@ def restored(kind: Any, saved: Saved, restore: Restore) -> Any:
         parameters["device"] = restore.device
     estimator = kind(**parameters)
     set_fitted(estimator, record, kind.FITTED)
-    estimator.schema_ = Schema.from_saved(record["schema"], part(tensors, "schema."))
+    estimator.schema_ = kind.SCHEMA.from_saved(record["schema"], part(tensors, "schema."))
     if record.get("context") is not None:
-        estimator.context_ = ContextSchema.from_saved(record["context"])
+        estimator.context_ = kind.CONTEXT.from_saved(record["context"])
     with Allowance(tensors):
         estimator._assemble(make_generator(0, "unused"))
     estimator._built_with = estimator._structure()
