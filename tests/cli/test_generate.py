@@ -77,11 +77,11 @@ def test_reconstructions_of_a_table(cli, table_run, table, tmp_path):
 def test_codes_with_labels(cli, table_run, table, tmp_path):
     cli("encode", table_run, table, *TABLE_OPTIONS, "-o", tmp_path / "codes.csv", "-q")
     frame = pd.read_csv(tmp_path / "codes.csv")
-    assert list(frame.columns) == ["vae0", "vae1", "vae2", "class"]
+    assert list(frame.columns) == ["row", "class", "vae0", "vae1", "vae2"]
     X = pd.read_csv(table)
     assert list(frame["class"]) == list(X["class"])
     assert np.allclose(
-        frame.iloc[:, :3], lowerbound.load(table_run).transform(X[["height", "weight", "age"]]), atol=1e-8
+        frame.iloc[:, 2:], lowerbound.load(table_run).transform(X[["height", "weight", "age"]]), atol=1e-8
     )
     cli("encode", table_run, table, *TABLE_OPTIONS, "-o", tmp_path / "codes.npy", "-q")
     assert np.load(tmp_path / "codes.npy").shape == (90, 3)

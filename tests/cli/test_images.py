@@ -205,7 +205,7 @@ def test_a_traversal_and_a_path(cli, digits_run, tmp_path):
 def test_a_traversal_of_a_table(cli, table_run, tmp_path):
     cli("traverse", table_run, "--steps", 3, "-o", tmp_path / "t.csv", "-q")
     frame = pd.read_csv(tmp_path / "t.csv")
-    assert list(frame.columns) == ["height", "weight", "age", "latent", "deviation"]
+    assert list(frame.columns) == ["latent", "deviation", "height", "weight", "age"]
     assert frame["latent"].tolist() == [0, 0, 0, 1, 1, 1, 2, 2, 2]
     assert frame["deviation"].tolist() == 3 * [-2, 0, 2]
 

@@ -51,10 +51,14 @@ def test_records_of_text_and_of_dialogues(tmp_path):
         return read(put(tmp_path / "a.jsonl", "\n".join(json.dumps(each) for each in records) + "\n"))
 
     assert written({"text": "a"}, {"text": "b\nc", "id": 3}).X == ["a", "b\nc"]
-    assert written({"context": "", "response": "Hi"}).X == [("", "Hi")]
+    pair = written({"context": "", "response": "Hi"})
+    assert (pair.X, pair.context) == (["Hi"], [""])
     turns = [["U", "Hello"], ["S", "What for?"], ["U", "A table"]]
-    assert written({"turns": turns}).X == [("Hello", "What for?"), ("Hello\nWhat for?", "A table")]
-    assert written({"turns": ["a", "b"]}, {"turns": ["c"]}).X == [("a", "b")]
+    found = written({"turns": turns})
+    assert (found.X, found.context) == (["What for?", "A table"], ["Hello", "Hello\nWhat for?"])
+    found = read(tmp_path / "a.jsonl", turns=1, speaker="U")
+    assert (found.X, found.context) == (["A table"], ["What for?"])
+    assert written({"turns": ["a", "b"]}, {"turns": ["c"]}).X == ["b"]
     assert read(put(tmp_path / "a.jsonl", '{"said": "x"}'), key="said").X == ["x"]
 
 
@@ -64,10 +68,9 @@ def test_records_of_text_and_of_dialogues(tmp_path):
         ('{"text": "a"}\n\n{"text": "b"', ["line 3 is not JSON", "character"]),
         ('{"text": "a"}\n[1]', ["line 2 is not a JSON object"]),
         ('{"text": "a"}\n{"txt": "a"}', ["line 2 has no field 'text'", "did you mean 'txt'"]),
-        ('{"text": "a"}\n{"text": 3}', ["line 2: the text is int, not text"]),
-        ('{"text": "a"}\n{"text": ""}', ["line 2: the text is empty"]),
+        ('{"text": "a"}\n{"text": 3}', ["line 2: 'text' is int, not text"]),
         ('{"said": "a"}', ["line 1 has neither 'text'", "but said", "--key"]),
-        ('{"context": "a", "response": null}', ["line 1: the response is NoneType"]),
+        ('{"context": "a", "response": null}', ["line 1: 'response' is NoneType"]),
         ('{"turns": ["a", "b"]}\n{"turns": ["a", ["U", 3]]}', ["line 2: turn 1 is int"]),
         ('{"turns": "a"}', ["line 1: the turns are str, not a list"]),
         ("[" * 100_000, ["line 1 is not JSON", "nested"]),
@@ -155,3 +158,44 @@ def test_lists_that_are_no_sequences(tmp_path, columns, words):
 def test_options_of_other_files_are_refused(tmp_path):
     with says("a.txt cannot be read with bits"):
         read(put(tmp_path / "a.txt", "a"), bits=3)
+    with says("a.jsonl has no turns of dialogues but text"):
+        read(put(tmp_path / "a.jsonl", '{"text": "a"}'), turns=3)
+
+
+LONG = "who,when,x,kind\na,2024-01-01 00:10,2,u\nb,2024-01-01,5,v\na,2024-01-01 00:00,1,u\na,2024-01-01 00:20,3,v\n"
+
+
+@pytest.mark.parametrize("ending", ["csv", "parquet"])
+def test_a_table_whose_rows_are_steps(tmp_path, ending):
+    path = put(tmp_path / "a.csv", LONG)
+    if ending == "parquet":
+        pd.read_csv(path).to_parquet(path := tmp_path / "a.parquet")
+    found = read(path, id="who", time="when")
+    assert (found.X.lengths.tolist(), found.X.ids.tolist()) == ([3, 1], ["a", "b"])
+    assert found.X.steps["x"].tolist() == [1, 2, 3, 5]
+    grid = read(path, id="who", time="when", every="5min", drop=["kind"]).X
+    assert grid.lengths.tolist() == [5, 1]
+    assert grid.steps["x"].isna().tolist() == [False, True, False, True, False, False]
+
+
+def test_parts_of_a_date(tmp_path):
+    rows = "".join(f"2024,2,{day},{hour},{day * 24 + hour}\n" for day in (29, 28) for hour in (1, 0))
+    found = read(put(tmp_path / "a.csv", f"year,month,day,hour,x\n{rows}"), time="year,month,day,hour").X
+    assert found.steps["x"].tolist() == [672, 673, 696, 697]
+    assert str(found.steps.index[-1]) == "2024-02-29 01:00:00"
+
+
+@pytest.mark.parametrize(
+    ("how", "words"),
+    [
+        ({"id": "who", "time": "when"}, ["a.csv, lines 4 and 7", "of 'a' have the same time, 2024-01-01 00:00:00"]),
+        ({"id": "who", "time": "whn"}, ["no column 'whn'; did you mean 'when'"]),
+        ({"id": "who", "time": "kind"}, ["a.csv: column 'kind' holds 'u'"]),
+        ({"id": "who", "every": "5min"}, ["a.csv: every is the distance of two times"]),
+        ({"id": "who", "time": "when", "label": "kind"}, ["a.csv: steps of sequences", "leave stream and label out"]),
+        ({"time": "x,kind"}, ["a.csv: the columns x, kind are no parts of dates"]),
+    ],
+)
+def test_tables_whose_rows_are_no_steps(tmp_path, how, words):
+    with says(*words):
+        read(put(tmp_path / "a.csv", LONG + "\na,2024-01-01 00:00,7,u\n"), **how)

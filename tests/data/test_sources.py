@@ -85,8 +85,8 @@ def test_the_row_groups_are_the_runs(folder):
 def test_row_groups_are_read_side_by_side(table, at_once, monkeypatch):
     monkeypatch.setattr(parquet, "_AT_ONCE", at_once)
     opened = []
-    plain = parquet._Cursor
-    monkeypatch.setattr(parquet, "_Cursor", lambda *args: opened.append(args[1]) or plain(*args))
+    plain = parquet.Cursor
+    monkeypatch.setattr(parquet, "Cursor", lambda *args: opened.append(args[1]) or plain(*args))
     X = stream(table, drop=["kind"])
     for first in range(0, 110, 10):
         ranges = np.array([[first + 110 * group, first + 110 * group + 10] for group in range(min(at_once, 4))])

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
 MOST_COLUMNS = 40  # shown; JSON has them all
 MOST_LABELS = 12
+WINDOW = 200  # steps of the parts into which one long sequence is cut
 IMAGE, FEATURES = "image (", "features"  # the start of a layout, where it is no question
 
 
@@ -47,7 +48,7 @@ def check(
         return _check_sequences(dataset, options, console)
     if len(dataset.X) < 2:
         raise Failure(f"{dataset.source} has 1 row: a model needs at least 2")
-    record: dict[str, Any] = describe(dataset, image_shape, layout) | {"notes": list(dataset.notes)}
+    record: dict[str, Any] = describe(dataset, image_shape, layout) | {"notes": list(dataset.notes)} | _named(dataset)
     console.result(record, _text(record, options))
     if not record.get("layout", FEATURES).startswith((IMAGE, FEATURES)):
         return
@@ -66,7 +67,8 @@ def _check_sequences(dataset: Dataset, options: DataOptions, console: Console) -
     able = [name for name, each in MODELS.items() if each.takes == kind_of(dataset.X)]
     if able:
         name = f"runs/{Path(options.source).name.split('.')[0]}"
-        console.suggest("train", *options.words(), "--model", able[0], "-o", name)
+        window = ["--window", str(min(WINDOW, max(2, record["steps"] // 10)))] if record["sequences"] == 1 else []
+        console.suggest("train", *options.words(), "--model", able[0], *window, "-o", name)
 
 
 def _read(options: DataOptions, console: Console) -> Dataset:
@@ -100,6 +102,26 @@ def describe(dataset: Dataset, image_shape: tuple[int, ...] | None = None, layou
     if columns is not None:
         record["columns"] = [_describe_column(str(name), np.asarray(dataset.X[name])) for name in columns]
     return record
+
+
+def _named(dataset: Dataset) -> dict[str, Any]:
+    """The column that names the rows, and how many names there are where they are in memory."""
+    import pandas as pd
+
+    from lowerbound.data.sources import Source
+
+    if dataset.ids is None:
+        return {}
+    n = None if isinstance(dataset.X, Source) else len(pd.unique(pd.Series(dataset.ids.read(0, len(dataset.X)))))
+    return {"id": {"column": dataset.ids.name, "distinct": n}}
+
+
+def _names(record: dict[str, Any]) -> dict[str, str]:
+    """The names of the rows in words."""
+    if "id" not in record:
+        return {}
+    column, n = record["id"]["column"], record["id"]["distinct"]
+    return {"named by": column if n in (None, record["rows"]) else f"{column}, which repeats: {n:,} different"}
 
 
 def _describe_numbers(
@@ -187,7 +209,7 @@ def _text_of_mixed(record: dict[str, Any]) -> str:
         "constant": _constant(record),
         "labels": "none" if record["labels"] is None else _labels(record["labels"]),
         "likelihood": "one for each column",
-    }
+    } | _names(record)
     lines = [["column", "type", "kind", "distinct", "missing"]]
     for column in record["columns"]:
         numbers = ["many" if column[name] is None else f"{column[name]:,}" for name in ("distinct", "missing")]
@@ -276,7 +298,7 @@ def _text(record: dict[str, Any], options: DataOptions) -> str:
         "constant": _constant(record),
         "labels": "none" if record["labels"] is None else _labels(record["labels"]),
         "likelihood": f'{record["likelihood"]} (what "auto" chooses)',
-    }
+    } | _names(record)
     if record["binary"]:
         rows["range"] = "only 0 and 255: binary, so --binarize threshold reads them as 0 and 1"
     columns = [_columns(record["columns"])] if "columns" in record else []

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -10,12 +11,17 @@ import click
 
 from lowerbound.cli import sequence_scores
 from lowerbound.cli.context import given_of, given_option, words_given
-from lowerbound.cli.options import DataOptions, console_options, data_options
-from lowerbound.cli.output import Console, Failure, nats, plus_minus, short, table, write_error
+from lowerbound.cli.generate import OutputFile
+from lowerbound.cli.options import DataOptions, console_options, data_options, force_option
+from lowerbound.cli.output import Console, Failure, nats, new_file, plus_minus, short, table, write_error
+from lowerbound.cli.row_names import RowNames
 from lowerbound.cli.scoring import Method, Partial, row_parts, score, score_rows
 from lowerbound.cli.sequences import takes
 
 if TYPE_CHECKING:
+    import numpy as np
+    import pandas as pd
+
     from lowerbound.data.sources import Dataset
     from lowerbound.estimators.density import DensityEstimator
     from lowerbound.estimators.vae import VAE
@@ -23,6 +29,8 @@ if TYPE_CHECKING:
 ELBO_SAMPLES = 16
 N_IMPORTANCE = 5000  # samples of a row
 SIGNS = {"exact": "", "lower": "≥ ", "upper": "≤ ", "estimate": "≈ "}
+ROW_SCORES = ("log_p", "log_p_1", "log_p_2", "difference")  # of one model, and of two
+WRITTEN_AT_ONCE = 50_000
 BINARIZATION_SEED = 0  # two models are compared on the same zeros and ones
 
 
@@ -54,18 +62,24 @@ BINARIZATION_SEED = 0  # two models are compared on the same zeros and ones
     "--inference-gap", metavar="N", type=click.IntRange(2), default=None,
     help="Split log p(x) − ELBO on the first N rows into approximation gap and amortization gap.",
 )  # fmt: skip
+@click.option(
+    "--rows", "rows_file", metavar="FILE", type=OutputFile((".csv", ".parquet")),
+    help="Write log p(x) of every row: a .csv or .parquet file.",
+)  # fmt: skip
+@force_option
 @console_options
 @click.pass_context
 def evaluate(
     context: click.Context, paths: tuple[str, ...], options: DataOptions,
     given: str | None, n_importance: int | None, method: str, n_temperatures: int, n_chains: int,
-    bidirectional_bounds: int | None, inference_gap: int | None, console: Console,
+    bidirectional_bounds: int | None, inference_gap: int | None, rows_file: Path | None, force: bool, console: Console,
 ) -> None:  # fmt: skip
     """Score DATA under the model in RUN: lower bound, log p(x), and KL of the latent variables.
 
     With two RUNs, the difference of their log p(x) on the same rows. All numbers are means over rows in nats, ± one
-    standard error; those of sequences are given for a step too. Every method bounds log p(x) from below, more tightly
-    for larger K, or T and C. An interrupted estimate of rows continues when the same command is given again.
+    standard error, of sequences also a step; --rows writes log p(x) of each row, of two RUNs both and their difference.
+    Every method bounds log p(x) from below, more tightly for larger K, or T and C. An interrupted estimate of rows
+    continues when the same command is given again.
     """
     *runs, source = paths
     if not 1 <= len(runs) <= 2:
@@ -74,47 +88,72 @@ def evaluate(
         raise click.UsageError("the two runs are the same")
     from lowerbound.cli.generate import load
 
+    if rows_file is not None:
+        new_file(rows_file, force)
     options = replace(options, source=source, given=given)
     models = {run: load(Path(run), "evaluate") for run in runs}
-    dataset = options.like_those_of(Path(runs[0])).read(console)
+    dataset = (as_there := options.like_those_of(Path(runs[0]))).read(console)
     _warn_if_trained_on(dataset, runs)
     if any(takes(model) != "rows" for model in models.values()):
         sequence_scores.refuse_options_of_rows(context)
-        return sequence_scores.evaluate(models, dataset, n_importance, console)
+        return sequence_scores.evaluate(models, dataset, n_importance, rows_file, console)
+    names = RowNames.of(as_there, dataset, ROW_SCORES)
     models = {run: given_of(model, dataset, given) for run, model in models.items()}
     how, kept = Method(method, n_importance or N_IMPORTANCE, n_temperatures, n_chains), list[Partial]()
+    by_row: dict[str, np.ndarray] | None = {} if rows_file else None
     if len(runs) == 1:
-        record = account(models[runs[0]], dataset, how, console, Path(runs[0]), kept)
+        record = account(models[runs[0]], dataset, how, console, Path(runs[0]), kept, by_row)
         record |= _closer_look(models[runs[0]], dataset, how, bidirectional_bounds, inference_gap)
-        _show(console, record, _text(record, options), kept)
+        _show(console, record, _text(record, options), kept, by_row, names, rows_file)
         ending = "png" if models[runs[0]].schema_.is_image else "csv"
         return console.suggest(
             "generate", runs[0], *words_given(given, "=VALUE"), "-o", Path(runs[0]) / f"samples.{ending}"
         )
-    record = compare(models, dataset, how, console, kept)
-    _show(console, record, _text_of_two(record, options), kept)
+    record = compare(models, dataset, how, console, kept, by_row)
+    _show(console, record, _text_of_two(record, options), kept, by_row, names, rows_file)
     console.suggest("evaluate", record["better"] or runs[0], *options.words())
 
 
-def _show(console: Console, record: dict[str, Any], text: str, kept: list[Partial]) -> None:
-    """Show the result; what was kept of it for a continuation is then deleted."""
+def _show(
+    console: Console, record: dict[str, Any], text: str, kept: list[Partial], by_row: dict[str, np.ndarray] | None,
+    names: RowNames, path: Path | None,
+) -> None:  # fmt: skip
+    """Show the result, and write that of every row; what was kept of it for a continuation is then deleted."""
     console.result(record, text)
+    if path is not None and by_row is not None:
+        from lowerbound.storage.results import write_frames
+
+        n_rows = len(next(iter(by_row.values())))
+        write_frames(path, _frames(by_row, names, n_rows))
+        console.say(f"wrote {path} ({n_rows:,} rows)")
     for partial in kept:
         partial.remove()
 
 
+def _frames(by_row: dict[str, np.ndarray], names: RowNames, n_rows: int) -> Iterator[pd.DataFrame]:
+    """Yield the scores of the rows beside their names, a part at a time."""
+    import pandas as pd
+
+    for first in range(0, n_rows, WRITTEN_AT_ONCE):
+        last = min(first + WRITTEN_AT_ONCE, n_rows)
+        yield pd.DataFrame({**names.columns(first, last), **{name: nats[first:last] for name, nats in by_row.items()}})
+
+
 def account(
     model: DensityEstimator, dataset: Dataset, method: Method, console: Console, run: Path | None = None,
-    kept: list[Partial] | None = None,
+    kept: list[Partial] | None = None, by_row: dict[str, np.ndarray] | None = None,
 ) -> dict[str, Any]:  # fmt: skip
-    """The record of ``evaluate RUN DATA``."""
+    """The record of ``evaluate RUN DATA``; ``by_row`` gets log p(x) of every row."""
     from lowerbound.cli.generate import rows_of
     from lowerbound.estimators.vae import VAE
     from lowerbound.evaluation.estimate import bits_per_dim
 
     X = rows_of(dataset, model)
     bound = _account_of_bound(model, X) if isinstance(model, VAE) else {}
-    log_p = score(model, X, method, console, run, kept)
+    if by_row is None:
+        log_p = score(model, X, method, console, run, kept)
+    else:
+        log_p, by_row["log_p"] = score_rows(model, X, method, console, run=run, kept=kept)
     by = {"method": method.method} if bound else {}
     record = {"n": len(X), "log_likelihood": {**log_p.to_dict(), **by}, **bound}
     if model.schema_.is_discrete and not has_gaps(X):  # with gaps, rows have fewer dimensions
@@ -185,9 +224,9 @@ def _closer_look(
 
 def compare(
     models: dict[str, DensityEstimator], dataset: Dataset, method: Method, console: Console,
-    kept: list[Partial] | None = None,
+    kept: list[Partial] | None = None, by_row: dict[str, np.ndarray] | None = None,
 ) -> dict[str, Any]:  # fmt: skip
-    """The paired difference of two models: log p(x) of the same rows under both."""
+    """The paired difference of two models: log p(x) of the same rows under both, of which ``by_row`` gets all."""
     import torch
 
     from lowerbound.cli.generate import rows_of
@@ -199,6 +238,8 @@ def compare(
         score_rows(model, _binarized(rows_of(dataset, model), model), method, console, run, Path(run), kept)
         for run, model in models.items()
     )
+    if by_row is not None:
+        by_row |= dict(zip(ROW_SCORES[1:], (rows_of_a, rows_of_b, rows_of_a - rows_of_b), strict=True))
     difference = mean_over_rows(torch.from_numpy(rows_of_a - rows_of_b), "estimate")
     return {
         "n": len(dataset.X),

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from lowerbound.cli.output import Failure
+from lowerbound.cli.row_names import ROW
 from lowerbound.data.readers.parquet import as_frame
 from lowerbound.data.sources import Source
 from lowerbound.data.table_code import missing
@@ -47,12 +48,15 @@ class WholeTable:
         The formats of dates that are written as text, by column.
     csv : CsvTable or None
         The .csv, which says how its values are written.
+    numbered : bool
+        Rows without names get a column with their places.
     """
 
     rows: Any
     text: pd.DataFrame | None = None
     formats: dict[str, str] = field(default_factory=dict)
     csv: CsvTable | None = None
+    numbered: bool = False
 
     @property
     def schema(self) -> pa.Schema | None:
@@ -67,8 +71,12 @@ class WholeTable:
             yield from ((frame, None) for frame in self.rows.frames(n_rows))
             return
         texts = repeat(None) if self.text is None else chunks(self.text, n_rows)
+        first = 0
         for part, text in zip(chunks(self.rows, n_rows), texts, strict=False):
-            yield part if hasattr(part, "columns") else pd.DataFrame(part, columns=_names(part)), text
+            table = part if hasattr(part, "columns") else pd.DataFrame(part, columns=_names(part))
+            if self.numbered:
+                table.insert(0, ROW, np.arange(first, first := first + len(part)))
+            yield table, text
 
     def formatted(self, frame: pd.DataFrame) -> pd.DataFrame:
         """The frame with the dates of ``formats`` as text."""
@@ -97,7 +105,9 @@ class WholeTable:
         write_frames(path, map(self.formatted, frames), self.schema, **how)
 
 
-def whole_table(source: str, X: Any, *, as_text: bool, writing: Mapping[str, Any] = MappingProxyType({})) -> WholeTable:
+def whole_table(
+    source: str, X: Any, *, as_text: bool, writing: Mapping[str, Any] = MappingProxyType({}), id: str | None = None
+) -> WholeTable:
     """The whole table of which X has some columns, read from its file; X itself if it has no names of columns.
 
     Parameters
@@ -109,6 +119,8 @@ def whole_table(source: str, X: Any, *, as_text: bool, writing: Mapping[str, Any
         The table is written as text.
     writing : mapping
         Fields of ``Asked``, for a .csv.
+    id : str, optional
+        The column that names the rows, whose cells are text.
     """
     from lowerbound.data.readers.csv import CsvTable
     from lowerbound.data.readers.read import read
@@ -120,8 +132,12 @@ def whole_table(source: str, X: Any, *, as_text: bool, writing: Mapping[str, Any
         return WholeTable(X if isinstance(X, Source) else read(source, stream=True, mixed=True).X)
     # nullable types keep whole numbers and truth values where there are gaps
     csv = CsvTable(Path(source), Path(source).name, Asked(**writing))
-    frame = csv.frame(list(X.columns), mixed=True, dtype_backend="numpy_nullable")
-    return WholeTable(frame, csv.parsed(dtype=str) if as_text else None, csv=csv)
+    as_written = {} if id is None else {id: "str"}
+    has_gaps = dict.fromkeys((c for c in csv.columns if c != id), csv.gaps)
+    how = {"dtype_backend": "numpy_nullable", "dtype": as_written, "na_values": has_gaps}
+    frame = csv.frame(list(X.columns), mixed=True, **how)
+    text = csv.parsed(dtype=str, na_values=dict.fromkeys(X.columns, csv.gaps)) if as_text else None
+    return WholeTable(frame, text, csv=csv)
 
 
 class Filling:
@@ -195,6 +211,7 @@ class Filling:
 def write_filled(
     path: Path, imputer: VAEImputer, X: Any, source: str, n_imputations: int | None, *, intervals: bool,
     progress: Callable[[float], Any] = lambda n: None, writing: Mapping[str, Any] = MappingProxyType({}),
+    id: str | None = None,
 ) -> float | None:  # fmt: skip
     """Write the filled table or array as it is computed; return the mean effective number of importance samples."""
     from lowerbound.storage.results import write_parts
@@ -209,13 +226,14 @@ def write_filled(
         return filling.ess
     if len(X.shape) > 2:
         raise Failure(f"{path}: images don't go into a table: give a name that ends in .npy")
-    whole = whole_table(source, X, as_text=path.suffix.lower() == ".csv", writing=writing)
+    whole = whole_table(source, X, as_text=path.suffix.lower() == ".csv", writing=writing, id=id)
     if path.suffix.lower() == ".csv":
         whole.formats = _date_formats(filling, whole)
     if n_imputations is None:
         frames = _with_ends(filling, whole) if intervals else _completed(filling, whole)
         whole.write(path, frames, more=intervals)
         return filling.ess
+    whole.numbered = getattr(X, "columns", None) is None
     with Spool(path.parent) as spool:
         whole.write(path, _several(filling, whole, n_imputations, spool), more=True)
     return filling.ess

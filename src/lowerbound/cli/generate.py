@@ -24,6 +24,7 @@ from lowerbound.cli.options import (
     seed_option,
 )
 from lowerbound.cli.output import Console, Failure, new_file
+from lowerbound.cli.row_names import RowNames
 from lowerbound.cli.sequence_files import check_ending
 from lowerbound.cli.sequences import kind_of, takes
 
@@ -32,6 +33,7 @@ if TYPE_CHECKING:
 
     from lowerbound.data.sources import Dataset
     from lowerbound.estimators.density import DensityEstimator
+    from lowerbound.storage.results import Part
 
 ENDINGS = (".png", ".npy", ".csv", ".parquet")
 MAPPED = 20_000  # points in a map of streamed data
@@ -232,7 +234,7 @@ def encode(
     new_file(output, force)
     model = load(run, "encode")
     options = replace(options, given=given)
-    dataset = options.like_those_of(run).read(console)
+    dataset = (as_there := options.like_those_of(run)).read(console)
     if takes(model) == "sequences":
         return sequence_draws.encode(model, dataset, output, console)
     check_ending(output, "rows")
@@ -247,11 +249,21 @@ def encode(
         with console.progress(len(dataset.X), "encoding") as progress:
             blocks = shown(blocks_of(dataset, model), progress)
             one = given_of(model, dataset, given)
-            parts = ((one.transform(X), {} if labels is None else {named: labels}) for X, labels in blocks)
-            shape = write_parts(output, parts, list(model.get_feature_names_out()), len(dataset.X))
+            codes_of = list(model.get_feature_names_out())
+            taken = codes_of if dataset.labels is None else [*codes_of, named]
+            parts = _named(RowNames.of(as_there, dataset, taken), one, blocks, named)
+            shape = write_parts(output, parts, codes_of, len(dataset.X))
     done(console, output, shape)
     if refusal(type(model).__name__, "evaluate") is None:
         console.suggest("evaluate", run, *options.words())
+
+
+def _named(names: RowNames, model: Any, blocks: Iterable[Block], label: str) -> Iterator[Part]:
+    """Yield the codes of each block with the names and the labels of its rows."""
+    first = 0
+    for X, labels in blocks:
+        codes = model.transform(X)
+        yield codes, names.columns(first, first := first + len(codes)) | ({} if labels is None else {label: labels})
 
 
 def load(run: Path, command: str) -> Any:

@@ -87,7 +87,8 @@ def impute(
     if output is not None:
         new_file(output, force)
     model = load(run, "impute")
-    dataset = options.like_those_of(run).read(console)
+    options = options.like_those_of(run)
+    dataset = options.read(console)
     X = rows_of(dataset, model)
     if output is not None and not has_gaps(X):
         console.say(f"{dataset.source} has no gaps: its rows are written as they are")
@@ -105,8 +106,9 @@ def impute(
     if output is not None:
         with console.progress(len(X), "filling") as progress:
             ess = write_filled(
-                output, imputer, X, data, n_imputations, intervals=intervals, progress=progress, writing=options.writing
-            )
+                output, imputer, X, data, n_imputations, intervals=intervals, progress=progress,
+                writing=options.writing, id=options.id,
+            )  # fmt: skip
         _say(console, output, len(X) * (n_imputations or 1), ess, check=check)
 
 

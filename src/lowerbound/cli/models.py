@@ -82,10 +82,28 @@ MODELS = {
     "recurrent": TrainedModel(
         "RecurrentVAE",
         tables.RECURRENT_VAE_PARAMETERS,
-        ("latent_dim", "hidden_size", "likelihood", "length", "objective", *TRAINING, "random_state", "device"),
+        (
+            "latent_dim",
+            "hidden_size",
+            "likelihood",
+            "length",
+            "window",
+            "objective",
+            *TRAINING,
+            "random_state",
+            "device",
+        ),
         in_steps=True,
         can=("generate", "evaluate", "encode"),
         takes="sequences",
+    ),
+    "sequence": TrainedModel(
+        "SequenceVAE",
+        tables.SEQUENCE_VAE_PARAMETERS,
+        ("latent_dim", "hidden_size", "tokens", "token_dropout", "objective", *TRAINING, "random_state", "device"),
+        in_steps=True,
+        can=("generate", "chat", "evaluate", "encode", "reconstruct"),
+        takes="text",
     ),
 }
 TAKEN = {"rows": "rows of a table or images", "sequences": "sequences of numbers", "text": "text"}

@@ -25,9 +25,9 @@ else:
 
 WRITING = ("decimal", "thousands", "date_format", "missing", "header")
 OF_IMAGES = ("resize", "crop", "mode")
-OF_SEQUENCES = ("lengths", "bits")
-KEPT = ("bits",)  # of the data of a run, for others of that format
-READING = ("key", "drop", "label", "stream", *WRITING, *OF_IMAGES, *OF_SEQUENCES)
+OF_SEQUENCES = ("time", "every", "lengths", "bits", "turns", "speaker")
+KEPT = ("time", "every", "bits", "turns", "speaker")  # of the data of a run, for others of that format
+READING = ("key", "drop", "label", "id", "stream", *WRITING, *OF_IMAGES, *OF_SEQUENCES)
 QUIETLY = Console(quiet=True)
 
 
@@ -45,6 +45,8 @@ class DataOptions:
         Columns of a table to leave out.
     label : str or None
         The column, or the array, with a label for each row.
+    id : str or None
+        The column of a table that names the rows, and is no feature.
     stream : bool or None
         Read rows when they are used; None does so if they take much memory.
     given : str or None
@@ -53,14 +55,15 @@ class DataOptions:
         As in ``read``, for .csv files.
     resize, crop, mode
         As in ``read``, for folders of images.
-    lengths, bits
-        As in ``read``, for sequences.
+    time, every, lengths, bits, turns, speaker
+        As in ``read``, for sequences and dialogues.
     """
 
     source: str
     key: str | None = None
     drop: tuple[str, ...] = ()
     label: str | None = None
+    id: str | None = None
     stream: bool | None = None
     given: str | None = None
     decimal: str | None = None
@@ -71,8 +74,12 @@ class DataOptions:
     resize: str | None = None
     crop: str | None = None
     mode: str | None = None
+    time: str | None = None
+    every: str | None = None
     lengths: str | None = None
     bits: int | None = None
+    turns: int | None = None
+    speaker: str | None = None
 
     def read(self, console: Console = QUIETLY, *, mixed: bool = True, notes: bool = True) -> Dataset:
         """Read the data; raises ``DataError``.
@@ -112,17 +119,27 @@ class DataOptions:
 
         others = {name: getattr(self, name) for name in (*WRITING, *OF_IMAGES, *OF_SEQUENCES)}
         return read(
-            self.source, key=self.key, drop=self.drop, label=self.given or self.label, stream=stream, mixed=mixed,
-            **others,
+            self.source, key=self.key, drop=self.drop, label=self.given or self.label, id=self.id, stream=stream,
+            mixed=mixed, **others,
         )  # fmt: skip
 
     def like_those_of(self, run: Path) -> DataOptions:
-        """The same, with images and sequences read as those of a run were, where nothing else is asked for."""
+        """The same, with rows named, images converted and sequences read as those of a run were, unless it is said."""
         from lowerbound.data.readers.read import holds_images, options_of
 
-        names = OF_IMAGES if holds_images(self.source) else [name for name in KEPT if name in options_of(self.source)]
-        kept = data_of(run) if names else {}
-        return replace(self, **{name: getattr(self, name) or kept.get(name) for name in names})
+        kept = data_of(run)
+        if holds_images(self.source):
+            return replace(self, **{name: getattr(self, name) or kept.get(name) for name in OF_IMAGES})
+        names = [name for name in KEPT if name in options_of(self.source)]
+        same = replace(self, **{name: getattr(self, name) or kept.get(name) for name in names})
+        return same if self.id is not None else same.named_by(kept.get("id"))
+
+    def named_by(self, column: str | None) -> DataOptions:
+        """The same, with rows that a column names, if it is one of the table."""
+        from lowerbound.data.readers.read import has_column
+
+        is_there = column is not None and has_column(self.source, column, header=self.header)
+        return replace(self, id=column if is_there else None)
 
     @property
     def writing(self) -> dict[str, Any]:
@@ -132,6 +149,7 @@ class DataOptions:
     def words(self) -> list[str]:
         """The options as words of a command line."""
         named = [("--key", self.key), *(("--drop", column) for column in self.drop), ("--label", self.label)]
+        named += [("--id", self.id)]
         named += [("--given", self.given), ("--decimal", self.decimal), ("--thousands", self.thousands)]
         named += [("--date-format", self.date_format), ("--missing", ",".join(self.missing) or None)]
         named += [(f"--{name}", getattr(self, name)) for name in (*OF_IMAGES, *OF_SEQUENCES)]
@@ -149,6 +167,11 @@ def data_options(command: Callable) -> Callable:
         return command(*args, options=DataOptions(others.get("data") or "", **read), **others)
 
     for option in (
+        click.option("--speaker", metavar="NAME", help="Whose turns of dialogues in a .jsonl are responses.  [all]"),
+        click.option(
+            "--turns", metavar="N", type=click.IntRange(0),
+            help="Turns of a dialogue before a response that are its context, at most.  [all]",
+        ),
         click.option(
             "--bits", metavar="N", type=click.IntRange(1),
             help="Rows of an .npz are N bits, packed by numpy.packbits(…, axis=1).",
@@ -156,6 +179,14 @@ def data_options(command: Callable) -> Callable:
         click.option(
             "--lengths", metavar="NAME",
             help="Array of an .npz with the steps of each sequence, or none.  [that called KEY_len, if there is one]",
+        ),
+        click.option(
+            "--every", metavar="SPAN", help="Put steps on a grid of this distance, such as 5min; what lacks is a gap."
+        ),
+        click.option(
+            "--time", metavar="COLUMN",
+            help="Column of a table that says when: rows are then steps of sequences, which --id tells apart. Parts of "
+            "a date are named together: year,month,day,hour.",
         ),
         click.option(
             "--mode", type=click.Choice(["gray", "rgb"]),
@@ -191,6 +222,10 @@ def data_options(command: Callable) -> Callable:
             "--stream/--no-stream",
             default=None,
             help="Read rows when they are used, or load them all.  [stream what takes more than 256 MiB]",
+        ),
+        click.option(
+            "--id", metavar="COLUMN",
+            help="Column of a table that names the rows, or their sequences: results have it, the model leaves it out.",
         ),
         click.option("--label", metavar="NAME", help="Column, or array of an .npz, with a label for each row."),
         click.option("--drop", metavar="COLUMN", multiple=True, help="Leave this column out; can be repeated."),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias, cast
@@ -22,6 +22,8 @@ from lowerbound.cli.options import (
     run_argument,
 )
 from lowerbound.cli.output import Console, Failure, new_file, short
+from lowerbound.cli.row_names import RowNames
+from lowerbound.cli.run import data_of
 from lowerbound.parameters.tables import CLIMBING, SCORES
 
 if TYPE_CHECKING:
@@ -96,17 +98,17 @@ def outliers(
         else:
             _refuse_more_than_log_p(model, criterion, explain=explain)
             detector = DensityRanks(model, usual)
-    X, images = rows_of(dataset, model), options.images()
-    files = None if images is None else images.names
+    X, names = rows_of(dataset, model), RowNames.of(options, dataset, ("score", "quantile", *SCORES))
     with Ranking(output.parent, by="score") as ranking:
         with console.progress(len(X), "scoring") as progress:
             n_rows = CLIMBED_AT_ONCE if detector.criterion_ in CLIMBING else rows_at_once(X.shape[1:])
             for block, labels in shown(blocks_of(dataset, model, n_rows), progress):
                 of_block = cast("VAEOutlierDetector", detector).given(labels) if given else detector
                 label = given or options.label or "label"
-                ranking.add(_described(of_block, block, len(ranking), labels, label, explain, files))
+                ranking.add(_described(of_block, block, len(ranking), labels, label, explain, names))
         write_atomically(output, lambda temporary: write_csv(temporary, ranking.blocks(), "%.6g"))
-        _report(console, next(ranking.blocks()).head(), ranking.scores, detector, output)
+        name = None if names.ids is None else names.ids.name
+        _report(console, next(ranking.blocks()).head(), name, ranking.scores, detector, output)
         if plot:
             _plot(detector, X, dataset.labels if given else None, ranking, output.with_suffix(".png"))
 
@@ -135,15 +137,13 @@ def _described(
     labels: np.ndarray | None,
     label: str,
     explain: bool,
-    files: Sequence[str] | None = None,
+    names: RowNames,
 ) -> pd.DataFrame:
-    """The output table: every row's place, file, label and scores, and, with ``explain``, a sentence."""
+    """The output table: every row's place, name, label and scores, and, with ``explain``, a sentence."""
     table = detector.table(X)
-    table.insert(0, "row", range(first, first + len(table)))
-    if labels is not None:
-        table.insert(1, label, labels)
-    if files is not None:
-        table.insert(1, "file", files[first : first + len(table)])
+    before = names.columns(first, first + len(table)) | ({} if labels is None else {label: labels})
+    for place, (name, values) in enumerate(before.items()):
+        table.insert(place, name, values)
     return table.assign(explanation=sentences(detector, X)) if explain else table
 
 
@@ -153,7 +153,7 @@ def _reference(run: Path, reference: str | None, options: DataOptions, console: 
 
     stream = False if options.stream is False else None
     if reference is not None:
-        return replace(options, source=reference, stream=stream)
+        return replace(options, source=reference, stream=stream).named_by(options.id or data_of(run).get("id"))
     try:
         record = read_file(run / "config.toml").get("data", {})
     except Failure:
@@ -266,17 +266,18 @@ def _histogram(detector: Ranks, scores: np.ndarray) -> Any:
     return figure
 
 
-def _report(console: Console, top: pd.DataFrame, scores: np.ndarray, detector: Ranks, path: Path) -> None:
+def _report(
+    console: Console, top: pd.DataFrame, name: str | None, scores: np.ndarray, detector: Ranks, path: Path
+) -> None:
     """Report the number of rows beyond the threshold, and the first few."""
     beyond = int((scores > -detector.offset_).sum())
     record = {"output": str(path), "rows": len(scores), "outliers": beyond, "first": top["row"].tolist()}
     lines = [f"{beyond:,} of {len(scores):,} rows lie beyond the fence of the training rows' scores; first:"]
     for r in top.to_dict("records"):
         reason = f": {r['explanation']}" if "explanation" in r else ""
-        file = f" ({r['file']})" if "file" in r else ""
-        lines.append(
-            f"  row {r['row']}{file}, score {short(r['score'])}, above {r['quantile']:.1%} of the training rows{reason}"
-        )
+        row = f"row {r['row']}" if name is None else f"row {r['row']} ({r[name]})"
+        above = f"above {r['quantile']:.1%} of the training rows{reason}"
+        lines.append(f"  {row}, score {short(r['score'])}, {above}")
     if console.as_json:
         return console.result(record, "")
     console.result(record, "\n".join(lines))

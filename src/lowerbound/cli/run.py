@@ -187,7 +187,7 @@ def fingerprint(dataset: Dataset) -> dict[str, Any]:
         record = {"name": dataset.source, "shape": shape, "dtype": dataset.X.steps.dtype.name}
         return {**record, "sha256": dataset.X.digest()}
     if isinstance(dataset.X, list):
-        digest = hashlib.sha256(json.dumps(dataset.X).encode())
+        digest = hashlib.sha256(json.dumps([dataset.X, dataset.context]).encode())
         return {"name": dataset.source, "shape": [len(dataset.X)], "dtype": "text", "sha256": digest.hexdigest()}
     if isinstance(dataset.X, Source):
         return fingerprint_of_source(dataset.X)

@@ -10,6 +10,7 @@ from lowerbound.data.checks import counted
 
 if TYPE_CHECKING:
     import numpy as np
+    import pandas as pd
 
     from lowerbound.data.sequences import Sequences
     from lowerbound.data.sources import Dataset
@@ -60,7 +61,7 @@ def unit(kind: str) -> str:
 def in_a_line(dataset: Dataset) -> str:
     """Sequences or text in a line."""
     if kind_of(dataset.X) == "text":
-        return f"{dataset.source}: {_of_text(dataset.X)}"
+        return f"{dataset.source}: {_of_text(dataset)}"
     X: Any = dataset.X
     spread = _lengths(X.lengths)
     return f"{dataset.source}: {counted(len(X), 'sequence')} of {spread} steps ({len(X.steps):,} in all), {_width(X)}"
@@ -75,19 +76,14 @@ def _lengths(lengths: np.ndarray) -> str:
     return f"{low:,}" if low == high else f"{low:,} to {high:,}"
 
 
-def texts_of(X: list[Any]) -> list[str]:
-    """The texts that are modeled: of dialogues, the responses."""
-    return [each if isinstance(each, str) else each[1] for each in X]
-
-
-def _of_text(X: list[Any]) -> str:
+def _of_text(dataset: Dataset) -> str:
     """The number of texts and of their characters."""
     import numpy as np
 
-    texts = texts_of(X)
-    what = "text" if isinstance(X[0], str) else "pair of context and response"
-    many = counted(len(X), what) if what == "text" else f"{len(X):,} pairs of context and response"
-    return f"{many}, of {_lengths(np.array([len(each) for each in texts]))} characters"
+    X: Any = dataset.X
+    what = counted(len(X), "text" if dataset.context is None else "response")
+    after = "" if dataset.context is None else ", each given what was said before"
+    return f"{what} of {_lengths(np.array([len(each) for each in X]))} characters{after}"
 
 
 def describe(dataset: Dataset) -> dict[str, Any]:
@@ -116,43 +112,77 @@ def _describe_text(dataset: Dataset) -> dict[str, Any]:
 
     X: Any = dataset.X
     counts: Counter[str] = Counter()
-    for text in (texts := texts_of(X)):
+    for text in X:
         counts.update(text)
     alphabet = "".join(letter for letter, _ in counts.most_common())
-    contexts = None if isinstance(X[0], str) else _quantiles(np.array([len(context) for context, _ in X]))
+    before = dataset.context
+    contexts = None if before is None else _quantiles(np.array([len(context) for context in before]))
     return {
         "source": dataset.source,
         "sequences": len(X),
         "characters": counts.total(),
-        "bytes": sum(len(text.encode()) for text in texts),
-        **_quantiles(np.array([len(text) for text in texts])),
+        "bytes": sum(len(text.encode()) for text in X),
+        **_quantiles(np.array([len(text) for text in X])),
         "alphabet": alphabet,
-        "distinct": len(set(texts)),
+        "distinct": len(set(X)),
         "context": contexts,
     }
 
 
 def _describe_steps(dataset: Dataset) -> dict[str, Any]:
     import numpy as np
-
-    from lowerbound.data.likelihoods import choose
-    from lowerbound.data.statistics import Statistics, measure, row_blocks
+    import pandas as pd
 
     X: Any = dataset.X
-    seen = measure(Statistics.of, row_blocks(X.steps))
-    low, high = np.ravel(seen.extent.low), np.ravel(seen.extent.high)
-    return {
+    is_frame = hasattr(X.steps, "columns")
+    missing = np.asarray(pd.isna(X.steps)) if is_frame else np.ma.getmaskarray(X.steps)
+    record = {
         "source": dataset.source,
         "sequences": len(X),
         "steps": len(X.steps),
         **_quantiles(X.lengths),
         "columns": X.steps.shape[1],
-        "dtype": X.steps.dtype.name,
-        "missing": int((seen.n_rows - seen.count).sum()),
+        "missing": int(missing.sum()),
+        "empty_steps": int(missing.all(1).sum()),
+    }
+    if is_frame and X.steps.index.name is not None:
+        record["time"] = [str(X.steps.index.min()), str(X.steps.index.max())]
+    if is_frame:
+        return record | _describe_columns(X.steps)
+    return record | _describe_numbers(X.steps)
+
+
+def _describe_columns(steps: pd.DataFrame) -> dict[str, Any]:
+    from lowerbound.data.columns.inference import summarize_columns
+
+    each = [(summary.schema(), summary) for summary in summarize_columns(steps)]
+    columns = [
+        {
+            "name": schema.name,
+            "dtype": schema.dtype,
+            "description": schema.describe(),
+            "missing": len(steps) - summary.n,
+        }
+        for schema, summary in each
+    ]
+    return {"kinds": columns, "likelihood": "columns"}
+
+
+def _describe_numbers(steps: np.ndarray) -> dict[str, Any]:
+    import numpy as np
+
+    from lowerbound.data.likelihoods import choose
+    from lowerbound.data.statistics import Statistics, measure, row_blocks
+
+    plain = np.ma.filled(steps.astype(np.float64), np.nan) if isinstance(steps, np.ma.MaskedArray) else steps
+    seen = measure(Statistics.of, row_blocks(plain))
+    low, high = np.ravel(seen.extent.low), np.ravel(seen.extent.high)
+    return {
+        "dtype": steps.dtype.name,
         "minimum": seen.extent.lowest.item(),
         "maximum": seen.extent.highest.item(),
         "constant": np.flatnonzero(~(low < high)).tolist(),
-        "likelihood": choose(seen.extent, X.steps.dtype, None, images=False),
+        "likelihood": choose(seen.extent, plain.dtype, None, images=False),
     }
 
 
@@ -172,13 +202,26 @@ def in_words(record: dict[str, Any]) -> dict[str, str]:
         of = record["context"]
         return rows | ({} if of is None else {"contexts": f"{_in_words(of)} characters"})
     n_entries, missing = record["steps"] * record["columns"], record["missing"]
-    constant = len(record["constant"])
-    return rows | {
+    empty = f", {counted(record['empty_steps'], 'step')} without any value" if record["empty_steps"] else ""
+    rows |= {
         "steps": f"{record['steps']:,}",
         "length": f"{lengths} steps",
+        "gaps": f"{missing:,} of the values ({missing / n_entries:.1%}){empty}" if missing else "none",
+    }
+    if "time" in record:
+        rows["time"] = " to ".join(record["time"])
+    if "kinds" in record:
+        return rows | {each["name"]: _column(each) for each in record["kinds"]}
+    constant = len(record["constant"])
+    return rows | {
         "a step": f"{counted(record['columns'], 'column')}, {record['dtype']}",
         "range": f"{short(record['minimum'])} to {short(record['maximum'])}",
-        "gaps": f"{missing:,} ({missing / n_entries:.1%})" if missing else "none",
         "constant": f"{constant:,} of the {record['columns']:,} columns" if constant else "none",
         "likelihood": f'{record["likelihood"]} (what "auto" chooses)',
     }
+
+
+def _column(record: dict[str, Any]) -> str:
+    """A column of the steps in words."""
+    missing = f", {record['missing']:,} missing" if record["missing"] else ""
+    return f"{record['dtype']}, {record['description']}{missing}"

@@ -16,6 +16,14 @@ if TYPE_CHECKING:
 MOST_CELLS = 100  # of a grid, for each row of the table
 
 
+class RowsError(DataError):
+    """Two rows of a table that can't both be steps of a sequence: ``rows``, counting from 0."""
+
+    def __init__(self, message: str, rows: tuple[int, int]) -> None:
+        super().__init__(message)
+        self.rows: tuple[int, int] = rows
+
+
 class LongTable(NamedTuple):
     """The steps of sequences, one after another.
 
@@ -122,7 +130,7 @@ def _refuse_repeated(
         what += "make it shorter, or average such rows"
     n = int(repeated.sum())
     more = "" if n == 1 else f" ({n:,} such pairs)"
-    raise DataError(f"rows {first} and {second}{whose} {what}{more}")
+    raise RowsError(f"rows {first} and {second}{whose} {what}{more}", (first, second))
 
 
 def _ranks(cells: Any) -> np.ndarray:

@@ -12,7 +12,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 
@@ -221,6 +221,34 @@ def place_in(ranges: np.ndarray) -> Callable[..., str]:
     return lambda row, *event: in_array(rows_in(ranges, row), *event)
 
 
+class RowIds(Protocol):
+    """What names each row: a column of a table, or the files of images.
+
+    Attributes
+    ----------
+    name : str
+        Of a column that holds them.
+    """
+
+    name: str
+
+    def read(self, first: int, last: int) -> Any:
+        """The names of the rows ``first`` to ``last`` − 1."""
+        ...
+
+
+@dataclass(frozen=True, eq=False)
+class IdsInMemory:
+    """Names of rows, shape (n,)."""
+
+    name: str
+    values: np.ndarray
+
+    def read(self, first: int, last: int) -> np.ndarray:
+        """The names of the rows ``first`` to ``last`` − 1."""
+        return self.values[first:last]
+
+
 @dataclass(frozen=True, eq=False)
 class Dataset:
     """Data as read, before any scaling.
@@ -229,16 +257,22 @@ class Dataset:
     ----------
     X : np.ndarray | pd.DataFrame | Source
         The data, shape ``(n, *event)``: an array for arrays and images, a frame of numeric and boolean
-        columns for tables. At least one row; NaN where a value is missing; no infinite values.
+        columns for tables; or sequences, or texts. At least one row; NaN where a value is missing; no infinite values.
     labels : np.ndarray | None
         One label for each row, shape ``(n,)``: a column, an array or the subfolders; never part of ``X``.
     source : str
         The data's name in messages, such as ``faces.npz[x_train]``.
     notes : tuple of str
         What was recognized in the values of a file.
+    ids : RowIds | None
+        The column that names the rows; never part of ``X``.
+    context : list of str | None
+        What is known before each text: what was said in a dialogue before a response.
     """
 
     X: np.ndarray | pd.DataFrame | Source
     labels: np.ndarray | None
     source: str
     notes: tuple[str, ...] = ()
+    ids: RowIds | None = None
+    context: list[str] | None = None

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     import pandas as pd
     import pyarrow as pa
 
-Part = tuple[np.ndarray, dict[str, np.ndarray]]  # rows (n, *row), and further columns by name (n,)
+Part = tuple[np.ndarray, dict[str, Any]]  # rows (n, *row), and columns before theirs by name (n,)
 
 ENDINGS = (".npy", ".csv", ".parquet")
 
@@ -26,9 +26,9 @@ def write_parts(path: Path, parts: Iterable[Part], names: list[str], n_rows: int
     Parameters
     ----------
     path : Path
-        Ends in ``.npy``, which takes rows of any shape and no further columns, ``.csv`` or ``.parquet``.
+        Ends in ``.npy``, which takes rows of any shape and no other columns, ``.csv`` or ``.parquet``.
     parts : iterable
-        Rows (n, *row) of each part, and further columns by name.
+        Rows (n, *row) of each part, and columns that come before theirs, by name.
     names : list of str
         Names of the columns of a table.
     n_rows : int
@@ -37,7 +37,7 @@ def write_parts(path: Path, parts: Iterable[Part], names: list[str], n_rows: int
     Returns
     -------
     tuple of int
-        The shape of the rows written, without further columns.
+        The shape of the rows written, without other columns.
     """
     incoming = iter(parts)
     first = next(incoming)
@@ -59,7 +59,10 @@ def _frames(parts: Iterable[Part], names: list[str]) -> Iterator[pd.DataFrame]:
     import pandas as pd
 
     for rows, more in parts:
-        yield pd.DataFrame(rows, columns=names).assign(**more)
+        frame = pd.DataFrame(rows, columns=names)
+        for place, (name, values) in enumerate(more.items()):
+            frame.insert(place, name, values)
+        yield frame
 
 
 def _write_npy(path: Path, parts: Iterator[np.ndarray], shape: tuple[int, ...]) -> None:

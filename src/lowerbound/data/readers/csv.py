@@ -20,9 +20,10 @@ from lowerbound.data.checks import DataError, check_rows, counted, listed
 from lowerbound.data.readers.content import explained
 from lowerbound.data.readers.tables import select, to_dataset, wordings_of
 from lowerbound.data.readers.writing import MISSING, Ambiguous, Asked, Writing, question, recognized
-from lowerbound.data.sources import Dataset
+from lowerbound.data.sources import Dataset, IdsInMemory
 
 if TYPE_CHECKING:
+    import numpy as np
     import pandas as pd
 
 SEPARATORS = "\t|;,"  # a comma may be the mark of decimals
@@ -35,8 +36,9 @@ class DataWarning(UserWarning):
 
 
 def read_csv(
-    path: Path, name: str, *, drop: Sequence[str] = (), label: str | None = None, mixed: bool = False, **asked: Any
-) -> Dataset:
+    path: Path, name: str, *, drop: Sequence[str] = (), label: str | None = None, id: str | None = None,
+    mixed: bool = False, **asked: Any,
+) -> Dataset:  # fmt: skip
     """Read a `.csv` file, plain or compressed with gzip, whose first line names the columns.
 
     Values are separated by commas, semicolons, tabs or bars. Numbers with other marks, units and dates are recognized
@@ -53,6 +55,8 @@ def read_csv(
         Columns to leave out.
     label : str | None
         The column that is the label.
+    id : str | None
+        The column that names the rows.
     mixed : bool
         Columns may be text and dates.
     **asked
@@ -64,7 +68,7 @@ def read_csv(
         A frame of numeric and boolean columns.
     """
     table = CsvTable(path, name, Asked(**asked))
-    features = select(table.columns, drop, label, name)
+    features = select(table.columns, drop if id is None else [*drop, id], label, name)
     check_rows(table.n_rows, name)
     frame = table.frame(features, mixed=mixed)
     table.check_header(frame)
@@ -73,7 +77,15 @@ def read_csv(
         table.warn_of_levels(frame, features)
         wordings = wordings_of(frame, features)
     place = lambda row: f"line {table.line_of(row)}"  # noqa: E731
-    return replace(to_dataset(frame, name, features, label, place, wordings), notes=table.notes)
+    dataset = to_dataset(frame, name, features, label, place, wordings)
+    return replace(dataset, notes=table.notes, ids=None if id is None else IdsInMemory(id, table.texts(id)))
+
+
+def names_in(path: Path, name: str, *, header: bool | None = None) -> list[str]:
+    """The names of the columns of a `.csv` file, from its first line."""
+    separator = separator_of(path, name)
+    first = next((record for _, record in _records_of(path, name, separator) if not _is_blank(record)), [])
+    return _named(first, header=header)
 
 
 class CsvTable:
@@ -112,6 +124,11 @@ class CsvTable:
         return self.asked.header is not False
 
     @property
+    def gaps(self) -> list[str]:
+        """The words that stand for gaps."""
+        return [*MISSING, *self.asked.missing]
+
+    @property
     def decimal(self) -> str:
         """The mark of decimals in the file."""
         is_comma = self.separator != "," and any(writing.decimal == "," for writing in self.writings.values())
@@ -125,12 +142,16 @@ class CsvTable:
         with explained(self.name), _open_text(self.path) as file:
             frame = pd.read_csv(
                 file, sep=self.separator, names=self.columns, header=None, skiprows=skipped, index_col=False,
-                keep_default_na=False, na_values=[*MISSING, *self.asked.missing], low_memory=False,
-                skip_blank_lines=len(self.columns) > 1, **how,
+                keep_default_na=False, low_memory=False, skip_blank_lines=len(self.columns) > 1,
+                **{"na_values": self.gaps, **how},
             )  # fmt: skip
         if len(frame) != self.n_rows:
             raise DataError(f"{self.name} has quotes that can be read in two ways; save it again without them.")
         return frame
+
+    def texts(self, column: str) -> np.ndarray:
+        """The cells of a column as they are written."""
+        return self.parsed(usecols=[column], dtype="str", na_values=[])[column].fillna("").to_numpy(object)
 
     def frame(self, features: Sequence[str], *, mixed: bool, **how: Any) -> pd.DataFrame:
         """The table, with numbers and dates of the features in place of their text."""
@@ -224,10 +245,8 @@ class CsvTable:
         self._first_line, header = next(((line, record) for line, record in records if not _is_blank(record)), (1, []))
         if not header:
             raise DataError(f"{self.name} holds no lines of text; its first line must name the columns.")
-        columns = [column or f"Unnamed: {i}" for i, column in enumerate(header)]
-        if not self.has_header:
-            columns = [f"x{i}" for i in range(len(header))]
-        elif self.asked.header is None:
+        columns = _named(header, header=self.asked.header)
+        if self.asked.header is None:
             _check_header(columns, self.name)
         rows = int(not self.has_header)
         for line, record in records:
@@ -242,25 +261,12 @@ class CsvTable:
         return columns, rows
 
     def _records(self) -> Iterator[tuple[int, list[str]]]:
-        """Read the values of each line, with the number of the line."""
-        with explained(self.name), _open_text(self.path) as file:
-            reader = csv.reader(_lines(file, self.name), delimiter=self.separator, strict=True)
-            line = 1
-            try:
-                for record in reader:
-                    yield line, record
-                    line = reader.line_num + 1
-            except csv.Error as error:
-                raise DataError(f"{self.name}, line {line}: {error}; check the quotes there.") from error
+        return _records_of(self.path, self.name, self.separator)
 
     @cached_property
     def separator(self) -> str:
-        """The separator that gives all of the first lines the same number of values, else most to the first line."""
-        with explained(self.name), _open_text(self.path) as file:
-            lines = list(islice(filter(str.strip, _lines(file, self.name)), _FIRST_LINES))
-        tables = {mark: _split(lines, mark) for mark in SEPARATORS}
-        even = [mark for mark, rows in tables.items() if len(set(map(len, rows))) == 1 and len(rows[0]) > 1]
-        return even[0] if even else max(SEPARATORS[::-1], key=lambda mark: len(tables[mark][0]) if lines else 0)
+        """The mark between values."""
+        return separator_of(self.path, self.name)
 
     def line_of(self, row: int) -> int:
         """Find the line of a file that holds a row."""
@@ -268,6 +274,35 @@ class CsvTable:
         if len(self.columns) == 1:
             lines = (line for line in lines if line >= self._first_line)
         return next(islice(lines, row + self.has_header, None))
+
+
+def separator_of(path: Path, name: str) -> str:
+    """The separator that gives all of the first lines the same number of values, else most to the first line."""
+    with explained(name), _open_text(path) as file:
+        lines = list(islice(filter(str.strip, _lines(file, name)), _FIRST_LINES))
+    tables = {mark: _split(lines, mark) for mark in SEPARATORS}
+    even = [mark for mark, rows in tables.items() if len(set(map(len, rows))) == 1 and len(rows[0]) > 1]
+    return even[0] if even else max(SEPARATORS[::-1], key=lambda mark: len(tables[mark][0]) if lines else 0)
+
+
+def _named(first: list[str], *, header: bool | None) -> list[str]:
+    """The names of the columns, by the first line that isn't blank."""
+    if header is False:
+        return [f"x{i}" for i in range(len(first))]
+    return [column or f"Unnamed: {i}" for i, column in enumerate(first)]
+
+
+def _records_of(path: Path, name: str, separator: str) -> Iterator[tuple[int, list[str]]]:
+    """Read the values of each line, with the number of the line."""
+    with explained(name), _open_text(path) as file:
+        reader = csv.reader(_lines(file, name), delimiter=separator, strict=True)
+        line = 1
+        try:
+            for record in reader:
+                yield line, record
+                line = reader.line_num + 1
+        except csv.Error as error:
+            raise DataError(f"{name}, line {line}: {error}; check the quotes there.") from error
 
 
 def _split(lines: list[str], mark: str) -> list[list[str]]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from functools import cached_property
 from itertools import pairwise
 from pathlib import Path
@@ -12,6 +13,7 @@ import numpy as np
 
 from lowerbound.data.checks import DataError, check_rows
 from lowerbound.data.readers.content import PARQUET, check_content, explained
+from lowerbound.data.readers.row_groups import BUFFER, ROWS_AT_ONCE, Cursor, open_file
 from lowerbound.data.readers.tables import Wording, check_type, select, to_dataset, wordings_of
 from lowerbound.data.sources import BLOCK_ROWS, Dataset, Source, is_streamed, rows_in
 
@@ -23,14 +25,12 @@ if TYPE_CHECKING:
 _AT_ONCE = 16  # row groups that are read side by side, if there is memory for so many
 _MEMORY = 2**29  # bytes for reading them
 _COLUMN_MEMORY = 9 * 2**18  # bytes that reading a column of a row group takes at most: its pages of 1 MiB, and buffers
-_BUFFER = 2**16
-_ROWS_AT_ONCE = 2**12
 _WHOLE = [f"{sign}Int{bits}" for sign in ("", "U") for bits in (8, 16, 32, 64)]
 
 
 def read_parquet(
-    path: Path, name: str, *, drop: Sequence[str] = (), label: str | None = None, stream: bool | None = None,
-    mixed: bool = False,
+    path: Path, name: str, *, drop: Sequence[str] = (), label: str | None = None, id: str | None = None,
+    stream: bool | None = None, mixed: bool = False,
 ) -> Dataset:  # fmt: skip
     """Read a `.parquet` file, or a folder of them in the order of their names; only columns that are used are loaded.
 
@@ -44,6 +44,8 @@ def read_parquet(
         Columns to leave out.
     label : str | None
         The column that is the label.
+    id : str | None
+        The column that names the rows.
     stream : bool | None
         Read rows when they are used; None does so if they take much memory.
     mixed : bool
@@ -54,8 +56,18 @@ def read_parquet(
     Dataset
         A frame of numeric and boolean columns, or a source of such frames.
     """
-    table = ParquetTable(path, name, drop, label, mixed=mixed)
-    return Dataset(table, None, name) if is_streamed(table, stream) else table.read_all()
+    table = ParquetTable(path, name, drop if id is None else [*drop, id], label, mixed=mixed)
+    dataset = Dataset(table, None, name) if is_streamed(table, stream) else table.read_all()
+    return dataset if id is None else replace(dataset, ids=ParquetIds(table, id))
+
+
+def names_in(path: Path, name: str) -> list[str]:
+    """The names of the columns of a file, or of the first file of a folder."""
+    import pyarrow as pa
+
+    first = path if path.is_file() else parquet_files(path)[0]
+    with explained(name, pa.ArrowException), open_file(first) as opened:
+        return [column for column in opened.schema_arrow.names if not _is_index(column)]
 
 
 def parquet_files(folder: Path) -> list[Path]:
@@ -89,7 +101,7 @@ class ParquetTable(Source):
         super().__init__(name, (sum(sizes), len(self.columns or ())), np.result_type(*self.dtypes.values()))
         self.runs: np.ndarray | None = np.append(0, np.cumsum(sizes))
         self.runs_at_once: int = max(1, min(_AT_ONCE, _MEMORY // memory))
-        self.cursors: dict[int, _Cursor] = {}
+        self.cursors: dict[int, Cursor] = {}
 
     def _row_groups(self, name: str, drop: Sequence[str]) -> Iterator[tuple[int, int, int, int]]:
         """The row groups of all files: file, number, rows, and bytes to read it; the first file gives the columns."""
@@ -100,7 +112,7 @@ class ParquetTable(Source):
         for i, file in enumerate(self.files):
             called = self._called(i, name)
             check_content(file, PARQUET, called)
-            with explained(called, pa.ArrowException), _opened(file) as opened:
+            with explained(called, pa.ArrowException), open_file(file) as opened:
                 if i == 0:
                     self.columns, self.arrow_schema = self._choose(opened.schema_arrow, name, drop)
                 self._check_same(opened.schema_arrow, called)
@@ -170,7 +182,7 @@ class ParquetTable(Source):
         wanted = set(self.arrow_schema.names)
         columns = [rows.column(i) for i in range(rows.num_columns)]
         sizes = [column.total_uncompressed_size for column in columns if column.path_in_schema in wanted]
-        return sum(min(_COLUMN_MEMORY, 2 * size + _BUFFER) for size in sizes)
+        return sum(min(_COLUMN_MEMORY, 2 * size + BUFFER) for size in sizes)
 
     def _called(self, file: int, name: str) -> str:
         return name if self.path.is_file() else f"{name}/{self.files[file].name}"
@@ -191,7 +203,7 @@ class ParquetTable(Source):
 
         tables = []
         for i, file in enumerate(self.files):
-            with explained(self._called(i, self.name), pa.ArrowException), _opened(file) as opened:
+            with explained(self._called(i, self.name), pa.ArrowException), open_file(file) as opened:
                 table = opened.read(columns=self.arrow_schema.names)
                 tables.append(table.select(self.arrow_schema.names).cast(self.arrow_schema))
         frame = self._frame(pa.concat_tables(tables))
@@ -203,24 +215,35 @@ class ParquetTable(Source):
         """All columns of the files, with their types."""
         import pyarrow as pa
 
-        with explained(self.name, pa.ArrowException), _opened(self.files[0]) as opened:
+        with explained(self.name, pa.ArrowException), open_file(self.files[0]) as opened:
             return pa.schema([_widened(field) for field in opened.schema_arrow if not _is_index(field.name)])
 
     def frames(self, n_rows: int) -> Iterator[pd.DataFrame]:
         """Yield all columns, also those that are not data, ``n_rows`` rows at a time; types don't depend on gaps."""
+        whole = self.with_schema(self.file_schema)
+        for first in range(0, len(self), n_rows):
+            yield whole.stored(first, min(first + n_rows, len(self)))
+
+    def with_schema(self, schema: pa.Schema) -> ParquetTable:
+        """The same rows with other columns of the files, for ``stored``; fails if a file hasn't got them."""
         import copy
 
         import pyarrow as pa
 
-        whole = copy.copy(self)
-        whole.arrow_schema, whole.cursors = self.file_schema, {}
+        other = copy.copy(self)
+        other.arrow_schema, other.cursors = schema, {}
         for i, file in enumerate(self.files[1:], 1):
-            with explained(self._called(i, self.name), pa.ArrowException), _opened(file) as opened:
-                whole._check_same(opened.schema_arrow, self._called(i, self.name))
-        for first in range(0, len(self), n_rows):
-            batches = list(whole._batches(first, min(first + n_rows, len(self))))
-            with explained(self.name, pa.ArrowException):
-                yield as_frame(pa.Table.from_batches(batches, whole.arrow_schema))
+            with explained(self._called(i, self.name), pa.ArrowException), open_file(file) as opened:
+                other._check_same(opened.schema_arrow, self._called(i, self.name))
+        return other
+
+    def stored(self, first: int, last: int) -> pd.DataFrame:
+        """The rows ``first`` to ``last`` − 1 as they are stored."""
+        import pyarrow as pa
+
+        batches = list(self._batches(first, last))
+        with explained(self.name, pa.ArrowException):
+            return as_frame(pa.Table.from_batches(batches, self.arrow_schema))
 
     def select(self, columns: Sequence[str]) -> ParquetTable:
         """The same rows, with some of their columns."""
@@ -270,51 +293,33 @@ class ParquetTable(Source):
             if stop == self.runs[run + 1]:
                 self.cursors.pop(run)
 
-    def _cursor(self, run: int, first: int) -> _Cursor:
+    def _cursor(self, run: int, first: int) -> Cursor:
         """A cursor at or before ``first``; it replaces the least recently used one."""
         assert self.runs is not None
         cursor = self.cursors.pop(run, None)
         if cursor is None or cursor.position > first:
             file, group = self.groups[run]
             called, start = self._called(file, self.name), int(self.runs[run])
-            cursor = _Cursor(self.files[file], group, self.arrow_schema, start, called)
+            cursor = Cursor(self.files[file], group, self.arrow_schema, start, called)
         while len(self.cursors) >= self.runs_at_once:
             self.cursors.pop(next(iter(self.cursors)))
         self.cursors[run] = cursor
         return cursor
 
 
-class _Cursor:
-    """A place in a row group that is being read."""
+class ParquetIds:
+    """A column that names the rows, read with them."""
 
-    def __init__(self, path: Path, group: int, schema: pa.Schema, first: int, name: str) -> None:
+    def __init__(self, table: ParquetTable, name: str) -> None:
         import pyarrow as pa
 
-        self.name, self.position, self.schema = name, first, schema
-        self.left: pa.RecordBatch | None = None
-        with explained(name, pa.ArrowException):
-            self.file = _opened(path)
-            self.batches = self.file.iter_batches(_ROWS_AT_ONCE, [group], schema.names, use_threads=False)
+        self.name: str
+        self.table: ParquetTable
+        self.name, self.table = name, table.with_schema(pa.schema([table.file_schema.field(name)]))
 
-    def take(self, first: int, last: int) -> Iterator[pa.RecordBatch]:
-        """Yield the rows ``first`` to ``last`` − 1, skipping those before."""
-        while self.position < last:
-            left = self._next() if self.left is None else self.left
-            start = min(len(left), max(0, first - self.position))
-            stop = min(len(left), last - self.position)
-            if start < stop:
-                yield left.slice(start, stop - start)
-            self.position += stop
-            self.left = left.slice(stop) if stop < len(left) else None
-
-    def _next(self) -> pa.RecordBatch:
-        import pyarrow as pa
-
-        with explained(self.name, pa.ArrowException):
-            batch = next(self.batches, None)
-        if batch is None:
-            raise DataError(f"{self.name} is cut short: a row group ends before its rows do; copy it again.")
-        return batch.select(self.schema.names).cast(self.schema)
+    def read(self, first: int, last: int) -> Any:
+        """The names of the rows ``first`` to ``last`` − 1, in the type of the file."""
+        return self.table.stored(first, last)[self.name].array
 
 
 def as_frame(table: pa.Table) -> pd.DataFrame:
@@ -348,15 +353,8 @@ def _has_nulls(opened: pq.ParquetFile, group: int, column: Any) -> bool:
     counted = column.statistics
     if counted is not None and counted.has_null_count:
         return counted.null_count > 0
-    batches = opened.iter_batches(_ROWS_AT_ONCE, [group], [column.path_in_schema], use_threads=False)
+    batches = opened.iter_batches(ROWS_AT_ONCE, [group], [column.path_in_schema], use_threads=False)
     return any(batch.column(0).null_count for batch in batches)
-
-
-def _opened(path: Path) -> pq.ParquetFile:
-    """Open a file to be read piece by piece."""
-    import pyarrow.parquet as pq
-
-    return pq.ParquetFile(path, pre_buffer=False, buffer_size=_BUFFER)
 
 
 def _numpy_type(kind: pa.DataType) -> np.dtype:

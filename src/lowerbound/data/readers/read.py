@@ -19,6 +19,7 @@ from typing import NamedTuple
 import numpy as np
 
 from lowerbound.data.checks import DataError
+from lowerbound.data.readers import csv, parquet
 from lowerbound.data.readers.arrays import read_npy, read_npz
 from lowerbound.data.readers.content import (
     GZIP,
@@ -36,7 +37,7 @@ from lowerbound.data.readers.csv import read_csv
 from lowerbound.data.readers.idx import read_idx
 from lowerbound.data.readers.images import read_images
 from lowerbound.data.readers.parquet import parquet_files, read_parquet
-from lowerbound.data.readers.sequences import list_columns, read_lists
+from lowerbound.data.readers.sequences import list_columns, read_lists, read_long
 from lowerbound.data.readers.text import read_jsonl, read_txt
 from lowerbound.data.sources import Dataset, Source
 
@@ -51,18 +52,19 @@ class _Format(NamedTuple):
 
 _OF_TEXT = ("decimal", "thousands", "date_format", "missing", "header")
 _OF_ARRAYS = ("lengths", "bits")
+_IN_TIME = ("time", "every")
 _FORMATS = {
     ".npy": _Format(read_npy, NPY, ("stream",)),
     ".npz": _Format(read_npz, ZIP, ("key", "label", *_OF_ARRAYS)),
-    ".csv": _Format(read_csv, TEXT, ("drop", "label", *_OF_TEXT)),
-    ".csv.gz": _Format(read_csv, GZIP, ("drop", "label", *_OF_TEXT)),
-    ".parquet": _Format(read_parquet, PARQUET, ("drop", "label", "stream")),
+    ".csv": _Format(read_csv, TEXT, ("drop", "label", "id", *_IN_TIME, *_OF_TEXT)),
+    ".csv.gz": _Format(read_csv, GZIP, ("drop", "label", "id", *_IN_TIME, *_OF_TEXT)),
+    ".parquet": _Format(read_parquet, PARQUET, ("drop", "label", "id", *_IN_TIME, "stream")),
     ".txt": _Format(read_txt, TEXT),
-    ".jsonl": _Format(read_jsonl, TEXT, ("key",)),
+    ".jsonl": _Format(read_jsonl, TEXT, ("key", "turns", "speaker")),
     "-ubyte": _Format(read_idx, IDX),
     "-ubyte.gz": _Format(read_idx, GZIP),
 }
-_TABLES = _Format(read_parquet, "", ("drop", "label", "stream"))
+_TABLES = _Format(read_parquet, "", ("drop", "label", "id", "stream"))
 _OF_IMAGES = ("resize", "crop", "mode")
 _IMAGES = _Format(read_images, "", ("stream", *_OF_IMAGES))
 _READABLE = ", ".join(_FORMATS) + " and folders of .parquet files, or of images"
@@ -78,9 +80,12 @@ _MISUSED = {
     "key": "key names an array of an .npz file, or the field with the text in a .jsonl file",
     "drop": "drop names columns of a table",
     "label": "label names a column of a table or an array of an .npz file",
+    "id": "id names a column of a table",
     "stream": "rows can be streamed from .npy and .parquet files and from folders",
     "lengths": "it names an array of an .npz file with the lengths of sequences",
     "bits": "it says how many bits each row of an .npz file holds packed",
+    **dict.fromkeys(_IN_TIME, "it is for tables whose rows are steps of sequences"),
+    **dict.fromkeys(("turns", "speaker"), "it is for .jsonl files with turns of dialogues"),
     **dict.fromkeys(_OF_TEXT, "it says how values are written in a .csv file"),
     **dict.fromkeys(_OF_IMAGES, "it says how a folder of images is read"),
 }
@@ -92,6 +97,7 @@ def read(
     key: str | None = None,
     drop: Sequence[str] = (),
     label: str | None = None,
+    id: str | None = None,
     stream: bool | None = None,
     mixed: bool = False,
     decimal: str | None = None,
@@ -102,8 +108,12 @@ def read(
     resize: int | str | None = None,
     crop: str | None = None,
     mode: str | None = None,
+    time: str | Sequence[str] | None = None,
+    every: str | float | None = None,
     lengths: str | None = None,
     bits: int | None = None,
+    turns: int | None = None,
+    speaker: str | None = None,
 ) -> Dataset:
     """Read a data file, a folder of images or of Parquet files, or the built-in ``digits``.
 
@@ -119,6 +129,8 @@ def read(
         Columns of a table to leave out.
     label : str | None
         The column of a table, or the array of an `.npz` file, that holds a label for each row.
+    id : str | None
+        The column of a table that names the rows; it is left out of them, and may repeat.
     stream : bool | None
         Read rows when they are used, so that memory doesn't grow with the data: `.npy`, `.parquet` and folders. None
         does so where an array of the data would take more than 256 MiB (``sources.IN_MEMORY``).
@@ -139,18 +151,27 @@ def read(
         Cut images to that shape around their center before they are resized (the default), or stretch them.
     mode : {None, "gray", "rgb"}
         Read the images of a folder in gray, or in color; None is color if any has color.
+    time : str or sequence of str, optional
+        The column of a table that says when: its rows are then steps of sequences, of which ``id`` tells to which they
+        belong. Several columns are the parts of a date: ``year``, ``month``, ``day``, ``hour``, ``minute``, ``second``.
+    every : str or float, optional
+        The distance of the steps of a grid, such as ``"5min"``, onto which rows are put; steps without a row are gaps.
     lengths : str | None
         The array of an `.npz` file with the lengths of sequences whose steps the array ``key`` holds one after another
         (ΣT, F), or padded (n, T, F). None takes ``KEY_len`` if it is there; "none" reads single rows.
     bits : int | None
         The rows of an `.npz` file are that many bits, packed by ``numpy.packbits(…, axis=1)``.
+    turns : int | None
+        The number of turns that are the context of a response in a `.jsonl` file of dialogues, at most; None: all.
+    speaker : str | None
+        Responses of that speaker alone.
 
     Returns
     -------
     Dataset
-        The data and their labels. Data that are streamed are a ``Source``, whose blocks have the labels; larger arrays
-        of `.npy` files that aren't are read-only memory maps. Sequences of numbers are ``Sequences``; text is a list of
-        str, and dialogues a list of pairs (context, response).
+        The data, their labels and their names. Data that are streamed are a ``Source``, whose blocks have the labels;
+        larger arrays of `.npy` files that aren't are read-only memory maps. Sequences are ``Sequences``; text is a list
+        of str, of dialogues that of the responses, and ``context`` has what was said before each.
 
     Raises
     ------
@@ -164,9 +185,10 @@ def read(
     columns = (drop,) if isinstance(drop, str) else tuple(drop)
     marked = (missing,) if isinstance(missing, str) else tuple(missing)
     given = {
-        "key": key, "drop": columns or None, "label": label, "decimal": decimal, "thousands": thousands,
+        "key": key, "drop": columns or None, "label": label, "id": id, "decimal": decimal, "thousands": thousands,
         "date_format": date_format, "missing": marked or None, "header": header,
-        "resize": resize, "crop": crop, "mode": mode, "lengths": lengths, "bits": bits,
+        "resize": resize, "crop": crop, "mode": mode, "lengths": lengths, "bits": bits, "time": time, "every": every,
+        "turns": turns, "speaker": speaker,
     }  # fmt: skip
     options = {option: value for option, value in given.items() if value is not None}
     if stream or (stream is not None and "stream" in chosen.options):
@@ -176,9 +198,20 @@ def read(
             raise DataError(f"{name} cannot be read with {option}: {_MISUSED[option]}; leave it out.")
     if chosen.reader is read_parquet and list_columns(path, name, [*columns, label]):
         return read_lists(path, name, **{o: value for o, value in options.items() if o != "stream"})
+    if time is not None or every is not None:
+        return read_long(chosen.reader, path, name, **options)
     if mixed and chosen.reader in (read_csv, read_parquet):
         options["mixed"] = True
     return chosen.reader(path, name, **options)
+
+
+def has_column(source: str | os.PathLike[str], column: str, *, header: bool | None = None) -> bool:
+    """True for a table that has a column of that name, of which the first lines alone are read."""
+    path = Path(source)
+    chosen = _choose(path, path.name, str(source))
+    if chosen.reader is read_csv:
+        return column in csv.names_in(path, path.name, header=header)
+    return chosen.reader is read_parquet and column in parquet.names_in(path, path.name)
 
 
 def holds_images(source: str | os.PathLike[str]) -> bool:

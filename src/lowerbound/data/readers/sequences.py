@@ -1,17 +1,20 @@
-"""Sequences of numbers in files: flat arrays with lengths, and lists in the cells of a table."""
+"""Sequences in files: flat arrays with lengths, tables whose rows are steps, and lists in the cells of a table."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from lowerbound.data.checks import DataError, check_labels, counted
+from lowerbound.data.checks import DataError, check_labels, check_name, counted, listed
 from lowerbound.data.readers.content import PARQUET, check_content, explained
-from lowerbound.data.readers.parquet import parquet_files
+from lowerbound.data.readers.csv import CsvTable
+from lowerbound.data.readers.parquet import parquet_files, read_parquet
 from lowerbound.data.readers.tables import select
+from lowerbound.data.readers.writing import Asked
 from lowerbound.data.sources import Dataset
 
 if TYPE_CHECKING:
@@ -50,6 +53,79 @@ def with_lengths(x: np.ndarray, lengths: np.ndarray, name: str, called: str) -> 
         return Sequences.padded(x, lengths) if x.ndim == 3 else Sequences(x, lengths)
     except DataError as error:
         raise DataError(f"{name}, with the lengths of {called}: {error}.") from error
+
+
+def read_long(
+    read: Callable[..., Dataset], path: Path, name: str, *, time: str | Sequence[str] | None = None,
+    id: str | None = None, every: Any = None, label: str | None = None, stream: bool | None = None, **options: Any,
+) -> Dataset:  # fmt: skip
+    """Read a table in long format, whose rows are steps of sequences.
+
+    Parameters
+    ----------
+    read : callable
+        The reader of tables.
+    path, name : Path, str
+    time : str or sequence of str
+        The column that says when, or the parts of a date.
+    id : str, optional
+        The column that says of which sequence a row is; None if there is one.
+    every : str or number, optional
+        The distance of steps.
+    **options
+        Of ``read``.
+
+    Returns
+    -------
+    Dataset
+        ``Sequences``.
+    """
+    from lowerbound.data.long_format import RowsError
+    from lowerbound.data.sequences import Sequences
+
+    if time is None:
+        raise DataError(f"{name}: every is the distance of two times; say which column holds them by time (--time).")
+    if stream or label is not None:
+        raise DataError(f"{name}: steps of sequences are read at once and have no label; leave stream and label out.")
+    streams = {"stream": False} if read is read_parquet else {}
+    found = read(path, name, mixed=True, **streams, **options)
+    frame, time = _dated(found.X, time, name)
+    try:
+        return replace(found, X=Sequences.from_frame(frame, id, time, every))
+    except RowsError as error:
+        lines = _lines_of(read, path, name, error.rows, options)
+        raise DataError(f"{name}, {lines}: {error}.") from error
+    except DataError as error:
+        raise DataError(f"{name}: {error}.") from error
+
+
+def _dated(frame: Any, time: str | Sequence[str], name: str) -> tuple[Any, str]:
+    """The frame with one column that says when, and its name."""
+    import pandas as pd
+
+    parts = time.split(",") if isinstance(time, str) and time not in frame.columns else time
+    if isinstance(parts, str) or len(parts) == 1:
+        return frame, parts if isinstance(parts, str) else parts[0]
+    for part in parts:
+        check_name(part, list(map(str, frame.columns)), "column", name)
+    try:
+        stamps = pd.to_datetime(frame[list(parts)])
+    except (ValueError, TypeError) as error:
+        raise DataError(
+            f"{name}: the columns {listed(list(parts))} are no parts of dates ({error}); they must be called year, "
+            f"month and day, and hour, minute and second if there are any."
+        ) from error
+    return frame.drop(columns=list(parts)).assign(time=stamps), "time"
+
+
+def _lines_of(read: Any, path: Path, name: str, rows: tuple[int, ...], options: dict[str, Any]) -> str:
+    """Words for the places of two rows in a file."""
+    if read is read_parquet:
+        return f"rows {rows[0]} and {rows[1]} (counting from 0)"
+    asked = {key: value for key, value in options.items() if key != "drop"}
+    table = CsvTable(path, name, Asked(**asked))
+    first, second = (table.line_of(row) for row in rows)
+    return f"lines {first} and {second}"
 
 
 def list_columns(path: Path, name: str, left_out: Sequence[str]) -> list[str]:

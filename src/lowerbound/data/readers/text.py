@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import codecs
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +13,6 @@ from lowerbound.data.readers.content import explained, opened
 from lowerbound.data.sources import Dataset
 
 FORMS = (("text",), ("turns",), ("context", "response"))  # fields of a record, of which the first line has one form
-BETWEEN_TURNS = "\n"
 
 
 def read_txt(path: Path, name: str) -> Dataset:
@@ -39,11 +38,14 @@ def read_txt(path: Path, name: str) -> Dataset:
     return Dataset(texts, None, name, notes)
 
 
-def read_jsonl(path: Path, name: str, *, key: str | None = None) -> Dataset:
+def read_jsonl(
+    path: Path, name: str, *, key: str | None = None, turns: int | None = None, speaker: str | None = None
+) -> Dataset:
     """Read a `.jsonl` file: every line is a JSON object with a text or with a dialogue.
 
     The fields are ``text``; or ``context`` and ``response``; or ``turns``, a list of what was said, each a text or a
-    pair of speaker and text. Every turn but the first is then a response, and its context the turns before it.
+    pair of speaker and text. Every turn but the first is then a response, and its context the turns before it, a line
+    for each.
 
     Parameters
     ----------
@@ -53,24 +55,29 @@ def read_jsonl(path: Path, name: str, *, key: str | None = None) -> Dataset:
         The file's name in messages.
     key : str | None
         The field that is the text.
+    turns, speaker : int | None, str | None
+        The number of turns in a context, at most; whose turns are responses.
 
     Returns
     -------
     Dataset
-        A list of str, or of pairs (context, response).
+        A list of str; those of dialogues are the responses, and ``context`` has what was said before each.
     """
     records = list(_records(path, name))
     check_rows(len(records), name)
     form = _form(records[0][1], key, f"{name}, line {records[0][0]}")
-    read: Callable[[str, Any], list] = {1: _texts, 2: _pairs}[len(form)] if form != ("turns",) else _responses
+    if form != ("turns",) and (turns, speaker) != (None, None):
+        raise DataError(f"{name} has no turns of dialogues but {listed(form)}; leave turns and speaker out.")
     found: list[Any] = []
     for line, record in records:
         where = f"{name}, line {line}"
         for field in form:
             check_name(field, list(record), "field", where)
-        found += read(where, [record[field] for field in form])
+        values = [record[field] for field in form]
+        found += _responses(where, values[0], turns, speaker) if form == ("turns",) else [_fields(where, form, values)]
     check_rows(len(found), name)
-    return Dataset(found, None, name)
+    contexts = None if len(found[0]) == 1 else [context for context, _ in found]
+    return Dataset([each[-1] for each in found], None, name, context=contexts)
 
 
 def _lines(path: Path, name: str) -> list[str]:
@@ -127,28 +134,21 @@ def _text(where: str, value: Any, what: str) -> str:
     return value
 
 
-def _texts(where: str, values: list[Any]) -> list[str]:
-    text = _text(where, values[0], "the text")
-    if not text:
-        raise DataError(f"{where}: the text is empty; leave the line out.")
-    return [text]
+def _fields(where: str, form: tuple[str, ...], values: list[Any]) -> tuple[str, ...]:
+    """The texts of the fields of a record."""
+    return tuple(_text(where, value, f"'{field}'") for field, value in zip(form, values, strict=True))
 
 
-def _pairs(where: str, values: list[Any]) -> list[tuple[str, str]]:
-    context, response = (_text(where, *each) for each in zip(values, ("the context", "the response"), strict=True))
-    if not response:
-        raise DataError(f"{where}: the response is empty; leave the line out.")
-    return [(context, response)]
-
-
-def _responses(where: str, values: list[Any]) -> list[tuple[str, str]]:
+def _responses(where: str, said: Any, turns: int | None, speaker: str | None) -> list[tuple[str, str]]:
     """Every turn but the first, with the turns before it."""
-    if not isinstance(values[0], list):
-        raise DataError(f"{where}: the turns are {type(values[0]).__name__}, not a list of what was said.")
-    said = []
-    for i, turn in enumerate(values[0]):
+    from lowerbound.data.texts import dialogue_pairs
+
+    if not isinstance(said, list):
+        raise DataError(f"{where}: the turns are {type(said).__name__}, not a list of what was said.")
+    for i, turn in enumerate(said):
         is_pair = isinstance(turn, list) and len(turn) == 2
-        said.append(_text(where, turn[1] if is_pair else turn, f"turn {i}"))
-        if not said[-1]:
-            raise DataError(f"{where}: turn {i} is empty; leave it out.")
-    return [(BETWEEN_TURNS.join(said[:i]), turn) for i, turn in enumerate(said) if i]
+        _text(where, turn[1] if is_pair else turn, f"turn {i}")
+    try:
+        return dialogue_pairs(said, turns, speaker)
+    except DataError as error:
+        raise DataError(f"{where}: {error}.") from error
