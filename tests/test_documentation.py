@@ -155,6 +155,11 @@ def small_data(page: str) -> dict:
             named.to_parquet(f"table/{part}.parquet", index=False)
     if page == "outliers.md":
         return {"table": frame, "normal_rows": people(rng, 60), "new_rows": people(rng, 10)}
+    if page == "sequences.md":
+        lengths, roll = rng.integers(5, 9, 60), np.zeros((600, 88), np.uint8)
+        roll[:, 30:40] = rng.integers(2, size=(600, 10))
+        packed = np.packbits(roll[: lengths.sum()], axis=1)
+        np.savez("songs.npz", train=packed, train_len=lengths, test=packed, test_len=lengths)
     if page == "training.md":
         np.savez("faces.npz", x_train=rng.integers(0, 256, (60, 4, 4), dtype=np.uint8))
     return {"frame": frame, "X": rng.normal(size=(60, 4))}

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from lowerbound.data.schema import ConstantFeatureWarning
     from lowerbound.data.sequences import Sequences
     from lowerbound.data.sources import Dataset
+    from lowerbound.data.texts import dialogue_pairs
     from lowerbound.distributions.likelihoods.kind import LikelihoodError
     from lowerbound.estimators.autoencoder import Autoencoder
     from lowerbound.estimators.factorized import Factorized
@@ -68,7 +69,10 @@ if TYPE_CHECKING:
         NormalPrior,
         VampPrior,
     )
+    from lowerbound.parameters.tokens import BPE
     from lowerbound.sequences.recurrent import RecurrentVAE
+    from lowerbound.sequences.sequence_vae import SequenceVAE
+    from lowerbound.sequences.writing import Continuation
     from lowerbound.storage.atomic import SavedFileError
     from lowerbound.training.fit import fit
     from lowerbound.training.state import TrainingError
@@ -100,7 +104,11 @@ _HOMES = {
     "PyODDetector": "outliers.pyod",
     "RBM": "estimators.rbm",
     "RecurrentVAE": "sequences.recurrent",
+    "SequenceVAE": "sequences.sequence_vae",
+    "Continuation": "sequences.writing",
     "Sequences": "data.sequences",
+    "dialogue_pairs": "data.texts",
+    "BPE": "parameters.tokens",
     "AnnealingWarning": "estimators.rbm",
     "CollapsedPosteriorWarning": "estimators.latent",
     "WorseThanIndependentWarning": "estimators.gradient",
@@ -148,6 +156,7 @@ _HOMES = {
 }
 
 __all__ = [
+    "BPE",
     "ELBO",
     "IWAE",
     "MCEM",
@@ -166,6 +175,7 @@ __all__ = [
     "ColumnLikelihoods",
     "ConstantFeatureWarning",
     "ContextPrior",
+    "Continuation",
     "Conv",
     "DataError",
     "Dataset",
@@ -201,6 +211,7 @@ __all__ = [
     "RecurrentVAE",
     "SampledELBO",
     "SavedFileError",
+    "SequenceVAE",
     "Sequences",
     "Shared",
     "TrainingError",
@@ -213,6 +224,7 @@ __all__ = [
     "WorseThanIndependentWarning",
     "bits_per_dim",
     "diagnostics",
+    "dialogue_pairs",
     "fit",
     "load",
     "pool",

@@ -25,6 +25,7 @@ HOMES = {  # the only classes that a saved folder can name
     "PixelRNN": "estimators.pixel_rnn",
     "RBM": "estimators.rbm",
     "RecurrentVAE": "sequences.recurrent",
+    "SequenceVAE": "sequences.sequence_vae",
     "VAEClassifier": "classification.classifier",
     "VAEImputer": "imputation.imputer",
     "VAEOutlierDetector": "outliers.detector",

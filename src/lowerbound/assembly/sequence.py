@@ -6,7 +6,14 @@ import math
 
 import torch
 
-from lowerbound.assembly.vae import choose_inputs, choose_likelihood_head, log_unit_of, objective_of, output_bias
+from lowerbound.assembly.vae import (
+    choose_inputs,
+    choose_likelihood_head,
+    log_unit_of,
+    objective_of,
+    output_bias,
+    output_shape,
+)
 from lowerbound.core import NoPosterior, Objective, Posterior
 from lowerbound.data.schema import Schema
 from lowerbound.inference.objectives import trimmed
@@ -56,7 +63,7 @@ def assemble_recurrent(
     n_gaps = schema.event_shape[0] if schema.gaps else 0
     past = PastGRU(inputs, n_inputs, H, generator, n_gaps)
     head = choose_likelihood_head(schema, likelihood)
-    decoder = MLPDecoder(D + H, schema.event_shape, head.n_parameters, (H,), ACTIVATION, generator)
+    decoder = MLPDecoder(D + H, output_shape(schema, head), head.n_parameters, (H,), ACTIVATION, generator)
     with torch.no_grad():
         decoder.bias.copy_(output_bias(schema, head))
     prior = ContextPrior(H, D, (H,), generator) if D and not chain else None

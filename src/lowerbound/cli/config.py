@@ -194,6 +194,8 @@ def _checked_data(data: Any, path: Path) -> dict[str, Any]:
         _check_known(name, list(DATA_KEYS), f"{path}: [data] has no key")
         if name in ("stream", "header") and isinstance(value, bool):
             continue
+        if name in ("bits", "turns") and type(value) is int:
+            continue
         if name == "resize" and type(value) is int:
             data = {**data, name: str(value)}
             continue

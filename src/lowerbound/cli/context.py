@@ -30,20 +30,22 @@ given_option: Callable[..., Any] = click.option(
 )  # fmt: skip
 
 
-def context_of(dataset: Dataset, name: str | None) -> pd.Series | None:
-    """The context of the rows of a dataset that was read with it as the label; None without one."""
+def context_of(dataset: Dataset, name: str | None) -> Any:
+    """The context of the rows of a dataset that was read with it as the label, or of its texts; None without one."""
     import pandas as pd
 
+    if dataset.context is not None:
+        return dataset.context
     return None if name is None else pd.Series(dataset.labels, name=name)
 
 
-def fingerprint_of(context: pd.Series | None) -> dict[str, Any]:
+def fingerprint_of(context: Any) -> dict[str, Any]:
     """The record of a context beside that of the rows: its name and a hash of its values; empty without one."""
     import hashlib
 
     from pandas.util import hash_pandas_object
 
-    if context is None:
+    if context is None or isinstance(context, list):  # text is in the fingerprint of what it is the context of
         return {}
     values = hash_pandas_object(context, index=False).to_numpy()  # pyright: ignore[reportCallIssue]
     return {"given": {"name": str(context.name), "sha256": hashlib.sha256(values.tobytes()).hexdigest()}}

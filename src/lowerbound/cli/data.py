@@ -10,8 +10,11 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from lowerbound.cli.models import MODELS
 from lowerbound.cli.options import DataOptions, axes_options, console_options, data_argument, data_options
 from lowerbound.cli.output import Console, Failure, command_line, short, table
+from lowerbound.cli.sequences import describe as describe_sequences
+from lowerbound.cli.sequences import in_words, kind_of
 
 if TYPE_CHECKING:
     import numpy as np
@@ -21,6 +24,7 @@ if TYPE_CHECKING:
 
 MOST_COLUMNS = 40  # shown; JSON has them all
 MOST_LABELS = 12
+WINDOW = 200  # steps of the parts into which one long sequence is cut
 IMAGE, FEATURES = "image (", "features"  # the start of a layout, where it is no question
 
 
@@ -40,6 +44,8 @@ def check(
 ) -> None:  # fmt: skip
     """Show the shape, type and columns of DATA, and the likelihood and layout that "auto" chooses."""
     dataset = _read(options, console)
+    if kind_of(dataset.X) != "rows":
+        return _check_sequences(dataset, options, console)
     if len(dataset.X) < 2:
         raise Failure(f"{dataset.source} has 1 row: a model needs at least 2")
     record: dict[str, Any] = describe(dataset, image_shape, layout) | {"notes": list(dataset.notes)} | _named(dataset)
@@ -50,6 +56,19 @@ def check(
     axes += ["--layout", layout] if layout != "auto" else []
     axes += ["--binarize", "threshold"] if record.get("binary") else []
     console.suggest("train", *options.words(), *axes, "-o", f"runs/{Path(data).name.split('.')[0]}")
+
+
+def _check_sequences(dataset: Dataset, options: DataOptions, console: Console) -> None:
+    """Describe sequences or text, and suggest a model of them."""
+    record = describe_sequences(dataset) | {"notes": list(dataset.notes)}
+    packed = record.get("dtype") == "uint8" and record["maximum"] > 1 and options.bits is None
+    hints = [f"if a byte of these holds 8 bits (numpy.packbits), add --bits {8 * record['columns']}"] if packed else []
+    console.result(record, "\n".join([table(in_words(record)), *dataset.notes, *hints]))
+    able = [name for name, each in MODELS.items() if each.takes == kind_of(dataset.X)]
+    if able:
+        name = f"runs/{Path(options.source).name.split('.')[0]}"
+        window = ["--window", str(min(WINDOW, max(2, record["steps"] // 10)))] if record["sequences"] == 1 else []
+        console.suggest("train", *options.words(), "--model", able[0], *window, "-o", name)
 
 
 def _read(options: DataOptions, console: Console) -> Dataset:

@@ -9,12 +9,14 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from lowerbound.cli import sequence_scores
 from lowerbound.cli.context import given_of, given_option, words_given
 from lowerbound.cli.generate import OutputFile
 from lowerbound.cli.options import DataOptions, console_options, data_options, force_option
 from lowerbound.cli.output import Console, Failure, nats, new_file, plus_minus, short, table, write_error
 from lowerbound.cli.row_names import RowNames
 from lowerbound.cli.scoring import Method, Partial, row_parts, score, score_rows
+from lowerbound.cli.sequences import takes
 
 if TYPE_CHECKING:
     import numpy as np
@@ -25,6 +27,7 @@ if TYPE_CHECKING:
     from lowerbound.estimators.vae import VAE
 
 ELBO_SAMPLES = 16
+N_IMPORTANCE = 5000  # samples of a row
 SIGNS = {"exact": "", "lower": "≥ ", "upper": "≤ ", "estimate": "≈ "}
 ROW_SCORES = ("log_p", "log_p_1", "log_p_2", "difference")  # of one model, and of two
 WRITTEN_AT_ONCE = 50_000
@@ -36,8 +39,9 @@ BINARIZATION_SEED = 0  # two models are compared on the same zeros and ones
 @data_options
 @given_option
 @click.option(
-    "--n-importance", metavar="K", type=click.IntRange(1), default=5000, show_default=True,
-    help="Samples a row for log p(x).",
+    "--n-importance", metavar="K", type=click.IntRange(1),
+    show_default=f"{N_IMPORTANCE} a row, {sequence_scores.SAMPLES} a step",
+    help="Samples a row, or a step of sequences, for log p(x).",
 )  # fmt: skip
 @click.option(
     "--method", type=click.Choice(["importance", "naive", "ais"]), default="importance", show_default=True,
@@ -64,17 +68,18 @@ BINARIZATION_SEED = 0  # two models are compared on the same zeros and ones
 )  # fmt: skip
 @force_option
 @console_options
+@click.pass_context
 def evaluate(
-    paths: tuple[str, ...], options: DataOptions,
-    given: str | None, n_importance: int, method: str, n_temperatures: int, n_chains: int,
+    context: click.Context, paths: tuple[str, ...], options: DataOptions,
+    given: str | None, n_importance: int | None, method: str, n_temperatures: int, n_chains: int,
     bidirectional_bounds: int | None, inference_gap: int | None, rows_file: Path | None, force: bool, console: Console,
 ) -> None:  # fmt: skip
     """Score DATA under the model in RUN: lower bound, log p(x), and KL of the latent variables.
 
-    With two RUNs, the difference of their log p(x) on the same rows. All numbers are means over rows in nats, ±
-    one standard error; --rows writes log p(x) of each row, of two RUNs both and their difference. Every method bounds
-    log p(x) from below, more tightly for larger K, or T and C. An interrupted estimate continues when the same command
-    is given again.
+    With two RUNs, the difference of their log p(x) on the same rows. All numbers are means over rows in nats, ± one
+    standard error, of sequences also a step; --rows writes log p(x) of each row, of two RUNs both and their difference.
+    Every method bounds log p(x) from below, more tightly for larger K, or T and C. An interrupted estimate of rows
+    continues when the same command is given again.
     """
     *runs, source = paths
     if not 1 <= len(runs) <= 2:
@@ -88,10 +93,13 @@ def evaluate(
     options = replace(options, source=source, given=given)
     models = {run: load(Path(run), "evaluate") for run in runs}
     dataset = (as_there := options.like_those_of(Path(runs[0]))).read(console)
+    _warn_if_trained_on(dataset, runs)
+    if any(takes(model) != "rows" for model in models.values()):
+        sequence_scores.refuse_options_of_rows(context)
+        return sequence_scores.evaluate(models, dataset, n_importance, rows_file, console)
     names = RowNames.of(as_there, dataset, ROW_SCORES)
     models = {run: given_of(model, dataset, given) for run, model in models.items()}
-    _warn_if_trained_on(dataset, runs)
-    how, kept = Method(method, n_importance, n_temperatures, n_chains), list[Partial]()
+    how, kept = Method(method, n_importance or N_IMPORTANCE, n_temperatures, n_chains), list[Partial]()
     by_row: dict[str, np.ndarray] | None = {} if rows_file else None
     if len(runs) == 1:
         record = account(models[runs[0]], dataset, how, console, Path(runs[0]), kept, by_row)

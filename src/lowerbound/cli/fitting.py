@@ -23,6 +23,7 @@ from lowerbound.cli.models import MODELS
 from lowerbound.cli.output import INTERRUPTED, Console, Failure, listing, nats, table
 from lowerbound.cli.processes import Checkpoint, tell
 from lowerbound.cli.run import Run, environment, fingerprint
+from lowerbound.cli.sequences import check_kind, in_a_line, kind_of, takes, unit
 from lowerbound.cli.tensorboard import TensorBoardWatch
 from lowerbound.cli.watch import RunWatch
 from lowerbound.data.batches import Rows
@@ -86,8 +87,8 @@ def fit_run(
             progress = training.progress
             run.begin_again(config.to_toml(choices), progress.epoch, progress.objective.step, record, progress.history)
             console.say(f"continuing after {_place(training)}")
-        console.say(f"{_split(rows, held_out)}\n{listing(choices)}")
-        for hint in hints(model.schema_, dataset.X):
+        console.say(f"{_split(rows, held_out, model)}\n{listing(choices)}")
+        for hint in hints(model.schema_, dataset.X) if takes(model) == "rows" else dataset.notes:
             console.say(hint)
         if verbose:
             console.say(f"{config.to_toml({})}\n{training.modules}")
@@ -101,6 +102,7 @@ def read_once(run: Run, config: Config, console: Console, **others: Any) -> tupl
     """The configuration to be kept, that by which the data are read (images from an array), and the data."""
     data, there = converted(run.folder, config.data, console)
     dataset = replace(there, **others).read(console)
+    check_kind(dataset, config.model)
     if there is not data:
         dataset = replace(dataset, source=Path(data.source).name)
     return replace(config, data=data), replace(config, data=there), dataset
@@ -211,29 +213,33 @@ def chosen(model: GradientEstimator, training: Training) -> dict[str, Any]:
 
 def describe(dataset: Dataset) -> str:
     """The data in one line."""
+    if kind_of(dataset.X) != "rows":
+        return in_a_line(dataset)
     n_rows, *row = dataset.X.shape
     names = getattr(dataset.X, "columns", None)
     what = f"{row[0]} columns" if names is not None else f"shape {' × '.join(map(str, row)) or '1'}"
     return f"{dataset.source}: {n_rows:,} rows of {what}"
 
 
-def _split(rows: Rows, held_out: Rows | None) -> str:
-    return f"{len(rows):,} rows to train on, {len(held_out or ()):,} held out"
+def _split(rows: Rows, held_out: Rows | None, model: GradientEstimator) -> str:
+    return f"{len(rows):,} {unit(takes(model))}s to train on, {len(held_out or ()):,} held out"
 
 
 def report(watch: RunWatch, model: GradientEstimator) -> None:
     """Report the held-out bound, and the active units."""
-    console, progress = watch.console, watch.training.progress
+    console, progress, one = watch.console, watch.training.progress, unit(takes(model))
     bound, column = _bound(model)
     record = progress.history[progress.best_epoch - 1]
     if math.isfinite(progress.best):
         elbo = record["validation_elbo"]
         best = nats(progress.best if elbo is None else elbo)
         ended = f"{progress.epoch}{', then stopped early' if progress.stopped else ''}"
-        console.say(f"held-out {bound} {best} nats a row in epoch {progress.best_epoch}, the best of {ended}")
+        console.say(f"held-out {bound} {best} nats a {one} in epoch {progress.best_epoch}, the best of {ended}")
     else:
         last = nats(record[column])
-        console.say(f"{bound} {last} nats a row in epoch {progress.epoch}, on the training rows: none were held out")
+        console.say(
+            f"{bound} {last} nats a {one} in epoch {progress.epoch}, on the training {one}s: none were held out"
+        )
     if isinstance(model, VAE):
         console.say(f"{model.n_active_units_} of {model.latent_dim_} latent variables are active")
 
@@ -242,7 +248,8 @@ def _bound(model: GradientEstimator) -> tuple[str, str]:
     """The name of what training raises, and of its column in the history."""
     if isinstance(model, Autoencoder):
         return f"log p(x|z){'' if model.penalty is None else ' less the penalty'}", "reconstruction"
-    return ("ELBO" if isinstance(model, VAE) else "log p(x)"), "elbo"
+    has_bound = isinstance(model, VAE) or (takes(model) != "rows" and model.get_params()["latent_dim"])
+    return ("ELBO" if has_bound else "log p(x)"), "elbo"
 
 
 def suggest_resuming(console: Console, run: Run) -> None:
@@ -253,7 +260,8 @@ def suggest_resuming(console: Console, run: Run) -> None:
 def suggest_next(console: Console, run: Run, model: Any, config: Config) -> None:
     """Suggest a command that uses the model."""
     if hasattr(model, "score_samples") and config.model not in ("autoencoder", "detector"):
-        ending = "png" if model.schema_.is_image else "csv"
+        ending = "png" if takes(model) == "rows" and model.schema_.is_image else "csv"
+        ending = {"rows": ending, "sequences": "npz", "text": "txt"}[takes(model)]
         given = words_given(config.data.given, "=VALUE")
         return console.suggest("generate", run.folder, *given, "-o", run.folder / f"samples.{ending}")
     command, file = {"imputer": ("impute", "filled.csv"), "detector": ("outliers", "outliers.csv")}.get(
@@ -289,6 +297,7 @@ def try_one_batch(config: Config, console: Console, *, verbose: bool) -> None:
     """Show what would be trained, and the loss of one batch; nothing is written."""
     config = pinned(config)
     dataset = config.data.read(console)
+    check_kind(dataset, config.model)
     model, watch = make(config), OneBatch()
     with suppress(_Enough):
         model.fit(dataset.X, context=context_of(dataset, config.data.given), watch=watch)
@@ -309,21 +318,21 @@ def try_one_batch(config: Config, console: Console, *, verbose: bool) -> None:
     }
     if verbose:
         console.say(str(watch.training.modules))
-    console.result(record, f"{config.to_toml({})}\n{_summary(record, describe(dataset), watch)}")
+    console.result(record, f"{config.to_toml({})}\n{_summary(record, describe(dataset), watch, model)}")
 
 
-def _summary(record: dict[str, Any], data: str, watch: OneBatch) -> str:
+def _summary(record: dict[str, Any], data: str, watch: OneBatch, model: GradientEstimator) -> str:
     shapes = {name: tuple(shape) for name, shape in record["shapes"].items()}
     weights = {name: f"{size:,}" for name, size in record["n_parameters"].items()}
     return table(
         {
             "data": data,
-            "rows": _split(watch.rows, watch.held_out),
+            "rows": _split(watch.rows, watch.held_out, model),
             "chosen": listing(record["chosen"]),
             **{name: _in_words(part) for name, part in record["parts"].items()},
             "shapes": listing(shapes),
             "weights": listing(weights),
-            "one batch": _of_one_batch(record["batch"], is_bound="latent_dim" in record["chosen"]),
+            "one batch": _of_one_batch(record["batch"], unit(takes(model)), is_bound=_bound(model)[0] == "ELBO"),
         }
     )
 
@@ -334,15 +343,14 @@ def _in_words(part: dict[str, Any]) -> str:
     return f"{word_of(part['kind'])}: {fields}" if fields else word_of(part["kind"])
 
 
-def _of_one_batch(batch: dict[str, float], *, is_bound: bool) -> str:
+def _of_one_batch(batch: dict[str, float], one: str, *, is_bound: bool) -> str:
     parts = {name: nats(value) for name, value in batch.items()}
     if not math.isfinite(batch["kl"]):
-        return f"log p(x|z) {parts['reconstruction']} nats a row, untrained"
+        return f"log p(x|z) {parts['reconstruction']} nats a {one}, untrained"
     if not is_bound:
-        return f"log p(x) {parts['elbo']} nats a row, untrained"
-    return (
-        f"ELBO {parts['elbo']} = {parts['reconstruction']} − KL {about(batch['kl'])}{parts['kl']} nats a row, untrained"
-    )
+        return f"log p(x) {parts['elbo']} nats a {one}, untrained"
+    kl = f"{about(batch['kl'])}{parts['kl']}"
+    return f"ELBO {parts['elbo']} = {parts['reconstruction']} − KL {kl} nats a {one}, untrained"
 
 
 def _sizes(model: GradientEstimator) -> dict[str, int]:

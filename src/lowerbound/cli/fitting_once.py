@@ -13,6 +13,7 @@ from lowerbound.cli.generate import spread
 from lowerbound.cli.models import MODELS, QUIET
 from lowerbound.cli.output import Console, Failure, listing, plus_minus, short, table
 from lowerbound.cli.run import Run, environment, fingerprint
+from lowerbound.cli.sequences import check_kind
 from lowerbound.data.sources import Dataset
 from lowerbound.estimators.density import DensityEstimator
 from lowerbound.imputation.imputer import VAEImputer
@@ -91,6 +92,7 @@ def dry_run(config: Config, console: Console) -> None:
     """Show what would be fitted; nothing is fitted or written."""
     config = pinned(config)
     dataset = replace(config.data, **_as_needed(config)).read(console)
+    check_kind(dataset, config.model)
     model = _made(config, Console(quiet=True))
     chosen = _chosen(model, dataset)
     record = {"model": config.model, "data": fingerprint(dataset), "chosen": chosen}

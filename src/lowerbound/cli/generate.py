@@ -12,7 +12,7 @@ import click
 
 from lowerbound.cli.context import given_of, given_option, one_context, value_of, words_given
 from lowerbound.cli.drawing import check_rows_fit, draw, draw_pairs, share_of_noise, write_map
-from lowerbound.cli.models import refusal
+from lowerbound.cli.models import TAKEN, refusal
 from lowerbound.cli.options import (
     DataOptions,
     PathType,
@@ -25,6 +25,8 @@ from lowerbound.cli.options import (
 )
 from lowerbound.cli.output import Console, Failure, new_file
 from lowerbound.cli.row_names import RowNames
+from lowerbound.cli.sequence_files import check_ending
+from lowerbound.cli.sequences import kind_of, takes
 
 if TYPE_CHECKING:
     import numpy as np
@@ -58,15 +60,24 @@ class OutputFile(PathType):
         return path
 
 
-output_option: Callable[..., Any] = click.option(
-    "-o", "--output", metavar="FILE", required=True, type=OutputFile(), help="A .png, .npy, .csv or .parquet file."
-)
+def _output(type: click.ParamType, of_sequences: str = "") -> Callable[..., Any]:
+    help = f"A .png, .npy, .csv or .parquet file{of_sequences}."
+    return click.option("-o", "--output", metavar="FILE", required=True, type=type, help=help)
 
 
-@click.command(short_help="Draw new rows from a model.")
+output_option = _output(OutputFile())
+any_output_option = _output(click.Path(path_type=Path), "; .npz for .npy where the model is of sequences")
+
+
+@click.command(short_help="Draw new rows or sequences from a model.")
 @run_argument
-@click.option("-n", "n_rows", type=click.IntRange(1), default=64, show_default=True, help="How many.")
-@output_option
+@click.option("-n", "--n-samples", "n_rows", type=click.IntRange(1), default=64, show_default=True, help="How many.")
+@any_output_option
+@click.option("--steps", metavar="T", type=click.IntRange(1), help="Of sequences: how many steps to draw.")
+@click.option("--prompt", metavar="FILE", help="Of sequences: continue one of those in a file like the training data.")
+@click.option("--row", metavar="I", type=click.IntRange(0), help="The sequence of --prompt, from 0.  [0]")
+@click.option("--prompt-steps", metavar="T", type=click.IntRange(1), help="Of it, the steps to continue.  [all]")
+@click.option("--key", metavar="NAME", help="Array of an .npz file of --prompt.")
 @click.option("--mean", is_flag=True, help="Give the mean E[x|z] instead of a draw from p(x|z).")
 @click.option(
     "--given",
@@ -79,17 +90,25 @@ output_option: Callable[..., Any] = click.option(
 @console_options
 def generate(
     run: Path, n_rows: int, output: Path, mean: bool, given: tuple[str, ...], random_state: int | None, force: bool,
-    console: Console,
+    console: Console, **of_sequences: Any,
 ) -> None:  # fmt: skip
     """Draw new rows from the model in RUN: z from the prior, then x given z.
 
     With --given, z is drawn given the values of these columns, by importance sampling. A model that was trained with
-    --given NAME needs --given NAME=VALUE.
+    --given NAME needs --given NAME=VALUE. Sequences are drawn step by step; of a continuation what follows is written.
     """
+    from lowerbound.cli import sequence_draws
     from lowerbound.storage.results import write_parts
 
     new_file(output, force)
-    model = load(run, "generate")
+    model, how = load(run, "generate"), sequence_draws.Continuation(**of_sequences)
+    if takes(model) == "sequences":
+        if mean or given:
+            raise click.UsageError("--mean and --given are for models of rows: sequences are drawn")
+        return sequence_draws.generate(run, model, n_rows, output, how, random_state, console)
+    check_ending(output, "rows")
+    if how.given():
+        raise click.UsageError(f"{', '.join(how.given())}: {run} holds no model of sequences, so leave it out")
     check_rows_fit(model, output)
     context = getattr(model, "context_", None)
     if context is not None:
@@ -195,7 +214,7 @@ def reconstruct(
 @click.command(short_help="Give the codes of data, or a map of them.")
 @run_argument
 @data_argument
-@output_option
+@any_output_option
 @data_options
 @given_option
 @force_option
@@ -204,10 +223,11 @@ def encode(
     run: Path, data: str, output: Path, options: DataOptions, given: str | None, force: bool,
     console: Console,
 ) -> None:  # fmt: skip
-    """Give the code of every row of DATA: the mean of its posterior q(z|x).
+    """Give the code of every row of DATA, or of every step of its sequences: the mean of its posterior q(z|x).
 
     A .png is a map of two latent variables (those with the largest KL, if there are more), colored by label.
     """
+    from lowerbound.cli import sequence_draws
     from lowerbound.data.sources import Source
     from lowerbound.storage.results import write_parts
 
@@ -215,6 +235,9 @@ def encode(
     model = load(run, "encode")
     options = replace(options, given=given)
     dataset = (as_there := options.like_those_of(run)).read(console)
+    if takes(model) == "sequences":
+        return sequence_draws.encode(model, dataset, output, console)
+    check_ending(output, "rows")
     if output.suffix.lower() == ".png":
         dataset = spread(dataset, MAPPED) if isinstance(dataset.X, Source) else dataset
         X = rows_of(dataset, model)
@@ -273,6 +296,10 @@ def rows_of(dataset: Dataset, model: DensityEstimator) -> Any:
 
     from lowerbound.data.sources import Source
 
+    if kind_of(dataset.X) != "rows":
+        raise Failure(
+            f"{dataset.source} holds {TAKEN[kind_of(dataset.X)]}, but the model was fitted to {TAKEN['rows']}"
+        )
     known = getattr(model, "feature_names_in_", None)
     columns = getattr(dataset.X, "columns", None)
     if known is None or columns is None:

@@ -72,7 +72,9 @@ class ModelCommand(click.Command):
                 raise click.UsageError(
                     f"{error.option_name} is of several: give {' or '.join(sorted(own))}", ctx
                 ) from error
-            able = [name for name, each in MODELS.items() if error.option_name in _words(each.table)]
+            have = [name for name, each in MODELS.items() if error.option_name in _words(each.table)]
+            takes = MODELS[named(ctx)].takes
+            able = [name for name in have if MODELS[name].takes == takes] or have
             if not able:
                 raise
             raise click.UsageError(_of_others(error.option_name, named(ctx), able), ctx) from error

@@ -28,6 +28,8 @@ class TrainedModel:
         It is trained by the training loop, with checkpoints, and can be continued.
     can : tuple of str
         The commands that work on its runs.
+    takes : {"rows", "sequences", "text"}
+        Its data.
     """
 
     class_name: str
@@ -35,6 +37,7 @@ class TrainedModel:
     common: tuple[str, ...] = ()
     in_steps: bool = False
     can: tuple[str, ...] = ("generate", "evaluate", "outliers", "impute")
+    takes: str = "rows"
 
     @property
     def table(self) -> dict[str, Parameter]:
@@ -76,21 +79,56 @@ MODELS = {
         in_steps=True,
         can=CODES,
     ),
+    "recurrent": TrainedModel(
+        "RecurrentVAE",
+        tables.RECURRENT_VAE_PARAMETERS,
+        (
+            "latent_dim",
+            "hidden_size",
+            "likelihood",
+            "length",
+            "window",
+            "objective",
+            *TRAINING,
+            "random_state",
+            "device",
+        ),
+        in_steps=True,
+        can=("generate", "evaluate", "encode"),
+        takes="sequences",
+    ),
+    "sequence": TrainedModel(
+        "SequenceVAE",
+        tables.SEQUENCE_VAE_PARAMETERS,
+        ("latent_dim", "hidden_size", "tokens", "token_dropout", "objective", *TRAINING, "random_state", "device"),
+        in_steps=True,
+        can=("generate", "chat", "evaluate", "encode", "reconstruct"),
+        takes="text",
+    ),
 }
+TAKEN = {"rows": "rows of a table or images", "sequences": "sequences of numbers", "text": "text"}
+
+
+def model_called(class_name: str) -> str | None:
+    """The name on the command line of a class; None if it works from Python alone."""
+    return next((name for name, each in MODELS.items() if each.class_name == class_name), None)
 
 
 def refusal(class_name: str, command: str) -> str | None:
     """The sentence that a model can't do what a command asks, what it can, and which models could; None if it can."""
-    found = next(((name, each) for name, each in MODELS.items() if each.class_name == class_name), None)
-    if found is None:
+    name = model_called(class_name)
+    if name is None:
         return f"holds a {class_name}, which works from Python alone: lowerbound.load(folder)"
-    name, model = found
+    model = MODELS[name]
     if command in model.can:
         return None
-    able = _listed([other for other, each in MODELS.items() if command in each.can], "or")
+    able = [other for other, each in MODELS.items() if command in each.can and each.takes == model.takes]
+    could = (
+        f"{_listed(able, 'or')} could (lowerbound train --model NAME)" if able else f"no model of {model.takes} could"
+    )
     return (
-        f"holds a model of kind {name}, which `lowerbound {command}` can't use: {able} could (lowerbound train --model "
-        f"NAME); {name} works with {_listed(list(model.can), 'and')}"
+        f"holds a model of kind {name}, which `lowerbound {command}` can't use: {could}; {name} works with "
+        f"{_listed(list(model.can), 'and')}"
     )
 
 

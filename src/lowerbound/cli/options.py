@@ -25,7 +25,9 @@ else:
 
 WRITING = ("decimal", "thousands", "date_format", "missing", "header")
 OF_IMAGES = ("resize", "crop", "mode")
-READING = ("key", "drop", "label", "id", "stream", *WRITING, *OF_IMAGES)
+OF_SEQUENCES = ("time", "every", "lengths", "bits", "turns", "speaker")
+KEPT = ("time", "every", "bits", "turns", "speaker")  # of the data of a run, for others of that format
+READING = ("key", "drop", "label", "id", "stream", *WRITING, *OF_IMAGES, *OF_SEQUENCES)
 QUIETLY = Console(quiet=True)
 
 
@@ -53,6 +55,8 @@ class DataOptions:
         As in ``read``, for .csv files.
     resize, crop, mode
         As in ``read``, for folders of images.
+    time, every, lengths, bits, turns, speaker
+        As in ``read``, for sequences and dialogues.
     """
 
     source: str
@@ -70,6 +74,12 @@ class DataOptions:
     resize: str | None = None
     crop: str | None = None
     mode: str | None = None
+    time: str | None = None
+    every: str | None = None
+    lengths: str | None = None
+    bits: int | None = None
+    turns: int | None = None
+    speaker: str | None = None
 
     def read(self, console: Console = QUIETLY, *, mixed: bool = True, notes: bool = True) -> Dataset:
         """Read the data; raises ``DataError``.
@@ -107,20 +117,22 @@ class DataOptions:
     def _read(self, stream: bool | None, *, mixed: bool) -> Dataset:
         from lowerbound.data.readers.read import read
 
-        others = {name: getattr(self, name) for name in (*WRITING, *OF_IMAGES)}
+        others = {name: getattr(self, name) for name in (*WRITING, *OF_IMAGES, *OF_SEQUENCES)}
         return read(
             self.source, key=self.key, drop=self.drop, label=self.given or self.label, id=self.id, stream=stream,
             mixed=mixed, **others,
         )  # fmt: skip
 
     def like_those_of(self, run: Path) -> DataOptions:
-        """The same, with rows named and images converted as those of a run were, where nothing else is asked for."""
-        from lowerbound.data.readers.read import holds_images
+        """The same, with rows named, images converted and sequences read as those of a run were, unless it is said."""
+        from lowerbound.data.readers.read import holds_images, options_of
 
         kept = data_of(run)
-        if not holds_images(self.source):
-            return self if self.id is not None else self.named_by(kept.get("id"))
-        return replace(self, **{name: getattr(self, name) or kept.get(name) for name in OF_IMAGES})
+        if holds_images(self.source):
+            return replace(self, **{name: getattr(self, name) or kept.get(name) for name in OF_IMAGES})
+        names = [name for name in KEPT if name in options_of(self.source)]
+        same = replace(self, **{name: getattr(self, name) or kept.get(name) for name in names})
+        return same if self.id is not None else same.named_by(kept.get("id"))
 
     def named_by(self, column: str | None) -> DataOptions:
         """The same, with rows that a column names, if it is one of the table."""
@@ -140,8 +152,8 @@ class DataOptions:
         named += [("--id", self.id)]
         named += [("--given", self.given), ("--decimal", self.decimal), ("--thousands", self.thousands)]
         named += [("--date-format", self.date_format), ("--missing", ",".join(self.missing) or None)]
-        named += [(f"--{name}", getattr(self, name)) for name in OF_IMAGES]
-        words = [word for flag, value in named if value is not None for word in (flag, value)]
+        named += [(f"--{name}", getattr(self, name)) for name in (*OF_IMAGES, *OF_SEQUENCES)]
+        words = [word for flag, value in named if value is not None for word in (flag, str(value))]
         words += {None: [], True: ["--stream"], False: ["--no-stream"]}[self.stream]
         return [self.source, *words, *{None: [], True: ["--header"], False: ["--no-header"]}[self.header]]
 
@@ -155,6 +167,27 @@ def data_options(command: Callable) -> Callable:
         return command(*args, options=DataOptions(others.get("data") or "", **read), **others)
 
     for option in (
+        click.option("--speaker", metavar="NAME", help="Whose turns of dialogues in a .jsonl are responses.  [all]"),
+        click.option(
+            "--turns", metavar="N", type=click.IntRange(0),
+            help="Turns of a dialogue before a response that are its context, at most.  [all]",
+        ),
+        click.option(
+            "--bits", metavar="N", type=click.IntRange(1),
+            help="Rows of an .npz are N bits, packed by numpy.packbits(…, axis=1).",
+        ),
+        click.option(
+            "--lengths", metavar="NAME",
+            help="Array of an .npz with the steps of each sequence, or none.  [that called KEY_len, if there is one]",
+        ),
+        click.option(
+            "--every", metavar="SPAN", help="Put steps on a grid of this distance, such as 5min; what lacks is a gap."
+        ),
+        click.option(
+            "--time", metavar="COLUMN",
+            help="Column of a table that says when: rows are then steps of sequences, which --id tells apart. Parts of "
+            "a date are named together: year,month,day,hour.",
+        ),
         click.option(
             "--mode", type=click.Choice(["gray", "rgb"]),
             help="Read a folder of images in gray, or in color.  [in color if any has]",
@@ -192,11 +225,11 @@ def data_options(command: Callable) -> Callable:
         ),
         click.option(
             "--id", metavar="COLUMN",
-            help="Column of a table that names the rows: the model leaves it out, results have it.",
+            help="Column of a table that names the rows, or their sequences: results have it, the model leaves it out.",
         ),
         click.option("--label", metavar="NAME", help="Column, or array of an .npz, with a label for each row."),
         click.option("--drop", metavar="COLUMN", multiple=True, help="Leave this column out; can be repeated."),
-        click.option("--key", metavar="NAME", help="Array of an .npz file."),
+        click.option("--key", metavar="NAME", help="Array of an .npz file, or field of a .jsonl."),
     ):  # fmt: skip
         with_options = option(with_options)
     return with_options

@@ -145,7 +145,7 @@ class Run:
 
 
 def data_of(run: Path) -> dict[str, Any]:
-    """The words in ``[data]`` of the configuration of a run, or of the run whose model is in the folder."""
+    """The words and numbers in ``[data]`` of the configuration of a run, or of the run whose model is in the folder."""
     from lowerbound.storage.opening import read_toml
 
     for folder in (run, run.parent):
@@ -154,7 +154,7 @@ def data_of(run: Path) -> dict[str, Any]:
         except (OSError, ValueError):
             continue
         if isinstance(record, dict):
-            return {name: value for name, value in record.items() if isinstance(value, str)}
+            return {name: value for name, value in record.items() if isinstance(value, (str, int))}
     return {}
 
 
@@ -179,8 +179,16 @@ def fingerprint(dataset: Dataset) -> dict[str, Any]:
     import numpy as np
 
     from lowerbound.data.fingerprint import as_bytes, fingerprint_of_source
+    from lowerbound.data.sequences import Sequences
     from lowerbound.data.sources import Source
 
+    if isinstance(dataset.X, Sequences):
+        shape = [len(dataset.X), *dataset.X.steps.shape]
+        record = {"name": dataset.source, "shape": shape, "dtype": dataset.X.steps.dtype.name}
+        return {**record, "sha256": dataset.X.digest()}
+    if isinstance(dataset.X, list):
+        digest = hashlib.sha256(json.dumps([dataset.X, dataset.context]).encode())
+        return {"name": dataset.source, "shape": [len(dataset.X)], "dtype": "text", "sha256": digest.hexdigest()}
     if isinstance(dataset.X, Source):
         return fingerprint_of_source(dataset.X)
     digest = hashlib.sha256()

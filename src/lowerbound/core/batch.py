@@ -54,6 +54,10 @@ class Batch:
         missing = self.mask & hidden if self.missing is None else self.missing | (self.mask & hidden)
         return replace(self, mask=self.mask & ~hidden, complete=False, missing=missing)
 
+    def with_context(self, context: Tensor | None) -> Batch:
+        """The same rows with another context."""
+        return replace(self, context=context)
+
     def subset(self, rows: Tensor) -> Batch:
         """Some of the rows, at the places ``rows`` (n,) of int64."""
         missing, context = (None if t is None else t[rows] for t in (self.missing, self.context))

@@ -18,6 +18,7 @@ class NoLatents:
     prior = None
 
     def __init__(self, n_rows: int, like: Tensor) -> None:
+        like = like if like.is_floating_point() else like.float()
         self.mean: Tensor = like.new_zeros(n_rows, 0)
         self.scale: Tensor = self.mean
         self.scale_tril: Tensor = like.new_zeros(n_rows, 0, 0)

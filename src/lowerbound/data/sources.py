@@ -257,7 +257,7 @@ class Dataset:
     ----------
     X : np.ndarray | pd.DataFrame | Source
         The data, shape ``(n, *event)``: an array for arrays and images, a frame of numeric and boolean
-        columns for tables. At least one row; NaN where a value is missing; no infinite values.
+        columns for tables; or sequences, or texts. At least one row; NaN where a value is missing; no infinite values.
     labels : np.ndarray | None
         One label for each row, shape ``(n,)``: a column, an array or the subfolders; never part of ``X``.
     source : str
@@ -266,6 +266,8 @@ class Dataset:
         What was recognized in the values of a file.
     ids : RowIds | None
         The column that names the rows; never part of ``X``.
+    context : list of str | None
+        What is known before each text: what was said in a dialogue before a response.
     """
 
     X: np.ndarray | pd.DataFrame | Source
@@ -273,3 +275,4 @@ class Dataset:
     source: str
     notes: tuple[str, ...] = ()
     ids: RowIds | None = None
+    context: list[str] | None = None

@@ -19,6 +19,7 @@ from lowerbound.data.schema import Schema
 from lowerbound.data.sequences import SequenceRows, Sequences
 from lowerbound.data.sources import Source, as_source
 from lowerbound.data.stream import streamed
+from lowerbound.data.texts import TextContext, Texts, TextSchema
 from lowerbound.distributions.noise import Noise, make_generator
 from lowerbound.estimators.saving import part
 from lowerbound.evaluation.bound import exact_log_prob, importance_weighted
@@ -59,11 +60,11 @@ class Fitted(Undisturbed):
         Of x as the model reads it.
     shared_noise : bool
         All rows share their noise, so that the numbers of a row depend on that row alone.
-    context_schema : ContextSchema, optional
-        The columns of the context that the model is given; None for a model that isn't given any.
+    context_schema : ContextSchema or TextContext, optional
+        The columns of the context that the model is given, or its tokens; None for a model that isn't given any.
     context : array-like, optional
         The context itself, which ``given`` sets.
-    schema : Schema
+    schema : Schema or TextSchema
         What the rows are.
 
     Examples
@@ -78,14 +79,14 @@ class Fitted(Undisturbed):
 
     model: Model
     posterior: Posterior = field(default_factory=NoPosterior)
-    schema: Schema = field(kw_only=True)
+    schema: Any = field(kw_only=True)
     seed: int = 0
     device: torch.device = field(default_factory=lambda: torch.device("cpu"))
     check: Callable[[Any], Any] = checked
     check_block: Callable[[Any], Any] = mask_gaps
     dtype: torch.dtype = torch.float32
     shared_noise: bool = False
-    context_schema: ContextSchema | None = None
+    context_schema: ContextSchema | TextContext | None = None
     context: Any = None
 
     def rows(self, X: Any) -> Any:
@@ -99,7 +100,7 @@ class Fitted(Undisturbed):
         return replace(self, context=context)
 
     def coded_context(self, n_rows: int) -> torch.Tensor | None:
-        """The numbers of the context of ``n_rows`` rows, shape (n_rows, C); None for a model that isn't given any.
+        """The context of ``n_rows`` rows as numbers or tokens (n_rows, C); None for a model that isn't given any.
 
         Raises
         ------
@@ -111,7 +112,8 @@ class Fitted(Undisturbed):
         if self.context is None:
             names = self.context_schema.names
             raise ValueError(f"the model was fitted given a context of the columns {names}: use given(context)")
-        return torch.from_numpy(self.context_schema.encode(self.context, n_rows)).to(self.device, self.dtype)
+        coded = torch.from_numpy(self.context_schema.encode(self.context, n_rows)).to(self.device)
+        return coded if isinstance(self.context_schema, TextContext) else coded.to(self.dtype)
 
     def checked_rows(self, X: Any) -> Any:
         """``rows`` of what ``check`` returned."""
@@ -119,6 +121,8 @@ class Fitted(Undisturbed):
         if given is not None and isinstance(X, Source):
             raise ValueError("a model that is given a context needs its rows in memory: give an array")
         schema, dtype = self.schema, self.dtype
+        if isinstance(schema, TextSchema):
+            return schema.rows(Texts.of(X), self.device, given)
         mask = torch.from_numpy(schema.counted).to(self.device)
 
         def hold(rows: np.ndarray, grey_levels: int | None = None) -> RowsInMemory:

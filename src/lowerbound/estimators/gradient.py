@@ -82,6 +82,10 @@ class GradientEstimator(DensityEstimator):
         """The loss, the number of samples and the gradient estimator."""
         raise NotImplementedError(f"{type(self).__name__} does not say what it minimizes")
 
+    def _objective_over(self, n_steps: int) -> Objective:
+        """The objective of a fit of so many steps."""
+        return self._objective()
+
     def fit(
         self, X: Data, y: object = None, *, context: Any = None, checkpoint: str | Path | None = None,
         watch: Watch | None = None, resume: tuple[dict[str, Tensor], dict[str, Any]] | None = None,
@@ -205,7 +209,7 @@ class GradientEstimator(DensityEstimator):
             raise ValueError("partial_fit can't be given a context: use fit(X, context=…)")
         started = hasattr(self, "model_")
         X = self._start(X, keep_weights=started, reset=not started)
-        rows = self._fitting().checked_rows(X)
+        rows = self._rows_to_fit(X)
         training: Training | None = getattr(self, "_training_state", None) if started else None
         if training is None:
             if self.n_fits_ == 0:
@@ -230,9 +234,13 @@ class GradientEstimator(DensityEstimator):
     def _check_partial_fit(self) -> None:
         """Raise where a pass over some of the rows makes no sense."""
 
+    def _rows_to_fit(self, X: Any) -> Rows:
+        """The rows of checked data as they are trained on."""
+        return self._fitting().checked_rows(X)
+
     def _split(self, X: np.ndarray | Source) -> tuple[Rows, Rows | None]:
         """Training rows, and rows held out for early stopping (none if there would be fewer than two of either)."""
-        rows = self._fitting().checked_rows(X)
+        rows = self._rows_to_fit(X)
         held_out = self._part("early_stopping")
         if not isinstance(held_out, EarlyStopping):
             return rows, None
@@ -248,7 +256,7 @@ class GradientEstimator(DensityEstimator):
         return Training(
             self.model_,
             self._training_posterior(n_rows),
-            self._objective(),
+            self._objective_over(settings.max_epochs * math.ceil(n_rows / settings.batch_size)),
             settings,
             self._training_seed(),
             self._device(),

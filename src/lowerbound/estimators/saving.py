@@ -12,8 +12,6 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from lowerbound.data.context import ContextSchema
-from lowerbound.data.schema import Schema
 from lowerbound.distributions.noise import make_generator
 from lowerbound.parameters.parameter import Parameter, plain
 from lowerbound.storage.allowance import LARGEST, Allowance, elements
@@ -23,7 +21,7 @@ from lowerbound.storage.records import is_of, shown
 OF_FITTING = {  # parameters that change how a model is fitted or used, not what it is
     *("objective", "optimizer", "early_stopping", "max_epochs", "batch_size", "warm_start", "random_state", "device"),
     *("verbose", "method", "tol", "max_iter", "n_init", "lr", "momentum", "weight_decay", "validation_fraction"),
-    *("n_gibbs_steps", "n_chains", "n_temperatures", "burn_in", "penalty", "noise"),
+    *("window", "n_gibbs_steps", "n_chains", "n_temperatures", "burn_in", "penalty", "noise"),
 }
 FITTED_TYPES: dict[str, Any] = {  # of the attributes that a record holds besides the tensors
     **dict.fromkeys(
@@ -114,9 +112,9 @@ def restored(kind: Any, saved: Saved, restore: Restore) -> Any:
         parameters["device"] = restore.device
     estimator = kind(**parameters)
     set_fitted(estimator, record, kind.FITTED)
-    estimator.schema_ = Schema.from_saved(record["schema"], part(tensors, "schema."))
+    estimator.schema_ = kind.SCHEMA.from_saved(record["schema"], part(tensors, "schema."))
     if record.get("context") is not None:
-        estimator.context_ = ContextSchema.from_saved(record["context"])
+        estimator.context_ = kind.CONTEXT.from_saved(record["context"])
     with Allowance(tensors):
         estimator._assemble(make_generator(0, "unused"))
     estimator._built_with = estimator._structure()

@@ -8,9 +8,9 @@ sequences would spread over as many nats as there are steps. A chain of z is lef
 from __future__ import annotations
 
 import math
-import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import ClassVar
 
 import torch
 from torch import Tensor
@@ -24,6 +24,7 @@ from lowerbound.evaluation.evaluation import Evaluation
 from lowerbound.evaluation.smc import particle_scores
 from lowerbound.models.sequence import SequenceModel, Steps
 from lowerbound.models.state_space import StateSpaceModel
+from lowerbound.warning import warn
 
 
 @dataclass(frozen=True)
@@ -48,6 +49,8 @@ class SequenceEstimate(Estimate):
         log p(x | T), or log p(x) of the sequence and of where it ends.
     """
 
+    ROW: ClassVar[str] = "sequence"
+
     per_step: float = math.nan
     per_step_error: float = math.nan
     n_steps: int = 0
@@ -56,8 +59,8 @@ class SequenceEstimate(Estimate):
     def __str__(self) -> str:
         length = "lengths given" if self.length == "given" else "ends included"
         per_step = plus_minus(self.per_step, self.per_step_error)
-        text = super().__str__().replace("rows)", f"sequences, {length})")
-        return f"{text}; {per_step} nats a step ({self.n_steps} steps)"
+        text = super().__str__().removesuffix(")")
+        return f"{text}, {length}); {per_step} nats a step ({self.n_steps} steps)"
 
 
 @dataclass(frozen=True)
@@ -181,10 +184,9 @@ def sequence_estimate(on: Evaluation, n_importance: int) -> SequenceEstimate:
         return scores.estimate(None, length)
     if (bias := expected_bias(scores.ess, n_importance)) > TRUSTED_BIAS:
         what = "particles" if scores.kind is ParticleEstimate else "importance samples"
-        warnings.warn(
+        warn(
             f"of {n_importance:,} {what} a step only {scores.ess.mean():.1f} count (effective sample "
             f"size), so log p(x) is underestimated by {bias:.2g} nats a step or more: take more, n_importance=…",
             UnreliableEstimateWarning,
-            stacklevel=6,
         )
     return scores.estimate(n_importance, length)

@@ -10,6 +10,7 @@ from dataclasses import replace
 from lowerbound.parameters.likelihoods import LIKELIHOODS, BernoulliLikelihood
 from lowerbound.parameters.parameter import Parameter
 from lowerbound.parameters.parts import GaussianNoise, KLPenalty, L1Penalty, MaskingNoise
+from lowerbound.parameters.tokens import BPE
 from lowerbound.parameters.vae import VAE_PARAMETERS
 
 
@@ -170,11 +171,42 @@ PIXEL_RNN_PARAMETERS = _table(
 RECURRENT_VAE_PARAMETERS = _table(
     Parameter("latent_dim", 32, "latent variables of each step; 0: the same decoder without them", (), int, 0),
     Parameter("hidden_size", 128, "hidden units of the recurrence, and of the networks of a step", (), int, 1),
-    replace(PIXEL_RNN_PARAMETERS["likelihood"], help="p of an entry of a step; auto: by type and values of the data"),
+    replace(VAE_PARAMETERS["likelihood"], help="p of an entry of a step; auto: by type and values of the data"),
+    "columns",
     Parameter("chain", False, "z of a step also depends on that of the step before", (True, False)),
     Parameter("dropout", 0.0, "share of the numbers read of the past that is set to 0 in training", (), float, 0, 0.9),
     Parameter("length", "given", "log p(x | T), or log p of x and of where it ends", ("given", "end")),
+    Parameter("window", None, "steps that longer sequences are cut into for training; none: whole", (None,), int, 2),
     *("objective", "optimizer", "early_stopping", "max_epochs", "batch_size"),
+    *("warm_start", "random_state", "device", "verbose"),
+)
+
+SEQUENCE_VAE_PARAMETERS = _table(
+    Parameter("latent_dim", 32, "latent variables of a text; 0: the same decoder without them", (), int, 0),
+    Parameter("hidden_size", 256, "hidden units of each recurrence", (), int, 1),
+    Parameter(
+        "tokens",
+        "auto",
+        "parts of a text; auto: characters below a megabyte, byte pairs (bpe) of more",
+        ("auto", "characters", "bytes"),
+        parts=(BPE,),
+    ),
+    Parameter(
+        "token_dropout",
+        "auto",
+        "share of the tokens that the decoder does not read in training; auto: 0.2 with latent variables, else 0",
+        ("auto",),
+        float,
+        0,
+        1,
+    ),
+    replace(
+        VAE_PARAMETERS["objective"],
+        default="auto",
+        choices=("auto", *VAE_PARAMETERS["objective"].choices),
+        help="bound to raise; auto: elbo, its KL term rising over a fifth of the steps, 5 nats of it free",
+    ),
+    *("optimizer", "early_stopping", "max_epochs", "batch_size"),
     *("warm_start", "random_state", "device", "verbose"),
 )
 

@@ -51,7 +51,7 @@ def continued(
             x = model.draw_step(state, noise).unsqueeze(1)
             steps.append(x)
             lengths += goes_on
-            state = model.read(Batch(x, counted.expand_as(x), torch.arange(n)), state, noise)
+            state = model.read(Batch(x.to(state.dtype), counted.expand_as(x), torch.arange(n)), state, noise)
             goes_on = goes_on & model.draw_goes_on(state, noise)
             is_cut |= goes_on & (lengths >= most)
             goes_on &= lengths < most

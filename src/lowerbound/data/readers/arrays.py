@@ -7,15 +7,17 @@ import re
 import zipfile
 from collections.abc import Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from lowerbound.data.checks import DataError, check_finite, check_labels, check_name, check_shape, listed
 from lowerbound.data.readers.content import NPY, check_promise, content, explained, fill, first_bytes, native, opened
+from lowerbound.data.readers.sequences import unpacked, with_lengths
 from lowerbound.data.sources import IN_MEMORY, ArrayFile, Dataset, MappedArray, is_streamed
 from lowerbound.storage.opening import size_of
 
+LENGTHS = "_len"  # after the name of an array of steps, that of the array with the lengths of the sequences
 _HEADER_BYTES = 1 << 14
 _NUMBERS = {"b1", "i1", "i2", "i4", "i8", "u1", "u2", "u4", "u8", "f2", "f4", "f8"}
 _NOT_NUMBERS = {
@@ -150,8 +152,11 @@ def read_npy(path: Path, name: str, *, stream: bool | None = None) -> Dataset:
     return Dataset(x, None, name)
 
 
-def read_npz(path: Path, name: str, *, key: str | None = None, label: str | None = None) -> Dataset:
-    """Read one array of an `.npz` archive, and another as its labels.
+def read_npz(
+    path: Path, name: str, *, key: str | None = None, label: str | None = None, lengths: str | None = None,
+    bits: int | None = None,
+) -> Dataset:  # fmt: skip
+    """Read one array of an `.npz` archive, and others as its labels and as the lengths of sequences.
 
     Parameters
     ----------
@@ -162,24 +167,34 @@ def read_npz(path: Path, name: str, *, key: str | None = None, label: str | None
     key : str | None
         The array to read; may be left out where there is only one besides the labels.
     label : str | None
-        The array with a label for each row.
+        The array with a label for each row, or sequence.
+    lengths : str | None
+        The array with the number of steps of each sequence; None takes ``KEY_len`` if it is there, "none" rows alone.
+    bits : int | None
+        Rows are that many bits, packed by ``numpy.packbits(…, axis=1)``.
 
     Returns
     -------
     Dataset
-        The array, shape ``(n, *event)``.
+        The array, shape ``(n, *event)``; with lengths, ``Sequences``.
     """
     with explained(name):
         archive = zipfile.ZipFile(path)
     with archive:
         members = _Members(archive, name, path.stat().st_size)
         key = members.choose(key, label)
-        x = members.read(key, numbers=True)
+        x: Any = members.read(key, numbers=True)
+        lengths = members.lengths_of(key, lengths)
+        of_each = None if lengths is None else members.read(lengths, numbers=True)
         labels = None if label is None else members.read(label)
+    called = f"{name}[{key}]"
+    check_finite(x, called)
+    x = x if bits is None else unpacked(x, bits, called)
+    if of_each is not None:
+        x = with_lengths(x, of_each, called, f"{name}[{lengths}]")
     if labels is not None:
         labels = check_labels(labels, len(x), f"{name}[{label}]")
-    check_finite(x, f"{name}[{key}]")
-    return Dataset(x, labels, f"{name}[{key}]")
+    return Dataset(x, labels, called)
 
 
 def read_members(path: Path, name: str, keys: Sequence[str]) -> list[np.ndarray]:
@@ -209,7 +224,7 @@ class _Members:
             raise DataError(f"{self.name}[{key}] cannot be both the data and the labels; choose another key or label.")
         if key is not None:
             return key
-        others = [each for each in names if each != label]
+        others = [each for each in names if each != label and each.removesuffix(LENGTHS) not in {*names} - {each}]
         if not others:
             raise DataError(f"{self.name} holds no arrays to read; save it again with numpy.savez.")
         if len(others) > 1:
@@ -218,6 +233,15 @@ class _Members:
                 f"{self.name} holds {len(others)} arrays; choose one by key, such as {others[0]}: {arrays}."
             )
         return others[0]
+
+    def lengths_of(self, key: str, lengths: str | None) -> str | None:
+        """The array with the lengths of sequences: the one asked for, or that of this name; None if there is none."""
+        if lengths is not None and lengths != "none":
+            check_name(lengths, list(self.infos), "array", self.name)
+            return lengths
+        own = f"{key}{LENGTHS}"
+        is_there = lengths is None and own in self.infos and len(self.header(own).shape) == 1
+        return own if is_there and self.header(own).kind in ("i", "u") else None
 
     def header(self, key: str) -> Header:
         """Read the header of one array."""

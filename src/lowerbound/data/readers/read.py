@@ -37,6 +37,8 @@ from lowerbound.data.readers.csv import read_csv
 from lowerbound.data.readers.idx import read_idx
 from lowerbound.data.readers.images import read_images
 from lowerbound.data.readers.parquet import parquet_files, read_parquet
+from lowerbound.data.readers.sequences import list_columns, read_lists, read_long
+from lowerbound.data.readers.text import read_jsonl, read_txt
 from lowerbound.data.sources import Dataset, Source
 
 __all__ = ["DataError", "Dataset", "read"]
@@ -49,12 +51,16 @@ class _Format(NamedTuple):
 
 
 _OF_TEXT = ("decimal", "thousands", "date_format", "missing", "header")
+_OF_ARRAYS = ("lengths", "bits")
+_IN_TIME = ("time", "every")
 _FORMATS = {
     ".npy": _Format(read_npy, NPY, ("stream",)),
-    ".npz": _Format(read_npz, ZIP, ("key", "label")),
-    ".csv": _Format(read_csv, TEXT, ("drop", "label", "id", *_OF_TEXT)),
-    ".csv.gz": _Format(read_csv, GZIP, ("drop", "label", "id", *_OF_TEXT)),
-    ".parquet": _Format(read_parquet, PARQUET, ("drop", "label", "id", "stream")),
+    ".npz": _Format(read_npz, ZIP, ("key", "label", *_OF_ARRAYS)),
+    ".csv": _Format(read_csv, TEXT, ("drop", "label", "id", *_IN_TIME, *_OF_TEXT)),
+    ".csv.gz": _Format(read_csv, GZIP, ("drop", "label", "id", *_IN_TIME, *_OF_TEXT)),
+    ".parquet": _Format(read_parquet, PARQUET, ("drop", "label", "id", *_IN_TIME, "stream")),
+    ".txt": _Format(read_txt, TEXT),
+    ".jsonl": _Format(read_jsonl, TEXT, ("key", "turns", "speaker")),
     "-ubyte": _Format(read_idx, IDX),
     "-ubyte.gz": _Format(read_idx, GZIP),
 }
@@ -71,11 +77,15 @@ _CONVERTED = {
 }  # of files by their ending, how to make one that can be read
 _MOST_NAMES = 10_000  # of a folder, searched for a similar one
 _MISUSED = {
-    "key": "key names an array of an .npz file",
+    "key": "key names an array of an .npz file, or the field with the text in a .jsonl file",
     "drop": "drop names columns of a table",
     "label": "label names a column of a table or an array of an .npz file",
     "id": "id names a column of a table",
     "stream": "rows can be streamed from .npy and .parquet files and from folders",
+    "lengths": "it names an array of an .npz file with the lengths of sequences",
+    "bits": "it says how many bits each row of an .npz file holds packed",
+    **dict.fromkeys(_IN_TIME, "it is for tables whose rows are steps of sequences"),
+    **dict.fromkeys(("turns", "speaker"), "it is for .jsonl files with turns of dialogues"),
     **dict.fromkeys(_OF_TEXT, "it says how values are written in a .csv file"),
     **dict.fromkeys(_OF_IMAGES, "it says how a folder of images is read"),
 }
@@ -98,17 +108,23 @@ def read(
     resize: int | str | None = None,
     crop: str | None = None,
     mode: str | None = None,
+    time: str | Sequence[str] | None = None,
+    every: str | float | None = None,
+    lengths: str | None = None,
+    bits: int | None = None,
+    turns: int | None = None,
+    speaker: str | None = None,
 ) -> Dataset:
     """Read a data file, a folder of images or of Parquet files, or the built-in ``digits``.
 
     Parameters
     ----------
     source : str | os.PathLike[str]
-        A file ending in ``.npy``, ``.npz``, ``.csv``, ``.csv.gz``, ``.parquet``, ``-ubyte`` or ``-ubyte.gz``
-        (IDX); a folder of images or of ``.parquet`` files; or ``digits``, scikit-learn's 1,797 images of 8 × 8
-        pixels, if no file has that name.
+        A file ending in ``.npy``, ``.npz``, ``.csv``, ``.csv.gz``, ``.parquet``, ``.txt``, ``.jsonl``, ``-ubyte`` or
+        ``-ubyte.gz`` (IDX); a folder of images or of ``.parquet`` files; or ``digits``, scikit-learn's 1,797 images of
+        8 × 8 pixels, if no file has that name.
     key : str | None
-        The array of an `.npz` file.
+        The array of an `.npz` file, or the field with the text of a `.jsonl` file.
     drop : Sequence[str]
         Columns of a table to leave out.
     label : str | None
@@ -135,12 +151,27 @@ def read(
         Cut images to that shape around their center before they are resized (the default), or stretch them.
     mode : {None, "gray", "rgb"}
         Read the images of a folder in gray, or in color; None is color if any has color.
+    time : str or sequence of str, optional
+        The column of a table that says when: its rows are then steps of sequences, of which ``id`` tells to which they
+        belong. Several columns are the parts of a date: ``year``, ``month``, ``day``, ``hour``, ``minute``, ``second``.
+    every : str or float, optional
+        The distance of the steps of a grid, such as ``"5min"``, onto which rows are put; steps without a row are gaps.
+    lengths : str | None
+        The array of an `.npz` file with the lengths of sequences whose steps the array ``key`` holds one after another
+        (ΣT, F), or padded (n, T, F). None takes ``KEY_len`` if it is there; "none" reads single rows.
+    bits : int | None
+        The rows of an `.npz` file are that many bits, packed by ``numpy.packbits(…, axis=1)``.
+    turns : int | None
+        The number of turns that are the context of a response in a `.jsonl` file of dialogues, at most; None: all.
+    speaker : str | None
+        Responses of that speaker alone.
 
     Returns
     -------
     Dataset
         The data, their labels and their names. Data that are streamed are a ``Source``, whose blocks have the labels;
-        larger arrays of `.npy` files that aren't are read-only memory maps.
+        larger arrays of `.npy` files that aren't are read-only memory maps. Sequences are ``Sequences``; text is a list
+        of str, of dialogues that of the responses, and ``context`` has what was said before each.
 
     Raises
     ------
@@ -156,7 +187,8 @@ def read(
     given = {
         "key": key, "drop": columns or None, "label": label, "id": id, "decimal": decimal, "thousands": thousands,
         "date_format": date_format, "missing": marked or None, "header": header,
-        "resize": resize, "crop": crop, "mode": mode,
+        "resize": resize, "crop": crop, "mode": mode, "lengths": lengths, "bits": bits, "time": time, "every": every,
+        "turns": turns, "speaker": speaker,
     }  # fmt: skip
     options = {option: value for option, value in given.items() if value is not None}
     if stream or (stream is not None and "stream" in chosen.options):
@@ -164,6 +196,10 @@ def read(
     for option in options:
         if option not in chosen.options:
             raise DataError(f"{name} cannot be read with {option}: {_MISUSED[option]}; leave it out.")
+    if chosen.reader is read_parquet and list_columns(path, name, [*columns, label]):
+        return read_lists(path, name, **{o: value for o, value in options.items() if o != "stream"})
+    if time is not None or every is not None:
+        return read_long(chosen.reader, path, name, **options)
     if mixed and chosen.reader in (read_csv, read_parquet):
         options["mixed"] = True
     return chosen.reader(path, name, **options)
@@ -181,6 +217,12 @@ def has_column(source: str | os.PathLike[str], column: str, *, header: bool | No
 def holds_images(source: str | os.PathLike[str]) -> bool:
     """True for a folder that is read as one of images."""
     return Path(source).is_dir() and _choose(Path(source), Path(source).name, str(source)) is _IMAGES
+
+
+def options_of(source: str | os.PathLike[str]) -> tuple[str, ...]:
+    """The options of ``read`` that data of such a name take."""
+    name = Path(source).name.lower()
+    return next((chosen.options for ending, chosen in _FORMATS.items() if name.endswith(ending)), ())
 
 
 def stream(

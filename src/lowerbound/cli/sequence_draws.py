@@ -1,0 +1,102 @@
+"""``generate`` and ``encode`` for sequences of numbers."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from lowerbound.cli.options import DataOptions
+from lowerbound.cli.output import Console, Failure
+from lowerbound.cli.run import data_of
+from lowerbound.cli.sequence_files import check_ending, done, write_sequences
+from lowerbound.cli.sequences import sequences_of
+
+if TYPE_CHECKING:
+    import numpy as np
+
+    from lowerbound.data.sources import Dataset
+    from lowerbound.sequences.recurrent import RecurrentVAE
+
+
+@dataclass(frozen=True)
+class Continuation:
+    """The number of steps to draw, and what they follow on.
+
+    Attributes
+    ----------
+    steps : int or None
+        Steps to draw.
+    prompt : str or None
+        A file of sequences, one of which is continued.
+    row : int
+        Its place in the file.
+    prompt_steps : int or None
+        How many of its steps are continued; all if None.
+    key : str or None
+        The array of an ``.npz`` file of prompts.
+    """
+
+    steps: int | None = None
+    prompt: str | None = None
+    row: int | None = None
+    prompt_steps: int | None = None
+    key: str | None = None
+
+    def given(self) -> list[str]:
+        """The flags that were given."""
+        return [f"--{each.name.replace('_', '-')}" for each in fields(self) if getattr(self, each.name) is not None]
+
+
+def generate(
+    run: Path, model: RecurrentVAE, n: int, output: Path, how: Continuation, seed: int | None, console: Console
+) -> None:
+    """Draw sequences, or continuations of one, and write them."""
+    check_ending(output, "sequences")
+    prompt = None if how.prompt is None else _prompt(run, model, how, console)
+    steps = how.steps
+    if steps is None and model.length == "given":
+        steps = max(1, round(model.mean_length_) - (0 if prompt is None else len(prompt)))
+        console.say(f"drawing {steps:,} steps, by the mean length of the training sequences; --steps says how many")
+    if steps is not None and model.length == "end":
+        raise click.UsageError("--steps: the model says itself where sequences end (it was trained with --length end)")
+    each = model.sample(n, lengths=steps, prompt=prompt, random_state=seed)
+    if output.suffix.lower() == ".png":
+        from lowerbound.pictures.sequences import save_sequences
+
+        save_sequences(each, output, prompt)
+    else:
+        write_sequences(output, each, names_of(model), data_of(run).get("bits"))
+    done(console, output, [len(x) for x in each])
+    console.suggest("evaluate", run, "DATA")
+
+
+def _prompt(run: Path, model: RecurrentVAE, how: Continuation, console: Console) -> np.ndarray:
+    """The steps to be continued."""
+    assert how.prompt is not None
+    dataset = DataOptions(how.prompt, key=how.key).like_those_of(run).read(console)
+    sequences, row = sequences_of(dataset, model), how.row or 0
+    if row >= len(sequences):
+        raise Failure(f"{dataset.source} has {len(sequences):,} sequences, so there is no --row {row} (from 0)")
+    return list(sequences)[row][: how.prompt_steps]
+
+
+def encode(model: RecurrentVAE, dataset: Dataset, output: Path, console: Console) -> None:
+    """Write the posterior means of every step."""
+    check_ending(output, "sequences")
+    if output.suffix.lower() == ".png":
+        raise click.UsageError(
+            f"{output}: codes of steps make no map yet: give a name that ends in .npz, .csv or .parquet"
+        )
+    if not model.latent_dim:
+        raise Failure("the model has no latent variables (it was trained with --latent-dim 0), so there are no codes")
+    codes = model.transform(sequences_of(dataset, model))
+    write_sequences(output, codes, [f"z{i}" for i in range(model.latent_dim)])
+    done(console, output, [len(x) for x in codes])
+
+
+def names_of(model: Any) -> list[str]:
+    """The names of the columns of a step."""
+    return list(getattr(model, "feature_names_in_", [f"x{i}" for i in range(model.n_features_in_)]))

@@ -1,0 +1,126 @@
+"""``evaluate`` for sequences: nats a sequence and a step, KL, and the difference of two models."""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from lowerbound.cli.output import Console, Failure, nats, plus_minus, table
+from lowerbound.cli.sequences import sequences_of
+
+if TYPE_CHECKING:
+    from lowerbound.data.sources import Dataset
+    from lowerbound.sequences.recurrent import RecurrentVAE
+
+SAMPLES = 1000  # of each step
+SIGNS = {"exact": "", "lower": "≥ ", "upper": "≤ ", "estimate": "≈ "}
+LENGTHS = {"given": "log p(x | T): lengths are given", "end": "log p(x), ends included"}
+
+
+def refuse_options_of_rows(context: click.Context) -> None:
+    """Raise a usage error for options of ``evaluate`` that have no meaning for sequences."""
+    from click.core import ParameterSource
+
+    for name in ("method", "n_temperatures", "n_chains", "bidirectional_bounds", "inference_gap", "given"):
+        if context.get_parameter_source(name) is ParameterSource.COMMANDLINE:
+            raise click.UsageError(
+                f"--{name.replace('_', '-')} is for models of rows: log p(x) of sequences is estimated by "
+                f"--n-importance samples of each step"
+            )
+
+
+def evaluate(models: dict[str, Any], dataset: Dataset, n_importance: int | None, console: Console) -> None:
+    """Show the scores of one model, or the difference of two."""
+    for model in models.values():
+        sequences_of(dataset, model)
+    runs = list(models)
+    if len(runs) == 1:
+        record = account(models[runs[0]], dataset, n_importance)
+        console.result(record, in_words(record, dataset.source))
+        return console.suggest("generate", runs[0], "-o", f"{runs[0]}/samples.npz")
+    record = compare(models, dataset, n_importance)
+    console.result(record, in_words_of_two(record, dataset.source))
+
+
+def account(model: RecurrentVAE, dataset: Dataset, n_importance: int | None) -> dict[str, Any]:
+    """The record of ``evaluate RUN DATA``."""
+    from lowerbound.evaluation.estimate import mean_over_rows
+
+    X = sequences_of(dataset, model)
+    record: dict[str, Any] = {"n": len(X), "log_likelihood": model.log_likelihood(X, n_importance or SAMPLES).to_dict()}
+    if model.latent_dim:
+        terms, n_steps = model.elbo_terms(X), record["log_likelihood"]["n_steps"]
+        record |= {
+            "elbo": mean_over_rows(terms.elbo, "lower").to_dict(),
+            "kl_per_step": terms.kl.sum().item() / n_steps,
+            "latent_dim": model.latent_dim,
+        }
+    return record
+
+
+def in_words(record: dict[str, Any], source: str) -> str:
+    """The text of the record."""
+    found = record["log_likelihood"]
+    sign, steps = SIGNS[found["kind"]], found["n_steps"]
+    how = "exact"
+    if "n_importance" in found:
+        how = f"{found['n_importance']:,} importance samples a step, {found['ess']:.0f} effective"
+    rows = {
+        "data": f"{source}, {record['n']:,} sequences, {steps:,} steps",
+        "log p(x)": f"{sign}{plus_minus(found['mean'], found['standard_error'])} a sequence  ({how})",
+        "a step": f"{sign}{plus_minus(found['per_step'], found['per_step_error'])}",
+    }
+    if "elbo" in record:
+        rows["ELBO"] = f"{plus_minus(record['elbo']['mean'], record['elbo']['standard_error'])} a sequence"
+        rows["KL"] = f"{nats(record['kl_per_step'])} a step, of {record['latent_dim']} latent variables"
+    return f"{table(rows)}\n(in nats, ± one standard error over sequences; {LENGTHS[found['length']]})"
+
+
+def compare(models: dict[str, RecurrentVAE], dataset: Dataset, n_importance: int | None) -> dict[str, Any]:
+    """The paired difference of two models: log p(x) of the same sequences under both."""
+    import torch
+
+    from lowerbound.comparison.comparable import why_incomparable
+    from lowerbound.evaluation.estimate import mean_over_rows
+
+    (first, a), (second, b) = models.items()
+    why = why_incomparable(a, b, (first, second))
+    if why is None and a.length != b.length:
+        why = f"log p(x) of {first} is with length={a.length!r}, that of {second} with {b.length!r}"
+    if why is not None:
+        raise Failure(f"the two models can't be compared: {why}")
+    X = sequences_of(dataset, a)
+    found = [model.log_likelihood(X, n_importance or SAMPLES).to_dict() for model in (a, b)]
+    scores = [torch.from_numpy(model.score_samples(X, n_importance or SAMPLES)) for model in (a, b)]
+    difference = mean_over_rows(scores[0] - scores[1], "estimate")
+    is_clear = abs(difference.value) > 2 * difference.standard_error
+    return {
+        "n": len(X),
+        "runs": [first, second],
+        "log_likelihood": found,
+        "difference": difference.to_dict(),
+        "difference_per_step": difference.value * len(X) / found[0]["n_steps"],
+        "better": (first if difference.value > 0 else second) if is_clear else None,
+    }
+
+
+def in_words_of_two(record: dict[str, Any], source: str) -> str:
+    """The text of the record of two models."""
+    first, second = record["runs"]
+    verdict = f"{record['better']} is better" if record["better"] else "no clear difference"
+    of_each = {
+        run: f"{SIGNS[found['kind']]}{plus_minus(found['mean'], found['standard_error'])} a sequence, "
+        f"{plus_minus(found['per_step'], found['per_step_error'])} a step"
+        for run, found in zip(record["runs"], record["log_likelihood"], strict=True)
+    }
+    difference, steps = record["difference"], record["log_likelihood"][0]["n_steps"]
+    of_a_step = difference["standard_error"] * record["n"] / steps if math.isfinite(difference["standard_error"]) else 0
+    rows = {
+        "data": f"{source}, {record['n']:,} sequences, {steps:,} steps",
+        **of_each,
+        "difference": f"{plus_minus(difference['mean'], difference['standard_error'])} a sequence, "
+        f"{plus_minus(record['difference_per_step'], of_a_step)} a step  ({first} − {second}: {verdict})",
+    }
+    return f"{table(rows)}\n(log p(x) in nats, ± one standard error over sequences; the difference is paired)"

@@ -1,0 +1,174 @@
+"""Sequences on the command line: from a file to a model, its scores, draws and codes."""
+
+import json
+
+import numpy as np
+import pandas as pd
+import pytest
+from tests.cli.test_train import same
+
+import lowerbound
+
+SMALL = ("--model", "recurrent", "--hidden-size", "8", "--batch-size", "16", "--lr", "0.01", "--random-state", "0")
+RNG = np.random.default_rng(0)
+
+
+@pytest.fixture(scope="module")
+def music(tmp_path_factory):
+    """Forty songs of eleven keys, which sound together in pairs, packed."""
+    path = tmp_path_factory.mktemp("music") / "songs.npz"
+    lengths = RNG.integers(4, 12, 40)
+    steps = np.zeros((lengths.sum(), 11), np.uint8)
+    steps[:, 2:6] = RNG.integers(2, size=(len(steps), 2)).repeat(2, 1)
+    np.savez(path, train=np.packbits(steps, axis=1), train_len=lengths, rows=steps)
+    return path
+
+
+@pytest.fixture(scope="module")
+def reading():
+    return ("--key", "train", "--bits", "11")
+
+
+@pytest.fixture(scope="module")
+def runs(cli, music, reading, tmp_path_factory):
+    """A run with latent variables, and one without."""
+    folder = tmp_path_factory.mktemp("runs")
+    for name, D in (("z", 2), ("exact", 0)):
+        words = ("train", music, *reading, *SMALL, "--latent-dim", D, "--max-epochs", 3, "-o", folder / name)
+        cli(*words, "--objective.free-bits", "0.1") if D else cli(*words)
+    return {"z": folder / "z", "exact": folder / "exact"}
+
+
+def test_data_check_describes_them_and_proposes_a_command(cli, music, reading):
+    found = cli("data", "check", music, *reading)
+    assert "sequences   40" in found.stdout
+    assert "11 columns, uint8" in found.stdout
+    assert f"next: lowerbound train {music} --key train --bits 11 --model recurrent -o runs/songs" in found.stderr
+    record = json.loads(cli("data", "check", music, *reading, "--json").stdout)
+    assert (record["sequences"], record["columns"], record["likelihood"]) == (40, 11, "bernoulli")
+    assert "--bits 16" in cli("data", "check", music, "--key", "train").stdout
+
+
+def test_data_check_describes_text(cli, tmp_path):
+    (tmp_path / "a.txt").write_text("anna\n\nbo\nanna\n")
+    found = cli("data", "check", tmp_path / "a.txt").stdout
+    assert "sequences   3" in found
+    assert "different   2" in found
+    assert "4: 'anbo'" in found
+    assert "1 blank line left out" in found
+
+
+def test_training_says_what_it_trains_on(cli, music, reading, tmp_path):
+    words = ("train", music, *reading, *SMALL, "--latent-dim", 0, "--max-epochs", 1)
+    told = cli(*words, "-o", tmp_path / "run").stderr
+    assert "songs.npz[train]: 40 sequences of 4 to 11 steps" in told
+    assert "36 sequences to train on, 4 held out" in told
+    assert "held-out log p(x)" in told
+    assert "nats a sequence in epoch 1" in told
+    tried = cli(*words, "--dry-run").stdout
+    assert "nats a sequence, untrained" in tried
+    record = json.loads((tmp_path / "run" / "environment.json").read_text())["data"]
+    assert (record["shape"][0], len(record["sha256"])) == (40, 64)
+
+
+@pytest.mark.filterwarnings("ignore::lowerbound.CollapsedPosteriorWarning")
+def test_an_interrupted_run_continues_bit_by_bit(cli, music, reading, tmp_path):
+    words = (music, *reading, *SMALL, "--latent-dim", 2, "--optimizer.schedule", "constant")
+    cli("train", *words, "--max-epochs", 4, "-o", tmp_path / "whole")
+    cli("train", *words, "--max-epochs", 2, "-o", tmp_path / "cut", "--checkpoint-seconds", 0)
+    cli("train", "-o", tmp_path / "cut", "--resume", "--max-epochs", 4)
+    assert same(tmp_path / "whole", tmp_path / "cut")
+
+
+def test_other_data_are_not_continued_with(cli, music, runs, tmp_path):
+    other = tmp_path / "songs.npz"
+    np.savez(other, train=np.zeros((5, 2), np.uint8), train_len=[2, 3])
+    found = cli("train", other, "-o", runs["z"], "--resume", exit_code=1)
+    assert "was trained on other data" in found.stderr
+
+
+def test_evaluate_gives_nats_a_sequence_and_a_step(cli, music, runs):
+    record = json.loads(cli("evaluate", runs["z"], music, "--key", "train", "--n-importance", 20, "--json").stdout)
+    model, X = lowerbound.load(runs["z"]), lowerbound.read(music, key="train", bits=11).X
+    assert record["log_likelihood"]["mean"] == pytest.approx(model.log_likelihood(X, 20).value)
+    assert record["log_likelihood"]["n_steps"] == len(X.steps)
+    assert record["kl_per_step"] > 0
+    exact = cli("evaluate", runs["exact"], music, "--key", "train")
+    assert "a sequence  (exact)" in exact.stdout
+    assert "KL" not in exact.stdout
+    assert "was trained on these rows" in exact.stderr
+    found = cli("evaluate", runs["exact"], music, "--key", "train", "--method", "ais", exit_code=2)
+    assert "--method is for models of rows" in found.stderr
+
+
+def test_two_models_are_compared_on_the_same_sequences(cli, music, runs):
+    words = ("evaluate", runs["z"], runs["exact"], music, "--key", "train", "--n-importance", 20)
+    record = json.loads(cli(*words, "--json").stdout)
+    X = lowerbound.read(music, key="train", bits=11).X
+    a, b = (lowerbound.load(runs[name]).score_samples(X, 20) for name in ("z", "exact"))
+    assert record["difference"]["mean"] == pytest.approx((a - b).mean())
+    assert record["difference_per_step"] == pytest.approx((a - b).sum() / len(X.steps))
+    assert "the difference is paired" in cli(*words).stdout
+
+
+def test_draws_are_written_as_the_data_were(cli, runs, tmp_path):
+    words = ("generate", runs["z"], "-n", 3, "--steps", 5, "--seed", 1, "-o")
+    cli(*words, tmp_path / "a.npz")
+    found, model = lowerbound.read(tmp_path / "a.npz", bits=11).X, lowerbound.load(runs["z"])
+    np.testing.assert_array_equal(found.steps, np.concatenate(model.sample(3, lengths=5, random_state=1)))
+    cli("evaluate", runs["z"], tmp_path / "a.npz", "--n-importance", 5)
+    cli(*words, tmp_path / "a.csv")
+    table = pd.read_csv(tmp_path / "a.csv")
+    assert list(table.columns[:3]) == ["sequence", "step", "x0"]
+    np.testing.assert_array_equal(table.iloc[:, 2:], found.steps)
+    told = cli("generate", runs["z"], "-n", 2, "-o", tmp_path / "b.npz").stderr
+    assert "by the mean length of the training sequences" in told
+
+
+def test_a_sequence_of_a_file_is_continued(cli, music, runs, tmp_path):
+    words = ("--prompt", music, "--key", "train", "--row", 3, "--prompt-steps", 4, "--steps", 2, "--seed", 1)
+    cli("generate", runs["z"], "-n", 2, *words, "-o", tmp_path / "a.npz")
+    prompt = list(lowerbound.read(music, key="train", bits=11).X)[3][:4]
+    wanted = lowerbound.load(runs["z"]).sample(2, lengths=2, prompt=prompt, random_state=1)
+    np.testing.assert_array_equal(lowerbound.read(tmp_path / "a.npz", bits=11).X.steps, np.concatenate(wanted))
+    cli("generate", runs["z"], "-n", 2, *words, "-o", tmp_path / "a.png")
+    assert (tmp_path / "a.png").stat().st_size > 1000
+    found = cli(
+        "generate", runs["z"], "--prompt", music, "--key", "train", "--row", 40, "-o", tmp_path / "c.npz", exit_code=1
+    )
+    assert "has 40 sequences, so there is no --row 40" in found.stderr
+
+
+def test_codes_of_every_step(cli, music, runs, tmp_path):
+    cli("encode", runs["z"], music, "--key", "train", "-o", tmp_path / "codes.csv")
+    table = pd.read_csv(tmp_path / "codes.csv")
+    X = lowerbound.read(music, key="train", bits=11).X
+    codes = np.concatenate(lowerbound.load(runs["z"]).transform(X))
+    np.testing.assert_allclose(table[["z0", "z1"]], codes, rtol=1e-6)
+    np.testing.assert_array_equal(np.bincount(table["sequence"]), X.lengths)
+    found = cli("encode", runs["exact"], music, "--key", "train", "-o", tmp_path / "no.csv", exit_code=1)
+    assert "no latent variables" in found.stderr
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (("train", "{music}", "--key", "train"), "--model recurrent"),
+        (("train", "{music}", "--key", "train", "--model", "mixture"), "--model recurrent"),
+        (("train", "digits", "--model", "recurrent"), "rows of a table or images"),
+        (("evaluate", "{run}", "digits"), "takes sequences of numbers"),
+        (("outliers", "{run}", "{music}", "-o", "a.csv"), "can't use"),
+        (("traverse", "{run}", "-o", "a.png"), "recurrent works with generate, evaluate and encode"),
+    ],
+)
+def test_what_does_not_fit_is_a_sentence(cli, music, runs, tmp_path, words, message):
+    words = [word.format(music=music, run=runs["z"]) for word in words]
+    output = ("-o", tmp_path / "run") if words[0] == "train" else ()
+    assert message in cli(*words, *output, exit_code=1).stderr
+
+
+def test_flags_of_sequences_are_refused_for_rows(cli, table_run, tmp_path):
+    found = cli("generate", table_run, "--steps", 3, "-o", tmp_path / "a.csv", exit_code=2)
+    assert "--steps" in found.stderr
+    assert "no model of sequences" in found.stderr
+    assert "must end in" in cli("generate", table_run, "-o", tmp_path / "a.npz", exit_code=2).stderr
