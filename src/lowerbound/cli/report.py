@@ -61,7 +61,7 @@ def report(
 def rows_to_show(
     model: Any, run: Path, options: DataOptions, data: str | None, console: Console
 ) -> tuple[Any, Any, dict[str, str]]:
-    """Rows of data for a page and their labels, and what both are called; fails if a context is missing."""
+    """Rows of data for a page, their labels, and the names of both; fails if a context is missing."""
     schema = context_schema(model)
     if schema is not None and (data is None or options.given is None):
         raise Failure(
@@ -80,7 +80,7 @@ def rows_to_show(
 
 
 def run_of(folder: Path) -> Run:
-    """What the folder of a run tells about its training; of another folder its name alone."""
+    """The training of a run, as its folder tells; of another folder its name alone."""
     from lowerbound.cli import run as runs
     from lowerbound.report.subject import Run
 

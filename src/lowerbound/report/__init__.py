@@ -1,1 +1,1 @@
-"""What there is to see of a fitted model, as plain data and as one HTML file."""
+"""Views of a fitted model, as plain data and as one HTML file."""

@@ -1,4 +1,4 @@
-"""What latent variables say: the map of codes, traversals, and what each variable tells of each column or pixel."""
+"""Latent variables: the map of codes, traversals, and what each variable tells of each column or pixel."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def axes_of(subject: Subject) -> list[dict[str, Any]]:
 
 
 def places_on(subject: Subject, dimensions: Any) -> dict[str, Any]:
-    """Where each row lies on a map: by one or two latent variables, or by principal components.
+    """The place of each row on a map: by one or two latent variables, or by principal components.
 
     ``basis`` and ``center`` are the way back, from a place to a code: center + place · basis.
     """
@@ -61,7 +61,7 @@ def subscript(number: int) -> str:
 
 
 def colors_of(subject: Subject) -> list[dict[str, Any]]:
-    """What the points of a map can be colored by: the label, KL, the bound, and columns of a table."""
+    """The colors that the points of a map can have: the label, KL, the bound, and columns of a table."""
     found = []
     if subject.labels is not None:
         found.append(color(subject.label, subject.labels))
@@ -166,7 +166,7 @@ def _numbers(column: list[Any]) -> np.ndarray | None:
 
 
 def influences(subject: Subject, rows: Any, steps: int) -> list[Any]:
-    """What each path changes: of images a picture of the deviation of each pixel along it; of columns a share.
+    """The changes along each path: of images a picture of the deviation of each pixel along it; of columns a share.
 
     The share of a column of numbers is their deviation along the path in deviations of the data (or, without data, of
     all paths together); of other columns the part of the path on which they have another than their most frequent

@@ -1,4 +1,4 @@
-"""What the panels of a page, or the sections of a report, show: plain data that JSON holds."""
+"""The facts that the panels of a page, or the sections of a report, show: plain data that JSON holds."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def overview(subject: Subject) -> dict[str, Any]:
 
 
 def can(subject: Subject) -> dict[str, bool]:
-    """Which panels there is something to show in."""
+    """The panels that there is something to show in."""
     rows = subject.has_rows
     return {
         "samples": subject.has_prior and (rows or not subject.is_given),

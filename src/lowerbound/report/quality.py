@@ -1,4 +1,4 @@
-"""How good the model is: log p(x) with its standard error, the bound and its parts, reconstructions, training."""
+"""The quality of a model: log p(x) with its standard error, the bound and its parts, reconstructions, training."""
 
 from __future__ import annotations
 
@@ -92,7 +92,7 @@ def pairs(subject: Subject, n: int, side: int = 64) -> dict[str, Any]:
 
 
 def reconstruction_nats(subject: Subject) -> np.ndarray:
-    """How well each row is rebuilt, (n,): E_q log p(x|z), or minus the squared error where there is no such density."""
+    """The reconstruction of each row, (n,): E_q log p(x|z), or minus the squared error where there is no such density."""
     if subject.has_bound:
         return subject.terms.reconstruction.numpy()
     terms = elbo_terms(subject.on(np.arange(len(subject.X)))) if hasattr(subject.model, "posterior_") else None

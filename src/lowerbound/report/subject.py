@@ -32,7 +32,7 @@ DRAWS_OF_BOUND = 4
 
 @dataclass(frozen=True)
 class Run:
-    """What is known of how a model was trained.
+    """The training of a model, as far as it is known.
 
     Attributes
     ----------
@@ -193,7 +193,7 @@ class Subject:
 
     @cached_property
     def display(self) -> Display:
-        """How rows are shown."""
+        """The way in which rows are shown."""
         rows = self.at(self.few(500)) if self.has_rows else None
         return Display.of(self.fitted.schema, self.names, rows)
 

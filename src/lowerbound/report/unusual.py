@@ -89,7 +89,7 @@ def p_values(detector: Any, X: Any) -> list[float | None]:
 
 
 def reasons(subject: Subject, detector: Any, rows: np.ndarray, side: int = 64) -> list[Any]:
-    """Of tables the surprising values of each row, with what is expected of them; of images a map of surprise."""
+    """The surprising values of each row of a table, with what is expected of them; of images maps of surprise."""
     if not isinstance(detector, VAEOutlierDetector):
         return [None] * len(rows)
     found = detector.explain(subject.at(rows), least=NOTABLE)
