@@ -20,6 +20,7 @@ from lowerbound.cli.impute import impute
 from lowerbound.cli.outliers import outliers
 from lowerbound.cli.output import INTERRUPTED, Failure, write_error
 from lowerbound.cli.processes import refuse_several
+from lowerbound.cli.report import report
 from lowerbound.cli.signals import handled, interrupt
 from lowerbound.cli.train import train
 from lowerbound.cli.traverse import interpolate, traverse
@@ -110,6 +111,6 @@ def main() -> None:
             stream.reconfigure(errors="replace")  # a terminal without σ shows a question mark  # type: ignore[union-attr]
 
 
-_COMMANDS = (data, train, generate, reconstruct, encode, traverse, interpolate, impute, outliers, evaluate, compare)
-for _command in (*_COMMANDS, config):
+_ON_A_RUN = (generate, reconstruct, encode, traverse, interpolate, impute, outliers, evaluate, compare, report)
+for _command in (data, train, *_ON_A_RUN, config):
     main.add_command(_command)

@@ -55,7 +55,8 @@ class OutputFile(PathType):
         """The path, if its ending is known."""
         path = Path(value)
         if path.suffix.lower() not in self.endings:
-            known = f"{', '.join(self.endings[:-1])} or {self.endings[-1]}"
+            *most, last = self.endings
+            known = f"{', '.join(most)} or {last}" if most else last
             self.fail(f"{value} must end in {known}, which gives the format", param, ctx)
         return path
 

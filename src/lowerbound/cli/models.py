@@ -36,7 +36,7 @@ class TrainedModel:
     parameters: Mapping[str, Parameter]
     common: tuple[str, ...] = ()
     in_steps: bool = False
-    can: tuple[str, ...] = ("generate", "evaluate", "outliers", "impute")
+    can: tuple[str, ...] = ("generate", "evaluate", "outliers", "impute", "report")
     takes: str = "rows"
 
     @property
@@ -48,7 +48,7 @@ class TrainedModel:
 TRAINING = ("max_epochs", "batch_size", "optimizer__lr")
 SHAPE = ("image_shape", "layout", "random_state", "device")
 CODES = ("encode", "reconstruct", "traverse", "interpolate")
-EVERYTHING = ("generate", "evaluate", *CODES, "outliers", "impute")
+EVERYTHING = ("generate", "evaluate", *CODES, "outliers", "impute", "report")
 MODELS = {
     "vae": TrainedModel(
         "VAE",
@@ -58,26 +58,26 @@ MODELS = {
         can=EVERYTHING,
     ),
     "imputer": TrainedModel("VAEImputer", tables.IMPUTER_PARAMETERS, can=("impute",)),
-    "detector": TrainedModel("VAEOutlierDetector", tables.DETECTOR_PARAMETERS, can=("outliers",)),
+    "detector": TrainedModel("VAEOutlierDetector", tables.DETECTOR_PARAMETERS, can=("outliers", "report")),
     "factorized": TrainedModel("Factorized", tables.FACTORIZED_PARAMETERS),
     "mixture": TrainedModel("Mixture", tables.MIXTURE_PARAMETERS),
     "gaussian": TrainedModel("Gaussian", tables.GAUSSIAN_PARAMETERS),
     "ppca": TrainedModel("PPCA", tables.PPCA_PARAMETERS, can=EVERYTHING),
     "factor-analysis": TrainedModel("FactorAnalysis", tables.FACTOR_ANALYSIS_PARAMETERS, can=EVERYTHING),
-    "rbm": TrainedModel("RBM", tables.RBM_PARAMETERS, can=("generate", "evaluate", "outliers")),
+    "rbm": TrainedModel("RBM", tables.RBM_PARAMETERS, can=("generate", "evaluate", "outliers", "report")),
     "pixel-rnn": TrainedModel(
         "PixelRNN",
         tables.PIXEL_RNN_PARAMETERS,
         ("hidden_size", "likelihood", *TRAINING, *SHAPE),
         in_steps=True,
-        can=("generate", "evaluate", "outliers"),
+        can=("generate", "evaluate", "outliers", "report"),
     ),
     "autoencoder": TrainedModel(
         "Autoencoder",
         tables.AUTOENCODER_PARAMETERS,
         ("latent_dim", "network", "likelihood", "penalty", "noise", *TRAINING, *SHAPE),
         in_steps=True,
-        can=CODES,
+        can=(*CODES, "report"),
     ),
     "recurrent": TrainedModel(
         "RecurrentVAE",

@@ -14,7 +14,7 @@ import hashlib
 import json
 import platform
 from collections.abc import Sequence
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, suppress
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
@@ -129,6 +129,21 @@ class Run:
             return {}
         is_ours = isinstance(record, dict) and isinstance(record.get("data", {}), dict)
         return record if is_ours and isinstance(record.get("resumed", []), list) else {}
+
+    def read_history(self) -> list[dict[str, Any]]:
+        """The records of ``history.jsonl``, without lines that aren't whole: the last may be being written."""
+        from lowerbound.storage.opening import MOST_HISTORY, parse_json, read_bytes
+
+        found = []
+        try:
+            lines = read_bytes(self.history, most=MOST_HISTORY).splitlines()
+        except ValueError:
+            return found
+        for line in lines:
+            with suppress(ValueError):
+                record = parse_json(line, ValueError, str(self.history))
+                found += [record] if isinstance(record, dict) else []
+        return found
 
     def write_history(self, records: list[dict[str, Any]]) -> None:
         """Write all of ``history.jsonl``."""

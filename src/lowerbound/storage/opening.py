@@ -15,6 +15,7 @@ from typing import Any
 
 MOST_JSON = 2**27  # bytes; a description of a model with a million categories has fewer
 MOST_TOML = 2**20
+MOST_HISTORY = 2**26
 MOST_LEVELS, DEEP = 64, "it is nested too deeply"
 MOST_PARTS = 64  # of a key of TOML, whose reader takes the square of their number
 

@@ -1,0 +1,1 @@
+"""Views of a fitted model, as plain data and as one HTML file."""

@@ -1,0 +1,54 @@
+// Rows of data: images as pictures, rows of a table as lines of names and values.
+
+import { h } from "./dom.js";
+
+/** One row. @param {string | (string | null)[]} shown @param {string} words @param {string[]} columns */
+export function rowView(shown, words, columns = []) {
+  return typeof shown === "string" ? picture(shown, words) : record(shown, columns, words);
+}
+
+/** An image. @param {string} uri @param {string} words */
+export function picture(uri, words) {
+  return h("img", { src: uri, alt: words, class: "picture", draggable: "false" });
+}
+
+/** A row as a list of names and values. @param {(string | null)[]} values @param {string[]} columns */
+export function record(values, columns, words = "", marked = null) {
+  const lines = values.map((value, j) =>
+    h("tr", { class: marked?.[j] ? "marked" : null }, h("th", { scope: "row" }, nameOfColumn(columns[j])), h("td", {}, cell(value))),
+  );
+  return h("table", { class: "record" }, words ? h("caption", {}, words) : null, h("tbody", {}, lines));
+}
+
+/** The name of a column, which may be broken after a line. @param {string} name */
+export function nameOfColumn(name) {
+  return name.split(/(?<=[_.])/).flatMap((part, k) => (k ? [h("wbr"), part] : [part]));
+}
+
+/** A value; what is missing is said to be. @param {string | null} value */
+export function cell(value) {
+  return value === null ? h("span", { class: "missing" }, "missing") : value;
+}
+
+/** Rows of a table, one below the other. @param {(string | null)[][]} rows @param {string[]} columns @param {string} caption */
+export function rowsTable(rows, columns, caption) {
+  return h("div", { class: "wide", tabindex: "0", role: "region", "aria-label": caption },
+    h("table", { class: "rows" }, h("caption", {}, caption),
+      h("thead", {}, h("tr", {}, columns.map((name) => h("th", { scope: "col" }, name)))),
+      h("tbody", {}, rows.map((row) => h("tr", {}, row.map((value) => h("td", {}, cell(value))))))),
+  );
+}
+
+/** "row 17, label 4". @param {{row: number, label?: string | null}} item */
+export function nameOfRow(item) {
+  return `row ${item.row}${item.label === null || item.label === undefined ? "" : `, ${item.label}`}`;
+}
+
+/** Columns of a table that differ most, with both values. @param {any} pair @param {string[]} columns */
+export function comparedRows(pair, columns) {
+  const lines = columns.map((name, j) => {
+    const other = pair.difference[j] === "≠";
+    return h("tr", { class: other ? "marked" : null }, h("th", { scope: "row" }, nameOfColumn(name)), h("td", {}, cell(pair.input[j])), h("td", {}, cell(pair.output[j])));
+  });
+  return h("table", { class: "record" }, h("thead", {}, h("tr", {}, h("td", {}), h("th", { scope: "col" }, "input"), h("th", { scope: "col" }, "output"))), h("tbody", {}, lines));
+}
