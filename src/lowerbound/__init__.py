@@ -8,6 +8,9 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from lowerbound import diagnostics
     from lowerbound.classification.classifier import VAEClassifier
+    from lowerbound.compression.bits_back import NotCodableError
+    from lowerbound.compression.container import CompressedFileError
+    from lowerbound.compression.files import Compressed, compress
     from lowerbound.core import Batch, ElementwiseModel, ExplicitModel, Model, Objective, Posterior
     from lowerbound.data.checks import DataError
     from lowerbound.data.columns.coding import UnseenCategoryWarning
@@ -33,7 +36,7 @@ if TYPE_CHECKING:
     from lowerbound.evaluation.estimate import Estimate, bits_per_dim
     from lowerbound.imputation.imputer import VAEImputer
     from lowerbound.imputation.pooling import PooledEstimate, pool
-    from lowerbound.loading import load
+    from lowerbound.loading import decompress, load
     from lowerbound.outliers.detector import VAEOutlierDetector
     from lowerbound.outliers.pyod import PyODDetector
     from lowerbound.parameters.likelihoods import (
@@ -114,6 +117,11 @@ _HOMES = {
     "WorseThanIndependentWarning": "estimators.gradient",
     "UnreliableEstimateWarning": "evaluation.annealing",
     "load": "loading",
+    "compress": "compression.files",
+    "decompress": "loading",
+    "Compressed": "compression.files",
+    "CompressedFileError": "compression.container",
+    "NotCodableError": "compression.bits_back",
     "Estimate": "evaluation.estimate",
     "bits_per_dim": "evaluation.estimate",
     "read": "data.readers.read",
@@ -173,6 +181,8 @@ __all__ = [
     "CategoricalLikelihood",
     "CollapsedPosteriorWarning",
     "ColumnLikelihoods",
+    "Compressed",
+    "CompressedFileError",
     "ConstantFeatureWarning",
     "ContextPrior",
     "Continuation",
@@ -203,6 +213,7 @@ __all__ = [
     "MixturePrior",
     "Model",
     "NormalPrior",
+    "NotCodableError",
     "Objective",
     "PixelRNN",
     "PooledEstimate",
@@ -223,6 +234,8 @@ __all__ = [
     "VampPrior",
     "WorseThanIndependentWarning",
     "bits_per_dim",
+    "compress",
+    "decompress",
     "diagnostics",
     "dialogue_pairs",
     "fit",

@@ -8,6 +8,8 @@ from typing import Any
 
 import torch
 
+from lowerbound.compression import files
+from lowerbound.compression.packed import unpack
 from lowerbound.estimators.saving import Restore, Saved
 from lowerbound.parameters.upgrade import upgraded
 from lowerbound.precision import undisturbed_by_contexts
@@ -77,3 +79,37 @@ def _kind_of(name: Any) -> Any:
     if not isinstance(name, str) or name not in HOMES:
         raise SavedFileError(f"there is no model {shown(name)} in this version of lowerbound")
     return getattr(importlib.import_module(f"lowerbound.{HOMES[name]}"), name)
+
+
+def decompress(
+    path: str | Path, model: Any = None, *, block: int | None = None, skip_damaged: bool = False, device: str = "auto"
+) -> Any:
+    """Read the rows of a file that ``compress`` wrote.
+
+    Parameters
+    ----------
+    path : path
+    model : estimator or Fitted, optional
+        The model that the rows were compressed with; None if it is in the file.
+    block : int, optional
+        Read this block alone, counted from 0.
+    skip_damaged : bool
+        Leave damaged blocks out, with a warning that names them, instead of failing.
+    device : str
+        As of ``load``, of a model in the file.
+
+    Returns
+    -------
+    ndarray or frame
+        As it was given.
+
+    Raises
+    ------
+    CompressedFileError
+        If the file can't be read; its subclasses say why.
+    """
+
+    def make(content: bytes) -> Any:
+        return unpack(content, Restore(_kind_of, None, device))
+
+    return files.decompress(path, model, make, block=block, skip_damaged=skip_damaged)

@@ -259,3 +259,34 @@ def test_columns_are_put_back_in_their_places():
     torch.testing.assert_close(other.log_prob(x.flip(1)), expected.flip(-1))
     assert one.mean[..., 0].unique().tolist() == [0.0]
     assert one.sample(noise()).shape == (1, 4, 2)
+
+
+@pytest.mark.parametrize("df", [None, 3.5])
+@pytest.mark.parametrize("log", [False, True])
+def test_the_cumulative_distribution_of_reals_is_the_integral_of_their_density(df, log):
+    p = reals(log=log, df=df, mass=2.0, **TWO)
+    for low, high in ((0.7, 1.5), (1.5, 2.5), (2.5, 9.0)):
+        mass = (p.cumulative(tensor(high)[None]) - p.cumulative(tensor(low)[None])).item()
+        inside = integrate.quad(lambda v: density(p, v), low, high, limit=200)[0]
+        assert mass == pytest.approx(inside + 0.3 * (low < 2 <= high), abs=1e-7)
+
+
+@pytest.mark.parametrize("log", [False, True])
+def test_the_cumulative_distribution_of_whole_numbers_is_the_sum_of_their_probabilities(log):
+    units = scaling(1.0, 0.5, log=True, shift=1.0) if log else scaling()
+    p = WholeNumbers(tensor(0.4)[None, None], tensor(0.5)[None, None], units, tensor(0.0 if log else -math.inf))
+    v = torch.arange(0, 40, dtype=torch.float64)
+    masses = [p.log_prob(p.scaling.standardize(k)[None]).exp().item() for k in v]
+    below = [p.cumulative(k[None, None]).item() for k in v]
+    np.testing.assert_allclose(np.diff(below), masses[1:], rtol=1e-9, atol=1e-14)
+    assert not log or below[0] == pytest.approx(masses[0])
+    assert p.cumulative(tensor(-1.0)[None]).item() == (0.0 if log else pytest.approx(below[0] - masses[0]))
+
+
+def test_the_cumulative_distribution_of_categories_divides_the_rare_ones_evenly():
+    logits = tensor(1.0, 0.5, -1.0)[None, None, None]
+    p = Categories(logits, torch.tensor([2]), torch.tensor([4]), torch.full((1, 3), math.nan))
+    masses = [p.log_prob(tensor(float(k))).exp().item() for k in range(6)]
+    below = [p.cumulative(tensor(float(k))).item() for k in range(-1, 6)]
+    np.testing.assert_allclose(np.diff(below), masses)
+    assert below[-1] == pytest.approx(1)

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 
 import torch
@@ -22,11 +22,11 @@ from lowerbound.distributions.gaussians import LOG_2PI
 from lowerbound.distributions.likelihoods.categorical import Categorical
 from lowerbound.distributions.likelihoods.likelihood import Likelihood
 from lowerbound.distributions.noise import Noise
+from lowerbound.distributions.tails import lognormal_mean, student_below, student_mean
 from lowerbound.distributions.unseen import is_unseen, log_part
 
 LARGEST_EXPONENT = 80.0  # exp stays finite in float32
 FAR, STEPS = 14.0, 48  # beyond ±14 the logistic density has a probability of 2·10⁻⁶
-STUDENT_STEPS = tuple(math.sinh(k / 8) for k in range(-64, 65))  # beyond, 10⁻⁶ if ν = 2
 
 
 @dataclass
@@ -128,6 +128,14 @@ class Categories:
         any_rare = self.n_common + (noise.uniform(category.shape, category) * n_rare).floor().clamp_max(n_rare - 1)
         return torch.where((category >= self.n_common) & (self.n_rare > 0), any_rare, category)
 
+    def cumulative(self, place: Tensor) -> Tensor:
+        """P of the categories up to a place, shape (S, B, n)."""
+        p = self.logits.softmax(-1)
+        common = p.cumsum(-1).gather(-1, _last(torch.minimum(place, self.n_common - 1).clamp_min(0), p))
+        part = (place - self.n_common + 1).clamp_min(0).minimum(self.n_rare) / self.n_rare.clamp_min(1)
+        rare = p.gather(-1, _last(self.n_common.clamp_max(p.shape[-1] - 1), p))
+        return torch.where(place < 0, 0.0, common.squeeze(-1) + part * rare.squeeze(-1))
+
     def averages(self) -> list[Tensor]:
         """Probabilities of the common categories and of all rare ones together, (S, B, n, K)."""
         return [self.logits.softmax(-1)]
@@ -136,6 +144,11 @@ class Categories:
         """``mean`` with these probabilities."""
         (p,) = averages
         return replace(self, logits=p.log().unsqueeze(0)).mean[0]
+
+
+def _last(place: Tensor, p: Tensor) -> Tensor:
+    """Places in the last dimension of p, shape (S, B, n, 1)."""
+    return place.long().expand(p.shape[:-1]).unsqueeze(-1)
 
 
 class ScaledNumbers(ABC):
@@ -200,6 +213,11 @@ class WholeNumbers(ScaledNumbers):
         log_p = F.logsigmoid(b) + torch.where(is_lowest, 0.0, inside)
         return torch.where(v < self.lowest, -torch.inf, log_p).to(x.dtype)
 
+    def cumulative(self, v: Tensor) -> Tensor:
+        """P(V ≤ v), shape (S, B, n)."""
+        below = torch.sigmoid((self.scaling.standardize(v.floor() + 0.5) - self.location) / self.scale)
+        return torch.where(v < self.lowest, 0.0, below)
+
     @property
     def expectation(self) -> Tensor:
         """Σ v p(v) of numbers confined to the range, without which the sum may have no limit.
@@ -238,27 +256,6 @@ def _rounding(a: Tensor, b: Tensor) -> Tensor:
     alpha, beta = a - a.round(), b - b.round()
     across = (alpha.square() - beta.square()) / (2 * torch.where(b > a, b - a, 1.0))
     return torch.where(a.round() == b.round(), -0.5 * (alpha + beta), across)
-
-
-def lognormal_mean(m: Tensor, s: Tensor, low: Tensor, high: Tensor) -> Tensor:
-    """E[y] for log y ~ N(m, s²) and y confined to the range [low, high]: exp(m + s²/2) between 0 and ∞.
-
-    low Φ(a) + e^{m + s²/2} [Φ(b − s) − Φ(a − s)] + high Φ(−b), a and b the ends of the range in standard deviations.
-    """
-    a, b = ((end.clamp_min(0).log() - m) / s for end in (low, high))
-    up_to_a, up_to_b = ((m + 0.5 * s * s + torch.special.log_ndtr(end - s)).exp() for end in (a, b))
-    ends = [torch.where(end.isfinite(), end * torch.special.ndtr(z), 0.0) for end, z in ((low, a), (high, -b))]
-    return up_to_b - up_to_a + ends[0] + ends[1]
-
-
-def student_mean(f: Callable[[float], Tensor], df: Tensor) -> Tensor:
-    """E[f(t)] for Student's t with ν degrees of freedom, by the trapezoidal rule over arsinh t."""
-    log_densities = [math.log1p(t * t) / 2 - 0.5 * (df + 1) * torch.log1p(t * t / df) for t in STUDENT_STEPS]
-    weights = torch.stack(log_densities).softmax(0)
-    total = weights[0] * f(STUDENT_STEPS[0])
-    for w, t in zip(weights[1:], STUDENT_STEPS[1:], strict=True):
-        total = total + w * f(t)
-    return total
 
 
 @dataclass
@@ -313,6 +310,13 @@ class Reals(ScaledNumbers):
             constant = torch.lgamma(half) - torch.lgamma(0.5 * df) - 0.5 * torch.log(df * math.pi)
             log_p = constant - self.scale.log() - half * torch.log1p(squared / df)
         return (self.log_weight + log_p).logsumexp(-1)
+
+    def cumulative(self, v: Tensor) -> Tensor:
+        """P(V ≤ v) = π 1[mass ≤ v] + (1 − π) Σ_k w_k F_k(x(v)), shape (S, B, n)."""
+        t = (self.scaling.standardize(v).unsqueeze(-1) - self.location) / self.scale
+        below = torch.special.ndtr(t) if self.df is None else student_below(self.df.unsqueeze(-1), t)
+        pi = self.mass_logit.sigmoid()
+        return torch.where(v >= self.mass, pi, 0.0) + (1 - pi) * (self.log_weight.exp() * below).sum(-1)
 
     @property
     def expectation(self) -> Tensor:
@@ -376,6 +380,10 @@ class Columns:
         log_p = self._in_place([part.log_prob(seen[..., place]) for place, part in self.parts])
         log_p = log_p + torch.log1p(-self.unseen).to(log_p)
         return torch.where(never, (self.unseen.log() + log_part(x)).to(log_p), log_p)
+
+    def cumulative(self, v: Tensor) -> Tensor:
+        """P(V ≤ v) among the values seen in the fit, shape (S, B, F); v (B, F) are the user's numbers, or places."""
+        return self._in_place([part.cumulative(v[..., place]) for place, part in self.parts])
 
     @property
     def mean(self) -> Tensor:

@@ -7,6 +7,7 @@ after another (van den Oord et al., 2016, arXiv:1601.06759, eqs. 1 and 2); a tab
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
 
 import torch
 from torch import Tensor
@@ -71,7 +72,7 @@ class Autoregressive(ExplicitModel):
             If an entry is observed after one that is missing.
         """
         self._check_order(batch.mask)
-        x, mask = self._grid(torch.where(batch.mask, batch.x, 0.0)), self._grid(batch.mask)
+        x, mask = self.grid(torch.where(batch.mask, batch.x, 0.0)), self.grid(batch.mask)
         n_rows = max(1, PASS_NUMBERS // (math.prod(x.shape[1:]) * self.network.hidden_size))
         parts = zip(x.split(n_rows), mask.split(n_rows), strict=True)
         log_p = torch.cat([event_sum(self.conditionals(x).log_prob(x), mask)[0] for x, mask in parts])
@@ -80,6 +81,18 @@ class Autoregressive(ExplicitModel):
     def conditionals(self, x: Tensor) -> Likelihood:
         """p(x_j | x_<j) of every entry of the grid ``x`` (B, R, L), with parameters of shape (1, B, R, L)."""
         return self.head(self.network(x).movedim(-1, 1)[None])
+
+    def unroll(self, x: Tensor) -> Iterator[tuple[int, int, Likelihood]]:
+        """Yield (r, l, p(x_{r,l} | entries before)) in raster order, with parameters of shape (1, B, 1).
+
+        Entry (r, l) of the grid ``x`` (B, R, L) is read only after its distribution was yielded.
+        """
+        return ((r, l, self.head(raw[None, :, :, None])) for r, l, raw in self.network.unroll(x))
+
+    def place(self, r: int, l: int) -> tuple[int, ...]:
+        """The place in the event of an entry of the grid."""
+        n_channels = self.counted.shape[0]
+        return (l % n_channels, r, l // n_channels) if self.is_image else (l,)
 
     @torch.no_grad()
     def complete(self, batch: Batch, noise: Noise, *, mean: bool = False) -> Tensor:
@@ -94,10 +107,9 @@ class Autoregressive(ExplicitModel):
             If an entry is observed after one that is missing.
         """
         self._check_order(batch.mask)
-        x, missing = self._grid(torch.where(batch.mask, batch.x, 0.0)), self._grid(~batch.mask & self.counted)
+        x, missing = self.grid(torch.where(batch.mask, batch.x, 0.0)), self.grid(~batch.mask & self.counted)
         shown = x.clone()
-        for r, l, raw in self.network.unroll(x):
-            p = self.head(raw[None, :, :, None])  # one entry for every row
+        for r, l, p in self.unroll(x):
             x[:, r, l] = torch.where(missing[:, r, l], p.sample(noise)[0, :, 0], x[:, r, l])
             shown[:, r, l] = torch.where(missing[:, r, l], p.mean[0, :, 0], x[:, r, l]) if mean else x[:, r, l]
         return from_grid(shown, self.counted.shape[0] if self.is_image else None)
@@ -109,12 +121,13 @@ class Autoregressive(ExplicitModel):
             Batch(nothing, torch.zeros_like(nothing, dtype=torch.bool), torch.arange(n)), noise, mean=mean
         )
 
-    def _grid(self, x: Tensor) -> Tensor:
+    def grid(self, x: Tensor) -> Tensor:
+        """Events (B, *event) as the grids that the network reads, (B, R, L)."""
         return to_grid(x, is_image=self.is_image)
 
     def _check_order(self, mask: Tensor) -> None:
-        missing = self._grid(~mask & self.counted).flatten(1)
-        if (self._grid(mask).flatten(1) & (missing.cumsum(1) > 0)).any():
+        missing = self.grid(~mask & self.counted).flatten(1)
+        if (self.grid(mask).flatten(1) & (missing.cumsum(1) > 0)).any():
             raise ValueError(
                 "an entry is observed after one that is missing (NaN): features are read in order (images row by row "
                 "from the top), so only the last ones of a row may be missing"

@@ -11,6 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from lowerbound.core import Batch
+from lowerbound.distributions.likelihoods.bernoulli import Bernoulli
 from lowerbound.distributions.noise import Noise
 from lowerbound.models.mixture import Mixture
 
@@ -66,6 +67,10 @@ class MixtureOfBernoullis(Mixture):
         if mask.all():
             return x @ self.logits.T + none_set.sum(1)
         return torch.where(mask, x, 0.0) @ self.logits.T + mask.to(x.dtype) @ none_set.T
+
+    def likelihood_given(self, component: Tensor) -> Bernoulli:
+        """p(x|k) for each of the components (n,), parameters of shape (1, n, *event)."""
+        return Bernoulli(self.logits[component].unflatten(1, self.event_shape)[None])
 
     def expect(self, batch: Batch) -> BernoulliSums:
         """The E-step: r_nk = p(k|x_n), and the sums weighted by it."""

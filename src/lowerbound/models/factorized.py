@@ -16,7 +16,8 @@ from torch import Tensor, nn
 from lowerbound.core import Batch, ExplicitModel
 from lowerbound.distributions.columns import Columns
 from lowerbound.distributions.likelihoods.bernoulli import Bernoulli
-from lowerbound.distributions.likelihoods.likelihood import event_sum
+from lowerbound.distributions.likelihoods.categorical import Categorical
+from lowerbound.distributions.likelihoods.likelihood import Likelihood, event_sum
 from lowerbound.distributions.likelihoods.normal import Normal
 from lowerbound.distributions.noise import Noise, make_generator
 from lowerbound.nn.columns import CategoryBlock, ColumnsHead
@@ -44,6 +45,10 @@ def moments(batch: Batch) -> Moments:
 
 class Independent(ExplicitModel):
     """Independent features: the conditional of a missing entry is its marginal."""
+
+    def likelihood(self, n: int) -> Likelihood:
+        """The distribution of n rows, with parameters of shape (1, n, *event)."""
+        raise NotImplementedError(f"{type(self).__name__} does not define the distribution of its entries")
 
     def conditional_mean(self, batch: Batch) -> Tensor:
         """x with E[x_j], or the most frequent category, in the gaps, shape (B, *event)."""
@@ -84,6 +89,10 @@ class IndependentNormal(Independent):
         self.mean.copy_(mean)
         self.scale.copy_(torch.where(variance > 0, variance, 1.0).sqrt())
 
+    def likelihood(self, n: int) -> Normal:
+        """N(x_j; μ_j, σ_j²)."""
+        return Normal(self.mean.expand(1, n, *self.mean.shape), self.scale)
+
     def log_prob(self, batch: Batch) -> Tensor:
         """Σ_j log N(x_j; μ_j, σ_j²), shape (B,)."""
         log_p = event_sum(Normal(self.mean, self.scale).log_prob(batch.x), batch.mask)
@@ -121,6 +130,10 @@ class IndependentBernoulli(Independent):
         """Logit θ = log (Σx + α) − log (n − Σx + α)."""
         ones, zeros = sums.total, sums.observed - sums.total
         self.logits.copy_((ones + self.smoothing).log() - (zeros + self.smoothing).log())
+
+    def likelihood(self, n: int) -> Bernoulli:
+        """θ_j."""
+        return Bernoulli(self.logits.expand(1, n, *self.logits.shape))
 
     def log_prob(self, batch: Batch) -> Tensor:
         """Σ_j x_j log θ_j + (1 − x_j) log (1 − θ_j), shape (B,)."""
@@ -167,6 +180,11 @@ class IndependentCategorical(Independent):
         n, alpha = counts.seen, self.smoothing
         self.log_probability.copy_((n + alpha).log() - (n.sum(0) + alpha * self.n_categories).log())
 
+    def likelihood(self, n: int) -> Categorical:
+        """π_j."""
+        logits = self.log_probability.movedim(0, -1)
+        return Categorical(logits.expand(1, n, *logits.shape))
+
     def log_prob(self, batch: Batch) -> Tensor:
         """Σ_j log π_{j, x_j}, shape (B,)."""
         return event_sum(self.log_probability.gather(0, batch.x.long()), batch.mask)
@@ -204,7 +222,8 @@ class IndependentColumns(Independent):
                 self.moves[..., block.index] = 0
         self.double()
 
-    def _p(self, n: int) -> Columns:
+    def likelihood(self, n: int) -> Columns:
+        """p_j of the columns."""
         return self.head(self.raw.expand(1, n, 1, -1))
 
     def climb(self, batches: Callable[[], Iterable[Batch]], max_iter: int = 200) -> None:
@@ -231,9 +250,9 @@ class IndependentColumns(Independent):
 
     def log_prob(self, batch: Batch) -> Tensor:
         """Σ_j log p_j(x_j), shape (B,)."""
-        return event_sum(self._p(len(batch.x)).log_prob(batch.x[None]), batch.mask)[0]
+        return event_sum(self.likelihood(len(batch.x)).log_prob(batch.x[None]), batch.mask)[0]
 
     def sample(self, n: int, noise: Noise, *, mean: bool = False) -> Tensor:
         """``n`` draws, or the means of numbers and modes of categories ``n`` times, shape (n, F)."""
-        p = self._p(n)
+        p = self.likelihood(n)
         return (p.mean if mean else p.sample(noise))[0]

@@ -7,7 +7,7 @@ arXiv:1602.02282; Kingma et al., 2016, arXiv:1606.04934).
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -21,6 +21,8 @@ from lowerbound.distributions.likelihoods.likelihood import Likelihood, Likeliho
 from lowerbound.distributions.noise import Noise
 from lowerbound.models.conditional import ConditionalModel
 from lowerbound.nn.hierarchical import Level
+
+LevelDraw = Callable[[DiagonalGaussian, DiagonalGaussian], Tensor]
 
 
 @dataclass
@@ -101,7 +103,9 @@ class Levels:
     def rsample(self, shape: Sequence[int], noise: Noise) -> Tensor:
         """Draws from p, ``(*shape, D)``, or from q, ``(*shape, B, D)``."""
         rows = () if self.seen is None else (len(self.seen[0]),)
-        self.last = self.ladder.descend((*shape, *rows), self.seen, noise=noise, known=self.known)
+        self.last = self.ladder.descend(
+            (*shape, *rows), self.seen, draw=lambda p, q: q.rsample((), noise), known=self.known
+        )
         return self.last.z
 
     def kl_from(self, q: Levels) -> Tensor:
@@ -114,19 +118,20 @@ class Levels:
         raise TypeError("the posterior of a ladder belongs to the ladder's own prior")
 
     @cached_property
-    def _at_mean(self) -> Descent:
+    def at_mean(self) -> Descent:
+        """The pass down with every level's mean, given the means above."""
         assert self.seen is not None
         return self.ladder.descend((1, len(self.seen[0])), self.seen, known=self.known)
 
     @property
     def mean(self) -> Tensor:
         """Every level's mean, given the means above, shape (B, D)."""
-        return self._at_mean.z[0]
+        return self.at_mean.z[0]
 
     @property
     def scale(self) -> Tensor:
         """Every level's σ, given the means above, shape (B, D)."""
-        return torch.cat([level.scale for level in self._at_mean.posterior], -1)[0]
+        return torch.cat([level.scale for level in self.at_mean.posterior], -1)[0]
 
     @property
     def scale_tril(self) -> Tensor:
@@ -197,12 +202,12 @@ class Ladder(ConditionalModel):
 
     def likelihood(self, z: Tensor) -> Likelihood:
         """p(x|z) for z of shape (S, B, D)."""
-        return self._decode(self.descend(tuple(z.shape[:-1]), z=z))
+        return self.decode(self.descend(tuple(z.shape[:-1]), z=z))
 
     def log_joint(self, batch: Batch, z: Tensor) -> Tensor:
         """log p(x, z), by one top-down pass, shape (S, B)."""
         way = self.given(batch.context).descend(tuple(z.shape[:-1]), z=z)
-        return self.log_px_under(batch, self._decode(way)) + way.log_prob(way.prior)
+        return self.log_px_under(batch, self.decode(way)) + way.log_prob(way.prior)
 
     def draw(self, batch: Batch, posterior: Infer, objective: Objective, noise: Noise) -> Draw:
         """One way down draws z, scores it under p and q, and decodes it."""
@@ -212,12 +217,12 @@ class Ladder(ConditionalModel):
         assert isinstance(q, Levels)
         z = q.rsample((objective.samples,), noise)
         assert q.last is not None
-        log_px = self.log_px_under(batch, self._decode(q.last))
+        log_px = self.log_px_under(batch, self.decode(q.last))
         return Draw(z, log_px, Levels(q.ladder, last=q.last), q, q, batch.share)
 
     def descend(
         self, lead: tuple[int, ...], seen: list[Tensor] | None = None, z: Tensor | None = None,
-        noise: Noise | None = None, known: Tensor | None = None,
+        draw: LevelDraw | None = None, known: Tensor | None = None,
     ) -> Descent:  # fmt: skip
         """Make one top-down pass.
 
@@ -228,9 +233,9 @@ class Ladder(ConditionalModel):
         seen : list of Tensor, optional
             The bottom-up features of x for the levels at the top; q is p at levels without them.
         z : Tensor, shape (*lead, D), optional
-            The latent variables to be scored; by default each level draws its own, or takes its mean if there is no
-            noise, from q if there is one, else from p.
-        noise : Noise, optional
+            The latent variables to be scored; by default each level has what is drawn, or q's mean.
+        draw : callable, optional
+            From p and q of a level, given the levels above, to its z, (*lead, D_l); q is p where there is no other.
         known : Tensor of bool, shape (B,), optional
             False for rows with q = p at all levels.
         """
@@ -242,7 +247,7 @@ class Ladder(ConditionalModel):
             h = level.arrive(h)
             p = DiagonalGaussian(*(t.reshape(*lead, -1) for t in level.prior_of(h)))
             q = p if seen is None or i >= len(seen) else _relative(p, *level.step_to_posterior(h, seen[i]), known)
-            part = given[i] if given is not None else q.mean if noise is None else q.rsample((), noise)
+            part = given[i] if given is not None else q.mean if draw is None else draw(p, q)
             h = level.take(h, part.reshape(-1, *level.shape))
             parts.append(part)
             priors.append(p)
@@ -256,7 +261,8 @@ class Ladder(ConditionalModel):
             return self.start
         return self.start + self.moved(context.to(self.start)).unflatten(-1, self.start.shape)
 
-    def _decode(self, way: Descent) -> Likelihood:
+    def decode(self, way: Descent) -> Likelihood:
+        """p(x|z) at the bottom of a pass."""
         return self.head(self.output(way.h).unflatten(0, way.z.shape[:-1]))
 
 

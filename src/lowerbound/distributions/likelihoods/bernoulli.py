@@ -34,9 +34,9 @@ class Bernoulli(AveragedByMean):
         """1[u < σ(logits)]."""
         return (noise.uniform(self.logits.shape, self.logits) < self.mean).to(self.logits.dtype)
 
-    def log_masses(self, values: Tensor) -> Tensor:
-        """Log-probabilities of 0 and 1, in nats."""
-        return Bernoulli(self.logits.unsqueeze(-1)).log_prob(values)
+    def cumulative(self, x: Tensor) -> Tensor:
+        """0 below 0, P(x = 0) = σ(−logits) below 1, then 1."""
+        return torch.where(x < 0, 0.0, torch.where(x < 1, (-self.logits).sigmoid(), 1.0))
 
 
 class BernoulliHead(LikelihoodHead):

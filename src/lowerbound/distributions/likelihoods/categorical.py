@@ -59,9 +59,13 @@ class Categorical:
         (p,) = averages
         return p.argmax(-1)
 
-    def log_masses(self, values: Tensor) -> Tensor:
-        """Log-probabilities of the categories ``values``, in nats."""
-        return self.logits.log_softmax(-1)[..., values.long()]
+    def cumulative(self, x: Tensor) -> Tensor:
+        """The sum of the probabilities of the categories up to x."""
+        sums = self.logits.softmax(-1).cumsum(-1)
+        last = sums.shape[-1] - 1
+        place = x.clamp(-1, last).floor().long().expand(sums.shape[:-1])
+        within = sums.gather(-1, place.clamp_min(0).unsqueeze(-1)).squeeze(-1)
+        return torch.where(place < 0, 0.0, torch.where(place < last, within, 1.0))
 
 
 class CategoricalHead(LikelihoodHead):

@@ -63,9 +63,10 @@ class DiscretizedLogistic(AveragedByMean):
         value = self.mean_parameter + self.scale * torch.logit(u, eps=torch.finfo(u.dtype).tiny)
         return ((value + 1) / self.BIN).round().clamp(0, N_GREY_LEVELS - 1)
 
-    def log_masses(self, values: Tensor) -> Tensor:
-        """Log-probabilities of the grey levels ``values``, in nats."""
-        return DiscretizedLogistic(self.mean_parameter.unsqueeze(-1), self.scale.unsqueeze(-1)).log_prob(values)
+    def cumulative(self, x: Tensor) -> Tensor:
+        """σ of the upper edge of the bin of x; 0 below the lowest, 1 from the highest on."""
+        edge = torch.sigmoid((self.center(x.floor() + 0.5) - self.mean_parameter) / self.scale)
+        return torch.where(x < 0, 0.0, torch.where(x < N_GREY_LEVELS - 1, edge, 1.0))
 
 
 @dataclass
@@ -92,9 +93,9 @@ class DiscretizedLogisticMixture(AveragedByMean):
         chosen = (self.log_weight + gumbel(self.log_weight, noise)).argmax(2, keepdim=True)
         return self.components.sample(noise).gather(2, chosen).squeeze(2)
 
-    def log_masses(self, values: Tensor) -> Tensor:
-        """Log-probabilities of the grey levels ``values``, in nats."""
-        return (self.log_weight.unsqueeze(-1) + self.components.log_masses(values)).logsumexp(2)
+    def cumulative(self, x: Tensor) -> Tensor:
+        """Σ_k π_k P_k(X ≤ x)."""
+        return (self.log_weight.exp() * self.components.cumulative(x.unsqueeze(1))).sum(2)
 
 
 LOGISTIC_FLOOR = DiscretizedLogistic.BIN / 8  # narrower than this, a grey level's bin holds all the mass

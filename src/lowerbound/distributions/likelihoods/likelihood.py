@@ -57,19 +57,10 @@ class Likelihood(Protocol):
 
 
 class CodedLikelihood(Likelihood, Protocol):
-    """A likelihood whose entries a coder can write: all have the same values, or bins."""
+    """A likelihood whose entries a coder can write."""
 
-    def log_masses(self, values: Tensor) -> Tensor:
-        """Log-probabilities of some values, for a coder, in nats, shape (S, B, *event, K).
-
-        Of discrete entries those of ``values`` themselves. Of real entries those of the bins around them: the edges
-        lie halfway between neighbors, and the outermost bins are extended to infinity.
-
-        Parameters
-        ----------
-        values : Tensor, shape (K,)
-            Rising, in the units of x.
-        """
+    def cumulative(self, x: Tensor) -> Tensor:
+        """P(X ≤ x) of every entry, shape (S, B, *event), for any x (B, *event), values that X can't have included."""
         ...
 
 
@@ -84,12 +75,6 @@ class AveragedByMean:
         """The average itself."""
         (mean,) = averages
         return mean
-
-
-def bin_edges(values: Tensor) -> tuple[Tensor, Tensor]:
-    """Lower and upper edges, (K,) each, of the bins around ``values``; the outermost are infinite."""
-    between, end = 0.5 * (values[1:] + values[:-1]), values.new_full((1,), torch.inf)
-    return torch.cat([-end, between]), torch.cat([between, end])
 
 
 class LikelihoodHead(nn.Module):

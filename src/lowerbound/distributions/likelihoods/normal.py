@@ -11,7 +11,7 @@ from torch import Tensor
 
 from lowerbound.distributions.gaussians import LOG_2PI
 from lowerbound.distributions.likelihoods.kind import Facts, Features, LikelihoodKind
-from lowerbound.distributions.likelihoods.likelihood import AveragedByMean, LikelihoodHead, bin_edges
+from lowerbound.distributions.likelihoods.likelihood import AveragedByMean, LikelihoodHead
 from lowerbound.distributions.likelihoods.scale import LocationScaleHead, Scale, deviations
 from lowerbound.distributions.noise import Noise
 
@@ -31,16 +31,9 @@ class Normal(AveragedByMean):
         """μ + σε."""
         return self.mean + self.scale * noise.normal(self.mean.shape, self.mean)
 
-    def log_masses(self, values: Tensor) -> Tensor:
-        """log[Φ(b) − Φ(a)] = log Φ(b) + log(1 − Φ(a)/Φ(b)), a and b the edges of each bin, the farther one last.
-
-        Above μ it is taken from the other side, where Φ is not close to 1.
-        """
-        a, b = ((edge - self.mean.unsqueeze(-1)) / self.scale.unsqueeze(-1) for edge in bin_edges(values))
-        above = a > -b
-        a, b = torch.where(above, -b, a), torch.where(above, -a, b)
-        log_b = torch.special.log_ndtr(b)
-        return log_b + torch.log(-torch.expm1(torch.special.log_ndtr(a) - log_b))
+    def cumulative(self, x: Tensor) -> Tensor:
+        """Φ((x − μ)/σ)."""
+        return torch.special.ndtr((x - self.mean) / self.scale)
 
 
 class NormalHead(LocationScaleHead):

@@ -1,0 +1,145 @@
+"""A fitted model as the code of blocks of rows, and the header that says how to make it again."""
+
+from __future__ import annotations
+
+import json
+import struct
+import zlib
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from lowerbound.compression.arrays import ArrayCode, CodedBlock, RowsCode
+from lowerbound.compression.bits_back import Grid
+from lowerbound.compression.container import Block, CompressedFileError
+from lowerbound.compression.entries import Entries
+from lowerbound.compression.message import BlockCode, Message
+from lowerbound.compression.models import grid_for, latents_of, rows_of_a_step
+from lowerbound.core import Batch
+from lowerbound.estimators.fitted import Fitted
+from lowerbound.storage.opening import parse_json
+
+PROBED = 3  # rows of the probe
+LOOKED_AT = 1000  # rows that the grid is chosen by
+FRONT = struct.Struct("<32sII")  # SHA-256 of the model, probe, bytes of the record
+KINDS: dict[str, type[RowsCode]] = {"array": ArrayCode}
+
+
+@dataclass(frozen=True)
+class Codec:
+    """A fitted model that codes rows of one kind.
+
+    Attributes
+    ----------
+    fitted : Fitted
+        In float64, on the CPU.
+    rows : RowsCode
+    grid : Grid
+    most : int
+        Rows of a step.
+    blocks : BlockCode
+    """
+
+    fitted: Fitted
+    rows: RowsCode
+    grid: Grid
+    most: int
+    blocks: BlockCode
+
+    @classmethod
+    def make(cls, fitted: Fitted, rows: RowsCode, grid: Grid, most: int) -> Codec:
+        """The codec with this grid and so many rows to a step."""
+        example = _batch(rows.example(1), rows, example_context(fitted, 1))
+        return cls(fitted, rows, grid, most, BlockCode(latents_of(fitted, example, grid), rows, most))
+
+    @classmethod
+    def suited(cls, fitted: Fitted, rows: RowsCode, first: CodedBlock, context: Tensor | None) -> Codec:
+        """The codec with the grid and the steps that suit some rows."""
+        some = slice(0, LOOKED_AT)
+        given = None if context is None else context[some]
+        looked_at = _batch(first.part(some), rows, given)
+        grid = grid_for(fitted, looked_at)
+        return cls.make(fitted, rows, grid, rows_of_a_step(fitted, looked_at.subset(torch.zeros(1).long())))
+
+    def record(self) -> dict[str, Any]:
+        """What ``of`` is called with, for JSON."""
+        kind = next(name for name, kind in KINDS.items() if type(self.rows) is kind)
+        return {"kind": kind, "rows": self.rows.describe(), "grid": asdict(self.grid), "most": self.most}
+
+    @classmethod
+    def of(cls, fitted: Fitted, record: dict[str, Any]) -> Codec:
+        """The inverse of ``record``."""
+        try:
+            rows = KINDS[record["kind"]].of(fitted.schema, record["rows"])
+            return cls.make(fitted, rows, Grid(**record["grid"]), record["most"])
+        except (KeyError, TypeError) as error:
+            raise CompressedFileError(f"the header says nothing that makes a code ({error!r})") from error
+
+    def write(self, coded: CodedBlock, context: Tensor | None) -> Block:
+        """A block of the file."""
+        payload = self.blocks.write(coded, context).to_bytes()
+        return Block(len(coded.k), payload, self.rows.digest(coded))
+
+    def read(self, block: Block, context: Tensor | None) -> CodedBlock | None:
+        """The inverse of ``write``; None if what was read isn't what was written."""
+        try:
+            message = Message.from_bytes(block.payload, self.most, self.rows.counted.size)
+            coded = self.blocks.read(message, block.n_rows, context)
+        except (ValueError, IndexError, OverflowError, zlib.error):
+            return None
+        return coded if self.rows.digest(coded) == block.digest else None
+
+    def probe(self) -> int:
+        """A checksum of the words that some fixed rows become."""
+        message = self.blocks.write(self.rows.example(PROBED), example_context(self.fitted, PROBED))
+        return zlib.crc32(message.words.astype("<u4").tobytes())
+
+
+@dataclass(frozen=True)
+class Header:
+    """The header of a file.
+
+    Attributes
+    ----------
+    sha256 : bytes
+        Of the model.
+    probe : int
+    record : dict
+        Of the codec, with the number of entries that a row has.
+    model : bytes
+        The model itself; empty where it isn't in the file.
+    """
+
+    sha256: bytes
+    probe: int
+    record: dict[str, Any]
+    model: bytes = b""
+
+    def to_bytes(self) -> bytes:
+        """The bytes of the file's header."""
+        record = zlib.compress(json.dumps(self.record, separators=(",", ":")).encode(), 9)
+        return FRONT.pack(self.sha256, self.probe, len(record)) + record + self.model
+
+    @classmethod
+    def from_bytes(cls, content: bytes) -> Header:
+        """The inverse of ``to_bytes``; raises ``CompressedFileError``."""
+        try:
+            sha256, probe, n = FRONT.unpack(content[: FRONT.size])
+            end = FRONT.size + n
+            record = parse_json(zlib.decompress(content[FRONT.size : end]), CompressedFileError, "the header")
+        except (struct.error, zlib.error) as error:
+            raise CompressedFileError(f"the header can't be read ({error})") from error
+        return cls(sha256, probe, record, content[end:])
+
+
+def example_context(fitted: Fitted, n_rows: int) -> Tensor | None:
+    """A context of zeros for rows of an example."""
+    n_context = getattr(fitted.model, "n_context", 0)
+    return torch.zeros(n_rows, n_context, dtype=torch.float64) if fitted.context_schema is not None else None
+
+
+def _batch(coded: CodedBlock, rows: RowsCode, context: Tensor | None) -> Batch:
+    parts = (coded.numbers, coded.k, coded.observed, coded.aside, coded.low, coded.high)
+    return Entries(*parts, rows.counted, None if coded.observed.all() else ~coded.observed[0] * 0.5, context).batch()

@@ -1,0 +1,293 @@
+"""Rows to a file that a fitted model reads again, with as many bytes as −log p of the rows has."""
+
+from __future__ import annotations
+
+import math
+import warnings
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from lowerbound.compression.arrays import ArrayCode, CodedBlock, RowsCode
+from lowerbound.compression.bits_back import NotCodableError
+from lowerbound.compression.codec import Codec, Header
+from lowerbound.compression.container import (
+    Block,
+    CompressedFileError,
+    DamagedError,
+    OtherArithmeticError,
+    Reader,
+    Writer,
+    WrongModelError,
+    opened,
+)
+from lowerbound.compression.models import digest_of, on_cpu
+from lowerbound.compression.packed import Packed, pack
+from lowerbound.data.sources import Source, as_source
+from lowerbound.estimators.fitted import Fitted
+from lowerbound.evaluation.bound import elbo_terms, exact_log_prob
+from lowerbound.evaluation.evaluation import Evaluation
+from lowerbound.storage.atomic import write_atomically
+
+BLOCK_ENTRIES = 2**22  # of the rows of a block
+
+Make = Callable[[bytes], Any]  # the estimator that a file holds
+
+
+@dataclass(frozen=True)
+class Compressed:
+    """A file of compressed rows.
+
+    Attributes
+    ----------
+    path : Path
+    n_rows, n_dimensions : int
+        Rows, and the numbers of a row.
+    n_bytes : int
+        Of the file.
+    model_bytes : int
+        Of these the model's, if it is in the file.
+    bound : float
+        −log2 p(x), or its upper bound −ELBO/ln 2, of all rows, in bits: what the file should have.
+    half_precision : bool
+        The model in the file has weights of half precision.
+    """
+
+    path: Path
+    n_rows: int
+    n_dimensions: int
+    n_bytes: int
+    model_bytes: int
+    bound: float
+    half_precision: bool = False
+
+    @property
+    def bits_per_row(self) -> float:
+        """Bits of the file a row, without the model."""
+        return 8 * (self.n_bytes - self.model_bytes) / self.n_rows
+
+    @property
+    def bits_per_dim(self) -> float:
+        """Bits of the file for each number, without the model."""
+        return self.bits_per_row / max(1, self.n_dimensions)
+
+    @property
+    def overhead(self) -> float:
+        """The part by which the file, without the model, exceeds the bound."""
+        return 8 * (self.n_bytes - self.model_bytes) / self.bound - 1 if self.bound else math.inf
+
+
+def fitted_of(model: Any) -> Fitted:
+    """An estimator as a fitted model."""
+    return model if isinstance(model, Fitted) else model.fitted_
+
+
+def compress(
+    model: Any, X: Any, path: str | Path, *, decimals: int | None = None, with_model: bool = False,
+    verify: bool = True,
+) -> Compressed:  # fmt: skip
+    """Write rows to a file from which ``decompress`` and the same model read them again, without loss.
+
+    Parameters
+    ----------
+    model : estimator or Fitted
+        A fitted model; one that is given a context is ``model.given(context)``.
+    X : array-like or Source, shape (n, *row)
+    path : path
+    decimals : int, optional
+        To which real values are given.
+    with_model : bool
+        Put the model, an estimator, into the file too: with weights of half precision where these save more than they
+        cost.
+    verify : bool
+        Read every block again before the next one is written.
+
+    Raises
+    ------
+    NotCodableError
+        If the model has no code, or the rows have no finite one.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> import numpy as np
+    >>> import lowerbound
+    >>> X = (np.random.default_rng(0).random((500, 8)) < 0.1).astype(np.uint8)
+    >>> model = lowerbound.Factorized().fit(X)
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     file = lowerbound.compress(model, X, f"{folder}/x.lb")
+    ...     again = lowerbound.decompress(file.path, model)
+    >>> bool((again == X).all())
+    True
+    """
+    path, inside = Path(path), packed(model, X) if with_model else Packed(model)
+    fitted = fitted_of(inside.model)
+    writing = _Writing(fitted, on_cpu(fitted), rows_code(fitted, X, decimals), inside, verify)
+    write_atomically(path, lambda temporary: writing.write(X, temporary))
+    n_bytes, n_dimensions = path.stat().st_size, fitted.schema.n_dimensions
+    return Compressed(path, writing.n_rows, n_dimensions, n_bytes, len(inside.content), writing.bound, inside.is_half)
+
+
+@dataclass
+class _Writing:
+    """A file in the making, with the rows and the bound so far."""
+
+    fitted: Fitted
+    exact: Fitted
+    rows: RowsCode
+    inside: Packed
+    verify: bool
+    n_rows: int = 0
+    bound: float = 0.0
+
+    def write(self, X: Any, path: Path) -> None:
+        """Write all blocks."""
+        codec = writer = None
+        with path.open("wb") as file, torch.no_grad():
+            for part in parts_of(self.exact, X, self.rows):
+                coded = self.rows.take(part.X)
+                if codec is None or writer is None:
+                    codec = Codec.suited(self.exact, self.rows, coded, part.context)
+                    header = Header(digest_of(self.fitted), codec.probe(), codec.record(), self.inside.content)
+                    writer = Writer(file, header.to_bytes())
+                writer.write(self._block(codec, coded, part))
+                self.n_rows += len(coded.k)
+                self.bound += bound_of(self.exact, part) + self.rows.resolution(coded)
+            assert writer is not None
+            writer.finish()
+
+    def _block(self, codec: Codec, coded: CodedBlock, part: Part) -> Block:
+        block = codec.write(coded, part.context)
+        if self.verify:
+            again = codec.read(block, part.context)
+            if again is None or not self.rows.are_same(part.X, self.rows.give(again)):
+                raise NotCodableError(
+                    "what was written doesn't decode to the same rows on this machine: please report it"
+                )
+        return block
+
+
+@dataclass(frozen=True)
+class Part:
+    """Some rows: as the user gives them, as the model's check returns them, and their context."""
+
+    X: Any
+    checked: Any
+    context: Tensor | None
+
+
+def parts_of(fitted: Fitted, X: Any, rows: RowsCode) -> Iterator[Part]:
+    """The rows, a block at a time."""
+    source, n = as_source(X), max(1, BLOCK_ENTRIES // max(1, rows.counted.size))
+    if isinstance(source, Source):
+        for block in source.blocks(n):
+            some = block.X if source.is_mixed else source.as_array(block.X)
+            checked = fitted.check(some)
+            yield Part(rows.of_user(some, checked), checked, fitted.coded_context(len(checked)))
+        return
+    checked = fitted.check(X)
+    context = fitted.coded_context(len(checked))
+    for first in range(0, len(checked), n):
+        part = slice(first, first + n)
+        yield Part(rows.of_user(X, checked)[part], checked[part], None if context is None else context[part])
+
+
+def bound_of(fitted: Fitted, part: Part) -> float:
+    """−log2 p(x) of some rows, or its upper bound by one draw of z for each, in bits."""
+    noise = replace(fitted, shared_noise=False).noise("compression")
+    rows = replace(fitted, context_schema=None).checked_rows(part.checked)
+    on = Evaluation(fitted.model, fitted.posterior, replace(rows, context=part.context), noise)
+    log_p = exact_log_prob(on) if fitted.model.knows_log_prob else elbo_terms(on).elbo
+    return -log_p.sum().item() / math.log(2)
+
+
+def packed(model: Any, X: Any) -> Packed:
+    """A model as it goes into the file, of the precision that makes the file smaller, by the bound of some rows."""
+    full, half = (pack(model, half=half) for half in (False, True))
+    some = next(iter(parts_of(on_cpu(fitted_of(full.model)), X, rows_code(fitted_of(full.model), X, 0))))
+    costs = [bound_of(on_cpu(fitted_of(each.model)), some) for each in (full, half)]
+    more = (costs[1] - costs[0]) / len(some.checked) * len(X)
+    return half if more < 8 * (len(full.content) - len(half.content)) else full
+
+
+def rows_code(fitted: Fitted, X: Any, decimals: int | None) -> RowsCode:
+    """The code of the rows of ``X``, by what they are."""
+    checked = fitted.check(X)
+    return ArrayCode(fitted.schema, checked.dtype, decimals)
+
+
+def decompress(
+    path: str | Path, model: Any = None, make: Make | None = None, *, block: int | None = None,
+    skip_damaged: bool = False,
+) -> Any:  # fmt: skip
+    """The rows of a file that ``compress`` wrote.
+
+    Parameters
+    ----------
+    path : path
+    model : estimator or Fitted, optional
+        The model that the rows were compressed with; None if it is in the file.
+    make : callable, optional
+        Makes the estimator that is in the file.
+    block : int, optional
+        Read this block alone, counted from 0.
+    skip_damaged : bool
+        Leave damaged blocks out, with a warning that names them, instead of failing.
+
+    Raises
+    ------
+    CompressedFileError
+        If the file can't be read; its subclasses say why.
+    """
+    with opened(path) as reader:
+        header = Header.from_bytes(reader.header)
+        codec = _codec_of(reader, header, model, make)
+        n_rows = [n for _, n in reader.places]
+        starts, context = np.cumsum([0, *n_rows]), codec.fitted.coded_context(sum(n_rows))
+        found = []
+        for i in range(len(reader)) if block is None else [range(len(reader))[block]]:
+            given = None if context is None else context[starts[i] : starts[i + 1]]
+            try:
+                found.append(_rows_of(codec, reader, i, given))
+            except DamagedError as error:
+                if not skip_damaged:
+                    raise
+                warnings.warn(f"{error}; its rows are left out", stacklevel=2)
+        return codec.rows.join(found)
+
+
+def _rows_of(codec: Codec, reader: Reader, i: int, context: Tensor | None) -> Any:
+    """The rows of block ``i``."""
+    with torch.no_grad():
+        coded = codec.read(reader.block(i), context)
+    if coded is None:
+        raise OtherArithmeticError(f"block {i} of {reader.name} decodes to other rows than were written: {OTHER}")
+    return codec.rows.give(coded)
+
+
+OTHER = "this machine, or this version of torch, rounds otherwise; read the file where it was written"
+
+
+def _codec_of(reader: Reader, header: Header, model: Any, make: Make | None) -> Codec:
+    """The codec of a file, after the model and the arithmetic were checked."""
+    if model is None:
+        if not header.model or make is None:
+            raise CompressedFileError(f"{reader.name} doesn't hold its model: say with which one it was written")
+        model = make(header.model)
+    fitted = fitted_of(model)
+    digest = digest_of(fitted)
+    if digest != header.sha256:
+        raise WrongModelError(
+            f"{reader.name} was written with the model {header.sha256.hex()[:16]}…, and this is "
+            f"{digest.hex()[:16]}…: give the very model"
+        )
+    with torch.no_grad():
+        codec = Codec.of(on_cpu(fitted), header.record)
+        if codec.probe() != header.probe:
+            raise OtherArithmeticError(f"{reader.name} can't be read here: {OTHER}")
+    return codec

@@ -1,0 +1,171 @@
+"""A block of rows as one message: the order of its steps, and the words that they leave.
+
+Rows go through the networks some at a time. The first ones find no bits on the stack: their z is the mean of q(z|x).
+The steps then grow with what was written, so that the bits to begin with are those of one row.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import zlib
+from dataclasses import dataclass
+
+import numpy as np
+from torch import Tensor
+
+from lowerbound.compression.arrays import CodedBlock, RowsCode
+from lowerbound.compression.bits_back import LatentCode
+from lowerbound.compression.coder import Stack
+from lowerbound.compression.entries import Entries
+
+DRY = 32  # bits: a stack with fewer has been popped empty
+MOST_BEGINNING, SLOWEST = 16, 64  # rows that begin; the slowest growth of the steps
+SHARES = 2**16  # steps between the shares 0 and 1 of missing entries
+
+
+@dataclass(frozen=True)
+class Steps:
+    """The rows of every step: ``beginning`` single ones, then as many as 1/``slowness`` of those before.
+
+    Attributes
+    ----------
+    most : int
+        Rows of a step.
+    beginning : int
+    slowness : int
+    """
+
+    most: int
+    beginning: int = 1
+    slowness: int = 2
+
+    def ranges(self, n_rows: int) -> list[tuple[int, int]]:
+        """The first row of each step, and the row after its last."""
+        ranges, first = [], 0
+        while first < n_rows:
+            size = 1 if first < self.beginning else max(1, first // self.slowness) if self.slowness else self.most
+            ranges.append((first, min(first + min(size, self.most), n_rows)))
+            first = ranges[-1][1]
+        return ranges
+
+    def patient(self, size: int) -> Steps | None:
+        """Steps that ask the stack for less, after one of ``size`` rows found it empty; None if there are none."""
+        if size == 1:
+            more = self.beginning + 1
+            return Steps(self.most, more, self.slowness) if more <= MOST_BEGINNING else None
+        slower = 2 * self.slowness
+        return Steps(self.most, self.beginning, slower) if slower <= SLOWEST else None
+
+
+@dataclass(frozen=True)
+class Message:
+    """What is written of a block: the steps, the range of the numbers, the gaps, the entries aside, the words."""
+
+    steps: Steps
+    low: np.ndarray
+    high: np.ndarray
+    gaps: np.ndarray | None
+    apart: bytes
+    words: np.ndarray
+
+    def to_bytes(self) -> bytes:
+        """The payload of a block."""
+        gaps = None if self.gaps is None else [[int(i), int(self.gaps[i] * SHARES)] for i in np.flatnonzero(self.gaps)]
+        ends = [end.tolist() for end in (self.low, self.high)]
+        plain = json.dumps([self.steps.beginning, self.steps.slowness, *ends, gaps], separators=(",", ":")).encode()
+        about = zlib.compress(plain + b"\0" + self.apart, 9)
+        return len(about).to_bytes(4, "little") + about + self.words.astype("<u4").tobytes()
+
+    @classmethod
+    def from_bytes(cls, payload: bytes, most: int, n_entries: int) -> Message:
+        """The inverse of ``to_bytes``."""
+        n = 4 + int.from_bytes(payload[:4], "little")
+        plain, _, apart = zlib.decompress(payload[4:n]).partition(b"\0")
+        beginning, slowness, low, high, shares = json.loads(plain)
+        gaps = None
+        if shares is not None:
+            gaps = np.zeros(n_entries)
+            gaps[[i for i, _ in shares]] = [share / SHARES for _, share in shares]
+        words = np.frombuffer(payload[n:], "<u4").astype(np.uint32)
+        ends = (np.array(end, np.int64) for end in (low, high))
+        return cls(Steps(most, beginning, slowness), *ends, gaps, apart, words)
+
+
+@dataclass(frozen=True)
+class BlockCode:
+    """Blocks of rows as messages, and back.
+
+    Attributes
+    ----------
+    latents : LatentCode
+    rows : RowsCode
+    most : int
+        Rows of a step.
+    """
+
+    latents: LatentCode
+    rows: RowsCode
+    most: int
+
+    def write(self, block: CodedBlock, context: Tensor | None) -> Message:
+        """Rows as a message.
+
+        Parameters
+        ----------
+        block : CodedBlock
+        context : Tensor, shape (n, C), or None
+        """
+        steps: Steps | None = Steps(self.most) if self.latents.has_latents else Steps(self.most, 0, 0)
+        gaps = _shares(block.observed)
+        shape = self.rows.counted.shape
+        while True:
+            assert steps is not None
+            stack = Stack()
+            dry = self._push(stack, block, steps, None if gaps is None else gaps.reshape(shape), context)
+            calmer = None if dry is None else steps.patient(dry)
+            if calmer is None:
+                return Message(steps, block.low, block.high, gaps, block.apart, stack.words)
+            steps = calmer
+
+    def _push(
+        self, stack: Stack, block: CodedBlock, steps: Steps, gaps: np.ndarray | None, context: Tensor | None
+    ) -> int | None:
+        """Push all rows; stops with the number of rows of a step that found the stack empty."""
+        ends = (block.low, block.high, self.rows.counted, gaps)
+        for first, last in steps.ranges(len(block.k)):
+            part = slice(first, last)
+            given = None if context is None else context[part]
+            entries = Entries(block.numbers, block.k[part], block.observed[part], block.aside[part], *ends, given)
+            stack.least = math.inf
+            self.latents.encode(stack, entries.batch(), entries, begins=first < steps.beginning)
+            entries.push_gaps(stack)
+            dry = self.latents.has_latents and first >= steps.beginning and stack.least < DRY
+            if dry and steps.patient(last - first) is not None:
+                return last - first
+        return None
+
+    def read(self, message: Message, n_rows: int, context: Tensor | None) -> CodedBlock:
+        """The inverse of ``write``; k of entries aside is 0."""
+        numbers, aside = self.rows.begin(n_rows, message.apart)
+        shape = self.rows.counted.shape
+        k, observed = np.zeros((n_rows, *shape), np.int64), np.ones((n_rows, *shape), bool)
+        gaps = None if message.gaps is None else message.gaps.reshape(shape)
+        stack = Stack(message.words)
+        for first, last in reversed(message.steps.ranges(n_rows)):
+            part = slice(first, last)
+            given = None if context is None else context[part]
+            ends = (message.low, message.high, self.rows.counted, gaps)
+            entries = Entries(numbers, k[part], observed[part], aside[part], *ends, given)
+            entries.pop_gaps(stack)
+            begins = first < message.steps.beginning
+            self.latents.decode(stack, last - first, given, entries, begins=begins)
+        return CodedBlock(numbers, k, observed, aside, message.low, message.high, message.apart)
+
+
+def _shares(observed: np.ndarray) -> np.ndarray | None:
+    """The share of rows that lack each entry, (F,), in ``SHARES`` steps; None if nothing is missing."""
+    if observed.all():
+        return None
+    share = (~observed).reshape(len(observed), -1).mean(0)
+    return np.where(share > 0, np.clip(np.round(share * SHARES), 1, SHARES - 1) / SHARES, 0.0)
