@@ -13,8 +13,9 @@ from lowerbound.assembly.columns import columns_head
 from lowerbound.data.columns.coding import decode, encode
 from lowerbound.data.columns.schema import ColumnSchema
 from lowerbound.distributions.atoms import FIRST, is_atom, place_of, value_of
-from lowerbound.distributions.columns import Categories, Columns, Reals, Scaling, WholeNumbers
+from lowerbound.distributions.columns import Categories, Columns, Reals, WholeNumbers
 from lowerbound.distributions.noise import Noise, make_generator
+from lowerbound.distributions.scaling import Scaling
 
 DRAWS = 40_000
 

@@ -10,8 +10,8 @@ from torch import Tensor, nn
 
 from lowerbound.data.columns.coding import standardized_atoms
 from lowerbound.data.columns.schema import ColumnSchema
-from lowerbound.distributions.columns import Scaling
 from lowerbound.distributions.likelihoods.scale import Scale
+from lowerbound.distributions.scaling import Scaling
 from lowerbound.nn.columns import CategoryBlock, ColumnInputs, ColumnsHead, RealBlock, WholeBlock
 
 Placed = list[tuple[int, ColumnSchema]]  # columns with their places

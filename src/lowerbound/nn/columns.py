@@ -8,9 +8,10 @@ import torch
 from torch import Tensor, nn
 
 from lowerbound.distributions.atoms import is_atom, place_of, value_of
-from lowerbound.distributions.columns import Categories, Columns, Reals, Scaling, WholeNumbers
+from lowerbound.distributions.columns import Categories, Columns, Reals, WholeNumbers
 from lowerbound.distributions.likelihoods.likelihood import LikelihoodHead
 from lowerbound.distributions.likelihoods.scale import Scale
+from lowerbound.distributions.scaling import Scaling
 from lowerbound.distributions.unseen import is_unseen
 from lowerbound.nn.inputs import drawn_in
 
