@@ -267,11 +267,12 @@ class Reals(ScaledNumbers):
         return (self.log_weight + log_p).logsumexp(-1)
 
     def cumulative(self, v: Tensor) -> Tensor:
-        """P(V ≤ v) = π 1[mass ≤ v] + (1 − π) Σ_k w_k F_k(x(v)), shape (S, B, n)."""
+        """P(V ≤ v) = Σ π 1[a ≤ v] + (1 − Σ π) Σ_k w_k F_k(x(v)), shape (S, B, n)."""
         t = (self.scaling.standardize(v).unsqueeze(-1) - self.location) / self.scale
         below = torch.special.ndtr(t) if self.df is None else student_below(self.df.unsqueeze(-1), t)
-        pi = self.mass_logit.sigmoid()
-        return torch.where(v >= self.mass, pi, 0.0) + (1 - pi) * (self.log_weight.exp() * below).sum(-1)
+        log_pi, others = self._log_shares()
+        of_atoms = torch.where(v.unsqueeze(-1) >= self.atoms, log_pi.exp(), 0.0).sum(-1)
+        return of_atoms + others.exp() * (self.log_weight.exp() * below).sum(-1)
 
     @property
     def expectation(self) -> Tensor:
