@@ -86,7 +86,14 @@ def test_one_long_series_is_learned_in_windows():
     x = np.zeros((1500, 1))
     for t in range(1, len(x)):
         x[t] = 0.9 * x[t - 1] + RNG.normal()
-    settings = {"hidden_size": 12, "optimizer": Adam(0.02), "max_epochs": 40, "random_state": 0, "window": 30, "batch_size": 8}
+    settings = {
+        "hidden_size": 12,
+        "optimizer": Adam(0.02),
+        "max_epochs": 40,
+        "random_state": 0,
+        "window": 30,
+        "batch_size": 8,
+    }
     fitted = RecurrentVAE(0, **settings).fit([x[:1000]])
     (scores,) = fitted.score_steps([x[1000:]])
     entropy = 0.5 * np.log(2 * np.pi * np.e)
