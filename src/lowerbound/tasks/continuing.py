@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 import torch
 from torch import Tensor
 
 from lowerbound.core import Batch
 from lowerbound.distributions.noise import Noise
 from lowerbound.evaluation.evaluation import Evaluation, evaluating
-from lowerbound.evaluation.smc import states_after
+from lowerbound.evaluation.smc import drawn_states
 from lowerbound.models.sequence import SequenceModel
 from lowerbound.models.state_space import StateSpaceModel
 
@@ -18,7 +16,7 @@ PARTICLES = 128  # at least, for what follows on a sequence whose latent variabl
 
 
 def continued(
-    model: SequenceModel, n: int, most: Tensor, counted: Tensor, noise: Noise, prompt: Evaluation | None = None
+    model: SequenceModel, n: int, most: Tensor, counted: Tensor, noise: Noise, start: Tensor | None = None
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Draw ``n`` sequences, or continuations of a prompt.
 
@@ -31,8 +29,8 @@ def continued(
     counted : Tensor of bool, shape (F,)
         False for constant columns, which the model doesn't read.
     noise : Noise
-    prompt : Evaluation of one sequence, optional
-        What they all begin with; it is not returned.
+    start : Tensor, shape (n, ·), optional
+        The states after what they begin with (``states_after``), which is not returned.
 
     Returns
     -------
@@ -46,7 +44,7 @@ def continued(
     lengths, goes_on = torch.zeros_like(most), torch.ones_like(most, dtype=torch.bool)
     is_cut = torch.zeros_like(goes_on)
     with evaluating(model):
-        state = model.begin(n, noise) if prompt is None else _after(model, prompt, n, noise)
+        state = model.begin(n, noise) if start is None else start
         while goes_on.any():
             x = model.draw_step(state, noise).unsqueeze(1)
             steps.append(x)
@@ -58,8 +56,14 @@ def continued(
     return torch.cat(steps, 1), lengths, is_cut
 
 
-def _after(model: SequenceModel, prompt: Evaluation, n: int, noise: Noise) -> Tensor:
-    """The states of ``n`` continuations of a sequence."""
-    if isinstance(model, StateSpaceModel):
-        return states_after(replace(prompt, noise=noise), n, PARTICLES)
-    return model.read(next(prompt.batches(1)), model.begin(1, noise), noise).expand(n, -1)
+def states_after(on: Evaluation, n: int) -> Tensor:
+    """The states of ``n`` continuations of each sequence, those of one sequence after another's, (sequences · n, ·)."""
+    with on.evaluating():
+        return torch.cat([_after(on, batch, n) for batch in on.batches(1)])
+
+
+def _after(on: Evaluation, batch: Batch, n: int) -> Tensor:
+    assert isinstance(on.model, SequenceModel)
+    if isinstance(on.model, StateSpaceModel):
+        return drawn_states(on, batch, n, PARTICLES)
+    return on.model.read(batch, on.model.begin(1, on.noise), on.noise).expand(n, -1)
