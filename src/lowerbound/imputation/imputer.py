@@ -246,7 +246,7 @@ class VAEImputer(OneToOneFeatureMixin, TransformerMixin, Undisturbed, Settable, 
         """An interval of a given probability for each missing number, date or duration.
 
         It is central, from its (1 − level)/2 to its (1 + level)/2 quantile, or the shortest where one value has a
-        twentieth of the probability or more: a count, a number with few values, a column with a point mass. Such an
+        twentieth of the probability or more: a count, a number with few values, a column with atoms. Such an
         interval has more than the level where no interval has it exactly.
 
         Parameters

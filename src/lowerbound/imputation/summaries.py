@@ -1,7 +1,7 @@
 """Summaries of draws from p(x_m|x_o): medians, modes, and intervals of a given probability.
 
 Draws have shape (m, …), and each of the other places is summarized for itself. A law has a *frequent value* where one
-value is a twentieth of its draws or more: a whole number, the point mass of a column of real numbers.
+value is a twentieth of its draws or more: a whole number, an atom of a column of real numbers.
 """
 
 from __future__ import annotations
