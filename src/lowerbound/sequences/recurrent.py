@@ -59,6 +59,9 @@ class RecurrentVAE(GradientEstimator):
         H, hidden units of the recurrence, and of the networks of a step.
     likelihood : {"auto", "gaussian", "bernoulli", "categorical", "discretized_logistic"} or a part
         p(x_t|d_t, z_t), as in ``VAE``.
+    head : {"independent", "masked"}
+        "masked": each column of a step also depends on those before it (as in RNN-NADE: Boulanger-Lewandowski et al.,
+        2012), for columns that are 0 or 1 and have no gaps.
     chain : bool
         z_t ~ p(z|d_t, z_{t−1}), with an encoder that reads the sequence backward (Fraccaro et al., 2016): what z says
         then lasts. log p(x) is a lower bound by sequential Monte Carlo, and the objective is ``ELBO``.
@@ -123,6 +126,7 @@ class RecurrentVAE(GradientEstimator):
         *,
         hidden_size: int = 128,
         likelihood: str | Likelihood = "auto",
+        head: str = "independent",
         chain: bool = False,
         dropout: float = 0.0,
         length: str = "given",
@@ -139,6 +143,7 @@ class RecurrentVAE(GradientEstimator):
         self.latent_dim = latent_dim
         self.hidden_size = hidden_size
         self.likelihood = likelihood
+        self.head = head
         self.chain = chain
         self.dropout = dropout
         self.length = length
@@ -209,6 +214,7 @@ class RecurrentVAE(GradientEstimator):
             self.dropout,
             generator,
             chain=self.chain,
+            head=self.head,
         )
 
     def _posterior(self) -> Posterior:
