@@ -274,6 +274,14 @@ def test_a_step_moves_no_conditional_at_or_before_it_and_every_posterior_there()
     assert not torch.isclose(found[0][3][:6], found[1][3][:6]).all(-1).any()
 
 
+def test_the_terms_of_many_sequences_are_those_of_each():
+    model, posterior = random_model()
+    x = [STRINGS[i % 5][:2] for i in range(502)]  # more than are held together
+    found = elbo_terms(on(model, posterior, x), 2)
+    assert found.mean.shape == (sum(map(len, x)), 2)
+    assert found.kl.shape == (502, 2)
+
+
 def test_all_strings_together_have_mass_one():
     model, posterior = random_model(1, 1, ends=True)
     with torch.no_grad():

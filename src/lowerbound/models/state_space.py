@@ -104,7 +104,8 @@ class StateSpaceModel(SequenceModel):
         z, *parameters = (each[steps.time, :, steps.row].transpose(0, 1) for each in path)  # (S, N, D)
         p, q = GaussianPrior(*parameters[:2]), DiagonalGaussian(*parameters[2:])
         each = PathDraw(z, self.step.log_px(steps.batch, z), p, q, q)
-        return SequenceDraw.of(steps, each, batch)
+        over_paths = DiagonalGaussian(q.mean.mean(0), q.log_scale.mean(0))  # its mean is what is reported
+        return replace(SequenceDraw.of(steps, each, batch), posterior=over_paths)
 
     def path(self, batch: Batch, q: Smoother, noise: Noise | None, n_samples: int = 1) -> list[Tensor]:
         """Paths from q, and what they were drawn from; the path of means without noise.
