@@ -1,6 +1,7 @@
 """The chain of latent variables against a Kalman filter, whatever it is batched with, and its own past."""
 
 import itertools
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -17,14 +18,14 @@ from lowerbound.distributions.likelihoods.scale import Scale
 from lowerbound.distributions.noise import Noise, make_generator
 from lowerbound.evaluation.bound import elbo_terms
 from lowerbound.evaluation.evaluation import Evaluation
-from lowerbound.evaluation.smc import _resampled, particle_scores, states_after
+from lowerbound.evaluation.smc import _resampled, drawn_states, particle_scores
 from lowerbound.evaluation.steps import ParticleEstimate, sequence_estimate, step_means, step_scores
 from lowerbound.models.state_space import StateSpaceModel
 from lowerbound.models.vae import Decoder, LatentModel
 from lowerbound.nn.inputs import Values
 from lowerbound.nn.sequence import PastGRU
 from lowerbound.parameters.parts import ELBO
-from lowerbound.tasks.continuing import continued
+from lowerbound.tasks.continuing import continued, states_after
 
 H, F, SIGMA = 3, 2, 0.7
 TRANSITION = {1: np.array([[0.9]]), 2: np.array([[0.8, 0.5], [-0.3, 0.7]])}
@@ -199,11 +200,12 @@ def test_what_follows_on_a_sequence_is_what_a_kalman_filter_predicts():
     x, n = drawn(2, 30, 4), 20_000
     model, noise = linear_gaussian(2), Noise(make_generator(1, "test"))
     where = on(model, MeanField(2), [x])
-    more = continued(model, n, torch.ones(n, dtype=torch.long), torch.ones(F, dtype=torch.bool), noise, where)[0]
+    start = states_after(replace(where, noise=noise), n)
+    more = continued(model, n, torch.ones(n, dtype=torch.long), torch.ones(F, dtype=torch.bool), noise, start)[0]
     _, mean, covariance = kalman(2, x)
     np.testing.assert_allclose(more[:, 0].mean(0), mean, atol=0.04)
     np.testing.assert_allclose(np.cov(more[:, 0].T), covariance, atol=0.06)
-    assert states_after(where, 5, 50).shape == (5, H + 2)
+    assert drawn_states(where, next(where.batches(1)), 5, 50).shape == (5, H + 2)
 
 
 def test_new_sequences_have_the_covariance_over_time_of_the_model():
@@ -272,6 +274,14 @@ def test_a_step_moves_no_conditional_at_or_before_it_and_every_posterior_there()
         assert not torch.isclose(first[6:], second[6:]).any()
     assert torch.equal(found[0][3][6:], found[1][3][6:]) is False  # d_t is read there
     assert not torch.isclose(found[0][3][:6], found[1][3][:6]).all(-1).any()
+
+
+def test_the_terms_of_many_sequences_are_those_of_each():
+    model, posterior = random_model()
+    x = [STRINGS[i % 5][:2] for i in range(502)]  # more than are held together
+    found = elbo_terms(on(model, posterior, x), 2)
+    assert found.mean.shape == (sum(map(len, x)), 2)
+    assert found.kl.shape == (502, 2)
 
 
 def test_all_strings_together_have_mass_one():

@@ -18,6 +18,7 @@ from torch import Tensor, nn
 
 from lowerbound.core import Batch, Draw, Infer, Model, Objective, ObjectiveState, once
 from lowerbound.distributions.noise import Noise
+from lowerbound.models.masked import MaskedModel
 from lowerbound.models.vae import LatentModel
 from lowerbound.nn.sequence import PastGRU, dropped, within
 
@@ -97,7 +98,7 @@ class SequenceModel(Model):
     ----------
     past : PastGRU
         x → d_1, …, d_{T+1}.
-    step : LatentModel
+    step : LatentModel or MaskedModel
         p(x_t|d_t), given d_t as its context; without latent variables if its ``latent_dim`` is 0.
     ends : Linear, optional
         d_{t+1} → the logit that the sequence goes on after step t. Without it the length is given: log p(x | T).
@@ -105,11 +106,13 @@ class SequenceModel(Model):
         Share of the numbers that are read of x_<t, and of d_t, that is set to 0 in training.
     """
 
-    def __init__(self, past: PastGRU, step: LatentModel, ends: nn.Linear | None = None, dropout: float = 0.0) -> None:
+    def __init__(
+        self, past: PastGRU, step: LatentModel | MaskedModel, ends: nn.Linear | None = None, dropout: float = 0.0
+    ) -> None:
         super().__init__()
         self.dropout: float = dropout
         self.past: PastGRU
-        self.step: LatentModel
+        self.step: LatentModel | MaskedModel
         self.ends: nn.Linear | None
         self.past, self.step, self.ends = past, step, ends
         self.log_unit: Tensor | None = None  # that of a step is in ``step``

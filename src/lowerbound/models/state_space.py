@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from lowerbound.core import Batch, Draw, Objective, once
 from lowerbound.distributions.gaussians import DiagonalGaussian, GaussianPrior
 from lowerbound.distributions.noise import Noise
+from lowerbound.models.masked import MaskedModel
 from lowerbound.models.sequence import SequenceDraw, SequenceModel, Steps
 from lowerbound.models.vae import LatentModel
 from lowerbound.nn.sequence import PastGRU
@@ -59,7 +60,7 @@ class StateSpaceModel(SequenceModel):
     ----------
     past : PastGRU
         x → d_1, …, d_{T+1}.
-    step : LatentModel
+    step : LatentModel or MaskedModel
         Its ``log_px`` is log p(x_t|d_t, z_t), given d_t as its context; its prior is not used.
     transition : Module
         (d_t, z_{t−1}) → mean and log-scale of p(z_t|d_t, z_{t−1}), as ``TransitionNetwork``.
@@ -68,7 +69,7 @@ class StateSpaceModel(SequenceModel):
     """
 
     def __init__(
-        self, past: PastGRU, step: LatentModel, transition: nn.Module, ends: nn.Linear | None = None,
+        self, past: PastGRU, step: LatentModel | MaskedModel, transition: nn.Module, ends: nn.Linear | None = None,
         dropout: float = 0.0,
     ) -> None:  # fmt: skip
         super().__init__(past, step, ends, dropout)
@@ -103,7 +104,8 @@ class StateSpaceModel(SequenceModel):
         z, *parameters = (each[steps.time, :, steps.row].transpose(0, 1) for each in path)  # (S, N, D)
         p, q = GaussianPrior(*parameters[:2]), DiagonalGaussian(*parameters[2:])
         each = PathDraw(z, self.step.log_px(steps.batch, z), p, q, q)
-        return SequenceDraw.of(steps, each, batch)
+        over_paths = DiagonalGaussian(q.mean.mean(0), q.log_scale.mean(0))  # its mean is what is reported
+        return replace(SequenceDraw.of(steps, each, batch), posterior=over_paths)
 
     def path(self, batch: Batch, q: Smoother, noise: Noise | None, n_samples: int = 1) -> list[Tensor]:
         """Paths from q, and what they were drawn from; the path of means without noise.

@@ -173,6 +173,12 @@ RECURRENT_VAE_PARAMETERS = _table(
     Parameter("hidden_size", 128, "hidden units of the recurrence, and of the networks of a step", (), int, 1),
     replace(VAE_PARAMETERS["likelihood"], help="p of an entry of a step; auto: by type and values of the data"),
     "columns",
+    Parameter(
+        "head",
+        "independent",
+        "columns of a step given its past and z; masked: each also depends on those before it",
+        ("independent", "masked"),
+    ),
     Parameter("chain", False, "z of a step also depends on that of the step before", (True, False)),
     Parameter("dropout", 0.0, "share of the numbers read of the past that is set to 0 in training", (), float, 0, 0.9),
     Parameter("length", "given", "log p(x | T), or log p of x and of where it ends", ("given", "end")),

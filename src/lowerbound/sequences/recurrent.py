@@ -60,6 +60,9 @@ class RecurrentVAE(SeriesModel):
         p(x_t|d_t, z_t), as in ``VAE``.
     columns : {None, "auto"}, mapping, sequence or str
         How columns of several kinds are described, as in ``VAE``: None for DataFrames with text, categories or dates.
+    head : {"independent", "masked"}
+        "masked": each column of a step also depends on those before it (as in RNN-NADE: Boulanger-Lewandowski et al.,
+        2012), for columns that are 0 or 1 and have no gaps.
     chain : bool
         z_t ~ p(z|d_t, z_{t−1}), with an encoder that reads the sequence backward (Fraccaro et al., 2016): what z says
         then lasts. log p(x) is a lower bound by sequential Monte Carlo, and the objective is ``ELBO``.
@@ -128,6 +131,7 @@ class RecurrentVAE(SeriesModel):
         hidden_size: int = 128,
         likelihood: str | Likelihood = "auto",
         columns: Columns = None,
+        head: str = "independent",
         chain: bool = False,
         dropout: float = 0.0,
         length: str = "given",
@@ -146,6 +150,7 @@ class RecurrentVAE(SeriesModel):
         self.hidden_size = hidden_size
         self.likelihood = likelihood
         self.columns = columns
+        self.head = head
         self.chain = chain
         self.dropout = dropout
         self.length = length
@@ -223,6 +228,7 @@ class RecurrentVAE(SeriesModel):
             self.dropout,
             generator,
             chain=self.chain,
+            head=self.head,
         )
 
     def _posterior(self) -> Posterior:

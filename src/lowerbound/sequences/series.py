@@ -38,6 +38,7 @@ class SeriesModel(MixedColumns, GradientEstimator):
     model_: SequenceModel  # pyright: ignore[reportIncompatibleVariableOverride]
     n_features_in_: int
     length: str
+    head: str
 
     def impute(
         self, X: SequenceData, n: int = 50, *, n_particles: int = 32, random_state: RandomState = None
@@ -62,7 +63,7 @@ class SeriesModel(MixedColumns, GradientEstimator):
         FilledSequences
             With ``draws()``, ``mean()``, ``median()`` and ``interval(level)``.
         """
-        self._refuse_chain("impute")
+        self._refuse_dependence("impute")
         check_count("n", n)
         check_count("n_particles", n_particles)
         sequences, fitted = Sequences.of(X), self.fitted_
@@ -158,7 +159,7 @@ class SeriesModel(MixedColumns, GradientEstimator):
         """
         import pandas as pd
 
-        self._refuse_chain("explain")
+        self._refuse_dependence("explain")
         sequences, on = Sequences.of(X), self.fitted_.exactly().on(X)
         log_p = step_scores(on, 64).log_p.numpy()
         places = np.argsort(log_p, kind="stable")[:n_steps]
@@ -177,9 +178,11 @@ class SeriesModel(MixedColumns, GradientEstimator):
                 records.append({**at, "surprise": surprise[i, j], **values, **ends})
         return pd.DataFrame(records)
 
-    def _refuse_chain(self, verb: str) -> None:
+    def _refuse_dependence(self, verb: str) -> None:
         if isinstance(self.fitted_.model, StateSpaceModel):
             raise ValueError(f"{verb} needs latent variables that are no chain: fit with chain=False")
+        if self.head == "masked":
+            raise ValueError(f"{verb} needs columns that are independent given z: fit with head='independent'")
 
     def _sums(self, X: SequenceData, n_importance: int) -> list[np.ndarray]:
         """log p(x_1, …, x_t) of every sequence and t."""
