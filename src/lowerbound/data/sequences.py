@@ -208,7 +208,7 @@ class Sequences:
     def __len__(self) -> int:
         return len(self.lengths)
 
-    def __iter__(self) -> Iterator[np.ndarray]:
+    def __iter__(self) -> Iterator[Any]:
         return iter(self.cut(self.steps))
 
     @property

@@ -15,34 +15,30 @@ from torch import Tensor
 from lowerbound.assembly.sequence import assemble_recurrent, objective_of_steps
 from lowerbound.core import Objective, Posterior
 from lowerbound.data.batches import Rows
-from lowerbound.data.frames import in_container
 from lowerbound.data.schema import Schema
 from lowerbound.data.sequences import SequenceRows, Sequences, cut
 from lowerbound.distributions.noise import Noise
 from lowerbound.estimators.arguments import Columns
 from lowerbound.estimators.gradient import GradientEstimator
 from lowerbound.estimators.latent import CollapsedPosteriorWarning
-from lowerbound.estimators.tables import MixedColumns
 from lowerbound.evaluation.bound import ElboTerms, elbo_terms
 from lowerbound.evaluation.evaluation import Evaluation
 from lowerbound.evaluation.steps import SequenceEstimate, step_means, step_scores
-from lowerbound.models.sequence import SequenceModel
 from lowerbound.parameters.likelihoods import Likelihood
 from lowerbound.parameters.parameter import check_count
 from lowerbound.parameters.parts import ELBO, IWAE, Adam, EarlyStopping, SampledELBO
 from lowerbound.parameters.seed import RandomState
 from lowerbound.parameters.tables import RECURRENT_VAE_PARAMETERS
-from lowerbound.tasks.continuing import continued
+from lowerbound.sequences.series import SequenceData, SeriesModel
+from lowerbound.tasks.continuing import continued, states_after
 from lowerbound.training.state import Training
 
 SEQUENCES_TO_JUDGE_COLLAPSE = 200
 LEAST_KL = 0.01  # nats a step
 MOST_TIMES = 10  # the longest sequence that was fitted: a draw without an end is cut off there
 
-SequenceData = list[np.ndarray] | tuple[np.ndarray, ...] | np.ndarray | Sequences
 
-
-class RecurrentVAE(MixedColumns, GradientEstimator):
+class RecurrentVAE(SeriesModel):
     """Recurrent variational autoencoder: a model of sequences with latent variables at every step.
 
     d_t = GRU(x_<t), z_t ~ p(z|d_t), x_t ~ p(x|d_t, z_t), and q(z_t|d_t, x_t): what can follow on a past is a mixture
@@ -113,9 +109,7 @@ class RecurrentVAE(MixedColumns, GradientEstimator):
     STREAMS: ClassVar[bool] = False
 
     layout = "features"  # of a step
-    model_: SequenceModel
     posterior_: Posterior
-    n_features_in_: int
     mean_length_: float
     longest_: int
     kl_: float
@@ -345,25 +339,17 @@ class RecurrentVAE(MixedColumns, GradientEstimator):
         check_is_fitted(self)
         check_count("n_samples", n_samples)
         most, fitting = self._most(lengths, n_samples), self._fitting()
-        given = None
+        start = None
         if prompt is not None:
-            given = next(fitting.rows([prompt]).batches(1, fitting.noise("prompt")))
+            prompts = fitting.rows([prompt]).batches(1, fitting.noise("prompt"))
+            start = states_after(self.model_, list(prompts), n_samples)
         counted = torch.from_numpy(self.schema_.counted).to(fitting.device)
         noise = self._fresh_noise(random_state, "sample")
-        x, n_steps, is_cut = continued(self.model_, n_samples, most.to(fitting.device), counted, noise, given)
+        x, n_steps, is_cut = continued(self.model_, n_samples, most.to(fitting.device), counted, noise, start)
         if self.length == "end" and is_cut.any():
             warnings.warn(f"{int(is_cut.sum())} sequences had no end after {most.max()} steps: cut off", stacklevel=3)
         within = torch.arange(x.shape[1], device=x.device) < n_steps[:, None]
         return cut(self._as_given(x[within]), n_steps.cpu().numpy())
-
-    def _as_given(self, x: Tensor) -> Any:
-        """Steps (N, F) of the model as the user gave steps: an array or a frame."""
-        values = self.schema_.restore(x, expected=False)
-        if self.schema_.columns is not None or self._names is None:
-            return values
-        import pandas as pd
-
-        return in_container(pd.DataFrame(values, columns=self._names), self.schema_.container)
 
     def _most(self, lengths: Any, n: int) -> Tensor:
         """Steps of each of ``n`` draws, at most."""

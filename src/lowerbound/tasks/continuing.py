@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor
 
@@ -12,7 +14,7 @@ from lowerbound.models.sequence import SequenceModel
 
 
 def continued(
-    model: SequenceModel, n: int, most: Tensor, counted: Tensor, noise: Noise, prompt: Batch | None = None
+    model: SequenceModel, n: int, most: Tensor, counted: Tensor, noise: Noise, start: Tensor | None = None
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Draw ``n`` sequences, or continuations of a prompt.
 
@@ -25,8 +27,8 @@ def continued(
     counted : Tensor of bool, shape (F,)
         False for constant columns, which the model doesn't read.
     noise : Noise
-    prompt : Batch of one sequence, optional
-        What they all begin with; it is not returned.
+    start : Tensor, shape (n, H), optional
+        The states after what they begin with (``states_after``), which is not returned.
 
     Returns
     -------
@@ -40,7 +42,7 @@ def continued(
     lengths, goes_on = torch.zeros_like(most), torch.ones_like(most, dtype=torch.bool)
     is_cut = torch.zeros_like(goes_on)
     with evaluating(model):
-        d = model.begin(n) if prompt is None else model.read(prompt, model.begin(1)).expand(n, -1)
+        d = model.begin(n) if start is None else start
         while goes_on.any():
             x = model.draw_step(d, noise).unsqueeze(1)
             steps.append(x)
@@ -50,3 +52,10 @@ def continued(
             is_cut |= goes_on & (lengths >= most)
             goes_on &= lengths < most
     return torch.cat(steps, 1), lengths, is_cut
+
+
+def states_after(model: SequenceModel, prompts: Sequence[Batch], n: int) -> Tensor:
+    """The states of ``n`` continuations of each prompt, a batch of one sequence, one prompt after another."""
+    with evaluating(model):
+        states = [model.read(prompt, model.begin(1)).expand(n, -1) for prompt in prompts]
+    return torch.cat(states)
