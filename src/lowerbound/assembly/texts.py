@@ -70,7 +70,7 @@ def token_reader(n_tokens: int, hidden_size: int, generator: torch.Generator) ->
 
 
 def embedding_size(n_tokens: int, hidden_size: int) -> int:
-    """As many numbers as there are tokens, or half the hidden units."""
+    """The size of an embedding: as many numbers as there are tokens, or half the hidden units."""
     return min(n_tokens + 2, max(1, hidden_size // 2))
 
 
