@@ -39,7 +39,7 @@ def assemble_texts(
     latent_dim : int
         D; 0 for the same decoder without z.
     hidden_size : int
-        H of each recurrence.
+        H of the decoder; those that read texts and contexts have half as many.
     token_dropout : float
         As in ``TextModel``.
     generator : torch.Generator
@@ -64,12 +64,13 @@ def assemble_texts(
 
 
 def token_reader(n_tokens: int, hidden_size: int, generator: torch.Generator) -> TokenReader:
-    """A reader of the tokens, the end, and tokens that are not known."""
-    return TokenReader(n_tokens + 2, embedding_size(n_tokens, hidden_size), hidden_size, generator)
+    """A reader of tokens, the end and unknown tokens, with as many features as the decoder has hidden units."""
+    n_units = max(1, hidden_size // 2)
+    return TokenReader(n_tokens + 2, embedding_size(n_tokens, hidden_size), n_units, generator)
 
 
 def embedding_size(n_tokens: int, hidden_size: int) -> int:
-    """As many numbers as there are tokens, or half the hidden units."""
+    """The size of an embedding: as many numbers as there are tokens, or half the hidden units."""
     return min(n_tokens + 2, max(1, hidden_size // 2))
 
 

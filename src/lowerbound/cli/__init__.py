@@ -12,10 +12,12 @@ from typing import Any
 import click
 
 from lowerbound import __version__
+from lowerbound.cli.chat import chat
+from lowerbound.cli.codes import encode, reconstruct
 from lowerbound.cli.compare import compare
 from lowerbound.cli.data import data
 from lowerbound.cli.evaluate import evaluate
-from lowerbound.cli.generate import encode, generate, reconstruct
+from lowerbound.cli.generate import generate
 from lowerbound.cli.impute import impute
 from lowerbound.cli.outliers import outliers
 from lowerbound.cli.output import INTERRUPTED, Failure, write_error
@@ -111,6 +113,6 @@ def main() -> None:
             stream.reconfigure(errors="replace")  # a terminal without σ shows a question mark  # type: ignore[union-attr]
 
 
-_ON_A_RUN = (generate, reconstruct, encode, traverse, interpolate, impute, outliers, evaluate, compare, report)
+_ON_A_RUN = (generate, chat, reconstruct, encode, traverse, interpolate, impute, outliers, evaluate, compare, report)
 for _command in (data, train, *_ON_A_RUN, config):
     main.add_command(_command)

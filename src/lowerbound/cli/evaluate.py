@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from lowerbound.cli import sequence_scores
+from lowerbound.cli import sequence_evaluate
 from lowerbound.cli.context import given_of, given_option, words_given
 from lowerbound.cli.generate import OutputFile
 from lowerbound.cli.options import DataOptions, console_options, data_options, force_option
@@ -40,8 +40,8 @@ BINARIZATION_SEED = 0  # two models are compared on the same zeros and ones
 @given_option
 @click.option(
     "--n-importance", metavar="K", type=click.IntRange(1),
-    show_default=f"{N_IMPORTANCE} a row, {sequence_scores.SAMPLES} a step",
-    help="Samples a row, or a step of sequences, for log p(x).",
+    show_default=f"{N_IMPORTANCE} a row, {sequence_evaluate.N_IMPORTANCE}",
+    help="Samples for log p(x).",
 )  # fmt: skip
 @click.option(
     "--method", type=click.Choice(["importance", "naive", "ais"]), default="importance", show_default=True,
@@ -64,7 +64,7 @@ BINARIZATION_SEED = 0  # two models are compared on the same zeros and ones
 )  # fmt: skip
 @click.option(
     "--rows", "rows_file", metavar="FILE", type=OutputFile((".csv", ".parquet")),
-    help="Write log p(x) of every row: a .csv or .parquet file.",
+    help="Write log p(x) of every row or sequence: a .csv or .parquet file.",
 )  # fmt: skip
 @force_option
 @console_options
@@ -95,8 +95,7 @@ def evaluate(
     dataset = (as_there := options.like_those_of(Path(runs[0]))).read(console)
     _warn_if_trained_on(dataset, runs)
     if any(takes(model) != "rows" for model in models.values()):
-        sequence_scores.refuse_options_of_rows(context)
-        return sequence_scores.evaluate(models, dataset, n_importance, rows_file, console)
+        return sequence_evaluate.evaluate(context, models, dataset, n_importance, rows_file, console)
     names = RowNames.of(as_there, dataset, ROW_SCORES)
     models = {run: given_of(model, dataset, given) for run, model in models.items()}
     how, kept = Method(method, n_importance or N_IMPORTANCE, n_temperatures, n_chains), list[Partial]()

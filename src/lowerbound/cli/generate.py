@@ -1,30 +1,25 @@
-"""``generate``, ``reconstruct`` and ``encode``: draws, reconstructions and codes as a picture, an array or a table."""
+"""``generate``: draws as a picture, an array, a table or text; and what commands that use a model share."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 import click
 
-from lowerbound.cli.context import given_of, given_option, one_context, value_of, words_given
-from lowerbound.cli.drawing import check_rows_fit, draw, draw_pairs, share_of_noise, write_map
+from lowerbound.cli.context import one_context, value_of, words_given
+from lowerbound.cli.drawing import check_rows_fit, draw, share_of_noise
 from lowerbound.cli.models import TAKEN, refusal
 from lowerbound.cli.options import (
-    DataOptions,
     PathType,
     console_options,
-    data_argument,
-    data_options,
     force_option,
     run_argument,
     seed_option,
 )
 from lowerbound.cli.output import Console, Failure, new_file
-from lowerbound.cli.row_names import RowNames
 from lowerbound.cli.sequence_files import check_ending
 from lowerbound.cli.sequences import kind_of, takes
 
@@ -33,11 +28,14 @@ if TYPE_CHECKING:
 
     from lowerbound.data.sources import Dataset
     from lowerbound.estimators.density import DensityEstimator
-    from lowerbound.storage.results import Part
 
 ENDINGS = (".png", ".npy", ".csv", ".parquet")
-MAPPED = 20_000  # points in a map of streamed data
-SHOWN = 20  # rows in a picture of reconstructions
+N_DRAWN, N_SHOWN = 64, 10  # draws that are written, and texts that are shown
+OF_KIND = {  # options of ``generate`` for models of rows, of sequences and of text
+    "rows": ("mean", "given"),
+    "sequences": ("prompt", "steps", "row", "prompt_steps", "key"),
+    "text": ("prompt", "given", "distinct", "temperature", "top_p"),
+}
 NOISY = 0.1  # part of the variance of drawn pixels that is noise given z, from which the means are worth a look
 
 Block: TypeAlias = "tuple[Any, np.ndarray | None]"  # rows and their labels
@@ -67,49 +65,87 @@ def _output(type: click.ParamType, of_sequences: str = "") -> Callable[..., Any]
 
 
 output_option = _output(OutputFile())
-any_output_option = _output(click.Path(path_type=Path), "; .npz for .npy where the model is of sequences")
+any_output_option = _output(click.Path(path_type=Path), "; of sequences .npz for .npy; of texts .txt or .jsonl too")
 
 
-@click.command(short_help="Draw new rows or sequences from a model.")
+@click.command(short_help="Draw new rows, sequences or texts from a model.")
 @run_argument
-@click.option("-n", "--n-samples", "n_rows", type=click.IntRange(1), default=64, show_default=True, help="How many.")
-@any_output_option
-@click.option("--steps", metavar="T", type=click.IntRange(1), help="Of sequences: how many steps to draw.")
-@click.option("--prompt", metavar="FILE", help="Of sequences: continue one of those in a file like the training data.")
-@click.option("--row", metavar="I", type=click.IntRange(0), help="The sequence of --prompt, from 0.  [0]")
-@click.option("--prompt-steps", metavar="T", type=click.IntRange(1), help="Of it, the steps to continue.  [all]")
-@click.option("--key", metavar="NAME", help="Array of an .npz file of --prompt.")
+@click.option("-n", "--n-samples", "n_rows", type=click.IntRange(1), help="How many.  [64; of texts that are shown 10]")
+@click.option(
+    "-o", "--output", metavar="FILE", type=click.Path(path_type=Path),
+    help="A .png, .npy, .csv or .parquet file; of sequences .npz for .npy; of texts .txt, .jsonl, .csv or .parquet. "
+    "Texts are shown without it.",
+)  # fmt: skip
 @click.option("--mean", is_flag=True, help="Give the mean E[x|z] instead of a draw from p(x|z).")
 @click.option(
     "--given",
     metavar="COLUMN=VALUE",
     multiple=True,
-    help="The value of a column, or of the model's context; can be repeated.",
+    help="The value of a column, or of the model's context; can be repeated. Of a dialogue: what was said before.",
 )
+@click.option("--prompt", metavar="FILE|TEXT", help="Continue a sequence of a file like the training data, or a text.")
+@click.option("--steps", metavar="T", type=click.IntRange(1), help="Of sequences: how many steps to draw.")
+@click.option("--row", metavar="I", type=click.IntRange(0), help="The sequence of --prompt, from 0.  [0]")
+@click.option("--prompt-steps", metavar="T", type=click.IntRange(1), help="Of it, the steps to continue.  [all]")
+@click.option("--key", metavar="NAME", help="Array of an .npz file of --prompt.")
+@click.option("--distinct", is_flag=True, help="Of texts: draw until all differ, and give each with its probability.")
+@click.option("--temperature", type=click.FloatRange(0), help="Of texts: logits of tokens are divided by it.  [1]")
+@click.option(
+    "--top-p", type=click.FloatRange(0, 1, min_open=True),
+    help="Of texts: draw from the most probable tokens that have this much probability together.  [1]",
+)  # fmt: skip
 @seed_option("Seed; the run's own if not given.")
 @force_option
 @console_options
 def generate(
-    run: Path, n_rows: int, output: Path, mean: bool, given: tuple[str, ...], random_state: int | None, force: bool,
-    console: Console, **of_sequences: Any,
+    run: Path, n_rows: int | None, output: Path | None, random_state: int | None, force: bool, console: Console,
+    **of_kinds: Any,
 ) -> None:  # fmt: skip
     """Draw new rows from the model in RUN: z from the prior, then x given z.
 
     With --given, z is drawn given the values of these columns, by importance sampling. A model that was trained with
     --given NAME needs --given NAME=VALUE. Sequences are drawn step by step; of a continuation what follows is written.
+
+    \b
+      lowerbound generate runs/table -n 1000 -o samples.csv
+      lowerbound generate runs/songs --prompt songs.npz --key test --row 3 --steps 40 -o continued.png
+      lowerbound generate runs/names --prompt em --distinct
     """
-    from lowerbound.cli import sequence_draws
+    from lowerbound.cli import sequence_draws, texts
+
+    if output is not None:
+        new_file(output, force)
+    model = load(run, "generate")
+    how = _only_of(takes(model), of_kinds, run)
+    if takes(model) == "text":
+        n = n_rows or (N_SHOWN if output is None else N_DRAWN)
+        return texts.generate(run, model, n, output, texts.HowToWrite.of(**how), random_state, console)
+    if output is None:
+        raise click.UsageError("no output is given: name a file with -o")
+    n_rows = n_rows or N_DRAWN
+    if takes(model) == "sequences":
+        asked = sequence_draws.Continuation(**how)
+        return sequence_draws.generate(run, model, n_rows, output, asked, random_state, console)
+    check_ending(output, "rows")
+    _generate_rows(run, model, n_rows, output, random_state, console, **how)
+
+
+def _only_of(kind: str, of_kinds: dict[str, Any], run: Path) -> dict[str, Any]:
+    """The options of models of one kind; fails if others were given."""
+    given = [name for name, value in of_kinds.items() if value not in (None, False, ()) and name not in OF_KIND[kind]]
+    if given:
+        flags = ", ".join(f"--{name.replace('_', '-')}" for name in given)
+        able = " and of ".join(other for other, names in OF_KIND.items() if given[0] in names)
+        raise click.UsageError(f"{flags}: that is for models of {able}, and {run} holds one of {kind}: leave it out")
+    return {name: of_kinds[name] for name in OF_KIND[kind]}
+
+
+def _generate_rows(
+    run: Path, model: Any, n_rows: int, output: Path, random_state: int | None, console: Console, *, mean: bool,
+    given: tuple[str, ...],
+) -> None:  # fmt: skip
     from lowerbound.storage.results import write_parts
 
-    new_file(output, force)
-    model, how = load(run, "generate"), sequence_draws.Continuation(**of_sequences)
-    if takes(model) == "sequences":
-        if mean or given:
-            raise click.UsageError("--mean and --given are for models of rows: sequences are drawn")
-        return sequence_draws.generate(run, model, n_rows, output, how, random_state, console)
-    check_ending(output, "rows")
-    if how.given():
-        raise click.UsageError(f"{', '.join(how.given())}: {run} holds no model of sequences, so leave it out")
     check_rows_fit(model, output)
     context = getattr(model, "context_", None)
     if context is not None:
@@ -168,103 +204,6 @@ def _sample_given(model: Any, given: tuple[str, ...], n_rows: int, *, mean: bool
     seed = getattr(model, "seed_", None) if random_state is None else random_state
     drawn = VAEImputer(model, random_state=seed).fit(X).sample_imputations(X, 1)[0]
     return drawn if getattr(model, "columns_", None) else np.asarray(drawn)
-
-
-@click.command(short_help="Reconstruct data.")
-@run_argument
-@data_argument
-@output_option
-@data_options
-@given_option
-@click.option(
-    "-n", "n_rows", type=click.IntRange(1), default=SHOWN, show_default=True, help="Rows in a picture, from all over."
-)
-@force_option
-@console_options
-def reconstruct(
-    run: Path, data: str, output: Path, options: DataOptions, given: str | None, n_rows: int,
-    force: bool, console: Console,
-) -> None:  # fmt: skip
-    """Reconstruct every row of DATA by the model in RUN: E[x|z] at its posterior mean z.
-
-    A .png shows originals above their reconstructions.
-    """
-    from lowerbound.storage.results import write_parts
-
-    new_file(output, force)
-    model = load(run, "reconstruct")
-    check_rows_fit(model, output)
-    options = replace(options, given=given)
-    dataset = options.like_those_of(run).read(console)
-    if output.suffix.lower() == ".png":
-        if n_rows < len(dataset.X):
-            console.say(f"showing {n_rows} of {len(dataset.X):,} rows, from all over; -n shows more")
-        few = spread(dataset, n_rows)
-        X = rows_of(few, model)
-        shape = (rows := given_of(model, few, given).reconstruct(X)).shape
-        draw_pairs(output, model, rows, X)
-    else:
-        with console.progress(len(dataset.X), "reconstructing") as progress:
-            one = given_of(model, dataset, given)
-            parts = ((one.reconstruct(X), {}) for X, _ in shown(blocks_of(dataset, model), progress))
-            shape = write_parts(output, parts, names_of(model), len(dataset.X))
-    done(console, output, shape)
-    console.suggest("encode", run, *options.words(), "-o", run / ("map.png" if model.latent_dim_ > 1 else "codes.csv"))
-
-
-@click.command(short_help="Give the codes of data, or a map of them.")
-@run_argument
-@data_argument
-@any_output_option
-@data_options
-@given_option
-@force_option
-@console_options
-def encode(
-    run: Path, data: str, output: Path, options: DataOptions, given: str | None, force: bool,
-    console: Console,
-) -> None:  # fmt: skip
-    """Give the code of every row of DATA, or of every step of its sequences: the mean of its posterior q(z|x).
-
-    A .png is a map of two latent variables (those with the largest KL, if there are more), colored by label.
-    """
-    from lowerbound.cli import sequence_draws
-    from lowerbound.data.sources import Source
-    from lowerbound.storage.results import write_parts
-
-    new_file(output, force)
-    model = load(run, "encode")
-    options = replace(options, given=given)
-    dataset = (as_there := options.like_those_of(run)).read(console)
-    if takes(model) == "sequences":
-        return sequence_draws.encode(model, dataset, output, console)
-    check_ending(output, "rows")
-    if output.suffix.lower() == ".png":
-        dataset = spread(dataset, MAPPED) if isinstance(dataset.X, Source) else dataset
-        X = rows_of(dataset, model)
-        one = given_of(model, dataset, given)
-        shape = (codes := one.transform(X)).shape
-        write_map(output, one, X, codes, dataset, given or options.label or "")
-    else:
-        named = options.label or "label"
-        with console.progress(len(dataset.X), "encoding") as progress:
-            blocks = shown(blocks_of(dataset, model), progress)
-            one = given_of(model, dataset, given)
-            codes_of = list(model.get_feature_names_out())
-            taken = codes_of if dataset.labels is None else [*codes_of, named]
-            parts = _named(RowNames.of(as_there, dataset, taken), one, blocks, named)
-            shape = write_parts(output, parts, codes_of, len(dataset.X))
-    done(console, output, shape)
-    if refusal(type(model).__name__, "evaluate") is None:
-        console.suggest("evaluate", run, *options.words())
-
-
-def _named(names: RowNames, model: Any, blocks: Iterable[Block], label: str) -> Iterator[Part]:
-    """Yield the codes of each block with the names and the labels of its rows."""
-    first = 0
-    for X, labels in blocks:
-        codes = model.transform(X)
-        yield codes, names.columns(first, first := first + len(codes)) | ({} if labels is None else {label: labels})
 
 
 def load(run: Path, command: str) -> Any:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -44,10 +44,6 @@ class Continuation:
     row: int | None = None
     prompt_steps: int | None = None
     key: str | None = None
-
-    def given(self) -> list[str]:
-        """The flags that were given."""
-        return [f"--{each.name.replace('_', '-')}" for each in fields(self) if getattr(self, each.name) is not None]
 
 
 def generate(

@@ -5,13 +5,12 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING, Any
 
-import click
-
-from lowerbound.cli.output import Console, Failure, nats, plus_minus, table
+from lowerbound.cli.output import Failure, nats, plus_minus, table
 from lowerbound.cli.sequences import sequences_of
 
 if TYPE_CHECKING:
     from lowerbound.data.sources import Dataset
+    from lowerbound.evaluation.estimate import Estimate
     from lowerbound.sequences.recurrent import RecurrentVAE
 
 SAMPLES = 1000  # of each step
@@ -19,29 +18,17 @@ SIGNS = {"exact": "", "lower": "≥ ", "upper": "≤ ", "estimate": "≈ "}
 LENGTHS = {"given": "log p(x | T): lengths are given", "end": "log p(x), ends included"}
 
 
-def refuse_options_of_rows(context: click.Context) -> None:
-    """Raise a usage error for options of ``evaluate`` that have no meaning for sequences."""
-    from click.core import ParameterSource
-
-    for name in ("method", "n_temperatures", "n_chains", "bidirectional_bounds", "inference_gap", "given"):
-        if context.get_parameter_source(name) is ParameterSource.COMMANDLINE:
-            raise click.UsageError(
-                f"--{name.replace('_', '-')} is for models of rows: log p(x) of sequences is estimated by "
-                f"--n-importance samples of each step"
-            )
+def better(difference: Estimate, first: str, second: str) -> str | None:
+    """The run that is better by more than two standard errors."""
+    is_clear = abs(difference.value) > 2 * difference.standard_error
+    return (first if difference.value > 0 else second) if is_clear else None
 
 
-def evaluate(models: dict[str, Any], dataset: Dataset, n_importance: int | None, console: Console) -> None:
-    """Show the scores of one model, or the difference of two."""
-    for model in models.values():
-        sequences_of(dataset, model)
-    runs = list(models)
-    if len(runs) == 1:
-        record = account(models[runs[0]], dataset, n_importance)
-        console.result(record, in_words(record, dataset.source))
-        return console.suggest("generate", runs[0], "-o", f"{runs[0]}/samples.npz")
-    record = compare(models, dataset, n_importance)
-    console.result(record, in_words_of_two(record, dataset.source))
+def how_estimated(record: dict[str, Any], unit: str) -> str:
+    """The method of log p(x) in words."""
+    if "n_importance" not in record:
+        return "exact"
+    return f"{record['n_importance']:,} importance samples a {unit}, {record['ess']:.0f} effective"
 
 
 def account(model: RecurrentVAE, dataset: Dataset, n_importance: int | None) -> dict[str, Any]:
@@ -63,10 +50,7 @@ def account(model: RecurrentVAE, dataset: Dataset, n_importance: int | None) -> 
 def in_words(record: dict[str, Any], source: str) -> str:
     """The text of the record."""
     found = record["log_likelihood"]
-    sign, steps = SIGNS[found["kind"]], found["n_steps"]
-    how = "exact"
-    if "n_importance" in found:
-        how = f"{found['n_importance']:,} importance samples a step, {found['ess']:.0f} effective"
+    sign, steps, how = SIGNS[found["kind"]], found["n_steps"], how_estimated(found, "step")
     rows = {
         "data": f"{source}, {record['n']:,} sequences, {steps:,} steps",
         "log p(x)": f"{sign}{plus_minus(found['mean'], found['standard_error'])} a sequence  ({how})",
@@ -95,14 +79,13 @@ def compare(models: dict[str, RecurrentVAE], dataset: Dataset, n_importance: int
     found = [model.log_likelihood(X, n_importance or SAMPLES).to_dict() for model in (a, b)]
     scores = [torch.from_numpy(model.score_samples(X, n_importance or SAMPLES)) for model in (a, b)]
     difference = mean_over_rows(scores[0] - scores[1], "estimate")
-    is_clear = abs(difference.value) > 2 * difference.standard_error
     return {
         "n": len(X),
         "runs": [first, second],
         "log_likelihood": found,
         "difference": difference.to_dict(),
         "difference_per_step": difference.value * len(X) / found[0]["n_steps"],
-        "better": (first if difference.value > 0 else second) if is_clear else None,
+        "better": better(difference, first, second),
     }
 
 

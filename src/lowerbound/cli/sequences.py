@@ -53,6 +53,17 @@ def sequences_of(dataset: Dataset, model: Any) -> Any:
     return dataset.X
 
 
+def context_for(model: Any, dataset: Dataset) -> list[str] | None:
+    """The context of texts for a model that is given one; None for others."""
+    if getattr(model, "context_", None) is None:
+        return None
+    if dataset.context is None:
+        raise Failure(
+            f"the model is given what was said before, and {dataset.source} has no context: give a .jsonl file"
+        )
+    return dataset.context
+
+
 def unit(kind: str) -> str:
     """The word for one of the data, of which log p(x) is."""
     return {"rows": "row", "sequences": "sequence", "text": "text"}[kind]

@@ -59,7 +59,7 @@ class Characters:
 
     @classmethod
     def of(cls, texts: Iterable[str]) -> Characters:
-        """Those of the texts."""
+        """The characters of the texts."""
         counts = Counter(character for text in texts for character in text)
         n, once = sum(counts.values()), sum(count == 1 for count in counts.values())
         return cls("".join(sorted(counts)), (once + 1) / (n + 2))

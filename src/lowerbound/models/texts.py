@@ -86,7 +86,7 @@ class TextModel(Model):
         return self.learned_prior(self.features)
 
     def draw(self, batch: Batch, posterior: Infer, objective: Objective, noise: Noise) -> Draw:
-        """As ``Model.draw``; in training the decoder doesn't read some of the tokens.
+        """A scored draw of z; in training the decoder doesn't read some of the tokens.
 
         Parameters
         ----------

@@ -272,7 +272,7 @@ class Adam(Part):
     Parameters
     ----------
     lr : float or "auto"
-        Highest learning rate; "auto" is 0.001, and 0.004 for a ``PixelRNN``.
+        Highest learning rate; "auto" is 0.001, and 0.004 for a ``PixelRNN`` or a ``SequenceVAE``.
     schedule : {"cosine", "constant"}
         "cosine" rises for 5 % of the steps and falls to zero at ``max_epochs``.
     weight_decay : float

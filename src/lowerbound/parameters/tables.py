@@ -189,7 +189,7 @@ RECURRENT_VAE_PARAMETERS = _table(
 
 SEQUENCE_VAE_PARAMETERS = _table(
     Parameter("latent_dim", 32, "latent variables of a text; 0: the same decoder without them", (), int, 0),
-    Parameter("hidden_size", 256, "hidden units of each recurrence", (), int, 1),
+    Parameter("hidden_size", 256, "hidden units of the decoder; encoders have half as many", (), int, 1),
     Parameter(
         "tokens",
         "auto",

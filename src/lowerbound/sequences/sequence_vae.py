@@ -53,7 +53,7 @@ class SequenceVAE(Writing, GradientEstimator):
     latent_dim : int
         D, latent variables of a text; 0 for none.
     hidden_size : int
-        H, hidden units of each recurrence.
+        H, hidden units of the decoder; networks that read a text or a context have half as many.
     tokens : {"auto", "characters", "bytes", "bpe"} or BPE
         What texts are made of. "auto": characters below a megabyte of text, and byte pairs of more, which need
         ``pip install 'lowerbound[text]'``.
@@ -101,6 +101,7 @@ class SequenceVAE(Writing, GradientEstimator):
     STREAMS: ClassVar[bool] = False
     SCHEMA: ClassVar[Any] = TextSchema
     CONTEXT: ClassVar[Any] = TextContext
+    LR: ClassVar[float] = 4e-3  # as for a PixelRNN
 
     model_: TextModel
     posterior_: Posterior

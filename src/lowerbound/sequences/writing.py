@@ -26,9 +26,9 @@ MOST_DRAWS = 100  # for each different continuation that is asked for
 
 @dataclass(frozen=True)
 class Continuation:
-    """What may follow on a beginning.
+    """A text that may follow on a beginning.
 
-    Attributes
+    Parameters
     ----------
     text : str
     log_p : float

@@ -1,0 +1,95 @@
+"""``evaluate`` for texts: nats a text, bits a character and a byte, and the difference of two models."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from lowerbound.cli.output import plus_minus, short, table
+from lowerbound.cli.sequence_scores import SIGNS, better, how_estimated
+from lowerbound.cli.sequences import context_for
+
+if TYPE_CHECKING:
+    from lowerbound.data.sources import Dataset
+    from lowerbound.sequences.sequence_vae import SequenceVAE
+
+SAMPLES = 100  # of each text
+IN_BITS = "(in nats and bits, ends included, ± one standard error over texts)"
+
+
+def account(model: SequenceVAE, dataset: Dataset, n_importance: int | None) -> dict[str, Any]:
+    """The record of ``evaluate RUN DATA``."""
+    from lowerbound.evaluation.estimate import mean_over_rows
+
+    X, known = dataset.X, context_for(model, dataset)
+    found = model.log_likelihood(X, n_importance or SAMPLES, context=known)
+    record: dict[str, Any] = {"n": len(X), "log_likelihood": found.to_dict()}
+    if model.latent_dim:
+        terms = model.elbo_terms(X, context=known)
+        record |= {
+            "elbo": mean_over_rows(terms.elbo, "lower").to_dict(),
+            "kl": mean_over_rows(terms.kl.sum(-1), "estimate").to_dict(),
+            "active_units": terms.active_units,
+            "latent_dim": model.latent_dim,
+            "mutual_information": model.mutual_information(X, context=known).to_dict(),
+        }
+    return record
+
+
+def in_words(record: dict[str, Any], source: str) -> str:
+    """The text of the record."""
+    found = record["log_likelihood"]
+    sign, per_token = SIGNS[found["kind"]], plus_minus(found["per_token"], found["per_token_error"])
+    rows = {
+        "data": f"{source}, {record['n']:,} texts, {found['n_characters']:,} characters with their ends",
+        "log p(x)": f"{sign}{_mean(found)} a text  ({how_estimated(found, 'text')})",
+        "bits": f"{short(found['bits_per_character'])} a character, {short(found['bits_per_byte'])} a byte",
+        "a token": f"{sign}{per_token}, perplexity {short(found['perplexity'])}",
+    }
+    if "elbo" in record:
+        active = f"({record['active_units']} of {record['latent_dim']} latent variables are active)"
+        rows |= {
+            "ELBO": f"{_mean(record['elbo'])} a text",
+            "KL": f"{_mean(record['kl'])} a text  {active}",
+            "I(x; z)": f"≥ {_mean(record['mutual_information'])}",
+        }
+    return f"{table(rows)}\n{IN_BITS}"
+
+
+def compare(models: dict[str, SequenceVAE], dataset: Dataset, n_importance: int | None) -> dict[str, Any]:
+    """The paired difference of two models: log p(x) of the same texts under both."""
+    import torch
+
+    from lowerbound.evaluation.estimate import mean_over_rows
+
+    X, K = dataset.X, n_importance or SAMPLES
+    known = [context_for(model, dataset) for model in models.values()]
+    each = list(zip(models.values(), known, strict=True))
+    found = [model.log_likelihood(X, K, context=context).to_dict() for model, context in each]
+    a, b = (torch.from_numpy(model.score_samples(X, K, context=context)) for model, context in each)
+    difference = mean_over_rows(a - b, "estimate")
+    return {
+        "n": len(X),
+        "runs": list(models),
+        "log_likelihood": found,
+        "difference": difference.to_dict(),
+        "better": better(difference, *models),
+    }
+
+
+def in_words_of_two(record: dict[str, Any], source: str) -> str:
+    """The text of the record of two models."""
+    first, second = record["runs"]
+    verdict = f"{record['better']} is better" if record["better"] else "no clear difference"
+    of_each = {
+        run: f"{SIGNS[found['kind']]}{_mean(found)} a text, {short(found['bits_per_byte'])} bits a byte"
+        for run, found in zip(record["runs"], record["log_likelihood"], strict=True)
+    }
+    rows = {"data": f"{source}, {record['n']:,} texts", **of_each}
+    rows["difference"] = f"{_mean(record['difference'])} a text  ({first} − {second}: {verdict})"
+    return (
+        f"{table(rows)}\n(log p(x) in nats, ends included, ± one standard error over texts; the difference is paired)"
+    )
+
+
+def _mean(record: dict[str, Any]) -> str:
+    return plus_minus(record["mean"], record["standard_error"])
