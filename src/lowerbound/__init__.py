@@ -72,6 +72,7 @@ if TYPE_CHECKING:
     from lowerbound.storage.atomic import SavedFileError
     from lowerbound.training.fit import fit
     from lowerbound.training.state import TrainingError
+    from lowerbound.web.server import explore
 
 __version__ = "0.1.0"
 
@@ -118,6 +119,7 @@ _HOMES = {
     "UnseenCategoryWarning": "data.columns.coding",
     "SavedFileError": "storage.atomic",
     "TrainingError": "training.state",
+    "explore": "web.server",
     "Adam": "parameters.parts",
     "Amortized": "parameters.parts",
     "Conv": "parameters.parts",
@@ -213,6 +215,7 @@ __all__ = [
     "WorseThanIndependentWarning",
     "bits_per_dim",
     "diagnostics",
+    "explore",
     "fit",
     "load",
     "pool",

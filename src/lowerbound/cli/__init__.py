@@ -15,6 +15,7 @@ from lowerbound import __version__
 from lowerbound.cli.compare import compare
 from lowerbound.cli.data import data
 from lowerbound.cli.evaluate import evaluate
+from lowerbound.cli.explore import explore
 from lowerbound.cli.generate import encode, generate, reconstruct
 from lowerbound.cli.impute import impute
 from lowerbound.cli.outliers import outliers
@@ -111,6 +112,6 @@ def main() -> None:
             stream.reconfigure(errors="replace")  # a terminal without σ shows a question mark  # type: ignore[union-attr]
 
 
-_ON_A_RUN = (generate, reconstruct, encode, traverse, interpolate, impute, outliers, evaluate, compare, report)
-for _command in (data, train, *_ON_A_RUN, config):
+_ON_A_RUN = (generate, reconstruct, encode, traverse, interpolate, impute, outliers, evaluate, compare)
+for _command in (data, train, *_ON_A_RUN, report, explore, config):
     main.add_command(_command)
