@@ -19,7 +19,7 @@ ROWS = 1000  # that say where the grid of a column ends
 
 
 def densities(subject: Subject, z: np.ndarray) -> list[dict[str, Any] | None]:
-    """p(x_j|z) of each column of numbers, None for others; the grid is even in the model's units."""
+    """p(x_j|z) of each column of numbers, None for others, in the user's units."""
     fitted = subject.fitted.given(subject.first_context)
     model = fitted.model
     if not isinstance(model, ElementwiseModel) or not subject.has_rows:
@@ -30,14 +30,15 @@ def densities(subject: Subject, z: np.ndarray) -> list[dict[str, Any] | None]:
     with evaluating(model):
         given = model.given(fitted.coded_context(POINTS))
         p = given.likelihood(codes.to(fitted.device)).log_prob(grid.to(fitted.device))[0].exp().cpu().numpy()
-    rows = flat(fitted.schema.restore(grid, expected=True))
-    return [_column(p[:, j], grid[:, j].numpy(), rows[0][j], rows[-1][j]) for j in range(grid.shape[1])]
+    columns = zip(*flat(fitted.schema.restore(grid, expected=True)), strict=True)
+    return [_column(list(x), p[:, j]) for j, x in enumerate(columns)]
 
 
-def _column(p: np.ndarray, x: np.ndarray, low: Any, high: Any) -> dict[str, Any] | None:
-    if not (is_number(low) and is_number(high)) or not x[-1] > x[0] or not np.isfinite(p).all():
+def _column(x: list[Any], p: np.ndarray) -> dict[str, Any] | None:
+    if not all(map(is_number, x)) or not x[-1] > x[0] or not np.isfinite(p).all():
         return None
-    return {"x": x.round(4).tolist(), "p": [float(f"{v:.4g}") for v in p], "low": word(low), "high": word(high)}
+    rounded = [[float(f"{value:.5g}") for value in values] for values in (x, p.tolist())]
+    return {"x": rounded[0], "p": rounded[1], "low": word(x[0]), "high": word(x[-1])}
 
 
 def _ends(subject: Subject) -> torch.Tensor:

@@ -49,7 +49,7 @@ export function make() {
       chooseRow(row);
       showRow(row);
     },
-    onplace: (x, y) => decode({ z: [codeAt(x, y)] }),
+    onplace: (x, y) => map && decode({ z: [codeAt(x, y)] }),
     onlasso: select,
   });
   const codeAt = (x, y) => map.center.map((middle, d) => middle + x * map.basis[0][d] + (map.basis[1] ? y * map.basis[1][d] : 0));
@@ -57,10 +57,12 @@ export function make() {
 
   const coloring = h("select", { onchange: () => scatter.paint(colors[Number(coloring.value)]) });
   const axes = h("span", {});
+  const waiting = h("p", { class: "empty", role: "status" }, `encoding ${count(about.n_seen)} rows …`);
   const load = async (dimensions) => {
     const answer = await ask("map", dimensions === undefined ? {} : { dimensions });
     if (answer === null) return;
     map = { ...answer, x: floats(answer.x), y: floats(answer.y) };
+    waiting.remove();
     scatter.show(map);
     axes.replaceChildren(...axesControls(map, about, load));
   };
@@ -69,10 +71,10 @@ export function make() {
     coloring.replaceChildren(...colors.map((color, k) => h("option", { value: k }, color.name)));
     if (colors.length) scatter.paint(colors[0]);
   };
-  const tiles = h("input", { type: "checkbox", onchange: async () => scatter.showPictures(tiles.checked ? await pictures(about.n_seen, known) : null) });
+  const tiles = h("input", { type: "checkbox", onchange: async () => scatter.showPictures(tiles.checked ? await pictures(about.n_seen) : null) });
   const controls = h("div", { class: "controls" }, h("label", {}, "colored by ", coloring), axes, about.kind === "image" ? h("label", {}, tiles, " pictures") : null);
   load().then(paint);
-  return { element: h("div", { class: "with-side" }, h("div", {}, controls, scatter.element), h("aside", { "aria-label": "the decoder's picture" }, live)), show: () => scatter.draw() };
+  return { element: h("div", { class: "with-side" }, h("div", {}, controls, waiting, scatter.element), h("div", { class: "beside" }, live)), show: () => scatter.draw() };
 }
 
 /** Choices of the axes. */
@@ -94,7 +96,7 @@ function axesControls(map, about, load) {
 }
 
 /** Small pictures of rows from all over. */
-async function pictures(n, known) {
+async function pictures(n) {
   const step = Math.max(1, Math.floor(n / PICTURES));
   const rows = Array.from({ length: Math.min(n, PICTURES) }, (_, k) => k * step);
   const answer = await ask("rows", { rows, side: 28 });

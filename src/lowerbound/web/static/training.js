@@ -13,7 +13,7 @@ export const caption = () => "In nats a row. “≥” marks a lower bound: log 
 const REFRESH = 3000; // milliseconds
 
 export function make() {
-  const curves = h("div", {}, state.about.has.training ? null : h("p", { class: "empty" }, "There is no history of this model: a run of lowerbound train has one."));
+  const curves = h("div", {}, state.about.has.training ? null : h("p", { class: "muted" }, "There is no history of this model: a run of lowerbound train has one."));
   const measures = h("div", { class: "apart" });
   let seen = 0;
   const load = async () => {
