@@ -79,6 +79,7 @@ if TYPE_CHECKING:
     from lowerbound.storage.atomic import SavedFileError
     from lowerbound.training.fit import fit
     from lowerbound.training.state import TrainingError
+    from lowerbound.web.server import explore
 
 __version__ = "0.1.0"
 
@@ -134,6 +135,7 @@ _HOMES = {
     "UnseenCategoryWarning": "data.columns.coding",
     "SavedFileError": "storage.atomic",
     "TrainingError": "training.state",
+    "explore": "web.server",
     "Adam": "parameters.parts",
     "Amortized": "parameters.parts",
     "Conv": "parameters.parts",
@@ -238,6 +240,7 @@ __all__ = [
     "decompress",
     "diagnostics",
     "dialogue_pairs",
+    "explore",
     "fit",
     "load",
     "pool",

@@ -17,6 +17,7 @@ from lowerbound.cli.codes import encode, reconstruct
 from lowerbound.cli.compare import compare
 from lowerbound.cli.data import data
 from lowerbound.cli.evaluate import evaluate
+from lowerbound.cli.explore import explore
 from lowerbound.cli.generate import generate
 from lowerbound.cli.impute import impute
 from lowerbound.cli.outliers import outliers
@@ -114,5 +115,5 @@ def main() -> None:
 
 
 _ON_A_RUN = (generate, chat, reconstruct, encode, traverse, interpolate, impute, outliers, evaluate, compare, report)
-for _command in (data, train, *_ON_A_RUN, config):
+for _command in (data, train, *_ON_A_RUN, explore, config):
     main.add_command(_command)

@@ -304,6 +304,26 @@ class DensityEstimator(Undisturbed, Settable, BaseEstimator):
         x = generate.sample(self.model_, n_samples, noise, mean=mean, context=c)
         return self.schema_.restore(x, expected=mean)
 
+    def explore(self, X: Any = None, labels: Any = None, **options: Any) -> Any:
+        """Open a page on this machine to look at the fitted model, live; it needs the extra ``ui``.
+
+        Parameters
+        ----------
+        X : array-like, shape (n, *row), optional
+            Rows to look at it with.
+        labels : array-like, shape (n,), optional
+        **options
+            As for ``lowerbound.explore``.
+
+        Returns
+        -------
+        Page
+            Its ``url`` is the address; ``wait()`` serves it until Ctrl-C, ``close()`` ends it.
+        """
+        import lowerbound
+
+        return lowerbound.explore(self, X, labels, **options)
+
     def save(self, path: str | Path) -> None:
         """Write a folder of safetensors and JSON, atomically; ``lowerbound.load`` reads it."""
         check_is_fitted(self)

@@ -92,7 +92,7 @@ def pairs(subject: Subject, n: int, side: int = 64) -> dict[str, Any]:
 
 
 def reconstruction_nats(subject: Subject) -> np.ndarray:
-    """The reconstruction of each row, (n,): E_q log p(x|z), or minus the squared error without such a density."""
+    """The reconstruction of each row, (n,): E_q log p(x|z), or minus the squared error where that isn't known."""
     if subject.has_bound:
         return subject.terms.reconstruction.numpy()
     terms = elbo_terms(subject.on(np.arange(len(subject.X)))) if hasattr(subject.model, "posterior_") else None

@@ -81,7 +81,7 @@ class Display:
         return to_pixels(images, self.low, self.grey if given else self.high)
 
     def differences(self, given: Any, made: Any) -> list[Shown]:
-        """Differences, made less given: images in two colors, white where they agree; numbers in words."""
+        """Rows that were made less those given: images in two colors, white where they agree; numbers in words."""
         if self.is_image:
             less = self.pixels(made).astype(np.float64) - self.pixels(given, given=True)
             return [as_png(self.reduced(in_two_colors(image / 255))) for image in less]

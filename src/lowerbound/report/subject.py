@@ -142,6 +142,11 @@ class Subject:
         """Some of the rows."""
         return take(self.X, np.asarray(rows, np.int64))
 
+    def with_few(self, rows: np.ndarray) -> Subject:
+        """The same with some of its rows alone."""
+        labels = None if self.labels is None else self.labels[rows]
+        return replace(self, X=self.at(rows), labels=labels, places=self.places[rows])
+
     def few(self, most: int) -> np.ndarray:
         """Numbers of at most so many rows, of every label its share."""
         return spread(len(self.places), self.labels, most)

@@ -161,9 +161,16 @@ def hidden_at_random(subject: Subject, n: int) -> np.ndarray:
 def gaps(subject: Subject, n: int = 6, n_draws: int = 5, side: int = 64) -> dict[str, Any]:
     """A few rows with values hidden, and what the model puts in their place."""
     rows = subject.few(n)
-    X, hidden = subject.at(rows), hidden_at_random(subject, len(rows))
+    return gaps_of(subject, rows, hidden_at_random(subject, len(rows)), n_draws, side)
+
+
+def gaps_of(
+    subject: Subject, rows: np.ndarray, hidden: np.ndarray, n_draws: int, side: int = 64, seed: int | None = None
+) -> dict[str, Any]:
+    """Some rows with values hidden, (n, *row) of bool, and what the model puts in their place."""
+    X = subject.at(rows)
     context = subject.labels[rows] if subject.is_given and subject.labels is not None else None
-    draws, expected = filled(subject, X, hidden, n_draws, context)
+    draws, expected = filled(subject, X, hidden, n_draws, context, seed=seed)
     display = subject.display.smaller(side)
     if not display.is_image:
         return {"rows": _cells(subject, rows, X, hidden, draws, expected), "columns": subject.names}

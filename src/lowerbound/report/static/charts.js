@@ -64,7 +64,7 @@ function summary(series) {
 
 /**
  * Bars from the left, one a line, the largest first.
- * @param {{name: string, value: number, faint?: boolean, note?: any}[]} bars
+ * @param {{name: string, value: number, faint?: boolean, note?: any}[]} items
  * @param {string} label
  */
 export function bars(items, label) {

@@ -50,7 +50,9 @@ export function ticks(low, high, most) {
 export class Grid {
   /** @param {Float32Array} px @param {Float32Array} py @param {number} [size] */
   constructor(px, py, size = 16) {
-    Object.assign(this, { px, py, size });
+    this.px = px;
+    this.py = py;
+    this.size = size;
     /** @type {Map<number, number[]>} */
     this.cells = new Map();
     for (let i = 0; i < px.length; i += 1) {

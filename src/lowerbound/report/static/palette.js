@@ -23,7 +23,8 @@ export function scaleColor(share) {
   const below = Math.min(Math.floor(place), SCALE.length - 2);
   const rest = place - below;
   const [a, b] = [SCALE[below], SCALE[below + 1]];
-  return [0, 1, 2].map((k) => Math.round(a[k] + rest * (b[k] - a[k])));
+  const between = (k) => Math.round(a[k] + rest * (b[k] - a[k]));
+  return [between(0), between(1), between(2)];
 }
 
 /** The parts of a color "#rrggbb". @param {string} color @returns {[number, number, number]} */

@@ -29,6 +29,7 @@ export class Plane {
     this.x = this.y = this.px = this.py = new Float32Array(0);
     this.axes = ["", ""];
     this.current = -1;
+    this.isPrior = false;
     /** @type {Set<number>} */
     this.selected = new Set();
     /** @type {number[] | null} */
@@ -42,7 +43,7 @@ export class Plane {
 
   /** Show other points. @param {{x: Float32Array, y: Float32Array, axes: string[], is_prior?: boolean}} points */
   show(points) {
-    Object.assign(this, { x: points.x, y: points.y, axes: points.axes, isPrior: points.is_prior, current: -1, place: null });
+    Object.assign(this, { x: points.x, y: points.y, axes: points.axes, isPrior: points.is_prior ?? false, current: -1, place: null });
     this.draw();
   }
 

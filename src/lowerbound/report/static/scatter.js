@@ -39,7 +39,7 @@ export class Scatter extends Plane {
   }
 
   pressed(event) {
-    this.line = [[event.offsetX, event.offsetY]];
+    this.line = [/** @type {[number, number]} */ ([event.offsetX, event.offsetY])];
     this.over.setPointerCapture(event.pointerId);
   }
 

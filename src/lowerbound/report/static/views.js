@@ -46,7 +46,7 @@ export function pairsOf(items, pairs) {
   const heads = [h("tr", {}, h("th", { scope: "row" }, "row"), items.map((item) => h("th", { scope: "col" }, item.row))),
     named ? h("tr", {}, h("th", { scope: "row" }, "label"), items.map((item) => h("td", {}, item.label ?? ""))) : null];
   const nats = h("tr", { class: "muted" }, h("th", { scope: "row" }, pairs.unit), items.map((item) => h("td", {}, number(item.nats, 4))));
-  return h("div", { class: "wide", tabindex: "0", role: "region", "aria-label": "reconstructions" }, h("table", { class: "strips" }, h("thead", {}, heads), h("tbody", {}, lines, nats)));
+  return h("div", { class: "wide", tabindex: "0", role: "region", "aria-label": "rows beside their reconstructions" }, h("table", { class: "strips" }, h("thead", {}, heads), h("tbody", {}, lines, nats)));
 }
 
 /** A path for each latent variable; one slider moves along all of them. @param {any} paths */

@@ -1,0 +1,96 @@
+// The page: its heading, the way between panels, the selection, and the banner when the server has gone.
+
+import { announce, count, h } from "./dom.js";
+import { ask, onGone } from "./api.js";
+import { on, select, state } from "./state.js";
+import * as map from "./map.js";
+import * as sample from "./sample.js";
+import * as reconstructions from "./reconstructions.js";
+import * as traversals from "./traversals.js";
+import * as dimensions from "./dimensions.js";
+import * as outliers from "./outliers.js";
+import * as gaps from "./gaps.js";
+import * as training from "./training.js";
+
+// A panel is a module: id, title, what it needs of the model and the data, and a function that makes its element;
+// "show" of what it returns is called whenever the panel is opened.
+const PANELS = [map, sample, reconstructions, traversals, dimensions, outliers, gaps, training];
+/** @type {Map<string, {element: any, show?: () => void}>} */
+const made = new Map();
+
+function heading(about) {
+  const parts = [about.model, about.latent_dim ? `${about.latent_dim} latent variable${about.latent_dim === 1 ? "" : "s"}` : "", about.likelihood];
+  const rows = about.n_rows ? `${count(about.n_rows)} rows of ${about.source}` : "no data";
+  return h("header", { class: "top" }, h("h1", {}, about.title), h("p", { class: "muted" }, [...parts, rows].filter(Boolean).join(" · ")),
+    about.chosen ? h("p", { class: "muted" }, `${about.chosen} are looked at`) : null);
+}
+
+function ways(panels) {
+  return h("nav", { "aria-label": "panels" }, h("ul", {}, panels.map((panel) => h("li", {}, h("a", { href: `#${panel.id}`, "data-panel": panel.id }, panel.title)))));
+}
+
+function open(panels, stage) {
+  const wanted = panels.find((panel) => `#${panel.id}` === location.hash) ?? panels[0];
+  if (!made.has(wanted.id)) made.set(wanted.id, wanted.make());
+  const entry = made.get(wanted.id);
+  stage.setAttribute("aria-label", wanted.title);
+  stage.replaceChildren(h("h2", {}, wanted.title), h("p", { class: "caption" }, wanted.caption(state.about)), entry.element);
+  for (const link of document.querySelectorAll("[data-panel]")) {
+    if (/** @type {HTMLElement} */ (link).dataset.panel === wanted.id) link.setAttribute("aria-current", "page");
+    else link.removeAttribute("aria-current");
+  }
+  entry.show?.();
+  document.title = `${wanted.title} – ${state.about.title}`;
+}
+
+/** The rows that were encircled, which other panels follow. */
+function selectionBar() {
+  const bar = h("div", { class: "selection", hidden: true });
+  const save = async () => {
+    const { csv } = await ask("selection", { rows: state.selection });
+    const link = h("a", { href: URL.createObjectURL(new Blob([csv], { type: "text/csv" })), download: "selection.csv" });
+    link.click();
+    URL.revokeObjectURL(link.href);
+  };
+  on("selection", () => {
+    bar.hidden = !state.selection.length;
+    bar.replaceChildren(h("span", {}, `${count(state.selection.length)} rows selected; reconstructions show them`),
+      h("button", { type: "button", onclick: save }, "save as CSV"), h("button", { type: "button", onclick: () => select([]) }, "clear"));
+    if (state.selection.length) announce(`${state.selection.length} rows selected`);
+  });
+  return bar;
+}
+
+function banner() {
+  const box = h("div", { class: "banner", role: "alert", hidden: true });
+  onGone((gone) => {
+    box.hidden = !gone;
+    box.textContent = gone ? "The server doesn’t answer: it was stopped, or its machine sleeps. Trying again every two seconds; what you see stays." : "";
+  });
+  return box;
+}
+
+async function start() {
+  const note = banner();
+  document.body.prepend(note);
+  try {
+    state.about = await ask("overview");
+  } catch (error) {
+    document.body.replaceChildren(h("main", { class: "problem" }, h("h1", {}, "This model can’t be shown"), h("p", {}, /** @type {Error} */ (error).message)));
+    return;
+  }
+  const panels = PANELS.filter((panel) => panel.needs(state.about));
+  if (!panels.length) {
+    document.body.replaceChildren(h("main", { class: "problem" }, h("h1", {}, state.about.title), h("p", {}, "There is nothing to show of this model without data: lowerbound explore RUN DATA")));
+    return;
+  }
+  const stage = h("section", { class: "stage" });
+  const hidden = PANELS.length - panels.length;
+  const why = hidden && !state.about.n_rows ? h("p", { class: "muted more" }, "With rows of data there is more: lowerbound explore RUN DATA") : null;
+  const keys = h("p", { id: "map-keys", class: "unseen" }, "Arrow keys go from point to point; with shift they move a place whose picture the decoder makes. Enter chooses the row.");
+  document.body.replaceChildren(note, h("div", { class: "frame" }, h("div", { class: "side" }, heading(state.about), ways(panels), why), h("main", {}, selectionBar(), stage, keys)));
+  addEventListener("hashchange", () => open(panels, stage));
+  open(panels, stage);
+}
+
+start();

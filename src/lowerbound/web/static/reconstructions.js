@@ -1,0 +1,73 @@
+// Reconstructions: input, output, difference; of the selection, or of a file of one's own.
+
+import { choice, h } from "./dom.js";
+import { pairsOf } from "./views.js";
+import { ask } from "./api.js";
+import { on, state } from "./state.js";
+
+export const id = "reconstructions";
+export const title = "Reconstructions";
+export const needs = (about) => about.has.pairs;
+export const caption = (about) => (about.kind === "image" ? "A row, what is left of it after it went through its code, and the difference: orange where the output is more, blue where it is less." : "A row beside what is left of it after it went through its code; values of categories that changed are marked.");
+
+export function make() {
+  const { about } = state;
+  const shown = h("div", { class: "shown" }, h("p", { class: "empty" }, "computing …"));
+  let pairs = null;
+  let which = "random";
+  const show = () => pairs && shown.replaceChildren(pairsOf(pairs[which], pairs));
+  const load = async () => {
+    pairs = await ask("pairs");
+    show();
+  };
+  on("selection", async () => {
+    if (!state.selection.length) return load();
+    const found = await ask("pairs", { rows: state.selection.slice(0, 40) });
+    shown.replaceChildren(h("h3", {}, "the selected rows"), pairsOf(found.selected, found));
+  });
+  const own = h("div", { class: "own" });
+  load();
+  const choose = choice("show", [["random", "rows from all over"], ["worst", "rebuilt worst"], ["best", "rebuilt best"]], "random", (value) => {
+    which = value;
+    show();
+  });
+  return { element: h("div", {}, choose, shown, h("h3", { class: "apart" }, about.kind === "image" ? "A picture of your own" : "A row of your own"), about.kind === "image" ? dropped(own) : typed(own), own) };
+}
+
+/** A file that is chosen or dropped, brought to the size of the model's images. */
+function dropped(own) {
+  const take = async (file) => {
+    if (!file) return;
+    const bytes = new Uint8Array(await file.arrayBuffer());
+    let text = "";
+    for (let k = 0; k < bytes.length; k += 8192) text += String.fromCharCode(...bytes.subarray(k, k + 8192));
+    send(own, { image: btoa(text) });
+  };
+  const input = h("input", { type: "file", accept: "image/*", onchange: () => take(input.files[0]) });
+  const zone = h("label", { class: "drop" }, "Drop an image here, or choose a file: ", input);
+  zone.addEventListener("dragover", (event) => event.preventDefault());
+  zone.addEventListener("drop", (event) => {
+    event.preventDefault();
+    take(event.dataTransfer.files[0]);
+  });
+  return zone;
+}
+
+/** A field for each column; what is left empty is missing. */
+function typed(own) {
+  const fields = state.about.columns.slice(0, 60).map((name) => h("label", {}, h("span", {}, name), h("input", { type: "text", name })));
+  const form = h("form", { class: "fields", onsubmit: (event) => {
+    event.preventDefault();
+    send(own, { values: Object.fromEntries(new FormData(form)) });
+  } }, fields, h("button", { type: "submit" }, "reconstruct"));
+  return h("details", {}, h("summary", {}, "type its values"), form);
+}
+
+async function send(own, body) {
+  try {
+    const found = await ask("reconstruct", body);
+    if (found) own.replaceChildren(pairsOf(found.yours, found));
+  } catch (error) {
+    own.replaceChildren(h("p", { class: "note", role: "alert" }, /** @type {Error} */ (error).message));
+  }
+}

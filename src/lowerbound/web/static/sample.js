@@ -1,0 +1,109 @@
+// Sample: sliders for the latent variables, and what the decoder makes of them, live.
+
+import { announce, choice, h, number } from "./dom.js";
+import { density } from "./charts.js";
+import { cell, nameOfColumn, picture } from "./rows.js";
+import { ask, latest } from "./api.js";
+import { on, state } from "./state.js";
+
+export const id = "sample";
+export const title = "Sample";
+export const needs = (about) => about.has.decode;
+export const caption = () => "Move along the latent variables, the one that tells most first, and see what the model makes of it.";
+
+const FAR = 4; // a slider's end, in deviations of N(0, I)
+
+export function make() {
+  const { about } = state;
+  const n = about.latent_dim;
+  let z = new Array(n).fill(0);
+  let draw = false;
+  let seed = 0;
+  const pins = { A: null, B: null };
+  const shown = h("div", { class: "made" });
+  let image = null;
+  const decode = latest("decode", (answer) => {
+    const made = answer.shown[0];
+    if (typeof made !== "string") shown.replaceChildren(densityTable(made, answer.densities ?? [], about.columns));
+    else if (image) image.src = made;
+    else shown.replaceChildren((image = picture(made, "the decoder's picture of the sliders")));
+    performance.mark("decoded");
+  }, (error) => shown.replaceChildren(h("p", { class: "note" }, error.message)));
+  const update = () => decode({ z: [z], draw, seed, densities: about.kind === "table" });
+
+  const sliders = about.order.map((d) => slider(d));
+  const byDimension = new Map(sliders.map((each) => [each.d, each]));
+  function slider(d) {
+    const output = h("output", {}, "0");
+    const words = h("span", {}, about.dimension_names[d]);
+    const input = h("input", { type: "range", min: -FAR, max: FAR, step: 0.01, value: 0, oninput: () => {
+      z[d] = Number(input.value);
+      output.textContent = number(z[d], 3);
+      update();
+    } });
+    return { d, set: (value) => {
+      input.value = value;
+      output.textContent = number(value, 3);
+    }, element: h("label", { class: "slider" }, words, input, output) };
+  }
+  const put = (code) => {
+    z = code.map(Number);
+    z.forEach((value, d) => byDimension.get(d).set(value));
+    update();
+  };
+
+  const active = sliders.filter((each) => about.active[each.d]);
+  const collapsed = sliders.filter((each) => !about.active[each.d]);
+  const first = active.length ? active : sliders;
+  const folded = active.length && collapsed.length ? h("details", {}, h("summary", {}, `${collapsed.length} collapsed`), collapsed.map((each) => each.element)) : null;
+  const none = active.length ? null : h("p", { class: "note" }, "No latent variable is active: moving them changes nothing (posterior collapse). Train longer, warm the KL up with ELBO(warmup_steps=…), or set free_bits=0.1.");
+
+  const blend = h("input", { type: "range", min: 0, max: 1, step: 0.01, value: 0, disabled: true, oninput: () => put(pins.A.map((a, d) => a + Number(blend.value) * (pins.B[d] - a))) });
+  const pin = (name) => h("button", { type: "button", onclick: (event) => {
+    pins[name] = [...z];
+    event.currentTarget.classList.add("pinned");
+    blend.disabled = !(pins.A && pins.B);
+    announce(`pinned ${name}`);
+  } }, `pin ${name}`);
+  const button = (words, onclick) => h("button", { type: "button", onclick }, words);
+  const copy = async (text, words) => {
+    try {
+      await navigator.clipboard.writeText(text);
+      said.textContent = `copied ${words}`;
+    } catch {
+      said.textContent = text;
+    }
+  };
+  const code = () => `[${z.map((value) => Number(value.toFixed(4))).join(", ")}]`;
+  const said = h("p", { class: "muted", role: "status" });
+  const save = () => image && h("a", { href: image.src, download: "sample.png" }).click();
+  const another = async () => {
+    seed = Math.floor(Math.random() * 2 ** 31);
+    put((await ask("prior", { seed })).z);
+  };
+  const controls = h("div", { class: "buttons" }, button("new z from the prior", another), button("to the middle", () => put(new Array(n).fill(0))), pin("A"), pin("B"), h("label", { class: "slider blend" }, h("span", {}, "A to B"), blend, h("span", {})),
+    button("copy z", () => copy(code(), "z")), button("copy Python", () => copy(`model.decode(${code()}${draw ? ", draw=True" : ""})`, "the line of Python")), about.kind === "image" ? button("save PNG", save) : null);
+  const kind = choice("show", [["mean", "mean E[x|z]"], ["draw", "a draw of x"]], "mean", (value) => {
+    draw = value === "draw";
+    seed += 1;
+    update();
+  });
+  on("row", async () => {
+    if (state.row === null) return;
+    const found = await ask("row", { rows: [state.row] });
+    if (found.code) put(found.code);
+  });
+  if (state.row !== null) ask("row", { rows: [state.row] }).then((found) => found.code && put(found.code));
+  else update();
+  return { element: h("div", { class: "two" }, h("div", {}, none, kind, first.map((each) => each.element), folded), h("div", {}, shown, controls, said)) };
+}
+
+/** A row of a table: of each column of numbers the density given z, with a mark at the value. */
+function densityTable(values, densities, columns) {
+  const lines = values.map((value, j) => {
+    const found = densities[j];
+    return h("tr", {}, h("th", { scope: "row" }, nameOfColumn(columns[j])), h("td", {}, cell(value)),
+      h("td", {}, found ? h("span", { class: "with-ends" }, h("span", { class: "muted" }, found.low), density(found.x, found.p), h("span", { class: "muted" }, found.high)) : null));
+  });
+  return h("table", { class: "record densities" }, h("thead", {}, h("tr", {}, h("th", { scope: "col" }, "column"), h("th", { scope: "col" }, "value"), h("th", { scope: "col" }, "p(x|z) of the column"))), h("tbody", {}, lines));
+}

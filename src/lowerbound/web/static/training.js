@@ -1,0 +1,35 @@
+// Training: the curves, live while it trains; log p(x) with its standard error; the bound as a message.
+
+import { h } from "./dom.js";
+import { bitsView, estimatesView, trainingView } from "./views.js";
+import { ask } from "./api.js";
+import { state } from "./state.js";
+
+export const id = "training";
+export const title = "Training";
+export const needs = (about) => about.has.training || about.has.estimates;
+export const caption = () => "In nats a row. “≥” marks a lower bound: log p(x) of a model with latent variables is bounded, not computed.";
+
+const REFRESH = 3000; // milliseconds
+
+export function make() {
+  const curves = h("div", {}, state.about.has.training ? null : h("p", { class: "muted" }, "There is no history of this model: a run of lowerbound train has one."));
+  const measures = h("div", { class: "apart" });
+  let seen = 0;
+  const load = async () => {
+    const { training } = await ask("training");
+    if (training && training.epoch.length !== seen) {
+      seen = training.epoch.length;
+      curves.replaceChildren(trainingView(training));
+    }
+  };
+  if (state.about.has.training) {
+    load();
+    setInterval(() => curves.isConnected && !document.hidden && load(), REFRESH);
+  }
+  if (state.about.has.estimates) {
+    measures.append(h("p", { class: "empty", role: "status" }, "estimating log p(x) …"));
+    ask("estimates").then(({ estimates, bits }) => measures.replaceChildren(h("h3", {}, "log p(x) and the bound"), estimatesView(estimates), bits ? h("h3", { class: "apart" }, "The bound as a message") : "", bits ? bitsView(bits) : ""));
+  }
+  return { element: h("div", {}, curves, measures) };
+}

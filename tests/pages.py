@@ -1,0 +1,68 @@
+"""Small fitted models, and a browser."""
+
+import shutil
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from lowerbound import MLP, VAE, Adam, BernoulliLikelihood, read
+from lowerbound.report.subject import Run, Subject
+
+HISTORY = [
+    {"epoch": k, "step": 10 * k, "elbo": -30.0 + k, "reconstruction": -27.0 + k, "kl": 3.0, "validation_elbo": None}
+    for k in range(1, 5)
+]
+
+
+@pytest.fixture(scope="session")
+def digits():
+    return read("digits")
+
+
+@pytest.fixture(scope="session")
+def image_model(digits):
+    likelihood, quick = BernoulliLikelihood("sample"), {"optimizer": Adam(1e-2), "max_epochs": 4, "random_state": 0}
+    return VAE(3, network=MLP((16,)), likelihood=likelihood, **quick).fit(digits.X[:300])
+
+
+@pytest.fixture(scope="session")
+def people():
+    """A table of numbers, whole numbers and words, with gaps."""
+    rng = np.random.default_rng(0)
+    z = rng.standard_normal(120)
+    frame = pd.DataFrame({
+        "height": 170 + 10 * z + rng.standard_normal(120), "age": rng.integers(20, 80, 120),
+        "town": np.where(z > 0, "Rome </script><b>", "Oslo"),
+    })  # fmt: skip
+    frame.loc[3, "height"] = np.nan
+    return frame
+
+
+@pytest.fixture(scope="session")
+def table_model(people):
+    return VAE(2, network=MLP((8,)), optimizer=Adam(1e-2), max_epochs=8, random_state=0).fit(people)
+
+
+@pytest.fixture(scope="session")
+def image_subject(image_model, digits):
+    run = Run("a run", HISTORY, 'model = "vae"', "lowerbound train digits", {"torch": "2"})
+    return Subject.of(image_model, digits.X[:200], digits.labels[:200], label="digit", source="digits", run=run)
+
+
+@pytest.fixture(scope="session")
+def table_subject(table_model, people):
+    return Subject.of(table_model, people, source="people.csv")
+
+
+@pytest.fixture(scope="session")
+def browser():
+    """A headless Chromium; tests that need it are left out where there is none."""
+    sync_api = pytest.importorskip("playwright.sync_api", reason="playwright isn't installed: pip install playwright")
+    path = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+    if path is None:
+        pytest.skip("there is no Chromium: apt install chromium")
+    with sync_api.sync_playwright() as play:
+        chromium = play.chromium.launch(executable_path=path, args=["--no-sandbox"])
+        yield chromium
+        chromium.close()

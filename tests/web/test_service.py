@@ -1,0 +1,175 @@
+"""The answers to the requests of the panels."""
+
+import asyncio
+import base64
+import io
+import json
+import sys
+from concurrent.futures import ThreadPoolExecutor
+
+import numpy as np
+import pandas as pd
+import pytest
+from PIL import Image
+
+import lowerbound
+from lowerbound.report import density
+from lowerbound.report.subject import Subject
+from lowerbound.web.asked import Superseded, Unanswerable
+from lowerbound.web.service import Service
+
+
+@pytest.fixture(scope="module")
+def images(image_subject):
+    return Service(image_subject)
+
+
+@pytest.fixture(scope="module")
+def table(table_subject):
+    return Service(table_subject)
+
+
+def test_every_name_is_answered():
+    pytest.importorskip("starlette")
+    from lowerbound.web.application import NAMES, static_files
+
+    assert set(NAMES) == set(Service(None, list).answers)
+    assert {"/", "/app.js", "/map.js", "/dom.js", "/style.css", "/page.css"} <= set(static_files())
+
+
+def test_a_decoded_code_is_the_model_s(images, image_model, image_subject):
+    z = [[0.5, -1.0, 2.0], [0.0, 0.0, 0.0]]
+    found = images.answer("decode", {"z": z})
+    assert found["shown"] == image_subject.display.show(image_model.decode(z))
+    draws = [images.answer("decode", {"z": z, "draw": True, "seed": seed})["shown"] for seed in (1, 1, 2)]
+    assert draws[0] == draws[1] != draws[2]
+
+
+def test_a_table_has_the_densities_of_its_numbers(table, table_subject, table_model):
+    z = np.array([0.3, -0.2])
+    found = table.answer("decode", {"z": [z.tolist()], "densities": True})["densities"]
+    assert found[2] is None  # words
+    x, p = np.array(found[0]["x"]), np.array(found[0]["p"])
+    assert np.trapezoid(p, x) == pytest.approx(1, abs=0.1)
+    height = float(table_model.decode(z)["height"].iloc[0])
+    assert np.trapezoid(p * x, x) / np.trapezoid(p, x) == pytest.approx(height, abs=0.5)
+    assert len(x) == density.POINTS
+
+
+def test_paths_start_from_a_row(images, image_subject):
+    found = images.answer("traversals", {"rows": [7]})
+    d = found["paths"][0]["dimension"]
+    assert found["from"] == "the chosen row"
+    assert found["paths"][0]["values"] != pytest.approx([image_subject.codes[7, d]])
+    assert found["paths"][0]["rows"] != images.answer("traversals", {})["paths"][0]["rows"]
+
+
+def test_the_map_by_any_two_variables(images, image_subject):
+    found = images.answer("map", {"dimensions": [2, 1]})
+    x = np.frombuffer(base64.b64decode(found["x"]), "<f4")
+    np.testing.assert_allclose(x, image_subject.codes[:, 2], atol=1e-6)
+    assert found["dimensions"] == [2, 1]
+    with pytest.raises(Unanswerable):
+        images.answer("map", {"dimensions": [0, 3]})
+
+
+def test_a_selection_is_saved_with_its_values(table, table_subject, people):
+    text = table.answer("selection", {"rows": [3, 5]})["csv"]
+    found = pd.read_csv(io.StringIO(text))
+    assert found["row"].tolist() == [3, 5]
+    assert found["town"].tolist() == people["town"].iloc[[3, 5]].tolist()
+    assert found["z0"].to_numpy() == pytest.approx(table_subject.codes[[3, 5], 0])
+
+
+def test_an_image_of_one_s_own(images, digits, image_subject):
+    file = io.BytesIO()
+    Image.fromarray(np.kron(digits.X[0], np.ones((4, 4), np.uint8))).save(file, "PNG")
+    body = {"image": base64.b64encode(file.getvalue()).decode()}
+    [found] = images.answer("reconstruct", body)["yours"]
+    assert found["input"] == image_subject.display.show(digits.X[:1], given=True)[0]
+    with pytest.raises(Unanswerable, match="no image"):
+        images.answer("reconstruct", {"image": base64.b64encode(b"GIF89a").decode()})
+
+
+def test_a_row_of_one_s_own(table):
+    [found] = table.answer("reconstruct", {"values": {"height": "181.5", "age": "", "town": "Oslo"}})["yours"]
+    assert found["input"] == ["181.5", None, "Oslo"]
+    assert all(found["output"])
+
+
+def test_hidden_cells_are_filled(table):
+    found = table.answer("gaps", {"rows": [0], "hidden": [2]})["rows"][0]
+    assert [cell["column"] for cell in found["cells"]] == ["town"]
+    assert set(found["cells"][0]["draws"]) <= {"Rome </script><b>", "Oslo"}
+
+
+def test_selected_rows_beside_their_reconstructions(images):
+    found = images.answer("pairs", {"rows": [9, 4]})["selected"]
+    assert [pair["row"] for pair in found] == [9, 4]
+
+
+@pytest.mark.parametrize(
+    "name", ["overview", "dimensions", "outliers", "estimates", "samples", "colors", "training", "prior"]
+)
+def test_the_other_panels(images, name):
+    json.dumps(images.answer(name, {}), allow_nan=False)
+
+
+def test_history_is_read_again(table_subject):
+    history = []
+    service = Service(table_subject, lambda: history)
+    assert service.answer("training", {}) == {"training": None}
+    assert not service.answer("overview", {})["has"]["training"]
+    history.append({"epoch": 1, "elbo": -3.0})
+    assert service.answer("training", {})["training"]["epoch"] == [1]
+
+
+def test_without_data(image_model):
+    service = Service(Subject.of(image_model))
+    has = service.answer("overview", {})["has"]
+    assert has["decode"]
+    assert not has["map"]
+    assert service.answer("dimensions", {})["dimensions"]["n_active"] == 3
+    with pytest.raises(Unanswerable):
+        service.answer("map", {})
+
+
+def test_of_waiting_requests_the_latest_wins():
+    pytest.importorskip("starlette")
+    from lowerbound.web.application import Latest
+
+    done, latest = [], Latest()
+
+    async def work(i):
+        await asyncio.sleep(0.01)
+        done.append(i)
+        return i
+
+    async def all_at_once():
+        jobs = [latest.run("a", "decode", lambda i=i: work(i)) for i in range(5)]
+        other = latest.run("b", "decode", lambda: work("other"))
+        return await asyncio.gather(*jobs, other, return_exceptions=True)
+
+    with ThreadPoolExecutor(1) as thread:  # a browser of another test may have a loop in this one
+        found = thread.submit(asyncio.run, all_at_once()).result()
+    assert isinstance(found[1], Superseded)
+    assert found[4] == 4
+    assert found[5] == "other"
+    assert [i for i in done if i != "other"][-1] == 4
+    assert len(done) <= 3
+
+
+def test_without_the_extra_it_says_what_to_install(image_model, monkeypatch):
+    monkeypatch.setitem(sys.modules, "uvicorn", None)
+    with pytest.raises(ImportError, match=r"pip install 'lowerbound\[ui\]'"):
+        image_model.explore()
+
+
+def test_explore_from_python(image_model, digits):
+    pytest.importorskip("uvicorn")
+    page = image_model.explore(digits.X[:20], digits.labels[:20], browser=False)
+    assert page.url.startswith("http://127.0.0.1:")
+    assert "Look at the model" in page._repr_html_()
+    assert page.service.result(60).subject.n_rows == 20
+    page.close()
+    assert "explore" in dir(lowerbound)
