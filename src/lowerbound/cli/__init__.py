@@ -13,6 +13,7 @@ import click
 
 from lowerbound import __version__
 from lowerbound.cli.compare import compare
+from lowerbound.cli.compress import compress, decompress
 from lowerbound.cli.data import data
 from lowerbound.cli.evaluate import evaluate
 from lowerbound.cli.generate import encode, generate, reconstruct
@@ -111,5 +112,6 @@ def main() -> None:
 
 
 _COMMANDS = (data, train, generate, reconstruct, encode, traverse, interpolate, impute, outliers, evaluate, compare)
-for _command in (*_COMMANDS, config):
+_FILES = (compress, decompress)
+for _command in (*_COMMANDS, *_FILES, config):
     main.add_command(_command)
