@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import importlib
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
 
 import torch
 
 from lowerbound.compression import files
+from lowerbound.compression.files import Reading
 from lowerbound.compression.packed import unpack
 from lowerbound.estimators.saving import Restore, Saved
 from lowerbound.parameters.upgrade import upgraded
@@ -81,9 +83,10 @@ def _kind_of(name: Any) -> Any:
     return getattr(importlib.import_module(f"lowerbound.{HOMES[name]}"), name)
 
 
+@undisturbed_by_contexts
 def decompress(
-    path: str | Path, model: Any = None, *, block: int | None = None, skip_damaged: bool = False, device: str = "auto"
-) -> Any:
+    path: str | Path, model: Any = None, *, block: int | None = None, skip_damaged: bool = False
+) -> Any:  # fmt: skip
     """Read the rows of a file that ``compress`` wrote.
 
     Parameters
@@ -95,8 +98,6 @@ def decompress(
         Read this block alone, counted from 0.
     skip_damaged : bool
         Leave damaged blocks out, with a warning that names them, instead of failing.
-    device : str
-        As of ``load``, of a model in the file.
 
     Returns
     -------
@@ -108,8 +109,11 @@ def decompress(
     CompressedFileError
         If the file can't be read; its subclasses say why.
     """
+    with reading(path, model) as file:
+        blocks = range(len(file)) if block is None else [range(len(file))[block]]
+        return file.codec.rows.join(list(file.rows(file.intact(blocks) if skip_damaged else blocks)))
 
-    def make(content: bytes) -> Any:
-        return unpack(content, Restore(_kind_of, None, device))
 
-    return files.decompress(path, model, make, block=block, skip_damaged=skip_damaged)
+def reading(path: str | Path, model: Any = None) -> AbstractContextManager[Reading]:
+    """A context in which a file that ``compress`` wrote is open; parameters as of ``decompress``."""
+    return files.reading(path, model, lambda content: unpack(content, Restore(_kind_of, None, "auto")))

@@ -15,6 +15,7 @@ from lowerbound import __version__
 from lowerbound.cli.chat import chat
 from lowerbound.cli.codes import encode, reconstruct
 from lowerbound.cli.compare import compare
+from lowerbound.cli.compress import compress, decompress
 from lowerbound.cli.data import data
 from lowerbound.cli.evaluate import evaluate
 from lowerbound.cli.explore import explore
@@ -115,5 +116,5 @@ def main() -> None:
 
 
 _ON_A_RUN = (generate, chat, reconstruct, encode, traverse, interpolate, impute, outliers, evaluate, compare, report)
-for _command in (data, train, *_ON_A_RUN, explore, config):
+for _command in (data, train, *_ON_A_RUN, explore, compress, decompress, config):
     main.add_command(_command)

@@ -48,7 +48,8 @@ class TrainedModel:
 TRAINING = ("max_epochs", "batch_size", "optimizer__lr")
 SHAPE = ("image_shape", "layout", "random_state", "device")
 CODES = ("encode", "reconstruct", "traverse", "interpolate")
-EVERYTHING = ("generate", "evaluate", *CODES, "outliers", "impute", "report")
+EVERYTHING = ("generate", "evaluate", *CODES, "outliers", "impute", "report", "compress")
+WITHOUT_CODES = ("generate", "evaluate", "outliers", "impute", "report", "compress")
 MODELS = {
     "vae": TrainedModel(
         "VAE",
@@ -59,8 +60,8 @@ MODELS = {
     ),
     "imputer": TrainedModel("VAEImputer", tables.IMPUTER_PARAMETERS, can=("impute",)),
     "detector": TrainedModel("VAEOutlierDetector", tables.DETECTOR_PARAMETERS, can=("outliers", "report")),
-    "factorized": TrainedModel("Factorized", tables.FACTORIZED_PARAMETERS),
-    "mixture": TrainedModel("Mixture", tables.MIXTURE_PARAMETERS),
+    "factorized": TrainedModel("Factorized", tables.FACTORIZED_PARAMETERS, can=WITHOUT_CODES),
+    "mixture": TrainedModel("Mixture", tables.MIXTURE_PARAMETERS, can=WITHOUT_CODES),
     "gaussian": TrainedModel("Gaussian", tables.GAUSSIAN_PARAMETERS),
     "ppca": TrainedModel("PPCA", tables.PPCA_PARAMETERS, can=EVERYTHING),
     "factor-analysis": TrainedModel("FactorAnalysis", tables.FACTOR_ANALYSIS_PARAMETERS, can=EVERYTHING),
@@ -70,7 +71,7 @@ MODELS = {
         tables.PIXEL_RNN_PARAMETERS,
         ("hidden_size", "likelihood", *TRAINING, *SHAPE),
         in_steps=True,
-        can=("generate", "evaluate", "outliers", "report"),
+        can=("generate", "evaluate", "outliers", "report", "compress"),
     ),
     "autoencoder": TrainedModel(
         "Autoencoder",

@@ -13,7 +13,7 @@ import numpy as np
 
 from lowerbound.compression.bits_back import NotCodableError
 from lowerbound.compression.entries import At, Numbers
-from lowerbound.data.gaps import gaps_of
+from lowerbound.data.gaps import gaps_of, nan_in_gaps
 from lowerbound.data.schema import Schema
 
 MOST_ASIDE = 0.05  # share of entries that may be kept aside
@@ -57,12 +57,12 @@ class RowsCode(ABC):
     counted: np.ndarray
 
     @abstractmethod
-    def describe(self) -> dict[str, Any]:
+    def describe(self) -> list[Any]:
         """The record of JSON that ``of`` is called with."""
 
     @classmethod
     @abstractmethod
-    def of(cls, schema: Schema, record: dict[str, Any]) -> RowsCode:
+    def of(cls, schema: Schema, record: list[Any]) -> RowsCode:
         """The inverse of ``describe``."""
 
     @abstractmethod
@@ -78,8 +78,14 @@ class RowsCode(ABC):
         """Rows as whole numbers."""
 
     @abstractmethod
-    def resolution(self, block: CodedBlock) -> float:
-        """−log2 of the product of the steps of real values, in their own units: bits that the bound lacks."""
+    def bits_of_steps(self, block: CodedBlock) -> float:
+        """−log2 of the product of the steps of real values, in their own units: what densities lack."""
+
+    def bits_besides(self, block: CodedBlock) -> float:
+        """Bits that the model's −log2 p lacks: of the steps, and of where entries are missing, each by its share."""
+        n, missing = len(block.k), (~block.observed).reshape(len(block.k), -1).sum(0)
+        bits = [float((m * np.log2(np.maximum(m, 1) / n)).sum()) for m in (missing, n - missing)]
+        return self.bits_of_steps(block) - sum(bits)
 
     @abstractmethod
     def begin(self, n_rows: int, apart: bytes) -> tuple[Numbers, np.ndarray]:
@@ -100,7 +106,9 @@ class RowsCode(ABC):
     def digest(self, block: CodedBlock) -> int:
         """A checksum of the numbers on the stack, of what is missing and of what is aside."""
         coded = block.observed & self.counted & np.isnan(block.aside)
-        checksum = zlib.crc32(block.k[coded].astype("<i8").tobytes(), zlib.crc32(block.apart))
+        few = block.low.min() >= 0 and block.high.max() < 256
+        k = np.where(coded, block.k, 0).astype(np.uint8 if few else "<i8")
+        checksum = zlib.crc32(np.ascontiguousarray(k), zlib.crc32(block.apart))
         return zlib.crc32(np.packbits(block.observed).tobytes(), checksum)
 
 
@@ -113,9 +121,16 @@ def same(a: np.ndarray, b: np.ndarray) -> np.ndarray:
 def range_of(k: np.ndarray, coded: np.ndarray, *, by_entry: bool = False) -> tuple[np.ndarray, np.ndarray]:
     """The lowest and the highest of the numbers on the stack: of all, or of every entry; 0 where there are none."""
     axis, most = (0 if by_entry else None), np.iinfo(np.int64).max
+    if coded.all():
+        return k.min(axis), k.max(axis)
     low = np.where(coded, k, most).min(axis, initial=most)
     high = np.where(coded, k, -most).max(axis, initial=-most)
     return np.where(low > high, 0, low), np.where(low > high, 0, high)
+
+
+def pattern(shape: tuple[int, ...], n: int | np.ndarray) -> np.ndarray:
+    """Fixed numbers from 0 to n − 1."""
+    return ((np.arange(math.prod(shape)).reshape(shape) * 2654435761) >> 16) % n
 
 
 @dataclass
@@ -159,12 +174,15 @@ class ArrayCode(RowsCode):
         Of real values.
     masked : bool
         Rows come back as a masked array where some entries are missing.
+    columns : list of (str, str), optional
+        Names and types of the columns of a frame.
     """
 
     schema: Schema
     dtype: np.dtype
     decimals: int | None = None
     masked: bool = False
+    columns: list[list[str]] | None = None
 
     def __post_init__(self) -> None:
         self.counted: np.ndarray = self.schema.counted
@@ -178,29 +196,32 @@ class ArrayCode(RowsCode):
         scale = None if self.schema.is_discrete else 10.0 ** (self.decimals or 0)
         self.numbers: ArrayNumbers = ArrayNumbers(scale, self.schema.location, self.schema.unit)
 
-    def describe(self) -> dict[str, Any]:
-        """Type and decimals."""
-        return {"dtype": self.dtype.name, "decimals": self.decimals, "masked": self.masked}
+    def describe(self) -> list[Any]:
+        """Type, decimals and container."""
+        return [self.dtype.name, self.decimals, self.masked, self.columns]
 
     @classmethod
-    def of(cls, schema: Schema, record: dict[str, Any]) -> ArrayCode:
+    def of(cls, schema: Schema, record: list[Any]) -> ArrayCode:
         """The inverse of ``describe``."""
-        return cls(schema, np.dtype(record["dtype"]), record["decimals"], record["masked"])
+        dtype, *others = record
+        return cls(schema, np.dtype(dtype), *others)
 
     def example(self, n_rows: int) -> CodedBlock:
         """Zeros and ones; of real values two steps at the mean."""
         shape = (n_rows, *self.schema.event_shape)
-        k = (np.arange(math.prod(shape)).reshape(shape) * 7 // 3) % 2
+        low = np.zeros(shape[1:], np.int64)
         if self.numbers.scale is not None:
-            k = k + np.rint(self.numbers.location * self.numbers.scale).astype(np.int64)
-        aside, low, high = np.full(shape, np.nan), *range_of(k, np.ones(shape, bool), by_entry=True)
-        return CodedBlock(self.numbers, k, np.ones(shape, bool), aside, low, high, b"")
+            low = np.rint(self.numbers.location * self.numbers.scale).astype(np.int64)
+        everything = np.ones(shape, bool)
+        return CodedBlock(
+            self.numbers, low + pattern(shape, 2), everything, np.full(shape, np.nan), low, low + 1, b""
+        )  # fmt: skip
 
     def of_user(self, X: Any, checked: np.ndarray) -> np.ndarray:
         """The array, masked where it has gaps."""
         return checked
 
-    def resolution(self, block: CodedBlock) -> float:
+    def bits_of_steps(self, block: CodedBlock) -> float:
         """The decimals of all values."""
         scale = self.numbers.scale or 1.0
         return math.log2(scale) * int((block.observed & self.counted).sum())
@@ -215,7 +236,7 @@ class ArrayCode(RowsCode):
         apart = observed & ~same(self._values_of(k), values)
         self._check_apart(apart, observed)
         low, high = range_of(k, observed & self.counted & ~apart)
-        aside = np.where(apart, self.numbers.x(k), np.nan)
+        aside = np.where(apart, self.numbers.x(k), np.nan) if apart.any() else np.broadcast_to(np.nan, shape)
         places = np.flatnonzero(apart)
         packed = b"" if not len(places) else np.diff(places, prepend=0).astype("<i8").tobytes()
         packed += values.ravel()[places].astype(self.dtype.newbyteorder("<")).tobytes()
@@ -223,8 +244,9 @@ class ArrayCode(RowsCode):
 
     def _numbers_of(self, values: np.ndarray) -> np.ndarray:
         if self.numbers.scale is None:
-            binarized = self.schema.binarize == "mean"
-            return (values > self.schema.location if binarized else np.rint(values)).astype(np.int64)
+            if self.schema.binarize:
+                return (values != 0).astype(np.int64)
+            return (np.rint(values) if values.dtype.kind == "f" else values).astype(np.int64)
         with np.errstate(over="ignore"):
             steps = values.astype(np.float64) * self.numbers.scale
         return np.rint(np.clip(steps, -(2.0**52), 2.0**52)).astype(np.int64)
@@ -234,7 +256,11 @@ class ArrayCode(RowsCode):
         if self.numbers.scale is None:
             return np.where(self.counted, k, 0).astype(self.dtype)
         constant = self.schema.mean * self.schema.unit + self.schema.location
-        return np.where(self.counted, k / self.numbers.scale, constant).astype(self.dtype)
+        values = np.where(self.counted, k / self.numbers.scale, constant).astype(self.dtype)
+        for j, (_, dtype) in enumerate(self.columns or []):
+            if dtype == "float32":
+                values[..., j] = values[..., j].astype(np.float32)
+        return values
 
     def _check_apart(self, apart: np.ndarray, observed: np.ndarray) -> None:
         if self.schema.binarize and apart.any():
@@ -254,15 +280,29 @@ class ArrayCode(RowsCode):
 
     def begin(self, n_rows: int, apart: bytes) -> tuple[Numbers, np.ndarray]:
         """The numbers, and x of the entries that are kept aside."""
-        aside = np.full((n_rows, *self.schema.event_shape), np.nan)
         places, values = self._unpacked(apart)
+        shape = (n_rows, *self.schema.event_shape)
+        if not len(places):
+            return self.numbers, np.broadcast_to(np.nan, shape)
+        aside = np.full(shape, np.nan)
         known = np.zeros(aside.shape, self.dtype)
         known.ravel()[places] = values
         aside.ravel()[places] = self.numbers.x(self._numbers_of(known)).ravel()[places]
         return self.numbers, aside
 
-    def give(self, block: CodedBlock) -> np.ndarray:
+    def give(self, block: CodedBlock) -> Any:
         """The rows; NaN where nothing was observed, or a masked array."""
+        rows = self._array(block)
+        if self.columns is None:
+            return rows
+        import pandas as pd
+
+        frame = pd.DataFrame(nan_in_gaps(rows))
+        for j, (_, dtype) in enumerate(self.columns):
+            frame[j] = frame[j].astype(dtype)  # type: ignore[call-overload]
+        return frame.set_axis([name for name, _ in self.columns], axis=1)
+
+    def _array(self, block: CodedBlock) -> np.ndarray:
         values = self._values_of(block.k)
         places, kept = self._unpacked(block.apart)
         values.ravel()[places] = kept
@@ -273,13 +313,18 @@ class ArrayCode(RowsCode):
             return np.ma.masked_array(np.where(gaps, np.zeros((), self.dtype), rows), gaps)
         return np.where(gaps, np.array(np.nan, self.dtype), rows)
 
-    def join(self, blocks: Sequence[Any]) -> np.ndarray:
-        """One array."""
+    def join(self, blocks: Sequence[Any]) -> Any:
+        """One array, or frame."""
+        if self.columns is not None:
+            import pandas as pd
+
+            return pd.concat(blocks, ignore_index=True)
         masked = any(isinstance(block, np.ma.MaskedArray) for block in blocks)
         return np.ma.concatenate(blocks) if masked else np.concatenate(blocks)
 
     def are_same(self, X: np.ndarray, again: np.ndarray) -> bool:
         """The same values and gaps, bit by bit."""
+        again = np.asarray(again, self.dtype) if self.columns is not None else again
         missing, missing_again = (_missing(each) for each in (X, again))
         values, values_again = (np.ma.getdata(each).astype(self.dtype) for each in (X, again))
         return bool((missing == missing_again).all() and (same(values, values_again) | missing).all())

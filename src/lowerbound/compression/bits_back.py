@@ -19,7 +19,7 @@ from torch import Tensor
 
 from lowerbound.compression.coder import Stack, rounded
 from lowerbound.compression.entries import Entries
-from lowerbound.core import Batch, ElementwiseModel, Posterior
+from lowerbound.core import Batch, ElementwiseModel, Infer
 from lowerbound.distributions.gaussians import DiagonalGaussian, FullGaussian, GaussianPrior, StandardNormal
 from lowerbound.inference.posteriors import PriorWhereUnobserved
 from lowerbound.models.priors.mixture import GaussianMixture
@@ -94,7 +94,7 @@ class OneLevel(LatentCode):
     """
 
     model: ElementwiseModel
-    posterior: Posterior
+    posterior: Infer
     grid: Grid
 
     def encode(self, stack: Stack, batch: Batch, x: Entries, *, begins: bool) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import struct
 import zlib
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -49,12 +49,14 @@ class Codec:
     blocks: BlockCode
 
     @classmethod
+    @torch.no_grad()
     def make(cls, fitted: Fitted, rows: RowsCode, grid: Grid, most: int) -> Codec:
         """The codec with this grid and so many rows to a step."""
         example = _batch(rows.example(1), rows, example_context(fitted, 1))
         return cls(fitted, rows, grid, most, BlockCode(latents_of(fitted, example, grid), rows, most))
 
     @classmethod
+    @torch.no_grad()
     def suited(cls, fitted: Fitted, rows: RowsCode, first: CodedBlock, context: Tensor | None) -> Codec:
         """The codec with the grid and the steps that suit some rows."""
         some = slice(0, LOOKED_AT)
@@ -63,25 +65,27 @@ class Codec:
         grid = grid_for(fitted, looked_at)
         return cls.make(fitted, rows, grid, rows_of_a_step(fitted, looked_at.subset(torch.zeros(1).long())))
 
-    def record(self) -> dict[str, Any]:
-        """What ``of`` is called with, for JSON."""
+    def record(self) -> list[Any]:
+        """The record of JSON that ``of`` is called with."""
         kind = next(name for name, kind in KINDS.items() if type(self.rows) is kind)
-        return {"kind": kind, "rows": self.rows.describe(), "grid": asdict(self.grid), "most": self.most}
+        return [kind, self.rows.describe(), self.grid.step, self.grid.reach, self.most]
 
     @classmethod
-    def of(cls, fitted: Fitted, record: dict[str, Any]) -> Codec:
+    def of(cls, fitted: Fitted, record: list[Any]) -> Codec:
         """The inverse of ``record``."""
         try:
-            rows = KINDS[record["kind"]].of(fitted.schema, record["rows"])
-            return cls.make(fitted, rows, Grid(**record["grid"]), record["most"])
-        except (KeyError, TypeError) as error:
+            kind, rows, step, reach, most = record
+            return cls.make(fitted, KINDS[kind].of(fitted.schema, rows), Grid(step, reach), most)
+        except (KeyError, TypeError, ValueError) as error:
             raise CompressedFileError(f"the header says nothing that makes a code ({error!r})") from error
 
+    @torch.no_grad()
     def write(self, coded: CodedBlock, context: Tensor | None) -> Block:
         """A block of the file."""
         payload = self.blocks.write(coded, context).to_bytes()
         return Block(len(coded.k), payload, self.rows.digest(coded))
 
+    @torch.no_grad()
     def read(self, block: Block, context: Tensor | None) -> CodedBlock | None:
         """The inverse of ``write``; None if what was read isn't what was written."""
         try:
@@ -91,6 +95,7 @@ class Codec:
             return None
         return coded if self.rows.digest(coded) == block.digest else None
 
+    @torch.no_grad()
     def probe(self) -> int:
         """A checksum of the words that some fixed rows become."""
         message = self.blocks.write(self.rows.example(PROBED), example_context(self.fitted, PROBED))
@@ -106,15 +111,15 @@ class Header:
     sha256 : bytes
         Of the model.
     probe : int
-    record : dict
-        Of the codec, with the number of entries that a row has.
+    record : list
+        Of the codec.
     model : bytes
         The model itself; empty where it isn't in the file.
     """
 
     sha256: bytes
     probe: int
-    record: dict[str, Any]
+    record: list[Any]
     model: bytes = b""
 
     def to_bytes(self) -> bytes:

@@ -90,7 +90,7 @@ class Entries:
         return np.where(observed & ~np.isposinf(aside), np.where(np.isnan(aside), x, aside), 0.0)
 
     def push_gaps(self, stack: Stack) -> None:
-        """Where nothing was observed."""
+        """Push where nothing was observed."""
         if self.gaps is not None:
             some = self.gaps > 0
             missing = ~self.observed[:, some]
@@ -137,7 +137,8 @@ class _OnStack:
         """P(symbol ≤ k)."""
         full = k.reshape(self.full.shape) if self.all else self._filled(k)
         edges = torch.from_numpy(self.entries.numbers.edges(full, self.at))
-        return self._flat(self.p.cumulative(edges)[0].reshape(self.full.shape).numpy())
+        edges = edges if self.at is None else edges.reshape(-1, 1)
+        return self._flat(self.p.cumulative(edges)[0].reshape(full.shape).numpy())
 
     def _filled(self, k: np.ndarray) -> np.ndarray:
         self.full[self.coded] = k

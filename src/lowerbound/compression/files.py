@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import math
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 from torch import Tensor
 
 from lowerbound.compression.arrays import ArrayCode, CodedBlock, RowsCode
@@ -32,6 +32,7 @@ from lowerbound.data.sources import Source, as_source
 from lowerbound.estimators.fitted import Fitted
 from lowerbound.evaluation.bound import elbo_terms, exact_log_prob
 from lowerbound.evaluation.evaluation import Evaluation
+from lowerbound.precision import undisturbed_by_contexts
 from lowerbound.storage.atomic import write_atomically
 
 BLOCK_ENTRIES = 2**22  # of the rows of a block
@@ -53,7 +54,8 @@ class Compressed:
     model_bytes : int
         Of these the model's, if it is in the file.
     bound : float
-        −log2 p(x), or its upper bound −ELBO/ln 2, of all rows, in bits: what the file should have.
+        −log2 p(x), or its upper bound −ELBO/ln 2, of all rows, in bits, and of where entries are missing: what the file
+        should have.
     half_precision : bool
         The model in the file has weights of half precision.
     """
@@ -87,6 +89,7 @@ def fitted_of(model: Any) -> Fitted:
     return model if isinstance(model, Fitted) else model.fitted_
 
 
+@undisturbed_by_contexts
 def compress(
     model: Any, X: Any, path: str | Path, *, decimals: int | None = None, with_model: bool = False,
     verify: bool = True,
@@ -148,7 +151,7 @@ class _Writing:
     def write(self, X: Any, path: Path) -> None:
         """Write all blocks."""
         codec = writer = None
-        with path.open("wb") as file, torch.no_grad():
+        with path.open("wb") as file:
             for part in parts_of(self.exact, X, self.rows):
                 coded = self.rows.take(part.X)
                 if codec is None or writer is None:
@@ -157,7 +160,7 @@ class _Writing:
                     writer = Writer(file, header.to_bytes())
                 writer.write(self._block(codec, coded, part))
                 self.n_rows += len(coded.k)
-                self.bound += bound_of(self.exact, part) + self.rows.resolution(coded)
+                self.bound += bound_of(self.exact, part) + self.rows.bits_besides(coded)
             assert writer is not None
             writer.finish()
 
@@ -166,9 +169,7 @@ class _Writing:
         if self.verify:
             again = codec.read(block, part.context)
             if again is None or not self.rows.are_same(part.X, self.rows.give(again)):
-                raise NotCodableError(
-                    "what was written doesn't decode to the same rows on this machine: please report it"
-                )
+                raise NotCodableError("what was written doesn't give the same rows again on this machine: report it")
         return block
 
 
@@ -215,17 +216,29 @@ def packed(model: Any, X: Any) -> Packed:
     return half if more < 8 * (len(full.content) - len(half.content)) else full
 
 
+def estimate(model: Any, X: Any, *, decimals: int | None = None, with_model: bool = False) -> tuple[float, int]:
+    """Bits of the rows, and bytes of the model, that a file would take; parameters as of ``compress``."""
+    inside = packed(model, X) if with_model else Packed(model)
+    exact = on_cpu(fitted_of(inside.model))
+    rows, bits = rows_code(exact, X, decimals), 0.0
+    for part in parts_of(exact, X, rows):
+        bits += bound_of(exact, part) + rows.bits_besides(rows.take(part.X))
+    return bits, len(inside.content)
+
+
 def rows_code(fitted: Fitted, X: Any, decimals: int | None) -> RowsCode:
     """The code of the rows of ``X``, by what they are."""
     checked = fitted.check(X)
-    return ArrayCode(fitted.schema, checked.dtype, decimals)
+    columns = None
+    if getattr(X, "columns", None) is not None:
+        types = getattr(X, "dtypes", [checked.dtype] * len(X.columns))
+        columns = [[str(name), str(dtype)] for name, dtype in zip(X.columns, types, strict=True)]
+    return ArrayCode(fitted.schema, checked.dtype, decimals, isinstance(X, np.ma.MaskedArray), columns)
 
 
-def decompress(
-    path: str | Path, model: Any = None, make: Make | None = None, *, block: int | None = None,
-    skip_damaged: bool = False,
-) -> Any:  # fmt: skip
-    """The rows of a file that ``compress`` wrote.
+@contextmanager
+def reading(path: str | Path, model: Any = None, make: Make | None = None) -> Iterator[Reading]:
+    """A file that ``compress`` wrote, opened.
 
     Parameters
     ----------
@@ -234,10 +247,6 @@ def decompress(
         The model that the rows were compressed with; None if it is in the file.
     make : callable, optional
         Makes the estimator that is in the file.
-    block : int, optional
-        Read this block alone, counted from 0.
-    skip_damaged : bool
-        Leave damaged blocks out, with a warning that names them, instead of failing.
 
     Raises
     ------
@@ -245,26 +254,53 @@ def decompress(
         If the file can't be read; its subclasses say why.
     """
     with opened(path) as reader:
-        header = Header.from_bytes(reader.header)
-        codec = _codec_of(reader, header, model, make)
-        n_rows = [n for _, n in reader.places]
-        starts, context = np.cumsum([0, *n_rows]), codec.fitted.coded_context(sum(n_rows))
+        yield Reading(reader, _codec_of(reader, Header.from_bytes(reader.header), model, make))
+
+
+@dataclass(frozen=True)
+class Reading:
+    """An opened file.
+
+    Attributes
+    ----------
+    reader : Reader
+    codec : Codec
+    """
+
+    reader: Reader
+    codec: Codec
+
+    def __len__(self) -> int:
+        return len(self.reader)
+
+    @property
+    def n_rows(self) -> int:
+        """The rows of all blocks."""
+        return sum(n for _, n in self.reader.places)
+
+    def intact(self, blocks: Sequence[int]) -> list[int]:
+        """Select the blocks whose bytes are as they were written; a warning names every other."""
         found = []
-        for i in range(len(reader)) if block is None else [range(len(reader))[block]]:
-            given = None if context is None else context[starts[i] : starts[i + 1]]
+        for i in blocks:
             try:
-                found.append(_rows_of(codec, reader, i, given))
+                self.reader.block(i)
+                found.append(i)
             except DamagedError as error:
-                if not skip_damaged:
-                    raise
                 warnings.warn(f"{error}; its rows are left out", stacklevel=2)
-        return codec.rows.join(found)
+        return found
+
+    def rows(self, blocks: Sequence[int]) -> Iterator[Any]:
+        """The rows of some blocks, counted from 0, one after another."""
+        starts = np.cumsum([0, *(n for _, n in self.reader.places)])
+        context = self.codec.fitted.coded_context(self.n_rows)
+        for i in blocks:
+            given = None if context is None else context[starts[i] : starts[i + 1]]
+            yield _rows_of(self.codec, self.reader, i, given)
 
 
 def _rows_of(codec: Codec, reader: Reader, i: int, context: Tensor | None) -> Any:
     """The rows of block ``i``."""
-    with torch.no_grad():
-        coded = codec.read(reader.block(i), context)
+    coded = codec.read(reader.block(i), context)
     if coded is None:
         raise OtherArithmeticError(f"block {i} of {reader.name} decodes to other rows than were written: {OTHER}")
     return codec.rows.give(coded)
@@ -286,8 +322,7 @@ def _codec_of(reader: Reader, header: Header, model: Any, make: Make | None) -> 
             f"{reader.name} was written with the model {header.sha256.hex()[:16]}…, and this is "
             f"{digest.hex()[:16]}…: give the very model"
         )
-    with torch.no_grad():
-        codec = Codec.of(on_cpu(fitted), header.record)
-        if codec.probe() != header.probe:
-            raise OtherArithmeticError(f"{reader.name} can't be read here: {OTHER}")
+    codec = Codec.of(on_cpu(fitted), header.record)
+    if codec.probe() != header.probe:
+        raise OtherArithmeticError(f"{reader.name} can't be read here: {OTHER}")
     return codec

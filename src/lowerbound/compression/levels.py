@@ -12,7 +12,7 @@ from torch import Tensor
 from lowerbound.compression.bits_back import Grid, LatentCode, prior_moments, unwrapped
 from lowerbound.compression.coder import Stack, rounded
 from lowerbound.compression.entries import Entries
-from lowerbound.core import Batch, ElementwiseModel, Posterior
+from lowerbound.core import Batch, ElementwiseModel, Infer
 from lowerbound.distributions.gaussians import DiagonalGaussian
 from lowerbound.models.chain import Chain, Link
 from lowerbound.models.ladder import Ladder
@@ -30,7 +30,7 @@ class ChainOfLevels(LatentCode):
     """
 
     model: ElementwiseModel
-    posterior: Posterior
+    posterior: Infer
     grid: Grid
     up: Sequence[Link]
 
@@ -98,7 +98,7 @@ class LadderOfLevels(LatentCode):
     """Levels whose q and p share one path down. The grid holds (z_l − μ_p)/σ_p, which has the prior N(0, I)."""
 
     model: Ladder
-    posterior: Posterior
+    posterior: Infer
     grid: Grid
 
     def encode(self, stack: Stack, batch: Batch, x: Entries, *, begins: bool) -> None:

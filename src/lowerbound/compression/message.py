@@ -60,7 +60,7 @@ class Steps:
 
 @dataclass(frozen=True)
 class Message:
-    """What is written of a block: the steps, the range of the numbers, the gaps, the entries aside, the words."""
+    """Parts of a block: the steps, the range of the numbers, the gaps, the entries aside, the words."""
 
     steps: Steps
     low: np.ndarray

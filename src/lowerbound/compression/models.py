@@ -15,13 +15,15 @@ from lowerbound.compression.bits_back import Grid, LatentCode, NotCodableError, 
 from lowerbound.compression.entries import widest
 from lowerbound.compression.exact import Components, EntryByEntry, IndependentEntries
 from lowerbound.compression.levels import ChainOfLevels, LadderOfLevels
-from lowerbound.core import Batch, ElementwiseModel
+from lowerbound.core import Batch, ElementwiseModel, Infer
 from lowerbound.estimators.fitted import Fitted
+from lowerbound.inference.posteriors import Refined
 from lowerbound.models.autoregressive import Autoregressive
 from lowerbound.models.bernoulli_mixture import MixtureOfBernoullis
 from lowerbound.models.chain import Chain
 from lowerbound.models.factorized import Independent
 from lowerbound.models.ladder import Levels
+from lowerbound.models.ppca import LinearGaussian
 
 COARSEST, FINEST = 4, 10  # steps of a latent variable's grid are 2⁻⁴ to 2⁻¹⁰
 NARROW = 0.1  # of the posterior deviations may be below a step
@@ -36,6 +38,11 @@ def on_cpu(fitted: Fitted) -> Fitted:
     exactly.model.to("cpu").eval()
     exactly.posterior.to("cpu").eval()
     return replace(exactly, device=torch.device("cpu"), posterior=exactly.posterior.for_new_rows())
+
+
+def infer_of(fitted: Fitted) -> Infer:
+    """q(z|x): the encoder's, or the exact one."""
+    return fitted.model.posterior if isinstance(fitted.model, LinearGaussian) else fitted.posterior
 
 
 def latents_of(fitted: Fitted, example: Batch, grid: Grid) -> LatentCode:
@@ -60,18 +67,19 @@ def latents_of(fitted: Fitted, example: Batch, grid: Grid) -> LatentCode:
         return EntryByEntry(model)
     if isinstance(model, MixtureOfBernoullis):
         return Components(model)
-    if not isinstance(model, ElementwiseModel) or fitted.posterior.keeps_rows:
+    if not isinstance(model, ElementwiseModel) or isinstance(fitted.posterior, Refined):
         raise NotCodableError(
-            f"a {type(model).__name__} has no code for its rows: compress with a VAE, PPCA, FactorAnalysis, "
-            "Factorized, PixelRNN or a mixture of Bernoullis"
+            f"a {type(model).__name__} with a {type(fitted.posterior).__name__} has no code for its rows: compress "
+            "with a VAE that has an encoder, PPCA, FactorAnalysis, Factorized, PixelRNN or a mixture of Bernoullis"
         )
-    q = unwrapped(fitted.posterior(example))
+    infer = infer_of(fitted)
+    q = unwrapped(infer(example))
     if isinstance(q, Levels):
-        return LadderOfLevels(q.ladder, fitted.posterior, grid)
+        return LadderOfLevels(q.ladder, infer, grid)
     if isinstance(q, Chain):
-        return ChainOfLevels(model, fitted.posterior, grid, q.links)
+        return ChainOfLevels(model, infer, grid, q.links)
     gaussian_of(q)
-    return OneLevel(model, fitted.posterior, grid)
+    return OneLevel(model, infer, grid)
 
 
 def grid_for(fitted: Fitted, rows: Batch) -> Grid:
@@ -79,7 +87,7 @@ def grid_for(fitted: Fitted, rows: Batch) -> Grid:
 
     A posterior narrower than a step costs bits: x is then coded given a z that it isn't sure of.
     """
-    parts = [] if not isinstance(fitted.model, ElementwiseModel) else _moments(unwrapped(fitted.posterior(rows)))
+    parts = [] if not isinstance(fitted.model, ElementwiseModel) else _moments(unwrapped(infer_of(fitted)(rows)))
     step, far = 2.0**-COARSEST, LEAST_REACH
     if parts and parts[0][0].numel():
         scales = torch.cat([scale.flatten() for _, scale in parts])
@@ -101,7 +109,7 @@ def rows_of_a_step(fitted: Fitted, example: Batch) -> int:
     """The most rows that go through the networks together, by the numbers that these give for ``example``."""
     model = fitted.model.given(example.context)
     if isinstance(model, ElementwiseModel):
-        q = unwrapped(fitted.posterior(example))
+        q = unwrapped(infer_of(fitted)(example))
         p = model.likelihood(torch.zeros(1, 1, q.mean.shape[-1], dtype=torch.float64))
         return max(1, min(MOST_ROWS, ENTRIES // max(1, widest(p))))
     return MOST_ROWS if isinstance(model, Autoregressive) else max(1, min(MOST_ROWS, ENTRIES // example.x[0].numel()))

@@ -86,10 +86,11 @@ class Categories:
     def cumulative(self, place: Tensor) -> Tensor:
         """P of the categories up to a place, shape (S, B, n)."""
         p = self.logits.softmax(-1)
-        common = p.cumsum(-1).gather(-1, _last(torch.minimum(place, self.n_common - 1).clamp_min(0), p))
+        last, rare = torch.minimum(place, self.n_common - 1).clamp_min(0), self.n_common.clamp_max(p.shape[-1] - 1)
+        last, rare = (at.long().expand(p.shape[:-1]).unsqueeze(-1) for at in (last, rare))
         part = (place - self.n_common + 1).clamp_min(0).minimum(self.n_rare) / self.n_rare.clamp_min(1)
-        rare = p.gather(-1, _last(self.n_common.clamp_max(p.shape[-1] - 1), p))
-        return torch.where(place < 0, 0.0, common.squeeze(-1) + part * rare.squeeze(-1))
+        below = p.cumsum(-1).gather(-1, last).squeeze(-1) + part * p.gather(-1, rare).squeeze(-1)
+        return torch.where(place < 0, 0.0, below)
 
     def averages(self) -> list[Tensor]:
         """Probabilities of the common categories and of all rare ones together, (S, B, n, K)."""
@@ -99,11 +100,6 @@ class Categories:
         """``mean`` with these probabilities."""
         (p,) = averages
         return replace(self, logits=p.log().unsqueeze(0)).mean[0]
-
-
-def _last(place: Tensor, p: Tensor) -> Tensor:
-    """Places in the last dimension of p, shape (S, B, n, 1)."""
-    return place.long().expand(p.shape[:-1]).unsqueeze(-1)
 
 
 class ScaledNumbers(ABC):

@@ -17,6 +17,7 @@ from sklearn.utils import Tags
 from sklearn.utils.validation import check_is_fitted, validate_data
 from torch import nn
 
+import lowerbound
 from lowerbound.core import Model, NoPosterior, Posterior
 from lowerbound.data.checks import check_finite, check_rectangular
 from lowerbound.data.context import ContextSchema
@@ -320,9 +321,26 @@ class DensityEstimator(Undisturbed, Settable, BaseEstimator):
         Page
             Its ``url`` is the address; ``wait()`` serves it until Ctrl-C, ``close()`` ends it.
         """
-        import lowerbound
-
         return lowerbound.explore(self, X, labels, **options)
+
+    def compress(self, X: Data, path: str | Path, *, decimals: int | None = None, with_model: bool = False) -> Any:
+        """Write rows to a file without loss; `lowerbound.decompress` reads it with this model.
+
+        Parameters
+        ----------
+        X : array-like, shape (n, *row)
+        path : path
+        decimals : int, optional
+            To which real values are given.
+        with_model : bool
+            Put the model into the file, too.
+
+        Returns
+        -------
+        Compressed
+            Bytes of the file, bits a row and a dimension, and the bound that they should have.
+        """
+        return lowerbound.compress(self, X, path, decimals=decimals, with_model=with_model)
 
     def save(self, path: str | Path) -> None:
         """Write a folder of safetensors and JSON, atomically; ``lowerbound.load`` reads it."""
