@@ -9,7 +9,7 @@ import torch
 
 from lowerbound.core import ElementwiseModel
 from lowerbound.data.batches import RowsInMemory
-from lowerbound.distributions.columns import MASS
+from lowerbound.distributions.atoms import is_atom
 from lowerbound.evaluation.evaluation import evaluating
 from lowerbound.report.rows import flat, is_number, word
 from lowerbound.report.subject import Subject
@@ -42,11 +42,11 @@ def _column(x: list[Any], p: np.ndarray) -> dict[str, Any] | None:
 
 
 def _ends(subject: Subject) -> torch.Tensor:
-    """The 0.5 % and 99.5 % quantiles of each column in the model's units, (2, F), without point masses and gaps."""
+    """The 0.5 % and 99.5 % quantiles of each column in the model's units, (2, F), without atoms and gaps."""
     rows = subject.fitted_to(few := subject.few(ROWS)).rows(subject.at(few))
     assert isinstance(rows, RowsInMemory)
     x = rows.raw.double().clone()
-    x[x == MASS] = torch.nan
+    x[is_atom(x)] = torch.nan
     if rows.observed is not None:
         x[~rows.observed] = torch.nan
     low, high = np.nanquantile(x.numpy(), [0.005, 0.995], axis=0)
