@@ -1,6 +1,8 @@
 """Ranking rows: the table, the sentences, the pictures."""
 
 import json
+import sys
+from contextlib import contextmanager
 
 import numpy as np
 import pandas as pd
@@ -11,6 +13,7 @@ from tests.cli.conftest import TABLE_OPTIONS, TINY
 import lowerbound
 from lowerbound import SavedFileError, VAEOutlierDetector
 from lowerbound.cli.outliers import _about, _clause, _word
+from lowerbound.cli.output import Console
 from lowerbound.data.columns.coding import UnseenCategoryWarning
 from lowerbound.pictures.pictures import GAP
 
@@ -197,3 +200,27 @@ def test_a_range_from_few_samples_is_called_rough():
 def test_wrong_outputs_are_refused(cli, run, odd_table, tmp_path, name, message):
     result = cli("outliers", run, odd_table, *TABLE_OPTIONS, "-o", tmp_path / name, exit_code=1)
     assert message in result.stderr
+
+
+@pytest.mark.parametrize("model", ["vae", "gaussian"])
+def test_the_usual_rows_are_capped_and_their_scoring_is_shown(cli, run, table, odd_table, tmp_path, monkeypatch, model):
+    told = {}
+
+    @contextmanager
+    def bar(console, n_rows, what, done=0):
+        told[what] = []
+        yield told[what].append
+
+    monkeypatch.setattr(Console, "progress", bar)
+    command = sys.modules["lowerbound.cli.outliers"]
+    monkeypatch.setattr(command, "USUAL", 70)
+    monkeypatch.setattr(command, "LEAST_USUAL", 50)
+    if model != "vae":
+        run = tmp_path / "run"
+        cli("train", table, *TABLE_OPTIONS, "-o", run, "--model", model)
+    words = ("--criterion", "regret") if model == "vae" else ()
+    result = cli("outliers", run, odd_table, *TABLE_OPTIONS, "-o", tmp_path / "ranked.csv", *words)
+    assert "comparing with 70 usual rows of 90, from all over" in result.stderr
+    assert sum(told["comparing"]) == pytest.approx(1)
+    assert len(told["comparing"]) >= (4 if model == "vae" else 1)
+    assert sum(told["scoring"]) == 90

@@ -291,8 +291,13 @@ def test_images_get_a_map_and_are_scored_by_regret():
     assert heat[0, :4, :4].sum() > 3 * abs(heat[1:, :4, :4].sum((1, 2))).max()
     scores = detector.scores(odd, ["regret", "relative_regret"])
     assert (scores["regret"] > 0).all()
-    code_length = -elbo_terms(detector.estimators_[0].fitted_.exactly().on(odd), 8).elbo.numpy()
+    code_length = -elbo_terms(detector.estimators_[0].fitted_.exactly().on(odd), 4).elbo.numpy()
     np.testing.assert_allclose(scores["relative_regret"], scores["regret"] / code_length)
+    assert list(detector.scores(odd)) == ["kl", "aggregate_kl", "reconstruction", "elbo", "relative_regret"]
+    shares = []
+    VAEOutlierDetector(detector.estimators_[0]).fit(digits, progress=shares.append)
+    assert len(shares) > 10
+    assert sum(shares) == pytest.approx(1)
     np.testing.assert_allclose(detector.score_samples(odd), -scores["relative_regret"])
 
 

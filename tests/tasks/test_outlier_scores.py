@@ -153,16 +153,42 @@ def test_images_are_hidden_in_patches():
     assert (patches == patches[:, :1, :, :1, :, :1]).all()
 
 
+def climbed(rows, start=StartAtPrior, **how):
+    """Both bounds of some rows, in float64, with a q that climbs in float32."""
+    model, single = toy.model(), toy.model().float()
+    on = Evaluation(model, start(toy.D), rows, noise(shared=True))
+    return refined(on, Evaluation(single, start(toy.D), rows, noise(shared=True)), **how)
+
+
 def test_the_climb_ends_at_the_best_diagonal_q():
-    model, start = toy.model(), StartAtPrior(toy.D)
-    bounds = refined(Evaluation(model, start, toy.rows(X), noise(shared=True)), n_steps=300, n_samples=20_000)
+    model = toy.model()
+    bounds = climbed(toy.rows(X), n_steps=300, n_samples=20_000)
     q = toy.ExactPosterior(model)(whole_batch(X))
     precision = torch.linalg.inv(q.scale_tril @ q.scale_tril.mT)
     nearest = torch.diag_embed(precision.diagonal(dim1=-2, dim2=-1).rsqrt())  # diag 1/Λ_jj (Bishop, 2006, eq. 10.12)
     unit = torch.eye(toy.D, dtype=X.dtype).expand(len(X), -1, -1)
     before, after = toy.exact_elbo(model, torch.zeros_like(q.mean), unit, X), toy.exact_elbo(model, q.mean, nearest, X)
     for estimate, exact in zip(bounds, (before, after), strict=True):
+        assert estimate.dtype == torch.float64
         torch.testing.assert_close(estimate, exact.detach(), rtol=0.01, atol=0.1)
+
+
+def test_a_climb_depends_on_its_row_alone():
+    many = toy.numbers(70, toy.F, seed=5)
+    _, together = climbed(toy.rows(many))
+    _, turned = climbed(toy.rows(many.flip(0)))
+    _, some = climbed(toy.rows(many[40:43]))
+    torch.testing.assert_close(turned.flip(0), together, rtol=1e-9, atol=0)
+    torch.testing.assert_close(some, together[40:43], rtol=1e-9, atol=0)
+
+
+def test_a_row_that_float32_does_not_hold_keeps_the_q_of_the_encoder():
+    rows = X.clone()
+    rows[1, 0] = 1e60
+    before, after = climbed(toy.rows(rows))
+    assert after[1] == before[1]
+    assert (after >= before).all()
+    assert (after[[0, 2]] > before[[0, 2]]).all()
 
 
 def test_the_parts_of_the_bound_are_the_exact_ones():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -30,6 +31,8 @@ if TYPE_CHECKING:
     import numpy as np
     import pandas as pd
 
+    from lowerbound.data.context import RowsGiven
+    from lowerbound.data.sources import Dataset
     from lowerbound.outliers.density import DensityRanks
     from lowerbound.outliers.detector import VAEOutlierDetector
     from lowerbound.storage.spool import Ranking
@@ -39,7 +42,7 @@ Ranks: TypeAlias = "VAEOutlierDetector | DensityRanks"
 NOTABLE = 1.0  # nats above a feature's typical surprise, from which it is named as a reason
 SURE = 50  # effective samples from which a range is more than rough
 SHOWN = 48  # images on a contact sheet
-CLIMBED_AT_ONCE = 20  # rows whose regrets are scored before the progress bar moves
+LEAST_USUAL, USUAL, USUAL_ENTRIES = 200, 10_000, 2**21  # rows that others are compared with, and their entries
 
 
 @click.command(short_help="Rank rows by how unusual they are, and say why.")
@@ -72,7 +75,7 @@ def outliers(
     """
     from lowerbound import VAE, VAEOutlierDetector
     from lowerbound.outliers.density import DensityRanks
-    from lowerbound.outliers.member import rows_at_once
+    from lowerbound.outliers.member import AT_ONCE, rows_at_once
     from lowerbound.storage.atomic import write_atomically
     from lowerbound.storage.results import write_csv
     from lowerbound.storage.spool import Ranking
@@ -90,18 +93,21 @@ def outliers(
         detector, model = _as_it_is(model, run, criterion, reference), model.estimators_[0]
     else:
         reference_rows = _reference(run, reference, options, console).read(console)
-        usual = rows_of(reference_rows, model)
-        console.say(f"comparing with {len(usual):,} usual rows")
-        if isinstance(model, VAE):
-            detector = VAEOutlierDetector(model, criterion=criterion, random_state=0)
-            detector.fit(usual, context=context_of(reference_rows, given))
-        else:
+        usual, n_usual = _some_of(reference_rows, model, given)
+        of_all = "" if n_usual == len(reference_rows.X) else f" of {len(reference_rows.X):,}, from all over"
+        console.say(f"comparing with {n_usual:,} usual rows{of_all}")
+        if not isinstance(model, VAE):
             _refuse_more_than_log_p(model, criterion, explain=explain)
-            detector = DensityRanks(model, usual)
+        with console.progress(1, "comparing") as progress:
+            if isinstance(model, VAE):
+                detector = VAEOutlierDetector(model, criterion=criterion, random_state=0)
+                detector.fit(usual.X, context=usual.context, progress=progress)
+            else:
+                detector = DensityRanks(model, usual.X, progress)
     X, names = rows_of(dataset, model), RowNames.of(options, dataset, ("score", "quantile", *SCORES))
     with Ranking(output.parent, by="score") as ranking:
         with console.progress(len(X), "scoring") as progress:
-            n_rows = CLIMBED_AT_ONCE if detector.criterion_ in CLIMBING else rows_at_once(X.shape[1:])
+            n_rows = AT_ONCE if model.schema_.is_image or detector.criterion_ in CLIMBING else rows_at_once(X.shape[1:])
             for block, labels in shown(blocks_of(dataset, model, n_rows), progress):
                 of_block = cast("VAEOutlierDetector", detector).given(labels) if given else detector
                 label = given or options.label or "label"
@@ -111,6 +117,19 @@ def outliers(
         _report(console, next(ranking.blocks()).head(), name, ranking.scores, detector, output)
         if plot:
             _plot(detector, X, dataset.labels if given else None, ranking, output.with_suffix(".png"))
+
+
+def _some_of(reference: Dataset, model: Any, given: str | None) -> tuple[RowsGiven, int]:
+    """The usual rows with their context; of many, so many from all over that quantiles are known well."""
+    from lowerbound.data.context import RowsGiven
+    from lowerbound.outliers.member import few
+
+    X = rows_of(reference, model)
+    n_rows = min(len(X), max(LEAST_USUAL, min(USUAL, USUAL_ENTRIES // math.prod(X.shape[1:]))))
+    context = context_of(reference, given)
+    if context is None:
+        return RowsGiven(few(X, n_rows, 0), None), n_rows
+    return few(RowsGiven(X, context), n_rows, 0), n_rows
 
 
 def _refuse_more_than_log_p(model: Any, criterion: str, *, explain: bool) -> None:

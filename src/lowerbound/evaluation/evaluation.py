@@ -30,12 +30,15 @@ class Evaluation:
     rows : Rows
     noise : Noise
         Of all draws; if rows share it, the numbers of a row depend on that row alone.
+    pass_elements : int
+        Entries of x that one pass of the decoder may produce.
     """
 
     model: Model
     posterior: Infer
     rows: Rows
     noise: Noise
+    pass_elements: int = PASS_ELEMENTS
 
     def under(self, posterior: Infer) -> Evaluation:
         """The same rows under another q(z|x)."""
@@ -52,7 +55,7 @@ class Evaluation:
     def rows_in_a_pass(self, n_samples: int = 1) -> int:
         """Rows that fit in a pass with S samples each; depends on the shape of a row, never on the number of rows."""
         entries = n_samples * max(1, math.prod(self.rows.event_shape))
-        return max(1, min(EVALUATION_BATCH, PASS_ELEMENTS // entries))
+        return max(1, min(EVALUATION_BATCH, self.pass_elements // entries))
 
     def evaluating(self) -> AbstractContextManager[None]:
         """Evaluation mode without gradients."""

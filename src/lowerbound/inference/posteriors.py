@@ -281,6 +281,10 @@ class Refined(FeaturePosterior):
     n_rounds : int
         Rounds at most: a row's search ends with the first one that didn't raise its bound by more than 0.05 nats.
         One round is never judged.
+    n_samples : int
+        Draws of z in a step.
+    betas : pair of float
+        Of Adam.
     """
 
     N_SAMPLES = 4
@@ -288,8 +292,9 @@ class Refined(FeaturePosterior):
     RISE = 0.05  # nats
 
     def __init__(
-        self, start: FeaturePosterior, draw: DrawFrom, n_steps: int, lr: float = 0.05, n_rounds: int = 1
-    ) -> None:
+        self, start: FeaturePosterior, draw: DrawFrom, n_steps: int, lr: float = 0.05, n_rounds: int = 1,
+        n_samples: int = N_SAMPLES, betas: tuple[float, float] = (0.9, 0.999),
+    ) -> None:  # fmt: skip
         super().__init__()
         self.start: FeaturePosterior
         self.draw: DrawFrom
@@ -297,7 +302,8 @@ class Refined(FeaturePosterior):
         self.lr: float
         self.n_rounds: int
         self.start, self.draw, self.n_steps, self.lr, self.n_rounds = start, draw, n_steps, lr, n_rounds
-        self.objective: Objective = Objective(_negative_bound, self.N_SAMPLES)
+        self.objective: Objective = Objective(_negative_bound, n_samples)
+        self.betas: tuple[float, float] = betas
 
     def features(self, batch: Batch) -> Sequence[Tensor]:
         """The features of the starting posterior after the ascent."""
@@ -344,7 +350,7 @@ class Refined(FeaturePosterior):
     def _climb(self, batch: Batch, features: list[Tensor]) -> list[Tensor]:
         """Maximize E_q log p(x|z) − KL(q ‖ p(z)) of every row, in one round."""
         features = [t.detach().clone().requires_grad_() for t in features]
-        optimizer = torch.optim.Adam(features, lr=self.lr)
+        optimizer = torch.optim.Adam(features, lr=self.lr, betas=self.betas)
         noise = Noise(make_generator(0, "refine", features[0].device), shared=True)
         for step in range(self.n_steps):
             for group in optimizer.param_groups:

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
 from lowerbound.estimators.vae import VAE
 from lowerbound.parameters.parameter import Parameter
-from lowerbound.parameters.tables import CLIMBING
+from lowerbound.parameters.tables import CLIMBING, SCORES
 
 ONLY_IF_NAMED = (*CLIMBING, "level_ratio", "combined")
 COMBINED = ("aggregate_kl", "reconstruction", "surprise")
@@ -21,6 +21,20 @@ def recommended(vae: VAE) -> str:
     if not vae.schema_.is_image:
         return "combined"
     return "relative_regret" if vae.model_.log_unit is None else "regret"
+
+
+def asked_scores(names: Sequence[str] | None, criterion: str, *, has_mixture: bool) -> Sequence[str]:
+    """The names of scores, by default of those that take no longer than the criterion."""
+    if names is None:
+        left_out = [*ONLY_IF_NAMED, *([] if has_mixture else ["mixture"])]
+        left_out += ["log_p", "surprise"] if criterion in CLIMBING else []
+        return [name for name in SCORES if name not in left_out or name == criterion]
+    for name in names:
+        if name not in SCORES:
+            raise ValueError(f"there is no score {name!r}: take some of {', '.join(SCORES)}")
+    if "combined" in names and criterion != "combined":
+        raise ValueError(f"fitted with criterion={criterion!r}, nothing can be combined: use criterion='combined'")
+    return names
 
 
 def trimmed(detector: Any) -> float:

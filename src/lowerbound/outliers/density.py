@@ -8,8 +8,10 @@ import numpy as np
 import pandas as pd
 
 from lowerbound.estimators.density import DensityEstimator
+from lowerbound.evaluation.bound import Progress
+from lowerbound.evaluation.evaluation import EVALUATION_BATCH
 from lowerbound.outliers.criteria import fence
-from lowerbound.outliers.member import index_of
+from lowerbound.outliers.member import in_parts, index_of, untold
 
 
 class DensityRanks:
@@ -21,6 +23,8 @@ class DensityRanks:
         Fitted.
     usual : array-like, shape (n, *row)
         Rows to compare with.
+    progress : callable, optional
+        Told what part of their scoring is newly done.
 
     Attributes
     ----------
@@ -32,9 +36,10 @@ class DensityRanks:
 
     criterion_: ClassVar[str] = "log_p"
 
-    def __init__(self, estimator: DensityEstimator, usual: Any) -> None:
+    def __init__(self, estimator: DensityEstimator, usual: Any, progress: Progress = untold) -> None:
         self.estimators_: list[DensityEstimator] = [estimator]
-        self.training_scores_: np.ndarray = np.sort(estimator.score_samples(usual))
+        found = in_parts(lambda rows: {"log_p": estimator.score_samples(rows)}, usual, EVALUATION_BATCH, progress)
+        self.training_scores_: np.ndarray = np.sort(found["log_p"])
         self.offset_: float = fence(self.training_scores_, "auto")
 
     def explain(self, X: Any, n_features: int = 3, *, least: float = -np.inf) -> pd.DataFrame:

@@ -22,20 +22,22 @@ from lowerbound.data.frames import as_pandas
 from lowerbound.estimators.arguments import Data
 from lowerbound.estimators.saving import Restore, Saved
 from lowerbound.estimators.vae import VAE
+from lowerbound.evaluation.bound import Progress
 from lowerbound.outliers import saved
-from lowerbound.outliers.criteria import COMBINED, ONLY_IF_NAMED, WEIGHTS, check_asked, fence, recommended, trimmed
+from lowerbound.outliers.criteria import COMBINED, WEIGHTS, asked_scores, check_asked, fence, recommended, trimmed
 from lowerbound.outliers.ensemble import fitted_members
 from lowerbound.outliers.explanation import reasons
-from lowerbound.outliers.member import Member, chunks, few, index_of, scores_of, split
+from lowerbound.outliers.member import Member, few, in_parts, index_of, rows_to_tell, scores_of, split, untold
 from lowerbound.outliers.mixture import NumbersMixture
 from lowerbound.parameters.parameter import Parameter
 from lowerbound.parameters.seed import RandomState, seed_from
 from lowerbound.parameters.setting import Settable
-from lowerbound.parameters.tables import CLIMBING, DETECTOR_PARAMETERS, SCORES
+from lowerbound.parameters.tables import CLIMBING, DETECTOR_PARAMETERS
 from lowerbound.precision import Undisturbed
 
 LEFT_OUT = 0.04  # part of the training rows' codes that may be those of outliers of one kind, unless novelty
 SMALLEST_SPREAD = 0.1  # nats: below, a score says the same of all rows
+TO_KNOW = 0.3  # of the time that fitted members take to be introduced and to score training rows, about
 ROWS_TO_RANK = 200  # training rows whose likelihood regret is known: enough for quantiles, and each takes long
 
 
@@ -144,7 +146,7 @@ class VAEOutlierDetector(OutlierMixin, Undisturbed, Settable, BaseEstimator):
         self.verbose = verbose
 
     @warned_once()
-    def fit(self, X: Data, y: object = None, *, context: Any = None) -> Self:
+    def fit(self, X: Data, y: object = None, *, context: Any = None, progress: Progress = untold) -> Self:
         """Fit the autoencoders, unless ``estimator`` is fitted, and see how unusual the rows are.
 
         Parameters
@@ -154,6 +156,8 @@ class VAEOutlierDetector(OutlierMixin, Undisturbed, Settable, BaseEstimator):
         context : array, series or DataFrame, optional
             What is known of each row beforehand, as in ``VAE.fit``: rows are then unusual given their context, which
             ``given`` says wherever rows are scored.
+        progress : callable, optional
+            Told what part of the training rows' scoring is newly done, from 0 to 1 in all.
 
         Returns
         -------
@@ -172,7 +176,9 @@ class VAEOutlierDetector(OutlierMixin, Undisturbed, Settable, BaseEstimator):
         given = X if context is None else RowsGiven(X, context)
         rows, held_out = split(given, self.calibration_fraction, seed)
         left_out = 0.0 if self.novelty else LEFT_OUT
-        members = [Member.introduced(vae, rows, seed, left_out) for vae in fitted_members(self, rows, seed)]
+        vaes = fitted_members(self, rows, seed)
+        of_one = TO_KNOW / len(vaes)
+        members = [Member.introduced(v, rows, seed, left_out, lambda part: progress(of_one * part)) for v in vaes]
         mixture = None if context is not None else members[0].mixture(rows, trimmed(self), left_out, seed)
         self._take(members, mixture)
         first = self.estimators_[0]
@@ -180,7 +186,8 @@ class VAEOutlierDetector(OutlierMixin, Undisturbed, Settable, BaseEstimator):
         known = few(rows, ROWS_TO_RANK, seed) if self.criterion_ in CLIMBING else rows
         if self.verbose:
             print(f"scoring {_num_samples(known):,} training rows: {self.criterion_}", file=sys.stderr, flush=True)
-        scores = self._rank(self._parts(known))
+        how = rows_to_tell(first, self.criterion_), lambda part: progress((1 - TO_KNOW) * part)
+        scores = self._rank(self._parts(known, *how))
         self.training_scores_ = np.sort(scores)
         self.offset_ = fence(scores, self.contamination)
         if held_out is not None:
@@ -241,23 +248,14 @@ class VAEOutlierDetector(OutlierMixin, Undisturbed, Settable, BaseEstimator):
         X : array-like, shape (n, *row)
         names : sequence of str, optional
             Which. If None: all, but regrets and "level_ratio" only if they are the criterion: those climb each row's
-            own bound and take a hundred times as long, this one needs a ladder.
+            own bound and take long, this one needs a ladder. Beside a regret, "log_p" and "surprise" are left out too.
 
         Returns
         -------
         DataFrame, shape (n, len(names))
         """
         check_is_fitted(self)
-        if names is None:
-            left_out = ONLY_IF_NAMED if self._mixture is not None else (*ONLY_IF_NAMED, "mixture")
-            names = [k for k in SCORES if k not in left_out or self.criterion_ == k]
-        for name in names:
-            if name not in SCORES:
-                raise ValueError(f"there is no score {name!r}: take some of {', '.join(SCORES)}")
-        if "combined" in names and self.criterion_ != "combined":
-            raise ValueError(
-                f"fitted with criterion={self.criterion_!r}, nothing can be combined: use criterion='combined'"
-            )
+        names = asked_scores(names, self.criterion_, has_mixture=self._mixture is not None)
         wanted = list(dict.fromkeys(part for name in names for part in self._parts_of(name)))
         parts = self._by_member(X, wanted)
         found = pd.DataFrame({name: nats.mean(1) for name, nats in parts.items()})
@@ -282,9 +280,6 @@ class VAEOutlierDetector(OutlierMixin, Undisturbed, Settable, BaseEstimator):
         ----------
         X : array-like, shape (m, *row)
 
-        Returns
-        -------
-        self
         """
         self.calibration_scores_ = np.sort(self.score_samples(X))
         return self
@@ -357,9 +352,9 @@ class VAEOutlierDetector(OutlierMixin, Undisturbed, Settable, BaseEstimator):
     def _quantile(self, scores: np.ndarray) -> np.ndarray:
         return 1 - np.searchsorted(self.training_scores_, scores, "right") / len(self.training_scores_)
 
-    def _parts(self, X) -> dict[str, np.ndarray]:
+    def _parts(self, X, *how: Any) -> dict[str, np.ndarray]:
         """The scores that the criterion is made of, as ``_by_member`` gives them."""
-        return self._by_member(X, self._parts_of(self.criterion_))
+        return self._by_member(X, self._parts_of(self.criterion_), *how)
 
     def _parts_of(self, name: str) -> tuple[str, ...]:
         """The scores that a score is made of."""
@@ -368,10 +363,14 @@ class VAEOutlierDetector(OutlierMixin, Undisturbed, Settable, BaseEstimator):
         return COMBINED if self._mixture is None else (*COMBINED, "mixture")
 
     @warned_once()
-    def _by_member(self, X, names: Sequence[str]) -> dict[str, np.ndarray]:
+    def _by_member(
+        self, X, names: Sequence[str], n_rows: int | None = None, progress: Progress = untold
+    ) -> dict[str, np.ndarray]:
         """Some scores of every row by every autoencoder, (n, M) each; of the mixture (n, 1)."""
-        found = [scores_of(self._members, self._mixture, rows, names) for rows in chunks(self._with_context(X))]
-        return {name: np.concatenate([scores[name] for scores in found]) for name in names}
+        with_context = self._with_context(X)
+        return in_parts(
+            lambda rows: scores_of(self._members, self._mixture, rows, names), with_context, n_rows, progress
+        )
 
     def _with_context(self, X) -> Any:
         """The rows with the context that was given, if any."""

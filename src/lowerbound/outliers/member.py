@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -20,18 +20,26 @@ from lowerbound.distributions.noise import make_generator
 from lowerbound.estimators.arguments import Data
 from lowerbound.estimators.fitted import Fitted
 from lowerbound.estimators.vae import VAE
-from lowerbound.evaluation.bound import importance_weighted
+from lowerbound.evaluation.bound import Progress, importance_weighted
 from lowerbound.evaluation.evaluation import EVALUATION_BATCH, Evaluation
 from lowerbound.nn.inputs import FAR_OUT
 from lowerbound.outliers.mixture import ROWS_TO_FIT, NumbersMixture
+from lowerbound.parameters.tables import CLIMBING
 from lowerbound.tasks import outlier_scores
 
 N_PARTS, N_SAMPLES, N_IMPORTANCE = 4, 2, 64
 N_CODES = 500  # training rows whose codes are kept
 BY_ENTRY = ("reconstruction", "surprise")
 ROWS_TO_KNOW_ENTRIES = 1_000  # training rows that tell what is typical of each entry
+ENTRIES_TO_KNOW = 2**19  # of fewer rows, where they are larger
+PASS_OF_IMAGES = 2**17  # entries in a pass in float64: larger ones leave the cache, and take twice as long
+AT_ONCE = 32  # rows that are scored before the progress is told, where they take long
 ROWS_AT_ONCE = 10_000  # that are scored together, where they are no larger than that
 ENTRIES_AT_ONCE = 2**23
+
+
+def untold(part: float) -> None:
+    """Ignore the progress."""
 
 
 @dataclass
@@ -55,16 +63,20 @@ class Member:
     n_left_out: int
 
     @classmethod
-    def introduced(cls, vae: VAE, X: Data | RowsGiven, seed: int, left_out: float) -> Member:
+    def introduced(
+        cls, vae: VAE, X: Data | RowsGiven, seed: int, left_out: float, progress: Progress = untold
+    ) -> Member:
         """The member for an autoencoder and its training rows.
 
         A row isn't compared with the fraction ``left_out`` of the codes that are nearest to its own: outliers come in
-        small groups, whose rows would otherwise look normal because of each other.
+        small groups, whose rows would otherwise look normal because of each other. ``progress`` is told what part of
+        the work is newly done.
         """
         coded = exactly_on(vae, few(X, N_CODES, seed))
         codes = outlier_scores.codes(coded)
-        entries = by_entry(exactly_on(vae, few(X, ROWS_TO_KNOW_ENTRIES, seed)), BY_ENTRY, vae)
-        typical = {name: median_of_known(entries[name]) for name in BY_ENTRY}
+        known = few(X, rows_to_know(coded.rows.event_shape), seed)
+        nats = in_parts(lambda rows: by_entry(exactly_on(vae, rows), BY_ENTRY, vae), known, rows_to_tell(vae), progress)
+        typical = {name: median_of_known(nats[name]) for name in BY_ENTRY}
         return cls(vae, typical, codes, max(1, round(left_out * len(coded.rows))))
 
     def scores(self, X: Data | RowsGiven, names: Sequence[str]) -> dict[str, np.ndarray]:
@@ -124,7 +136,8 @@ def on_rows(fitted: Fitted, X: Data | RowsGiven) -> Evaluation:
 
 def exactly_on(vae: VAE, X: Data | RowsGiven) -> Evaluation:
     """The same in float64, with one noise for all rows."""
-    return on_rows(vae.fitted_.exactly(), X)
+    on = on_rows(vae.fitted_.exactly(), X)
+    return replace(on, pass_elements=PASS_OF_IMAGES) if vae.schema_.is_image else on
 
 
 def limit_of(vae: VAE) -> torch.Tensor:
@@ -147,7 +160,8 @@ def by_entry(on: Evaluation, names: Sequence[str], vae: VAE) -> dict[str, np.nda
             raise ValueError(
                 "relative_regret is a part of a code's length, which continuous data don't have: use regret"
             )
-        before, after = outlier_scores.refined(on)
+        single = replace(on, model=vae.fitted_.model, posterior=vae.fitted_.posterior)
+        before, after = outlier_scores.refined(on, single)
         found |= {"regret": after - before, "relative_regret": (after - before) / -before}
     if "level_ratio" in names:
         found["level_ratio"] = outlier_scores.level_ratio(on)
@@ -198,6 +212,27 @@ def split(X: Data | RowsGiven, fraction: float, seed: int) -> tuple[Any, Any]:
         return X, None
     order = torch.randperm(n, generator=make_generator(seed, "calibration")).numpy()
     return take(X, np.sort(order[n_held_out:])), take(X, np.sort(order[:n_held_out]))
+
+
+def rows_to_know(row_shape: Sequence[int]) -> int:
+    """The number of training rows that tell what is typical of each entry."""
+    return max(AT_ONCE, min(ROWS_TO_KNOW_ENTRIES, ENTRIES_TO_KNOW // max(1, math.prod(row_shape))))
+
+
+def rows_to_tell(vae: VAE, criterion: str = "auto") -> int | None:
+    """The number of rows that are scored before the progress is told; None for as many as memory allows."""
+    return AT_ONCE if vae.schema_.is_image or criterion in CLIMBING else None
+
+
+def in_parts(
+    score: Callable[[Any], dict[str, np.ndarray]], X: Data | RowsGiven, n_rows: int | None, progress: Progress
+) -> dict[str, np.ndarray]:
+    """Scores of all rows, ``n_rows`` at a time; ``progress`` is told which part of them is newly done."""
+    parts = []
+    for rows in chunks(X, n_rows):
+        parts.append(score(rows))
+        progress(_num_samples(rows) / _num_samples(X))
+    return {name: np.concatenate([scores[name] for scores in parts]) for name in parts[0]}
 
 
 def rows_at_once(row_shape: Sequence[int]) -> int:
