@@ -151,8 +151,9 @@ def main() -> None:
         models[kind], fits[kind] = fitted(arguments.what, kind, train, arguments.models)
     if arguments.fit:
         return
+    command = " ".join(["python", *sys.argv]).replace(str(arguments.models), "RUNS")
     record: dict[str, Any] = {
-        "command": " ".join(["python", *sys.argv]).replace(str(arguments.data), "FOLDER"), "commit": revision(),
+        "command": command.replace(str(arguments.data), "FOLDER"), "commit": revision(),
         "machine": machine(), "texts": len(train["X"]), "test_texts": len(test["X"]),
     }  # fmt: skip
     for kind, model in models.items():
