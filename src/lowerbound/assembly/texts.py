@@ -46,10 +46,12 @@ def assemble_texts(
     """
     D, H, vocabulary = latent_dim, hidden_size, schema.vocabulary
     K = vocabulary.n_tokens
-    reader = None
+    reader, n_context = None, 0
     if isinstance(context, TextContext):
         reader = token_reader(context.vocabulary.n_tokens, H, generator)
-    n_context = reader.n_features if reader is not None else 0 if context is None else context.n_numbers
+        n_context = reader.n_features
+    elif context is not None:
+        n_context = context.n_numbers
     decoder = TokenDecoder(K, D + n_context, embedding_size(K, H), H, generator)
     start_from_frequencies(decoder, torch.from_numpy(schema.frequencies).log())
     prior = ContextPrior(n_context, D, (), generator) if D and n_context else None

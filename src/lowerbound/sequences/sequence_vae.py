@@ -16,7 +16,6 @@ from lowerbound.data.batches import Rows
 from lowerbound.data.context import ContextSchema
 from lowerbound.data.texts import TextContext, TextRows, Texts, TextSchema, is_text
 from lowerbound.distributions.noise import Noise, make_generator
-from lowerbound.estimators.gradient import GradientEstimator
 from lowerbound.estimators.latent import CollapsedPosteriorWarning
 from lowerbound.evaluation.bound import ElboTerms, elbo_terms
 from lowerbound.evaluation.estimate import Estimate
@@ -35,7 +34,7 @@ TEXTS_TO_JUDGE_COLLAPSE = 500
 LEAST_KL = 0.1  # nats a text
 
 
-class SequenceVAE(Writing, GradientEstimator):
+class SequenceVAE(Writing):
     """Variational autoencoder of texts with one z each: p(x) = ∫ p(z) Π_t p(x_t | x_<t, z) dz, the end included.
 
     A text is a sequence of tokens and an end. The decoder, a GRU, predicts each from those before it and from z, which
