@@ -103,12 +103,14 @@ def measured(model: SequenceVAE, test: dict[str, Any], n_importance: int) -> dic
 
 
 def drawn_names(model: SequenceVAE, known: list[str], n: int = 1000) -> dict[str, Any]:
-    """The share of draws that are new, their lengths against those of the data, and some of them."""
-    draws, lengths = model.sample(n, random_state=1), Counter(map(len, known))
-    shares = {length: count / n for length, count in Counter(map(len, draws)).items()}
-    kl = sum(p * np.log(p / (lengths[length] / len(known))) if lengths[length] else np.inf
-             for length, p in shares.items())  # fmt: skip
-    new = sum(name not in set(known) for name in draws) / n
+    """The share of draws that are new, KL(lengths of the data ‖ lengths of the draws), and some of the draws."""
+    draws, there = model.sample(n, random_state=1), set(known)
+    of_data, of_draws = Counter(map(len, known)), Counter(map(len, draws))
+    lengths = of_data.keys() | of_draws.keys()
+    p = np.array([of_data[length] / len(known) for length in lengths])
+    q = np.array([of_draws[length] + 0.5 for length in lengths])  # a length that wasn't drawn isn't impossible
+    kl = float((p * np.log(np.maximum(p, 1e-12) / (q / q.sum()))).sum())
+    new = sum(name not in there for name in draws) / n
     return {"new": new, "lengths_kl": kl, "longest": max(map(len, draws)), "draws": draws[:20]}
 
 
