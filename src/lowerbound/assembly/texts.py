@@ -22,7 +22,7 @@ from lowerbound.parameters.parts import ELBO
 
 FREE_NATS = 5.0  # of all latent variables together
 WARMUP = 0.2  # of the steps
-TOKEN_DROPOUT = 0.2
+LOG_SCALE_AT_START = -2.0  # of q: z tells the decoder of the text before the KL term has a weight
 
 
 def assemble_texts(
@@ -46,10 +46,12 @@ def assemble_texts(
     """
     D, H, vocabulary = latent_dim, hidden_size, schema.vocabulary
     K = vocabulary.n_tokens
-    reader = None
+    reader, n_context = None, 0
     if isinstance(context, TextContext):
         reader = token_reader(context.vocabulary.n_tokens, H, generator)
-    n_context = reader.n_features if reader is not None else 0 if context is None else context.n_numbers
+        n_context = reader.n_features
+    elif context is not None:
+        n_context = context.n_numbers
     decoder = TokenDecoder(K, D + n_context, embedding_size(K, H), H, generator)
     start_from_frequencies(decoder, torch.from_numpy(schema.frequencies).log())
     prior = ContextPrior(n_context, D, (), generator) if D and n_context else None
@@ -58,7 +60,10 @@ def assemble_texts(
     if not D:
         return model, NoPosterior()
     inputs, head = token_reader(K, H, generator), GaussianHead(D, "diagonal")
-    encoder = Encoder(inputs, linear(inputs.n_features + n_context, head.n_features, generator), head)
+    last = linear(inputs.n_features + n_context, head.n_features, generator)
+    with torch.no_grad():
+        last.bias[D:] = LOG_SCALE_AT_START
+    encoder = Encoder(inputs, last, head)
     posterior = Amortized(encoder) if prior is None else ResidualPosterior(encoder, model.prior_of)
     return model, ReadingContext(posterior, model.read)
 
