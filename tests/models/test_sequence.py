@@ -23,7 +23,7 @@ from lowerbound.inference.objectives import iwae
 from lowerbound.models.sequence import SequenceModel, by_step
 from lowerbound.models.vae import Decoder, LatentModel
 from lowerbound.nn.inputs import Values
-from lowerbound.nn.sequence import PastGRU
+from lowerbound.nn.sequence import PastGRU, dropped
 from lowerbound.parameters.parts import ELBO, IWAE
 
 BITS = np.random.default_rng(0).integers(2, size=(50, 1)).astype(np.uint8)
@@ -34,7 +34,7 @@ GAPS[3] = np.ma.masked
 def bits_model(latent_dim, n_bits=1, ends=True):
     """A model of bits with random weights, large ones, in float64."""
     schema = infer_schema(np.ma.concatenate([GAPS] * n_bits, axis=1), layout="features")
-    made = assemble_recurrent(schema, "auto", latent_dim, 5, 2.5 if ends else None, make_generator(0, "weights"))
+    made = assemble_recurrent(schema, "auto", latent_dim, 5, 2.5 if ends else None, 0.0, make_generator(0, "weights"))
     with torch.no_grad():
         for i, weight in enumerate(p for part in made for p in part.parameters()):
             weight.copy_(torch.randn(weight.shape, generator=make_generator(i, "test")) * 0.7)
@@ -179,7 +179,7 @@ def test_a_step_changes_nothing_at_or_before_the_steps_before_it(latent_dim):
     first, second = (step_scores(on(model, posterior, [each], shared=True), 20).log_p for each in (x, other))
     assert torch.equal(first[:5], second[:5])
     assert not torch.isclose(first[5:], second[5:]).any()
-    d, e = (model.past(b.x, b.mask, None) for b in (next(rows_of([each]).batches(1)) for each in (x, other)))
+    d, e = (model.past(b) for b in (next(rows_of([each]).batches(1)) for each in (x, other)))
     assert torch.equal(d[:, :6], e[:, :6])
     assert not torch.isclose(d[:, 6:], e[:, 6:]).all()
 
@@ -238,6 +238,35 @@ class Whole(nn.Module):
 
     def forward(self, batch, noise=None):
         return self.of_steps(self.model.steps(batch).batch if batch.x.ndim == 3 else batch)
+
+
+# dropout
+
+
+def test_numbers_are_dropped_at_the_rate_and_their_mean_stays():
+    values = torch.full((400, 50), 3.0)
+    found = dropped(values, 0.3, Noise(make_generator(0, "test")))
+    assert (found == 0).float().mean().item() == pytest.approx(0.3, abs=0.01)
+    assert found.mean().item() == pytest.approx(3, abs=0.05)
+    assert found.unique().tolist() == pytest.approx([0, 3 / 0.7])
+    assert dropped(values, 0.3, None) is values
+
+
+@pytest.mark.parametrize("rate", [0.0, 0.5])
+def test_only_training_drops(rate):
+    model, posterior = bits_model(2, 2)
+    model.dropout = rate
+    batch = next(rows_of([np.tile(s, (1, 2)) for s in strings(3)]).batches(50))
+
+    def loss():
+        objective = objective_of_steps(ELBO())
+        return objective.loss(model.draw(batch, posterior, objective, Noise(make_generator(3, "t"))), ObjectiveState())
+
+    in_training = loss()
+    model.eval()
+    assert torch.equal(in_training, loss()) == (rate == 0)
+    model.dropout = 0.0
+    assert torch.equal(loss(), loss())
 
 
 # the objective

@@ -51,6 +51,13 @@ def test_latent_variables_let_the_columns_of_a_step_depend_on_each_other():
     assert with_z.kind == "lower"
 
 
+def test_dropout_keeps_a_model_from_learning_noise():
+    x = [RNG.integers(2, size=(12, 8)) for _ in range(60)]
+    settings = {"hidden_size": 32, "optimizer": Adam(0.03), "max_epochs": 30, "early_stopping": False}
+    without, with_it = (small(0, dropout=rate, **settings).fit(x[:20]).log_likelihood(x[20:]) for rate in (0, 0.5))
+    assert with_it.per_step > without.per_step + 0.5
+
+
 def test_the_loop_knows_the_bound():
     fitted = small(max_epochs=3).fit(BITS)
     for record in fitted.history_:

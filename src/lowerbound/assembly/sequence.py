@@ -16,23 +16,30 @@ from lowerbound.assembly.vae import (
 )
 from lowerbound.core import NoPosterior, Objective, Posterior
 from lowerbound.data.schema import Schema
+from lowerbound.distributions.likelihoods.bernoulli import BernoulliHead
 from lowerbound.inference.objectives import trimmed
 from lowerbound.inference.residual import ResidualPosterior
+from lowerbound.inference.smoothing import SmoothingPosterior
+from lowerbound.models.masked import MaskedModel
 from lowerbound.models.priors.context import ContextPrior
 from lowerbound.models.sequence import SequenceModel, by_step
+from lowerbound.models.state_space import StateSpaceModel
 from lowerbound.models.vae import Decoder, Encoder, LatentModel
 from lowerbound.nn.heads import GaussianHead
+from lowerbound.nn.masked import MaskedMLP
 from lowerbound.nn.mlp import MLPDecoder, MLPEncoder
-from lowerbound.nn.sequence import PastGRU, goes_on
+from lowerbound.nn.sequence import BackwardGRU, PastGRU, WithLinear, goes_on
+from lowerbound.nn.transition import Transition
 from lowerbound.parameters.likelihoods import Likelihood
 from lowerbound.parameters.parts import ELBO, IWAE, SampledELBO
 
 ACTIVATION = "silu"
+UNITS_A_COLUMN = 4  # hidden units of a masked network
 
 
 def assemble_recurrent(
     schema: Schema, likelihood: Likelihood | str, latent_dim: int, hidden_size: int, mean_length: float | None,
-    generator: torch.Generator,
+    dropout: float, generator: torch.Generator, *, chain: bool = False, head: str = "independent",
 ) -> tuple[SequenceModel, Posterior]:  # fmt: skip
     """The model p(x, z) of sequences and q(z_t|d_t, x_t), with weights from ``generator``.
 
@@ -48,25 +55,52 @@ def assemble_recurrent(
         H of the recurrence, and hidden units of the networks of a step.
     mean_length : float or None
         Mean number of steps, where the model is to say where sequences end; None where the length is given.
+    dropout : float
+        Share of what is read of the past, and of d_t, that is set to 0 in training.
     generator : torch.Generator
+    chain : bool
+        z_t also depends on z_{t−1}.
+    head : {"independent", "masked"}
+        The columns of a step are independent given d_t and z_t, or each depends on those before it.
     """
     D, H = latent_dim, hidden_size
     inputs = choose_inputs(schema)
     n_inputs = inputs(torch.zeros(2, *schema.event_shape)).flatten(1).shape[1]
     n_gaps = schema.event_shape[0] if schema.gaps else 0
-    past = PastGRU(inputs, n_inputs, H, generator, n_gaps)
-    head = choose_likelihood_head(schema, likelihood)
-    decoder = MLPDecoder(D + H, output_shape(schema, head), head.n_parameters, (H,), ACTIVATION, generator)
+    numbers = (schema.in_deviations & schema.counted).nonzero()[0].tolist()
+    past = PastGRU(inputs, n_inputs, H, generator, n_gaps, numbers)
+    C = past.hidden_size
+    likelihood_head = choose_likelihood_head(schema, likelihood)
+    shape, P = output_shape(schema, likelihood_head), likelihood_head.n_parameters
+    decoder = MLPDecoder(D + C, shape, P, (H,), ACTIVATION, generator)
     with torch.no_grad():
-        decoder.bias.copy_(output_bias(schema, head))
-    prior = ContextPrior(H, D, (H,), generator) if D else None
-    step = LatentModel(Decoder(decoder, head), D, log_unit_of(schema), prior, n_context=H)
-    ends = None if mean_length is None else goes_on(H, math.log(max(mean_length - 1, 0.01)))
-    model = SequenceModel(past, step, ends)
+        decoder.bias.copy_(output_bias(schema, likelihood_head))
+    prior = ContextPrior(C, D, (H,), generator) if D and not chain else None
+    network = WithLinear(decoder, len(numbers), P * math.prod(shape)) if numbers else decoder
+    step = LatentModel(Decoder(network, likelihood_head), D, log_unit_of(schema), prior, n_context=C)
+    step = step if head == "independent" else _masked(schema, step, generator)
+    ends = None if mean_length is None else goes_on(C, math.log(max(mean_length - 1, 0.01)))
+    if chain:
+        model = StateSpaceModel(past, step, Transition(C, D, H, generator), ends, dropout)
+        backward = BackwardGRU(n_inputs + n_gaps + C, H, generator)
+        return model, SmoothingPosterior(inputs, backward, Transition(H, D, H, generator), n_gaps)
+    model = SequenceModel(past, step, ends, dropout)
     if not D:
         return model, NoPosterior()
-    encoder = MLPEncoder((n_inputs + H,), 2 * D, (H,), ACTIVATION, generator, n_gaps)
+    encoder = MLPEncoder((n_inputs + C,), 2 * D, (H,), ACTIVATION, generator, n_gaps)
     return model, ResidualPosterior(Encoder(inputs, encoder, GaussianHead(D, "diagonal")), step.prior_of)
+
+
+def _masked(schema: Schema, step: LatentModel, generator: torch.Generator) -> MaskedModel:
+    """The same model of a step with columns that depend on those before them."""
+    if not isinstance(step.decoder.head, BernoulliHead):
+        raise ValueError("columns that depend on each other are 0 or 1: leave head='independent'")
+    if schema.gaps:
+        raise ValueError("columns that depend on each other have to be observed: fill the gaps, or head='independent'")
+    n_columns, n_context = schema.event_shape[0], step.latent_dim + step.n_context
+    network = MaskedMLP(n_columns, n_context, max(step.n_context, UNITS_A_COLUMN * n_columns), generator)
+    counted = torch.from_numpy(schema.counted)
+    return MaskedModel(step.decoder, network, counted, step.latent_dim, step.learned_prior, step.n_context)
 
 
 def objective_of_steps(part: ELBO | SampledELBO | IWAE) -> Objective:

@@ -2,7 +2,7 @@
 
 log p(x) = Σ_t log p(x_t | d_t), and every term is an integral over its own z_t. So the steps are the rows of one
 conditional model, and log p(x_t|d_t) is estimated as for any row: K weights for each step, where weights of whole
-sequences would spread over as many nats as there are steps.
+sequences would spread over as many nats as there are steps. A chain of z is left to particles.
 """
 
 from __future__ import annotations
@@ -16,13 +16,15 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from lowerbound.core import NoPosterior
+from lowerbound.core import Batch, NoPosterior
 from lowerbound.data.batches import RowsInMemory
 from lowerbound.evaluation.annealing import TRUSTED_BIAS, UnreliableEstimateWarning, expected_bias
 from lowerbound.evaluation.bound import importance_weighted
 from lowerbound.evaluation.estimate import Estimate, mean_over_rows, plus_minus
 from lowerbound.evaluation.evaluation import Evaluation
+from lowerbound.evaluation.smc import particle_scores
 from lowerbound.models.sequence import SequenceModel, Steps
+from lowerbound.models.state_space import StateSpaceModel
 
 
 @dataclass(frozen=True)
@@ -62,6 +64,17 @@ class SequenceEstimate(Estimate):
 
 
 @dataclass(frozen=True)
+class ParticleEstimate(SequenceEstimate):
+    """A ``SequenceEstimate`` by sequential Monte Carlo, of a model whose latent variables are a chain.
+
+    A lower bound in expectation; ``n_importance`` is the number of particles, and ``ess`` that of a step's weights.
+    """
+
+    def __str__(self) -> str:
+        return f"{super().__str__()}; {self.n_importance} particles"
+
+
+@dataclass(frozen=True)
 class StepScores:
     """log p(x_t | x_<t) of every step of some sequences, one sequence after another.
 
@@ -72,11 +85,14 @@ class StepScores:
     ess : Tensor of float64, shape (ΣT,)
         The effective number of importance samples.
     lengths : Tensor of int64, shape (n,)
+    kind : type
+        Of their means.
     """
 
     log_p: Tensor
     ess: Tensor
     lengths: Tensor
+    kind: type[SequenceEstimate] = SequenceEstimate
 
     def of_sequences(self) -> Tensor:
         """log p(x), shape (n,)."""
@@ -91,9 +107,7 @@ class StepScores:
         ess = None if n_importance is None else self.ess.mean().item()
         mean = mean_over_rows(log_p, "exact" if n_importance is None else "lower", n_importance, ess)
         error = (spread.sqrt() / T.sum()).item()
-        return SequenceEstimate(
-            **vars(mean), per_step=per_step, per_step_error=error, n_steps=int(T.sum()), length=length
-        )
+        return self.kind(**vars(mean), per_step=per_step, per_step_error=error, n_steps=int(T.sum()), length=length)
 
 
 def step_scores(on: Evaluation, n_importance: int) -> StepScores:
@@ -104,22 +118,41 @@ def step_scores(on: Evaluation, n_importance: int) -> StepScores:
     on : Evaluation
         Of a ``SequenceModel`` on sequences.
     n_importance : int
-        K, nine tenths of them from q(z_t|d_t, x_t) and a tenth from p(z_t|d_t).
+        K, nine tenths of them from q(z_t|d_t, x_t) and a tenth from p(z_t|d_t); particles where z is a chain.
     """
     K = 1 if isinstance(on.posterior, NoPosterior) else n_importance
+    is_chain = isinstance(on.model, StateSpaceModel)
+    found = particle_scores(on, K) if is_chain else _independent(on, K)
     log_p, ess, lengths = [], [], []
-    for steps, of_steps in _in_steps(on):
-        each, effective = importance_weighted(of_steps, K)
-        log_p.append(each + steps.log_length.double().cpu())
-        ess.append(effective)
+    for steps, each, effective in found:
+        log_p.append((each + steps.log_length.to(each)).cpu())
+        ess.append(effective.cpu())
         lengths.append(torch.bincount(steps.row, minlength=steps.n_rows).cpu())
-    return StepScores(torch.cat(log_p), torch.cat(ess), torch.cat(lengths))
+    kind = ParticleEstimate if is_chain else SequenceEstimate
+    return StepScores(torch.cat(log_p), torch.cat(ess), torch.cat(lengths), kind)
+
+
+def _independent(on: Evaluation, K: int) -> Iterator[tuple[Steps, Tensor, Tensor]]:
+    """log p(x_t|d_t) and the effective number of samples of some sequences at a time, each step by its own weights."""
+    for steps, of_steps in _in_steps(on):
+        yield steps, *importance_weighted(of_steps, K)
 
 
 def step_means(on: Evaluation) -> Tensor:
-    """E[z_t] under q(z_t|d_t, x_t) of every step, shape (ΣT, D)."""
+    """E[z_t] under q(z_t|d_t, x_t) of every step, shape (ΣT, D); of a chain the path of means."""
+    if isinstance(on.model, StateSpaceModel):
+        with on.evaluating():
+            return torch.cat([_mean_path(on, on.model, batch) for batch in on.batches()])
     with on.evaluating():
         return torch.cat([on.posterior(steps.batch, on.noise).mean for steps, _ in _in_steps(on)])
+
+
+def _mean_path(on: Evaluation, model: StateSpaceModel, batch: Batch) -> Tensor:
+    """The means of q(z_t|z_{t−1}, x) with the means before them for z_{t−1}, (N, D)."""
+    steps = model.steps(batch)
+    given = model.with_past(batch, steps)
+    z = model.path(given, on.posterior(given), None)[0]  # type: ignore[arg-type]
+    return z[steps.time, 0, steps.row]
 
 
 def _in_steps(on: Evaluation) -> Iterator[tuple[Steps, Evaluation]]:
@@ -150,8 +183,9 @@ def sequence_estimate(on: Evaluation, n_importance: int) -> SequenceEstimate:
     if isinstance(on.posterior, NoPosterior):
         return scores.estimate(None, length)
     if (bias := expected_bias(scores.ess, n_importance)) > TRUSTED_BIAS:
+        what = "particles" if scores.kind is ParticleEstimate else "importance samples"
         warnings.warn(
-            f"of {n_importance:,} importance samples a step only {scores.ess.mean():.1f} count (effective sample "
+            f"of {n_importance:,} {what} a step only {scores.ess.mean():.1f} count (effective sample "
             f"size), so log p(x) is underestimated by {bias:.2g} nats a step or more: take more, n_importance=…",
             UnreliableEstimateWarning,
             stacklevel=6,

@@ -49,7 +49,12 @@ class ResidualPosterior(Posterior):
         if batch.missing is not None:
             seen = batch.mask.flatten(1).any(1, keepdim=True)
             delta, log_ratio = (_where(seen, each) for each in (delta, log_ratio))
-        return ResidualGaussian(p.mean + p.log_scale.exp() * delta, p.log_scale + log_ratio, p)
+        return relative(p, delta, log_ratio)
+
+
+def relative(p: GaussianPrior, delta: Tensor, log_ratio: Tensor) -> ResidualGaussian:
+    """N(μ_p + σ_p Δ, diag (σ_p ρ)²)."""
+    return ResidualGaussian(p.mean + p.log_scale.exp() * delta, p.log_scale + log_ratio, p)
 
 
 def _where(seen: Tensor, each: Tensor) -> Tensor:

@@ -18,8 +18,9 @@ from torch import Tensor, nn
 
 from lowerbound.core import Batch, Draw, Infer, Model, Objective, ObjectiveState, once
 from lowerbound.distributions.noise import Noise
+from lowerbound.models.masked import MaskedModel
 from lowerbound.models.vae import LatentModel
-from lowerbound.nn.sequence import PastGRU
+from lowerbound.nn.sequence import PastGRU, dropped, within
 
 
 @dataclass(frozen=True)
@@ -30,8 +31,8 @@ class Steps:
     ----------
     batch : Batch
         The N steps as rows, each with its context d_t.
-    row : Tensor of int64, shape (N,)
-        The sequence of the batch that each belongs to.
+    row, time : Tensor of int64, shape (N,)
+        The sequence of the batch that each belongs to, and its place there.
     log_length : Tensor, shape (N,)
         log p of going on after the step, or of ending there, in nats; 0 where the length is given.
     n_rows : int
@@ -40,8 +41,14 @@ class Steps:
 
     batch: Batch
     row: Tensor
+    time: Tensor
     log_length: Tensor
     n_rows: int
+
+    def padded(self, each: Tensor) -> Tensor:
+        """Values of the steps in their places, and zeros behind the ends, (N, ·) → (B, T, ·)."""
+        out = each.new_zeros(self.n_rows, int(self.time.max()) + 1, each.shape[-1])
+        return out.index_put((self.row, self.time), each)
 
     def sums(self, each: Tensor) -> Tensor:
         """Σ_t for every sequence, (…, N) → (…, B)."""
@@ -61,6 +68,12 @@ class SequenceDraw(Draw):
 
     steps: Steps = field(kw_only=True)
     each: Draw = field(kw_only=True)
+
+    @classmethod
+    def of(cls, steps: Steps, each: Draw, batch: Batch) -> SequenceDraw:
+        """The draw of the sequences of a batch, from that of their steps."""
+        log_px = steps.sums(each.log_px + steps.log_length)
+        return cls(each.z, log_px, each.prior, each.posterior, each.density, batch.share, steps=steps, each=each)
 
     @once
     def log_pz(self) -> Tensor:
@@ -85,38 +98,49 @@ class SequenceModel(Model):
     ----------
     past : PastGRU
         x → d_1, …, d_{T+1}.
-    step : LatentModel
+    step : LatentModel or MaskedModel
         p(x_t|d_t), given d_t as its context; without latent variables if its ``latent_dim`` is 0.
     ends : Linear, optional
         d_{t+1} → the logit that the sequence goes on after step t. Without it the length is given: log p(x | T).
+    dropout : float
+        Share of the numbers that are read of x_<t, and of d_t, that is set to 0 in training.
     """
 
-    def __init__(self, past: PastGRU, step: LatentModel, ends: nn.Linear | None = None) -> None:
+    def __init__(
+        self, past: PastGRU, step: LatentModel | MaskedModel, ends: nn.Linear | None = None, dropout: float = 0.0
+    ) -> None:
         super().__init__()
+        self.dropout: float = dropout
         self.past: PastGRU
-        self.step: LatentModel
+        self.step: LatentModel | MaskedModel
         self.ends: nn.Linear | None
         self.past, self.step, self.ends = past, step, ends
         self.log_unit: Tensor | None = None  # that of a step is in ``step``
 
-    def steps(self, batch: Batch) -> Steps:
-        """The steps of the sequences within their lengths, each given what was before it."""
-        entries = batch.mask if batch.missing is None else batch.mask | batch.missing
-        within = entries.any(-1)  # (B, T)
-        d = self.past(batch.seen, batch.mask, batch.missing)
-        missing = None if batch.missing is None else batch.missing[within]
-        row, time = within.nonzero(as_tuple=True)
-        flat = Batch(
-            batch.x[within], batch.mask[within], batch.index[row.to(batch.index.device)], complete=batch.complete,
-            missing=missing, context=d[row, time],
-        )  # fmt: skip
-        return Steps(flat, row, self._log_length(d[row, time + 1], within), len(batch.x))
+    def steps(self, batch: Batch, noise: Noise | None = None) -> Steps:
+        """The steps of the sequences within their lengths, each given what was before it.
 
-    def _log_length(self, after: Tensor, within: Tensor) -> Tensor:
+        Parameters
+        ----------
+        batch : Batch
+            B sequences.
+        noise : Noise, optional
+            Says what is dropped; nothing is without it.
+        """
+        d, inside = self.past(batch, dropout=self.dropout, noise=noise), within(batch)
+        row, time = inside.nonzero(as_tuple=True)
+        missing = None if batch.missing is None else batch.missing[inside]
+        flat = Batch(
+            batch.x[inside], batch.mask[inside], batch.index[row.to(batch.index.device)], complete=batch.complete,
+            missing=missing, context=dropped(d[row, time], self.dropout, noise),
+        )  # fmt: skip
+        return Steps(flat, row, time, self._log_length(d[row, time + 1], inside), len(batch.x))
+
+    def _log_length(self, after: Tensor, inside: Tensor) -> Tensor:
         """log p of going on after each step, or of ending there, (N,); ``after`` (N, H) is d_{t+1}."""
         if self.ends is None:
             return after.new_zeros(len(after))
-        more = F.pad(within, (0, 1))[:, 1:][within]
+        more = F.pad(inside, (0, 1))[:, 1:][inside]
         logit = self.ends(after).squeeze(-1)
         return F.logsigmoid(torch.where(more, logit, -logit))
 
@@ -134,33 +158,30 @@ class SequenceModel(Model):
         noise : Noise
             The random numbers.
         """
-        steps = self.steps(batch)
+        steps = self.steps(batch, noise if self.training else None)
         each = self.step.draw(steps.batch, posterior, objective, noise)
-        log_px = steps.sums(each.log_px + steps.log_length)
-        return SequenceDraw(
-            each.z, log_px, each.prior, each.posterior, each.density, batch.share, steps=steps, each=each
-        )
+        return SequenceDraw.of(steps, each, batch)
 
-    def begin(self, n: int) -> Tensor:
-        """d_1 of ``n`` sequences, (n, H)."""
+    def begin(self, n: int, noise: Noise) -> Tensor:
+        """The state before the first step of ``n`` sequences: d_1, (n, H)."""
         return self.past.first.expand(n, -1)
 
-    def read(self, batch: Batch, d: Tensor) -> Tensor:
+    def read(self, batch: Batch, state: Tensor, noise: Noise) -> Tensor:
         """d after the steps of a batch whose sequences are of equal length, (B, H), from d before them."""
-        return self.past(batch.seen, batch.mask, batch.missing, d)[:, -1]
+        return self.past(batch, state)[:, -1]
 
-    def draw_step(self, d: Tensor, noise: Noise) -> Tensor:
+    def draw_step(self, state: Tensor, noise: Noise) -> Tensor:
         """x_t ~ p(x|d_t), one for every d (n, H), shape (n, F)."""
-        step = self.step.given(d)
-        z = step.prior().rsample((1, len(d)), noise)
+        step = self.step.given(state)
+        z = step.prior().rsample((1, len(state)), noise)
         return step.draw_x(z, noise)[0]
 
-    def draw_goes_on(self, d: Tensor, noise: Noise) -> Tensor:
+    def draw_goes_on(self, state: Tensor, noise: Noise) -> Tensor:
         """Draw if sequences go on, from d after their last step, (n,) of bool; always where lengths are given."""
         if self.ends is None:
-            return torch.ones(len(d), dtype=torch.bool, device=d.device)
-        logit = self.ends(d).squeeze(-1)
-        return noise.uniform((1, len(d)), logit)[0] < logit.sigmoid()
+            return torch.ones(len(state), dtype=torch.bool, device=state.device)
+        logit = self.ends(state).squeeze(-1)
+        return noise.uniform((1, len(state)), logit)[0] < logit.sigmoid()
 
 
 def by_step(objective: Objective) -> Objective:

@@ -1,16 +1,53 @@
-"""The network that reads a sequence: a vector for the past of every step."""
+"""The networks that read a sequence: a vector for the past of every step, and one for what is still to come."""
 
 from __future__ import annotations
+
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor, nn
 from torch.nn.utils import skip_init
 
+from lowerbound.core import Batch
+from lowerbound.distributions.noise import Noise
+from lowerbound.nn.inputs import drawn_in
 from lowerbound.nn.recurrent import gru
+
+LARGEST = 500.0  # standard deviations: beyond are codes of a point mass and of values never seen
+
+
+def within(batch: Batch) -> Tensor:
+    """True for the steps within the length of their sequence, observed or not, shape (B, T)."""
+    entries = batch.mask if batch.missing is None else batch.mask | batch.missing
+    return entries.any(-1)
+
+
+def dropped(values: Tensor, rate: float, noise: Noise | None) -> Tensor:
+    """Each number 0 with probability ``rate``, else divided by 1 − ``rate``; all as they are without noise.
+
+    Srivastava et al., 2014, "Dropout: a simple way to prevent neural networks from overfitting".
+    """
+    if noise is None or not rate:
+        return values
+    kept = noise.uniform((1, *values.shape), values)[0] >= rate
+    return values * kept / (1 - rate)
+
+
+def numbers_of(inputs: nn.Module, batch: Batch, n_gaps: int) -> Tensor:
+    """Numbers that a network reads of the steps of a batch, (B, T, V); of a gap zeros, and that it is missing."""
+    seen, x = inputs(batch.seen.flatten(0, 1), batch.mask.flatten(0, 1)).flatten(1), batch.x
+    seen = seen.unflatten(0, x.shape[:2])
+    if not n_gaps:
+        return seen
+    gaps = torch.zeros_like(x) if batch.missing is None else batch.missing.to(x.dtype)
+    return torch.cat([seen, gaps], -1)
 
 
 class PastGRU(nn.Module):
-    """d_1 learned, d_{t+1} = GRU(d_t, x_t): d_t depends on x_1, …, x_{t−1} and on no other.
+    """h_1 learned, h_{t+1} = GRU(h_t, x_t): d_t = h_t depends on x_1, …, x_{t−1} and on no other.
+
+    Numbers that change little from step to step are told by the last ones, which a bounded h_t can hold but roughly. So
+    d_t also has the last value observed of every column of real numbers.
 
     Parameters
     ----------
@@ -24,42 +61,115 @@ class PastGRU(nn.Module):
         Draws the weights.
     n_gaps : int
         Indicators of missing entries that are read beside them; 0 for data without gaps.
+    numbers : sequence of int
+        The places of columns of real numbers.
+
+    Attributes
+    ----------
+    hidden_size : int
+        Of d: H and the number of ``numbers``.
     """
 
     def __init__(
-        self, inputs: nn.Module, n_inputs: int, hidden_size: int, generator: torch.Generator, n_gaps: int = 0
-    ) -> None:
+        self, inputs: nn.Module, n_inputs: int, hidden_size: int, generator: torch.Generator, n_gaps: int = 0,
+        numbers: Sequence[int] = (),
+    ) -> None:  # fmt: skip
         super().__init__()
         self.inputs: nn.Module
-        self.hidden_size: int
-        self.inputs, self.hidden_size = inputs, hidden_size
+        self.numbers: Tensor
+        self.register_buffer("numbers", torch.tensor(numbers, dtype=torch.int64), persistent=False)
+        self.inputs, self.n_last, self.hidden_size = inputs, len(numbers), hidden_size + len(numbers)
         self.recurrence: nn.GRU = gru(n_inputs + n_gaps, hidden_size, generator)
-        self.first: nn.Parameter = nn.Parameter(torch.zeros(hidden_size))
+        self.first: nn.Parameter = nn.Parameter(torch.zeros(self.hidden_size))
         self.n_gaps: int = n_gaps
 
-    def forward(self, x: Tensor, mask: Tensor, missing: Tensor | None, start: Tensor | None = None) -> Tensor:
+    def forward(
+        self, batch: Batch, start: Tensor | None = None, dropout: float = 0.0, noise: Noise | None = None
+    ) -> Tensor:
         """The states before every step, and after the last.
 
         Parameters
         ----------
-        x, mask : Tensor, shape (B, T, F)
-        missing : Tensor of bool, shape (B, T, F), or None
-            True for gaps; None where there are none.
+        batch : Batch
+            B sequences, x of shape (B, T, F).
         start : Tensor, shape (B, H), optional
             The state before the first step; d_1 by default.
+        dropout : float
+            Share of the numbers read that is set to 0.
+        noise : Noise, optional
+            Says which; none are without it.
 
         Returns
         -------
-        Tensor, shape (B, T + 1, H)
+        Tensor, shape (B, T + 1, hidden_size)
             d_1, …, d_{T+1}.
         """
-        start = self.first.expand(len(x), -1) if start is None else start
-        seen = self.inputs(x.flatten(0, 1), mask.flatten(0, 1)).flatten(1).unflatten(0, x.shape[:2])
-        if self.n_gaps:
-            gaps = torch.zeros_like(x) if missing is None else missing.to(x.dtype)
-            seen = torch.cat([seen, gaps], -1)
-        later, _ = self.recurrence(seen, start[None].contiguous())
+        start = self.first.expand(len(batch.x), -1) if start is None else start
+        seen = dropped(numbers_of(self.inputs, batch, self.n_gaps), dropout, noise)
+        h, last = start.tensor_split([self.hidden_size - self.n_last], -1)
+        later, _ = self.recurrence(seen, h[None].contiguous())
+        if self.n_last:
+            later = torch.cat([later, self._last(batch, last)], -1)
         return torch.cat([start.unsqueeze(1), later], 1)
+
+    def _last(self, batch: Batch, before: Tensor) -> Tensor:
+        """The last value observed of each number up to every step, (B, T, ·); ``before`` (B, ·) where none was."""
+        x = batch.x[..., self.numbers]
+        known = batch.mask[..., self.numbers] & (x.abs() < LARGEST)
+        time = torch.arange(x.shape[1], device=x.device)[:, None]
+        place = torch.where(known, time, -1).cummax(1).values
+        values = drawn_in(torch.where(known, x, 0.0)).gather(1, place.clamp_min(0))
+        return torch.where(place >= 0, values, before.unsqueeze(1))
+
+
+class WithLinear(nn.Module):
+    """network(v) + W w, with w the last numbers of v, so that these tell the output what a step changes little of.
+
+    Parameters
+    ----------
+    network : Module
+        (N, V) → (N, *output).
+    n : int
+        Numbers of w.
+    n_outputs : int
+        Numbers of the output. W is 0 at first.
+    """
+
+    def __init__(self, network: nn.Module, n: int, n_outputs: int) -> None:
+        super().__init__()
+        self.network: nn.Module
+        self.linear: nn.Linear
+        linear = skip_init(nn.Linear, n, n_outputs, bias=False)
+        assert isinstance(linear, nn.Linear)
+        nn.init.zeros_(linear.weight)
+        self.network, self.linear, self.n = network, linear, n
+
+    def forward(self, v: Tensor) -> Tensor:
+        """(N, V) → (N, *output)."""
+        out = self.network(v)
+        return out + self.linear(v[:, -self.n :]).view_as(out)
+
+
+class BackwardGRU(nn.Module):
+    """a_t = GRU(a_{t+1}, v_t) from the end of each sequence: a_t depends on v_t, …, v_T and on no padding.
+
+    Parameters
+    ----------
+    n_inputs, hidden_size : int
+    generator : torch.Generator
+        Draws the weights.
+    """
+
+    def __init__(self, n_inputs: int, hidden_size: int, generator: torch.Generator) -> None:
+        super().__init__()
+        self.recurrence: nn.GRU = gru(n_inputs, hidden_size, generator)
+
+    def forward(self, inputs: Tensor, lengths: Tensor) -> Tensor:
+        """The states of every step, (B, T, H), of inputs (B, T, V); behind the end they have no meaning."""
+        place = lengths[:, None] - 1 - torch.arange(inputs.shape[1], device=inputs.device)
+        reverse = place.where(place >= 0, torch.arange(inputs.shape[1], device=inputs.device))[..., None]
+        backward, _ = self.recurrence(inputs.take_along_dim(reverse, 1))
+        return backward.take_along_dim(reverse, 1)
 
 
 def goes_on(hidden_size: int, start: float) -> nn.Linear:

@@ -30,7 +30,7 @@ from lowerbound.parameters.parts import ELBO, IWAE, Adam, EarlyStopping, Sampled
 from lowerbound.parameters.seed import RandomState
 from lowerbound.parameters.tables import RECURRENT_VAE_PARAMETERS
 from lowerbound.sequences.series import SequenceData, SeriesModel
-from lowerbound.tasks.continuing import continued, states_after
+from lowerbound.tasks.continuing import continued
 from lowerbound.training.state import Training
 
 SEQUENCES_TO_JUDGE_COLLAPSE = 200
@@ -60,6 +60,15 @@ class RecurrentVAE(SeriesModel):
         p(x_t|d_t, z_t), as in ``VAE``.
     columns : {None, "auto"}, mapping, sequence or str
         How columns of several kinds are described, as in ``VAE``: None for DataFrames with text, categories or dates.
+    head : {"independent", "masked"}
+        "masked": each column of a step also depends on those before it (as in RNN-NADE: Boulanger-Lewandowski et al.,
+        2012), for columns that are 0 or 1 and have no gaps.
+    chain : bool
+        z_t ~ p(z|d_t, z_{t−1}), with an encoder that reads the sequence backward (Fraccaro et al., 2016): what z says
+        then lasts. log p(x) is a lower bound by sequential Monte Carlo, and the objective is ``ELBO``.
+    dropout : float
+        Share of the numbers read of x_<t, and of d_t, that is set to 0 in training, against overfitting. It costs
+        where single numbers of the past tell much of what follows, as those of a series do.
     length : {"given", "end"}
         "given": log p(x | T), of sequences whose lengths are known. "end": log p of the sequence and of where it ends;
         after every step it goes on with a probability that is a function of the steps so far.
@@ -92,6 +101,7 @@ class RecurrentVAE(SeriesModel):
     References
     ----------
     Chung et al., 2015, A Recurrent Latent Variable Model for Sequential Data, arXiv:1506.02216.
+    Fraccaro et al., 2016, Sequential Neural Models with Stochastic Layers, arXiv:1605.07571.
 
     Examples
     --------
@@ -121,6 +131,9 @@ class RecurrentVAE(SeriesModel):
         hidden_size: int = 128,
         likelihood: str | Likelihood = "auto",
         columns: Columns = None,
+        head: str = "independent",
+        chain: bool = False,
+        dropout: float = 0.0,
         length: str = "given",
         window: int | None = None,
         objective: str | ELBO | SampledELBO | IWAE = "elbo",
@@ -137,6 +150,9 @@ class RecurrentVAE(SeriesModel):
         self.hidden_size = hidden_size
         self.likelihood = likelihood
         self.columns = columns
+        self.head = head
+        self.chain = chain
+        self.dropout = dropout
         self.length = length
         self.window = window
         self.objective = objective
@@ -161,6 +177,15 @@ class RecurrentVAE(SeriesModel):
             raise ValueError("the windows of a sequence don't end where it ends: with length='end' leave window=None")
         if self.latent_dim == 0 and self._part("objective") != ELBO():
             raise ValueError("latent_dim=0 has no latent variables and no bound: leave objective='elbo'")
+        if self.chain:
+            self._check_chain()
+
+    def _check_chain(self) -> None:
+        objective = self._part("objective")
+        if self.latent_dim == 0:
+            raise ValueError("latent_dim=0 has no latent variables to make a chain of: leave chain=False")
+        if not isinstance(objective, ELBO) or objective.gradient != "pathwise":
+            raise ValueError("a chain of latent variables is fitted by pathwise gradients: take chain=True with ELBO()")
 
     def _validate(self, X: Any, *, reset: bool = False) -> Sequences:
         sequences = Sequences.of(X)
@@ -195,7 +220,15 @@ class RecurrentVAE(SeriesModel):
     def _assemble(self, generator: torch.Generator) -> None:
         mean_length = self.mean_length_ if self.length == "end" else None
         self.model_, self.posterior_ = assemble_recurrent(  # pyright: ignore[reportIncompatibleVariableOverride]
-            self.schema_, self._part("likelihood"), self.latent_dim, self.hidden_size, mean_length, generator
+            self.schema_,
+            self._part("likelihood"),
+            self.latent_dim,
+            self.hidden_size,
+            mean_length,
+            self.dropout,
+            generator,
+            chain=self.chain,
+            head=self.head,
         )
 
     def _posterior(self) -> Posterior:
@@ -339,13 +372,12 @@ class RecurrentVAE(SeriesModel):
         check_is_fitted(self)
         check_count("n_samples", n_samples)
         most, fitting = self._most(lengths, n_samples), self._fitting()
-        start = None
+        given = None
         if prompt is not None:
-            prompts = fitting.rows([prompt]).batches(1, fitting.noise("prompt"))
-            start = states_after(self.model_, list(prompts), n_samples)
+            given = fitting.on([prompt], "prompt")
         counted = torch.from_numpy(self.schema_.counted).to(fitting.device)
         noise = self._fresh_noise(random_state, "sample")
-        x, n_steps, is_cut = continued(self.model_, n_samples, most.to(fitting.device), counted, noise, start)
+        x, n_steps, is_cut = continued(self.model_, n_samples, most.to(fitting.device), counted, noise, given)
         if self.length == "end" and is_cut.any():
             warnings.warn(f"{int(is_cut.sum())} sequences had no end after {most.max()} steps: cut off", stacklevel=3)
         within = torch.arange(x.shape[1], device=x.device) < n_steps[:, None]

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from lowerbound.data.frames import in_container, is_frame
-from lowerbound.data.sequences import Sequences, cut
+from lowerbound.data.sequences import SequenceRows, Sequences, cut
 from lowerbound.estimators.gradient import GradientEstimator
 from lowerbound.estimators.tables import MixedColumns
 from lowerbound.evaluation.steps import step_scores
@@ -19,7 +19,7 @@ from lowerbound.models.sequence import SequenceModel
 from lowerbound.parameters.parameter import check_count
 from lowerbound.parameters.seed import RandomState
 from lowerbound.sequences.draws import Draws, FilledSequences
-from lowerbound.tasks.continuing import continued, states_after
+from lowerbound.tasks.continuing import continued
 from lowerbound.tasks.filling import filled
 from lowerbound.tasks.surprise import surprises
 
@@ -101,13 +101,14 @@ class SeriesModel(MixedColumns, GradientEstimator):
         if self.length == "end":
             raise ValueError("a forecast is of so many steps, and length='end' draws where sequences end: use sample")
         sequences, fitted = Sequences.of(X), self.fitted_
-        rows, noise = fitted.rows(sequences), self._fresh_noise(random_state, "forecast").own()
+        on, noise = fitted.on(sequences), self._fresh_noise(random_state, "forecast").own()
+        assert isinstance(on.rows, SequenceRows)
         counted = torch.from_numpy(self.schema_.counted).to(fitted.device)
         parts = []
         for index in torch.arange(len(sequences)).split(max(1, DRAWS_AT_ONCE // n_draws)):
-            state = states_after(self.model_, [rows.batch(i) for i in index.split(1)], n_draws)
+            prompts = replace(on, rows=on.rows.subset(index))
             most = torch.full((len(index) * n_draws,), horizon, device=fitted.device)
-            x, _, _ = continued(self.model_, len(most), most, counted, noise, start=state)
+            x, _, _ = continued(self.model_, len(most), most, counted, noise, prompts)
             parts.append(x.unflatten(0, (len(index), n_draws)).transpose(0, 1))
         draws = Draws(self._as_given(torch.cat(parts, 1).flatten(0, 2)), n_draws)
         lengths = np.full(len(sequences), horizon)

@@ -2,19 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from dataclasses import replace
 
 import torch
 from torch import Tensor
 
 from lowerbound.core import Batch
+from lowerbound.data.sequences import SequenceRows
 from lowerbound.distributions.noise import Noise
-from lowerbound.evaluation.evaluation import evaluating
+from lowerbound.evaluation.evaluation import Evaluation, evaluating
+from lowerbound.evaluation.smc import states_after
 from lowerbound.models.sequence import SequenceModel
+from lowerbound.models.state_space import StateSpaceModel
+
+PARTICLES = 128  # at least, for what follows on a sequence whose latent variables are a chain
 
 
 def continued(
-    model: SequenceModel, n: int, most: Tensor, counted: Tensor, noise: Noise, start: Tensor | None = None
+    model: SequenceModel, n: int, most: Tensor, counted: Tensor, noise: Noise, prompt: Evaluation | None = None
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Draw ``n`` sequences, or continuations of a prompt.
 
@@ -27,8 +32,8 @@ def continued(
     counted : Tensor of bool, shape (F,)
         False for constant columns, which the model doesn't read.
     noise : Noise
-    start : Tensor, shape (n, H), optional
-        The states after what they begin with (``states_after``), which is not returned.
+    prompt : Evaluation, optional
+        On the m sequences that they begin with, which are not returned: the first n/m draws with the first, and so on.
 
     Returns
     -------
@@ -42,20 +47,27 @@ def continued(
     lengths, goes_on = torch.zeros_like(most), torch.ones_like(most, dtype=torch.bool)
     is_cut = torch.zeros_like(goes_on)
     with evaluating(model):
-        d = model.begin(n) if start is None else start
+        state = model.begin(n, noise) if prompt is None else _after(model, prompt, n, noise)
         while goes_on.any():
-            x = model.draw_step(d, noise).unsqueeze(1)
+            x = model.draw_step(state, noise).unsqueeze(1)
             steps.append(x)
             lengths += goes_on
-            d = model.read(Batch(x.to(d.dtype), counted.expand_as(x), torch.arange(n)), d)
-            goes_on = goes_on & model.draw_goes_on(d, noise)
+            state = model.read(Batch(x.to(state.dtype), counted.expand_as(x), torch.arange(n)), state, noise)
+            goes_on = goes_on & model.draw_goes_on(state, noise)
             is_cut |= goes_on & (lengths >= most)
             goes_on &= lengths < most
     return torch.cat(steps, 1), lengths, is_cut
 
 
-def states_after(model: SequenceModel, prompts: Sequence[Batch], n: int) -> Tensor:
-    """The states of ``n`` continuations of each prompt, a batch of one sequence, one prompt after another."""
-    with evaluating(model):
-        states = [model.read(prompt, model.begin(1)).expand(n, -1) for prompt in prompts]
-    return torch.cat(states)
+def _after(model: SequenceModel, prompts: Evaluation, n: int, noise: Noise) -> Tensor:
+    """The states of ``n`` continuations, as many of each sequence."""
+    assert isinstance(prompts.rows, SequenceRows)
+    each = [replace(prompts, rows=prompts.rows.subset(i)) for i in torch.arange(len(prompts.rows)).split(1)]
+    return torch.cat([_after_one(model, prompt, n // len(each), noise) for prompt in each])
+
+
+def _after_one(model: SequenceModel, prompt: Evaluation, n: int, noise: Noise) -> Tensor:
+    """The states of ``n`` continuations of a sequence."""
+    if isinstance(model, StateSpaceModel):
+        return states_after(replace(prompt, noise=noise), n, PARTICLES)
+    return model.read(next(prompt.batches(1)), model.begin(1, noise), noise).expand(n, -1)
