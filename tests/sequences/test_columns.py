@@ -6,6 +6,8 @@ import pytest
 
 from lowerbound import Adam, RecurrentVAE, Sequences, load
 
+pytestmark = pytest.mark.filterwarnings("ignore::lowerbound.CollapsedPosteriorWarning")  # of brief fits
+
 RNG = np.random.default_rng(0)
 
 

@@ -1,5 +1,7 @@
 """Gaps of sequences filled by sequential Monte Carlo, against the exact conditional of a linear-Gaussian series."""
 
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 import torch
@@ -36,6 +38,7 @@ class Autoregression(SequenceModel):
 
     def __init__(self, latent_dim):
         nn.Module.__init__(self)
+        self.past = SimpleNamespace(numbers=torch.arange(2))
         head = NormalHead(Scale("fixed", torch.tensor(SIGMA, dtype=torch.float64), torch.zeros(())))
         self.step = LatentModel(Decoder(Network(), head), latent_dim, n_context=2).double()
 

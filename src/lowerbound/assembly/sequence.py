@@ -28,7 +28,7 @@ from lowerbound.models.vae import Decoder, Encoder, LatentModel
 from lowerbound.nn.heads import GaussianHead
 from lowerbound.nn.masked import MaskedMLP
 from lowerbound.nn.mlp import MLPDecoder, MLPEncoder
-from lowerbound.nn.sequence import BackwardGRU, PastGRU, goes_on
+from lowerbound.nn.sequence import BackwardGRU, PastGRU, WithLinear, goes_on
 from lowerbound.nn.transition import Transition
 from lowerbound.parameters.likelihoods import Likelihood
 from lowerbound.parameters.parts import ELBO, IWAE, SampledELBO
@@ -67,24 +67,27 @@ def assemble_recurrent(
     inputs = choose_inputs(schema)
     n_inputs = inputs(torch.zeros(2, *schema.event_shape)).flatten(1).shape[1]
     n_gaps = schema.event_shape[0] if schema.gaps else 0
-    past = PastGRU(inputs, n_inputs, H, generator, n_gaps)
+    numbers = (schema.in_deviations & schema.counted).nonzero()[0].tolist()
+    past = PastGRU(inputs, n_inputs, H, generator, n_gaps, numbers)
+    C = past.hidden_size
     likelihood_head = choose_likelihood_head(schema, likelihood)
-    shape, n_parameters = output_shape(schema, likelihood_head), likelihood_head.n_parameters
-    decoder = MLPDecoder(D + H, shape, n_parameters, (H,), ACTIVATION, generator)
+    shape, P = output_shape(schema, likelihood_head), likelihood_head.n_parameters
+    decoder = MLPDecoder(D + C, shape, P, (H,), ACTIVATION, generator)
     with torch.no_grad():
         decoder.bias.copy_(output_bias(schema, likelihood_head))
-    prior = ContextPrior(H, D, (H,), generator) if D and not chain else None
-    step = LatentModel(Decoder(decoder, likelihood_head), D, log_unit_of(schema), prior, n_context=H)
+    prior = ContextPrior(C, D, (H,), generator) if D and not chain else None
+    network = WithLinear(decoder, len(numbers), P * math.prod(shape)) if numbers else decoder
+    step = LatentModel(Decoder(network, likelihood_head), D, log_unit_of(schema), prior, n_context=C)
     step = step if head == "independent" else _masked(schema, step, generator)
-    ends = None if mean_length is None else goes_on(H, math.log(max(mean_length - 1, 0.01)))
+    ends = None if mean_length is None else goes_on(C, math.log(max(mean_length - 1, 0.01)))
     if chain:
-        model = StateSpaceModel(past, step, Transition(H, D, H, generator), ends, dropout)
-        backward = BackwardGRU(n_inputs + n_gaps + H, H, generator)
+        model = StateSpaceModel(past, step, Transition(C, D, H, generator), ends, dropout)
+        backward = BackwardGRU(n_inputs + n_gaps + C, H, generator)
         return model, SmoothingPosterior(inputs, backward, Transition(H, D, H, generator), n_gaps)
     model = SequenceModel(past, step, ends, dropout)
     if not D:
         return model, NoPosterior()
-    encoder = MLPEncoder((n_inputs + H,), 2 * D, (H,), ACTIVATION, generator, n_gaps)
+    encoder = MLPEncoder((n_inputs + C,), 2 * D, (H,), ACTIVATION, generator, n_gaps)
     return model, ResidualPosterior(Encoder(inputs, encoder, GaussianHead(D, "diagonal")), step.prior_of)
 
 

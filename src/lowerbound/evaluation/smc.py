@@ -152,15 +152,13 @@ def particle_scores(
             yield steps, found.log_p[steps.row, steps.time], found.ess[steps.row, steps.time]
 
 
-def drawn_states(on: Evaluation, batch: Batch, n: int, n_particles: int) -> Tensor:
+def states_after(on: Evaluation, n: int, n_particles: int) -> Tensor:
     """``n`` states of a model after a sequence, z_T drawn from p(z_T|x) by particles; shape (n, H + D).
 
     Parameters
     ----------
     on : Evaluation
-        Of a ``StateSpaceModel``.
-    batch : Batch
-        One sequence.
+        Of a ``StateSpaceModel`` on one sequence.
     n : int
     n_particles : int
         K.
@@ -168,6 +166,7 @@ def drawn_states(on: Evaluation, batch: Batch, n: int, n_particles: int) -> Tens
     model = on.model
     assert isinstance(model, StateSpaceModel)
     with on.evaluating():
+        batch = next(on.batches(1))
         found = particle_filter(on, batch, max(n, n_particles))[1]
         cumulated = found.log_weights[:, 0].exp().cumsum(0)
         place = on.noise.uniform((n, 1), cumulated)[:, 0] * cumulated[-1]

@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor, nn
 from torch.nn.utils import skip_init
 
 from lowerbound.core import Batch
 from lowerbound.distributions.noise import Noise
+from lowerbound.nn.inputs import drawn_in
 from lowerbound.nn.recurrent import gru
+
+LARGEST = 500.0  # standard deviations: beyond are codes of a point mass and of values never seen
 
 
 def within(batch: Batch) -> Tensor:
@@ -39,7 +44,10 @@ def numbers_of(inputs: nn.Module, batch: Batch, n_gaps: int) -> Tensor:
 
 
 class PastGRU(nn.Module):
-    """d_1 learned, d_{t+1} = GRU(d_t, x_t): d_t depends on x_1, …, x_{t−1} and on no other.
+    """h_1 learned, h_{t+1} = GRU(h_t, x_t): d_t = h_t depends on x_1, …, x_{t−1} and on no other.
+
+    Numbers that change little from step to step are told by the last ones, which a bounded h_t can hold but roughly. So
+    d_t also has the last value observed of every column of real numbers.
 
     Parameters
     ----------
@@ -53,17 +61,26 @@ class PastGRU(nn.Module):
         Draws the weights.
     n_gaps : int
         Indicators of missing entries that are read beside them; 0 for data without gaps.
+    numbers : sequence of int
+        The places of columns of real numbers.
+
+    Attributes
+    ----------
+    hidden_size : int
+        Of d: H and the number of ``numbers``.
     """
 
     def __init__(
-        self, inputs: nn.Module, n_inputs: int, hidden_size: int, generator: torch.Generator, n_gaps: int = 0
-    ) -> None:
+        self, inputs: nn.Module, n_inputs: int, hidden_size: int, generator: torch.Generator, n_gaps: int = 0,
+        numbers: Sequence[int] = (),
+    ) -> None:  # fmt: skip
         super().__init__()
         self.inputs: nn.Module
-        self.hidden_size: int
-        self.inputs, self.hidden_size = inputs, hidden_size
+        self.numbers: Tensor
+        self.register_buffer("numbers", torch.tensor(numbers, dtype=torch.int64), persistent=False)
+        self.inputs, self.n_last, self.hidden_size = inputs, len(numbers), hidden_size + len(numbers)
         self.recurrence: nn.GRU = gru(n_inputs + n_gaps, hidden_size, generator)
-        self.first: nn.Parameter = nn.Parameter(torch.zeros(hidden_size))
+        self.first: nn.Parameter = nn.Parameter(torch.zeros(self.hidden_size))
         self.n_gaps: int = n_gaps
 
     def forward(
@@ -84,13 +101,53 @@ class PastGRU(nn.Module):
 
         Returns
         -------
-        Tensor, shape (B, T + 1, H)
+        Tensor, shape (B, T + 1, hidden_size)
             d_1, …, d_{T+1}.
         """
         start = self.first.expand(len(batch.x), -1) if start is None else start
         seen = dropped(numbers_of(self.inputs, batch, self.n_gaps), dropout, noise)
-        later, _ = self.recurrence(seen, start[None].contiguous())
+        h, last = start.tensor_split([self.hidden_size - self.n_last], -1)
+        later, _ = self.recurrence(seen, h[None].contiguous())
+        if self.n_last:
+            later = torch.cat([later, self._last(batch, last)], -1)
         return torch.cat([start.unsqueeze(1), later], 1)
+
+    def _last(self, batch: Batch, before: Tensor) -> Tensor:
+        """The last value observed of each number up to every step, (B, T, ·); ``before`` (B, ·) where none was."""
+        x = batch.x[..., self.numbers]
+        known = batch.mask[..., self.numbers] & (x.abs() < LARGEST)
+        time = torch.arange(x.shape[1], device=x.device)[:, None]
+        place = torch.where(known, time, -1).cummax(1).values
+        values = drawn_in(torch.where(known, x, 0.0)).gather(1, place.clamp_min(0))
+        return torch.where(place >= 0, values, before.unsqueeze(1))
+
+
+class WithLinear(nn.Module):
+    """network(v) + W w, with w the last numbers of v, so that these tell the output what a step changes little of.
+
+    Parameters
+    ----------
+    network : Module
+        (N, V) → (N, *output).
+    n : int
+        Numbers of w.
+    n_outputs : int
+        Numbers of the output. W is 0 at first.
+    """
+
+    def __init__(self, network: nn.Module, n: int, n_outputs: int) -> None:
+        super().__init__()
+        self.network: nn.Module
+        self.linear: nn.Linear
+        linear = skip_init(nn.Linear, n, n_outputs, bias=False)
+        assert isinstance(linear, nn.Linear)
+        nn.init.zeros_(linear.weight)
+        self.network, self.linear, self.n = network, linear, n
+
+    def forward(self, v: Tensor) -> Tensor:
+        """(N, V) → (N, *output)."""
+        out = self.network(v)
+        return out + self.linear(v[:, -self.n :]).view_as(out)
 
 
 class BackwardGRU(nn.Module):

@@ -29,7 +29,7 @@ from lowerbound.parameters.parts import ELBO, IWAE, Adam, EarlyStopping, Sampled
 from lowerbound.parameters.seed import RandomState
 from lowerbound.parameters.tables import RECURRENT_VAE_PARAMETERS
 from lowerbound.sequences.series import SequenceData, SeriesModel
-from lowerbound.tasks.continuing import continued, states_after
+from lowerbound.tasks.continuing import continued
 from lowerbound.training.state import Training
 from lowerbound.warning import warn
 
@@ -372,12 +372,12 @@ class RecurrentVAE(SeriesModel):
         check_is_fitted(self)
         check_count("n_samples", n_samples)
         most, fitting = self._most(lengths, n_samples), self._fitting()
-        start = None
+        given = None
         if prompt is not None:
-            start = states_after(fitting.on([prompt], "prompt"), n_samples)
+            given = fitting.on([prompt], "prompt")
         counted = torch.from_numpy(self.schema_.counted).to(fitting.device)
         noise = self._fresh_noise(random_state, "sample")
-        x, n_steps, is_cut = continued(self.model_, n_samples, most.to(fitting.device), counted, noise, start)
+        x, n_steps, is_cut = continued(self.model_, n_samples, most.to(fitting.device), counted, noise, given)
         if self.length == "end" and is_cut.any():
             warn(f"{int(is_cut.sum())} sequences had no end after {most.max()} steps: cut off")
         within = torch.arange(x.shape[1], device=x.device) < n_steps[:, None]

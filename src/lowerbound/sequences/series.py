@@ -11,16 +11,15 @@ import torch
 from torch import Tensor
 
 from lowerbound.data.frames import in_container, is_frame
-from lowerbound.data.sequences import Sequences, cut
+from lowerbound.data.sequences import SequenceRows, Sequences, cut
 from lowerbound.estimators.gradient import GradientEstimator
 from lowerbound.estimators.tables import MixedColumns
 from lowerbound.evaluation.steps import step_scores
 from lowerbound.models.sequence import SequenceModel
-from lowerbound.models.state_space import StateSpaceModel
 from lowerbound.parameters.parameter import check_count
 from lowerbound.parameters.seed import RandomState
 from lowerbound.sequences.draws import Draws, FilledSequences
-from lowerbound.tasks.continuing import continued, states_after
+from lowerbound.tasks.continuing import continued
 from lowerbound.tasks.filling import filled
 from lowerbound.tasks.surprise import surprises
 
@@ -38,7 +37,6 @@ class SeriesModel(MixedColumns, GradientEstimator):
     model_: SequenceModel  # pyright: ignore[reportIncompatibleVariableOverride]
     n_features_in_: int
     length: str
-    head: str
 
     def impute(
         self, X: SequenceData, n: int = 50, *, n_particles: int = 32, random_state: RandomState = None
@@ -63,7 +61,6 @@ class SeriesModel(MixedColumns, GradientEstimator):
         FilledSequences
             With ``draws()``, ``mean()``, ``median()`` and ``interval(level)``.
         """
-        self._refuse_dependence("impute")
         check_count("n", n)
         check_count("n_particles", n_particles)
         sequences, fitted = Sequences.of(X), self.fitted_
@@ -104,13 +101,14 @@ class SeriesModel(MixedColumns, GradientEstimator):
         if self.length == "end":
             raise ValueError("a forecast is of so many steps, and length='end' draws where sequences end: use sample")
         sequences, fitted = Sequences.of(X), self.fitted_
-        on = replace(fitted.on(sequences), noise=self._fresh_noise(random_state, "forecast").own())
+        on, noise = fitted.on(sequences), self._fresh_noise(random_state, "forecast").own()
+        assert isinstance(on.rows, SequenceRows)
         counted = torch.from_numpy(self.schema_.counted).to(fitted.device)
         parts = []
         for index in torch.arange(len(sequences)).split(max(1, DRAWS_AT_ONCE // n_draws)):
-            state = states_after(replace(on, rows=on.rows.subset(index)), n_draws)
+            prompts = replace(on, rows=on.rows.subset(index))
             most = torch.full((len(index) * n_draws,), horizon, device=fitted.device)
-            x, _, _ = continued(self.model_, len(most), most, counted, on.noise, start=state)
+            x, _, _ = continued(self.model_, len(most), most, counted, noise, prompts)
             parts.append(x.unflatten(0, (len(index), n_draws)).transpose(0, 1))
         draws = Draws(self._as_given(torch.cat(parts, 1).flatten(0, 2)), n_draws)
         lengths = np.full(len(sequences), horizon)
@@ -159,7 +157,6 @@ class SeriesModel(MixedColumns, GradientEstimator):
         """
         import pandas as pd
 
-        self._refuse_dependence("explain")
         sequences, on = Sequences.of(X), self.fitted_.exactly().on(X)
         log_p = step_scores(on, 64).log_p.numpy()
         places = np.argsort(log_p, kind="stable")[:n_steps]
@@ -177,12 +174,6 @@ class SeriesModel(MixedColumns, GradientEstimator):
                 ends = {"low": _at(low, i, j), "high": _at(high, i, j)}
                 records.append({**at, "surprise": surprise[i, j], **values, **ends})
         return pd.DataFrame(records)
-
-    def _refuse_dependence(self, verb: str) -> None:
-        if isinstance(self.fitted_.model, StateSpaceModel):
-            raise ValueError(f"{verb} needs latent variables that are no chain: fit with chain=False")
-        if self.head == "masked":
-            raise ValueError(f"{verb} needs columns that are independent given z: fit with head='independent'")
 
     def _sums(self, X: SequenceData, n_importance: int) -> list[np.ndarray]:
         """log p(x_1, …, x_t) of every sequence and t."""

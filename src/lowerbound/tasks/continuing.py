@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import torch
 from torch import Tensor
 
 from lowerbound.core import Batch
+from lowerbound.data.sequences import SequenceRows
 from lowerbound.distributions.noise import Noise
 from lowerbound.evaluation.evaluation import Evaluation, evaluating
-from lowerbound.evaluation.smc import drawn_states
+from lowerbound.evaluation.smc import states_after
 from lowerbound.models.sequence import SequenceModel
 from lowerbound.models.state_space import StateSpaceModel
 
@@ -16,7 +19,7 @@ PARTICLES = 128  # at least, for what follows on a sequence whose latent variabl
 
 
 def continued(
-    model: SequenceModel, n: int, most: Tensor, counted: Tensor, noise: Noise, start: Tensor | None = None
+    model: SequenceModel, n: int, most: Tensor, counted: Tensor, noise: Noise, prompt: Evaluation | None = None
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Draw ``n`` sequences, or continuations of a prompt.
 
@@ -29,8 +32,8 @@ def continued(
     counted : Tensor of bool, shape (F,)
         False for constant columns, which the model doesn't read.
     noise : Noise
-    start : Tensor, shape (n, ·), optional
-        The states after what they begin with (``states_after``), which is not returned.
+    prompt : Evaluation, optional
+        On the m sequences that they begin with, which are not returned: the first n/m draws with the first, and so on.
 
     Returns
     -------
@@ -44,7 +47,7 @@ def continued(
     lengths, goes_on = torch.zeros_like(most), torch.ones_like(most, dtype=torch.bool)
     is_cut = torch.zeros_like(goes_on)
     with evaluating(model):
-        state = model.begin(n, noise) if start is None else start
+        state = model.begin(n, noise) if prompt is None else _after(model, prompt, n, noise)
         while goes_on.any():
             x = model.draw_step(state, noise).unsqueeze(1)
             steps.append(x)
@@ -56,14 +59,15 @@ def continued(
     return torch.cat(steps, 1), lengths, is_cut
 
 
-def states_after(on: Evaluation, n: int) -> Tensor:
-    """The states of ``n`` continuations of each sequence, those of one sequence after another's, (sequences · n, ·)."""
-    with on.evaluating():
-        return torch.cat([_after(on, batch, n) for batch in on.batches(1)])
+def _after(model: SequenceModel, prompts: Evaluation, n: int, noise: Noise) -> Tensor:
+    """The states of ``n`` continuations, as many of each sequence."""
+    assert isinstance(prompts.rows, SequenceRows)
+    each = [replace(prompts, rows=prompts.rows.subset(i)) for i in torch.arange(len(prompts.rows)).split(1)]
+    return torch.cat([_after_one(model, prompt, n // len(each), noise) for prompt in each])
 
 
-def _after(on: Evaluation, batch: Batch, n: int) -> Tensor:
-    assert isinstance(on.model, SequenceModel)
-    if isinstance(on.model, StateSpaceModel):
-        return drawn_states(on, batch, n, PARTICLES)
-    return on.model.read(batch, on.model.begin(1, on.noise), on.noise).expand(n, -1)
+def _after_one(model: SequenceModel, prompt: Evaluation, n: int, noise: Noise) -> Tensor:
+    """The states of ``n`` continuations of a sequence."""
+    if isinstance(model, StateSpaceModel):
+        return states_after(replace(prompt, noise=noise), n, PARTICLES)
+    return model.read(next(prompt.batches(1)), model.begin(1, noise), noise).expand(n, -1)

@@ -5,6 +5,10 @@ fillings were likely. Particles are filled step by step: with z ~ r(z), r = .9 q
 x_m ~ p(x_m|d_t, z), a particle has the weight p(x_o|d_t, z) p(z|d_t)/r(z). Once fewer than half of the particles count,
 they are drawn again by the weights (sequential Monte Carlo: Gordon et al., 1993; Doucet & Johansen, 2009).
 
+In a gap the weights also have a factor that says how near a particle is to the next value observed (``LookAhead``), so
+that those are drawn again that head for it. It is taken out again where the gap ends: the draws are of the same
+distribution, with fewer particles (twisted particle filters: Guarniero et al., 2017, arXiv:1511.06286).
+
 Each of the n draws has particles of its own, of which one path is taken at the end. Of one cloud of particles for all
 draws, the paths would share their beginning, and the draws be one and the same there.
 """
@@ -23,6 +27,7 @@ from lowerbound.data.sequences import SequenceRows
 from lowerbound.distributions.noise import Noise
 from lowerbound.evaluation.evaluation import Evaluation
 from lowerbound.models.sequence import SequenceModel
+from lowerbound.tasks.looking_ahead import LookAhead
 
 MOST_PARTICLES = 2**14  # that take a step together, of all draws of all sequences: bounds memory
 SHARE_OF_PRIOR = 0.1
@@ -126,6 +131,7 @@ class _Particles:
         self.shape = (len(batch.x), n_draws, n_particles)
         self.columns = batch.missing.any(0).any(0)
         self.within = (batch.mask | batch.missing).any(-1)
+        self.ahead, self.looks = batch.x.new_zeros(self.shape), LookAhead.of(batch, model.past.numbers)
         self.log_w = batch.x.new_full(self.shape, -math.log(n_particles))
         self.since = self._identity()
         self.kept: list[_Kept] = []
@@ -134,7 +140,7 @@ class _Particles:
     def run(self) -> tuple[Tensor, Tensor]:
         """Draws (n, G, F) of the steps with gaps, and their times and rows, (G, 2)."""
         begun = torch.zeros_like(self.within[:, 0])
-        d = self._each(self.model.begin(len(self.batch.x), self.noise))
+        d = self.model.begin(math.prod(self.shape), self.noise)
         for time in range(self.batch.x.shape[1]):
             has_gap = self.missing[:, time].any(-1)
             begun = begun | has_gap
@@ -142,7 +148,9 @@ class _Particles:
             if begun.any():  # before, particles are alike
                 x, log_w = self._step(time, d, x)
                 counts = (begun & self.within[:, time])[:, None, None]
-                log_w = self.log_w + torch.where(counts, log_w.view(self.shape), 0.0)
+                ahead = self.looks.at(time, x.view(*self.shape, -1))
+                log_w = self.log_w + torch.where(counts, log_w.view(self.shape), 0.0) + ahead - self.ahead
+                self.ahead = ahead
                 self.log_w = log_w.clamp_min(LEAST).log_softmax(-1)
                 if has_gap.any():
                     self._keep(has_gap, x)
@@ -158,8 +166,10 @@ class _Particles:
     def _step(self, time: int, d: Tensor, x: Tensor) -> tuple[Tensor, Tensor]:
         """The step with its gaps filled (BnP, F), and log w (BnP,)."""
         mask, missing = (self._each(each[:, time]) for each in (self.batch.mask, self.missing))
-        step = Batch(x, mask, torch.arange(len(x)), missing=missing, context=d)
-        z, log_w = self._proposed(step)
+        context, drawn_before = d.tensor_split([self.model.step.n_context], -1)
+        step = Batch(x, mask, torch.arange(len(x)), missing=missing, context=context)
+        is_chain = drawn_before.shape[1] > 0  # the state holds z_t, of p(z_t|d_t, z_{t−1})
+        z, log_w = (drawn_before[None], x.new_zeros(len(x))) if is_chain else self._proposed(step)
         log_w = log_w + self.model.step.log_px(step, z)[0]
         (rows,) = missing.any(-1).nonzero(as_tuple=True)
         if len(rows):
@@ -194,7 +204,7 @@ class _Particles:
             return d
         index = torch.where(few[..., None], _systematic(w, self.noise), self._identity())
         self.log_w = torch.where(few[..., None], -math.log(self.shape[-1]), self.log_w)
-        self.since = self.since.gather(-1, index)
+        self.since, self.ahead = self.since.gather(-1, index), self.ahead.gather(-1, index)
         place = index + torch.arange(index[..., 0].numel(), device=index.device).view(*few.shape, 1) * self.shape[-1]
         return d[place.flatten()]
 
