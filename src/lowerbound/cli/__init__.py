@@ -22,6 +22,7 @@ from lowerbound.cli.impute import impute
 from lowerbound.cli.outliers import outliers
 from lowerbound.cli.output import INTERRUPTED, Failure, write_error
 from lowerbound.cli.processes import refuse_several
+from lowerbound.cli.series import forecast
 from lowerbound.cli.signals import handled, interrupt
 from lowerbound.cli.train import train
 from lowerbound.cli.traverse import interpolate, traverse
@@ -112,6 +113,6 @@ def main() -> None:
             stream.reconfigure(errors="replace")  # a terminal without σ shows a question mark  # type: ignore[union-attr]
 
 
-_OF_MODELS = (generate, chat, reconstruct, encode, traverse, interpolate, impute, outliers, evaluate, compare)
+_OF_MODELS = (generate, chat, reconstruct, encode, traverse, interpolate, impute, forecast, outliers, evaluate, compare)
 for _command in (data, train, *_OF_MODELS, config):
     main.add_command(_command)
