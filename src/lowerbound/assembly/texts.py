@@ -22,7 +22,7 @@ from lowerbound.parameters.parts import ELBO
 
 FREE_NATS = 5.0  # of all latent variables together
 WARMUP = 0.2  # of the steps
-TOKEN_DROPOUT = 0.2
+LOG_SCALE_AT_START = -2.0  # of q: z tells the decoder of the text before the KL term has a weight
 
 
 def assemble_texts(
@@ -58,7 +58,10 @@ def assemble_texts(
     if not D:
         return model, NoPosterior()
     inputs, head = token_reader(K, H, generator), GaussianHead(D, "diagonal")
-    encoder = Encoder(inputs, linear(inputs.n_features + n_context, head.n_features, generator), head)
+    last = linear(inputs.n_features + n_context, head.n_features, generator)
+    with torch.no_grad():
+        last.bias[D:] = LOG_SCALE_AT_START
+    encoder = Encoder(inputs, last, head)
     posterior = Amortized(encoder) if prior is None else ResidualPosterior(encoder, model.prior_of)
     return model, ReadingContext(posterior, model.read)
 

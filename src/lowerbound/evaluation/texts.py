@@ -3,11 +3,18 @@
 from __future__ import annotations
 
 import math
+import warnings
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from torch import Tensor
 
+from lowerbound.data.texts import TextRows
+from lowerbound.evaluation.annealing import TRUSTED_BIAS, UnreliableEstimateWarning, expected_bias
+from lowerbound.evaluation.bound import exact_log_prob, importance_weighted
 from lowerbound.evaluation.estimate import Estimate, bits_per_dim, mean_over_rows, plus_minus
+from lowerbound.evaluation.evaluation import Evaluation
+from lowerbound.models.texts import TextModel
 
 
 @dataclass(frozen=True)
@@ -68,8 +75,45 @@ class TextEstimate(Estimate):
         return {**super().to_dict(), **{name: getattr(self, name) for name in names}}
 
 
+def text_likelihood(on: Evaluation, texts: Sequence[str], n_importance: int) -> TextEstimate:
+    """Mean of log p(x), with a warning where it rests on few weights; exact without latent variables.
+
+    Parameters
+    ----------
+    on : Evaluation
+        Of a ``TextModel`` on ``TextRows``.
+    texts : sequence of str
+        The same texts.
+    n_importance : int
+        K, samples for each text.
+    """
+    assert isinstance(on.rows, TextRows)
+    if on.model.knows_log_prob:
+        return text_estimate(exact_log_prob(on), on.rows.lengths, texts)
+    log_p, ess = importance_weighted(on, n_importance)
+    if (bias := expected_bias(ess, n_importance)) > TRUSTED_BIAS:
+        warnings.warn(
+            f"of {n_importance:,} importance samples a text only {ess.mean():.1f} count (effective sample size), so "
+            f"log p(x) is underestimated by {bias:.2g} nats a text or more: take more, n_importance=…",
+            UnreliableEstimateWarning,
+            stacklevel=4,
+        )
+    return text_estimate(log_p, on.rows.lengths, texts, n_importance, ess.mean().item())
+
+
+def token_scores(on: Evaluation) -> list[Tensor]:
+    """log p of every token and the end given those before it, of a model without latent variables, (T + 1,) each."""
+    assert isinstance(on.model, TextModel)
+    found = []
+    with on.evaluating():
+        for batch in on.batches(on.rows_in_a_pass()):
+            log_p = on.model.log_p_of_tokens(batch, on.posterior(batch, on.noise).mean.unsqueeze(0))[0]
+            found += [row[mask] for row, mask in zip(log_p.cpu(), batch.mask.cpu(), strict=True)]
+    return found
+
+
 def text_estimate(
-    log_p: Tensor, n_tokens: Tensor, texts: list[str], n_importance: int | None = None, ess: float | None = None
+    log_p: Tensor, n_tokens: Tensor, texts: Sequence[str], n_importance: int | None = None, ess: float | None = None
 ) -> TextEstimate:
     """Means over texts and over what they are made of.
 
@@ -79,7 +123,7 @@ def text_estimate(
         log p(x) of each.
     n_tokens : Tensor of int64, shape (n,)
         The end counted.
-    texts : list of str
+    texts : sequence of str
     n_importance : int or None
         None where log p(x) is exact.
     ess : float or None

@@ -189,15 +189,7 @@ SEQUENCE_VAE_PARAMETERS = _table(
         ("auto", "characters", "bytes"),
         parts=(BPE,),
     ),
-    Parameter(
-        "token_dropout",
-        "auto",
-        "share of the tokens that the decoder does not read in training; auto: 0.2 with latent variables, else 0",
-        ("auto",),
-        float,
-        0,
-        1,
-    ),
+    Parameter("token_dropout", 0.0, "share of the tokens that the decoder does not read in training", (), float, 0, 1),
     replace(
         VAE_PARAMETERS["objective"],
         default="auto",

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from lowerbound.assembly.texts import TOKEN_DROPOUT, assemble_texts, bound_in_use
+from lowerbound.assembly.texts import assemble_texts, bound_in_use
 from lowerbound.assembly.vae import objective_of
 from lowerbound.core import Objective, Posterior
 from lowerbound.data.batches import Rows
@@ -18,11 +18,11 @@ from lowerbound.data.texts import TextContext, TextRows, Texts, TextSchema, is_t
 from lowerbound.distributions.noise import Noise, make_generator
 from lowerbound.estimators.gradient import GradientEstimator
 from lowerbound.estimators.latent import CollapsedPosteriorWarning
-from lowerbound.evaluation.bound import ElboTerms, elbo_terms, exact_log_prob, importance_weighted
+from lowerbound.evaluation.bound import ElboTerms, elbo_terms
 from lowerbound.evaluation.estimate import Estimate
 from lowerbound.evaluation.evaluation import Evaluation
 from lowerbound.evaluation.gap import mutual_information
-from lowerbound.evaluation.texts import TextEstimate, text_estimate
+from lowerbound.evaluation.texts import TextEstimate, text_likelihood, token_scores
 from lowerbound.models.texts import TextModel
 from lowerbound.parameters.parts import ELBO, IWAE, Adam, EarlyStopping, SampledELBO
 from lowerbound.parameters.seed import RandomState
@@ -45,8 +45,7 @@ class SequenceVAE(Writing, GradientEstimator):
     With ``latent_dim=0`` it is the same decoder without z, whose log p(x) is exact. All log-densities are in nats.
 
     The defaults keep z in use, which a decoder that reads all tokens before can do without: the weight of the KL term
-    rises from 0 over a fifth of the steps, 5 nats of it are free, and a fifth of the tokens is hidden from the decoder
-    in training.
+    rises from 0 over a fifth of the steps, 5 nats of it are free, and q(z|x) starts narrow.
 
     Parameters
     ----------
@@ -57,8 +56,8 @@ class SequenceVAE(Writing, GradientEstimator):
     tokens : {"auto", "characters", "bytes", "bpe"} or BPE
         What texts are made of. "auto": characters below a megabyte of text, and byte pairs of more, which need
         ``pip install 'lowerbound[text]'``.
-    token_dropout : float or "auto"
-        The share of the tokens that the decoder doesn't read in training; "auto" is 0.2, and 0 without z.
+    token_dropout : float
+        The share of the tokens that the decoder doesn't read in training (word dropout in Bowman et al.).
     objective : {"auto", "elbo", "elbo_sampled", "iwae"}, ELBO, SampledELBO or IWAE
         The bound that is raised; "auto" as said above, the others as in ``VAE``.
     optimizer, early_stopping, max_epochs, batch_size, warm_start, random_state, device, verbose
@@ -114,7 +113,7 @@ class SequenceVAE(Writing, GradientEstimator):
         *,
         hidden_size: int = 256,
         tokens: str | BPE = "auto",
-        token_dropout: float | str = "auto",
+        token_dropout: float = 0.0,
         objective: str | ELBO | SampledELBO | IWAE = "auto",
         optimizer: str | Adam = "adam",
         early_stopping: bool | EarlyStopping = True,
@@ -167,11 +166,8 @@ class SequenceVAE(Writing, GradientEstimator):
         return TextContext.infer(context, self._part("tokens")) if is_text(context) else ContextSchema.infer(context)
 
     def _assemble(self, generator: torch.Generator) -> None:
-        dropout = self.token_dropout
-        if isinstance(dropout, str):
-            dropout = TOKEN_DROPOUT if self.latent_dim else 0.0
         self.model_, self.posterior_ = assemble_texts(  # pyright: ignore[reportIncompatibleVariableOverride]
-            self.schema_, self.context_, self.latent_dim, self.hidden_size, dropout, generator
+            self.schema_, self.context_, self.latent_dim, self.hidden_size, self.token_dropout, generator
         )
 
     def _posterior(self) -> Posterior:
@@ -250,16 +246,7 @@ class SequenceVAE(Writing, GradientEstimator):
             raise ValueError(
                 "with a z for the whole text log p(x) is no sum over its tokens: fit with latent_dim=0 for score_steps"
             )
-        found = []
-        with on.evaluating():
-            for batch in on.batches(on.rows_in_a_pass()):
-                log_p = self._exact_steps(on.model, batch)
-                found += [row[mask].numpy() for row, mask in zip(log_p.cpu(), batch.mask.cpu(), strict=True)]
-        return found
-
-    @staticmethod
-    def _exact_steps(model: Any, batch: Any) -> Tensor:
-        return model.log_p_of_tokens(batch, model._like.new_empty(1, len(batch.x), 0))[0]
+        return [each.numpy() for each in token_scores(on)]
 
     def score(self, X: Any, y: object = None, n_importance: int = 64, *, context: Any = None) -> float:
         """Mean log p(x) in nats a text, with noise of each text's own.
@@ -273,13 +260,14 @@ class SequenceVAE(Writing, GradientEstimator):
         context : list of str, array, series or DataFrame, optional
             As for ``given``.
         """
-        return self.log_likelihood(X, n_importance, context=context).value
+        return self._given_to(context).fitted_.log_likelihood(X, n_importance).value
 
     def log_likelihood(self, X: Any, n_importance: int = 1000, *, context: Any = None) -> TextEstimate:
         """Mean log p(x) in nats a text, a token, and in bits a character and a byte; ends included.
 
         A lower bound in expectation, by importance samples; exact without latent variables. Of byte pairs it is log p
         of the one way in which they make up the text, which is less than that of the text.
+        ``UnreliableEstimateWarning`` where few of the samples count.
 
         Parameters
         ----------
@@ -290,12 +278,8 @@ class SequenceVAE(Writing, GradientEstimator):
             As for ``given``.
         """
         texts, fitted = Texts.of(X), self._given_to(context).fitted_
-        if self.latent_dim == 0:
-            on = replace(fitted.exactly(), shared_noise=False).on(texts, "log_likelihood")
-            return text_estimate(exact_log_prob(on), on.rows.lengths, texts)  # pyright: ignore[reportAttributeAccessIssue]
-        on = fitted.on(texts, "log_likelihood")
-        log_p, ess = importance_weighted(on, n_importance)
-        return text_estimate(log_p, on.rows.lengths, texts, n_importance, ess.mean().item())  # pyright: ignore[reportAttributeAccessIssue]
+        exactly = replace(fitted.exactly(), shared_noise=False) if self.latent_dim == 0 else fitted
+        return text_likelihood(exactly.on(texts, "log_likelihood"), texts, n_importance)
 
     def elbo_terms(self, X: Any, n_samples: int = 1, *, context: Any = None) -> ElboTerms:
         """The lower bound's parts for every text: reconstruction and KL in nats, and the posterior means.

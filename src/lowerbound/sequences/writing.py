@@ -11,6 +11,7 @@ import torch
 from sklearn.utils.validation import check_is_fitted
 
 from lowerbound.core import Posterior
+from lowerbound.data.checks import counted
 from lowerbound.data.texts import Texts, TextSchema
 from lowerbound.estimators.gradient import GradientEstimator
 from lowerbound.evaluation.bound import elbo_terms, exact_log_prob, importance_weighted
@@ -208,4 +209,4 @@ class Writing(GradientEstimator):
 
 def _warn_of_cut(n_cut: int, most: int) -> None:
     if n_cut:
-        warnings.warn(f"{n_cut} texts had no end after {most} tokens: cut off", stacklevel=4)
+        warnings.warn(f"{counted(n_cut, 'text')} had no end after {most} tokens: cut off", stacklevel=4)
