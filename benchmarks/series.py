@@ -38,7 +38,13 @@ RESULTS = Path(__file__).parent / "results"
 TARGET = "pm2.5"
 WEATHER = ["DEWP", "TEMP", "PRES", "cbwd", "Iws"]
 PIECE = 1461  # hours, 60.9 days: the series in 30 pieces
-GAPS: dict[str, Any] = {"hidden_size": 64, "columns": {"DEWP": "continuous"}, "window": 48, "optimizer": Adam(3e-3), "batch_size": 16}
+GAPS: dict[str, Any] = {
+    "hidden_size": 64,
+    "columns": {"DEWP": "continuous"},
+    "window": 48,
+    "optimizer": Adam(3e-3),
+    "batch_size": 16,
+}
 ANOMALIES: dict[str, Any] = {"hidden_size": 32, "window": 96, "optimizer": Adam(3e-3), "batch_size": 16}
 WINDOW = 24  # steps of the windows of the VAE, and of the rolling median
 
