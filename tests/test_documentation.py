@@ -9,6 +9,7 @@ comment before a block says what is different here::
 Of blocks that don't run, the options of ``lowerbound`` are still looked up.
 """
 
+import json
 import re
 import shlex
 import tomllib
@@ -162,9 +163,21 @@ def small_data(page: str) -> dict:
         roll[:, 30:40] = rng.integers(2, size=(600, 10))
         packed = np.packbits(roll[: lengths.sum()], axis=1)
         np.savez("songs.npz", train=packed, train_len=lengths, test=packed, test_len=lengths)
+        write_sensors(rng)
+    if page == "text.md":
+        Path("names.txt").write_text("\n".join(["emma", "emil", "anna", "otto"] * 10))
+        turns = [["U", "Hello!"], ["S", "Hi."], ["U", "Bye!"], ["S", "Bye."]]
+        Path("dialogues.jsonl").write_text((json.dumps({"turns": turns}) + "\n") * 20)
     if page == "training.md":
         np.savez("faces.npz", x_train=rng.integers(0, 256, (60, 4, 4), dtype=np.uint8))
     return {"frame": frame, "X": rng.normal(size=(60, 4))}
+
+
+def write_sensors(rng: np.random.Generator) -> None:
+    """A table of readings of two sensors, with a gap."""
+    when = pd.date_range("2024-01-01", periods=60, freq="5min").delete(30)
+    each = [pd.DataFrame({"sensor": name, "when": when, "x": rng.normal(size=59).cumsum()}) for name in "ab"]
+    pd.concat(each).to_csv("sensors.csv", index=False)
 
 
 def people(rng: np.random.Generator, n: int) -> pd.DataFrame:

@@ -25,6 +25,7 @@ from lowerbound.cli.outliers import outliers
 from lowerbound.cli.output import INTERRUPTED, Failure, write_error
 from lowerbound.cli.processes import refuse_several
 from lowerbound.cli.report import report
+from lowerbound.cli.series import forecast
 from lowerbound.cli.signals import handled, interrupt
 from lowerbound.cli.train import train
 from lowerbound.cli.traverse import interpolate, traverse
@@ -115,6 +116,19 @@ def main() -> None:
             stream.reconfigure(errors="replace")  # a terminal without σ shows a question mark  # type: ignore[union-attr]
 
 
-_ON_A_RUN = (generate, chat, reconstruct, encode, traverse, interpolate, impute, outliers, evaluate, compare, report)
+_ON_A_RUN = (
+    generate,
+    chat,
+    reconstruct,
+    encode,
+    traverse,
+    interpolate,
+    impute,
+    forecast,
+    outliers,
+    evaluate,
+    compare,
+    report,
+)
 for _command in (data, train, *_ON_A_RUN, explore, compress, decompress, config):
     main.add_command(_command)

@@ -33,7 +33,7 @@ from lowerbound.cli.options import (
 )
 from lowerbound.cli.output import Console, new_file
 from lowerbound.cli.row_names import RowNames
-from lowerbound.cli.sequence_files import check_ending
+from lowerbound.cli.sequence_files import OF_ROWS, check_ending
 from lowerbound.cli.sequences import takes
 
 if TYPE_CHECKING:
@@ -70,7 +70,7 @@ def reconstruct(
     options = replace(options, given=given)
     if takes(model) == "text":
         return texts.reconstruct(model, options.like_those_of(run).read(console), output, console)
-    check_ending(output, "rows")
+    check_ending(output, OF_ROWS)
     check_rows_fit(model, output)
     dataset = options.like_those_of(run).read(console)
     if output.suffix.lower() == ".png":
@@ -117,7 +117,7 @@ def encode(
         return sequence_draws.encode(model, dataset, output, console)
     if takes(model) == "text":
         return texts.encode(model, dataset, output, console)
-    check_ending(output, "rows")
+    check_ending(output, OF_ROWS)
     if output.suffix.lower() == ".png":
         dataset = spread(dataset, MAPPED) if isinstance(dataset.X, Source) else dataset
         X = rows_of(dataset, model)

@@ -20,7 +20,7 @@ from lowerbound.cli.options import (
     seed_option,
 )
 from lowerbound.cli.output import Console, Failure, new_file
-from lowerbound.cli.sequence_files import check_ending
+from lowerbound.cli.sequence_files import OF_ROWS, check_ending
 from lowerbound.cli.sequences import kind_of, takes
 
 if TYPE_CHECKING:
@@ -126,7 +126,7 @@ def generate(
     if takes(model) == "sequences":
         asked = sequence_draws.Continuation(**how)
         return sequence_draws.generate(run, model, n_rows, output, asked, random_state, console)
-    check_ending(output, "rows")
+    check_ending(output, OF_ROWS)
     _generate_rows(run, model, n_rows, output, random_state, console, **how)
 
 

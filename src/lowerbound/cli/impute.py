@@ -20,6 +20,7 @@ from lowerbound.cli.options import (
     seed_option,
 )
 from lowerbound.cli.output import Console, Failure, new_file, short
+from lowerbound.cli.sequences import takes
 
 if TYPE_CHECKING:
     from lowerbound.data.sources import Dataset
@@ -81,6 +82,7 @@ def impute(
       lowerbound impute runs/table table.csv --check
     """
     from lowerbound import VAEImputer
+    from lowerbound.cli import series
     from lowerbound.cli.filled_table import write_filled
 
     _refuse_what_does_not_go_together(output, n_imputations, fill, intervals=intervals, check=check)
@@ -89,6 +91,11 @@ def impute(
     model = load(run, "impute")
     options = options.like_those_of(run)
     dataset = options.read(console)
+    if takes(model) == "sequences":
+        return series.impute(
+            model, dataset, series.output_of(output, fill, n_importance, check=check), fill=fill, intervals=intervals,
+            n_imputations=n_imputations, seed=random_state, console=console,
+        )  # fmt: skip
     X = rows_of(dataset, model)
     if output is not None and not has_gaps(X):
         console.say(f"{dataset.source} has no gaps: its rows are written as they are")

@@ -95,7 +95,7 @@ MODELS = {
             "device",
         ),
         in_steps=True,
-        can=("generate", "evaluate", "encode"),
+        can=("generate", "evaluate", "encode", "outliers", "impute", "forecast"),
         takes="sequences",
     ),
     "sequence": TrainedModel(

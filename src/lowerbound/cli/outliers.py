@@ -12,7 +12,7 @@ import click
 
 from lowerbound.cli.context import context_of, given_of, given_option
 from lowerbound.cli.converted import at_hand
-from lowerbound.cli.generate import blocks_of, load, rows_of, shown
+from lowerbound.cli.generate import OutputFile, blocks_of, load, rows_of, shown
 from lowerbound.cli.options import (
     READING,
     DataOptions,
@@ -25,6 +25,7 @@ from lowerbound.cli.options import (
 from lowerbound.cli.output import Console, Failure, new_file, short
 from lowerbound.cli.row_names import RowNames
 from lowerbound.cli.run import data_of
+from lowerbound.cli.sequences import takes
 from lowerbound.parameters.tables import CLIMBING, SCORES
 
 if TYPE_CHECKING:
@@ -58,22 +59,30 @@ LEAST_USUAL, USUAL, USUAL_ENTRIES = 200, 10_000, 2**21  # rows that others are c
     help="Score; auto: combined for tables, relative_regret for images, regret where they are continuous.",
 )  # fmt: skip
 @click.option("--reference", metavar="DATA", help="Usual rows to compare with; the run's training data if not given.")
+@click.option(
+    "--steps",
+    metavar="FILE",
+    type=OutputFile((".csv", ".parquet")),
+    help="Of sequences: write log p of every step too.",
+)
 @data_options
 @given_option
 @force_option
 @console_options
 def outliers(
     run: Path, data: str, output: Path, explain: bool, plot: bool, criterion: str, reference: str | None,
-    options: DataOptions, given: str | None, force: bool, console: Console,
+    steps: Path | None, options: DataOptions, given: str | None, force: bool, console: Console,
 ) -> None:  # fmt: skip
     """Rank the rows of DATA by how unusual they are for the model in RUN, the most unusual first.
 
     The output has each row's place in DATA (from 0), its score (higher is more unusual), and the fraction of the
     training rows with a lower score. To find outliers in its own training data, train a model with
     --trim-fraction 0.1 --input-dropout 0.5 --no-early-stopping, so that it doesn't learn them, or --model detector,
-    which does so by itself. Models that are neither a vae nor a detector rank rows by log p(x).
+    which does so by itself. Models that are neither a vae nor a detector rank rows by log p(x). Sequences are ranked by
+    the share of usual ones that are as improbable at the same length.
     """
     from lowerbound import VAE, VAEOutlierDetector
+    from lowerbound.cli import series
     from lowerbound.outliers.density import DensityRanks
     from lowerbound.outliers.member import AT_ONCE, rows_at_once
     from lowerbound.storage.atomic import write_atomically
@@ -82,12 +91,19 @@ def outliers(
 
     if output.suffix.lower() != ".csv":
         raise Failure(f"{output} must end in .csv")
-    for path in [output, *([output.with_suffix(".png")] if plot else [])]:
+    for path in [output, *([output.with_suffix(".png")] if plot else []), *([steps] if steps else [])]:
         new_file(path, force)
     model = load(run, "outliers")
     options = replace(options, given=given)
     options = options.like_those_of(run)
     dataset = options.read(console)
+    if takes(model) == "sequences":
+        if plot or criterion != "auto":
+            raise click.UsageError("--plot and --criterion are for models of rows: sequences are ranked by log p(x)")
+        usual = _reference(run, reference, options, console).read(console)
+        return series.outliers(model, dataset, usual, output, explain=explain, steps=steps, console=console)
+    if steps is not None:
+        raise click.UsageError(f"--steps is for models of sequences, and {run} holds one of rows: leave it out")
     given_of(model, dataset, given)
     if isinstance(model, VAEOutlierDetector):
         detector, model = _as_it_is(model, run, criterion, reference), model.estimators_[0]

@@ -199,8 +199,9 @@ def fingerprint(dataset: Dataset) -> dict[str, Any]:
 
     if isinstance(dataset.X, Sequences):
         shape = [len(dataset.X), *dataset.X.steps.shape]
-        record = {"name": dataset.source, "shape": shape, "dtype": dataset.X.steps.dtype.name}
-        return {**record, "sha256": dataset.X.digest()}
+        record = {"name": dataset.source, "shape": shape, "sha256": dataset.X.digest()}
+        columns = getattr(dataset.X.steps, "columns", None)
+        return record if columns is None else {**record, "columns": list(map(str, columns))}
     if isinstance(dataset.X, list):
         digest = hashlib.sha256(json.dumps([dataset.X, dataset.context]).encode())
         return {"name": dataset.source, "shape": [len(dataset.X)], "dtype": "text", "sha256": digest.hexdigest()}

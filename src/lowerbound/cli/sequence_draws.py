@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -11,7 +12,7 @@ import click
 from lowerbound.cli.options import DataOptions
 from lowerbound.cli.output import Console, Failure
 from lowerbound.cli.run import data_of
-from lowerbound.cli.sequence_files import check_ending, done, write_sequences
+from lowerbound.cli.sequence_files import OF_SEQUENCES, SEQUENCE, check_ending, done, write_sequences
 from lowerbound.cli.sequences import sequences_of
 
 if TYPE_CHECKING:
@@ -50,7 +51,7 @@ def generate(
     run: Path, model: RecurrentVAE, n: int, output: Path, how: Continuation, seed: int | None, console: Console
 ) -> None:
     """Draw sequences, or continuations of one, and write them."""
-    check_ending(output, "sequences")
+    check_ending(output, OF_SEQUENCES)
     prompt = None if how.prompt is None else _prompt(run, model, how, console)
     steps = how.steps
     if steps is None and model.length == "given":
@@ -64,7 +65,8 @@ def generate(
 
         save_sequences(each, output, prompt)
     else:
-        write_sequences(output, each, names_of(model), data_of(run).get("bits"))
+        kept = data_of(run)
+        write_sequences(output, each, names_of(model), kept.get("bits"), id=kept.get("id") or SEQUENCE)
     done(console, output, [len(x) for x in each])
     console.suggest("evaluate", run, "DATA")
 
@@ -81,16 +83,34 @@ def _prompt(run: Path, model: RecurrentVAE, how: Continuation, console: Console)
 
 def encode(model: RecurrentVAE, dataset: Dataset, output: Path, console: Console) -> None:
     """Write the posterior means of every step."""
-    check_ending(output, "sequences")
+    check_ending(output, OF_SEQUENCES)
     if output.suffix.lower() == ".png":
         raise click.UsageError(
             f"{output}: codes of steps make no map yet: give a name that ends in .npz, .csv or .parquet"
         )
     if not model.latent_dim:
         raise Failure("the model has no latent variables (it was trained with --latent-dim 0), so there are no codes")
-    codes = model.transform(sequences_of(dataset, model))
-    write_sequences(output, codes, [f"z{i}" for i in range(model.latent_dim)])
+    sequences = sequences_of(dataset, model)
+    codes, names = model.transform(sequences), [f"z{i}" for i in range(model.latent_dim)]
+    if output.suffix.lower() != ".npz":
+        codes = with_times(codes, names, sequences)
+    write_sequences(output, codes, names, ids=sequences.ids, id=id_name(dataset))
     done(console, output, [len(x) for x in codes])
+
+
+def with_times(each: list[np.ndarray], names: Sequence[str], sequences: Any) -> list[Any]:
+    """Arrays with a row for each step of sequences as frames, with the times of these where they have some."""
+    import pandas as pd
+
+    frames = [pd.DataFrame(x, columns=list(names)) for x in each]
+    if not hasattr(sequences.steps, "columns"):
+        return frames
+    return [frame.set_axis(steps.index) for frame, steps in zip(frames, sequences, strict=True)]
+
+
+def id_name(dataset: Dataset) -> str:
+    """The name of the column that tells the sequences of a dataset apart."""
+    return SEQUENCE if dataset.ids is None else dataset.ids.name
 
 
 def names_of(model: Any) -> list[str]:

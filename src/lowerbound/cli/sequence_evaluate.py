@@ -83,4 +83,4 @@ def _names(dataset: Dataset) -> dict[str, Any]:
     X: Any = dataset.X
     if isinstance(X, list):
         return {"text": X}
-    return ({} if X.ids is None else {"id": X.ids}) | {"steps": X.lengths}
+    return ({} if dataset.ids is None else {dataset.ids.name: X.ids}) | {"steps": X.lengths}

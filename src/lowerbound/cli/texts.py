@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -12,14 +11,12 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from lowerbound.cli.output import Console, Failure
+from lowerbound.cli.sequence_files import OF_CODES, OF_TEXTS, check_ending
 from lowerbound.cli.sequences import context_for, sequences_of
 
 if TYPE_CHECKING:
     from lowerbound.data.sources import Dataset
     from lowerbound.sequences.sequence_vae import SequenceVAE
-
-TEXT = (".txt", ".jsonl", ".csv", ".parquet")  # of draws
-CODES = (".npy", ".csv", ".parquet")
 
 
 @dataclass(frozen=True)
@@ -53,18 +50,12 @@ class HowToWrite:
         return cls(prompt, given[0] if given else None, distinct, temperature, top_p)
 
 
-def check_ending(path: Path, endings: Sequence[str]) -> None:
-    """Refuse a file whose ending gives no format."""
-    if path.suffix.lower() not in endings:
-        raise click.UsageError(f"{path} must end in {', '.join(endings[:-1])} or {endings[-1]}, which gives the format")
-
-
 def generate(
     run: Path, model: SequenceVAE, n: int, output: Path | None, how: HowToWrite, seed: int | None, console: Console
 ) -> None:
     """Draw texts, or continuations of one, and write or show them."""
     if output is not None:
-        check_ending(output, TEXT)
+        check_ending(output, OF_TEXTS)
     if how.given is not None and model.context_ is None:
         raise click.UsageError(f"--given: the model in {run} is not given what was said before, so leave it out")
     if how.given is None and model.context_ is not None:
@@ -132,7 +123,7 @@ def encode(model: SequenceVAE, dataset: Dataset, output: Path, console: Console)
     """Write the posterior mean of every text."""
     from lowerbound.storage.results import write_parts
 
-    check_ending(output, CODES)
+    check_ending(output, OF_CODES)
     texts = sequences_of(dataset, model)
     codes = model.transform(texts, context=context_for(model, dataset))
     write_parts(output, [(codes, {"text": texts})], [f"z{i}" for i in range(codes.shape[1])], len(codes))
@@ -141,7 +132,7 @@ def encode(model: SequenceVAE, dataset: Dataset, output: Path, console: Console)
 
 def reconstruct(model: SequenceVAE, dataset: Dataset, output: Path, console: Console) -> None:
     """Write the most probable tokens at the posterior mean of every text."""
-    check_ending(output, TEXT)
+    check_ending(output, OF_TEXTS)
     texts, known = sequences_of(dataset, model), context_for(model, dataset)
     found = model.reconstruct(texts, context=known)
     before = [{} for _ in texts] if known is None else [{"context": context} for context in known]

@@ -15,7 +15,7 @@ from lowerbound.data.readers.csv import CsvTable
 from lowerbound.data.readers.parquet import parquet_files, read_parquet
 from lowerbound.data.readers.tables import select
 from lowerbound.data.readers.writing import Asked
-from lowerbound.data.sources import Dataset
+from lowerbound.data.sources import Dataset, IdsInMemory
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -91,7 +91,11 @@ def read_long(
     found = read(path, name, mixed=True, **streams, **options)
     frame, time = _dated(found.X, time, name)
     try:
-        return replace(found, X=Sequences.from_frame(frame, id, time, every))
+        sequences: Any = Sequences.from_frame(frame, id, time, every)
+        if id is None:  # there is one, without a name
+            sequences.ids = None
+        names = None if id is None else IdsInMemory(id, sequences.ids)
+        return replace(found, X=sequences, ids=names)
     except RowsError as error:
         lines = _lines_of(read, path, name, error.rows, options)
         raise DataError(f"{name}, {lines}: {error}.") from error
