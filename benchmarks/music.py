@@ -85,7 +85,7 @@ def main() -> None:
     parser.add_argument("--output", type=Path)
     arguments = parser.parse_args()
     train, *held_out = (pieces(arguments.data, arguments.name, part) for part in ("train", "valid", "test"))
-    parts = dict(zip(("valid", "test"), held_out, strict=True))
+    parts: dict[str, Sequences] = dict(zip(("valid", "test"), held_out, strict=True))
     record: dict[str, Any] = {
         "command": " ".join(["python", *sys.argv]).replace(str(arguments.data), "FOLDER"), "commit": revision(),
         "machine": machine(), "pieces": len(train), "steps": len(train.steps), "excerpt": EXCERPT[arguments.name],
