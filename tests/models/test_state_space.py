@@ -17,14 +17,14 @@ from lowerbound.distributions.likelihoods.scale import Scale
 from lowerbound.distributions.noise import Noise, make_generator
 from lowerbound.evaluation.bound import elbo_terms
 from lowerbound.evaluation.evaluation import Evaluation
-from lowerbound.evaluation.smc import _resampled, particle_scores, states_after
+from lowerbound.evaluation.smc import _resampled, particle_scores, states_by_particles
 from lowerbound.evaluation.steps import ParticleEstimate, sequence_estimate, step_means, step_scores
 from lowerbound.models.state_space import StateSpaceModel
 from lowerbound.models.vae import Decoder, LatentModel
 from lowerbound.nn.inputs import Values
 from lowerbound.nn.sequence import PastGRU
 from lowerbound.parameters.parts import ELBO
-from lowerbound.tasks.continuing import continued
+from lowerbound.tasks.continuing import continued, states_after
 
 H, F, SIGMA = 3, 2, 0.7
 TRANSITION = {1: np.array([[0.9]]), 2: np.array([[0.8, 0.5], [-0.3, 0.7]])}
@@ -198,12 +198,13 @@ def test_particles_are_kept_in_proportion_to_their_weights():
 def test_what_follows_on_a_sequence_is_what_a_kalman_filter_predicts():
     x, n = drawn(2, 30, 4), 20_000
     model, noise = linear_gaussian(2), Noise(make_generator(1, "test"))
-    where = on(model, MeanField(2), [x])
-    more = continued(model, n, torch.ones(n, dtype=torch.long), torch.ones(F, dtype=torch.bool), noise, where)[0]
+    batch = next(rows_of([x]).batches(1))
+    start = states_after(model, MeanField(2), [batch], n, noise)
+    more = continued(model, n, torch.ones(n, dtype=torch.long), torch.ones(F, dtype=torch.bool), noise, start)[0]
     _, mean, covariance = kalman(2, x)
     np.testing.assert_allclose(more[:, 0].mean(0), mean, atol=0.04)
     np.testing.assert_allclose(np.cov(more[:, 0].T), covariance, atol=0.06)
-    assert states_after(where, 5, 50).shape == (5, H + 2)
+    assert states_by_particles(model, MeanField(2), batch, 5, 50, noise).shape == (5, H + 2)
 
 
 def test_new_sequences_have_the_covariance_over_time_of_the_model():

@@ -6,7 +6,7 @@ import torch
 from sklearn.base import clone
 from tests import contract
 
-from lowerbound import ELBO, IWAE, Adam, GaussianLikelihood, RecurrentVAE, Sequences, load
+from lowerbound import ELBO, IWAE, VAE, Adam, GaussianLikelihood, RecurrentVAE, Sequences, load
 from lowerbound.estimators.latent import CollapsedPosteriorWarning
 from lowerbound.parameters.tables import RECURRENT_VAE_PARAMETERS
 from lowerbound.training.checkpoints import Checkpoints
@@ -267,6 +267,29 @@ def test_more_passes_go_on_from_the_weights():
 def test_other_parameters_are_refused(parameters, named):
     with pytest.raises(ValueError, match=named):
         small(**parameters).fit(REAL)
+
+
+def test_one_sequence_has_no_standard_error():
+    assert str(small(0).fit(BITS).log_likelihood(BITS[:1])).count("±") == 0
+    assert "(1 sequence, so no standard error, lengths given)" in str(small(0).fit(BITS).log_likelihood(BITS[:1]))
+
+
+def test_refusals_of_a_fitted_model_give_no_advice_for_a_fit():
+    with pytest.raises(ValueError, match="from 7 to 7; the model was fitted to such data, so give others like them"):
+        small(0).fit(BITS).score_samples([np.full((4, 2), 7)])
+
+
+def test_ragged_lists_are_refused():
+    with pytest.raises(ValueError, match="sequence 1: step 1 has 1 value, and step 0 has 2"):
+        small().fit([[[0, 1]], [[0, 1], [0]]])
+    with pytest.raises(ValueError, match="sequence 0: step 2 has 3 values, and step 0 has 2"):
+        small(0).fit(BITS).sample(1, lengths=2, prompt=[[0, 1], [1, 0], [1, 1, 1]])
+    with pytest.raises(ValueError, match="row 1 has 1 value, and row 0 has 2"):
+        VAE().fit([[0, 1], [0]])
+    with pytest.raises(ValueError, match="there are no sequences: the list is empty"):
+        small().fit([])
+    with pytest.raises(ValueError, match="there are no rows: the list is empty"):
+        VAE().fit([])
 
 
 def test_other_data_are_refused():

@@ -6,7 +6,14 @@ import math
 
 import torch
 
-from lowerbound.assembly.vae import choose_inputs, choose_likelihood_head, log_unit_of, objective_of, output_bias
+from lowerbound.assembly.vae import (
+    choose_inputs,
+    choose_likelihood_head,
+    log_unit_of,
+    objective_of,
+    output_bias,
+    output_shape,
+)
 from lowerbound.core import NoPosterior, Objective, Posterior
 from lowerbound.data.schema import Schema
 from lowerbound.distributions.likelihoods.bernoulli import BernoulliHead
@@ -62,7 +69,8 @@ def assemble_recurrent(
     n_gaps = schema.event_shape[0] if schema.gaps else 0
     past = PastGRU(inputs, n_inputs, H, generator, n_gaps)
     likelihood_head = choose_likelihood_head(schema, likelihood)
-    decoder = MLPDecoder(D + H, schema.event_shape, likelihood_head.n_parameters, (H,), ACTIVATION, generator)
+    shape = output_shape(schema, likelihood_head)
+    decoder = MLPDecoder(D + H, shape, likelihood_head.n_parameters, (H,), ACTIVATION, generator)
     with torch.no_grad():
         decoder.bias.copy_(output_bias(schema, likelihood_head))
     prior = ContextPrior(H, D, (H,), generator) if D and not chain else None

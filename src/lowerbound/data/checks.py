@@ -63,6 +63,31 @@ def check_finite(x: np.ndarray, name: str, place: Callable[..., str] | None = No
     raise DataError(f"{name} has {counted(bad, what)}, the first at {(place or in_array)(*first)}; {remedy}.")
 
 
+def check_rectangular(X: object, what: str = "row", name: str = "") -> None:
+    """Refuse a list without rows, or whose rows are not of one length.
+
+    Parameters
+    ----------
+    X : object
+        Only lists and tuples are looked at.
+    what : str
+        The word for a row.
+    name : str
+        What is before it in the message.
+    """
+    if isinstance(X, (list, tuple)) and not X:
+        raise DataError(f"{name}there are no {what}s: the list is empty")
+    if not isinstance(X, (list, tuple)) or not all(isinstance(row, (list, tuple)) for row in X):
+        return
+    lengths = [len(row) for row in X]
+    for i, length in enumerate(lengths):
+        if length != lengths[0]:
+            raise DataError(
+                f"{name}{what} {i} has {counted(length, 'value')}, and {what} 0 has {lengths[0]:,} (counting from 0): "
+                f"give as many for every {what}, NaN where one is missing"
+            )
+
+
 def check_labels(labels: np.ndarray, rows: int, name: str) -> np.ndarray:
     """Refuse labels that are not one for each row; return text as ``str``."""
     if labels.shape != (rows,):

@@ -17,6 +17,11 @@ def container_of(X: Any) -> str:
     return library if library in CONTAINERS and hasattr(X, "__arrow_c_stream__") else "pandas"
 
 
+def is_frame(X: Any) -> bool:
+    """True for a frame of pandas."""
+    return hasattr(X, "dtypes") and hasattr(X, "columns")
+
+
 def as_pandas(X: Any) -> Any:
     """A frame of polars or a table of pyarrow as a frame of pandas; anything else unchanged.
 

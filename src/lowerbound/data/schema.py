@@ -240,7 +240,10 @@ class Schema:
     def check(self, X: np.ndarray) -> None:
         """Raise ``LikelihoodError`` if the likelihood can't describe ``X``."""
         if self._refuses_some and X.size:
-            self.check_extent(measure(Extent.of, row_blocks(X)), X.dtype)
+            try:
+                self.check_extent(measure(Extent.of, row_blocks(X)), X.dtype)
+            except LikelihoodError as error:
+                raise error.after_fit() from None
 
     def check_extent(self, extent: Extent, dtype: np.dtype) -> None:
         """Raise ``LikelihoodError`` if the likelihood can't describe data of this extent."""

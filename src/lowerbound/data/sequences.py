@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,9 +14,11 @@ from torch import Tensor
 
 from lowerbound.core import Batch
 from lowerbound.data.batches import Rows, RowsInMemory, held_out, scattered
-from lowerbound.data.checks import DataError, counted, listed
+from lowerbound.data.checks import DataError, check_rectangular, counted, listed
 from lowerbound.data.fingerprint import digest, hashed
+from lowerbound.data.frames import as_pandas, container_of, is_frame
 from lowerbound.data.gaps import mask_gaps
+from lowerbound.data.long_format import in_sequences
 from lowerbound.distributions.noise import Noise
 from lowerbound.parallel import ALONE, WHOLE, Processes, Share
 
@@ -23,15 +26,25 @@ BUCKET = 16  # batches whose sequences are sorted by length together
 PASS_STEPS = 2**15  # steps in a batch that is not trained on, padding included: bounds memory
 
 
+def cut(values: Any, lengths: np.ndarray) -> list[Any]:
+    """An array or a frame with one row for each step, cut into sequences of these lengths."""
+    ends = np.cumsum(lengths)
+    values = values.iloc if hasattr(values, "iloc") else values
+    return [values[end - length : end] for end, length in zip(ends, lengths, strict=True)]
+
+
 class Sequences:
-    """Sequences of numbers: all steps one after another, and the number of steps of each sequence.
+    """Sequences: all steps one after another, and the number of steps of each sequence.
 
     Parameters
     ----------
-    steps : array-like, shape (ΣT, F)
+    steps : array-like or DataFrame, shape (ΣT, F)
         The steps of the first sequence, then those of the second, and so on; NaN and masked entries were not observed.
+        The index of a frame, such as times, is kept.
     lengths : array-like of int, shape (n,)
         T of each sequence, at least 1.
+    ids : array-like, shape (n,), optional
+        Names of the sequences.
 
     Raises
     ------
@@ -46,34 +59,55 @@ class Sequences:
     2
     """
 
-    steps: np.ndarray
+    steps: Any
     lengths: np.ndarray
+    ids: np.ndarray | None
+    container: str
 
-    def __init__(self, steps: Any, lengths: Any) -> None:
+    def __init__(self, steps: Any, lengths: Any, ids: Any = None) -> None:
+        self.container = container_of(steps)
+        steps, lengths = as_pandas(steps), np.asarray(lengths)
         mask = np.ma.getmaskarray(steps) if isinstance(steps, np.ma.MaskedArray) else None
-        flat, lengths = np.asarray(steps), np.asarray(lengths)
+        flat = steps if is_frame(steps) else np.asarray(steps)
         if flat.ndim != 2 or not flat.size:
             raise DataError(f"the steps of sequences have shape (steps, columns), none of them 0; got {flat.shape}")
-        if flat.dtype.kind not in "biuf":
-            raise DataError(f"the steps of sequences are numbers; got values of type {flat.dtype}")
-        flat = flat.astype(np.float32) if flat.dtype == np.float16 else flat
+        if not is_frame(flat) and flat.dtype.kind not in "biuf":
+            raise DataError(
+                f"the steps of sequences are numbers; got values of type {flat.dtype}: give DataFrames for columns of "
+                f"several kinds"
+            )
         if lengths.ndim != 1 or lengths.dtype.kind not in "iu" or not (lengths >= 1).all():
             raise DataError("the lengths of sequences are whole numbers, at least 1, one for each sequence")
         if lengths.sum() != len(flat):
             raise DataError(f"the lengths add up to {lengths.sum():,} steps, and there are {len(flat):,}")
-        self.lengths = lengths.astype(np.int64)
+        if ids is not None and np.shape(ids) != lengths.shape:
+            raise DataError(f"there are {len(lengths):,} sequences, and ids have shape {np.shape(ids)}")
+        self.lengths, self.ids = lengths.astype(np.int64), None if ids is None else np.asarray(ids)
         self._check_finite(flat)
-        self.steps = mask_gaps(flat, mask)
+        if not is_frame(flat):
+            flat = mask_gaps(flat.astype(np.float32) if flat.dtype == np.float16 else flat, mask)
+        self.steps = flat
 
     @classmethod
     def of(cls, X: Any) -> Sequences:
-        """Sequences from a list of arrays (T, F), or from one array (n, T, F) if all are of equal length."""
+        """Sequences from a list of arrays or frames (T, F), or one array (n, T, F) if all are of equal length."""
         if isinstance(X, Sequences):
             return X
         if isinstance(X, np.ndarray):
             return cls.padded(X)
-        if not isinstance(X, (list, tuple)) or not X:
+        if is_frame(as_pandas(X)):
+            raise DataError(
+                "one table may hold one sequence or several: give a list of tables, one for each, or "
+                "Sequences.from_frame(table, id=…, time=…)"
+            )
+        if not isinstance(X, (list, tuple)):
             raise DataError(f"sequences are a list of arrays (steps, columns), or Sequences; got {type(X).__name__}")
+        if not X:
+            raise DataError("there are no sequences: the list is empty")
+        if is_frame(as_pandas(X[0])):
+            return cls._of_frames(X)
+        for i, x in enumerate(X):
+            check_rectangular(x, "step", f"sequence {i}: ")
         join = np.ma.concatenate if any(isinstance(x, np.ma.MaskedArray) for x in X) else np.concatenate
         each = [x if isinstance(x, np.ma.MaskedArray) else np.asarray(x) for x in X]
         for i, x in enumerate(each):
@@ -81,6 +115,56 @@ class Sequences:
                 wanted = f"(steps, {each[0].shape[1]})" if each[0].ndim == 2 else "(steps, columns)"
                 raise DataError(f"sequence {i} has shape {x.shape}; give {wanted}, with one step or more")
         return cls(join(each), [len(x) for x in each])
+
+    @classmethod
+    def _of_frames(cls, X: Sequence[Any]) -> Sequences:
+        """Sequences from frames of the same columns."""
+        import pandas as pd
+
+        frames = [as_pandas(x) for x in X]
+        for i, frame in enumerate(frames):
+            if not is_frame(frame) or list(frame.columns) != list(frames[0].columns) or not len(frame):
+                found = f"the columns {listed(list(map(str, frame.columns)))}" if is_frame(frame) else "no columns"
+                raise DataError(
+                    f"sequence {i} has {found} and {len(frame)} steps; give one step or more of the columns of "
+                    f"sequence 0, {listed(list(map(str, frames[0].columns)))}"
+                )
+        joined = cls(pd.concat(frames), [len(frame) for frame in frames])
+        joined.container = container_of(X[0])
+        return joined
+
+    @classmethod
+    def from_frame(cls, frame: Any, id: str | None = None, time: str | None = None, every: Any = None) -> Sequences:
+        """Sequences from a table in long format, whose rows are steps.
+
+        Parameters
+        ----------
+        frame : DataFrame
+        id : str, optional
+            The column that says of which sequence a row is; None if all are of one.
+        time : str, optional
+            The column that says when, by which rows are sorted: dates, text of dates, or numbers. It becomes the index
+            of the steps. None if the rows are in order.
+        every : str, Timedelta or number, optional
+            The distance of steps. Each row is put on the nearest multiple of it; steps without a row are gaps.
+
+        Raises
+        ------
+        DataError
+            If two rows of a sequence have the same time, or are nearest to one step.
+
+        Examples
+        --------
+        >>> import pandas as pd
+        >>> from lowerbound import Sequences
+        >>> times = pd.to_datetime(["2024-01-01 00:00", "2024-01-01 00:05", "2024-01-01 00:15"])
+        >>> table = pd.DataFrame({"sensor": "a", "time": times, "value": [1.0, 2.0, 4.0]})
+        >>> Sequences.from_frame(table, id="sensor", time="time", every="5min").steps["value"].tolist()
+        [1.0, 2.0, nan, 4.0]
+        """
+        made = cls(*in_sequences(frame, id, time, every))
+        made.container = container_of(frame)
+        return made
 
     @classmethod
     def padded(cls, X: Any, lengths: Any = None) -> Sequences:
@@ -124,7 +208,7 @@ class Sequences:
     def __len__(self) -> int:
         return len(self.lengths)
 
-    def __iter__(self) -> Iterator[np.ndarray]:
+    def __iter__(self) -> Iterator[Any]:
         return iter(self.cut(self.steps))
 
     @property
@@ -132,22 +216,32 @@ class Sequences:
         """The place of the first step of each sequence, shape (n,)."""
         return np.cumsum(self.lengths) - self.lengths
 
-    def cut(self, values: np.ndarray) -> list[np.ndarray]:
-        """An array with one row for each step, cut into the sequences."""
-        return [values[first : first + length] for first, length in zip(self.starts, self.lengths, strict=True)]
+    def cut(self, values: Any) -> list[Any]:
+        """An array or a frame with one row for each step, cut into the sequences."""
+        return cut(values, self.lengths)
+
+    def with_steps(self, steps: Any) -> Sequences:
+        """The same sequences with other columns, or the same ones in other units."""
+        same = copy.copy(self)
+        same.steps = steps
+        return same
 
     def digest(self) -> str:
         """A hash of all values, of what was observed, and of the lengths."""
         return hashed([digest(self.steps).encode(), self.lengths])
 
-    def _check_finite(self, flat: np.ndarray) -> None:
+    def _check_finite(self, flat: Any) -> None:
+        names: Any = range(flat.shape[1])
+        if is_frame(flat):
+            real = [j for j, dtype in enumerate(flat.dtypes) if isinstance(dtype, np.dtype) and dtype.kind == "f"]
+            names, flat = [str(flat.columns[j]) for j in real], flat.iloc[:, real].to_numpy()
         infinite = np.isinf(flat) if flat.dtype.kind == "f" else np.zeros(0, bool)
         if infinite.any():
             step, column = np.argwhere(infinite)[0]
             sequence = int(np.searchsorted(self.starts, step, "right")) - 1
             raise DataError(
                 f"sequences have {counted(int(infinite.sum()), 'infinite value')}, the first in sequence {sequence}, "
-                f"step {step - self.starts[sequence]}, column {column} (counting from 0); replace them"
+                f"step {step - self.starts[sequence]}, column {names[column]!r} (counting from 0); replace them"
             )
 
 
@@ -251,6 +345,18 @@ class SequenceRows(Rows):
         """Hold out whole sequences at random."""
         places = held_out(len(self), fraction, order)
         return (self, None) if places is None else (self.subset(places[0]), self.subset(places[1]))
+
+    def windows(self, most: int) -> SequenceRows:
+        """Sequences cut into as few parts of at most ``most`` steps as there can be, whose lengths differ by 1 at most.
+
+        Each step is in one of them, and each of them is a sequence that begins anew.
+        """
+        n_parts = (self.lengths + most - 1) // most
+        whose = torch.repeat_interleave(torch.arange(len(self)), n_parts)
+        part = torch.arange(len(whose)) - (n_parts.cumsum(0) - n_parts)[whose]
+        length, n_parts = self.lengths[whose], n_parts[whose]
+        first, end = part * length // n_parts, (part + 1) * length // n_parts
+        return SequenceRows(self.steps, self.starts[whose] + first, end - first)
 
     def subset(self, index: Tensor) -> SequenceRows:
         """The sequences with the given places, in that order; their steps are shared."""

@@ -18,7 +18,7 @@ from sklearn.utils.validation import check_is_fitted, validate_data
 from torch import nn
 
 from lowerbound.core import Model, NoPosterior, Posterior
-from lowerbound.data.checks import check_finite
+from lowerbound.data.checks import check_finite, check_rectangular
 from lowerbound.data.context import ContextSchema
 from lowerbound.data.far import warn_of_far
 from lowerbound.data.frames import as_pandas
@@ -171,6 +171,7 @@ class DensityEstimator(Undisturbed, Settable, BaseEstimator):
                 raise ValueError(f"{type(self).__name__} needs all rows in memory: give an array, or part of them")
             self._validate_numbers(X.spread(2).X, reset=reset)
             return X
+        check_rectangular(X)
         if not reset:
             self._check_shape(X.shape if hasattr(X, "shape") else np.asarray(X).shape)
         mask = np.ma.getmaskarray(X) if isinstance(X, np.ma.MaskedArray) else None

@@ -205,7 +205,7 @@ class GradientEstimator(DensityEstimator):
             raise ValueError("partial_fit can't be given a context: use fit(X, context=…)")
         started = hasattr(self, "model_")
         X = self._start(X, keep_weights=started, reset=not started)
-        rows = self._fitting().checked_rows(X)
+        rows = self._rows_to_fit(X)
         training: Training | None = getattr(self, "_training_state", None) if started else None
         if training is None:
             if self.n_fits_ == 0:
@@ -230,9 +230,13 @@ class GradientEstimator(DensityEstimator):
     def _check_partial_fit(self) -> None:
         """Raise where a pass over some of the rows makes no sense."""
 
+    def _rows_to_fit(self, X: Any) -> Rows:
+        """The rows of checked data as they are trained on."""
+        return self._fitting().checked_rows(X)
+
     def _split(self, X: np.ndarray | Source) -> tuple[Rows, Rows | None]:
         """Training rows, and rows held out for early stopping (none if there would be fewer than two of either)."""
-        rows = self._fitting().checked_rows(X)
+        rows = self._rows_to_fit(X)
         held_out = self._part("early_stopping")
         if not isinstance(held_out, EarlyStopping):
             return rows, None

@@ -23,7 +23,7 @@ from lowerbound.storage.records import is_of, shown
 OF_FITTING = {  # parameters that change how a model is fitted or used, not what it is
     *("objective", "optimizer", "early_stopping", "max_epochs", "batch_size", "warm_start", "random_state", "device"),
     *("verbose", "method", "tol", "max_iter", "n_init", "lr", "momentum", "weight_decay", "validation_fraction"),
-    *("n_gibbs_steps", "n_chains", "n_temperatures", "burn_in", "penalty", "noise"),
+    *("window", "n_gibbs_steps", "n_chains", "n_temperatures", "burn_in", "penalty", "noise"),
 }
 FITTED_TYPES: dict[str, Any] = {  # of the attributes that a record holds besides the tensors
     **dict.fromkeys(

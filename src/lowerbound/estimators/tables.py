@@ -59,7 +59,7 @@ class MixedColumns(DensityEstimator):
                 f"honored: leave it 'auto'"
             )
         for name in ("image_shape", "layout"):
-            asked = getattr(self, name)
+            asked = getattr(self, name, None)
             if asked not in (None, "auto", "features"):
                 raise ValueError(f"a table of several kinds has no axes: leave {name}={asked!r} out")
         looks = summarize_columns(X, None if self.columns == "auto" else self.columns)

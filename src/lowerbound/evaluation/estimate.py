@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
-from typing import Literal
+from typing import ClassVar, Literal
 
 from torch import Tensor
 
@@ -30,6 +30,8 @@ class Estimate:
         Mean effective sample size of the importance weights, at most K; None if there were none.
     """
 
+    ROW: ClassVar[str] = "row"
+
     value: float
     standard_error: float
     kind: Literal["exact", "lower", "upper", "estimate"]
@@ -39,7 +41,12 @@ class Estimate:
 
     def __str__(self) -> str:
         sign = {"exact": "=", "lower": "≥", "upper": "≤", "estimate": "≈"}[self.kind]
-        return f"{sign} {plus_minus(self.value, self.standard_error)} nats ({self.n_rows} rows)"
+        return f"{sign} {plus_minus(self.value, self.standard_error)} nats ({self._rows})"
+
+    @property
+    def _rows(self) -> str:
+        """The number of rows in words."""
+        return f"1 {self.ROW}, so no standard error" if self.n_rows == 1 else f"{self.n_rows} {self.ROW}s"
 
     def to_dict(self) -> dict[str, float | str]:
         """The fields that are not None, for JSON; ``mean`` is the value."""
@@ -53,11 +60,13 @@ def plus_minus(mean: float, error: float, separator: str = "") -> str:
     Parameters
     ----------
     mean, error : float
-        The mean has two decimals where the error is 0 or not finite.
+        The mean has two decimals where the error is 0 or not finite, and stands alone where there is none (NaN).
     separator : {"", ","}
         Of thousands.
     """
     decimals = max(0, 1 - math.floor(math.log10(error))) if 0 < error < math.inf else 2
+    if math.isnan(error):
+        return f"{mean:{separator}.{decimals}f}"
     return f"{mean:{separator}.{decimals}f} ± {error:{separator}.{decimals}f}"
 
 

@@ -19,7 +19,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from lowerbound.core import Batch
+from lowerbound.core import Batch, Infer
 from lowerbound.distributions.gaussians import DiagonalGaussian, GaussianPrior
 from lowerbound.distributions.noise import Noise
 from lowerbound.evaluation.defensive import ONE_IN
@@ -54,33 +54,35 @@ class Particles:
 
 
 def particle_filter(
-    on: Evaluation, batch: Batch, n_particles: int, resample_below: float = RESAMPLE_BELOW
-) -> tuple[Steps, Particles]:
+    model: StateSpaceModel, posterior: Infer, batch: Batch, noise: Noise, n_particles: int,
+    resample_below: float = RESAMPLE_BELOW,
+) -> tuple[Steps, Particles]:  # fmt: skip
     """Move and weight particles along some sequences.
 
     Parameters
     ----------
-    on : Evaluation
-        Of a ``StateSpaceModel``, whose posterior proposes.
+    model : StateSpaceModel
+    posterior : Infer
+        Proposes.
     batch : Batch
         B sequences.
+    noise : Noise
     n_particles : int
         K.
     resample_below : float
         Particles are drawn anew where the effective number is below so many of K; 0: never.
     """
-    model, K, B = on.model, n_particles, len(batch.x)
-    assert isinstance(model, StateSpaceModel)
+    K, B = n_particles, len(batch.x)
     steps = model.steps(batch)
     given, lengths = model.with_past(batch, steps), torch.bincount(steps.row, minlength=B)
-    q, read, first = on.posterior(given), model.transition.read(given.context), lengths.cumsum(0) - lengths  # type: ignore[operator]
+    q, read, first = posterior(given), model.transition.read(given.context), lengths.cumsum(0) - lengths  # type: ignore[operator]
     z = read.new_zeros(K, B, model.step.latent_dim)
     log_W = torch.full((K, B), -math.log(K), dtype=torch.float64, device=z.device)
     found = []
     for time in range(batch.x.shape[1]):
         goes_on = time < lengths
         prior = model.prior_at(read[:, time], z)
-        moved, log_r = _moved(prior, q.at(time, z, prior), on.noise)  # type: ignore[attr-defined]
+        moved, log_r = _moved(prior, q.at(time, z, prior), noise)  # type: ignore[attr-defined]
         at = (first + time)[goes_on]
         log_w = torch.zeros_like(log_W)
         log_px = model.step.log_px(steps.batch.subset(at), moved[:, goes_on])
@@ -89,7 +91,7 @@ def particle_filter(
         ess = K * (2 * log_p - (log_W + 2 * log_w).logsumexp(0)).exp()
         found.append((log_p, ess))
         z, log_W = torch.where(goes_on[:, None], moved, z), log_W + log_w - log_p
-        z, log_W = _resampled(z, log_W, on.noise, resample_below * K)
+        z, log_W = _resampled(z, log_W, noise, resample_below * K)
     log_p, ess = (torch.stack(each, 1) for each in zip(*found, strict=True))
     return steps, Particles(log_p, ess, z, log_W)
 
@@ -148,27 +150,28 @@ def particle_scores(
     width = n_particles * max(on.model.past.hidden_size, *on.rows.event_shape[1:])
     with on.evaluating():
         for batch in on.batches(max(1, min(EVALUATION_BATCH, PASS_ELEMENTS // width))):
-            steps, found = particle_filter(on, batch, n_particles, resample_below)
+            steps, found = particle_filter(on.model, on.posterior, batch, on.noise, n_particles, resample_below)
             yield steps, found.log_p[steps.row, steps.time], found.ess[steps.row, steps.time]
 
 
-def states_after(on: Evaluation, n: int, n_particles: int) -> Tensor:
+def states_by_particles(
+    model: StateSpaceModel, posterior: Infer, batch: Batch, n: int, n_particles: int, noise: Noise
+) -> Tensor:
     """``n`` states of a model after a sequence, z_T drawn from p(z_T|x) by particles; shape (n, H + D).
 
     Parameters
     ----------
-    on : Evaluation
-        Of a ``StateSpaceModel`` on one sequence.
+    model : StateSpaceModel
+    posterior : Infer
+        Proposes.
+    batch : Batch of one sequence
     n : int
     n_particles : int
         K.
+    noise : Noise
     """
-    model = on.model
-    assert isinstance(model, StateSpaceModel)
-    with on.evaluating():
-        batch = next(on.batches(1))
-        found = particle_filter(on, batch, max(n, n_particles))[1]
-        cumulated = found.log_weights[:, 0].exp().cumsum(0)
-        place = on.noise.uniform((n, 1), cumulated)[:, 0] * cumulated[-1]
-        chosen = torch.searchsorted(cumulated, place).clamp_max(len(cumulated) - 1)
-        return model.onward(model.past(batch)[:, -1].expand(n, -1), found.z[chosen, 0], on.noise)
+    found = particle_filter(model, posterior, batch, noise, n_particles)[1]
+    cumulated = found.log_weights[:, 0].exp().cumsum(0)
+    place = noise.uniform((n, 1), cumulated)[:, 0] * cumulated[-1]
+    chosen = torch.searchsorted(cumulated, place).clamp_max(len(cumulated) - 1)
+    return model.onward(model.past(batch)[:, -1].expand(n, -1), found.z[chosen, 0], noise)

@@ -11,6 +11,7 @@ import math
 import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import ClassVar
 
 import torch
 from torch import Tensor
@@ -48,6 +49,8 @@ class SequenceEstimate(Estimate):
         log p(x | T), or log p(x) of the sequence and of where it ends.
     """
 
+    ROW: ClassVar[str] = "sequence"
+
     per_step: float = math.nan
     per_step_error: float = math.nan
     n_steps: int = 0
@@ -56,8 +59,8 @@ class SequenceEstimate(Estimate):
     def __str__(self) -> str:
         length = "lengths given" if self.length == "given" else "ends included"
         per_step = plus_minus(self.per_step, self.per_step_error)
-        text = super().__str__().replace("rows)", f"sequences, {length})")
-        return f"{text}; {per_step} nats a step ({self.n_steps} steps)"
+        text = super().__str__().removesuffix(")")
+        return f"{text}, {length}); {per_step} nats a step ({self.n_steps} steps)"
 
 
 @dataclass(frozen=True)

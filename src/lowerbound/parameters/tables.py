@@ -170,7 +170,8 @@ PIXEL_RNN_PARAMETERS = _table(
 RECURRENT_VAE_PARAMETERS = _table(
     Parameter("latent_dim", 32, "latent variables of each step; 0: the same decoder without them", (), int, 0),
     Parameter("hidden_size", 128, "hidden units of the recurrence, and of the networks of a step", (), int, 1),
-    replace(PIXEL_RNN_PARAMETERS["likelihood"], help="p of an entry of a step; auto: by type and values of the data"),
+    replace(VAE_PARAMETERS["likelihood"], help="p of an entry of a step; auto: by type and values of the data"),
+    "columns",
     Parameter(
         "head",
         "independent",
@@ -180,6 +181,7 @@ RECURRENT_VAE_PARAMETERS = _table(
     Parameter("chain", False, "z of a step also depends on that of the step before", (True, False)),
     Parameter("dropout", 0.0, "share of the numbers of d_t that is set to 0 in training", (), float, 0, 0.9),
     Parameter("length", "given", "log p(x | T), or log p of x and of where it ends", ("given", "end")),
+    Parameter("window", None, "steps that longer sequences are cut into for training; none: whole", (None,), int, 2),
     *("objective", "optimizer", "early_stopping", "max_epochs", "batch_size"),
     *("warm_start", "random_state", "device", "verbose"),
 )

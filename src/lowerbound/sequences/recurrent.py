@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import warnings
+from dataclasses import replace
 from typing import Any, ClassVar
 
 import numpy as np
@@ -14,32 +15,30 @@ from torch import Tensor
 from lowerbound.assembly.sequence import assemble_recurrent, objective_of_steps
 from lowerbound.core import Objective, Posterior
 from lowerbound.data.batches import Rows
-from lowerbound.data.far import warn_of_far
 from lowerbound.data.schema import Schema
-from lowerbound.data.sequences import SequenceRows, Sequences
+from lowerbound.data.sequences import SequenceRows, Sequences, cut
 from lowerbound.distributions.noise import Noise
+from lowerbound.estimators.arguments import Columns
 from lowerbound.estimators.gradient import GradientEstimator
 from lowerbound.estimators.latent import CollapsedPosteriorWarning
 from lowerbound.evaluation.bound import ElboTerms, elbo_terms
 from lowerbound.evaluation.evaluation import Evaluation
 from lowerbound.evaluation.steps import SequenceEstimate, step_means, step_scores
-from lowerbound.models.sequence import SequenceModel
 from lowerbound.parameters.likelihoods import Likelihood
 from lowerbound.parameters.parameter import check_count
 from lowerbound.parameters.parts import ELBO, IWAE, Adam, EarlyStopping, SampledELBO
 from lowerbound.parameters.seed import RandomState
 from lowerbound.parameters.tables import RECURRENT_VAE_PARAMETERS
-from lowerbound.tasks.continuing import continued
+from lowerbound.sequences.series import SequenceData, SeriesModel
+from lowerbound.tasks.continuing import continued, states_after
 from lowerbound.training.state import Training
 
 SEQUENCES_TO_JUDGE_COLLAPSE = 200
 LEAST_KL = 0.01  # nats a step
 MOST_TIMES = 10  # the longest sequence that was fitted: a draw without an end is cut off there
 
-SequenceData = list[np.ndarray] | tuple[np.ndarray, ...] | np.ndarray | Sequences
 
-
-class RecurrentVAE(GradientEstimator):
+class RecurrentVAE(SeriesModel):
     """Recurrent variational autoencoder: a model of sequences with latent variables at every step.
 
     d_t = GRU(x_<t), z_t ~ p(z|d_t), x_t ~ p(x|d_t, z_t), and q(z_t|d_t, x_t): what can follow on a past is a mixture
@@ -47,9 +46,9 @@ class RecurrentVAE(GradientEstimator):
     log p(x) = Σ_t log p(x_t|x_<t), and importance weights are those of a step. With ``latent_dim=0`` it is the same
     decoder without z, whose log p(x) is exact.
 
-    Sequences are a list of arrays (T, F), one array (n, T, F) if all are of one length, or ``Sequences``. NaN is a gap:
-    the entry is in no density, and the recurrence reads 0 and that it is missing. All log-densities are in nats, in the
-    user's units.
+    Sequences are a list of arrays (T, F) or of DataFrames, one array (n, T, F) if all are of one length, or
+    ``Sequences``. NaN is a gap: the entry is in no density, and the recurrence reads 0 and that it is missing. All
+    log-densities are in nats, in the user's units.
 
     Parameters
     ----------
@@ -59,6 +58,8 @@ class RecurrentVAE(GradientEstimator):
         H, hidden units of the recurrence, and of the networks of a step.
     likelihood : {"auto", "gaussian", "bernoulli", "categorical", "discretized_logistic"} or a part
         p(x_t|d_t, z_t), as in ``VAE``.
+    columns : {None, "auto"}, mapping, sequence or str
+        How columns of several kinds are described, as in ``VAE``: None for DataFrames with text, categories or dates.
     head : {"independent", "masked"}
         "masked": each column of a step also depends on those before it (as in RNN-NADE: Boulanger-Lewandowski et al.,
         2012), for columns that are 0 or 1 and have no gaps.
@@ -71,6 +72,10 @@ class RecurrentVAE(GradientEstimator):
     length : {"given", "end"}
         "given": log p(x | T), of sequences whose lengths are known. "end": log p of the sequence and of where it ends;
         after every step it goes on with a probability that is a function of the steps so far.
+    window : int or None
+        Sequences that are longer are cut into windows of at most so many steps for training, each step in one of them;
+        some windows are held out for early stopping. A window begins as a sequence does: no state is carried into it.
+        Scores, codes and all else are those of whole sequences. None trains on whole sequences too.
     objective : {"elbo", "elbo_sampled", "iwae"}, ELBO, SampledELBO or IWAE
         The bound of each step that is raised, as in ``VAE``.
     optimizer, early_stopping, max_epochs, batch_size, warm_start, random_state, device, verbose
@@ -85,7 +90,7 @@ class RecurrentVAE(GradientEstimator):
     schema_ : Schema
         Of the steps; ``schema_.likelihood`` is the one in use.
     history_ : list of dict
-        One record an epoch, nats a sequence.
+        One record an epoch, nats a sequence, or a window of one.
     kl_ : float
         KL(q ‖ p) in nats a step, on some of the sequences.
     n_features_in_ : int
@@ -114,7 +119,6 @@ class RecurrentVAE(GradientEstimator):
     STREAMS: ClassVar[bool] = False
 
     layout = "features"  # of a step
-    model_: SequenceModel
     posterior_: Posterior
     mean_length_: float
     longest_: int
@@ -126,10 +130,12 @@ class RecurrentVAE(GradientEstimator):
         *,
         hidden_size: int = 128,
         likelihood: str | Likelihood = "auto",
+        columns: Columns = None,
         head: str = "independent",
         chain: bool = False,
         dropout: float = 0.0,
         length: str = "given",
+        window: int | None = None,
         objective: str | ELBO | SampledELBO | IWAE = "elbo",
         optimizer: str | Adam = "adam",
         early_stopping: bool | EarlyStopping = True,
@@ -143,10 +149,12 @@ class RecurrentVAE(GradientEstimator):
         self.latent_dim = latent_dim
         self.hidden_size = hidden_size
         self.likelihood = likelihood
+        self.columns = columns
         self.head = head
         self.chain = chain
         self.dropout = dropout
         self.length = length
+        self.window = window
         self.objective = objective
         self.optimizer = optimizer
         self.early_stopping = early_stopping
@@ -165,6 +173,8 @@ class RecurrentVAE(GradientEstimator):
             raise ValueError("a RecurrentVAE has no model of the mask: leave missingness=None")
         if self._part("optimizer").compile:
             raise ValueError("steps on sequences differ in length, so they are no one graph: leave compile=False")
+        if self.window is not None and self.length == "end":
+            raise ValueError("the windows of a sequence don't end where it ends: with length='end' leave window=None")
         if self.latent_dim == 0 and self._part("objective") != ELBO():
             raise ValueError("latent_dim=0 has no latent variables and no bound: leave objective='elbo'")
         if self.chain:
@@ -180,28 +190,32 @@ class RecurrentVAE(GradientEstimator):
     def _validate(self, X: Any, *, reset: bool = False) -> Sequences:
         sequences = Sequences.of(X)
         n_columns = sequences.steps.shape[1]
-        if reset:
-            self.n_features_in_ = n_columns
-        elif n_columns != self.n_features_in_:
+        if not reset and n_columns != self.n_features_in_:
             raise ValueError(
                 f"the steps have {n_columns} columns, and the model was fitted to steps of {self.n_features_in_}"
             )
-        else:
-            warn_of_far(sequences.steps, self.schema_)
-        return sequences
+        return sequences.with_steps(super()._validate(sequences.steps, reset=reset))
 
     def _digest(self, X: Any) -> str:
         return Sequences.of(X).digest()
 
     def _check_enough(self, X: Sequences) -> None:
-        if len(X) < 2:
-            raise ValueError("there is one sequence, and a density needs at least 2")
+        if len(X) < 2 and (self.window is None or X.lengths[0] <= self.window):
+            raise ValueError(
+                f"there is one sequence of {X.lengths[0]:,} steps, and a density needs at least 2: window=… cuts a "
+                f"long one into several"
+            )
         if isinstance(X.steps, np.ma.MaskedArray) and not X.steps.count():
             raise ValueError("every value of the sequences is missing: there is nothing to fit")
 
     def _infer_schema(self, X: Sequences) -> Schema:
         self.mean_length_, self.longest_ = float(X.lengths.mean()), int(X.lengths.max())
-        return super()._infer_schema(X.steps)
+        return replace(super()._infer_schema(X.steps), container=X.container)
+
+    def _rows_to_fit(self, X: Sequences) -> Rows:
+        rows = super()._rows_to_fit(X)
+        assert isinstance(rows, SequenceRows)
+        return rows if self.window is None else rows.windows(self.window)
 
     def _assemble(self, generator: torch.Generator) -> None:
         mean_length = self.mean_length_ if self.length == "end" else None
@@ -358,17 +372,17 @@ class RecurrentVAE(GradientEstimator):
         check_is_fitted(self)
         check_count("n_samples", n_samples)
         most, fitting = self._most(lengths, n_samples), self._fitting()
-        given = None
+        start = None
         if prompt is not None:
-            given = fitting.on([prompt], "prompt")
+            prompts = fitting.rows([prompt]).batches(1, fitting.noise("prompt"))
+            start = states_after(self.model_, self.posterior_, list(prompts), n_samples, fitting.noise("prompt"))
         counted = torch.from_numpy(self.schema_.counted).to(fitting.device)
         noise = self._fresh_noise(random_state, "sample")
-        x, n_steps, is_cut = continued(self.model_, n_samples, most.to(fitting.device), counted, noise, given)
+        x, n_steps, is_cut = continued(self.model_, n_samples, most.to(fitting.device), counted, noise, start)
         if self.length == "end" and is_cut.any():
             warnings.warn(f"{int(is_cut.sum())} sequences had no end after {most.max()} steps: cut off", stacklevel=3)
         within = torch.arange(x.shape[1], device=x.device) < n_steps[:, None]
-        drawn = Sequences(self.schema_.restore(x[within], expected=False), n_steps.cpu().numpy())
-        return list(drawn)
+        return cut(self._as_given(x[within]), n_steps.cpu().numpy())
 
     def _most(self, lengths: Any, n: int) -> Tensor:
         """Steps of each of ``n`` draws, at most."""

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor
 
-from lowerbound.core import Batch
+from lowerbound.core import Batch, Infer
 from lowerbound.distributions.noise import Noise
-from lowerbound.evaluation.evaluation import Evaluation, evaluating
-from lowerbound.evaluation.smc import states_after
+from lowerbound.evaluation.evaluation import evaluating
+from lowerbound.evaluation.smc import states_by_particles
 from lowerbound.models.sequence import SequenceModel
 from lowerbound.models.state_space import StateSpaceModel
 
@@ -18,7 +18,7 @@ PARTICLES = 128  # at least, for what follows on a sequence whose latent variabl
 
 
 def continued(
-    model: SequenceModel, n: int, most: Tensor, counted: Tensor, noise: Noise, prompt: Evaluation | None = None
+    model: SequenceModel, n: int, most: Tensor, counted: Tensor, noise: Noise, start: Tensor | None = None
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Draw ``n`` sequences, or continuations of a prompt.
 
@@ -31,8 +31,8 @@ def continued(
     counted : Tensor of bool, shape (F,)
         False for constant columns, which the model doesn't read.
     noise : Noise
-    prompt : Evaluation of one sequence, optional
-        What they all begin with; it is not returned.
+    start : Tensor, shape (n, H), optional
+        The states after what they begin with (``states_after``), which is not returned.
 
     Returns
     -------
@@ -46,11 +46,12 @@ def continued(
     lengths, goes_on = torch.zeros_like(most), torch.ones_like(most, dtype=torch.bool)
     is_cut = torch.zeros_like(goes_on)
     with evaluating(model):
-        state = model.begin(n, noise) if prompt is None else _after(model, prompt, n, noise)
+        state = model.begin(n, noise) if start is None else start
         while goes_on.any():
             x = model.draw_step(state, noise).unsqueeze(1)
             steps.append(x)
             lengths += goes_on
+            x = x.to(state.dtype)
             state = model.read(Batch(x, counted.expand_as(x), torch.arange(n)), state, noise)
             goes_on = goes_on & model.draw_goes_on(state, noise)
             is_cut |= goes_on & (lengths >= most)
@@ -58,8 +59,13 @@ def continued(
     return torch.cat(steps, 1), lengths, is_cut
 
 
-def _after(model: SequenceModel, prompt: Evaluation, n: int, noise: Noise) -> Tensor:
-    """The states of ``n`` continuations of a sequence."""
+def states_after(model: SequenceModel, posterior: Infer, prompts: Sequence[Batch], n: int, noise: Noise) -> Tensor:
+    """The states of ``n`` continuations of each prompt, a batch of one sequence, one prompt after another."""
+    with evaluating(model, posterior):
+        return torch.cat([_after(model, posterior, prompt, n, noise) for prompt in prompts])
+
+
+def _after(model: SequenceModel, posterior: Infer, prompt: Batch, n: int, noise: Noise) -> Tensor:
     if isinstance(model, StateSpaceModel):
-        return states_after(replace(prompt, noise=noise), n, PARTICLES)
-    return model.read(next(prompt.batches(1)), model.begin(1, noise), noise).expand(n, -1)
+        return states_by_particles(model, posterior, prompt, n, max(n, PARTICLES), noise.own())
+    return model.read(prompt, model.begin(1, noise), noise).expand(n, -1)

@@ -17,6 +17,11 @@ PROBABILITY_LIMIT = 1e-3  # at the start no probability is closer to 0 or 1
 class LikelihoodError(ValueError):
     """The likelihood can't describe the data; the message names one that can."""
 
+    def after_fit(self) -> LikelihoodError:
+        """The error of a fitted model, whose likelihood can't be another: without the advice."""
+        reason, _, _ = str(self).rpartition(": ")
+        return LikelihoodError(f"{reason}; the model was fitted to such data, so give others like them")
+
 
 def no_components(n: int, name: str, scale: str | float) -> str:
     """The message where ``n_components`` has no meaning."""

@@ -1,0 +1,71 @@
+"""Which columns of a step surprise, given the steps before it."""
+
+from __future__ import annotations
+
+import math
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from lowerbound.core import Batch
+from lowerbound.data.sequences import SequenceRows
+from lowerbound.evaluation.evaluation import Evaluation
+from lowerbound.models.sequence import SequenceModel
+
+N_DRAWS = 200
+
+
+class Surprises(NamedTuple):
+    """N steps: ``nats`` (N, F) above what is to be expected of each column, NaN where it is missing, and draws ``x``
+    (S, N, F) of the steps given what was before them, in the model's units."""
+
+    nats: Tensor
+    x: Tensor
+
+
+def surprises(on: Evaluation, places: Tensor) -> Surprises:
+    """The surprise of some steps.
+
+    It is −log p(x_tj|x_<t) − E[−log p(x_tj|x_<t)], with p(x_tj|x_<t) = ∫ p(z|d_t) p(x_tj|d_t, z) dz by draws of z.
+
+    Parameters
+    ----------
+    on : Evaluation
+        Of a ``SequenceModel`` on sequences.
+    places : Tensor of int64, shape (N,)
+        Of the steps among all steps of the sequences.
+    """
+    model, noise = on.model, on.noise.own()
+    assert isinstance(model, SequenceModel)
+    with on.evaluating():
+        step = _steps_at(on, places)
+        given = model.step.given(step.context)
+        z = given.prior().rsample((N_DRAWS, len(step.x)), noise)
+        p = given.likelihood(z)
+        x = p.sample(noise).to(step.x.dtype)
+        found = _log_mean(p.log_prob(step.x))
+        expected = torch.stack([_log_mean(p.log_prob(each)) for each in x]).mean(0)
+    return Surprises(torch.where(step.mask, expected - found, math.nan), x)
+
+
+def _log_mean(log_p: Tensor) -> Tensor:
+    return log_p.logsumexp(0) - math.log(len(log_p))
+
+
+def _steps_at(on: Evaluation, places: Tensor) -> Batch:
+    """The steps at some places, each with its context."""
+    assert isinstance(on.rows, SequenceRows)
+    assert isinstance(on.model, SequenceModel)
+    found, first, order = [], 0, places.argsort()
+    for batch in on.batches():
+        steps = on.model.steps(batch).batch
+        inside = places[order] - first
+        inside = inside[(inside >= 0) & (inside < len(steps.x))]
+        if len(inside):
+            found.append(steps.subset(inside))
+        first += len(steps.x)
+    joined = [torch.cat(each) for each in zip(*((b.x, b.mask, b.context) for b in found), strict=True)]
+    back = order.argsort()
+    x, mask, context = (each[back.to(each.device)] for each in joined)
+    return Batch(x, mask, places, context=context)
