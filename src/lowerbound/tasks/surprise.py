@@ -1,4 +1,4 @@
-"""Which columns of a step surprise, given the steps before it."""
+"""The columns of a step that surprise, given the steps before it."""
 
 from __future__ import annotations
 
