@@ -2,6 +2,9 @@
 
     python benchmarks/music.py --data FOLDER --name jsb_chorales
 
+Three models: "gru" and "masked" have no latent variables, the keys of a chord being independent of each other given the
+past, or each dependent on those below it; "z" has 32 at every step, and independent keys given them.
+
 FOLDER holds ``jsb_chorales.npz`` and ``nottingham.npz``: arrays ``train``, ``valid`` and ``test`` of chords, whose 88
 keys are packed into 11 bytes, and ``train_len``, … with the lengths of pieces. The figure is the mean over all steps of
 all test pieces, first steps included, their lengths given: a lower bound by importance samples of each step, exact for
@@ -35,7 +38,12 @@ PARAMETERS: dict[str, Any] = {
 }  # fmt: skip
 OF_DATA: dict[str, dict[str, Any]] = {
     "jsb_chorales": {"dropout": 0.4, "max_epochs": 60},
-    "nottingham": {"dropout": 0.1, "max_epochs": 20},
+    "nottingham": {"dropout": 0.1, "max_epochs": 25},
+}
+MODELS: dict[str, dict[str, Any]] = {
+    "gru": {"latent_dim": 0},
+    "z": {"latent_dim": 32, "objective": IWAE(5, gradient="dreg")},
+    "masked": {"latent_dim": 0, "head": "masked"},
 }
 EXCERPT = {"jsb_chorales": 1000, "nottingham": 100}  # steps that are fitted together, at most
 KEYS = 88
@@ -59,7 +67,7 @@ def measured(model: RecurrentVAE, train: Sequences, parts: dict[str, Sequences],
     seconds = round(time.process_time() - cpu, 1)
     estimates = {name: model.log_likelihood(part, n_importance) for name, part in parts.items()}
     for name, estimate in estimates.items():
-        print(f"latent_dim={model.latent_dim}, {name}: {estimate}", flush=True)
+        print(f"{model}, {name}: {estimate}", flush=True)
     return {
         "parameters": recorded(model.get_params(deep=False)), "cpu_seconds": seconds, "epochs": model.n_iter_,
         "kl_per_step": model.kl_, **{name: estimate.to_dict() for name, estimate in estimates.items()},
@@ -70,14 +78,14 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", type=Path, required=True, help="folder with the two .npz files")
     parser.add_argument("--name", choices=("jsb_chorales", "nottingham"), required=True)
-    parser.add_argument("--latent-dims", type=int, nargs="+", default=[0, 32])
+    parser.add_argument("--models", choices=list(MODELS), nargs="+", default=list(MODELS))
     parser.add_argument("--epochs", type=int, help="if not the benchmark's")
     parser.add_argument("--n-importance", type=int, default=1000)
     parser.add_argument("--random-states", type=int, nargs="+", default=[0, 1, 2])
     parser.add_argument("--output", type=Path)
     arguments = parser.parse_args()
     train, *held_out = (pieces(arguments.data, arguments.name, part) for part in ("train", "valid", "test"))
-    parts = dict(zip(("valid", "test"), held_out, strict=True))
+    parts: dict[str, Sequences] = dict(zip(("valid", "test"), held_out, strict=True))
     record: dict[str, Any] = {
         "command": " ".join(["python", *sys.argv]).replace(str(arguments.data), "FOLDER"), "commit": revision(),
         "machine": machine(), "pieces": len(train), "steps": len(train.steps), "excerpt": EXCERPT[arguments.name],
@@ -87,11 +95,10 @@ def main() -> None:
     output.parent.mkdir(parents=True, exist_ok=True)
     own = PARAMETERS | OF_DATA[arguments.name] | ({"max_epochs": arguments.epochs} if arguments.epochs else {})
     for random_state in arguments.random_states:
-        for latent_dim in arguments.latent_dims:
-            objective = IWAE(5, gradient="dreg") if latent_dim else "elbo"
-            model = RecurrentVAE(latent_dim, objective=objective, random_state=random_state, **own)
+        for name in arguments.models:
+            model = RecurrentVAE(**MODELS[name], random_state=random_state, **own)
             fitted_to = excerpts(train, EXCERPT[arguments.name])
-            record["models"].append(measured(model, fitted_to, parts, arguments.n_importance))
+            record["models"].append({"model": name, **measured(model, fitted_to, parts, arguments.n_importance)})
             write_text(output, json.dumps(record, indent=1) + "\n")
 
 

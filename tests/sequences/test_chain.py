@@ -67,6 +67,20 @@ def test_other_objectives_are_refused(objective):
         small(chain=True, objective=objective).fit(BITS)
 
 
+def test_uses_that_know_no_chain_are_refused(fitted):
+    for use in ("impute", "explain"):
+        with pytest.raises(ValueError, match=f"{use} is for latent variables that are no chain"):
+            getattr(fitted, use)(BITS)
+    with pytest.raises(ValueError, match="fit a model with head='independent'"):
+        small(0, head="masked").fit(BITS).explain(BITS)
+
+
+def test_forecasts():
+    low, high = small(chain=True).fit(REAL).forecast(REAL[:3], 4, quantiles=(0.1, 0.9), n_draws=30)
+    assert [x.shape for x in low] == [(4, 2)] * 3
+    assert all((a < b).all() for a, b in zip(low, high, strict=True))
+
+
 def test_a_chain_of_nothing_is_refused():
     with pytest.raises(ValueError, match="leave chain=False"):
         small(0, chain=True).fit(BITS)

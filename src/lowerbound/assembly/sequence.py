@@ -56,7 +56,7 @@ def assemble_recurrent(
     mean_length : float or None
         Mean number of steps, where the model is to say where sequences end; None where the length is given.
     dropout : float
-        Share of what is read of the past, and of d_t, that is set to 0 in training.
+        Share of the numbers of d_t that is set to 0 in training, and half that share of those that are read of x_<t.
     generator : torch.Generator
     chain : bool
         z_t also depends on z_{t−1}.

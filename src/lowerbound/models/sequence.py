@@ -103,7 +103,7 @@ class SequenceModel(Model):
     ends : Linear, optional
         d_{t+1} → the logit that the sequence goes on after step t. Without it the length is given: log p(x | T).
     dropout : float
-        Share of the numbers that are read of x_<t, and of d_t, that is set to 0 in training.
+        Share of the numbers of d_t that is set to 0 in training, and half that share of those that are read of x_<t.
     """
 
     def __init__(
@@ -127,7 +127,7 @@ class SequenceModel(Model):
         noise : Noise, optional
             Says what is dropped; nothing is without it.
         """
-        d, inside = self.past(batch, dropout=self.dropout, noise=noise), within(batch)
+        d, inside = self.past(batch, dropout=self.dropout / 2, noise=noise), within(batch)
         row, time = inside.nonzero(as_tuple=True)
         missing = None if batch.missing is None else batch.missing[inside]
         flat = Batch(

@@ -67,8 +67,8 @@ class RecurrentVAE(SeriesModel):
         z_t ~ p(z|d_t, z_{t−1}), with an encoder that reads the sequence backward (Fraccaro et al., 2016): what z says
         then lasts. log p(x) is a lower bound by sequential Monte Carlo, and the objective is ``ELBO``.
     dropout : float
-        Share of the numbers read of x_<t, and of d_t, that is set to 0 in training, against overfitting. It costs
-        where single numbers of the past tell much of what follows, as those of a series do.
+        Share of the numbers of d_t that is set to 0 in training, and half that share of those that are read of x_<t,
+        against overfitting. It costs where single numbers of the past tell much of what follows, as in a series.
     length : {"given", "end"}
         "given": log p(x | T), of sequences whose lengths are known. "end": log p of the sequence and of where it ends;
         after every step it goes on with a probability that is a function of the steps so far.

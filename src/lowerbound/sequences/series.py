@@ -37,6 +37,8 @@ class SeriesModel(MixedColumns, GradientEstimator):
     model_: SequenceModel  # pyright: ignore[reportIncompatibleVariableOverride]
     n_features_in_: int
     length: str
+    head: str
+    chain: bool
 
     def impute(
         self, X: SequenceData, n: int = 50, *, n_particles: int = 32, random_state: RandomState = None
@@ -157,6 +159,10 @@ class SeriesModel(MixedColumns, GradientEstimator):
         """
         import pandas as pd
 
+        if self.chain:
+            raise ValueError("explain is for latent variables that are no chain: fit a model with chain=False")
+        if self.head == "masked":
+            raise ValueError("explain is for columns that are independent given z: fit a model with head='independent'")
         sequences, on = Sequences.of(X), self.fitted_.exactly().on(X)
         log_p = step_scores(on, 64).log_p.numpy()
         places = np.argsort(log_p, kind="stable")[:n_steps]

@@ -1,4 +1,4 @@
-"""Which columns of a step surprise, given the steps before it."""
+"""The columns of a step that surprise, given the steps before it."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ N_DRAWS = 200
 
 
 class Surprises(NamedTuple):
-    """Of N steps: ``nats`` (N, F) above what is to be expected of each column, NaN where it is missing, and draws ``x``
+    """N steps: ``nats`` (N, F) above what is to be expected of each column, NaN where it is missing, and draws ``x``
     (S, N, F) of the steps given what was before them, in the model's units."""
 
     nats: Tensor
