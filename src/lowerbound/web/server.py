@@ -24,17 +24,21 @@ class Page:
     ----------
     url : str
         The address, with the token that opens it.
+    port : int
+    files : list of str
+        The paths of what it serves besides its answers.
     """
 
     def __init__(self, make: Callable[[], Service], port: int = 0) -> None:
         import uvicorn
 
-        from lowerbound.web.application import application
+        from lowerbound.web.application import application, static_files
         from lowerbound.web.guard import Guard
 
         self.service: Future[Service] = Future()
         listening = _listen(port)
         self.port: int = listening.getsockname()[1]
+        self.files: list[str] = list(static_files())
         token = secrets.token_urlsafe(32)
         self.url: str = f"http://{LOOPBACK}:{self.port}/?token={token}"
         guard: Any = Guard(application(self.service), token, self.port)

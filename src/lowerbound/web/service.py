@@ -74,7 +74,7 @@ class Service:
         chosen = axes[0]["dimensions"] if "dimensions" not in body else asked.dimensions(body, d)
         found = codes.places_on(self.subject, chosen)
         if chosen != "pca":
-            found["axes"] = [codes.name_of(some, i) for i in chosen] + [""] * (len(chosen) == 1)
+            found["axes"] = [*(codes.name_of(some, int(i)) for i in chosen), *[""] * (len(chosen) == 1)]
         return {**found, "dimensions": chosen, "choices": axes, "n": len(self.subject.codes)}
 
     def colors(self, body: dict[str, Any]) -> list[dict[str, Any]]:
