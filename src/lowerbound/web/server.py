@@ -8,10 +8,10 @@ import threading
 import time
 from collections.abc import Callable
 from concurrent.futures import Future
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from lowerbound.report.subject import Run, Subject
-from lowerbound.web.service import Service
+if TYPE_CHECKING:
+    from lowerbound.web.service import Service
 
 LOOPBACK = "127.0.0.1"
 START_SECONDS, STOP_SECONDS = 20.0, 5.0
@@ -132,6 +132,9 @@ def explore(
         If there is nothing to show of such a model.
     """
     check_extra()
+    from lowerbound.report.subject import Run, Subject
+    from lowerbound.web.service import Service
+
     subject = Subject.of(model, X, labels, label=label, run=Run(type(model).__name__, history=_history(model)))
     page = Page(lambda: Service(subject), port)
     if browser:

@@ -11,11 +11,12 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from lowerbound.precision import undisturbed_by_contexts
 from lowerbound.report import codes, density, facts, quality, unusual
 from lowerbound.report.rows import flat
 from lowerbound.report.subject import Subject
 from lowerbound.web import asked
-from lowerbound.web.asked import Unanswerable
+from lowerbound.web.refusals import Unanswerable
 
 SIDE = 160  # pixels of a large picture
 MOST_PIXELS = 2**24  # of an image that is dropped on the page
@@ -44,6 +45,7 @@ class Service:
             "training": self.training, "estimates": self.estimates,
         }  # fmt: skip
 
+    @undisturbed_by_contexts
     def answer(self, name: str, body: dict[str, Any]) -> Any:
         """The facts that a request asks for; raises ``Unanswerable``."""
         return facts.plain(self.answers[name](body))
