@@ -9,7 +9,7 @@ MINIMUM := .venv-minimum
 SHORT := tests/estimators/test_gaussian.py tests/estimators/test_factorized.py tests/estimators/test_ppca.py \
 	tests/data tests/distributions tests/storage tests/test_saved_formats.py tests/test_identities.py tests/cli/test_program.py
 
-.PHONY: demo test lint docs package minimum api clean
+.PHONY: demo test lint docs javascript package minimum api clean
 
 $(INSTALLED): pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
@@ -39,6 +39,11 @@ docs: $(DOCUMENTING)  # into build/site; a warning is an error
 	mv build/printed.txt build/tutorials/
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --quiet
 
+javascript:  # what the report and the page run: types and unit tests; axe-core is for the tests of the page
+	npm ci --prefix tests/javascript --no-audit --no-fund --silent
+	npm run --prefix tests/javascript --silent types
+	npm test --prefix tests/javascript --silent
+
 package: $(DOCUMENTING)  # sdist and wheel into dist/, and the wheel tried in an environment of its own
 	rm -rf dist build/tried
 	$(BIN)/python -m build --outdir dist .
@@ -47,6 +52,10 @@ package: $(DOCUMENTING)  # sdist and wheel into dist/, and the wheel tried in an
 	build/tried/bin/lowerbound --help > /dev/null
 	cd build && OMP_NUM_THREADS=1 tried/bin/python -c "from lowerbound import VAE, read; X = read('digits').X; \
 	    print(VAE(2, max_epochs=1, random_state=0).fit(X).sample(3).shape)"
+	cd build && ! tried/bin/lowerbound explore nothing 2> explore.txt && grep -q "lowerbound\[ui\]" explore.txt
+	build/tried/bin/pip install --quiet -c constraints.txt "$$(ls dist/*.whl)[ui]"
+	cd build && OMP_NUM_THREADS=1 tried/bin/python -c "from lowerbound import VAE, read; X = read('digits').X; \
+	    page = VAE(2, max_epochs=1, random_state=0).fit(X).explore(X, browser=False); print(len(page.files)); page.close()"
 
 minimum:  # the short tests with the oldest versions that pyproject.toml allows; MINIMUM_TORCH=1 for the oldest torch, too
 	$(PYTHON) -m venv $(MINIMUM)

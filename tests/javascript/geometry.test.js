@@ -3,7 +3,7 @@
 import assert from "node:assert/strict";
 import test from "node:test";
 
-import { Grid, extent, fit, median, ticks, within } from "../../src/lowerbound/report/static/geometry.js";
+import { Grid, extent, fit, median, ticks, within } from "./build/geometry.js";
 
 const FRAME = { left: 40, top: 10, width: 400, height: 300 };
 

@@ -3,8 +3,8 @@
 import assert from "node:assert/strict";
 import test from "node:test";
 
-import { floats, number, plusMinus } from "../../src/lowerbound/report/static/dom.js";
-import { classColor, parts, scaleColor } from "../../src/lowerbound/report/static/palette.js";
+import { floats, number, plusMinus } from "./build/dom.js";
+import { classColor, parts, scaleColor } from "./build/palette.js";
 
 test("a mean is given to the place of its error's second digit", () => {
   assert.equal(plusMinus(-85.3217, 0.4123), "−85.32 ± 0.41");

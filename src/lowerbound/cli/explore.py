@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
@@ -12,6 +13,9 @@ from lowerbound.cli.generate import load
 from lowerbound.cli.options import DataOptions, console_options, data_options, run_argument
 from lowerbound.cli.output import Console, Failure
 from lowerbound.cli.report import rows_to_show, run_of
+
+if TYPE_CHECKING:
+    from lowerbound.web.service import Service
 
 
 @click.command(short_help="Open a page on this machine to look at a model, live.")
@@ -38,10 +42,11 @@ def explore(
         check_extra()
     except ImportError as error:
         raise Failure(str(error)) from error
-    from lowerbound.report.subject import Subject
-    from lowerbound.web.service import Service
 
     def service() -> Service:
+        from lowerbound.report.subject import Subject
+        from lowerbound.web.service import Service
+
         model = load(run, "report")
         X, labels, words = rows_to_show(model, run, replace(options, given=given), data, console)
         subject = Subject.of(model, X, labels, run=run_of(run), **words)

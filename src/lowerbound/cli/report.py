@@ -60,7 +60,7 @@ def report(
 
 def rows_to_show(
     model: Any, run: Path, options: DataOptions, data: str | None, console: Console
-) -> tuple[Any, Any, dict[str, str]]:
+) -> tuple[Any, Any, dict[str, Any]]:
     """Rows of data for a page, their labels, and the names of both; fails if a context is missing."""
     schema = context_schema(model)
     if schema is not None and (data is None or options.given is None):
@@ -75,7 +75,7 @@ def rows_to_show(
         return None, None, {}
     dataset = options.like_those_of(run).read(console)
     first = getattr(model, "estimators_", [model])[0]
-    words = {"source": dataset.source, "label": options.given or options.label or "label"}
+    words: dict[str, Any] = {"source": dataset.source, "label": options.given or options.label or "label"}
     return rows_of(dataset, first), dataset.labels, words
 
 

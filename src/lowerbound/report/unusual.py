@@ -175,7 +175,7 @@ def gaps_of(
     if not display.is_image:
         return {"rows": _cells(subject, rows, X, hidden, draws, expected), "columns": subject.names}
     seen = display.pixels(X, given=True)
-    where = np.moveaxis(subject.fitted.schema.to_event(hidden), 1, -1).any(-1)
+    where = np.asarray(np.moveaxis(subject.fitted.schema.to_event(hidden), 1, -1).any(-1))
     parts = {
         "row": subject.places[rows].tolist(), "label": labels_of(subject, rows),
         "input": display.show(X, given=True),

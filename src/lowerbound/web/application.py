@@ -9,7 +9,7 @@ from collections import OrderedDict
 from collections.abc import Awaitable, Callable
 from concurrent.futures import Future
 from importlib.resources import files
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from starlette.applications import Starlette
 from starlette.concurrency import run_in_threadpool
@@ -17,9 +17,10 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
-from lowerbound.precision import undisturbed_by_contexts
-from lowerbound.web.asked import Superseded, Unanswerable
-from lowerbound.web.service import Service
+from lowerbound.web.refusals import Superseded, Unanswerable
+
+if TYPE_CHECKING:
+    from lowerbound.web.service import Service
 
 MOST_CLIENTS = 64
 QUICK = ("decode", "traversals", "gaps", "map", "reconstruct")  # of which a client has one in work, and the latest wins
@@ -77,7 +78,7 @@ def application(service: Future[Service]) -> Starlette:
         ready = await asyncio.wrap_future(service)
 
         async def work() -> Any:
-            return await run_in_threadpool(undisturbed_by_contexts(ready.answer), name, body)
+            return await run_in_threadpool(ready.answer, name, body)
 
         client = body.get("client", "")
         if not isinstance(client, str) or len(client) > 64:

@@ -7,16 +7,10 @@ from typing import Any
 
 import numpy as np
 
+from lowerbound.web.refusals import Unanswerable
+
 MOST_ROWS_ASKED = 100_000  # of a selection
 FARTHEST_CODE = 1e4
-
-
-class Unanswerable(ValueError):
-    """A request whose fields make no sense."""
-
-
-class Superseded(Exception):
-    """A later request of the same client has taken the place of this one."""
 
 
 def codes(body: dict[str, Any], latent_dim: int, most: int = 64) -> np.ndarray:

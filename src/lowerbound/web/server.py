@@ -8,10 +8,10 @@ import threading
 import time
 from collections.abc import Callable
 from concurrent.futures import Future
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from lowerbound.report.subject import Run, Subject
-from lowerbound.web.service import Service
+if TYPE_CHECKING:
+    from lowerbound.web.service import Service
 
 LOOPBACK = "127.0.0.1"
 START_SECONDS, STOP_SECONDS = 20.0, 5.0
@@ -24,17 +24,21 @@ class Page:
     ----------
     url : str
         The address, with the token that opens it.
+    port : int
+    files : list of str
+        The paths of what it serves besides its answers.
     """
 
     def __init__(self, make: Callable[[], Service], port: int = 0) -> None:
         import uvicorn
 
-        from lowerbound.web.application import application
+        from lowerbound.web.application import application, static_files
         from lowerbound.web.guard import Guard
 
         self.service: Future[Service] = Future()
         listening = _listen(port)
         self.port: int = listening.getsockname()[1]
+        self.files: list[str] = list(static_files())
         token = secrets.token_urlsafe(32)
         self.url: str = f"http://{LOOPBACK}:{self.port}/?token={token}"
         guard: Any = Guard(application(self.service), token, self.port)
@@ -128,6 +132,9 @@ def explore(
         If there is nothing to show of such a model.
     """
     check_extra()
+    from lowerbound.report.subject import Run, Subject
+    from lowerbound.web.service import Service
+
     subject = Subject.of(model, X, labels, label=label, run=Run(type(model).__name__, history=_history(model)))
     page = Page(lambda: Service(subject), port)
     if browser:

@@ -11,11 +11,12 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from lowerbound.precision import undisturbed_by_contexts
 from lowerbound.report import codes, density, facts, quality, unusual
 from lowerbound.report.rows import flat
 from lowerbound.report.subject import Subject
 from lowerbound.web import asked
-from lowerbound.web.asked import Unanswerable
+from lowerbound.web.refusals import Unanswerable
 
 SIDE = 160  # pixels of a large picture
 MOST_PIXELS = 2**24  # of an image that is dropped on the page
@@ -44,6 +45,7 @@ class Service:
             "training": self.training, "estimates": self.estimates,
         }  # fmt: skip
 
+    @undisturbed_by_contexts
     def answer(self, name: str, body: dict[str, Any]) -> Any:
         """The facts that a request asks for; raises ``Unanswerable``."""
         return facts.plain(self.answers[name](body))
@@ -74,7 +76,7 @@ class Service:
         chosen = axes[0]["dimensions"] if "dimensions" not in body else asked.dimensions(body, d)
         found = codes.places_on(self.subject, chosen)
         if chosen != "pca":
-            found["axes"] = [codes.name_of(some, i) for i in chosen] + [""] * (len(chosen) == 1)
+            found["axes"] = [*(codes.name_of(some, int(i)) for i in chosen), *[""] * (len(chosen) == 1)]
         return {**found, "dimensions": chosen, "choices": axes, "n": len(self.subject.codes)}
 
     def colors(self, body: dict[str, Any]) -> list[dict[str, Any]]:

@@ -217,13 +217,19 @@ export class Plane {
     const image = pen.getImageData(0, 0, width, height);
     const memory = new Uint32Array(image.data.buffer);
     const side = Math.max(1, Math.round(this.ratio * (this.x.length > 40000 ? 1.4 : 2)));
+    const color = this.color;
+    const numbers = color?.kind === "numbers";
+    const low = numbers ? color.low : 0;
+    const scale = numbers ? 255 / Math.max(color.high - low, 1e-12) : 1;
+    const table = packed(numbers);
     for (let i = 0; i < this.x.length; i += 1) {
-      if (!this.isShown(i)) continue;
-      const [r, g, b] = this.colorOf(i);
-      const value = (255 << 24) | (b << 16) | (g << 8) | r;
-      const [a, c] = [Math.round(this.px[i] * this.ratio), Math.round(this.py[i] * this.ratio)];
-      if (a < 0 || c < 0 || a + side > width || c + side > height) continue;
-      for (let row = c; row < c + side; row += 1) memory.fill(value, row * width + a, row * width + a + side);
+      const value = color ? color.values[i] : 0;
+      if (this.only !== null && value !== this.only) continue;
+      const first = Math.round(this.px[i] * this.ratio) + width * Math.round(this.py[i] * this.ratio);
+      if (first < 0 || first + side * width + side > memory.length) continue;
+      const ink = value === value ? table[Math.min(255, Math.max(0, Math.round((value - low) * scale)))] : GREY;
+      for (let row = first; row < first + side * width; row += width)
+        for (let k = row; k < row + side; k += 1) memory[k] = ink;
     }
     pen.putImageData(image, 0, 0);
   }
@@ -349,6 +355,16 @@ export class Plane {
     for (const entry of this.legend.querySelectorAll("button")) entry.setAttribute("aria-pressed", String(entry === button && this.only === k));
     this.draw();
   }
+}
+
+const GREY = 0xff969696;
+
+/** The colors of classes, or of 256 numbers, as they lie in memory. @param {boolean} numbers */
+function packed(numbers) {
+  return Uint32Array.from({ length: 256 }, (_, k) => {
+    const [r, g, b] = numbers ? scaleColor(k / 255) : parts(classColor(k));
+    return ((255 << 24) | (b << 16) | (g << 8) | r) >>> 0;
+  });
 }
 
 const images = new Map();

@@ -165,7 +165,7 @@ export function reasonOf(reason) {
 
 /** Rows with hidden values, and their fillings. @param {any} gaps */
 export function gapsView(gaps) {
-  if (gaps.columns) return h("div", { class: "cards" }, gaps.rows.map((item) => h("article", { class: "sheet" }, h("h3", {}, nameOfRow(item)), fillingsTable(item.cells))));
+  if (gaps.columns) return h("div", { class: "cards" }, gaps.rows.map((item) => h("article", { class: "sheet" }, h("h3", {}, nameOfRow(item)), fillingsTable(item.cells, nameOfRow(item)))));
   const heads = ["", "row", "seen", "mean", ...gaps.rows[0].draws.map((_, k) => `draw ${k + 1}`)];
   const lines = gaps.rows.map((item) => h("tr", {}, h("th", { scope: "row" }, nameOfRow(item)),
     [["input", "the whole"], ["seen", "what was seen"], ["mean", "the expectation"]].map(([part, words]) => h("td", {}, picture(item[part], `${words} of ${nameOfRow(item)}`))),
@@ -173,12 +173,12 @@ export function gapsView(gaps) {
   return h("div", { class: "wide", tabindex: "0", role: "region", "aria-label": "filled gaps" }, h("table", { class: "strips" }, h("thead", {}, h("tr", {}, heads.map((name) => name ? h("th", { scope: "col" }, name) : h("td", {})))), h("tbody", {}, lines)));
 }
 
-/** What is put in place of each hidden value. @param {any[]} cells */
-export function fillingsTable(cells) {
+/** What is put in place of each hidden value. @param {any[]} cells @param {string} of */
+export function fillingsTable(cells, of = "the row") {
   const n = cells[0]?.draws.length ?? 0;
   const truth = cells.some((item) => item.true !== undefined);
   const heads = ["column", ...(truth ? ["was"] : []), "expected", ...Array.from({ length: n }, (_, k) => `${k + 1}`)];
-  return h("div", { class: "wide", tabindex: "0", role: "region", "aria-label": "fillings" }, h("table", { class: "fillings" }, h("thead", {}, h("tr", {}, heads.map((name) => h("th", { scope: "col" }, name)))),
+  return h("div", { class: "wide", tabindex: "0", role: "region", "aria-label": `fillings of ${of}` }, h("table", { class: "fillings" }, h("thead", {}, h("tr", {}, heads.map((name) => h("th", { scope: "col" }, name)))),
     h("tbody", {}, cells.map((item) => h("tr", {}, h("th", { scope: "row" }, item.column), truth ? h("td", { class: "truth" }, item.true ?? "missing") : null, h("td", {}, item.mean ?? ""), item.draws.map((value) => h("td", { class: truth && value === item.true ? "same" : null }, value ?? "")))))));
 }
 

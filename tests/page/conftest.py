@@ -1,6 +1,7 @@
 """Small fitted models, and a browser."""
 
 import shutil
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -9,6 +10,7 @@ import pytest
 from lowerbound import MLP, VAE, Adam, BernoulliLikelihood, read
 from lowerbound.report.subject import Run, Subject
 
+AXE = Path(__file__).parents[1] / "javascript" / "node_modules" / "axe-core" / "axe.min.js"
 HISTORY = [
     {"epoch": k, "step": 10 * k, "elbo": -30.0 + k, "reconstruction": -27.0 + k, "kl": 3.0, "validation_elbo": None}
     for k in range(1, 5)
@@ -55,7 +57,7 @@ def table_subject(table_model, people):
     return Subject.of(table_model, people, source="people.csv")
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")  # its loop is in the way of asyncio.run
 def browser():
     """A headless Chromium; tests that need it are left out where there is none."""
     sync_api = pytest.importorskip("playwright.sync_api", reason="playwright isn't installed: pip install playwright")

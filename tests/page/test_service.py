@@ -15,7 +15,7 @@ from PIL import Image
 import lowerbound
 from lowerbound.report import density
 from lowerbound.report.subject import Subject
-from lowerbound.web.asked import Superseded, Unanswerable
+from lowerbound.web.refusals import Superseded, Unanswerable
 from lowerbound.web.service import Service
 
 

@@ -4,6 +4,7 @@ import json
 import re
 
 import pytest
+from tests.page.conftest import AXE
 
 from lowerbound.report import page
 from lowerbound.report.facts import report_facts
@@ -62,4 +63,18 @@ def test_a_report_in_a_browser_without_a_network(browser, reports, name):
     assert tab.locator(".scrub output").text_content() == "0.5 deviations"
     assert said == []
     assert [url for url in asked if not url.startswith(("file:", "data:"))] == []
+    context.close()
+
+
+@pytest.mark.skipif(not AXE.exists(), reason="axe-core isn't installed: npm ci in tests/javascript")
+@pytest.mark.parametrize("name", ["images", "table"])
+def test_nothing_in_a_report_keeps_anyone_out(browser, reports, name):
+    context = browser.new_context(offline=True, bypass_csp=True)
+    tab = context.new_page()
+    tab.goto((reports / f"{name}.html").as_uri())
+    tab.evaluate(AXE.read_text(encoding="utf-8"))
+    for scheme in ("light", "dark"):
+        tab.emulate_media(color_scheme=scheme)
+        found = tab.evaluate("async () => (await axe.run()).violations")
+        assert [(each["id"], [node["html"][:200] for node in each["nodes"][:3]]) for each in found] == []
     context.close()

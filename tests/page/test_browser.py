@@ -4,6 +4,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from tests.page.conftest import AXE
 
 pytest.importorskip("uvicorn")
 
@@ -13,7 +14,6 @@ from lowerbound.web.server import Page
 from lowerbound.web.service import Service
 
 PANELS = ("map", "sample", "reconstructions", "traversals", "dimensions", "outliers", "gaps", "training")
-AXE = Path(__file__).parents[1] / "javascript" / "node_modules" / "axe-core" / "axe.min.js"
 
 
 class Tab:

@@ -59,6 +59,7 @@ def test_the_page_is_served_to_whoever_has_the_cookie(page):
     assert answer.headers["content-type"].startswith("text/html")
     assert sent(page, "POST", "/api/overview", b"{}").status == 200
     assert sent(page, Host=f"localhost:{page.port}").status == 200
+    assert [path for path in page.files if sent(page, path=path).status != 200] == []
 
 
 @pytest.mark.parametrize("path", ["/", "/app.js", "/style.css", "/api/overview"])
