@@ -28,6 +28,7 @@ from lowerbound.compression.container import (
 )
 from lowerbound.compression.models import digest_of, on_cpu
 from lowerbound.compression.packed import Packed, pack
+from lowerbound.compression.tables import TableCode
 from lowerbound.data.sources import Source, as_source
 from lowerbound.estimators.fitted import Fitted
 from lowerbound.evaluation.bound import elbo_terms, exact_log_prob
@@ -228,6 +229,9 @@ def estimate(model: Any, X: Any, *, decimals: int | None = None, with_model: boo
 
 def rows_code(fitted: Fitted, X: Any, decimals: int | None) -> RowsCode:
     """The code of the rows of ``X``, by what they are."""
+    if fitted.schema.columns is not None:
+        source = as_source(X)
+        return TableCode.like(fitted.schema, source.spread(2).X if isinstance(source, Source) else X, decimals)
     checked = fitted.check(X)
     columns = None
     if getattr(X, "columns", None) is not None:

@@ -84,7 +84,7 @@ def _encode(values: Any, column: ColumnSchema) -> np.ndarray:
     v = _numbers(values, column)
     if column.kind == "count":
         _check_whole(v, column)
-    return _scaled(v, column)
+    return in_units(v, column)
 
 
 def _category_places(values: Any, column: ColumnSchema) -> np.ndarray:
@@ -129,7 +129,7 @@ def _check_whole(v: np.ndarray, column: ColumnSchema) -> None:
         )
 
 
-def _scaled(v: np.ndarray, column: ColumnSchema) -> np.ndarray:
+def in_units(v: np.ndarray, column: ColumnSchema) -> np.ndarray:
     """(g(v) − location)/unit; NaN where g is not defined, ``MASS`` at the point mass."""
     is_mass = v == column.mass if column.mass is not None else np.zeros(len(v), bool)
     with np.errstate(divide="ignore", invalid="ignore"):
@@ -170,7 +170,7 @@ def _decode(x: np.ndarray, column: ColumnSchema, expected: bool) -> Any:
             return _expected(v, column)
         categories = np.array([*column.categories, None], dtype=object)[:-1]
         chosen = pd.Series(categories[x.round().astype(np.int64)], dtype=object)
-        return _as_user(chosen, column)
+        return as_user(chosen, column)
     is_mass = x == MASS
     g = np.where(is_mass, 0.0, x) * column.unit + column.location
     v = np.exp(np.minimum(g, 700)) - column.shift if column.log else g
@@ -187,7 +187,7 @@ def _expected(v: np.ndarray, column: ColumnSchema) -> pd.Series:
     return pd.Series(v) if is_number else as_values(v, column.dtype, column.decimals if column.kind == "date" else None)
 
 
-def _as_user(values: pd.Series, column: ColumnSchema) -> Any:
+def as_user(values: pd.Series, column: ColumnSchema) -> Any:
     """Categories in the user's type; unchanged if that type can't hold missing values."""
     import pandas as pd
 
