@@ -3,6 +3,7 @@
 import os
 import subprocess
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -187,3 +188,12 @@ def test_nothing_is_left_of_a_file_that_does_not_decode(model, tmp_path, monkeyp
     assert not list(tmp_path.iterdir())
     lowerbound.compress(model, X, tmp_path / "x.lb", verify=False)
     assert (tmp_path / "x.lb").exists()
+
+
+def test_files_of_earlier_versions_are_read_and_written_the_same(tmp_path):
+    folder = Path(__file__).parents[1] / "fixtures" / "compressed-v1"
+    kept = lowerbound.load(folder / "model")
+    rows = np.load(folder / "x.npy")
+    np.testing.assert_array_equal(lowerbound.decompress(folder / "x.lb", kept), rows)
+    lowerbound.compress(kept, rows, tmp_path / "x.lb")
+    assert (tmp_path / "x.lb").read_bytes() == (folder / "x.lb").read_bytes()

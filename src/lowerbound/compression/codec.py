@@ -17,6 +17,7 @@ from lowerbound.compression.container import Block, CompressedFileError
 from lowerbound.compression.entries import Entries
 from lowerbound.compression.message import BlockCode, Message
 from lowerbound.compression.models import grid_for, latents_of, rows_of_a_step
+from lowerbound.compression.tables import TableCode
 from lowerbound.core import Batch
 from lowerbound.estimators.fitted import Fitted
 from lowerbound.storage.opening import parse_json
@@ -24,7 +25,7 @@ from lowerbound.storage.opening import parse_json
 PROBED = 3  # rows of the probe
 LOOKED_AT = 1000  # rows that the grid is chosen by
 FRONT = struct.Struct("<32sII")  # SHA-256 of the model, probe, bytes of the record
-KINDS: dict[str, type[RowsCode]] = {"array": ArrayCode}
+KINDS: dict[str, type[RowsCode]] = {"array": ArrayCode, "table": TableCode}
 
 
 @dataclass(frozen=True)

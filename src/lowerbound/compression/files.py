@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -28,12 +27,14 @@ from lowerbound.compression.container import (
 )
 from lowerbound.compression.models import digest_of, on_cpu
 from lowerbound.compression.packed import Packed, pack
+from lowerbound.compression.tables import TableCode
 from lowerbound.data.sources import Source, as_source
 from lowerbound.estimators.fitted import Fitted
 from lowerbound.evaluation.bound import elbo_terms, exact_log_prob
 from lowerbound.evaluation.evaluation import Evaluation
 from lowerbound.precision import undisturbed_by_contexts
 from lowerbound.storage.atomic import write_atomically
+from lowerbound.warning import warn
 
 BLOCK_ENTRIES = 2**22  # of the rows of a block
 
@@ -228,6 +229,9 @@ def estimate(model: Any, X: Any, *, decimals: int | None = None, with_model: boo
 
 def rows_code(fitted: Fitted, X: Any, decimals: int | None) -> RowsCode:
     """The code of the rows of ``X``, by what they are."""
+    if fitted.schema.columns is not None:
+        source = as_source(X)
+        return TableCode.like(fitted.schema, source.spread(2).X if isinstance(source, Source) else X, decimals)
     checked = fitted.check(X)
     columns = None
     if getattr(X, "columns", None) is not None:
@@ -286,7 +290,7 @@ class Reading:
                 self.reader.block(i)
                 found.append(i)
             except DamagedError as error:
-                warnings.warn(f"{error}; its rows are left out", stacklevel=2)
+                warn(f"{error}; its rows are left out")
         return found
 
     def rows(self, blocks: Sequence[int]) -> Iterator[Any]:

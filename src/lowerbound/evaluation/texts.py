@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -15,6 +14,7 @@ from lowerbound.evaluation.bound import exact_log_prob, importance_weighted
 from lowerbound.evaluation.estimate import Estimate, bits_per_dim, mean_over_rows, plus_minus
 from lowerbound.evaluation.evaluation import Evaluation
 from lowerbound.models.texts import TextModel
+from lowerbound.warning import warn
 
 
 @dataclass(frozen=True)
@@ -92,11 +92,10 @@ def text_likelihood(on: Evaluation, texts: Sequence[str], n_importance: int) -> 
         return text_estimate(exact_log_prob(on), on.rows.lengths, texts)
     log_p, ess = importance_weighted(on, n_importance)
     if (bias := expected_bias(ess, n_importance)) > TRUSTED_BIAS:
-        warnings.warn(
+        warn(
             f"of {n_importance:,} importance samples a text only {ess.mean():.1f} count (effective sample size), so "
             f"log p(x) is underestimated by {bias:.2g} nats a text or more: take more, n_importance=…",
             UnreliableEstimateWarning,
-            stacklevel=4,
         )
     return text_estimate(log_p, on.rows.lengths, texts, n_importance, ess.mean().item())
 

@@ -84,7 +84,7 @@ def _encode(values: Any, column: ColumnSchema) -> np.ndarray:
     v = _numbers(values, column)
     if column.kind == "count":
         _check_whole(v, column)
-    return _scaled(v, column)
+    return in_units(v, column)
 
 
 def _category_places(values: Any, column: ColumnSchema) -> np.ndarray:
@@ -129,7 +129,7 @@ def _check_whole(v: np.ndarray, column: ColumnSchema) -> None:
         )
 
 
-def _scaled(v: np.ndarray, column: ColumnSchema) -> np.ndarray:
+def in_units(v: np.ndarray, column: ColumnSchema) -> np.ndarray:
     """(g(v) − location)/unit, NaN where g is not defined; atoms by their places."""
     known = np.array(column.atoms)
     k = np.minimum(np.searchsorted(known, v), len(known) - 1)
@@ -146,16 +146,6 @@ def _standardized(v: np.ndarray, column: ColumnSchema) -> np.ndarray:
 def standardized_atoms(column: ColumnSchema) -> np.ndarray:
     """The atoms on the scale of the other numbers, 0 where that has no place for one, shape (M,)."""
     return np.nan_to_num(_standardized(np.array(column.atoms), column))
-
-
-def as_numbers_alone(x: np.ndarray, columns: Sequence[ColumnSchema]) -> np.ndarray:
-    """x with the standardized value of every atom in its place, NaN for one that has none, shape (n, F)."""
-    at_atom, k = atoms.is_atom(x), atoms.place_of(x).astype(np.int64)
-    alone = np.array(x)
-    for j, column in enumerate(columns):
-        if column.atoms:
-            alone[at_atom[:, j], j] = _standardized(np.array(column.atoms), column)[k[at_atom[:, j], j]]
-    return alone
 
 
 @lru_cache(256)
@@ -191,7 +181,7 @@ def _decode(x: np.ndarray, column: ColumnSchema, expected: bool) -> Any:
             return _expected(v, column)
         categories = np.array([*column.categories, None], dtype=object)[:-1]
         chosen = pd.Series(categories[x.round().astype(np.int64)], dtype=object)
-        return _as_user(chosen, column)
+        return as_user(chosen, column)
     is_atom = atoms.is_atom(x)
     g = np.where(is_atom, 0.0, x) * column.unit + column.location
     v = np.clip(np.exp(np.minimum(g, 700)) - column.shift if column.log else g, column.low, column.high)
@@ -214,7 +204,7 @@ def _expected(v: np.ndarray, column: ColumnSchema) -> pd.Series:
     return pd.Series(v) if is_number else as_values(v, column.dtype, column.decimals if column.kind == "date" else None)
 
 
-def _as_user(values: pd.Series, column: ColumnSchema) -> Any:
+def as_user(values: pd.Series, column: ColumnSchema) -> Any:
     """Categories in the user's type; unchanged if that type can't hold missing values."""
     import pandas as pd
 

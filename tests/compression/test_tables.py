@@ -1,0 +1,104 @@
+"""Tables of several kinds come back as the same table: values, types, levels, order, gaps."""
+
+import numpy as np
+import pandas as pd
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+pytest.importorskip("constriction", reason="compression needs constriction: pip install 'lowerbound[compress]'")
+
+import lowerbound
+from lowerbound import MLP, VAE, Factorized, NotCodableError
+from lowerbound.compression.container import opened
+
+pytestmark = pytest.mark.filterwarnings("ignore")  # of collapsed posteriors, values never seen and far ones
+
+
+def table(n, seed=0):
+    rng = np.random.default_rng(seed)
+    frame = pd.DataFrame(
+        {
+            "word": rng.choice(list("abcde"), n),
+            "level": pd.Categorical(rng.choice(["low", "high"], n), ["low", "middle", "high"], ordered=True),
+            "yes": rng.random(n) < 0.3,
+            "count": rng.poisson(30, n),
+            "real": np.round(rng.normal(100, 20, n), 2),
+            "skewed": np.round(np.exp(rng.normal(3, 1, n)), 3),
+            "day": pd.Timestamp("2020-01-01") + pd.to_timedelta(rng.integers(0, 900, n), unit="D"),
+            "second": pd.Timestamp("2020-01-01", tz="UTC") + pd.to_timedelta(rng.integers(0, 10**8, n), unit="s"),
+            "often zero": np.where(rng.random(n) < 0.5, 0, np.round(rng.exponential(50, n), 1)),
+            "small": rng.integers(0, 4, n).astype(np.int8),
+            "single": np.round(rng.normal(0, 1, n), 3).astype(np.float32),
+        }
+    )
+    return frame
+
+
+def with_gaps(frame, seed=1):
+    rng = np.random.default_rng(seed)
+    frame = frame.copy()
+    for name in ("word", "level", "real", "day", "often zero", "single"):
+        frame.loc[rng.random(len(frame)) < 0.15, name] = None
+    return frame
+
+
+FRAME = table(300)
+GAPS = with_gaps(FRAME)
+
+
+@pytest.fixture(scope="module")
+def models():
+    vae = VAE(2, network=MLP((8,)), columns="auto", max_epochs=2, random_state=0, early_stopping=False)
+    return {
+        "vae": lowerbound.VAE(**vae.get_params(deep=False)).fit(FRAME),
+        "gaps": lowerbound.VAE(**vae.get_params(deep=False)).fit(GAPS),
+        "factorized": Factorized(columns="auto").fit(FRAME),
+    }
+
+
+def round_trip(model, frame, path, **options):
+    file = lowerbound.compress(model, frame, path, **options)
+    again = lowerbound.decompress(path, model)
+    pd.testing.assert_frame_equal(again, frame.reset_index(drop=True))
+    return file
+
+
+@pytest.mark.parametrize("name", ["vae", "gaps", "factorized"])
+def test_a_table_comes_back_in_as_many_bits_as_log_p_says(name, models, tmp_path):
+    file = round_trip(models[name], GAPS if name == "gaps" else FRAME, tmp_path / "x.lb")
+    with opened(tmp_path / "x.lb") as reader:
+        n_bytes = file.n_bytes - len(reader.header)
+    assert 0.98 * file.bound < 8 * n_bytes < 1.03 * file.bound + 8 * 400
+
+
+@pytest.mark.parametrize("name", ["vae", "gaps", "factorized"])
+def test_values_never_seen_and_outside_every_grid_come_back(name, models, tmp_path):
+    frame = FRAME.copy()
+    frame.loc[3, "word"], frame.loc[4, "real"], frame.loc[5, "real"] = "never", 1e9, np.pi
+    frame.loc[6, "count"], frame.loc[7, "skewed"], frame.loc[8, "level"] = 10**6, -5.0, "middle"
+    frame.loc[9, "second"] = pd.Timestamp("1850-01-01 00:00:00.123456", tz="UTC")
+    round_trip(models[name], frame, tmp_path / "x.lb")
+
+
+@settings(max_examples=10, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(n=st.integers(1, 12), seed=st.integers(0, 2**32 - 1), case=st.sampled_from(["", "gaps", "constant", "missing"]))
+def test_small_tables_come_back(n, seed, case, models, tmp_path):
+    frame = table(n, seed)
+    if case == "constant":
+        frame = pd.concat([frame.iloc[:1]] * n, ignore_index=True)
+    frame = with_gaps(frame, seed) if case == "gaps" else frame
+    if case == "missing":
+        frame = frame.assign(**{name: frame[name].where(frame[name].isna()) for name in ("word", "real", "day")})
+    round_trip(models["gaps"], frame, tmp_path / "x.lb")
+
+
+def test_numbers_without_a_resolution_are_refused(models, tmp_path):
+    frame = FRAME.assign(real=FRAME["real"] / 3)
+    with pytest.raises(NotCodableError, match=r"column 'real' has real numbers.*--decimals"):
+        lowerbound.compress(models["vae"], frame, tmp_path / "x.lb")
+
+
+def test_a_table_with_its_model_in_the_file(models, tmp_path):
+    models["vae"].compress(FRAME, tmp_path / "x.lb", with_model=True)
+    pd.testing.assert_frame_equal(lowerbound.decompress(tmp_path / "x.lb"), FRAME)
