@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from lowerbound.core import Posterior
 from lowerbound.data.frames import in_container, is_frame
 from lowerbound.data.sequences import SequenceRows, Sequences, cut
 from lowerbound.estimators.gradient import GradientEstimator
@@ -35,6 +36,7 @@ class SeriesModel(MixedColumns, GradientEstimator):
     """A model of sequences that fills gaps, forecasts, and finds outliers."""
 
     model_: SequenceModel  # pyright: ignore[reportIncompatibleVariableOverride]
+    posterior_: Posterior
     n_features_in_: int
     length: str
     head: str
