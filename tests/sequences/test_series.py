@@ -6,6 +6,8 @@ import pytest
 
 from lowerbound import Adam, RecurrentVAE, load
 
+pytestmark = pytest.mark.filterwarnings("ignore::lowerbound.CollapsedPosteriorWarning")  # of brief fits
+
 RNG = np.random.default_rng(0)
 SETTINGS = {"hidden_size": 12, "optimizer": Adam(0.03), "max_epochs": 30, "random_state": 0}
 
@@ -96,6 +98,21 @@ def test_the_same_seed_fills_alike_and_so_does_a_saved_model(fitted, tmp_path):
     pd.testing.assert_frame_equal(first, second)
     pd.testing.assert_frame_equal(first, saved)
     assert not first.equals(other)
+
+
+def test_models_of_other_steps():
+    """A chain of z fills gaps too; columns that depend on each other don't."""
+    bits = [RNG.integers(2, size=(6, 2)) for _ in range(20)]
+    gappy = np.ma.masked_array(bits[0], np.arange(12).reshape(6, 2) == 5)
+    settings = {"hidden_size": 4, "max_epochs": 1, "random_state": 0}
+    chain = RecurrentVAE(2, chain=True, **settings).fit(bits)
+    assert set(np.unique(chain.impute([gappy], 3).draws())) <= {0, 1}
+    with pytest.raises(ValueError, match="without a chain"):
+        chain.explain(bits)
+    masked = RecurrentVAE(0, head="masked", **settings).fit(bits)
+    for use in (masked.impute, masked.explain):
+        with pytest.raises(ValueError, match="fit with head='independent'"):
+            use(bits)
 
 
 # forecasts

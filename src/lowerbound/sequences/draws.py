@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from lowerbound.data.frames import as_pandas, in_container
-from lowerbound.data.gaps import nan_in_gaps
 from lowerbound.data.sequences import Sequences, cut
 
 if TYPE_CHECKING:
@@ -133,7 +132,8 @@ class FilledSequences:
         """The sequences with these values (G, F) in the gaps of the steps that have some."""
         steps = self._sequences.steps
         if isinstance(steps, np.ndarray):
-            filled = np.array(nan_in_gaps(steps), dtype=np.result_type(steps.dtype, values.dtype))
+            dtype = np.result_type(steps.dtype, values.dtype)
+            filled = np.array(np.ma.filled(steps.astype(dtype), np.nan if dtype.kind == "f" else 0))
             at = filled[self._places]
             filled[self._places] = np.where(self._gaps, values, at)
             return cut(filled, self._sequences.lengths)

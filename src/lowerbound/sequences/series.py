@@ -67,6 +67,7 @@ class SeriesModel(MixedColumns, GradientEstimator):
         """
         check_count("n", n)
         check_count("n_particles", n_particles)
+        self._check_columns("impute")
         sequences, fitted = Sequences.of(X), self.fitted_
         on = replace(fitted.on(sequences), noise=self._fresh_noise(random_state, "impute"))
         found = filled(on, n, n_particles)
@@ -161,10 +162,9 @@ class SeriesModel(MixedColumns, GradientEstimator):
         """
         import pandas as pd
 
+        self._check_columns("explain")
         if self.chain:
             raise ValueError("explain is for latent variables that are no chain: fit a model with chain=False")
-        if self.head == "masked":
-            raise ValueError("explain is for columns that are independent given z: fit a model with head='independent'")
         sequences, on = Sequences.of(X), self.fitted_.exactly().on(X)
         log_p = step_scores(on, 64).log_p.numpy()
         places = np.argsort(log_p, kind="stable")[:n_steps]
@@ -182,6 +182,10 @@ class SeriesModel(MixedColumns, GradientEstimator):
                 ends = {"low": _at(low, i, j), "high": _at(high, i, j)}
                 records.append({**at, "surprise": surprise[i, j], **values, **ends})
         return pd.DataFrame(records)
+
+    def _check_columns(self, use: str) -> None:
+        if self.head != "independent":
+            raise ValueError(f"{use} needs columns that are independent given z: fit with head='independent'")
 
     def _sums(self, X: SequenceData, n_importance: int) -> list[np.ndarray]:
         """log p(x_1, …, x_t) of every sequence and t."""

@@ -46,7 +46,8 @@ class LookAhead:
         time = torch.arange(T, device=x.device)[:, None]
         next_place = torch.where(known, time, T).flip(1).cummin(1).values.flip(1)
         steps = (next_place - time).clamp(1, LONGEST)
-        squares = torch.stack([_mean_square(x, known, k) for k in range(1, int(steps.max()) + 1)])
+        longest = int(steps.max()) if steps.numel() else 1
+        squares = torch.stack([_mean_square(x, known, k) for k in range(1, longest + 1)])
         scale = squares[steps - 1, torch.arange(len(numbers), device=x.device)]
         following = x.gather(1, next_place.clamp_max(T - 1))
         return cls(numbers, following, torch.where(missing & (next_place < T), scale, torch.inf))
