@@ -108,7 +108,7 @@ class RowsCode(ABC):
         coded = block.observed & self.counted & np.isnan(block.aside)
         few = block.low.min() >= 0 and block.high.max() < 256
         k = np.where(coded, block.k, 0).astype(np.uint8 if few else "<i8")
-        checksum = zlib.crc32(np.ascontiguousarray(k), zlib.crc32(block.apart))
+        checksum = zlib.crc32(k.tobytes(), zlib.crc32(block.apart))
         return zlib.crc32(np.packbits(block.observed).tobytes(), checksum)
 
 

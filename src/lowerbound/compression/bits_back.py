@@ -101,7 +101,8 @@ class OneLevel(LatentCode):
         """Pop z, push x, push z."""
         q, given = gaussian_of(self.posterior(batch)), self.model.given(batch.context)
         k = self.grid.nearest(q.mean) if begins else pop_gaussian(stack, self.grid, q)
-        z, p = self.grid.values(k), given.prior()
+        z = self.grid.values(k)
+        p: Any = given.prior()
         component = None
         if isinstance(p, GaussianMixture):
             r = responsibilities(p, z)
@@ -114,7 +115,7 @@ class OneLevel(LatentCode):
     def decode(self, stack: Stack, n_rows: int, context: Tensor | None, x: Entries, *, begins: bool) -> Batch:
         """Pop z, pop x, push z."""
         given = self.model.given(context)
-        p = given.prior()
+        p: Any = given.prior()
         component = pop_categories(stack, weights_of(p, n_rows)) if isinstance(p, GaussianMixture) else None
         k = self.grid.pop(stack, *prior_moments(p, n_rows, component))
         z = self.grid.values(k)

@@ -128,7 +128,8 @@ class _OnStack:
         self.k = self._flat(entries.k[self.chosen])
         shape = entries.k.shape
         low, high = (np.broadcast_to(end, shape[1:])[self.chosen[1:]] for end in (entries.low, entries.high))
-        self.range = tuple(self._flat(np.broadcast_to(end, self.coded.shape)) for end in (low, high))
+        low, high = (self._flat(np.broadcast_to(end, self.coded.shape)) for end in (low, high))
+        self.range: tuple[np.ndarray, np.ndarray] = (low, high)
 
     def _flat(self, values: np.ndarray) -> np.ndarray:
         return values.ravel() if self.all else values[self.coded]

@@ -88,8 +88,8 @@ class Message:
             gaps = np.zeros(n_entries)
             gaps[[i for i, _ in shares]] = [share / SHARES for _, share in shares]
         words = np.frombuffer(payload[n:], "<u4").astype(np.uint32)
-        ends = (np.array(end, np.int64) for end in (low, high))
-        return cls(Steps(most, beginning, slowness), *ends, gaps, apart, words)
+        low, high = (np.array(end, np.int64) for end in (low, high))
+        return cls(Steps(most, beginning, slowness), low, high, gaps, apart, words)
 
 
 @dataclass(frozen=True)

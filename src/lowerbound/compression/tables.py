@@ -136,7 +136,7 @@ class TableCode(RowsCode):
             self._check_apart(apart[:, j], known, column)
         aside = np.where(apart, np.where(np.isnan(x), np.inf, x), np.nan)
         low, high = range_of(k, observed & self.counted & ~apart, by_entry=True)
-        kept = [(j, np.flatnonzero(apart[:, j]), X.iloc[:, [j]]) for j in np.flatnonzero(apart.any(0))]
+        kept = [(int(j), np.flatnonzero(apart[:, j]), X.iloc[:, [j]]) for j in np.flatnonzero(apart.any(0))]
         return CodedBlock(TableNumbers(self.columns, scales), k, observed, aside, low, high, _pack(scales, kept))
 
     def _check_apart(self, apart: np.ndarray, known: np.ndarray, column: ColumnSchema) -> None:
