@@ -157,8 +157,8 @@ def test_codes_of_every_step(cli, music, runs, tmp_path):
         (("train", "{music}", "--key", "train", "--model", "mixture"), "--model recurrent"),
         (("train", "digits", "--model", "recurrent"), "rows of a table or images"),
         (("evaluate", "{run}", "digits"), "takes sequences of numbers"),
-        (("outliers", "{run}", "{music}", "-o", "a.csv"), "can't use"),
-        (("traverse", "{run}", "-o", "a.png"), "recurrent works with generate, evaluate and encode"),
+        (("chat", "{run}"), "no model of sequences can; recurrent works with generate, evaluate, encode, outliers"),
+        (("traverse", "{run}", "-o", "a.png"), "can't use"),
     ],
 )
 def test_what_does_not_fit_is_a_sentence(cli, music, runs, tmp_path, words, message):

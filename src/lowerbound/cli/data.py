@@ -60,7 +60,7 @@ def check(
 
 def _check_sequences(dataset: Dataset, options: DataOptions, console: Console) -> None:
     """Describe sequences or text, and suggest a model of them."""
-    record = describe_sequences(dataset) | {"notes": list(dataset.notes)}
+    record: dict[str, Any] = describe_sequences(dataset) | {"notes": list(dataset.notes)}
     packed = record.get("dtype") == "uint8" and record["maximum"] > 1 and options.bits is None
     hints = [f"if a byte of these holds 8 bits (numpy.packbits), add --bits {8 * record['columns']}"] if packed else []
     console.result(record, "\n".join([table(in_words(record)), *dataset.notes, *hints]))

@@ -124,9 +124,7 @@ def refusal(class_name: str, command: str) -> str | None:
     if command in model.can:
         return None
     able = [other for other, each in MODELS.items() if command in each.can and each.takes == model.takes]
-    could = (
-        f"{_listed(able, 'or')} could (lowerbound train --model NAME)" if able else f"no model of {model.takes} could"
-    )
+    could = f"{_listed(able, 'or')} could (lowerbound train --model NAME)" if able else f"no model of {model.takes} can"
     return (
         f"holds a model of kind {name}, which `lowerbound {command}` can't use: {could}; {name} works with "
         f"{_listed(list(model.can), 'and')}"

@@ -76,15 +76,15 @@ def compare(models: dict[str, RecurrentVAE], dataset: Dataset, n_importance: int
     if why is not None:
         raise Failure(f"the two models can't be compared: {why}")
     X = sequences_of(dataset, a)
-    found = [model.log_likelihood(X, n_importance or SAMPLES).to_dict() for model in (a, b)]
+    estimates = [model.log_likelihood(X, n_importance or SAMPLES) for model in (a, b)]
     scores = [torch.from_numpy(model.score_samples(X, n_importance or SAMPLES)) for model in (a, b)]
     difference = mean_over_rows(scores[0] - scores[1], "estimate")
     return {
         "n": len(X),
         "runs": [first, second],
-        "log_likelihood": found,
+        "log_likelihood": [each.to_dict() for each in estimates],
         "difference": difference.to_dict(),
-        "difference_per_step": difference.value * len(X) / found[0]["n_steps"],
+        "difference_per_step": difference.value * len(X) / estimates[0].n_steps,
         "better": better(difference, first, second),
     }
 

@@ -222,7 +222,7 @@ def place_in(ranges: np.ndarray) -> Callable[..., str]:
 
 
 class RowIds(Protocol):
-    """What names each row: a column of a table, or the files of images.
+    """The names of rows: a column of a table, or the files of images.
 
     Attributes
     ----------

@@ -17,8 +17,11 @@ N_DRAWS = 200
 
 
 class Surprises(NamedTuple):
-    """N steps: ``nats`` (N, F) above what is to be expected of each column, NaN where it is missing, and draws ``x``
-    (S, N, F) of the steps given what was before them, in the model's units."""
+    """The surprise of N steps.
+
+    ``nats`` (N, F) are above what is to be expected of each column, NaN where it is missing; ``x`` (S, N, F) are draws of
+    the steps given what was before them, in the model's units.
+    """
 
     nats: Tensor
     x: Tensor

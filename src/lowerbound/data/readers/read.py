@@ -196,7 +196,7 @@ def read(
     for option in options:
         if option not in chosen.options:
             raise DataError(f"{name} cannot be read with {option}: {_MISUSED[option]}; leave it out.")
-    if chosen.reader is read_parquet and list_columns(path, name, [*columns, label]):
+    if chosen.reader is read_parquet and list_columns(path, name, [*columns, *([label] if label else [])]):
         return read_lists(path, name, **{o: value for o, value in options.items() if o != "stream"})
     if time is not None or every is not None:
         return read_long(chosen.reader, path, name, **options)

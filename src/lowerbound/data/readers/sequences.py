@@ -178,7 +178,7 @@ def read_lists(path: Path, name: str, *, drop: Sequence[str] = (), label: str | 
             steps.append(np.stack([_values(table[column], column, called) for column in features], 1))
             lengths.append(of_columns[0])
             labels += table[label].to_pylist() if label else []
-    sequences = with_lengths(np.concatenate(steps), np.concatenate(lengths), name, "the lists")
+    sequences: Any = with_lengths(np.concatenate(steps), np.concatenate(lengths), name, "the lists")
     named = check_labels(np.asarray(labels), len(sequences), f"{name}, column '{label}',") if label else None
     return Dataset(sequences, named, name)
 
@@ -222,7 +222,7 @@ def _values(column: pa.ChunkedArray, name: str, called: str) -> np.ndarray:
     import pyarrow.compute as pc
     from pyarrow import types
 
-    flat: Any = pc.list_flatten(column)
+    flat: Any = pc.list_flatten(column)  # pyright: ignore[reportAttributeAccessIssue]
     kind = flat.type
     if not (types.is_integer(kind) or types.is_floating(kind) or types.is_boolean(kind)):
         raise DataError(f"{called}: the lists of column '{name}' hold values of type {kind}, not numbers; drop it.")

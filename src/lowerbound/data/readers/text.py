@@ -31,7 +31,7 @@ def read_txt(path: Path, name: str) -> Dataset:
         A list of str.
     """
     lines = _lines(path, name)
-    texts = [line for line in lines if line and not line.isspace()]
+    texts: Any = [line for line in lines if line and not line.isspace()]
     check_rows(len(texts), name)
     n_blank = len(lines) - len(texts) - (not lines[-1])  # nothing follows on the last end of line
     notes = (f"{counted(n_blank, 'blank line')} left out",) if n_blank else ()
@@ -77,7 +77,8 @@ def read_jsonl(
         found += _responses(where, values[0], turns, speaker) if form == ("turns",) else [_fields(where, form, values)]
     check_rows(len(found), name)
     contexts = None if len(found[0]) == 1 else [context for context, _ in found]
-    return Dataset([each[-1] for each in found], None, name, context=contexts)
+    texts: Any = [each[-1] for each in found]
+    return Dataset(texts, None, name, context=contexts)
 
 
 def _lines(path: Path, name: str) -> list[str]:
