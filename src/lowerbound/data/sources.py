@@ -222,15 +222,12 @@ def place_in(ranges: np.ndarray) -> Callable[..., str]:
 
 
 class RowIds(Protocol):
-    """The names of rows: a column of a table, or the files of images.
+    """The names of rows: a column of a table, or the files of images."""
 
-    Attributes
-    ----------
-    name : str
-        Of a column that holds them.
-    """
-
-    name: str
+    @property
+    def name(self) -> str:
+        """The name of a column that holds them."""
+        ...
 
     def read(self, first: int, last: int) -> Any:
         """The names of the rows ``first`` to ``last`` − 1."""

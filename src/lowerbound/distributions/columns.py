@@ -335,7 +335,8 @@ class Columns:
 
     def cumulative(self, v: Tensor) -> Tensor:
         """P(V ≤ v) among the values seen in the fit, shape (S, B, F); v (B, F) are the user's numbers, or places."""
-        return self._in_place([part.cumulative(v[..., place]) for place, part in self.parts])
+        each = [part.cumulative(v[..., place]) for place, part in self.parts]  # pyright: ignore[reportAttributeAccessIssue]
+        return self._in_place(each)
 
     @property
     def mean(self) -> Tensor:

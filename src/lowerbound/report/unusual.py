@@ -149,7 +149,7 @@ def hidden_at_random(subject: Subject, n: int) -> np.ndarray:
     shape = subject.fitted.schema.row_shape
     if subject.display.is_image:
         event = np.zeros((n, *subject.fitted.schema.event_shape), bool)
-        event[:, :, event.shape[2] // 2 :] = True
+        event[:, :, subject.fitted.schema.event_shape[1] // 2 :] = True
         return subject.fitted.schema.to_rows(event)
     rng = np.random.default_rng(0)
     n_columns = int(np.prod(shape))

@@ -19,8 +19,8 @@ N_DRAWS = 200
 class Surprises(NamedTuple):
     """The surprise of N steps.
 
-    ``nats`` (N, F) are above what is to be expected of each column, NaN where it is missing; ``x`` (S, N, F) are draws of
-    the steps given what was before them, in the model's units.
+    ``nats`` (N, F) are above what is to be expected of each column, NaN where it is missing; ``x`` (S, N, F) are draws
+    of the steps given what was before them, in the model's units.
     """
 
     nats: Tensor

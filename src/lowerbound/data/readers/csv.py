@@ -139,11 +139,12 @@ class CsvTable:
         import pandas as pd
 
         skipped = self._first_line - 1 + self.has_header
+        options: dict[str, Any] = {"na_values": self.gaps, **how}
         with explained(self.name), _open_text(self.path) as file:
             frame = pd.read_csv(
                 file, sep=self.separator, names=self.columns, header=None, skiprows=skipped, index_col=False,
                 keep_default_na=False, low_memory=False, skip_blank_lines=len(self.columns) > 1,
-                **{"na_values": self.gaps, **how},
+                **options,
             )  # fmt: skip
         if len(frame) != self.n_rows:
             raise DataError(f"{self.name} has quotes that can be read in two ways; save it again without them.")
