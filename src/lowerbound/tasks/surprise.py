@@ -1,4 +1,4 @@
-"""Which columns of a step surprise, given the steps before it."""
+"""The surprise of the columns of a step, given the steps before it."""
 
 from __future__ import annotations
 
@@ -19,8 +19,8 @@ N_DRAWS = 200
 class Surprises(NamedTuple):
     """The surprise of N steps.
 
-    ``nats`` (N, F) are above what is to be expected of each column, NaN where it is missing; ``x`` (S, N, F) are draws of
-    the steps given what was before them, in the model's units.
+    ``nats`` (N, F) are above what is to be expected of each column, NaN where it is missing; ``x`` (S, N, F) are draws
+    of the steps given what was before them, in the model's units.
     """
 
     nats: Tensor
