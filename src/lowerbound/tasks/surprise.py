@@ -1,4 +1,4 @@
-"""The columns of a step that surprise, given the steps before it."""
+"""The surprise of the columns of a step, given the steps before it."""
 
 from __future__ import annotations
 

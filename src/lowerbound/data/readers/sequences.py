@@ -92,9 +92,9 @@ def read_long(
     frame, time = _dated(found.X, time, name)
     try:
         sequences: Any = Sequences.from_frame(frame, id, time, every)
+        names = None if id is None else IdsInMemory(id, np.asarray(sequences.ids))
         if id is None:  # there is one, without a name
             sequences.ids = None
-        names = None if id is None else IdsInMemory(id, np.asarray(sequences.ids))
         return replace(found, X=sequences, ids=names)
     except RowsError as error:
         lines = _lines_of(read, path, name, error.rows, options)

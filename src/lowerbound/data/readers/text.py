@@ -72,7 +72,8 @@ def read_jsonl(
     for line, record in records:
         where = f"{name}, line {line}"
         for field in form:
-            check_name(field, list(record), "field", where)
+            if field not in record:
+                check_name(field, list(record), "field", where)
         values = [record[field] for field in form]
         found += _responses(where, values[0], turns, speaker) if form == ("turns",) else [_fields(where, form, values)]
     check_rows(len(found), name)
