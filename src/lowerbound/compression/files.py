@@ -45,7 +45,7 @@ Make = Callable[[bytes], Any]  # the estimator that a file holds
 class Compressed:
     """A file of compressed rows.
 
-    Attributes
+    Parameters
     ----------
     path : Path
     n_rows, n_dimensions : int
