@@ -25,6 +25,7 @@ from lowerbound.nn.inputs import Values
 from lowerbound.nn.sequence import PastGRU
 from lowerbound.parameters.parts import ELBO
 from lowerbound.tasks.continuing import continued
+from lowerbound.tasks.filling import filled
 
 H, F, SIGMA = 3, 2, 0.7
 TRANSITION = {1: np.array([[0.9]]), 2: np.array([[0.8, 0.5], [-0.3, 0.7]])}
@@ -204,6 +205,16 @@ def test_what_follows_on_a_sequence_is_what_a_kalman_filter_predicts():
     np.testing.assert_allclose(more[:, 0].mean(0), mean, atol=0.04)
     np.testing.assert_allclose(np.cov(more[:, 0].T), covariance, atol=0.06)
     assert states_after(where, 5, 50).shape == (5, H + 2)
+
+
+def test_a_gap_at_the_end_is_filled_by_what_a_kalman_filter_predicts():
+    x, n = drawn(2, 12, 5), 1500
+    _, mean, covariance = kalman(2, x)
+    gappy = np.ma.masked_invalid(np.concatenate([x, np.full((1, F), np.nan)]))
+    where = on(linear_gaussian(2), MeanField(2), [gappy])
+    found = filled(where, n, 64).x[:, 0].numpy()
+    np.testing.assert_allclose(found.mean(0), mean, atol=4.5 * np.sqrt(covariance.diagonal().max() / n))
+    np.testing.assert_allclose(np.cov(found.T), covariance, atol=0.15 * covariance.diagonal().max())
 
 
 def test_new_sequences_have_the_covariance_over_time_of_the_model():

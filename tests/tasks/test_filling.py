@@ -38,7 +38,7 @@ class Autoregression(SequenceModel):
 
     def __init__(self, latent_dim):
         nn.Module.__init__(self)
-        self.past = SimpleNamespace(numbers=torch.arange(2))
+        self.past, self.ends = SimpleNamespace(numbers=torch.arange(2)), None
         head = NormalHead(Scale("fixed", torch.tensor(SIGMA, dtype=torch.float64), torch.zeros(())))
         self.step = LatentModel(Decoder(Network(), head), latent_dim, n_context=2).double()
 
@@ -139,3 +139,37 @@ def test_a_value_that_can_not_be_is_no_reason_to_fail(gaps):
     x = np.zeros((T, 2))
     x[8] = 1e200
     assert np.isfinite(filled(on(0, [x], [gaps]), 3, 4).x.numpy()[:, :4]).all()
+
+
+class Ends(nn.Module):
+    """The logit 3 x_1 that a sequence goes on."""
+
+    def forward(self, d):
+        return 3 * d[:, :1]
+
+
+def test_a_gap_says_whether_the_sequence_went_on():
+    """x_1 ~ N(0, σ²) in a step that others follow on, and in the last: E[x σ(3x)]/E[σ(3x)], and the same with −."""
+    gaps = np.zeros((3, 2), bool)
+    gaps[0, 0] = gaps[2, 0] = True
+    x = np.zeros((3, 2))
+    where = on(0, [x], [gaps])
+    where.model.ends = Ends()
+    grid = torch.linspace(-8, 8, 4001, dtype=torch.float64)
+    p = (-0.5 * (grid / SIGMA) ** 2 - 0.5 * ((0 - A[0] * grid) / SIGMA) ** 2).exp()  # of the first, which x_2 follows
+    first = ((p := p * (3 * grid).sigmoid()) * grid).sum() / p.sum()
+    last = ((p := (-0.5 * (grid / SIGMA) ** 2).exp() * (-3 * grid).sigmoid()) * grid).sum() / p.sum()
+    found = filled(where, 800, 64).x[..., 0].mean(0)
+    np.testing.assert_allclose(found, [first, last], atol=4.5 * SIGMA / np.sqrt(800))
+
+
+def test_series_at_rest_leave_particles_where_the_model_says():
+    """The mean square of steps is nothing there; a gap of two has the exact spread all the same."""
+    gaps = np.zeros((T, 2), bool)
+    gaps[5:7, 0] = True
+    x = np.full((T, 2), 0.5)
+    mean, cov = exact(0, x, gaps)
+    found = filled(on(0, [x], [gaps]), 600, 64)
+    np.testing.assert_allclose(found.x.numpy()[:, :, 0].std(0), np.sqrt(np.diag(cov)), rtol=0.2)
+    np.testing.assert_allclose(found.x.numpy()[:, :, 0].mean(0), mean, atol=4.5 * np.sqrt(np.diag(cov).max() / 600))
+    assert found.ess.item() > 10

@@ -15,6 +15,7 @@ from lowerbound.assembly.vae import (
     output_shape,
 )
 from lowerbound.core import NoPosterior, Objective, Posterior
+from lowerbound.data.columns.coding import numbers_of_atoms
 from lowerbound.data.schema import Schema
 from lowerbound.distributions.likelihoods.bernoulli import BernoulliHead
 from lowerbound.inference.objectives import trimmed
@@ -68,7 +69,8 @@ def assemble_recurrent(
     n_inputs = inputs(torch.zeros(2, *schema.event_shape)).flatten(1).shape[1]
     n_gaps = schema.event_shape[0] if schema.gaps else 0
     numbers = (schema.in_deviations & schema.counted).nonzero()[0].tolist()
-    past = PastGRU(inputs, n_inputs, H, generator, n_gaps, numbers)
+    atoms = numbers_of_atoms(schema.columns or (), numbers)
+    past = PastGRU(inputs, n_inputs, H, generator, n_gaps, numbers, atoms)
     C = past.hidden_size
     likelihood_head = choose_likelihood_head(schema, likelihood)
     shape, P = output_shape(schema, likelihood_head), likelihood_head.n_parameters

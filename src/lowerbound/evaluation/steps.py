@@ -82,6 +82,8 @@ class StepScores:
     ----------
     log_p : Tensor of float64, shape (ΣT,)
         In nats; with the log p of going on after the step, or of ending there, if the model says where sequences end.
+    log_length : Tensor of float64, shape (ΣT,)
+        This part of it; 0 where lengths are given.
     ess : Tensor of float64, shape (ΣT,)
         The effective number of importance samples.
     lengths : Tensor of int64, shape (n,)
@@ -90,9 +92,14 @@ class StepScores:
     """
 
     log_p: Tensor
+    log_length: Tensor
     ess: Tensor
     lengths: Tensor
     kind: type[SequenceEstimate] = SequenceEstimate
+
+    def of_values(self) -> Tensor:
+        """log p of the values of every step, whether it is the last or not, shape (ΣT,)."""
+        return self.log_p - self.log_length
 
     def of_sequences(self) -> Tensor:
         """log p(x), shape (n,)."""
@@ -123,13 +130,14 @@ def step_scores(on: Evaluation, n_importance: int) -> StepScores:
     K = 1 if isinstance(on.posterior, NoPosterior) else n_importance
     is_chain = isinstance(on.model, StateSpaceModel)
     found = particle_scores(on, K) if is_chain else _independent(on, K)
-    log_p, ess, lengths = [], [], []
+    log_p, log_length, ess, lengths = [], [], [], []
     for steps, each, effective in found:
-        log_p.append((each + steps.log_length.to(each)).cpu())
+        log_length.append(steps.log_length.to(each).cpu())
+        log_p.append(each.cpu() + log_length[-1])
         ess.append(effective.cpu())
         lengths.append(torch.bincount(steps.row, minlength=steps.n_rows).cpu())
     kind = ParticleEstimate if is_chain else SequenceEstimate
-    return StepScores(torch.cat(log_p), torch.cat(ess), torch.cat(lengths), kind)
+    return StepScores(*map(torch.cat, (log_p, log_length, ess, lengths)), kind)
 
 
 def _independent(on: Evaluation, K: int) -> Iterator[tuple[Steps, Tensor, Tensor]]:

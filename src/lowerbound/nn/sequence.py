@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn.utils import skip_init
 
 from lowerbound.core import Batch
+from lowerbound.distributions.atoms import is_atom, value_of
 from lowerbound.distributions.noise import Noise
 from lowerbound.nn.inputs import drawn_in
 from lowerbound.nn.recurrent import gru
@@ -63,6 +65,8 @@ class PastGRU(nn.Module):
         Indicators of missing entries that are read beside them; 0 for data without gaps.
     numbers : sequence of int
         The places of columns of real numbers.
+    atoms : ndarray, shape (len(numbers), M), optional
+        The numbers that their atoms stand for; NaN for those that are skipped.
 
     Attributes
     ----------
@@ -72,11 +76,14 @@ class PastGRU(nn.Module):
 
     def __init__(
         self, inputs: nn.Module, n_inputs: int, hidden_size: int, generator: torch.Generator, n_gaps: int = 0,
-        numbers: Sequence[int] = (),
+        numbers: Sequence[int] = (), atoms: np.ndarray | None = None,
     ) -> None:  # fmt: skip
         super().__init__()
         self.inputs: nn.Module
         self.numbers: Tensor
+        self.atoms: Tensor
+        atoms = np.full((len(numbers), 1), np.nan) if atoms is None else atoms
+        self.register_buffer("atoms", torch.from_numpy(atoms).float(), persistent=False)
         self.register_buffer("numbers", torch.tensor(numbers, dtype=torch.int64), persistent=False)
         self.inputs, self.n_last, self.hidden_size = inputs, len(numbers), hidden_size + len(numbers)
         self.recurrence: nn.GRU = gru(n_inputs + n_gaps, hidden_size, generator)
@@ -115,6 +122,7 @@ class PastGRU(nn.Module):
     def _last(self, batch: Batch, before: Tensor) -> Tensor:
         """The last value observed of each number up to every step, (B, T, ·); ``before`` (B, ·) where none was."""
         x = batch.x[..., self.numbers]
+        x = torch.where(is_atom(x), value_of(x, self.atoms.to(x.dtype)), x)
         known = batch.mask[..., self.numbers] & (x.abs() < LARGEST)
         time = torch.arange(x.shape[1], device=x.device)[:, None]
         place = torch.where(known, time, -1).cummax(1).values

@@ -12,7 +12,7 @@ from sklearn.cluster import KMeans
 from torch import Tensor
 
 from lowerbound.core import Batch
-from lowerbound.data.columns.coding import standardized_atoms
+from lowerbound.data.columns.coding import numbers_of_atoms
 from lowerbound.data.schema import Schema
 from lowerbound.distributions.atoms import is_atom, value_of
 from lowerbound.distributions.unseen import is_unseen
@@ -56,7 +56,7 @@ class NumbersMixture:
         places = torch.from_numpy(np.flatnonzero(schema.in_deviations & schema.counted))
         if not 0 < len(places) <= MOST_COLUMNS:
             return None
-        atoms = _atoms(schema, places)
+        atoms = torch.from_numpy(numbers_of_atoms(schema.columns or (), places.tolist()))
         rows = _whole(on, places, atoms)
         rows = rows.subset(torch.nonzero(rows.mask.any(1)).flatten())
         if len(rows.x) < ROWS_A_COMPONENT:
@@ -94,16 +94,6 @@ def _nats(model: MixtureOfGaussians, rows: Batch) -> Tensor:
     filled = [model.condition(Batch(x, known, rows.index)).log_p[k] for k, x in enumerate(given.filled)]
     at_mode = (model.responsibilities(rows).T * (given.log_p - torch.stack(filled))).sum(0)
     return nats + at_mode + 0.5 * (~rows.mask).sum(1)
-
-
-def _atoms(schema: Schema, places: Tensor) -> Tensor:
-    """The numbers of the atoms of columns with several, NaN for others, shape (P, M)."""
-    columns = schema.columns or ()
-    several = [standardized_atoms(columns[j]) if columns and len(columns[j].atoms) > 1 else [] for j in places.tolist()]
-    numbers = np.full((len(several), max([1, *map(len, several)])), np.nan)
-    for row, each in zip(numbers, several, strict=True):
-        row[: len(each)] = each
-    return torch.from_numpy(numbers)
 
 
 def _whole(on: Evaluation, places: Tensor, atoms: Tensor) -> Batch:

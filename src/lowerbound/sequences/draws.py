@@ -9,6 +9,7 @@ import numpy as np
 
 from lowerbound.data.frames import as_pandas, in_container
 from lowerbound.data.sequences import Sequences, cut
+from lowerbound.warning import warn
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -116,15 +117,18 @@ class FilledSequences:
         return self._with(self._draws.quantile(0.5))
 
     def interval(self, level: float = 0.9) -> tuple[list[Any], list[Any]]:
-        """The ends of the central interval that holds a part of the draws; both equal x where it is observed.
+        """The ends of the central interval that one more draw would be in with a probability; x where it is observed.
 
         Parameters
         ----------
         level : float
-            The part, between 0 and 1. Of categories both ends are the most frequent one.
+            The probability, between 0 and 1: with n draws at most (n − 1)/(n + 1), and a warning above. Of categories
+            both ends are the most frequent one.
         """
         if not 0 < level < 1:
             raise ValueError(f"level must be between 0 and 1, got {level!r}")
+        if level > (most := (self.n - 1) / (self.n + 1)):
+            warn(f"intervals of {self.n} draws hold one more in {most:.3g} of cases at most: impute more for {level:g}")
         low, high = (self._with(self._draws.quantile(0.5 + half * level)) for half in (-0.5, 0.5))
         return low, high
 

@@ -124,7 +124,8 @@ class SeriesModel(MixedColumns, GradientEstimator):
 
         log p(x) falls with the length. So a longer reference sequence counts with its first T steps, and a shorter one,
         like x then, with its mean a step. A sequence like those of the reference has a value below α in a share α of
-        cases; the least possible value is 1/(1 + their number).
+        cases if they are as long or longer, else in fewer, since means over more steps spread less. The least possible
+        value is 1/(1 + their number). The log p of where sequences end isn't in it.
 
         Parameters
         ----------
@@ -166,7 +167,7 @@ class SeriesModel(MixedColumns, GradientEstimator):
         if self.chain:
             raise ValueError("explain is for latent variables that are no chain: fit a model with chain=False")
         sequences, on = Sequences.of(X), self.fitted_.exactly().on(X)
-        log_p = step_scores(on, 64).log_p.numpy()
+        log_p = step_scores(on, 64).of_values().numpy()
         places = np.argsort(log_p, kind="stable")[:n_steps]
         found = surprises(on, torch.from_numpy(places.copy()))
         draws = Draws(self._as_given(found.x.flatten(0, 1)), len(found.x))
@@ -188,9 +189,9 @@ class SeriesModel(MixedColumns, GradientEstimator):
             raise ValueError(f"{use} needs columns that are independent given z: fit with head='independent'")
 
     def _sums(self, X: SequenceData, n_importance: int) -> list[np.ndarray]:
-        """log p(x_1, …, x_t) of every sequence and t."""
+        """log p(x_1, …, x_t) of every sequence and t, wherever it ends."""
         sequences = Sequences.of(X)
-        log_p = step_scores(self.fitted_.exactly().on(sequences), n_importance).log_p.numpy()
+        log_p = step_scores(self.fitted_.exactly().on(sequences), n_importance).of_values().numpy()
         return [np.cumsum(each) for each in sequences.cut(log_p)]
 
     def _last_sums(self, X: SequenceData, n_importance: int) -> tuple[np.ndarray, np.ndarray]:

@@ -34,7 +34,8 @@ class Continuation:
     text : str
     log_p : float
         log p of the text and its end, given the beginning and the context, in nats; importance-weighted over z, and
-        exact without. Temperature and ``top_p`` don't change it.
+        exact without. Temperature and ``top_p`` don't change it. Of byte pairs it is that of the tokens that were
+        drawn, which others can spell too; of a text that was cut off it is that of ending there.
     n_draws : int
         The draw in which it came up first, counting from 1.
     """

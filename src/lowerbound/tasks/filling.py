@@ -20,6 +20,7 @@ from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from lowerbound.core import Batch, NoPosterior
@@ -27,6 +28,7 @@ from lowerbound.data.sequences import SequenceRows
 from lowerbound.distributions.noise import Noise
 from lowerbound.evaluation.evaluation import Evaluation
 from lowerbound.models.sequence import SequenceModel
+from lowerbound.models.state_space import StateSpaceModel
 from lowerbound.tasks.looking_ahead import LookAhead
 
 MOST_PARTICLES = 2**14  # that take a step together, of all draws of all sequences: bounds memory
@@ -139,25 +141,36 @@ class _Particles:
 
     def run(self) -> tuple[Tensor, Tensor]:
         """Draws (n, G, F) of the steps with gaps, and their times and rows, (G, 2)."""
-        begun = torch.zeros_like(self.within[:, 0])
+        begun = torch.full_like(self.within[:, 0], isinstance(self.model, StateSpaceModel))
         d = self.model.begin(math.prod(self.shape), self.noise)
         for time in range(self.batch.x.shape[1]):
             has_gap = self.missing[:, time].any(-1)
             begun = begun | has_gap
             x = self._each(self.batch.x[:, time])
-            if begun.any():  # before, particles are alike
+            counts = (begun & self.within[:, time])[:, None, None]
+            if begun.any():  # before, particles are alike, unless z is a chain
                 x, log_w = self._step(time, d, x)
-                counts = (begun & self.within[:, time])[:, None, None]
                 ahead = self.looks.at(time, x.view(*self.shape, -1))
-                log_w = self.log_w + torch.where(counts, log_w.view(self.shape), 0.0) + ahead - self.ahead
+                self._weigh(torch.where(counts, log_w.view(self.shape), 0.0) + ahead - self.ahead)
                 self.ahead = ahead
-                self.log_w = log_w.clamp_min(LEAST).log_softmax(-1)
                 if has_gap.any():
                     self._keep(has_gap, x)
             d = self._read(time, d, x)
+            if self.model.ends is not None and begun.any():
+                self._weigh(torch.where(counts, self._log_length(time, d), 0.0))
             d = self._resampled(d)
         self._close()
         return self._paths()
+
+    def _weigh(self, log_w: Tensor) -> None:
+        self.log_w = (self.log_w + log_w).clamp_min(LEAST).log_softmax(-1)
+
+    def _log_length(self, time: int, d: Tensor) -> Tensor:
+        """log p of going on after a step, or of ending there, (B, n, P)."""
+        assert self.model.ends is not None
+        goes_on = F.pad(self.within, (0, 1))[:, time + 1, None, None]
+        logit = self.model.ends(d[:, : self.model.step.n_context]).view(self.shape)
+        return F.logsigmoid(torch.where(goes_on, logit, -logit))
 
     def _each(self, of_rows: Tensor) -> Tensor:
         """(B, ·) for every particle, (BnP, ·)."""
@@ -219,7 +232,7 @@ class _Particles:
     def _close(self) -> None:
         """Say which particles of the last step that was kept those of now came from."""
         if self.kept:
-            self.kept[-1] = replace(self.kept[-1], ancestor=self.since.to(torch.int16))
+            self.kept[-1] = replace(self.kept[-1], ancestor=self.since.to(torch.int32))
         self.since = self._identity()
 
     def _paths(self) -> tuple[Tensor, Tensor]:

@@ -19,7 +19,8 @@ LARGEST = 500.0  # standard deviations: beyond are codes of a point mass and of 
 class LookAhead:
     """log ψ_t(x_t) = Σ_j log t_4((y_j − x_tj)/√V_jk), y_j the next value observed of column j, k steps ahead.
 
-    V_jk is the mean square of x_{t+k} − x_t among the values observed. Values that are no numbers have no next one.
+    V_jk is the mean square of x_{t+k} − x_t among the values observed, or the variance of x_tj over the particles if
+    that is larger: where series are at rest, none of these would come near. What is no number has no next value.
 
     Attributes
     ----------
@@ -55,7 +56,11 @@ class LookAhead:
     def at(self, time: int, x: Tensor) -> Tensor:
         """log ψ_t of particles (B, n, P, F) at step ``time``, shape (B, n, P), up to what is the same for all."""
         x = x[..., self.numbers]
+        if not len(self.numbers):
+            return x.sum(-1)
         y, scale = (each[:, time, None, None] for each in (self.following, self.scale))
+        numbers = x.where(x.abs() < LARGEST, 0.0)
+        scale = torch.maximum(scale, numbers.flatten(1, 2).var(1, correction=0)[:, None, None])
         distance = torch.where(x.abs() < LARGEST, (y - x).square() / scale, 0.0)
         return -0.5 * (DF + 1) * (distance / DF).log1p().sum(-1)
 

@@ -8,8 +8,10 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from lowerbound.core import Batch
+from lowerbound.core import Batch, NoPosterior
 from lowerbound.data.sequences import SequenceRows
+from lowerbound.distributions.noise import Noise
+from lowerbound.evaluation.defensive import Defensive
 from lowerbound.evaluation.evaluation import Evaluation
 from lowerbound.models.sequence import SequenceModel
 
@@ -30,7 +32,9 @@ class Surprises(NamedTuple):
 def surprises(on: Evaluation, places: Tensor) -> Surprises:
     """The surprise of some steps.
 
-    It is −log p(x_tj|x_<t) − E[−log p(x_tj|x_<t)], with p(x_tj|x_<t) = ∫ p(z|d_t) p(x_tj|d_t, z) dz by draws of z.
+    It is −log p(x_tj|x_<t) − E[−log p(x_tj|x_<t)], with p(x_tj|x_<t) = ∫ p(z|d_t) p(x_tj|d_t, z) dz. Of the values that
+    were seen it is estimated by draws of p(z|d_t) and of q(z|d_t, x_t), as those of p seldom come near a value that
+    surprises; of those that are expected, which are drawn, by draws of p.
 
     Parameters
     ----------
@@ -47,9 +51,22 @@ def surprises(on: Evaluation, places: Tensor) -> Surprises:
         z = given.prior().rsample((N_DRAWS, len(step.x)), noise)
         p = given.likelihood(z)
         x = p.sample(noise).to(step.x.dtype)
-        found = _log_mean(p.log_prob(step.x))
+        found = _log_p(on, step, noise)
         expected = torch.stack([_log_mean(p.log_prob(each)) for each in x]).mean(0)
     return Surprises(torch.where(step.mask, expected - found, math.nan), x)
+
+
+def _log_p(on: Evaluation, step: Batch, noise: Noise) -> Tensor:
+    """log p(x_tj|x_<t) of each column, (N, F), with z ~ r = ½ q(z|d_t, x_t) + ½ p(z|d_t)."""
+    assert isinstance(on.model, SequenceModel)
+    given, prior = on.model.step.given(step.context), on.model.step.prior_of(step)
+    if isinstance(on.posterior, NoPosterior):
+        return given.likelihood(given.prior().rsample((1, len(step.x)), noise)).log_prob(step.x)[0]
+    r = Defensive(on.posterior(step, noise), prior, N_DRAWS // 2, N_DRAWS // 2)
+    z = torch.cat(list(r.draws(N_DRAWS, noise)))
+    log_p = prior.log_prob(z)
+    log_w = log_p - r.log_prob(r.q.log_prob(z), log_p)
+    return _log_mean(given.likelihood(z).log_prob(step.x) + log_w[..., None])
 
 
 def _log_mean(log_p: Tensor) -> Tensor:
@@ -68,7 +85,8 @@ def _steps_at(on: Evaluation, places: Tensor) -> Batch:
         if len(inside):
             found.append(steps.subset(inside))
         first += len(steps.x)
-    joined = [torch.cat(each) for each in zip(*((b.x, b.mask, b.context) for b in found), strict=True)]
+    parts = ((b.x, b.mask, torch.zeros_like(b.mask) if b.missing is None else b.missing, b.context) for b in found)
     back = order.argsort()
-    x, mask, context = (each[back.to(each.device)] for each in joined)
-    return Batch(x, mask, places, context=context)
+    joined = (torch.cat(each) for each in zip(*parts, strict=True))
+    x, mask, missing, context = (each[back.to(each.device)] for each in joined)
+    return Batch(x, mask, places, complete=False, missing=missing if missing.any() else None, context=context)

@@ -148,6 +148,15 @@ def standardized_atoms(column: ColumnSchema) -> np.ndarray:
     return np.nan_to_num(_standardized(np.array(column.atoms), column))
 
 
+def numbers_of_atoms(columns: Sequence[ColumnSchema], places: Sequence[int]) -> np.ndarray:
+    """Standardized values of the atoms of the columns at ``places`` that have several, NaN for others, (k, M)."""
+    several = [standardized_atoms(columns[j]) if columns and len(columns[j].atoms) > 1 else [] for j in places]
+    numbers = np.full((len(several), max([1, *map(len, several)])), np.nan)
+    for row, each in zip(numbers, several, strict=True):
+        row[: len(each)] = each
+    return numbers
+
+
 @lru_cache(256)
 def _places(categories: tuple[Any, ...]) -> dict[str, Any]:
     return {category: i for i, category in enumerate(categories)}
