@@ -10,8 +10,10 @@ from lowerbound.data.columns import inference
 from lowerbound.data.columns.coding import UnseenCategoryWarning, encode
 from lowerbound.data.columns.counts import Moments, Tally
 from lowerbound.data.columns.inference import infer_columns, summarize_columns
+from lowerbound.data.columns.schema import ColumnSchema
 from lowerbound.data.columns.streamed import EncodedRows
 from lowerbound.data.sources import Source
+from lowerbound.distributions.atoms import is_atom
 
 rng = np.random.default_rng(0)
 N = 700
@@ -280,3 +282,36 @@ def test_odd_cells_do_not_decide_the_decimals():
     v = np.r_[9.3333333, np.round(draw.normal(1000, 300, 5000), 1)]
     assert infer_columns(pd.DataFrame({"v": v}))[0].decimals == 1
     assert infer_columns(pd.DataFrame({"v": np.r_[draw.normal(size=10), v]}))[0].decimals is None
+
+
+def test_float32_has_the_decimals_and_the_atoms_of_float64():
+    draw = np.random.default_rng(4)
+    v = np.round(draw.normal(50, 10, 20_000), 1)
+    amounts = np.where(
+        draw.random(20_000) < 0.5, draw.choice([0.1, 12.3], 20_000), np.round(draw.gamma(2, 50, 20_000), 1)
+    )
+    wide = pd.DataFrame({"v": v, "amount": amounts})
+    for found, same in zip(infer_columns(wide.astype(np.float32)), infer_columns(wide), strict=True):
+        assert found.decimals == same.decimals == 1
+        assert found.atoms == tuple(float(np.float32(atom)) for atom in same.atoms)
+    given = infer_columns(wide.astype(np.float32), {"amount": {"kind": "continuous", "atoms": [0.1]}})
+    assert given[1].atom_shares[0] == pytest.approx((amounts == 0.1).mean())
+    coded = encode(wide, infer_columns(wide.astype(np.float32)))
+    np.testing.assert_array_equal(is_atom(coded[:, 1]), np.isin(amounts, [0.1, 12.3]))
+
+
+def test_the_most_frequent_atoms_are_kept_and_those_of_other_kinds_refused():
+    low, high = np.repeat(np.arange(200) * 1e3 + 0.5, 5), np.repeat(np.arange(100) * 1e4 + 1e6 + 0.5, 100)
+    column = infer_columns(pd.DataFrame({"v": np.r_[low, high, np.random.default_rng(5).normal(size=9000)]}))[0]
+    assert len(column.atoms) == 255
+    assert set(high) <= set(column.atoms)
+    with pytest.raises(ValueError, match="can't have atoms: it is 'count', not 'continuous'"):
+        infer_columns(pd.DataFrame({"v": np.arange(99)}), {"v": {"kind": "count", "atoms": [3]}})
+
+
+def test_a_number_that_looks_like_an_atom_is_none():
+    column = ColumnSchema("v", "continuous", "float64", low=-2000.0, high=0.0)
+    v = pd.DataFrame({"v": [-1500.0, -1000.0, -3.0]})
+    coded = encode(v, [column])
+    assert not is_atom(coded).any()
+    np.testing.assert_allclose(coded[:, 0], v["v"], atol=0.5)

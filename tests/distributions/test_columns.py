@@ -291,3 +291,11 @@ def test_the_cumulative_distribution_of_categories_divides_the_rare_ones_evenly(
     below = [p.cumulative(tensor(float(k))).item() for k in range(-1, 6)]
     np.testing.assert_allclose(np.diff(below), masses)
     assert below[-1] == pytest.approx(1)
+
+
+def test_the_cumulative_distribution_of_rare_categories_alone():
+    p = Categories(
+        torch.zeros(1, 1, 1, 1).double(), torch.tensor([0]), torch.tensor([10]), torch.full((1, 1), math.nan)
+    )
+    below = torch.stack([p.cumulative(tensor(float(k))[None]).squeeze() for k in range(10)])
+    torch.testing.assert_close(below, torch.arange(1, 11).double() / 10)

@@ -13,10 +13,10 @@ from torch import Tensor
 
 from lowerbound.compression.arrays import ArrayCode, CodedBlock, RowsCode
 from lowerbound.compression.bits_back import Grid
-from lowerbound.compression.container import Block, CompressedFileError
+from lowerbound.compression.container import Block, CompressedFileError, inflated
 from lowerbound.compression.entries import Entries
 from lowerbound.compression.message import BlockCode, Message
-from lowerbound.compression.models import grid_for, latents_of, rows_of_a_step
+from lowerbound.compression.models import MOST_CELLS, MOST_ROWS, grid_for, latents_of, rows_of_a_step
 from lowerbound.compression.tables import TableCode
 from lowerbound.core import Batch
 from lowerbound.estimators.fitted import Fitted
@@ -26,6 +26,10 @@ PROBED = 3  # rows of the probe
 LOOKED_AT = 1000  # rows that the grid is chosen by
 FRONT = struct.Struct("<32sII")  # SHA-256 of the model, probe, bytes of the record
 KINDS: dict[str, type[RowsCode]] = {"array": ArrayCode, "table": TableCode}
+
+UNREADABLE = (  # what the reading of a block raises whose content is not what was written
+    ArithmeticError, LookupError, MemoryError, RuntimeError, TypeError, ValueError, zlib.error,
+)  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -76,6 +80,8 @@ class Codec:
         """The inverse of ``record``."""
         try:
             kind, rows, step, reach, most = record
+            if not (type(most) is int and 1 <= most <= MOST_ROWS and 0 < step <= 1 and 0 < reach <= MOST_CELLS):
+                raise ValueError("a grid or a number of rows that no file has")
             return cls.make(fitted, KINDS[kind].of(fitted.schema, rows), Grid(step, reach), most)
         except (KeyError, TypeError, ValueError) as error:
             raise CompressedFileError(f"the header says nothing that makes a code ({error!r})") from error
@@ -92,7 +98,7 @@ class Codec:
         try:
             message = Message.from_bytes(block.payload, self.most, self.rows.counted.size)
             coded = self.blocks.read(message, block.n_rows, context)
-        except (ValueError, IndexError, OverflowError, zlib.error):
+        except UNREADABLE:
             return None
         return coded if self.rows.digest(coded) == block.digest else None
 
@@ -134,7 +140,7 @@ class Header:
         try:
             sha256, probe, n = FRONT.unpack(content[: FRONT.size])
             end = FRONT.size + n
-            record = parse_json(zlib.decompress(content[FRONT.size : end]), CompressedFileError, "the header")
+            record = parse_json(inflated(content[FRONT.size : end]), CompressedFileError, "the header")
         except (struct.error, zlib.error) as error:
             raise CompressedFileError(f"the header can't be read ({error})") from error
         return cls(sha256, probe, record, content[end:])

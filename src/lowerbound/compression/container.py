@@ -88,6 +88,8 @@ class Writer:
     n_blocks: int = 0
 
     def __post_init__(self) -> None:
+        if len(self.header) > MOST_JSON:
+            raise CompressedFileError(f"the model is too large for the file ({len(self.header):,} bytes): leave it out")
         start = START.pack(MAGIC, VERSION, len(self.header)) + self.header
         self.file.write(start + _crc(start))
 
@@ -160,6 +162,8 @@ class Reader:
         if len(head) < HEAD.size or head[-4:] != _crc(head[:-4]) or head[:4] != BLOCK:
             raise damaged
         _, n_rows, n, crc, digest, _ = HEAD.unpack(head)
+        if n_rows != self.places[i][1]:
+            raise damaged
         payload = self.file.read(n) if n <= self.size else b""
         if len(payload) < n or zlib.crc32(payload) != crc:
             raise damaged
@@ -172,6 +176,15 @@ def opened(path: str | Path) -> Iterator[Reader]:
     size_of(Path(path), CompressedFileError)
     with Path(path).open("rb") as file:
         yield Reader(file, str(path))
+
+
+def inflated(content: bytes) -> bytes:
+    """What zlib compressed, up to a limit; raises ``zlib.error``."""
+    inflate = zlib.decompressobj()
+    found = inflate.decompress(content, MOST_JSON)
+    if not inflate.eof:
+        raise zlib.error("it is cut, or longer than anything that was written")
+    return found
 
 
 def _crc(content: bytes) -> bytes:

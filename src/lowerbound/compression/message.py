@@ -17,6 +17,7 @@ from torch import Tensor
 from lowerbound.compression.arrays import CodedBlock, RowsCode
 from lowerbound.compression.bits_back import LatentCode
 from lowerbound.compression.coder import Stack
+from lowerbound.compression.container import inflated
 from lowerbound.compression.entries import Entries
 
 DRY = 32  # bits: a stack with fewer has been popped empty
@@ -81,7 +82,7 @@ class Message:
     def from_bytes(cls, payload: bytes, most: int, n_entries: int) -> Message:
         """The inverse of ``to_bytes``."""
         n = 4 + int.from_bytes(payload[:4], "little")
-        plain, _, apart = zlib.decompress(payload[4:n]).partition(b"\0")
+        plain, _, apart = inflated(payload[4:n]).partition(b"\0")
         beginning, slowness, low, high, shares = json.loads(plain)
         gaps = None
         if shares is not None:

@@ -10,7 +10,10 @@ import torch
 
 from lowerbound.compression.bits_back import NotCodableError
 from lowerbound.estimators.saving import Restore, Saved, contents
-from lowerbound.storage.atomic import from_bytes, to_bytes
+from lowerbound.parameters.upgrade import upgraded
+from lowerbound.storage.atomic import FORMAT_VERSION, from_bytes, to_bytes
+
+MOST_BYTES = 2**32  # of a model
 
 
 @dataclass(frozen=True)
@@ -38,14 +41,15 @@ def pack(model: Any, *, half: bool) -> Packed:
         raise NotCodableError("a network of your own can't be put into the file, which holds weights and no code")
     if half:
         tensors = {name: _halved(name, tensor) for name, tensor in tensors.items()}
-    content = lzma.compress(to_bytes(tensors, record), preset=9 | lzma.PRESET_EXTREME)
+    content = lzma.compress(to_bytes(tensors, {"version": FORMAT_VERSION, **record}), preset=9 | lzma.PRESET_EXTREME)
     again = unpack(content, Restore(lambda name: type(model), None, "cpu"))
     return Packed(again if model._given is None else again.given(model._given), content, half)
 
 
 def unpack(content: bytes, restore: Restore) -> Any:
     """The estimator that a file holds."""
-    return restore(Saved(*from_bytes(lzma.decompress(content))))
+    tensors, record = from_bytes(lzma.LZMADecompressor().decompress(content, MOST_BYTES))
+    return restore(Saved(tensors, upgraded(record) if record["version"] < FORMAT_VERSION else record))
 
 
 def _halved(name: str, tensor: torch.Tensor) -> torch.Tensor:

@@ -21,6 +21,7 @@ from lowerbound.data.columns.schema import ColumnSchema
 from lowerbound.data.columns.values import missing
 from lowerbound.data.frames import as_pandas, container_of, in_container
 from lowerbound.data.schema import Schema
+from lowerbound.distributions.atoms import is_atom
 from lowerbound.distributions.unseen import is_unseen
 
 if TYPE_CHECKING:
@@ -190,6 +191,7 @@ class TableCode(RowsCode):
         """The resolutions of all real numbers on the stack."""
         assert isinstance(block.numbers, TableNumbers)
         coded = block.observed & self.counted & np.isnan(block.aside) & block.numbers.reals
+        coded &= ~is_atom(block.numbers.x(block.k))  # which have probabilities
         return float((coded * np.log2(block.numbers.scales)).sum())
 
 

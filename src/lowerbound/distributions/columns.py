@@ -89,8 +89,8 @@ class Categories:
         last, rare = torch.minimum(place, self.n_common - 1).clamp_min(0), self.n_common.clamp_max(p.shape[-1] - 1)
         last, rare = (at.long().expand(p.shape[:-1]).unsqueeze(-1) for at in (last, rare))
         part = (place - self.n_common + 1).clamp_min(0).minimum(self.n_rare) / self.n_rare.clamp_min(1)
-        below = p.cumsum(-1).gather(-1, last).squeeze(-1) + part * p.gather(-1, rare).squeeze(-1)
-        return torch.where(place < 0, 0.0, below)
+        common = torch.where(self.n_common > 0, p.cumsum(-1).gather(-1, last).squeeze(-1), 0.0)
+        return torch.where(place < 0, 0.0, common + part * p.gather(-1, rare).squeeze(-1))
 
     def averages(self) -> list[Tensor]:
         """Probabilities of the common categories and of all rare ones together, (S, B, n, K)."""
@@ -268,7 +268,7 @@ class Reals(ScaledNumbers):
         below = torch.special.ndtr(t) if self.df is None else student_below(self.df.unsqueeze(-1), t)
         log_pi, others = self._log_shares()
         of_atoms = torch.where(v.unsqueeze(-1) >= self.atoms, log_pi.exp(), 0.0).sum(-1)
-        return of_atoms + others.exp() * (self.log_weight.exp() * below).sum(-1)
+        return of_atoms + others.exp() * (self.log_weight.softmax(-1) * below).sum(-1)
 
     @property
     def expectation(self) -> Tensor:

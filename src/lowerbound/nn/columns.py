@@ -210,7 +210,7 @@ class RealBlock(NumberBlock):
         self.n_logits: int = int(n_logits.sum())
         k = torch.arange(int(n_logits.max()))
         own = n_logits.cumsum(0) - n_logits
-        self.register_buffer("atoms", padded(atoms).float(), persistent=False)
+        self.register_buffer("atoms", padded(atoms), persistent=False)
         self.register_buffer("no_atom", k >= torch.tensor([len(each) for each in atoms])[:, None], persistent=False)
         self.register_buffer("index", own[:, None] + torch.minimum(k, n_logits[:, None] - 1), persistent=False)
         self.register_buffer("offset", side_by_side(n_components), persistent=False)

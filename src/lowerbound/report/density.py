@@ -10,6 +10,7 @@ import torch
 from lowerbound.core import ElementwiseModel
 from lowerbound.data.batches import RowsInMemory
 from lowerbound.distributions.atoms import is_atom
+from lowerbound.distributions.unseen import is_unseen
 from lowerbound.evaluation.evaluation import evaluating
 from lowerbound.report.rows import flat, is_number, word
 from lowerbound.report.subject import Subject
@@ -46,7 +47,7 @@ def _ends(subject: Subject) -> torch.Tensor:
     rows = subject.fitted_to(few := subject.few(ROWS)).rows(subject.at(few))
     assert isinstance(rows, RowsInMemory)
     x = rows.raw.double().clone()
-    x[is_atom(x)] = torch.nan
+    x[is_atom(x) | is_unseen(x)] = torch.nan
     if rows.observed is not None:
         x[~rows.observed] = torch.nan
     low, high = np.nanquantile(x.numpy(), [0.005, 0.995], axis=0)

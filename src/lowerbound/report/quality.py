@@ -37,7 +37,7 @@ def estimates(subject: Subject, n_rows: int = 300, n_importance: int = 300) -> l
             n = subject.fitted.schema.n_dimensions
             bits = bits_per_dim(log_p.value, n)
             error = log_p.standard_error / (math.log(2) * n)
-            above = {"≥": "≤"}.get(KINDS[log_p.kind], "")
+            above = {"≥": "≤", "≤": "≥"}.get(KINDS[log_p.kind], KINDS[log_p.kind])
             found.append({"name": "bits per dimension", "sign": above, "value": bits, "error": error, "unit": "bits",
                           "how": "the same as a code length for each value of a row", "n": len(rows)})  # fmt: skip
     if subject.has_bound:

@@ -234,8 +234,8 @@ def in_single(batch: Batch) -> Batch:
 def refined(on: Evaluation, single: Evaluation, n_steps: int = 30, n_samples: int = 4) -> tuple[Tensor, Tensor]:
     """ELBO(q(z|x)) and ELBO(q*), q* a q(z) of the row's own that starts from the encoder's and climbs; (N,) each.
 
-    ``single`` has the model and posterior in float32; both bounds are in float64, on the same draws. q* is at least as
-    good as the q(z|x) that it starts from.
+    ``single`` has the model and posterior in float32; both bounds are in float64, on the same draws. Where q* has
+    the lower estimate, the one that it starts from is taken, so that the difference is never below 0.
 
     Their difference is the likelihood regret (Xiao et al., 2020, arXiv:2003.02977, eq. 5): the encoder knows what it
     was trained on. It grows with how much there is to see in a row, of which −ELBO(q(z|x)) is the measure: where x is

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from lowerbound.data.checks import DataError, listed
+from lowerbound.data.columns.decimals import as_stored
 from lowerbound.data.columns.schema import ColumnSchema, plain
 from lowerbound.data.columns.tails import log_part
 from lowerbound.data.columns.values import as_categories, as_numbers, as_values, dtype_of, measure_of, missing
@@ -131,10 +132,13 @@ def _check_whole(v: np.ndarray, column: ColumnSchema) -> None:
 
 def in_units(v: np.ndarray, column: ColumnSchema) -> np.ndarray:
     """(g(v) − location)/unit, NaN where g is not defined; atoms by their places."""
-    known = np.array(column.atoms)
+    known, x = np.array(column.atoms), _standardized(v, column)
+    x = np.where(atoms.is_atom(x.astype(np.float32)), x.round() + 0.25, x)  # a number that only looks like one
+    if not len(known):
+        return x
+    v = as_stored(v, column.dtype)
     k = np.minimum(np.searchsorted(known, v), len(known) - 1)
-    is_atom = known[k] == v if len(known) else np.zeros(len(v), bool)
-    return np.where(is_atom, atoms.FIRST - k, _standardized(v, column))
+    return np.where(known[k] == v, atoms.FIRST - k, x)
 
 
 def _standardized(v: np.ndarray, column: ColumnSchema) -> np.ndarray:

@@ -7,22 +7,31 @@ import numpy as np
 FINEST = 6  # decimals
 ODD = 1e-3  # part of the numbers that may have more decimals than draws are given
 MOST_CELLS = 2**53
+NARROW = {  # types of numbers with fewer digits than float64
+    "float32": np.float32, "float[pyarrow]": np.float32, "float16": np.float16, "halffloat[pyarrow]": np.float16,
+}  # fmt: skip
 
 
-def has_decimals(v: np.ndarray, d: int) -> bool:
+def as_stored(v: np.ndarray, word: str) -> np.ndarray:
+    """The numbers in float64 that a column of a type holds, which rounds those of other types."""
+    narrow = NARROW.get(word.lower())
+    return v if narrow is None else v.astype(narrow).astype(np.float64)
+
+
+def has_decimals(v: np.ndarray, d: int, word: str = "float64") -> bool:
     """True if all numbers can be written with so many decimals."""
-    return bool(_are_written(v, d).all())
+    return bool(_are_written(v, d, word).all())
 
 
-def _are_written(v: np.ndarray, d: int) -> np.ndarray:
-    return np.abs(np.round(v, d) - v) <= 1e-12 * np.abs(v)
+def _are_written(v: np.ndarray, d: int, word: str) -> np.ndarray:
+    return np.abs(as_stored(np.round(v, d), word) - v) <= 1e-12 * np.abs(v)
 
 
-def written_with(v: np.ndarray) -> np.ndarray:
-    """How many of the numbers 0, 1, …, 6 decimals are enough for; of numbers that are mostly finer none, shape (7,)."""
+def written_with(v: np.ndarray, word: str = "float64") -> np.ndarray:
+    """Count the numbers that 0, 1, … decimals are enough for; of numbers that are mostly finer none, shape (7,)."""
     n_written = np.zeros(FINEST + 1, np.int64)
     for d in (FINEST, *range(FINEST)):
-        n_written[d] = np.count_nonzero(_are_written(v, d))
+        n_written[d] = np.count_nonzero(_are_written(v, d, word))
         if d == FINEST and n_written[d] < 0.5 * len(v):
             break
     return n_written

@@ -15,7 +15,7 @@ import numpy as np
 
 from lowerbound.data.checks import DataError, listed
 from lowerbound.data.columns.counts import Moments, Tally
-from lowerbound.data.columns.decimals import FINEST, fewest_decimals, grid, written_with
+from lowerbound.data.columns.decimals import FINEST, as_stored, fewest_decimals, grid, written_with
 from lowerbound.data.columns.schema import CATEGORY_KINDS, ColumnSchema, columns_given, plain
 from lowerbound.data.columns.tails import never_seen
 from lowerbound.data.columns.values import as_numbers, measure_of, type_word
@@ -253,7 +253,7 @@ class Numbers(ColumnSummary):
         self.n += len(v)
         self.low, self.high = min(self.low, float(v.min())), max(self.high, float(v.max()))
         self.is_whole = self.is_whole and bool((v == np.round(v)).all())
-        self.n_written += written_with(v)
+        self.n_written += written_with(v, self.dtype)
         self.tally.add(v)
         if self.given.get("kind") in CATEGORY_KINDS and not self.tally.is_complete:
             self._check_distinct(MOST_DISTINCT + 1)
@@ -279,6 +279,8 @@ class Numbers(ColumnSummary):
         self.shift: float = 1.0 if self.kind == "count" else 0.0
         self.scale: float = 2.0 ** math.floor(math.log2(max(abs(self.low), abs(self.high), 1e-300))) if self.n else 1.0
         if self.kind not in ("real", "continuous", "positive"):
+            if self.given.get("atoms"):
+                raise ValueError(f"column {self.name!r} can't have atoms: it is {self.kind!r}, not 'continuous'")
             self.atoms = np.zeros(0)
         n_others = self.n - int(self.tally.counts[np.isin(self.tally.values, self.atoms)].sum())
         self.others_have_scale: bool = n_others >= max(FEW_OTHERS, PART_OF_OTHERS * self.n) or len(self.atoms) < 2
@@ -306,15 +308,15 @@ class Numbers(ColumnSummary):
     def _atoms(self) -> np.ndarray:
         """The values that stand out, rising; the most frequent if there are too many."""
         if "atoms" in self.given:
-            return np.array(self.given["atoms"], np.float64)
+            return as_stored(np.array(self.given["atoms"], np.float64), self.dtype)
         values, counts = self.tally.values, self.tally.counts
         stand = self.tally.standing_out(self.n, grid(self.tally.values, self.decimals))
         if self._first_stands_out():
             stand[counts.argmax()] = True
         if not stand.any() or counts[stand].sum() < LEAST_SHARE * self.n:
             return np.zeros(0)
-        least = np.sort(counts[stand])[-MOST_ATOMS:][0]
-        return values[stand & (counts >= least)][:MOST_ATOMS]
+        most = np.argsort(-counts[stand], kind="stable")[:MOST_ATOMS]
+        return np.sort(values[stand][most])
 
     def _first_stands_out(self) -> bool:
         """True if the most frequent value makes up a good part of all, and is far more frequent than any other."""
@@ -366,6 +368,6 @@ class Numbers(ColumnSummary):
         )  # fmt: skip
 
     def _is_skewed(self) -> bool:
-        """True if all values have a logarithm and are less skewed after it."""
-        all_have_one = self.log_moments.n == self.moments.n
+        """True if all values but 0 have a logarithm and are less skewed after it."""
+        all_have_one = self.log_moments.n == self.moments.n and (self.atoms >= 0).all()
         return all_have_one and self.moments.skewness > max(SKEWED, self.log_moments.skewness)

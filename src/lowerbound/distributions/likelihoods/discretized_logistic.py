@@ -95,7 +95,7 @@ class DiscretizedLogisticMixture(AveragedByMean):
 
     def cumulative(self, x: Tensor) -> Tensor:
         """Σ_k π_k P_k(X ≤ x)."""
-        return (self.log_weight.exp() * self.components.cumulative(x.unsqueeze(1))).sum(2)
+        return (self.log_weight.softmax(2) * self.components.cumulative(x.unsqueeze(1))).sum(2)
 
 
 LOGISTIC_FLOOR = DiscretizedLogistic.BIN / 8  # narrower than this, a grey level's bin holds all the mass
