@@ -225,10 +225,12 @@ def check_container(X: Any) -> None:
     assert len(VAEOutlierDetector(vae, random_state=0).fit(X).explain(X)) == 3 * N
 
 
+@pytest.mark.filterwarnings("ignore:the posterior has collapsed")
 def test_tables_of_pyarrow_come_back():
     check_container(arrow_table())
 
 
+@pytest.mark.filterwarnings("ignore:the posterior has collapsed")
 def test_frames_of_polars_come_back(tmp_path):
     pl: Any = pytest.importorskip("polars")
     X = pl.from_arrow(arrow_table()).with_columns(

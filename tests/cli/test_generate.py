@@ -156,4 +156,4 @@ def test_a_model_without_codes_is_sampled_only(cli, command, tmp_path):
     words = (command, tmp_path / "model", tmp_path / "x.npy", "-o", tmp_path / "y.npy")
     message = cli(*words, exit_code=1).stderr
     assert f"kind factorized, which `lowerbound {command}` can't use: vae, ppca" in message
-    assert "factorized works with generate, evaluate, outliers and impute" in message
+    assert "factorized works with generate, evaluate, outliers, impute, report and compress" in message

@@ -316,6 +316,7 @@ def test_progress_is_told_of_every_row_once(cli, run, table, tmp_path, monkeypat
         ("impute", "csv", ("--intervals",)), ("outliers", "csv", ()), ("encode", "npy", ()), ("reconstruct", "npy", ()),
     ):  # fmt: skip
         cli(command, *words, tmp_path / f"out.{ending}", *more, "--force")
+    told = [each for each in told if each[0] != "comparing"]  # usual rows, which are others
     assert told == [("filling", N, N)] * 4 + [(what, N, N) for what in ("scoring", "encoding", "reconstructing")]
 
 

@@ -44,7 +44,7 @@ def test_models_of_the_same_columns_are_comparable():
         (TABLE, {"whole": "continuous"}, "in column 'whole' log p(x) of A is a probability of whole numbers, "
          "and that of B is a density"),
         (TABLE.assign(real=np.where(rng.random(N) < 0.5, 0.0, TABLE["real"])), {},
-         "in column 'real' log p(x) of A is a density, and that of B is a density with a point mass at 0"),
+         "in column 'real' log p(x) of A is a density, and that of B is a density with a probability at 0"),
         (TABLE.assign(word=rng.choice(["a", "b", "c", "d"], N)), {},
          "they have different categories in column 'word': B alone knows 'd'"),
         (TABLE.assign(word=rng.choice(["a", "b", "e"], N)), {},

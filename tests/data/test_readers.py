@@ -322,7 +322,7 @@ def test_a_pipe_is_no_file(tmp_path):
         read(tmp_path / "a.csv")
 
 
-@pytest.mark.parametrize("name", ["a.txt", "a.pkl", "a"])
+@pytest.mark.parametrize("name", ["a.doc", "a.pkl", "a"])
 def test_a_name_that_says_nothing(tmp_path, name):
     with says(name, "not named like", ".npy", ".parquet", "folders", "a Python pickle"):
         read(put(tmp_path / name, pickle.dumps([1])))
@@ -712,7 +712,7 @@ def test_names_of_columns(tmp_path):
         (pd.Categorical(["x", "y"]), ["row 0 ", "column 'c'", "'x' is text"]),
         ([b"x", b"y"], ["column 'c'", "binary"]),
         (pd.date_range("2020", periods=2), ["column 'c'", "dates or times", "timestamp"]),
-        ([[1], [2]], ["column 'c'", "list"]),
+        ([[1], [2]], ["column 'a'", "beside columns of lists"]),
         ([{"a": 1}, {"a": 2}], ["column 'c'", "struct"]),
         ([1.0, np.inf], ["1 infinite value", "row 1 ", "column 'c'"]),
     ],

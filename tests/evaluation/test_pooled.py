@@ -33,7 +33,7 @@ def test_estimates(bounds):
         (-1234567.8, 123.4, "= -1234568 ± 123 nats (9 rows)"),
         (0.123456, 0.1, "= 0.12 ± 0.10 nats (9 rows)"),
         (-22.6912, 0.1899, "= -22.69 ± 0.19 nats (9 rows)"),
-        (-3.5, math.nan, "= -3.50 ± nan nats (9 rows)"),
+        (-3.5, math.nan, "= -3.50 nats (9 rows)"),
     ],
 )
 def test_an_estimate_has_the_digits_that_its_error_has(value, error, text):

@@ -28,7 +28,7 @@ def test_parts_are_the_whole(tmp_path, ending, places):
         np.save(tmp_path / "whole.npy", ROWS)
         assert path.read_bytes() == (tmp_path / "whole.npy").read_bytes()
     elif ending == ".csv":
-        whole = pd.DataFrame(ROWS, columns=NAMES).assign(label=LABELS)
+        whole = pd.DataFrame({"label": LABELS}).join(pd.DataFrame(ROWS, columns=NAMES))
         whole.to_csv(tmp_path / "whole.csv", index=False, float_format="%.9g")
         assert path.read_bytes() == (tmp_path / "whole.csv").read_bytes()
     else:

@@ -5,8 +5,10 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from difflib import get_close_matches
+from typing import TYPE_CHECKING
 
-import numpy as np
+if TYPE_CHECKING:
+    import numpy as np
 
 _CHUNK = 1 << 20  # values checked together: a file larger than memory is checked in constant memory
 _MAX_DIMENSIONS = 32
@@ -53,6 +55,8 @@ def check_finite(x: np.ndarray, name: str, place: Callable[..., str] | None = No
     """
     if x.dtype.kind != "f":
         return
+    import numpy as np
+
     bad, first = _count(x, np.isinf if allow_nan else lambda chunk: ~np.isfinite(chunk))
     if not bad:
         return
@@ -101,6 +105,8 @@ def check_labels(labels: np.ndarray, rows: int, name: str) -> np.ndarray:
 
 def _count(x: np.ndarray, test: Callable[[np.ndarray], np.ndarray]) -> tuple[int, tuple[int, ...]]:
     """The number of values that pass the test, and the index of the first in order of rows."""
+    import numpy as np
+
     order = "C" if x.flags.c_contiguous else "F"
     flat = x.reshape(-1, order=order)  # a view, whichever way the file was written
     count, first = 0, x.size
