@@ -74,9 +74,8 @@ def test_sequences_are_refused_by_their_name(cli, tmp_path):
 
     songs = [np.ones((4, 2), int), np.zeros((3, 2), int)] * 5
     RecurrentVAE(1, hidden_size=4, max_epochs=1, random_state=0).fit(songs).save(tmp_path / "songs")
-    assert (
-        "no model of sequences can" in cli("report", tmp_path / "songs", "-o", tmp_path / "r.html", exit_code=1).stderr
-    )
+    result = cli("report", tmp_path / "songs", "-o", tmp_path / "r.html", exit_code=1)
+    assert "no model of sequences can" in result.stderr
 
 
 @pytest.mark.parametrize("kind", ["ppca"])

@@ -179,7 +179,7 @@ def opened(path: str | Path) -> Iterator[Reader]:
 
 
 def inflated(content: bytes) -> bytes:
-    """What zlib compressed, up to a limit; raises ``zlib.error``."""
+    """Content that zlib compressed, up to a limit; raises ``zlib.error``."""
     inflate = zlib.decompressobj()
     found = inflate.decompress(content, MOST_JSON)
     if not inflate.eof:

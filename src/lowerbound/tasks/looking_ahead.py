@@ -1,4 +1,4 @@
-"""How near a value in a gap is to the next one observed, for the weights of particles."""
+"""Nearness of a value in a gap to the next one observed, for the weights of particles."""
 
 from __future__ import annotations
 
