@@ -137,7 +137,7 @@ def step_scores(on: Evaluation, n_importance: int) -> StepScores:
         ess.append(effective.cpu())
         lengths.append(torch.bincount(steps.row, minlength=steps.n_rows).cpu())
     kind = ParticleEstimate if is_chain else SequenceEstimate
-    return StepScores(*map(torch.cat, (log_p, log_length, ess, lengths)), kind)
+    return StepScores(torch.cat(log_p), torch.cat(log_length), torch.cat(ess), torch.cat(lengths), kind)
 
 
 def _independent(on: Evaluation, K: int) -> Iterator[tuple[Steps, Tensor, Tensor]]:

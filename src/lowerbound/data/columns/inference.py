@@ -369,5 +369,5 @@ class Numbers(ColumnSummary):
 
     def _is_skewed(self) -> bool:
         """True if all values but 0 have a logarithm and are less skewed after it."""
-        all_have_one = self.log_moments.n == self.moments.n and (self.atoms >= 0).all()
+        all_have_one = self.log_moments.n == self.moments.n and bool((self.atoms >= 0).all())
         return all_have_one and self.moments.skewness > max(SKEWED, self.log_moments.skewness)
