@@ -1,5 +1,7 @@
 """The estimator of sequences: whether it learns, units, draws, keeping, going on, refusals."""
 
+import copy
+
 import numpy as np
 import pytest
 import torch
@@ -308,3 +310,14 @@ def test_other_data_are_refused():
         small(length="end").fit(BITS).sample(2, lengths=3)
     with pytest.raises(ValueError, match="can't be given a context"):
         small().fit(BITS, context=np.arange(60))
+
+
+def test_p_values_compare_values_and_not_ends():
+    """At a place where one sequence ends and another goes on, log p of either would be an offset between them."""
+    fitted = small(0, length="end").fit(BITS)
+    without = copy.deepcopy(fitted)
+    without.model_.ends = None
+    np.testing.assert_allclose(fitted.p_values(BITS[:5], BITS), without.p_values(BITS[:5], BITS))
+    for found, exact in zip(fitted._sums(BITS, 1), without.score_steps(BITS), strict=True):
+        np.testing.assert_allclose(found, np.cumsum(exact))
+    assert not np.allclose(fitted.score_samples(BITS), without.score_samples(BITS))
