@@ -112,7 +112,9 @@ def test_selected_rows_beside_their_reconstructions(images):
     "name", ["overview", "dimensions", "outliers", "estimates", "samples", "colors", "training", "prior"]
 )
 def test_the_other_panels(images, name):
-    json.dumps(images.answer(name, {}), allow_nan=False)
+    answer = images.answer(name, {})
+    assert json.loads(json.dumps(answer, allow_nan=False)) == answer  # plain data, without NaN
+    assert answer
 
 
 def test_history_is_read_again(table_subject):
