@@ -94,7 +94,7 @@ class Categories:
 
     @cached_property
     def _sums(self) -> tuple[Tensor, Tensor]:
-        """Sums of the probabilities up to each category, (S, B, n, K), and that of all rare ones together, (S, B, n)."""
+        """Sums of the probabilities up to each category, (S, B, n, K), and that of all rare ones, (S, B, n)."""
         p = self.logits.softmax(-1)
         rare = self.n_common.clamp_max(p.shape[-1] - 1).expand(p.shape[:-1]).unsqueeze(-1)
         return p.cumsum(-1), p.gather(-1, rare).squeeze(-1)
