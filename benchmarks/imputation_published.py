@@ -33,7 +33,7 @@ from lowerbound.storage.atomic import write_text
 OUTPUT = Path(__file__).parent / "results" / "imputation-published.json"
 HIDDEN, N_DRAWS, SPLITS = 0.2, 5, 3
 SETS = {  # by file: the outcome, columns that aren't used, and whether the outcome is a class
-    "iris": ("class", (), True), "parkinsons": ("status", ("name",), True), 
+    "iris": ("class", (), True), "parkinsons": ("status", ("name",), True),
     "climate": ("outcome", ("Study", "Run"), True),
     "airfoil": ("sound_pressure", (), False), "car": ("class", (), True), "congress": ("class", (), True),
     "ecoli": ("class", ("name",), True), "blood": ("donated", (), True), "glass": ("Type", ("Id",), True),
