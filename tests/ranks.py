@@ -1,13 +1,17 @@
-"""What test_parallel.py runs in several processes, and in one: ``python -m tests.ranks CASE FILE``."""
+"""What test_parallel.py runs in several processes, and in one: ``python -m tests.ranks FILE``."""
 
 from __future__ import annotations
 
+import json
 import os
 import signal
+import socket
 import sys
 import threading
 import time
+from collections.abc import Callable
 from functools import partial
+from multiprocessing import get_context
 from pathlib import Path
 
 import numpy as np
@@ -30,6 +34,7 @@ from tests import linear_gaussian as toy
 
 TABLE = np.random.default_rng(0).normal(size=(40, 5)) @ np.random.default_rng(1).normal(size=(5, 5))
 IMAGES = np.random.default_rng(2).integers(0, 256, size=(40, 16, 16), dtype=np.uint8)
+SIZE = 3  # processes; 49 rows in batches of 16 leave a last one, of a single row
 SMALL = {"random_state": 0, "early_stopping": False, "network": MLP((8,))}
 CONV = SMALL | {"network": "conv"}
 ESTIMATORS: dict[str, tuple[GradientEstimator, np.ndarray]] = {
@@ -167,14 +172,14 @@ def refuse_what_one_process_alone_can_do() -> None:
 
 def death() -> None:
     """The last process dies in the second epoch."""
-    here = parallel.current()
+    with parallel.join() as here:
 
-    class Die(Watch):
-        def on_epoch(self, training, record):
-            if here.rank == here.size - 1:
-                os.kill(os.getpid(), signal.SIGKILL)
+        class Die(Watch):
+            def on_epoch(self, training, record):
+                if here.rank == here.size - 1:
+                    os.kill(os.getpid(), signal.SIGKILL)
 
-    train(training(max_epochs=10**6), toy.rows(toy.numbers(49, toy.F, seed=7)), None, Die())
+        train(training(max_epochs=10**6), toy.rows(toy.numbers(49, toy.F, seed=7)), None, Die())
 
 
 def doomed_command(run: Path, words: list[str]) -> None:
@@ -197,17 +202,43 @@ def everything() -> dict[str, Tensor]:
     return {f"{name}/{key}": value for name, case in cases.items() for key, value in case().items()}
 
 
-if __name__ == "__main__":
-    case, path = sys.argv[1], Path(sys.argv[2])
-    if case == "doomed command":
-        doomed_command(path, sys.argv[3:])
+def together(path: Path) -> None:
+    """All that several processes come to, and where each of them could continue."""
     with parallel.join() as processes:
         assert processes.size > 1
-        if case == "death":
-            death()
         refuse_what_one_process_alone_can_do()
         first = first_part().state()
         save_tensors(path.with_suffix(f".{processes.rank}.state"), *first)
         starts = {"own": first, "alone": load_tensors(path.with_suffix(".alone"))}
         rests = {f"rest of {k}/{name}": value for k, state in starts.items() for name, value in rest(state).items()}
         save_tensors(path.with_suffix(f".{processes.rank}"), everything() | rests | unseeded(), {})
+
+
+def free_port() -> int:
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        return listener.getsockname()[1]
+
+
+def exit_codes(n: int, case: Callable[[], None]) -> list[int | None]:
+    """Those of ``n`` processes that share what is imported, and meet as those of torchrun do."""
+    meeting = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(free_port()), "WORLD_SIZE": str(n)}
+
+    def begin(rank: int) -> None:
+        os.environ.update(meeting, RANK=str(rank), LOCAL_RANK=str(rank))
+        case()
+
+    processes = [get_context("fork").Process(target=begin, args=(rank,)) for rank in range(n)]
+    for process in processes:
+        process.start()
+    for process in processes:
+        process.join(60)
+    return [process.exitcode for process in processes]
+
+
+if __name__ == "__main__":
+    if sys.argv[1] == "doomed command":
+        doomed_command(Path(sys.argv[2]), sys.argv[3:])
+    else:
+        path = Path(sys.argv[1])
+        print(json.dumps({"together": exit_codes(SIZE, partial(together, path)), "death": exit_codes(2, death)}))

@@ -15,7 +15,21 @@ from lowerbound.outliers import member
 from lowerbound.storage import spool
 
 N = 300
-TINY = ("--hidden-layer-sizes", 8, "--latent-dim", 2, "--max-epochs", 2, "--batch-size", 25, "--lr", 0.01, "--random-state", 0, "-q")
+TINY = (
+    "--hidden-layer-sizes",
+    8,
+    "--latent-dim",
+    2,
+    "--max-epochs",
+    2,
+    "--batch-size",
+    25,
+    "--lr",
+    0.01,
+    "--random-state",
+    0,
+    "-q",
+)
 FLAGS = ("--stream", "--no-stream")
 
 pytestmark = pytest.mark.filterwarnings("ignore:the posterior has collapsed")
