@@ -18,6 +18,7 @@ import numpy as np
 import pytest
 import torch
 from torch import Tensor
+from torch.distributed.launcher.api import LaunchConfig, elastic_launch
 
 from lowerbound import ELBO, IWAE, MLP, VAE, Amortized, BernoulliLikelihood, KLPenalty, parallel
 from lowerbound.cli import main
@@ -35,6 +36,11 @@ from tests import linear_gaussian as toy
 TABLE = np.random.default_rng(0).normal(size=(40, 5)) @ np.random.default_rng(1).normal(size=(5, 5))
 IMAGES = np.random.default_rng(2).integers(0, 256, size=(40, 16, 16), dtype=np.uint8)
 SIZE = 3  # processes; 49 rows in batches of 16 leave a last one, of a single row
+EPOCHS = 10  # of 14 steps
+RUN = (
+    *("train", "digits", "--hidden-layer-sizes", 16, "--latent-dim", 3, "--random-state", 0, "--max-epochs", EPOCHS),
+    *("--no-early-stopping", "-q"),
+)
 SMALL = {"random_state": 0, "early_stopping": False, "network": MLP((8,))}
 CONV = SMALL | {"network": "conv"}
 ESTIMATORS: dict[str, tuple[GradientEstimator, np.ndarray]] = {
@@ -182,7 +188,7 @@ def death() -> None:
         train(training(max_epochs=10**6), toy.rows(toy.numbers(49, toy.F, seed=7)), None, Die())
 
 
-def doomed_command(run: Path, words: list[str]) -> None:
+def doomed_command(run: Path) -> None:
     """The command line, of which the last process dies as soon as there is a checkpoint, but not a second time."""
 
     def die_once_it_is_saved() -> None:
@@ -192,7 +198,14 @@ def doomed_command(run: Path, words: list[str]) -> None:
 
     if os.environ["RANK"] == "1" and os.environ["TORCHELASTIC_RESTART_COUNT"] == "0":
         threading.Thread(target=die_once_it_is_saved, daemon=True).start()
-    main(words)
+    several = ("--batch-size-per-device", 64, "--resume", "--checkpoint-seconds", 0)
+    main([*map(str, (*RUN, "-o", run, *several))], standalone_mode=False)
+
+
+def restarted(run: Path) -> None:
+    """A command in two processes of 64 rows each that torchrun's agent starts again when one has died."""
+    meeting = {"rdzv_backend": "c10d", "rdzv_endpoint": "localhost:0", "run_id": "restarted"}
+    elastic_launch(LaunchConfig(1, 1, 2, max_restarts=1, start_method="fork", **meeting), doomed_command)(run)
 
 
 def everything() -> dict[str, Tensor]:
@@ -237,8 +250,6 @@ def exit_codes(n: int, case: Callable[[], None]) -> list[int | None]:
 
 
 if __name__ == "__main__":
-    if sys.argv[1] == "doomed command":
-        doomed_command(Path(sys.argv[2]), sys.argv[3:])
-    else:
-        path = Path(sys.argv[1])
-        print(json.dumps({"together": exit_codes(SIZE, partial(together, path)), "death": exit_codes(2, death)}))
+    path = Path(sys.argv[1])
+    restarted(path.with_suffix(".run"))
+    print(json.dumps({"together": exit_codes(SIZE, partial(together, path)), "death": exit_codes(2, death)}))
