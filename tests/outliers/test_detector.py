@@ -37,6 +37,11 @@ def detector():
     return VAEOutlierDetector(n_steps=300, random_state=0).fit(X)
 
 
+@pytest.fixture(scope="module")
+def vae():
+    return VAE(2, network=MLP((16,)), max_epochs=10, random_state=0).fit(X)
+
+
 @pytest.mark.touches_global_random_state
 @pytest.mark.parametrize(("estimator", "check"), checks(VAEOutlierDetector(n_estimators=1, n_steps=10, random_state=0)))
 def test_conventions(estimator, check):
@@ -89,16 +94,14 @@ def test_all_scores_at_once_add_up(detector):
     assert (scores["log_p"] < scores["elbo"] + 1).mean() > 0.9  # a tighter bound of the same, from other draws
 
 
-def test_scores_are_those_of_the_autoencoder_in_the_users_units():
-    vae = VAE(2, network=MLP((16,)), max_epochs=30, random_state=0).fit(X)
+def test_scores_are_those_of_the_autoencoder_in_the_users_units(vae):
     scores = VAEOutlierDetector(vae, criterion="elbo").fit(X).scores(X, ["elbo", "log_p"])
     np.testing.assert_allclose(scores["log_p"], -vae.score_samples(X))
     np.testing.assert_allclose(scores["elbo"], -vae.elbo(X, n_samples=2))
 
 
 @pytest.mark.parametrize("novelty", [False, True])
-def test_the_aggregate_is_of_the_training_rows_but_for_a_rows_own_kind(novelty):
-    vae = VAE(2, network=MLP((16,)), max_epochs=30, random_state=0).fit(X)
+def test_the_aggregate_is_of_the_training_rows_but_for_a_rows_own_kind(vae, novelty):
     scores = VAEOutlierDetector(vae, criterion="aggregate_kl", novelty=novelty).fit(X[:50]).scores(X[40:60])
     q = codes(vae.fitted_.exactly().on(X[:60]))
     assert q is not None
@@ -125,8 +128,7 @@ def test_a_ladder_has_a_ratio_between_its_levels(detector):
         detector.scores(X, ["level_ratio"])
 
 
-def test_a_fitted_autoencoder_is_used_as_it_is():
-    vae = VAE(2, network=MLP((16,)), max_epochs=30, random_state=0).fit(X)
+def test_a_fitted_autoencoder_is_used_as_it_is(vae):
     before = vae.score_samples(X)
     detector = VAEOutlierDetector(vae).fit(X[:200])
     assert detector.estimators_ == [vae]
