@@ -29,7 +29,7 @@ demo: $(INSTALLED)
 	OMP_NUM_THREADS=1 $(BIN)/python tutorials/demo.py  # small networks are quickest on one thread
 
 test: $(INSTALLED)
-	$(BIN)/python -m pytest -n 2
+	$(BIN)/python -m pytest -n 2 --dist loadfile
 
 lint: $(INSTALLED)
 	$(BIN)/ruff check .
@@ -62,7 +62,7 @@ package: $(DOCUMENTING)  # sdist and wheel into dist/, and the wheel tried in an
 
 minimum: oldest  # the short tests with the oldest versions that pyproject.toml allows; MINIMUM_TORCH=1: of torch, too
 	$(MINIMUM)/bin/$(INSTALL) --no-deps -e .
-	$(MINIMUM)/bin/python -m pytest -n 2 $(SHORT)
+	$(MINIMUM)/bin/python -m pytest -n 2 --dist loadfile $(SHORT)
 
 oldest:  # what `minimum` installs
 	$(PYTHON) -m venv $(MINIMUM)
