@@ -50,7 +50,7 @@ def small(**parameters) -> VAE:
     return VAE(**(SMALL | parameters))
 
 
-@pytest.mark.parametrize(("estimator", "check"), contract.checks(VAE()))
+@pytest.mark.parametrize(("estimator", "check"), contract.checks(VAE(max_epochs=2)))
 @pytest.mark.touches_global_random_state
 def test_scikit_learn_conventions(estimator, check):
     check(clone(estimator))
