@@ -101,8 +101,8 @@ def test_rows_are_scored_with_their_own_context_whatever_their_order(exact):
 
 
 def test_a_class_is_a_context_and_raises_log_p():
-    with_class = VAE(2, network=MLP((32,)), max_epochs=150, random_state=0).fit(X, context=SPECIES)
-    without = VAE(2, network=MLP((32,)), max_epochs=150, random_state=0).fit(X)
+    vae = VAE(2, network=MLP((32,)), optimizer=Adam(5e-3), max_epochs=50, random_state=0)
+    with_class, without = clone(vae).fit(X, context=SPECIES), clone(vae).fit(X)
     for k in range(3):
         drawn = with_class.given(k).sample(500).mean(0)
         assert np.abs(drawn - X[k == SPECIES].mean(0)).max() < 0.5 < np.abs(drawn - X[k != SPECIES].mean(0)).max()
@@ -143,7 +143,7 @@ def test_a_learned_prior_goes_with_a_context():
 
 
 EVERY_KIND = (
-    VAE(Ladder(2, 2), max_epochs=2, random_state=0), VAE((2, 1), **TINY), VAE(2, prior="context", **TINY),
+    VAE(Ladder(2, 2, width=16), max_epochs=2, random_state=0), VAE((2, 1), **TINY), VAE(2, prior="context", **TINY),
     VAE(2, prior=ContextPrior((4,)), posterior=Amortized(covariance="full"), **TINY),
     VAE(2, posterior="mean_field", **TINY), VAE(2, posterior="shared", **TINY), VAE(2, posterior="mcem", **TINY),
     VAE(2, posterior="mean_field", prior="context", **TINY), VAE(2, posterior="flow", **TINY),
@@ -163,14 +163,15 @@ def test_every_kind_of_model_is_given_a_context(vae, tmp_path):
     np.testing.assert_array_equal(load(tmp_path / "m").score_samples(X, context=SPECIES), own)
 
 
-@pytest.mark.parametrize("latent_dim", [Ladder(2, 2), (2, 1), 2], ids=str)
+@pytest.mark.parametrize("latent_dim", [Ladder(2, 2, width=16), (2, 1), 2], ids=str)
 @pytest.mark.parametrize("prior", ["normal", "context"])
 def test_nothing_known_of_a_row_but_its_context(latent_dim, prior):
     if prior == "context" and latent_dim != 2:
         pytest.skip("levels have their own prior")
     rows = X.copy()
     rows[::10] = np.nan
-    vae = VAE(latent_dim, prior=prior, max_epochs=60, random_state=0).fit(rows, context=SPECIES).given(SPECIES)
+    quick = {"optimizer": Adam(5e-3), "max_epochs": 25, "random_state": 0}
+    vae = VAE(latent_dim, prior=prior, **quick).fit(rows, context=SPECIES).given(SPECIES)
     np.testing.assert_allclose(vae.score_samples(rows)[::10], 0, atol=1e-9)
     means = np.stack([X[k == SPECIES].mean(0) for k in SPECIES[::10]])
     assert np.abs(vae.reconstruct(rows)[::10] - means).max() < 0.6
