@@ -78,7 +78,7 @@ def adult(part: str, kind: str, data: Path, models: Path) -> Job:
 def table(name: str, kind: str, data: Path, models: Path) -> Job:
     """All rows of a table, and a model of them with default parameters, in one file."""
     rows = pd.read_csv(data / "tabular" / f"{name}.csv")
-    make = Factorized if kind == "factorized" else partial(VAE, columns="auto", random_state=0)
+    make = partial(Factorized if kind == "factorized" else partial(VAE, random_state=0), columns="auto")
     return Job(rows, fitted(models / f"{name}-{kind}", make, rows), with_model=True)
 
 
