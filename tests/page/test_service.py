@@ -13,6 +13,7 @@ import pytest
 from PIL import Image
 
 import lowerbound
+from lowerbound import MLP, VAE
 from lowerbound.report import density
 from lowerbound.report.subject import Subject
 from lowerbound.web.refusals import Superseded, Unanswerable
@@ -54,6 +55,14 @@ def test_a_table_has_the_densities_of_its_numbers(table, table_subject, table_mo
     height = float(table_model.decode(z)["height"].iloc[0])
     assert np.trapezoid(p * x, x) / np.trapezoid(p, x) == pytest.approx(height, abs=0.5)
     assert len(x) == density.POINTS
+
+
+@pytest.mark.filterwarnings("ignore::lowerbound.CollapsedPosteriorWarning")
+def test_densities_are_in_the_units_of_a_plain_array():
+    rows = np.random.default_rng(0).normal(0, [[50.0, 0.02]], (150, 2))
+    vae = VAE(1, network=MLP((8,)), max_epochs=2, random_state=0).fit(rows)
+    for found in density.densities(Subject.of(vae, rows), np.zeros(1)):
+        assert np.trapezoid(found["p"], found["x"]) == pytest.approx(1, abs=0.1)
 
 
 def test_paths_start_from_a_row(images, image_subject):

@@ -30,7 +30,8 @@ def densities(subject: Subject, z: np.ndarray) -> list[dict[str, Any] | None]:
     codes = torch.as_tensor(z, dtype=fitted.dtype).expand(1, POINTS, -1)
     with evaluating(model):
         given = model.given(fitted.coded_context(POINTS))
-        p = given.likelihood(codes.to(fitted.device)).log_prob(grid.to(fitted.device))[0].exp().cpu().numpy()
+        log_p = given.likelihood(codes.to(fitted.device)).log_prob(grid.to(fitted.device))[0]
+        p = (log_p if model.log_unit is None else log_p - model.log_unit).exp().cpu().numpy()
     columns = zip(*flat(fitted.schema.restore(grid, expected=True)), strict=True)
     return [_column(list(x), p[:, j]) for j, x in enumerate(columns)]
 
