@@ -17,6 +17,7 @@ from lowerbound import MLP, VAE
 from lowerbound.report import density
 from lowerbound.report.subject import Subject
 from lowerbound.web.refusals import Superseded, Unanswerable
+from lowerbound.web.sequence_service import SequenceService
 from lowerbound.web.service import Service
 
 
@@ -34,7 +35,7 @@ def test_every_name_is_answered():
     pytest.importorskip("starlette")
     from lowerbound.web.application import NAMES, static_files
 
-    assert set(NAMES) == set(Service(None, list).answers)
+    assert set(NAMES) == {*Service(None, list).answers, *SequenceService(None, list).answers}
     assert {"/", "/app.js", "/map.js", "/dom.js", "/style.css", "/page.css"} <= set(static_files())
 
 

@@ -19,9 +19,9 @@ POINTS = 61
 ROWS = 1000  # that say where the grid of a column ends
 
 
-def densities(subject: Subject, z: np.ndarray) -> list[dict[str, Any] | None]:
+def densities(subject: Subject, z: np.ndarray, context: Any = None) -> list[dict[str, Any] | None]:
     """p(x_j|z) of each column of numbers, None for others, in the user's units."""
-    fitted = subject.fitted.given(subject.first_context)
+    fitted = subject.fitted.given(subject.first_context if context is None else context)
     model = fitted.model
     if not isinstance(model, ElementwiseModel) or not subject.has_rows:
         return []

@@ -1,9 +1,11 @@
 // Rows of data: images as pictures, rows of a table as lines of names and values.
 
 import { h } from "./dom.js";
+import { sequenceView } from "./sequences.js";
 
-/** One row. @param {string | (string | null)[]} shown @param {string} words @param {string[]} columns */
+/** One row, or a sequence. @param {any} shown @param {string} words @param {string[]} columns */
 export function rowView(shown, words, columns = []) {
+  if (!Array.isArray(shown) && typeof shown === "object") return sequenceView(shown, words);
   return typeof shown === "string" ? picture(shown, words) : record(shown, columns, words);
 }
 

@@ -22,7 +22,7 @@ export function make() {
   const load = async () => {
     hidden.clear();
     const found = await ask("row", { rows: [row] });
-    box.replaceChildren(h("h3", {}, `row ${found.place}${found.label ? `, ${found.label}` : ""}`), about.kind === "image" ? easel(found.shown, about, hidden, update) : cells(found.shown, about, hidden, update));
+    box.replaceChildren(h("h3", {}, `${found.name}${found.label ? `, ${found.label}` : ""}`), about.kind === "image" ? easel(found.shown, about, hidden, update) : cells(found.shown, about, hidden, update));
     update();
   };
   const go = (step) => {

@@ -6,6 +6,7 @@ import { ask } from "./api.js";
 import { on, state } from "./state.js";
 
 export const id = "reconstructions";
+export const key = "pairs";
 export const title = "Reconstructions";
 export const needs = (about) => about.has.pairs;
 export const caption = (about) => (about.kind === "image" ? "A row, what is left of it after it went through its code, and the difference: orange where the output is more, blue where it is less." : "A row beside what is left of it after it went through its code; values of categories that changed are marked.");
