@@ -9,7 +9,7 @@ import pytest
 
 from lowerbound import MLP, VAE, Adam, BernoulliLikelihood, RecurrentVAE, Sequences, SequenceVAE, read
 from lowerbound.report.subject import Run, Subject
-from lowerbound.report.subjects import subject_of
+from lowerbound.report.subjects import report_facts, subject_of
 
 AXE = Path(__file__).parents[1] / "javascript" / "node_modules" / "axe-core" / "axe.min.js"
 HISTORY = [
@@ -91,6 +91,22 @@ def series_subject():
     frame = pd.DataFrame({"id": "a", "level": level, "state": np.where(state, "on", "off")})
     series = Sequences.from_frame(frame, id="id")
     return subject_of(RecurrentVAE(2, window=40, max_epochs=8, **QUICK).fit(series), series, source="series.csv")
+
+
+@pytest.fixture(scope="session")
+def of_texts(text_subject):
+    """All that a report has of texts."""
+    return report_facts(text_subject, n_importance=5)
+
+
+@pytest.fixture(scope="session")
+def of_songs(song_subject):
+    return report_facts(song_subject, n_importance=5)
+
+
+@pytest.fixture(scope="session")
+def of_series(series_subject):
+    return report_facts(series_subject, n_importance=5)
 
 
 @pytest.fixture(scope="module")  # its loop is in the way of asyncio.run

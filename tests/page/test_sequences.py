@@ -21,21 +21,6 @@ pytestmark = pytest.mark.filterwarnings(  # small models of few steps are no goo
 EVERYWHERE = {"overview", "estimates", "samples", "continuations", "map", "pairs", "dimensions", "outliers"}
 
 
-@pytest.fixture(scope="module")
-def of_texts(text_subject):
-    return report_facts(text_subject, n_importance=5)
-
-
-@pytest.fixture(scope="module")
-def of_songs(song_subject):
-    return report_facts(song_subject, n_importance=5)
-
-
-@pytest.fixture(scope="module")
-def of_series(series_subject):
-    return report_facts(series_subject, n_importance=5)
-
-
 def test_every_section(of_texts, of_songs, of_series):
     assert set(of_texts) >= EVERYWHERE | {"traversals", "bits"}
     assert set(of_songs) >= EVERYWHERE | {"gaps", "bits"}

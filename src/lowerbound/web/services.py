@@ -13,6 +13,9 @@ from lowerbound.web.refusals import Unanswerable
 from lowerbound.web.sequence_service import SequenceService
 from lowerbound.web.service import Service
 
+NOT_YET = "The run trains and has no model yet: this appears when training has ended, and Training shows how it goes."
+PANELS = ("map", "sample", "pairs", "traversals", "dimensions", "outliers", "gaps")
+
 
 def service_of(subject: AnySubject, history: History | None = None) -> Answers:
     """The service of a subject.
@@ -48,21 +51,31 @@ class Waiting(Answers):
         super().__init__(one, history)
         self.title, self.is_there, self.make = title, is_there, make
         self.service: Answers | None = None
+        self.problem: str | None = None  # why the model can't be shown
         self.lock = threading.Lock()
         self.answers["overview"] = self.overview
 
     def answer(self, name: str, body: Body) -> Any:
         """The facts that a request asks for; raises ``Unanswerable`` for what needs the model."""
         with self.lock:
-            if self.service is None and self.is_there():
-                self.service = self.make()
+            self._look()
+        if self.problem is not None:
+            raise Unanswerable(self.problem)
         if self.service is not None:
             return self.service.answer(name, body)
         if name not in self.answers:
-            raise Unanswerable("the run has no model yet: it is there when training has ended")
+            raise Unanswerable(NOT_YET)
         return super().answer(name, body)
+
+    def _look(self) -> None:
+        if self.service is not None or self.problem is not None or not self.is_there():
+            return
+        try:
+            self.service = self.make()
+        except Exception as error:
+            self.problem = str(error) or type(error).__name__
 
     def overview(self, body: Body) -> Body:
         """The run, whose model is waited for."""
         return {"title": self.title, "kind": "waiting", "one": self.one, "has": {"training": True},
-                "n_epochs": len(self.history())}  # fmt: skip
+                "lacks": dict.fromkeys(PANELS, NOT_YET)}  # fmt: skip

@@ -38,7 +38,8 @@ function ways(panels) {
 }
 
 function open(panels, stage) {
-  const wanted = panels.find((panel) => `#${panel.id}` === location.hash) ?? panels[0];
+  const first = state.about.kind === "waiting" ? training : panels[0];
+  const wanted = panels.find((panel) => `#${panel.id}` === location.hash) ?? first;
   const { about } = state;
   const shows = wanted.needs(about);
   if (!made.has(wanted.id)) made.set(wanted.id, shows ? wanted.make() : { element: h("p", { class: "note" }, lack(wanted)) });
@@ -63,8 +64,8 @@ function lack(panel) {
 function watch() {
   const timer = setInterval(async () => {
     if (document.hidden) return;
-    const about = await ask("overview");
-    if (about.kind === "waiting") return;
+    const about = await ask("overview").catch(() => null); // the reason is shown when the page begins again
+    if (about?.kind === "waiting") return;
     clearInterval(timer);
     location.reload();
   }, REFRESH);
