@@ -28,13 +28,22 @@ def fields(schema: ContextSchema | TextContext | None, example: Any) -> list[dic
 
 def _field(column: ColumnSchema, value: Any) -> dict[str, Any]:
     if column.has_categories:
-        classes = [word(category) or "" for category in column.categories[:MOST_CLASSES]]
+        classes = [word(category) or "" for category in classes_of(column)[:MOST_CLASSES]]
         here = word(value)
         return {"name": column.name, "kind": "classes", "classes": classes,
                 "value": classes.index(here) if here in classes else 0}  # fmt: skip
     if is_number(value):
         return {"name": column.name, "kind": "number", "value": float(value) if np.isfinite(value) else 0.0}
     return {"name": column.name, "kind": "fixed", "value": word(value)}
+
+
+def classes_of(column: ColumnSchema) -> list[Any]:
+    """The categories in order."""
+    if column.kind == "ordinal":
+        return list(column.categories)
+    if all(map(is_number, column.categories)):
+        return sorted(column.categories)
+    return sorted(column.categories, key=str)
 
 
 def chosen(schema: ContextSchema | TextContext, values: list[Any], example: Any) -> Any:
@@ -59,9 +68,10 @@ def chosen(schema: ContextSchema | TextContext, values: list[Any], example: Any)
 
 def _value(column: ColumnSchema, value: Any, example: Any) -> Any:
     if column.has_categories:
-        if type(value) is not int or not 0 <= value < len(column.categories):
-            raise ValueError(f"{column.name} is one of {len(column.categories)} classes, by its place")
-        return column.categories[value]
+        classes = classes_of(column)
+        if type(value) is not int or not 0 <= value < len(classes):
+            raise ValueError(f"{column.name} is one of {len(classes)} classes, by its place")
+        return classes[value]
     if not is_number(example):
         return example
     if not is_number(value) or not np.isfinite(value):

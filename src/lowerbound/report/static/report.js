@@ -3,6 +3,7 @@
 import { count, floats, h, number } from "./dom.js";
 import { printLight } from "./palette.js";
 import { Scatter } from "./scatter.js";
+import { nameOfColumn } from "./rows.js";
 import { isSequences, sizeOf } from "./captions.js";
 import { sequenceSections } from "./report.sequences.js";
 import { bitsView, cardOf, dimensionsView, estimatesView, gapsView, outliersView, pairsView, samplesView, trainingView, traversalsView } from "./views.js";
@@ -48,7 +49,7 @@ function header() {
   const shape = about.kind === "text" ? "" : about.kind === "image" ? `, images of ${about.row_shape.join(" × ")}` : `, ${about.columns.length} columns`;
   const rows = about.n_rows ? `${sizeOf(about)} of ${about.source}${shape}${about.chosen ? `; shown are ${about.chosen}` : ""}` : `no data${shape}`;
   const embeds = facts.with_rows ? "This file contains rows of the data." : "This file contains no rows of the data.";
-  return h("header", {}, h("p", { class: "kicker" }, "lowerbound report"), h("h1", {}, about.title), h("p", { class: "lead" }, parts.filter(Boolean).join(" · ")), h("p", { class: "muted" }, `${rows}. ${embeds}`));
+  return h("header", {}, h("p", { class: "kicker" }, "lowerbound report"), h("h1", {}, nameOfColumn(about.title)), h("p", { class: "lead" }, parts.filter(Boolean).join(" · ")), h("p", { class: "muted" }, `${rows}. ${embeds}`));
 }
 
 function contents(sections) {

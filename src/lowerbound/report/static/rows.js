@@ -22,9 +22,9 @@ export function record(values, columns, words = "", marked = null) {
   return h("table", { class: "record" }, words ? h("caption", {}, words) : null, h("tbody", {}, lines));
 }
 
-/** The name of a column, which may be broken after a line. @param {string} name */
+/** The name of a column, or a path, which may be broken after a mark. @param {string} name */
 export function nameOfColumn(name) {
-  return name.split(/(?<=[_.])/).flatMap((part, k) => (k ? [h("wbr"), part] : [part]));
+  return name.split(/(?<=[_./])/).flatMap((part, k) => (k ? [h("wbr"), part] : [part]));
 }
 
 /** A value; what is missing is said to be. @param {string | null} value */

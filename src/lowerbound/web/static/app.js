@@ -2,6 +2,7 @@
 
 import { announce, count, h } from "./dom.js";
 import { captionOf, isSequences, sizeOf } from "./captions.js";
+import { nameOfColumn } from "./rows.js";
 import { ask, onGone } from "./api.js";
 import { on, select, state } from "./state.js";
 import * as map from "./map.js";
@@ -29,7 +30,7 @@ const made = new Map();
 function heading(about) {
   const parts = [about.model, about.latent_dim ? `${about.latent_dim} latent variable${about.latent_dim === 1 ? "" : "s"}` : "", about.likelihood];
   const rows = about.kind === "waiting" ? "no model yet" : about.n_rows ? `${sizeOf(about)} of ${about.source}` : "no data";
-  return h("header", { class: "top" }, h("h1", {}, about.title), h("p", { class: "muted" }, [...parts, rows].filter(Boolean).join(" · ")),
+  return h("header", { class: "top" }, h("h1", {}, nameOfColumn(about.title)), h("p", { class: "muted" }, [...parts, rows].filter(Boolean).join(" · ")),
     about.chosen ? h("p", { class: "muted" }, `${about.chosen} are looked at`) : null);
 }
 
