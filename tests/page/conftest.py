@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from lowerbound import MLP, VAE, Adam, BernoulliLikelihood, RecurrentVAE, Sequences, SequenceVAE, read
+from lowerbound import ELBO, MLP, VAE, Adam, BernoulliLikelihood, RecurrentVAE, Sequences, SequenceVAE, read
 from lowerbound.report.subject import Run, Subject
 from lowerbound.report.subjects import report_facts, subject_of
 
@@ -77,7 +77,7 @@ def songs():
 
 @pytest.fixture(scope="session")
 def song_subject(songs):
-    model = RecurrentVAE(2, max_epochs=15, **QUICK).fit(songs)
+    model = RecurrentVAE(2, objective=ELBO(free_bits=0.5), max_epochs=15, **QUICK).fit(songs)
     return subject_of(model, songs, source="songs.npz", run=Run("songs", HISTORY))
 
 

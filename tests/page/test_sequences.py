@@ -141,6 +141,13 @@ def test_bits_of_texts_add_up_to_the_bound(of_texts):
     assert bits["one"] == "text"
 
 
+def test_bits_of_a_step_are_the_bound(of_songs, song_subject):
+    terms = song_subject.model.elbo_terms(song_subject.X, 16)
+    wanted = -terms.elbo.sum().item() / len(song_subject.X.steps) / math.log(2)
+    assert of_songs["bits"]["total"] == pytest.approx(wanted, rel=0.03)
+    assert of_songs["bits"]["one"] == "step"
+
+
 def test_step_terms_add_up_to_those_of_sequences(song_subject):
     on = song_subject.fitted.exactly().on(song_subject.X)
     from lowerbound.evaluation.bound import elbo_terms

@@ -17,7 +17,7 @@ from lowerbound.evaluation.steps import step_means, step_scores, step_terms
 from lowerbound.models.masked import MaskedModel
 from lowerbound.models.state_space import StateSpaceModel
 from lowerbound.report.coded import Coded
-from lowerbound.report.subject import Run, spread
+from lowerbound.report.subject import DRAWS_OF_BOUND, Run, spread
 
 MOST_STEPS = 100_000  # of all sequences
 MOST_POINTS = 20_000  # steps on a map
@@ -167,8 +167,8 @@ class SeriesSubject(Coded):
                          for p in self.pieces])  # fmt: skip
 
     def on(self) -> Evaluation:
-        """The model on the sequences, each of which has the same numbers whatever the others are."""
-        return self.fitted.with_shared_noise().on(self.X, "report")
+        """The model on the sequences, with noise of each step’s own."""
+        return self.fitted.on(self.X, "report")
 
     @cached_property
     def points(self) -> np.ndarray:
@@ -189,7 +189,7 @@ class SeriesSubject(Coded):
     @cached_property
     def terms(self) -> ElboTerms:
         """The lower bound's parts for every step; z must be no chain."""
-        return step_terms(self.on())
+        return step_terms(self.on(), DRAWS_OF_BOUND)
 
     @cached_property
     def kl(self) -> np.ndarray | None:
@@ -203,7 +203,7 @@ class SeriesSubject(Coded):
     @cached_property
     def log_p(self) -> np.ndarray:
         """log p(x_t|x_<t) of every step, without that of the end, (ΣT,)."""
-        return step_scores(self.fitted.with_shared_noise().on(self.X, "report"), IMPORTANCE).of_values().numpy()
+        return step_scores(self.on(), IMPORTANCE).of_values().numpy()
 
 
 def some_of(X: Sequences, places: np.ndarray) -> Sequences:

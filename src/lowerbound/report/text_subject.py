@@ -118,8 +118,7 @@ class TextSubject(Coded):
     @cached_property
     def terms(self) -> ElboTerms:
         """The lower bound's parts for every text, by one draw of z each."""
-        every = np.arange(len(self.places))
-        return elbo_terms(self.fitted_to(every).with_shared_noise().on(self.X, "report"))
+        return elbo_terms(self.fitted_to(np.arange(len(self.places))).on(self.X, "report"))
 
     @property
     def codes(self) -> np.ndarray:
