@@ -175,7 +175,7 @@ def pairs_with(subject: SeriesSubject, points: np.ndarray, n: int) -> list[Facts
 
 
 def expectations(subject: SeriesSubject) -> Any:
-    """What the model makes of every step, in the user's units."""
+    """The expectation of every step, in the user's units."""
     return subject.fitted.schema.restore(step_expectations(subject.on()), expected=True)
 
 

@@ -54,7 +54,7 @@ def reasons_known(subject: SeriesSubject) -> bool:
 
 
 def reasons_of(subject: SeriesSubject, pieces: list[Piece], steps: list[list[int]]) -> list[list[Facts]]:
-    """Of some steps of each piece the column that surprises most, and what is expected in its place."""
+    """The column that surprises most of some steps of each piece, and what is expected in its place."""
     if not reasons_known(subject) or not pieces:
         return [[] for _ in pieces]
     starts = subject.sequences.starts

@@ -1,4 +1,4 @@
-"""What a page or a report is about, whatever the data are: rows, sequences of numbers, or texts."""
+"""The subject of a page or a report, whatever the data are: rows, sequences of numbers, or texts."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the answers of every page have in common: the requests by name, training up to now, the map."""
+"""The answers that every page has: requests by name, training up to now, the map."""
 
 from __future__ import annotations
 
@@ -63,7 +63,7 @@ def places(subject: Coded, some: Coded, body: Body) -> Body:
 
 
 def choices(subject: Coded) -> list[Body]:
-    """What can be chosen of the context that the model is given."""
+    """The choices of the context that the model is given."""
     schema = subject.fitted.context_schema
     return [] if schema is None else fields(schema, subject.first_context)
 
