@@ -42,6 +42,11 @@ def test_a_run_without_a_model_is_watched(cli, digits_run, opened, tmp_path):
     assert "no model yet" in said
     assert opened[0][0][1]["kind"] == "waiting"
     assert opened[0][0][1]["one"] == "row"
+    begun = tmp_path / "begun"
+    begun.mkdir()
+    (begun / ".lock").touch()  # the first moments
+    cli("explore", begun, "--no-browser")
+    assert opened[0][1][1]["kind"] == "waiting"
 
 
 def test_no_browser(cli, digits_run, opened):

@@ -57,7 +57,7 @@ def explore(
 
     def begin() -> Answers:
         place = runs.Run(run)
-        if place.has_model or not place.config.exists():
+        if place.has_model or not place.is_begun:
             return service()
         from lowerbound.web.services import Waiting
 
@@ -79,4 +79,6 @@ def _one(run: Path) -> str:
     from lowerbound.cli.config import model_of
     from lowerbound.storage.opening import read_toml
 
+    if not runs.Run(run).config.exists():
+        return "row"
     return unit(MODELS[model_of(read_toml(run / "config.toml"), run)].takes)

@@ -19,22 +19,20 @@ class Coded:
     Attributes
     ----------
     model : estimator
+    codes : ndarray, shape (n, D)
+        Posterior means.
     kl : ndarray, shape (D,), or None
         The mean KL of each latent variable in nats; None where it isn't known of each.
     """
 
     model: Any
+    codes: Any
     kl: Any
 
     @property
     def latent_dim(self) -> int:
         """D; 0 for a model without latent variables."""
         raise NotImplementedError(f"{type(self).__name__} doesn't say how many latent variables there are")
-
-    @property
-    def codes(self) -> np.ndarray:
-        """Posterior means, (n, D)."""
-        raise NotImplementedError(f"{type(self).__name__} has no codes")
 
     @property
     def has_rows(self) -> bool:

@@ -22,7 +22,9 @@ def facts_of(subject: SequenceSubject) -> ModuleType:
 
 def lacks(subject: SequenceSubject) -> dict[str, str]:
     """The panels that there is nothing to show in, each with the sentence why."""
-    found = dict.fromkeys(("map", "pairs", "outliers", "gaps"), NO_DATA) if not subject.has_rows else {}
+    found: dict[str, str] = {}
+    if not subject.has_rows:
+        found |= dict.fromkeys(("map", "pairs", "outliers", "gaps"), NO_DATA)
     if not subject.latent_dim:
         no_codes = "The model has no latent variables (latent_dim=0), so there are no codes"
         found |= {"map": f"{no_codes} to map.", "dimensions": f"{no_codes}.",

@@ -182,7 +182,7 @@ class SeriesSubject(Coded):
         return sequence, place - int(self.sequences.starts[sequence])
 
     @cached_property
-    def codes(self) -> np.ndarray:  # pyright: ignore[reportIncompatibleMethodOverride]
+    def codes(self) -> np.ndarray:
         """Posterior means of the steps on a map, (n, D)."""
         return step_means(self.on()).cpu().double().numpy()[self.points]
 

@@ -120,7 +120,7 @@ class TextSubject(Coded):
         """The lower bound's parts for every text, by one draw of z each."""
         return elbo_terms(self.fitted_to(np.arange(len(self.places))).on(self.X, "report"))
 
-    @property
+    @cached_property
     def codes(self) -> np.ndarray:
         """Posterior means, (n, D)."""
         return self.terms.mean.double().numpy()

@@ -13,7 +13,7 @@ from lowerbound.web.refusals import Unanswerable
 from lowerbound.web.sequence_service import SequenceService
 from lowerbound.web.service import Service
 
-NOT_YET = "The run trains and has no model yet: this appears when training has ended, and Training shows how it goes."
+NOT_YET = "The run has no model yet: this appears when training has ended, and Training shows how it goes."
 PANELS = ("map", "sample", "pairs", "traversals", "dimensions", "outliers", "gaps")
 
 
