@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -15,6 +16,7 @@ from lowerbound.web import asked
 from lowerbound.web.answers import Answers, Body, History, choices, context, places, seed, sliders, some_rows
 from lowerbound.web.refusals import Unanswerable
 
+FEW = 1000  # texts whose bound is computed before the page asks for more
 LONGEST_TEXT = 20_000  # characters that are typed
 MOST_DRAWN = 500  # steps
 N_CONTINUATIONS = 5
@@ -46,6 +48,13 @@ class SequenceService(Answers):
         """The module that has the facts of such data."""
         return sequence_facts.facts_of(self.subject)
 
+    @cached_property
+    def some(self) -> TextSubject | SeriesSubject:
+        """A few of the texts, from all over, whose bound is quickly known; of sequences all."""
+        subject = self.subject
+        few = isinstance(subject, TextSubject) and len(subject.places) > FEW
+        return subject.with_few(subject.few(FEW)) if few else subject
+
     def overview(self, body: Body) -> Body:
         """The model and the data."""
         found = sequence_facts.overview(self.subject)
@@ -55,13 +64,13 @@ class SequenceService(Answers):
             lengths = self.subject.sequences.lengths.tolist()
             found |= {"lengths": lengths, "names": [self.subject.name_of(i) for i in range(len(lengths))]}
         if self.subject.has_rows and self.subject.latent_dim:
-            found |= sliders(self.subject)
+            found |= sliders(self.some)
         return found
 
     def map(self, body: Body) -> Body:
         """The places of all texts, or of steps, on a map."""
         self._need("map")
-        return places(self.subject, self.subject, body)
+        return places(self.subject, self.some, body)
 
     def colors(self, body: Body) -> list[Body]:
         """The colors that the points can have."""
@@ -151,7 +160,7 @@ class SequenceService(Answers):
     def dimensions(self, body: Body) -> Body:
         """KL of the latent variables."""
         self._need("dimensions")
-        return {"dimensions": codes.dimensions(self.subject), "traversals": None}
+        return {"dimensions": codes.dimensions(self.some), "traversals": None}
 
     def outliers(self, body: Body) -> Body:
         """The most unusual sequences or texts."""

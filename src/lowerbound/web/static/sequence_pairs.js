@@ -1,9 +1,10 @@
 // Reconstructions of sequences and texts: of all, of the selection, or of a text of one's own.
 
-import { choice, h } from "./dom.js";
+import { h } from "./dom.js";
 import { sequencePairs } from "./sequence_views.js";
 import { ask } from "./api.js";
-import { on, state, given } from "./state.js";
+import { sets } from "./reconstructions.js";
+import { given, state } from "./state.js";
 
 export const id = "reconstructions";
 export const key = "pairs";
@@ -12,26 +13,8 @@ export const needs = (about) => about.has.pairs;
 export const caption = () => "";
 
 export function make() {
-  const { about } = state;
-  const shown = h("div", { class: "shown" }, h("p", { class: "empty" }, "computing …"));
-  let pairs = null;
-  let which = "random";
-  const show = () => pairs && shown.replaceChildren(sequencePairs(pairs[which], pairs.unit));
-  const load = async () => {
-    pairs = await ask("pairs");
-    show();
-  };
-  on("selection", async () => {
-    if (!state.selection.length) return load();
-    const found = await ask("pairs", { rows: state.selection.slice(0, 200) });
-    shown.replaceChildren(h("h3", {}, "the selected ones"), sequencePairs(found.selected, found.unit));
-  });
-  load();
-  const choose = choice("show", [["random", "from all over"], ["worst", "rebuilt worst"], ["best", "rebuilt best"]], "random", (value) => {
-    which = value;
-    show();
-  });
-  return { element: h("div", {}, choose, shown, about.kind === "text" ? own() : null) };
+  const view = (items, found) => sequencePairs(items, found.unit);
+  return { element: h("div", {}, sets(view, "from all over", "the selected ones"), state.about.kind === "text" ? own() : null) };
 }
 
 /** A text that is typed. */
