@@ -66,7 +66,7 @@ def text_subject():
     rng = np.random.default_rng(0)
     first, last = ["anna", "bela", "carl", "dora"], ["adams", "baker", "clark"]
     names = [f"{rng.choice(first)} {rng.choice(last)}" for _ in range(80)]
-    return subject_of(SequenceVAE(2, max_epochs=4, **QUICK).fit(names), names, source="names.txt")
+    return subject_of(SequenceVAE(2, max_epochs=15, **QUICK).fit(names), names, source="names.txt")
 
 
 @pytest.fixture(scope="session")
