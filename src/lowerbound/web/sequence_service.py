@@ -52,8 +52,9 @@ class SequenceService(Answers):
     def some(self) -> TextSubject | SeriesSubject:
         """A few of the texts, from all over, whose bound is quickly known; of sequences all."""
         subject = self.subject
-        few = isinstance(subject, TextSubject) and len(subject.places) > FEW
-        return subject.with_few(subject.few(FEW)) if few else subject
+        if isinstance(subject, TextSubject) and len(subject.places) > FEW:
+            return subject.with_few(subject.few(FEW))
+        return subject
 
     def overview(self, body: Body) -> Body:
         """The model and the data."""
