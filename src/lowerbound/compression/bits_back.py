@@ -108,7 +108,7 @@ class OneLevel(LatentCode):
         if isinstance(p, GaussianMixture):
             r = responsibilities(p, z)
             component = r.argmax(-1).numpy() if begins else pop_categories(stack, r)
-        self._push_x(stack, x, given, z)
+        self.push_x(stack, x, given, z)
         self.grid.push(stack, k, *prior_moments(p, len(k), component))
         if component is not None:
             push_categories(stack, component, weights_of(p, len(k)))
@@ -120,7 +120,7 @@ class OneLevel(LatentCode):
         component = pop_categories(stack, weights_of(p, n_rows)) if isinstance(p, GaussianMixture) else None
         k = self.grid.pop(stack, *prior_moments(p, n_rows, component))
         z = self.grid.values(k)
-        self._pop_x(stack, x, given, z)
+        self.pop_x(stack, x, given, z)
         batch = x.batch()
         if not begins:
             if component is not None:
@@ -128,12 +128,12 @@ class OneLevel(LatentCode):
             push_gaussian(stack, self.grid, k, gaussian_of(self.posterior(batch)))
         return batch
 
-    def _push_x(self, stack: Stack, x: Entries, given: Any, z: Tensor) -> None:
+    def push_x(self, stack: Stack, x: Entries, given: Any, z: Tensor) -> None:
         """Push x by p(x|z), z (B, D)."""
         x.push(stack, given.likelihood(z[None]))
 
-    def _pop_x(self, stack: Stack, x: Entries, given: Any, z: Tensor) -> None:
-        """The inverse of ``_push_x``."""
+    def pop_x(self, stack: Stack, x: Entries, given: Any, z: Tensor) -> None:
+        """The inverse of ``push_x``."""
         x.pop(stack, given.likelihood(z[None]))
 
 

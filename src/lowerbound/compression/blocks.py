@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import Any, Protocol
 
 import numpy as np
@@ -10,10 +9,14 @@ import torch
 from torch import Tensor
 
 from lowerbound.compression.arrays import CodedBlock
-from lowerbound.compression.bits_back import Grid, NotCodableError, OneLevel, unwrapped
-from lowerbound.compression.entries import Entries
-from lowerbound.compression.message import BlockCode, Message
+from lowerbound.compression.bits_back import Grid, OneLevel, unwrapped
+from lowerbound.compression.chains import ChainBlocks
+from lowerbound.compression.entries import Entries, widest
+from lowerbound.compression.message import BlockCode, Message, shares_of
 from lowerbound.compression.models import (
+    COARSEST,
+    ENTRIES,
+    MOST_CELLS,
     MOST_ROWS,
     grid_for,
     grid_of,
@@ -21,20 +24,21 @@ from lowerbound.compression.models import (
     moments_of,
     rows_of_a_step,
 )
-from lowerbound.compression.sequences import CodedSequences
-from lowerbound.compression.stepping import MaskedStep, SequenceBlocks
+from lowerbound.compression.sequences import CodedSequences, SequencesCode
+from lowerbound.compression.stepping import MaskedStep, SequenceBlocks, Unit
 from lowerbound.compression.texts import CodedTexts
 from lowerbound.compression.tokens import TextBlocks, batch_of
 from lowerbound.core import Batch
 from lowerbound.data.texts import TextContext
 from lowerbound.estimators.fitted import Fitted
+from lowerbound.inference.smoothing import SmoothingPosterior
 from lowerbound.models.masked import MaskedModel
 from lowerbound.models.sequence import SequenceModel
 from lowerbound.models.state_space import StateSpaceModel
 from lowerbound.models.texts import TextModel
 
 LOOKED_AT = 1000  # rows, texts or steps that the grid is chosen by
-SEQUENCES = 100  # of these steps
+SEQUENCES = 100  # that these steps are of
 LOGITS = 2**20  # of the texts that are coded together
 
 
@@ -58,10 +62,12 @@ def blocks_for(fitted: Fitted, rows: Any, grid: Grid, most: int) -> Blocks:
     if not isinstance(model, SequenceModel):
         example = batch_of_rows(rows.example(1), rows.counted, example_context(fitted, 1))
         return BlockCode(latents_of(fitted, example, grid), rows, most)
-    if isinstance(model, StateSpaceModel):
-        raise NotCodableError("latent variables that are a chain over the steps have no code yet: fit with chain=False")
     kind = MaskedStep if isinstance(model.step, MaskedModel) else OneLevel
-    return SequenceBlocks(model, kind(model.step, fitted.posterior, grid), rows, most)
+    step = kind(model.step, fitted.posterior, grid)
+    if isinstance(model, StateSpaceModel):
+        assert isinstance(fitted.posterior, SmoothingPosterior)
+        return ChainBlocks(model, step, rows, most, fitted.posterior, grid)
+    return SequenceBlocks(model, step, rows, most)
 
 
 def suited(fitted: Fitted, rows: Any, first: Any, context: Tensor | None) -> tuple[Grid, int]:
@@ -70,33 +76,31 @@ def suited(fitted: Fitted, rows: Any, first: Any, context: Tensor | None) -> tup
     if isinstance(model, TextModel):
         return _suited_to_texts(fitted, model, first, context)
     if isinstance(model, SequenceModel):
-        fitted, looked_at = replace(fitted, model=model.step), _steps(model, first, rows.counted)
-        if isinstance(model.step, MaskedModel):
-            return grid_for(fitted, looked_at), MOST_ROWS
-    else:
-        some = slice(0, LOOKED_AT)
-        looked_at = batch_of_rows(first.part(some), rows.counted, None if context is None else context[some])
+        return _suited_to_sequences(fitted, model, rows, first)
+    some = slice(0, LOOKED_AT)
+    looked_at = batch_of_rows(first.part(some), rows.counted, None if context is None else context[some])
     return grid_for(fitted, looked_at), rows_of_a_step(fitted, looked_at.subset(torch.zeros(1).long()))
+
+
+def _suited_to_sequences(
+    fitted: Fitted, model: SequenceModel, rows: SequencesCode, first: CodedSequences
+) -> tuple[Grid, int]:
+    blocks = blocks_for(fitted, rows, Grid(2.0**-COARSEST, MOST_CELLS), 1)
+    assert isinstance(blocks, SequenceBlocks)
+    lengths = np.minimum(first.lengths, LOOKED_AT)
+    n = max(1, min(SEQUENCES, int((np.cumsum(lengths) <= LOOKED_AT).sum())))
+    unit = Unit(first.steps, first.starts[:n], lengths[:n], rows.counted, shares_of(first.steps.observed))
+    grid, step = grid_of([blocks.moments(unit)]), model.step
+    if isinstance(step, MaskedModel):
+        return grid, MOST_ROWS
+    p = step.given(blocks.begin(1)).likelihood(torch.zeros(1, 1, step.latent_dim, dtype=torch.float64))
+    return grid, max(1, min(MOST_ROWS, ENTRIES // widest(p)))
 
 
 def _suited_to_texts(fitted: Fitted, model: TextModel, first: CodedTexts, context: Tensor | None) -> tuple[Grid, int]:
     looked_at = batch_of(first, slice(0, LOOKED_AT), context)
     q = unwrapped(fitted.posterior(looked_at))
     return grid_of(moments_of(q)), max(1, min(MOST_ROWS, LOGITS // (model.n_tokens + 2)))
-
-
-def _steps(model: SequenceModel, first: CodedSequences, counted: np.ndarray) -> Batch:
-    """Steps of the first sequences, each with its d."""
-    ends = np.minimum(first.starts + first.lengths, LOOKED_AT)[:SEQUENCES]
-    flat = batch_of_rows(first.steps.part(slice(0, int(ends[-1]))), counted, None)
-    parts = []
-    for start, end in zip(first.starts.tolist(), ends.tolist(), strict=False):
-        if start < end:
-            one = flat.subset(torch.arange(start, end))
-            missing = None if one.missing is None else one.missing[None]
-            one = Batch(one.x[None], one.mask[None], one.index[:1], complete=one.complete, missing=missing)
-            parts.append(model.past(one)[0, :-1])
-    return flat.with_context(torch.cat(parts))
 
 
 def batch_of_rows(coded: CodedBlock, counted: np.ndarray, context: Tensor | None) -> Batch:

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from lowerbound.compression.arrays import CodedBlock
-from lowerbound.compression.bits_back import LatentCode, NotCodableError, OneLevel
+from lowerbound.compression.bits_back import NotCodableError, OneLevel, gaussian_of
 from lowerbound.compression.coder import Stack, rounded
 from lowerbound.compression.entries import Entries, Numbers
 from lowerbound.compression.growth import grown
@@ -32,13 +32,15 @@ class MaskedStep(OneLevel):
 
     model: MaskedModel  # pyright: ignore[reportIncompatibleVariableOverride]
 
-    def _push_x(self, stack: Stack, x: Entries, given: MaskedModel, z: Tensor) -> None:
+    def push_x(self, stack: Stack, x: Entries, given: MaskedModel, z: Tensor) -> None:
+        """Push the columns of x, the last one first."""
         if not x.observed[:, x.counted].all():
             raise NotCodableError("columns that depend on each other have to be observed: fill the gaps")
         columns, logits = zip(*given.unroll(x.batch().seen, z[None]), strict=True)
         stack.push_bits(x.k[:, columns].T, _p(torch.cat(logits)))
 
-    def _pop_x(self, stack: Stack, x: Entries, given: MaskedModel, z: Tensor) -> None:
+    def pop_x(self, stack: Stack, x: Entries, given: MaskedModel, z: Tensor) -> None:
+        """Pop the columns of x."""
         seen = torch.zeros(x.k.shape, dtype=torch.float64)
         for column, logit in given.unroll(seen, z[None]):
             x.k[:, column] = stack.pop_bits(_p(logit[0]))
@@ -52,7 +54,7 @@ class SequenceBlocks:
     Attributes
     ----------
     model : SequenceModel
-    step : LatentCode
+    step : OneLevel
         Of a step given d_t.
     rows : SequencesCode
     most : int
@@ -60,7 +62,7 @@ class SequenceBlocks:
     """
 
     model: SequenceModel
-    step: LatentCode
+    step: OneLevel
     rows: SequencesCode
     most: int
 
@@ -71,7 +73,8 @@ class SequenceBlocks:
         lengths = Lengths.of(block.lengths) if is_aside or not self.rows.has_ends else None
 
         def push(stack: Stack, rows: slice) -> None:
-            self._push(stack, block, rows, gaps, ends=lengths is None)
+            unit = Unit(steps, block.starts[rows], block.lengths[rows], self.rows.counted, gaps)
+            self._push(stack, unit, ends=lengths is None)
 
         how, stack = grown(push, len(block), self.most, has_latents=self.model.step.latent_dim > 0)
         if lengths is not None:
@@ -79,28 +82,33 @@ class SequenceBlocks:
         about = json.dumps([len(block.apart), lengths and astuple(lengths)], separators=(",", ":")).encode()
         return Message(how, steps.low, steps.high, gaps, about + b"\n" + block.apart + steps.apart, stack.words)
 
-    def _push(self, stack: Stack, block: CodedSequences, rows: slice, gaps: np.ndarray | None, *, ends: bool) -> None:
+    def _push(self, stack: Stack, unit: Unit, *, ends: bool) -> None:
         """Push some sequences."""
-        lengths, starts, s = block.lengths[rows], block.starts[rows], block.steps
-        d, after = self._begin(len(lengths)), []
-
-        def entries(time: int, context: Tensor) -> Entries:
-            at, ends = (starts + time)[lengths > time], (s.low, s.high, self.rows.counted, gaps)
-            return Entries(s.numbers, s.k[at], s.observed[at], s.aside[at], *ends, context)
-
-        def further(time: int) -> Tensor:
-            """Which of the sequences with this step have another one."""
-            return torch.from_numpy(lengths[lengths > time] > time + 1)
-
-        for time in range(lengths.max()):
-            after.append(self._onward(entries(time, d).batch()))
-            d = after[time][further(time)]
-        for time in reversed(range(lengths.max())):
-            if ends:
-                stack.push_bits(further(time).numpy(), self._goes_on(after[time]))
-            step = entries(time, after[time - 1][further(time - 1)] if time else self._begin(len(lengths)))
+        d = self.states(unit)
+        for time in reversed(range(len(unit))):
+            self.push_ends(stack, unit, time, d[time + 1], ends=ends)
+            step = unit.entries(time, d[time][unit.kept(time)])
             self.step.encode(stack, step.batch(), step, begins=False)
             step.push_gaps(stack)
+
+    def states(self, unit: Unit) -> list[Tensor]:
+        """d_1, then the d after every step, of all that have the step."""
+        found = [self.begin(len(unit.lengths))]
+        for time in range(len(unit)):
+            found.append(self.onward(unit.entries(time, found[time][unit.kept(time)]).batch()))
+        return found
+
+    def moments(self, unit: Unit) -> tuple[Tensor, Tensor]:
+        """Means and deviations of q(z_t|d_t, x_t) of all steps."""
+        d = self.states(unit)
+        steps = [unit.entries(time, d[time][unit.kept(time)]).batch() for time in range(len(unit))]
+        q = [gaussian_of(self.step.posterior(step)) for step in steps]
+        return torch.cat([each.mean for each in q]), torch.cat([each.scale for each in q])
+
+    def push_ends(self, stack: Stack, unit: Unit, time: int, after: Tensor, *, ends: bool) -> None:
+        """Push which sequences go on after a step, if this is how their ends are told."""
+        if ends:
+            stack.push_bits(unit.kept(time + 1).numpy(), self._goes_on(after))
 
     def read(self, message: Message, n_rows: int, context: Tensor | None) -> CodedSequences:
         """The inverse of ``write``; k of entries aside is 0."""
@@ -110,31 +118,34 @@ class SequenceBlocks:
         stack = Stack(message.words)
         lengths = None if known is None else Lengths(*known).pop(stack, n_rows)
         numbers, aside = self.rows.steps.begin(0 if lengths is None else int(lengths.sum()), apart)
-        popped = _Popped(numbers, aside, message, lengths)
+        popped = Popped(numbers, aside, message, lengths)
         for first, last in reversed(message.steps.ranges(n_rows)):
             self._pop(stack, np.arange(first, last), popped)
         k, observed, lengths = popped.in_order(n_rows)
         aside = aside if known is not None else np.broadcast_to(np.nan, k.shape)
         return CodedSequences(CodedBlock(numbers, k, observed, aside, message.low, message.high, apart), lengths, times)
 
-    def _pop(self, stack: Stack, rows: np.ndarray, popped: _Popped) -> None:
+    def _pop(self, stack: Stack, rows: np.ndarray, popped: Popped) -> None:
         """Pop some sequences."""
-        d, time = self._begin(len(rows)), 0
+        d, time = self.begin(len(rows)), 0
         while len(rows):
             step = popped.begin(rows, time, self.rows.counted, d)
             step.pop_gaps(stack)
-            after = self._onward(self.step.decode(stack, len(rows), d, step, begins=False))
-            if popped.lengths is None:
-                further = stack.pop_bits(self._goes_on(after)) == 1
-            else:
-                further = popped.lengths[rows] > time + 1
-            d, rows, time = after[torch.from_numpy(further)], rows[further], time + 1
+            d = self.onward(self.step.decode(stack, len(rows), d, step, begins=False))
+            further = self.pop_ends(stack, rows, time, d, popped)
+            d, rows, time = d[torch.from_numpy(further)], rows[further], time + 1
 
-    def _begin(self, n: int) -> Tensor:
+    def pop_ends(self, stack: Stack, rows: np.ndarray, time: int, after: Tensor, popped: Popped) -> np.ndarray:
+        """Which sequences go on after a step."""
+        if popped.lengths is None:
+            return stack.pop_bits(self._goes_on(after)) == 1
+        return popped.lengths[rows] > time + 1
+
+    def begin(self, n: int) -> Tensor:
         """d_1 of n sequences, (n, H)."""
         return self.model.past.first.expand(n, -1)
 
-    def _onward(self, step: Batch) -> Tensor:
+    def onward(self, step: Batch) -> Tensor:
         """d after a step, rounded, so that differences in its last digits don't grow."""
         missing = None if step.missing is None else step.missing[:, None]
         one = Batch(step.x[:, None], step.mask[:, None], step.index, complete=step.complete, missing=missing)
@@ -152,8 +163,45 @@ def _p(logits: Tensor) -> np.ndarray:
     return rounded(logits).sigmoid().numpy()
 
 
+@dataclass(frozen=True)
+class Unit:
+    """Sequences that are coded together.
+
+    Attributes
+    ----------
+    steps : CodedBlock
+        Of all sequences.
+    starts, lengths : ndarray of int64, shape (B,)
+    counted, gaps : ndarray
+        As in ``Entries``.
+    """
+
+    steps: CodedBlock
+    starts: np.ndarray
+    lengths: np.ndarray
+    counted: np.ndarray
+    gaps: np.ndarray | None
+
+    def __len__(self) -> int:
+        return int(self.lengths.max())
+
+    def rows(self, time: int) -> np.ndarray:
+        """The places of the sequences that have a step."""
+        return np.flatnonzero(self.lengths > time)
+
+    def kept(self, time: int) -> Tensor:
+        """Which of the sequences that have the step before have this one too."""
+        return torch.from_numpy(self.lengths[self.lengths > time - 1] > time)
+
+    def entries(self, time: int, context: Tensor) -> Entries:
+        """A step of all that have it, given its context."""
+        s, at = self.steps, (self.starts + time)[self.lengths > time]
+        ends = (s.low, s.high, self.counted, self.gaps)
+        return Entries(s.numbers, s.k[at], s.observed[at], s.aside[at], *ends, context)
+
+
 @dataclass
-class _Popped:
+class Popped:
     """Steps that were popped, in the order in which they were."""
 
     numbers: Numbers
