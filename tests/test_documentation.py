@@ -164,6 +164,10 @@ def small_data(page: str) -> dict:
         packed = np.packbits(roll[: lengths.sum()], axis=1)
         np.savez("songs.npz", train=packed, train_len=lengths, test=packed, test_len=lengths)
         write_sensors(rng)
+    if page == "synthetic.md":
+        frame.assign(income=rng.choice(["low", "high"], len(frame))).to_csv("people.csv", index=False)
+        stays = pd.DataFrame({"id": range(60), "start": range(60), "end": range(3, 63)})
+        stays.assign(room=rng.choice(["single", "double"], 60)).to_csv("stays.csv", index=False)
     if page == "text.md":
         Path("names.txt").write_text("\n".join(["emma", "emil", "anna", "otto"] * 10))
         turns = [["U", "Hello!"], ["S", "Hi."], ["U", "Bye!"], ["S", "Bye."]]

@@ -77,6 +77,8 @@ if TYPE_CHECKING:
     from lowerbound.sequences.sequence_vae import SequenceVAE
     from lowerbound.sequences.writing import Continuation
     from lowerbound.storage.atomic import SavedFileError
+    from lowerbound.synthesis.conditions import ConditionError
+    from lowerbound.synthesis.synthesize import Synthetic, synthesize
     from lowerbound.training.fit import fit
     from lowerbound.training.state import TrainingError
     from lowerbound.web.server import explore
@@ -134,6 +136,9 @@ _HOMES = {
     "FarFromFittedWarning": "data.far",
     "UnseenCategoryWarning": "data.columns.coding",
     "SavedFileError": "storage.atomic",
+    "ConditionError": "synthesis.conditions",
+    "Synthetic": "synthesis.synthesize",
+    "synthesize": "synthesis.synthesize",
     "TrainingError": "training.state",
     "explore": "web.server",
     "Adam": "parameters.parts",
@@ -185,6 +190,7 @@ __all__ = [
     "ColumnLikelihoods",
     "Compressed",
     "CompressedFileError",
+    "ConditionError",
     "ConstantFeatureWarning",
     "ContextPrior",
     "Continuation",
@@ -227,6 +233,7 @@ __all__ = [
     "SequenceVAE",
     "Sequences",
     "Shared",
+    "Synthetic",
     "TrainingError",
     "UnreliableEstimateWarning",
     "UnseenCategoryWarning",
@@ -246,6 +253,7 @@ __all__ = [
     "pool",
     "read",
     "stream",
+    "synthesize",
 ]  # fmt: skip
 
 

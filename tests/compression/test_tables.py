@@ -72,6 +72,15 @@ def test_a_table_comes_back_in_as_many_bits_as_log_p_says(name, models, tmp_path
     assert 0.98 * file.bound < 8 * n_bytes < 1.03 * file.bound + 8 * 400
 
 
+def test_the_header_of_a_table_like_the_fitted_one_has_no_types(models, tmp_path):
+    frame = FRAME.drop(columns="level")  # whose levels the model's schema doesn't tell from words
+    model = Factorized(columns="auto").fit(frame)
+    round_trip(model, frame, tmp_path / "x.lb")
+    with opened(tmp_path / "x.lb") as reader:
+        assert len(reader.header) < 130
+    round_trip(model, frame.astype({"count": "Int32"}), tmp_path / "y.lb")  # which is in the header
+
+
 @pytest.mark.parametrize("name", ["vae", "gaps", "factorized"])
 def test_values_never_seen_and_outside_every_grid_come_back(name, models, tmp_path):
     frame = FRAME.copy()

@@ -27,6 +27,7 @@ from lowerbound.cli.processes import refuse_several
 from lowerbound.cli.report import report
 from lowerbound.cli.series import forecast
 from lowerbound.cli.signals import handled, interrupt
+from lowerbound.cli.synthesize import synthesize
 from lowerbound.cli.train import train
 from lowerbound.cli.traverse import interpolate, traverse
 from lowerbound.cli.upgrade import config
@@ -130,5 +131,5 @@ _ON_A_RUN = (
     compare,
     report,
 )
-for _command in (data, train, *_ON_A_RUN, explore, compress, decompress, config):
+for _command in (data, train, *_ON_A_RUN, explore, compress, decompress, synthesize, config):
     main.add_command(_command)

@@ -14,9 +14,8 @@ from torch import Tensor
 from lowerbound.compression.coder import Stack, rounded
 from lowerbound.core import Batch
 from lowerbound.distributions.columns import Columns, Scaling
-from lowerbound.distributions.likelihoods.likelihood import Likelihood
 
-At = tuple[int, ...]  # the place of one entry in the event
+At = tuple[int, ...] | tuple[np.ndarray]  # the place of one entry in the event, or those of several columns
 
 
 class Numbers(ABC):
@@ -28,9 +27,9 @@ class Numbers(ABC):
 
         Parameters
         ----------
-        k : ndarray of int64, shape (B, *event), or (B, 1, …) for one entry
-        at : tuple of int, optional
-            The place of this entry.
+        k : ndarray of int64, shape (B, *event), (B, 1, …) for one entry, or (B, n) for n columns
+        at : tuple of int, or of one ndarray of int, optional
+            The place of this entry, or of these columns.
         """
 
     @abstractmethod
@@ -80,7 +79,7 @@ class Entries:
         observed = torch.from_numpy(readable)
         return Batch(x, observed & counted, index, missing=~observed & counted, context=self.context)
 
-    def seen(self, at: At) -> np.ndarray:
+    def seen(self, at: tuple[int, ...]) -> np.ndarray:
         """x of one entry, 0 where it is missing, (B,)."""
         place = (slice(None), *(slice(i, i + 1) for i in at))
         return self._seen(self.numbers.x(self.k[place], at), place).reshape(-1)
@@ -104,15 +103,22 @@ class Entries:
             missing = stack.pop_bits(np.broadcast_to(self.gaps[some], (len(self.k), int(some.sum()))))
             self.observed[:, some] = missing == 0
 
-    def push(self, stack: Stack, p: Likelihood, at: At | None = None) -> None:
+    def push(self, stack: Stack, p: Any, at: tuple[int, ...] | None = None) -> None:
         """The values of all entries, or of one at the place ``at``, given their distribution."""
-        place = _OnStack(self, rounded_parameters(p), at)
-        stack.push_numbers(place.k, *place.range, place.below)
+        for some in self._of_one_kind(p, at):
+            stack.push_numbers(some.k, *some.range, some.below)
 
-    def pop(self, stack: Stack, p: Likelihood, at: At | None = None) -> None:
+    def pop(self, stack: Stack, p: Any, at: tuple[int, ...] | None = None) -> None:
         """The inverse of ``push``: sets the values."""
-        place = _OnStack(self, rounded_parameters(p), at)
-        place.put(stack.pop_numbers(*place.range, place.below))
+        for some in reversed(self._of_one_kind(p, at)):
+            some.put(stack.pop_numbers(*some.range, some.below))
+
+    def _of_one_kind(self, p: Any, at: tuple[int, ...] | None) -> list[_OnStack]:
+        """The entries, or one of them, with their distribution; those of a table by the kinds of its columns."""
+        p = rounded_parameters(p)
+        if isinstance(p, Columns):
+            return [_OnStack(self, part, (columns.numpy(),)) for columns, part in p.parts]
+        return [_OnStack(self, p, at)]
 
 
 class _OnStack:
@@ -120,7 +126,7 @@ class _OnStack:
 
     def __init__(self, entries: Entries, p: Any, at: At | None) -> None:
         self.entries, self.p, self.at = entries, p, at
-        self.chosen: Any = (slice(None), *([] if at is None else (slice(i, i + 1) for i in at)))
+        self.chosen: Any = (slice(None), *([] if at is None else map(_kept, at)))
         counted = entries.counted[self.chosen[1:]]
         self.coded = entries.observed[self.chosen] & counted & np.isnan(entries.aside[self.chosen])
         self.all = bool(self.coded.all())
@@ -138,7 +144,7 @@ class _OnStack:
         """P(symbol ≤ k)."""
         full = k.reshape(self.full.shape) if self.all else self._filled(k)
         edges = torch.from_numpy(self.entries.numbers.edges(full, self.at))
-        edges = edges if self.at is None else edges.reshape(-1, 1)
+        edges = edges if self.at is None else edges.reshape(len(full), -1)
         return self._flat(self.p.cumulative(edges)[0].reshape(full.shape).numpy())
 
     def _filled(self, k: np.ndarray) -> np.ndarray:
@@ -149,6 +155,12 @@ class _OnStack:
         """Set the values."""
         values = self.entries.k[self.chosen]
         values[self.coded] = k
+        self.entries.k[self.chosen] = values
+
+
+def _kept(place: int | np.ndarray) -> Any:
+    """An index that keeps the axis."""
+    return place if isinstance(place, np.ndarray) else slice(place, place + 1)
 
 
 def rounded_parameters(p: Any) -> Any:
@@ -168,7 +180,7 @@ def rounded_parameters(p: Any) -> Any:
 def widest(p: Any) -> int:
     """The numbers of the largest parameter of a distribution of one row."""
     if isinstance(p, Columns):
-        return max(widest(part) for _, part in p.parts) * len(p.parts)
+        return max(widest(part) for _, part in p.parts)
     sizes = [widest(value) if is_dataclass(value) else value.numel() for _, value in _parts(p) if value is not None]
     return max(sizes)
 

@@ -13,12 +13,12 @@ import numpy as np
 
 from lowerbound.compression.arrays import MOST_ASIDE, CodedBlock, EntriesCode, pattern, range_of
 from lowerbound.compression.bits_back import NotCodableError
-from lowerbound.compression.columns import equal, from_ipc, numbers_of, resolution_of, to_ipc, values_of
+from lowerbound.compression.columns import equal, from_bytes, numbers_of, resolution_of, to_bytes, values_of
 from lowerbound.compression.entries import At, Numbers
 from lowerbound.data.columns.coding import encode_quietly, in_units
 from lowerbound.data.columns.inference import framed
 from lowerbound.data.columns.schema import ColumnSchema
-from lowerbound.data.columns.values import missing
+from lowerbound.data.columns.values import dtype_of, missing
 from lowerbound.data.frames import as_pandas, container_of, in_container
 from lowerbound.data.schema import Schema
 from lowerbound.distributions.atoms import is_atom
@@ -47,7 +47,8 @@ class TableNumbers(Numbers):
 
     def edges(self, k: np.ndarray, at: At | None = None) -> np.ndarray:
         """The place, the count, or the upper edge of the step."""
-        return np.where(self.reals, (k + 0.5) / self.scales, k)
+        reals, scales = (values if at is None else values[at] for values in (self.reals, self.scales))
+        return np.where(reals, (k + 0.5) / scales, k)
 
     def x(self, k: np.ndarray, at: At | None = None) -> np.ndarray:
         """The place, or the scaled number."""
@@ -82,14 +83,19 @@ class TableCode(EntriesCode):
         self.columns: tuple[ColumnSchema, ...] = self.schema.columns
 
     def describe(self) -> list[Any]:
-        """Names and types of the columns, decimals and container."""
-        return [_levels_of(self.empty), _text(self.empty), self.decimals, self.container]
+        """Names and types of the columns, if they aren't those that the model was fitted to; decimals and container."""
+        usual = _as_fitted(self.columns)
+        is_usual = self.empty.columns.equals(usual.columns) and self.empty.dtypes.equals(usual.dtypes)
+        types = [{}, ""] if is_usual else [_levels_of(self.empty), _text(self.empty)]
+        return [*types, self.decimals, self.container]
 
     @classmethod
     def of(cls, schema: Schema, record: list[Any]) -> TableCode:
         """The inverse of ``describe``."""
         levels, empty, decimals, container = record
-        return cls(schema, _with_levels(_frame(empty), levels), decimals, container)
+        assert schema.columns is not None
+        frame = _with_levels(_frame(empty), levels) if empty else _as_fitted(schema.columns)
+        return cls(schema, frame, decimals, container)
 
     @classmethod
     def like(cls, schema: Schema, X: Any, decimals: int | None) -> TableCode:
@@ -195,12 +201,19 @@ class TableCode(EntriesCode):
         return float((coded * np.log2(block.numbers.scales)).sum())
 
 
+def _as_fitted(columns: Sequence[ColumnSchema]) -> pd.DataFrame:
+    """No rows, with the names and types of the table that the model was fitted to, as far as its schema knows them."""
+    import pandas as pd
+
+    return pd.DataFrame({column.name: pd.Series(dtype=dtype_of(column.dtype)) for column in columns})
+
+
 def _text(frame: pd.DataFrame) -> str:
-    return base64.b85encode(to_ipc(frame)).decode()
+    return base64.b85encode(to_bytes(frame)).decode()
 
 
 def _frame(text: str) -> pd.DataFrame:
-    return from_ipc(base64.b85decode(text))
+    return from_bytes(base64.b85decode(text))
 
 
 def _levels_of(frame: pd.DataFrame) -> dict[str, list[Any]]:
@@ -232,7 +245,7 @@ Kept = tuple[int, np.ndarray, Any]  # the column, the rows, a frame with the val
 def _pack(scales: np.ndarray, kept: Sequence[Kept]) -> bytes:
     parts, heads = [], []
     for j, places, column in kept:
-        content = to_ipc(column.iloc[places])
+        content = to_bytes(column.iloc[places])
         heads.append([int(j), len(places), len(content)])
         parts.append(np.diff(places, prepend=0).astype("<i8").tobytes() + content)
     return json.dumps([scales.tolist(), heads], separators=(",", ":")).encode() + b"\n" + b"".join(parts)
@@ -244,7 +257,7 @@ def _unpack(apart: bytes, n_columns: int) -> tuple[np.ndarray, list[Kept]]:
     kept = []
     for j, n, length in heads:
         places, content, rest = rest[: 8 * n], rest[8 * n : 8 * n + length], rest[8 * n + length :]
-        kept.append((j, np.cumsum(np.frombuffer(places, "<i8")), from_ipc(content)))
+        kept.append((j, np.cumsum(np.frombuffer(places, "<i8")), from_bytes(content)))
     return np.array(scales), kept
 
 

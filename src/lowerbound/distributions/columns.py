@@ -12,6 +12,7 @@ import math
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 
 import torch
 import torch.nn.functional as F
@@ -85,12 +86,18 @@ class Categories:
 
     def cumulative(self, place: Tensor) -> Tensor:
         """P of the categories up to a place, shape (S, B, n)."""
-        p = self.logits.softmax(-1)
-        last, rare = torch.minimum(place, self.n_common - 1).clamp_min(0), self.n_common.clamp_max(p.shape[-1] - 1)
-        last, rare = (at.long().expand(p.shape[:-1]).unsqueeze(-1) for at in (last, rare))
+        sums, p_rare = self._sums
+        last = torch.minimum(place, self.n_common - 1).clamp_min(0).long().expand(p_rare.shape).unsqueeze(-1)
         part = (place - self.n_common + 1).clamp_min(0).minimum(self.n_rare) / self.n_rare.clamp_min(1)
-        common = torch.where(self.n_common > 0, p.cumsum(-1).gather(-1, last).squeeze(-1), 0.0)
-        return torch.where(place < 0, 0.0, common + part * p.gather(-1, rare).squeeze(-1))
+        common = torch.where(self.n_common > 0, sums.gather(-1, last).squeeze(-1), 0.0)
+        return torch.where(place < 0, 0.0, common + part * p_rare)
+
+    @cached_property
+    def _sums(self) -> tuple[Tensor, Tensor]:
+        """Sums of the probabilities up to each category, (S, B, n, K), and that of all rare ones, (S, B, n)."""
+        p = self.logits.softmax(-1)
+        rare = self.n_common.clamp_max(p.shape[-1] - 1).expand(p.shape[:-1]).unsqueeze(-1)
+        return p.cumsum(-1), p.gather(-1, rare).squeeze(-1)
 
     def averages(self) -> list[Tensor]:
         """Probabilities of the common categories and of all rare ones together, (S, B, n, K)."""

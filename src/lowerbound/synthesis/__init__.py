@@ -1,0 +1,1 @@
+"""Synthetic tables: rows that are drawn, the conditions they meet, and their worth."""

@@ -1,0 +1,214 @@
+"""A table like another one: fit, draw, check."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from lowerbound.data.checks import listed
+from lowerbound.data.frames import as_pandas, container_of, in_container
+from lowerbound.distributions.noise import Noise, make_generator
+from lowerbound.estimators.vae import VAE
+from lowerbound.parameters.parts import ELBO, MLP, Adam, EarlyStopping
+from lowerbound.parameters.seed import RandomState, seed_from
+from lowerbound.synthesis.conditions import ConditionError, Conditions
+from lowerbound.synthesis.copies import COMPARED
+from lowerbound.synthesis.quality import Quality, quality
+from lowerbound.tasks import conditional
+from lowerbound.warning import warn
+
+STEPS, FEWEST_EPOCHS, MOST_EPOCHS = 7600, 3, 300  # of the fit
+BATCH = 128
+SMALL = 10_000  # rows, below which the fit stops early
+FEWEST_ROWS = 20
+HELD_OUT, MOST_HELD_OUT = 0.1, 10_000  # part of the rows that the check is made with, and rows at most
+N_IMPORTANCE = 100  # of draws given some columns
+LEAST_MET = 1e-3  # part of the rows drawn that meet the conditions
+IS_MISSING = " is missing"  # ends the name of a column that says where another has gaps
+
+
+@dataclass(frozen=True)
+class Synthetic:
+    """A table that a model drew.
+
+    Parameters
+    ----------
+    rows : DataFrame
+    model : estimator
+        What drew them: a ``VAE``, or the model that was given.
+    quality : Quality or None
+        None if it wasn't asked for.
+    met : float
+        The part of the rows drawn that met the conditions; the others were drawn again.
+    """
+
+    rows: Any
+    model: Any
+    quality: Quality | None
+    met: float
+
+
+def synthesize(
+    X: Any, n_rows: int | None = None, *, model: Any = None, target: str | None = None,
+    given: Mapping[str, Any] | None = None, where: Sequence[str] = (), unique: Sequence[str] = (),
+    keep_gaps: bool = False, max_epochs: int | None = None, check: bool = True, random_state: RandomState = 0,
+    watch: Any = None,
+) -> Synthetic:  # fmt: skip
+    """Draw a table like this one: the same columns, types and levels.
+
+    Parameters
+    ----------
+    X : DataFrame
+    n_rows : int, optional
+        Rows to draw; as many as the table has if None.
+    model : estimator, optional
+        An unfitted density estimator; a ``VAE`` of the table's columns, with parameters that suit its size, if None.
+    target : str, optional
+        A column that is predicted from the others, to see what the drawn rows teach.
+    given : dict, optional
+        Values of columns: the others are drawn given these, by importance sampling.
+    where : sequence of str
+        Conditions that every row has to meet, such as ``"start <= end"``. Rows that break one are drawn again. A
+        condition ``"total == price * n"`` of a column of numbers computes that column instead of drawing it.
+    unique : sequence of str
+        Columns of which no two rows have the same values. One that names the rows, having another value in each, isn't
+        learned: the drawn rows get new names.
+    keep_gaps : bool
+        Draw where values are missing, too; else the drawn rows are complete.
+    max_epochs : int, optional
+        Of the fit; chosen by the table's size if None.
+    check : bool
+        Hold out a tenth of the rows, and compare the drawn rows with them.
+    random_state : int, RandomState or Generator
+    watch : object, optional
+        Told of the progress of the fit, as of ``VAE.fit``.
+
+    Returns
+    -------
+    Synthetic
+
+    Raises
+    ------
+    ConditionError
+        If a condition can't be understood, or hardly any row meets it.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import pandas as pd
+    >>> import lowerbound
+    >>> rng = np.random.default_rng(0)
+    >>> table = pd.DataFrame({"low": rng.random(300), "word": rng.choice(["a", "b"], 300)})
+    >>> table["high"] = table["low"] + rng.random(300)
+    >>> drawn = lowerbound.synthesize(table, 50, where=["low <= high"], check=False).rows
+    >>> len(drawn), bool((drawn["low"] <= drawn["high"]).all())
+    (50, True)
+    """
+    table = as_pandas(X)
+    if not isinstance(table, pd.DataFrame) or len(table) < FEWEST_ROWS:
+        raise ValueError(f"synthesize takes a DataFrame of {FEWEST_ROWS} rows or more")
+    for name in [*(given or {}), *([] if target is None else [target])]:
+        if name not in table:
+            raise ValueError(f"the table has no column {name!r}: its columns are {listed(list(table.columns))}")
+    seed = seed_from(random_state)
+    conditions = Conditions.of(table, where, unique)
+    fitted, held_out = _split(table, seed) if check else (table, None)
+    with_gaps = [name for name in table if table[name].isna().any()] if keep_gaps else []
+    drawing = _Drawing(conditions, list(table.columns), with_gaps)
+    learned = drawing.learned(fitted)
+    estimator = recommended(learned, seed) if model is None else model
+    if max_epochs is not None:
+        estimator.set_params(max_epochs=max_epochs)
+    estimator.fit(learned, **({} if watch is None else {"watch": watch}))
+    n = len(table) if n_rows is None else n_rows
+    rows, met = drawing.draw(estimator, n, dict(given or {}), seed)
+    found = None
+    if held_out is not None:
+        usual = rows if not given else drawing.draw(estimator, len(fitted), {}, seed)[0]
+        log_p = [estimator.score_samples(drawing.learned(some[:COMPARED])) for some in (fitted, held_out)]
+        parts = (some.drop(columns=[*conditions.numbered]) for some in (fitted, held_out, usual))
+        found = quality(*parts, target=target, log_p=log_p, seed=seed)
+    return Synthetic(in_container(rows, container_of(X)), estimator, found, met)
+
+
+def recommended(table: pd.DataFrame, seed: int) -> VAE:
+    """The VAE of a table's columns that draws rows."""
+    epochs = min(MOST_EPOCHS, max(FEWEST_EPOCHS, math.ceil(STEPS / math.ceil(len(table) / BATCH))))
+    return VAE(
+        16, columns="auto", prior="mixture", network=MLP((256, 256)), objective=ELBO(warmup_steps=800),
+        optimizer=Adam(3e-3), batch_size=BATCH, max_epochs=epochs, random_state=seed,
+        early_stopping=EarlyStopping() if len(table) < SMALL else False,
+    )  # fmt: skip
+
+
+def _split(table: pd.DataFrame, seed: int) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """The rows to fit and the rows to compare with."""
+    n = min(MOST_HELD_OUT, max(2, round(HELD_OUT * len(table))))
+    order = np.random.default_rng(seed).permutation(len(table))
+    return tuple(table.iloc[np.sort(part)] for part in (order[n:], order[:n]))  # type: ignore[return-value]
+
+
+@dataclass(frozen=True)
+class _Drawing:
+    """From a table to what the model learns of it, and from what the model draws to a table.
+
+    Attributes
+    ----------
+    conditions : Conditions
+    names : list of str
+        The columns of the user's table.
+    with_gaps : list of str
+        Those whose gaps are drawn.
+    """
+
+    conditions: Conditions
+    names: list[str]
+    with_gaps: list[str]
+
+    def learned(self, table: pd.DataFrame) -> pd.DataFrame:
+        """The columns that are learned, and where gaps are, if these are drawn."""
+        gaps = {f"{name}{IS_MISSING}": table[name].isna().map({True: "yes", False: "no"}) for name in self.with_gaps}
+        return table.assign(**gaps).drop(columns=self.conditions.computed)
+
+    def draw(self, model: Any, n: int, given: dict[str, Any], seed: int) -> tuple[pd.DataFrame, float]:
+        """So many rows that meet the conditions, and the part of those drawn that did."""
+        conditions, kept, n_drawn = self.conditions, [], 0
+        n_kept, trial = 0, 0
+        while n_kept < n:
+            share = n_kept / n_drawn if n_kept else 1.0
+            size = min(max(100, math.ceil(1.2 * (n - n_kept) / share)), 10 * max(n, 1000))
+            rows = conditions.completed(self._drawn(model, size, given, seed + trial), self.names)
+            kept.append(rows[conditions.met(rows)])
+            found = conditions.first_of_each(pd.concat(kept, ignore_index=True))
+            kept, n_drawn, n_kept, trial = [found], n_drawn + size, len(found), trial + 1
+            if n_drawn > 1000 and n_kept < min(n, LEAST_MET * n_drawn):
+                said = [repr(each.text) for each in conditions.checked] + [f"unique {c}" for c in conditions.unique]
+                raise ConditionError(
+                    f"of {n_drawn:,} rows drawn {n_kept} meet {listed(said)}: ask for fewer rows or conditions"
+                )
+        rows = found.iloc[:n].assign(**{name: each.names(n) for name, each in conditions.numbered.items()})
+        met = n_kept / n_drawn
+        if met < 0.1:
+            warn(f"{met:.1%} of the rows drawn met the conditions, and the others were drawn again")
+        return rows[[name for name in self.names if name in rows]], met
+
+    def _drawn(self, model: Any, n: int, given: dict[str, Any], seed: int) -> pd.DataFrame:
+        """Rows of the model, with gaps if these are drawn."""
+        rows = _given(model, n, given, seed) if given else as_pandas(model.sample(n, random_state=seed))
+        flags = {name: f"{name}{IS_MISSING}" for name in self.with_gaps}
+        hidden = {name: rows[name].mask(rows[flag] == "yes") for name, flag in flags.items() if name in rows}
+        return rows.assign(**hidden).drop(columns=list(flags.values()))
+
+
+def _given(model: Any, n: int, given: dict[str, Any], seed: int) -> pd.DataFrame:
+    """Rows with these values, the others being drawn given them."""
+    row = dict.fromkeys(map(str, model.feature_names_in_), np.nan) | given
+    on = model.fitted_.on(pd.DataFrame(row, index=range(n)), "synthesize")
+    on = replace(on, noise=Noise(make_generator(seed, "synthesize", on.rows.device)))
+    filled = conditional.drawn(on, 1, N_IMPORTANCE)
+    return as_pandas(model.schema_.restore(filled.x[0], expected=False))
