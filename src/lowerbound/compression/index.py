@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from lowerbound.compression.columns import from_ipc, to_ipc
+from lowerbound.compression import columns
 from lowerbound.data.sequences import Sequences
 
 COLUMN = "values"
@@ -46,7 +46,7 @@ def _of_index(index: Any) -> bytes:
     import pandas as pd
 
     numbers = _numbers_of(index)
-    values = to_ipc(pd.DataFrame({COLUMN: index if numbers is None else index[:0]}))
+    values = columns.to_bytes(pd.DataFrame({COLUMN: index if numbers is None else index[:0]}))
     steps = b"" if numbers is None else np.diff(np.diff(numbers, prepend=0), prepend=0).astype("<i8").tobytes()
     return json.dumps([index.name, len(values)]).encode() + b"\n" + values + steps
 
@@ -56,7 +56,7 @@ def _to_index(content: bytes) -> Any:
 
     about, _, content = content.partition(b"\n")
     name, n = json.loads(about)
-    values, steps = from_ipc(content[:n])[COLUMN], np.frombuffer(content[n:], "<i8").astype(np.int64)
+    values, steps = columns.from_bytes(content[:n])[COLUMN], np.frombuffer(content[n:], "<i8").astype(np.int64)
     return pd.Index(_like(steps.cumsum().cumsum(), values.dtype) if len(steps) else values.array, name=name)
 
 
@@ -83,12 +83,12 @@ def _like(numbers: np.ndarray, dtype: Any) -> Any:
 def _of_names(ids: np.ndarray) -> bytes:
     import pandas as pd
 
-    return ids.dtype.str.encode() + b"\n" + to_ipc(pd.DataFrame({COLUMN: ids}))
+    return ids.dtype.str.encode() + b"\n" + columns.to_bytes(pd.DataFrame({COLUMN: ids}))
 
 
 def _to_names(content: bytes) -> np.ndarray:
     dtype, _, names = content.partition(b"\n")
-    return from_ipc(names)[COLUMN].to_numpy().astype(np.dtype(dtype.decode()))
+    return columns.from_bytes(names)[COLUMN].to_numpy().astype(np.dtype(dtype.decode()))
 
 
 def are_same(a: Any, b: Any) -> bool:
