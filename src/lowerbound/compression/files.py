@@ -274,7 +274,8 @@ def _rows_of(codec: Codec, reader: Reader, i: int, context: Tensor | None) -> An
     """The rows of block ``i``."""
     coded = codec.read(reader.block(i), context)
     if coded is None:
-        raise OtherArithmeticError(f"block {i} of {reader.name} decodes to other rows than were written: {OTHER}")
+        why = OTHER if context is None else f"the model is given another context, or {OTHER}"
+        raise OtherArithmeticError(f"block {i} of {reader.name} decodes to other rows than were written: {why}")
     return codec.rows.give(coded)
 
 

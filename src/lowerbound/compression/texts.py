@@ -106,8 +106,9 @@ class TextsCode(RowsCode):
         return found
 
     def n_numbers(self, block: CodedTexts) -> int:
-        """Bytes of the texts and their ends."""
-        return sum(len(text.encode()) + 1 for text in self._texts(block))
+        """Bytes of the file, or of the texts with one for each end."""
+        given = self.give(block)
+        return len(given) if isinstance(given, bytes) else sum(len(text.encode()) + 1 for text in given)
 
     def bits_besides(self, block: CodedTexts) -> float:
         """Of what a file has besides, eight for each byte."""
