@@ -32,12 +32,12 @@ from typing import Any
 import numpy as np
 import pandas as pd
 from density import Until, binarized, fit, machine, read_data, read_recipe, recorded, revision
-from synthetic import PARAMETERS as TABLE_PARAMETERS
 
 import lowerbound
 from lowerbound import VAE, Factorized
 from lowerbound.compression.others import sizes
 from lowerbound.storage.atomic import write_text
+from lowerbound.synthesis.synthesize import recommended
 
 HERE = Path(__file__).parent
 OUTPUT = HERE / "results" / "compression.json"
@@ -47,7 +47,6 @@ RECIPES = (
     "fashion-mnist-8-bit-ladder", "frey-faces-conv",
 )  # fmt: skip
 PREFIXES = (200, 2000, 10000)
-ADULT_EPOCHS = 30
 
 
 @dataclass(frozen=True)
@@ -70,15 +69,10 @@ def images(recipe: str, data: Path, models: Path) -> Job:
 def adult(part: str, kind: str, data: Path, models: Path) -> Job:
     """Rows of adult, and a model of its training rows."""
     train = pd.read_csv(data / "tabular" / "adult_train.csv")
-    model = fitted(models / f"adult-{kind}", partial(adult_model, kind), train)
+    make = Factorized if kind == "factorized" else partial(recommended, train, 0)
+    model = fitted(models / f"adult-{kind}", make, train)
     rows = train if part == "train" else pd.read_csv(data / "tabular" / "adult_test.csv")[list(train)]
     return Job(rows, model, with_model=part == "train")
-
-
-def adult_model(kind: str) -> Any:
-    if kind == "factorized":
-        return Factorized()
-    return VAE(**TABLE_PARAMETERS, max_epochs=ADULT_EPOCHS, random_state=0)
 
 
 def table(name: str, kind: str, data: Path, models: Path) -> Job:

@@ -9,6 +9,11 @@ stratified. Two settings: "contaminated" fits all rows and scores the same rows,
 normal rows and scores all others. Nothing is tuned to a set. What has been computed is kept in the JSON of results, so
 that a run that was cut short goes on, with the commit of each score that has one (of the others it is that of the
 file); ``--report`` prints the tables of what is there and puts them into docs/outliers.md.
+
+``--protocol dte`` is that of the published tables of 26 detectors (Livernoche et al., 2024, arXiv:2305.18593): all rows
+of each set; sets below 1,000 rows are drawn again with replacement, 1,000 rows; and "clean" fits the first half of the
+normal rows in the order of the file. Its figures don't compare with those of random halves: k nearest neighbors have
+.354 on letter there, and .878 here.
 """
 
 from __future__ import annotations
@@ -39,22 +44,31 @@ PARTS = ("kl", "aggregate_kl", "reconstruction", "elbo", "surprise")
 SEEDED = (OURS, "IsolationForest", "PyOD VAE")
 METHODS = (OURS, "IsolationForest", "LocalOutlierFactor", "PyOD KNN", "PyOD ECOD", "PyOD VAE")
 SETTINGS = ("contaminated", "clean")
+PROTOCOLS = ("random", "dte")
+FEWEST_ROWS = 1000  # of a set, by the protocol "dte"
 
 
-def read(path: Path) -> tuple[np.ndarray, np.ndarray]:
+def read(path: Path, protocol: str, seed: int) -> tuple[np.ndarray, np.ndarray]:
     with np.load(path) as arrays:
         X, y = arrays["X"].astype(float), arrays["y"]
+    if protocol == "dte":
+        rows = np.random.default_rng(seed).choice(len(X), FEWEST_ROWS) if len(X) < FEWEST_ROWS else slice(None)
+        return X[rows], y[rows]
     if len(X) > MOST_ROWS:
         rows = np.sort(train_test_split(np.arange(len(X)), train_size=MOST_ROWS, stratify=y, random_state=0)[0])
         X, y = X[rows], y[rows]
     return X, y
 
 
-def divide(X: np.ndarray, y: np.ndarray, setting: str, seed: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def divide(
+    X: np.ndarray, y: np.ndarray, setting: str, protocol: str, seed: int
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Rows to fit, rows to score, and their labels."""
     if setting == "contaminated":
         return X, X, y
-    normal = np.random.default_rng(seed).permutation(np.flatnonzero(y == 0))
+    normal = np.flatnonzero(y == 0)
+    if protocol == "random":
+        normal = np.random.default_rng(seed).permutation(normal)
     fitted = normal[: len(normal) // 2]
     others = np.setdiff1d(np.arange(len(X)), fitted)
     return X[fitted], X[others], y[others]
@@ -92,7 +106,9 @@ def pyod(method: str, seed: int):
     return make[method]()
 
 
-def measure(folder: Path, methods: list[str], settings: list[str], seeds: int, output: Path) -> dict:
+def measure(
+    folder: Path, methods: list[str], settings: list[str], seeds: int, output: Path, protocol: str = "random"
+) -> dict:
     record = json.loads(output.read_text()) if output.exists() else {"scores": {}}
     record["machine"] = machine()
     commit = revision()
@@ -105,7 +121,7 @@ def measure(folder: Path, methods: list[str], settings: list[str], seeds: int, o
                     unseeded = method not in SEEDED and setting == "contaminated" and seed > 0
                     if key in done or unseeded:
                         continue
-                    train, test, y = divide(*read(path), setting, seed)
+                    train, test, y = divide(*read(path, protocol, seed), setting, protocol, seed)
                     started = time.process_time()
                     found = score(method, train, test, setting, seed)
                     seconds = time.process_time() - started
@@ -185,12 +201,16 @@ def main() -> None:
     parser.add_argument("--methods", nargs="+", default=list(METHODS), choices=METHODS)
     parser.add_argument("--settings", nargs="+", default=list(SETTINGS), choices=SETTINGS)
     parser.add_argument("--seeds", type=int, default=5)
-    parser.add_argument("--output", type=Path, default=Path(__file__).parent / "results" / "outliers.json")
+    parser.add_argument("--protocol", default="random", choices=PROTOCOLS, help="the rows that are fitted and scored")
+    parser.add_argument("--output", type=Path)
     parser.add_argument("--report", action="store_true", help="tables of the results there are")
     arguments = parser.parse_args()
     warnings.simplefilter("ignore")
+    which = "" if arguments.protocol == "random" else f"-{arguments.protocol}"
+    arguments.output = arguments.output or Path(__file__).parent / "results" / f"outliers{which}.json"
     if not arguments.report:
-        measure(arguments.data, arguments.methods, arguments.settings, arguments.seeds, arguments.output)
+        options = (arguments.methods, arguments.settings, arguments.seeds, arguments.output, arguments.protocol)
+        measure(arguments.data, *options)
     page = Path(__file__).parents[1] / "docs" / "outliers.md"
     text = page.read_text(encoding="utf-8")
     which = arguments.output.stem.removeprefix("outliers")  # of other sets the blocks have other names

@@ -12,7 +12,7 @@ from tests.cli.conftest import TABLE_OPTIONS, TINY
 
 import lowerbound
 from lowerbound.cli import scoring
-from lowerbound.cli.output import INTERRUPTED
+from lowerbound.cli.output import INTERRUPTED, information
 
 FEW = ("--n-importance", 20)
 
@@ -154,6 +154,11 @@ def test_the_bound_as_a_message(cli, digits_run, images):
     assert bits["total"] == pytest.approx(-record["elbo"]["mean"] / math.log(2))
     assert bits["total"] == pytest.approx(bits["z"] + bits["x"] - bits["back"])
     assert record["mutual_information"]["mean"] <= math.log(40)
+
+
+def test_a_mutual_information_at_its_ceiling_says_so():
+    assert information({"mean": 3.5, "n_rows": 40}, "3.50") == "≥ 3.50; 40 rows can't show more than 3.69"
+    assert information({"mean": 1.5, "n_rows": 40}, "1.50") == "≥ 1.50"
 
 
 def test_an_interrupted_estimate_goes_on_where_it_was(cli, table_run, other_table, monkeypatch):

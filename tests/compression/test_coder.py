@@ -11,6 +11,8 @@ pytest.importorskip("constriction", reason="compression needs constriction: pip 
 
 from lowerbound.compression.bits_back import Grid
 from lowerbound.compression.coder import Stack, rounded
+from lowerbound.compression.entries import rounded_parameters
+from lowerbound.distributions.likelihoods.normal import Normal
 
 seeds = st.integers(0, 2**32 - 1)
 
@@ -85,6 +87,13 @@ def test_rounding_hides_the_order_of_sums_and_keeps_twelve_digits():
     assert (rounded(x) == rounded(again)).double().mean() > 0.9999
     assert ((rounded(x) - x).abs() <= x.abs() * 2.0**-12 + 2.0**-17).all()
     assert (rounded(rounded(x)) == rounded(x)).all()
+
+
+def test_rounding_keeps_small_scales_above_zero():
+    scales = torch.tensor([1e-7, 3e-6, 0.01, 2.0], dtype=torch.float64)
+    normal = Normal(torch.zeros(1, 1, 4), scales[None, None])
+    np.testing.assert_allclose(rounded_parameters(normal).scale[0, 0], scales, rtol=2**-12)
+    assert rounded(scales)[0] == 0  # what a mean may become
 
 
 @pytest.mark.parametrize("value", [float("nan"), float("inf")])

@@ -13,7 +13,7 @@ from lowerbound.cli import sequence_evaluate
 from lowerbound.cli.context import given_of, given_option, words_given
 from lowerbound.cli.generate import OutputFile
 from lowerbound.cli.options import DataOptions, console_options, data_options, force_option
-from lowerbound.cli.output import Console, Failure, nats, new_file, plus_minus, short, table, write_error
+from lowerbound.cli.output import Console, Failure, information, nats, new_file, plus_minus, short, table, write_error
 from lowerbound.cli.row_names import RowNames
 from lowerbound.cli.scoring import Method, Partial, row_parts, score, score_rows
 from lowerbound.cli.sequences import takes
@@ -317,7 +317,8 @@ def _text_of_bound(record: dict[str, Any]) -> dict[str, str]:
     if "total_correlation" in record:
         rows["correlation"] = f"{nats(record['total_correlation'])} of the KL is total correlation"
     if "mutual_information" in record:
-        rows["I(x; z)"] = f"≥ {_estimate(record['mutual_information'])}"
+        found = record["mutual_information"]
+        rows["I(x; z)"] = information(found, _estimate(found))
     if "bits" in record:
         bits = {name: short(value) for name, value in record["bits"].items()}
         rows["bits a row"] = (

@@ -16,6 +16,7 @@ from typing import Any
 import click
 from tqdm import tqdm
 
+NEAR_CEILING = 0.5  # nats below log n
 INTERRUPTED = 130  # the exit code after Ctrl-C
 BAR = "{desc} {percentage:3.0f}%|{bar}| {remaining} left"
 
@@ -114,6 +115,13 @@ def plus_minus(mean: float, error: float) -> str:
     if not math.isfinite(error) or error <= 0:
         return nats(mean)
     return estimate.plus_minus(mean, error, ",").replace("-", "−")
+
+
+def information(estimate: Mapping[str, Any], text: str) -> str:
+    """A mutual information, which n rows can't show to be more than log n; said where it nearly is."""
+    ceiling = math.log(estimate["n_rows"])
+    is_near = estimate["mean"] > ceiling - NEAR_CEILING
+    return f"≥ {text}" + f"; {estimate['n_rows']:,} rows can't show more than {nats(ceiling)}" * is_near
 
 
 def listing(values: Mapping[str, Any]) -> str:

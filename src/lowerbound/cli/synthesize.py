@@ -80,10 +80,10 @@ def synthesize(
 
 def _frame(options: DataOptions, console: Console) -> pd.DataFrame:
     """The table; fails if the data are none."""
-    dataset = options.read(console)
-    if not hasattr(dataset.X, "columns"):
+    rows: Any = options.read(console).X
+    if not hasattr(rows, "columns"):
         raise Failure(f"{options.source} is no table: synthesize takes a .csv or a .parquet")
-    return dataset.X
+    return rows
 
 
 def _values(given: tuple[str, ...], rows: pd.DataFrame) -> dict[str, Any]:

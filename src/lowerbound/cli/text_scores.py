@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from lowerbound.cli.output import plus_minus, short, table
+from lowerbound.cli.output import information, plus_minus, short, table
 from lowerbound.cli.sequence_scores import SIGNS, better, how_estimated
 from lowerbound.cli.sequences import context_for
 
@@ -50,7 +50,7 @@ def in_words(record: dict[str, Any], source: str) -> str:
         rows |= {
             "ELBO": f"{_mean(record['elbo'])} a text",
             "KL": f"{_mean(record['kl'])} a text  {active}",
-            "I(x; z)": f"≥ {_mean(record['mutual_information'])}",
+            "I(x; z)": information(record["mutual_information"], _mean(record["mutual_information"])),
         }
     return f"{table(rows)}\n{IN_BITS}"
 

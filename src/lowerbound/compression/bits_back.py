@@ -54,7 +54,8 @@ class Grid:
         return stack.pop_normal(*self._in_steps(mean, scale), self.reach).astype(np.int64)
 
     def _in_steps(self, mean: Tensor, scale: Tensor) -> tuple[np.ndarray, np.ndarray]:
-        return tuple((rounded(t) / self.step).numpy() for t in (mean, scale.expand_as(mean)))  # type: ignore[return-value]
+        scale = rounded(scale.expand_as(mean), positive=True)
+        return (rounded(mean) / self.step).numpy(), (scale / self.step).numpy()
 
 
 class LatentCode(ABC):

@@ -30,10 +30,11 @@ def constriction() -> Any:
     return constriction
 
 
-def rounded(x: Tensor) -> Tensor:
+def rounded(x: Tensor, *, positive: bool = False) -> Tensor:
     """Numbers to 12 binary digits: another order of the same sums gives the same ones.
 
-    x c − (x c − x) with c = 2⁴¹ + 1 has 53 − 41 digits (Dekker, 1971); x + 3·2⁵¹⁻¹⁶ has none beyond 2⁻¹⁶.
+    x c − (x c − x) with c = 2⁴¹ + 1 has 53 − 41 digits (Dekker, 1971); x + 3·2⁵¹⁻¹⁶ has none beyond 2⁻¹⁶, which numbers
+    near 0 need, as sums that cancel are: but for scales, which are ``positive`` and mustn't become 0.
 
     Raises
     ------
@@ -44,6 +45,8 @@ def rounded(x: Tensor) -> Tensor:
     if not x.sum().isfinite():
         raise ValueError("the model gives numbers for these rows that aren't finite, so it can't code them")
     scaled = x * SPLIT
+    if positive:
+        return scaled - (scaled - x)
     return torch.where(x.abs() < SMALL, (x + SHIFT) - SHIFT, scaled - (scaled - x))
 
 

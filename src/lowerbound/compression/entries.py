@@ -173,7 +173,8 @@ def rounded_parameters(p: Any) -> Any:
             changed[name] = rounded_parameters(value)
         elif isinstance(value, Tensor) and value.is_floating_point() and value.ndim > 2:
             never = value == -torch.inf  # the logarithm of a probability of 0
-            changed[name] = torch.where(never, value.double(), rounded(torch.where(never, 0.0, value)))
+            numbers = rounded(torch.where(never, 0.0, value), positive=name == "scale")
+            changed[name] = torch.where(never, value.double(), numbers)
     return replace(p, **changed)
 
 

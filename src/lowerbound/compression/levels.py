@@ -137,7 +137,7 @@ class LadderOfLevels(LatentCode):
         return batch
 
     def _z(self, k: np.ndarray, p: DiagonalGaussian) -> Tensor:
-        return rounded(p.mean) + rounded(p.scale) * self.grid.values(k)
+        return rounded(p.mean) + rounded(p.scale, positive=True) * self.grid.values(k)
 
 
 def _standard(like: np.ndarray | Tensor) -> tuple[Tensor, Tensor]:

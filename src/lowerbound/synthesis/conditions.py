@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -38,7 +39,7 @@ class Condition:
     text: str
     names: list[str]
 
-    def broken(self, rows: pd.DataFrame) -> np.ndarray:
+    def broken(self, rows: Any) -> np.ndarray:
         """True for rows that don't meet it, (n,); rows with a gap in its columns do."""
         met = evaluated(self.text, rows)
         if met.dtype != bool:
@@ -65,7 +66,7 @@ class Formula:
     word: str
     decimals: int | None
 
-    def values(self, rows: pd.DataFrame) -> pd.Series:
+    def values(self, rows: Any) -> Any:
         """The column of these rows."""
         v = evaluated(self.text, rows).astype(float)
         return as_values(v if self.decimals is None else v.round(self.decimals), self.word, self.decimals)
@@ -91,7 +92,7 @@ class Conditions:
     numbered: dict[str, Numbering]
 
     @classmethod
-    def of(cls, table: pd.DataFrame, where: Sequence[str] = (), unique: Sequence[str] = ()) -> Conditions:
+    def of(cls, table: Any, where: Sequence[str] = (), unique: Sequence[str] = ()) -> Conditions:
         """Read conditions, and compare them with the rows of the table.
 
         Raises
@@ -116,20 +117,20 @@ class Conditions:
         """Columns that aren't drawn."""
         return [*(each.name for each in self.formulas), *self.numbered]
 
-    def completed(self, rows: pd.DataFrame, like: Sequence[str]) -> pd.DataFrame:
+    def completed(self, rows: Any, like: Sequence[str]) -> Any:
         """Drawn rows with the columns that follow from the others, in the order of ``like``."""
         for each in self.formulas:
             rows = rows.assign(**{each.name: each.values(rows).to_numpy()})
         return rows[[name for name in like if name in rows]]
 
-    def met(self, rows: pd.DataFrame) -> np.ndarray:
+    def met(self, rows: Any) -> np.ndarray:
         """True for rows that meet every condition, (n,)."""
         broken = np.zeros(len(rows), bool)
         for each in self.checked:
             broken |= each.broken(rows)
         return ~broken
 
-    def first_of_each(self, rows: pd.DataFrame) -> pd.DataFrame:
+    def first_of_each(self, rows: Any) -> Any:
         """Rows without those that repeat an earlier one's values in the unique columns."""
         return rows.drop_duplicates(self.unique) if self.unique else rows
 
@@ -153,7 +154,7 @@ class Numbering:
     width: int = 0
 
     @classmethod
-    def of(cls, column: pd.Series) -> Numbering:
+    def of(cls, column: Any) -> Numbering:
         """The numbering that goes on after a column's."""
         if pd.api.types.is_integer_dtype(column):
             return cls(None, int(column.max()) + 1)
@@ -168,7 +169,7 @@ class Numbering:
         return list(numbers) if self.prefix is None else [f"{self.prefix}{i:0{self.width}d}" for i in numbers]
 
 
-def evaluated(text: str, rows: pd.DataFrame) -> np.ndarray:
+def evaluated(text: str, rows: Any) -> np.ndarray:
     """An expression of columns for all rows, as ``DataFrame.eval`` reads it; raises ``ConditionError``."""
     try:
         found = rows.eval(text, engine="python", local_dict={}, global_dict={})
@@ -177,7 +178,7 @@ def evaluated(text: str, rows: pd.DataFrame) -> np.ndarray:
     return np.broadcast_to(np.asarray(found), len(rows))
 
 
-def _condition(text: str, table: pd.DataFrame) -> Condition:
+def _condition(text: str, table: Any) -> Condition:
     condition = Condition(text, _columns_in(text, table))
     broken = condition.broken(table)
     if broken.all():
@@ -191,7 +192,7 @@ def _condition(text: str, table: pd.DataFrame) -> Condition:
     return condition
 
 
-def _columns_in(text: str, table: pd.DataFrame) -> list[str]:
+def _columns_in(text: str, table: Any) -> list[str]:
     """The columns that an expression is about."""
     words = {quoted or word for quoted, word in NAMES.findall(re.sub(r"'[^']*'|\"[^\"]*\"", "", text))}
     found = [name for name in table.columns if name in words]
@@ -200,7 +201,7 @@ def _columns_in(text: str, table: pd.DataFrame) -> list[str]:
     return found
 
 
-def _formula(text: str, table: pd.DataFrame) -> Formula | None:
+def _formula(text: str, table: Any) -> Formula | None:
     """The formula of a column of numbers that a condition ``column == expression of others`` gives, if it is one."""
     match = FORMULA.fullmatch(text)
     if match is None:
@@ -228,12 +229,12 @@ def _formula(text: str, table: pd.DataFrame) -> Formula | None:
     return formula
 
 
-def _numbers_rows(column: pd.Series) -> bool:
+def _numbers_rows(column: Any) -> bool:
     """True for a column with another value in every row, which isn't a measurement."""
     return column.is_unique and column.notna().all() and not pd.api.types.is_float_dtype(column)
 
 
-def _check_names(names: Sequence[str], table: pd.DataFrame) -> None:
+def _check_names(names: Sequence[str], table: Any) -> None:
     for name in names:
         if name not in table:
             raise ConditionError(f"the table has no column {name!r}: its columns are {listed(list(table.columns))}")

@@ -6,7 +6,6 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
-import pandas as pd
 
 from lowerbound.data.table_code import TableCode
 from lowerbound.synthesis.likeness import Area
@@ -42,9 +41,7 @@ class Copies:
         return asdict(self)
 
 
-def copies(
-    fitted: pd.DataFrame, held_out: pd.DataFrame, drawn: pd.DataFrame, log_p: np.ndarray, log_p_held_out: np.ndarray
-) -> Copies:
+def copies(fitted: Any, held_out: Any, drawn: Any, log_p: np.ndarray, log_p_held_out: np.ndarray) -> Copies:
     """Compare drawn and held-out rows with fitted ones.
 
     Parameters
@@ -57,7 +54,7 @@ def copies(
 
     code = TableCode(fitted)
 
-    def places(rows: pd.DataFrame) -> np.ndarray:
+    def places(rows: Any) -> np.ndarray:
         """Rows as points, two random ones being √2 apart in each column; gaps are at the mean."""
         return np.nan_to_num(code.encode(rows)) * np.sqrt(code.importance)
 
@@ -68,5 +65,5 @@ def copies(
     error = np.sqrt(0.25 / len(of_drawn) + 0.25 / len(of_new))
     y = np.repeat([True, False], [len(log_p), len(log_p_held_out)])
     membership = Area.of(y, np.concatenate([log_p, log_p_held_out]))
-    same = (float((d < SAME).mean()) for d in (of_drawn, of_new))
-    return Copies(*same, float(nearer), float(error), membership)
+    of_drawn_same, of_new_same = (float((d < SAME).mean()) for d in (of_drawn, of_new))
+    return Copies(of_drawn_same, of_new_same, float(nearer), float(error), membership)

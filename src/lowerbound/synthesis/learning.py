@@ -1,4 +1,4 @@
-"""The worth of drawn rows for learning: one column is learned from them, and predicted for real rows, beside learning from real ones.
+"""The worth of drawn rows for learning: one column is learned from them, and from real rows, and predicted for others.
 
 Train on synthetic, test on real (Esteban, Hyland & Rätsch, 2017, arXiv:1706.02633).
 """
@@ -9,7 +9,6 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
-import pandas as pd
 
 from lowerbound.data.table_code import column_numbers
 from lowerbound.synthesis.likeness import MOST_CATEGORIES, boosting, features
@@ -38,9 +37,7 @@ class Learning:
         return asdict(self)
 
 
-def learning(
-    fitted: pd.DataFrame, held_out: pd.DataFrame, drawn: pd.DataFrame, target: str, seed: int = 0
-) -> Learning | None:
+def learning(fitted: Any, held_out: Any, drawn: Any, target: str, seed: int = 0) -> Learning | None:
     """Learn a column from drawn and from real rows; None if the held-out rows have one class alone.
 
     Parameters
@@ -56,7 +53,7 @@ def learning(
     for rows in (drawn, fitted):
         model = boosting(seed, of_numbers=of_numbers)
         known = rows[rows[target].notna()]
-        y = column_numbers(known[target]) if of_numbers else known[target].astype(str)
+        y: Any = column_numbers(known[target]) if of_numbers else known[target].astype(str)
         if not of_numbers and y.nunique() < 2:
             return None
         model.fit(_without(known, target, fitted), y)
@@ -68,17 +65,17 @@ def learning(
     return Learning(target, "R²" if of_numbers else "AUROC", *found)
 
 
-def _without(rows: pd.DataFrame, target: str, like: pd.DataFrame) -> pd.DataFrame:
+def _without(rows: Any, target: str, like: Any) -> Any:
     return features(rows.drop(columns=target), like.drop(columns=target))
 
 
-def _explained(model: Any, X: pd.DataFrame, y: pd.Series) -> float | None:
+def _explained(model: Any, X: Any, y: Any) -> float | None:
     from sklearn.metrics import r2_score
 
     return float(r2_score(column_numbers(y), model.predict(X))) if len(y) > 1 else None
 
 
-def _area(model: Any, X: pd.DataFrame, y: pd.Series) -> float | None:
+def _area(model: Any, X: Any, y: Any) -> float | None:
     from sklearn.metrics import roc_auc_score
 
     p, words = model.predict_proba(X), y.astype(str).to_numpy()

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from itertools import combinations
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -45,12 +46,12 @@ def placements(y: np.ndarray, score: np.ndarray) -> tuple[np.ndarray, np.ndarray
     return (rank[y] - positives) / len(negatives), 1 - (rank[~y] - negatives) / len(positives)
 
 
-def shapes(real: pd.DataFrame, drawn: pd.DataFrame) -> dict[str, float]:
+def shapes(real: Any, drawn: Any) -> dict[str, float]:
     """For each column 1 − the greatest distance of the distribution functions, or of the probabilities of sets."""
     return {str(name): _shape(real[name], drawn[name]) for name in real}
 
 
-def _shape(real: pd.Series, drawn: pd.Series) -> float:
+def _shape(real: Any, drawn: Any) -> float:
     a, b = column_numbers(real), column_numbers(drawn)
     if np.isnan(a).all():
         p, q = (column.dropna().astype(str).value_counts(normalize=True) for column in (real, drawn))
@@ -63,7 +64,7 @@ def _shape(real: pd.Series, drawn: pd.Series) -> float:
     return float(1 - np.abs(np.subtract(*up_to)).max())
 
 
-def trends(real: pd.DataFrame, drawn: pd.DataFrame, seed: int = 0) -> float:
+def trends(real: Any, drawn: Any, seed: int = 0) -> float:
     """The mean over pairs of columns of 1 − half the difference of correlations, or of the probabilities of sets.
 
     Pairs with a category are compared by their tables of counts, numbers in ten bins of equal width. Of more than a
@@ -87,7 +88,7 @@ def trends(real: pd.DataFrame, drawn: pd.DataFrame, seed: int = 0) -> float:
     return float(np.mean(found)) if found else 1.0
 
 
-def _correlation(a: pd.Series, b: pd.Series) -> float:
+def _correlation(a: Any, b: Any) -> float:
     x, y = column_numbers(a), column_numbers(b)
     known = ~np.isnan(x) & ~np.isnan(y)
     if known.sum() < 2 or not x[known].std() or not y[known].std():
@@ -95,7 +96,7 @@ def _correlation(a: pd.Series, b: pd.Series) -> float:
     return float(np.corrcoef(x[known], y[known])[0, 1])
 
 
-def _coded(real: pd.Series, drawn: pd.Series, *, numbered: bool) -> tuple[np.ndarray, np.ndarray]:
+def _coded(real: Any, drawn: Any, *, numbered: bool) -> tuple[np.ndarray, np.ndarray]:
     """Categories, or bins of numbers, as words; gaps are a word."""
     if not numbered:
         return real.astype(str).to_numpy(), drawn.astype(str).to_numpy()
@@ -104,11 +105,11 @@ def _coded(real: pd.Series, drawn: pd.Series, *, numbered: bool) -> tuple[np.nda
     return tuple(np.where(np.isnan(v), -1, np.digitize(v, edges)) for v in (a, b))  # type: ignore[return-value]
 
 
-def _counts(a: np.ndarray, b: np.ndarray) -> pd.Series:
+def _counts(a: np.ndarray, b: np.ndarray) -> Any:
     return pd.DataFrame({"a": a, "b": b}).value_counts(normalize=True)
 
 
-def told_apart(real: pd.DataFrame, drawn: pd.DataFrame, seed: int = 0) -> Area:
+def told_apart(real: Any, drawn: Any, seed: int = 0) -> Area:
     """The area under the curve of a gradient boosting that tells drawn rows from as many real ones, cross-validated.
 
     ½ if it can't. The published score is 1 − (2 max(½, area) − 1).
@@ -121,8 +122,8 @@ def told_apart(real: pd.DataFrame, drawn: pd.DataFrame, seed: int = 0) -> Area:
     X = features(pd.concat(some, ignore_index=True), real)
     y = np.repeat([0, 1], n)
     folds = StratifiedKFold(FOLDS, shuffle=True, random_state=seed)
-    p = cross_val_predict(boosting(seed), X, y, cv=folds, method="predict_proba")[:, 1]
-    return Area.of(y == 1, p)
+    p: Any = cross_val_predict(boosting(seed), X, y, cv=folds, method="predict_proba")
+    return Area.of(y == 1, p[:, 1])
 
 
 def boosting(seed: int, *, of_numbers: bool = False):
@@ -133,7 +134,7 @@ def boosting(seed: int, *, of_numbers: bool = False):
     return kind(categorical_features="from_dtype", random_state=seed)
 
 
-def features(rows: pd.DataFrame, like: pd.DataFrame) -> pd.DataFrame:
+def features(rows: Any, like: Any) -> Any:
     """Rows as trees read them: numbers, and words as categories, the most frequent ones of ``like``."""
     found = {}
     for name in rows:

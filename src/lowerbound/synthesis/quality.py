@@ -7,7 +7,6 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
-import pandas as pd
 
 from lowerbound.synthesis.copies import Copies, copies
 from lowerbound.synthesis.learning import Learning, learning
@@ -60,7 +59,7 @@ class Quality:
 
 
 def quality(
-    fitted: pd.DataFrame, held_out: pd.DataFrame, drawn: pd.DataFrame, *, target: str | None,
+    fitted: Any, held_out: Any, drawn: Any, *, target: str | None,
     log_p: Sequence[np.ndarray], seed: int = 0,
 ) -> Quality:  # fmt: skip
     """Measure drawn rows.

@@ -118,7 +118,7 @@ def synthesize(
     seed = seed_from(random_state)
     conditions = Conditions.of(table, where, unique)
     fitted, held_out = _split(table, seed) if check else (table, None)
-    with_gaps = [name for name in table if table[name].isna().any()] if keep_gaps else []
+    with_gaps = list(table.columns[table.isna().any()]) if keep_gaps else []
     drawing = _Drawing(conditions, list(table.columns), with_gaps)
     learned = drawing.learned(fitted)
     estimator = recommended(learned, seed) if model is None else model
@@ -136,7 +136,7 @@ def synthesize(
     return Synthetic(in_container(rows, container_of(X)), estimator, found, met)
 
 
-def recommended(table: pd.DataFrame, seed: int) -> VAE:
+def recommended(table: Any, seed: int) -> VAE:
     """The VAE of a table's columns that draws rows."""
     epochs = min(MOST_EPOCHS, max(FEWEST_EPOCHS, math.ceil(STEPS / math.ceil(len(table) / BATCH))))
     return VAE(
@@ -146,7 +146,7 @@ def recommended(table: pd.DataFrame, seed: int) -> VAE:
     )  # fmt: skip
 
 
-def _split(table: pd.DataFrame, seed: int) -> tuple[pd.DataFrame, pd.DataFrame]:
+def _split(table: Any, seed: int) -> tuple[Any, Any]:
     """The rows to fit and the rows to compare with."""
     n = min(MOST_HELD_OUT, max(2, round(HELD_OUT * len(table))))
     order = np.random.default_rng(seed).permutation(len(table))
@@ -170,22 +170,22 @@ class _Drawing:
     names: list[str]
     with_gaps: list[str]
 
-    def learned(self, table: pd.DataFrame) -> pd.DataFrame:
+    def learned(self, table: Any) -> Any:
         """The columns that are learned, and where gaps are, if these are drawn."""
         gaps = {f"{name}{IS_MISSING}": table[name].isna().map({True: "yes", False: "no"}) for name in self.with_gaps}
         return table.assign(**gaps).drop(columns=self.conditions.computed)
 
-    def draw(self, model: Any, n: int, given: dict[str, Any], seed: int) -> tuple[pd.DataFrame, float]:
+    def draw(self, model: Any, n: int, given: dict[str, Any], seed: int) -> tuple[Any, float]:
         """So many rows that meet the conditions, and the part of those drawn that did."""
-        conditions, kept, n_drawn = self.conditions, [], 0
-        n_kept, trial = 0, 0
+        conditions = self.conditions
+        found: Any = pd.DataFrame()
+        n_kept = n_drawn = trial = 0
         while n_kept < n:
             share = n_kept / n_drawn if n_kept else 1.0
             size = min(max(100, math.ceil(1.2 * (n - n_kept) / share)), 10 * max(n, 1000))
             rows = conditions.completed(self._drawn(model, size, given, seed + trial), self.names)
-            kept.append(rows[conditions.met(rows)])
-            found = conditions.first_of_each(pd.concat(kept, ignore_index=True))
-            kept, n_drawn, n_kept, trial = [found], n_drawn + size, len(found), trial + 1
+            found = conditions.first_of_each(pd.concat([found, rows[conditions.met(rows)]], ignore_index=True))
+            n_drawn, n_kept, trial = n_drawn + size, len(found), trial + 1
             if n_drawn > 1000 and n_kept < min(n, LEAST_MET * n_drawn):
                 said = [repr(each.text) for each in conditions.checked] + [f"unique {c}" for c in conditions.unique]
                 raise ConditionError(
@@ -197,7 +197,7 @@ class _Drawing:
             warn(f"{met:.1%} of the rows drawn met the conditions, and the others were drawn again")
         return rows[[name for name in self.names if name in rows]], met
 
-    def _drawn(self, model: Any, n: int, given: dict[str, Any], seed: int) -> pd.DataFrame:
+    def _drawn(self, model: Any, n: int, given: dict[str, Any], seed: int) -> Any:
         """Rows of the model, with gaps if these are drawn."""
         rows = _given(model, n, given, seed) if given else as_pandas(model.sample(n, random_state=seed))
         flags = {name: f"{name}{IS_MISSING}" for name in self.with_gaps}
@@ -205,7 +205,7 @@ class _Drawing:
         return rows.assign(**hidden).drop(columns=list(flags.values()))
 
 
-def _given(model: Any, n: int, given: dict[str, Any], seed: int) -> pd.DataFrame:
+def _given(model: Any, n: int, given: dict[str, Any], seed: int) -> Any:
     """Rows with these values, the others being drawn given them."""
     row = dict.fromkeys(map(str, model.feature_names_in_), np.nan) | given
     on = model.fitted_.on(pd.DataFrame(row, index=range(n)), "synthesize")
