@@ -114,20 +114,21 @@ def _estimated(model: Any, X: Any, decimals: int | None, *, with_model: bool) ->
     from lowerbound.compression.others import sizes
     from lowerbound.data.sources import Source
 
-    n_rows = None if isinstance(X, Path) else len(X)
+    n_rows = 0 if isinstance(X, Path) else len(X)
     if isinstance(X, Source):
         some = X.spread(ESTIMATED).X
         X = some if X.is_mixed else X.as_array(some)
+    n_looked_at = 0 if isinstance(X, Path) else len(X)
     bits, model_bytes = estimate(model, X, decimals=decimals, with_model=with_model)
     plain, event_shape, n_numbers = _plain(model, X)
-    factor = 1.0 if n_rows is None else n_rows / len(X)
+    factor = n_rows / n_looked_at if n_looked_at else 1.0
     found = {"this model": bits / 8 * factor + model_bytes}
     found |= {name: n * factor for name, n in sizes(plain, event_shape).items()}
     per_part, part = 8 / (factor * max(1, n_numbers)), UNITS[takes(model)][1]
     text = {name: f"{n:>14,.0f} bytes  {n * per_part:.4f} bits a {part}" for name, n in found.items()}
     if model_bytes:
         text["this model"] += f", {model_bytes:,} bytes of them the model itself"
-    looked_at = {} if n_rows is None else {"rows": n_rows, "rows_looked_at": len(X)}
+    looked_at = {"rows": n_rows, "rows_looked_at": n_looked_at} if n_rows else {}
     return {**looked_at, "model_bytes": model_bytes, "bytes": found}, table(text)
 
 

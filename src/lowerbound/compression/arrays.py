@@ -84,7 +84,7 @@ class RowsCode(ABC):
 
     @abstractmethod
     def n_numbers(self, block: Any) -> int:
-        """How many numbers the rows have, of which bits a dimension are."""
+        """Count the numbers that the rows have, of which bits a dimension are."""
 
     @abstractmethod
     def bits_besides(self, block: Any) -> float:

@@ -62,8 +62,8 @@ def blocks_for(fitted: Fitted, rows: Any, grid: Grid, most: int) -> Blocks:
     if not isinstance(model, SequenceModel):
         example = batch_of_rows(rows.example(1), rows.counted, example_context(fitted, 1))
         return BlockCode(latents_of(fitted, example, grid), rows, most)
-    kind = MaskedStep if isinstance(model.step, MaskedModel) else OneLevel
-    step = kind(model.step, fitted.posterior, grid)
+    of_step, q = model.step, fitted.posterior
+    step = MaskedStep(of_step, q, grid) if isinstance(of_step, MaskedModel) else OneLevel(of_step, q, grid)
     if isinstance(model, StateSpaceModel):
         assert isinstance(fitted.posterior, SmoothingPosterior)
         return ChainBlocks(model, step, rows, most, fitted.posterior, grid)

@@ -1,4 +1,4 @@
-"""How many sequences are coded together: one at first, which some known words lend bits to, then ever more."""
+"""The number of sequences that are coded together: one at first, to which fixed words lend bits, then ever more."""
 
 from __future__ import annotations
 

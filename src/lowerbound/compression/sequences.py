@@ -127,7 +127,7 @@ class SequencesCode(RowsCode):
         return self.steps.n_numbers(block.steps)
 
     def bits_besides(self, block: CodedSequences) -> float:
-        """Those of the steps, of lengths that are given, of times and of names."""
+        """Bits that the steps lack, of lengths that are given, of times and of names."""
         lengths = 0.0 if self.has_ends else Lengths.of(block.lengths).bits
         apart = 8 * len(zlib.compress(block.apart, 9)) if block.apart else 0
         return self.steps.bits_besides(block.steps) + lengths + apart

@@ -136,7 +136,7 @@ class SequenceBlocks:
             d, rows, time = d[torch.from_numpy(further)], rows[further], time + 1
 
     def pop_ends(self, stack: Stack, rows: np.ndarray, time: int, after: Tensor, popped: Popped) -> np.ndarray:
-        """Which sequences go on after a step."""
+        """True for the sequences that go on after a step."""
         if popped.lengths is None:
             return stack.pop_bits(self._goes_on(after)) == 1
         return popped.lengths[rows] > time + 1
@@ -190,7 +190,7 @@ class Unit:
         return np.flatnonzero(self.lengths > time)
 
     def kept(self, time: int) -> Tensor:
-        """Which of the sequences that have the step before have this one too."""
+        """True for those that have this step, of the sequences that have the step before."""
         return torch.from_numpy(self.lengths[self.lengths > time - 1] > time)
 
     def entries(self, time: int, context: Tensor) -> Entries:

@@ -111,7 +111,7 @@ class TextsCode(RowsCode):
         return len(given) if isinstance(given, bytes) else sum(len(text.encode()) + 1 for text in given)
 
     def bits_besides(self, block: CodedTexts) -> float:
-        """Of what a file has besides, eight for each byte."""
+        """Bits of what a file has besides."""
         besides = json.loads(block.apart)[1]
         return 0.0 if besides is None else 8.0 * len(zlib.compress(besides.encode(), 9))
 
