@@ -12,6 +12,7 @@ pytest.importorskip("constriction", reason="compression needs constriction: pip 
 import lowerbound
 from lowerbound import NotCodableError, RecurrentVAE, Sequences
 from lowerbound.compression.coder import Stack
+from lowerbound.compression.container import OtherArithmeticError
 from lowerbound.compression.lengths import Lengths
 
 rng = np.random.default_rng(0)
@@ -105,6 +106,18 @@ def test_blocks_are_independent(tmp_path, monkeypatch):
     (tmp_path / "x.lb").write_bytes(content)
     with pytest.warns(UserWarning, match="block 0 of .* its rows are left out"):
         same(lowerbound.decompress(tmp_path / "x.lb", fitted(name), skip_damaged=True), SONGS[n:])
+
+
+def test_other_arithmetic_that_the_probe_misses_ends_and_gives_no_rows(tmp_path, monkeypatch):
+    from lowerbound.compression import coder
+
+    model = fitted("z, with ends")
+    model.compress(SONGS, tmp_path / "x.lb")
+    with lowerbound.loading.reading(tmp_path / "x.lb", model) as file:
+        monkeypatch.setattr(coder, "SPLIT", 2.0**50 + 1)
+        monkeypatch.setattr(coder, "SHIFT", 3 * 2.0**15)
+        with pytest.raises(OtherArithmeticError, match="other rows"):
+            list(file.rows([0]))
 
 
 def series(n=8):

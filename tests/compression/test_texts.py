@@ -148,6 +148,14 @@ def test_another_model_and_other_arithmetic_are_refused(blocks, monkeypatch):
         lowerbound.decompress(blocks[0], fitted("z"))
 
 
+def test_other_arithmetic_that_the_probe_misses_ends_and_gives_no_texts(blocks, monkeypatch):
+    with lowerbound.loading.reading(blocks[0], fitted("z")) as file:
+        monkeypatch.setattr(coder, "SPLIT", 2.0**50 + 1)
+        monkeypatch.setattr(coder, "SHIFT", 3 * 2.0**15)
+        with pytest.raises(OtherArithmeticError, match="other rows"):
+            list(file.rows(range(len(file))))
+
+
 def test_more_threads_read_the_same(blocks):
     before = torch.get_num_threads()
     torch.set_num_threads(before + 1)

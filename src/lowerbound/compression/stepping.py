@@ -79,8 +79,9 @@ class SequenceBlocks:
         how, stack = grown(push, len(block), self.most, has_latents=self.model.step.latent_dim > 0)
         if lengths is not None:
             lengths.push(stack, block.lengths)
-        about = json.dumps([len(block.apart), lengths and astuple(lengths)], separators=(",", ":")).encode()
-        return Message(how, steps.low, steps.high, gaps, about + b"\n" + block.apart + steps.apart, stack.words)
+        about = [len(steps), len(block.apart), lengths and astuple(lengths)]
+        apart = json.dumps(about, separators=(",", ":")).encode() + b"\n" + block.apart + steps.apart
+        return Message(how, steps.low, steps.high, gaps, apart, stack.words)
 
     def _push(self, stack: Stack, unit: Unit, *, ends: bool) -> None:
         """Push some sequences."""
@@ -113,12 +114,12 @@ class SequenceBlocks:
     def read(self, message: Message, n_rows: int, context: Tensor | None) -> CodedSequences:
         """The inverse of ``write``; k of entries aside is 0."""
         about, _, apart = message.apart.partition(b"\n")
-        n_apart, known = json.loads(about)
+        n_steps, n_apart, known = json.loads(about)
         times, apart = apart[:n_apart], apart[n_apart:]
         stack = Stack(message.words)
         lengths = None if known is None else Lengths(*known).pop(stack, n_rows)
         numbers, aside = self.rows.steps.begin(0 if lengths is None else int(lengths.sum()), apart)
-        popped = Popped(numbers, aside, message, lengths)
+        popped = Popped(numbers, aside, message, lengths, n_steps)
         for first, last in reversed(message.steps.ranges(n_rows)):
             self._pop(stack, np.arange(first, last), popped)
         k, observed, lengths = popped.in_order(n_rows)
@@ -202,16 +203,20 @@ class Unit:
 
 @dataclass
 class Popped:
-    """Steps that were popped, in the order in which they were."""
+    """Steps that were popped, in the order in which they were; ``n_left`` are to come."""
 
     numbers: Numbers
     aside: np.ndarray
     message: Message
     lengths: np.ndarray | None
+    n_left: int
     steps: list[tuple[np.ndarray, int, Entries]] = field(default_factory=list)
 
     def begin(self, rows: np.ndarray, time: int, counted: np.ndarray, d: Tensor) -> Entries:
         """The entries of a step, which are to be popped."""
+        self.n_left -= len(rows)
+        if self.n_left < 0:
+            raise ValueError("there are more steps than were written")
         shape = (len(rows), *counted.shape)
         aside: Any = np.broadcast_to(np.nan, shape)
         if self.lengths is not None:

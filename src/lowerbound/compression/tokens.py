@@ -55,7 +55,8 @@ class TextBlocks:
 
         steps, stack = grown(push, len(block), self.most, has_latents=self.model.latent_dim > 0)
         nothing = np.zeros(1, np.int64)
-        return Message(steps, nothing, nothing, None, block.apart, stack.words)
+        about = str(len(block.tokens)).encode() + b"\n"
+        return Message(steps, nothing, nothing, None, about + block.apart, stack.words)
 
     def _push(self, stack: Stack, starts: np.ndarray, block: CodedTexts, batch: Batch) -> None:
         """Pop z, push the tokens, the last one first, push z."""
@@ -67,22 +68,24 @@ class TextBlocks:
             bits.extend(decisions(tokens, *self._range(len(rows)), below))
             return tokens
 
-        self._walk(k, batch.context, choose)
+        self._walk(k, batch.context, choose, len(block.tokens))
         for each, p in reversed(bits):
             stack.push_bits(each, p)
         self.grid.push(stack, k, *self._prior(len(k), batch.context))
 
     def read(self, message: Message, n_rows: int, context: Tensor | None) -> CodedTexts:
         """The inverse of ``write``."""
-        stack, units = Stack(message.words), []
+        about, _, apart = message.apart.partition(b"\n")
+        stack, units, n_left = Stack(message.words), [], int(about)
         for first, last in reversed(message.steps.ranges(n_rows)):
             given = None if context is None else trimmed(context[first:last])
-            units.append(self._pop(stack, last - first, self.model.read(given)))
+            units.append(self._pop(stack, last - first, self.model.read(given), n_left))
+            n_left -= len(units[-1][0])
         tokens, lengths = (np.concatenate(each) for each in zip(*reversed(units), strict=True))
-        return CodedTexts(tokens, lengths, message.apart)
+        return CodedTexts(tokens, lengths, apart)
 
-    def _pop(self, stack: Stack, n: int, context: Tensor | None) -> tuple[np.ndarray, np.ndarray]:
-        """Pop z, pop the tokens, push z; the tokens of n texts and their lengths."""
+    def _pop(self, stack: Stack, n: int, context: Tensor | None, most: int) -> tuple[np.ndarray, np.ndarray]:
+        """Pop z, pop the tokens, which are so many at most, push z; the tokens of n texts and their lengths."""
         k = self.grid.pop(stack, *self._prior(n, context))
         places: list[np.ndarray] = []
         found: list[np.ndarray] = []
@@ -92,7 +95,7 @@ class TextBlocks:
             found.append(stack.pop_numbers(*self._range(len(rows)), below))
             return found[-1]
 
-        self._walk(k, context, choose)
+        self._walk(k, context, choose, most)
         row = np.concatenate(places)
         order = np.argsort(row, kind="stable")
         block = CodedTexts(np.concatenate(found)[order], np.bincount(row, minlength=n), b"")
@@ -103,12 +106,15 @@ class TextBlocks:
         """The batch with the features of its context."""
         return batch.with_context(self.model.read(batch.context))
 
-    def _walk(self, k: np.ndarray, context: Tensor | None, choose: Choose) -> None:
-        """Through the places of the texts, in each of which their tokens are chosen."""
+    def _walk(self, k: np.ndarray, context: Tensor | None, choose: Choose, most: int) -> None:
+        """Through the places of the texts, in each of which their tokens are chosen, so many at most."""
         state = self.model.begin(self.grid.values(k)[None], context)
         end, rows, time = self.model.n_tokens, np.arange(len(k)), 0
         token = torch.full((len(k),), end)
         while len(rows):
+            most -= len(rows)
+            if most < 0:
+                raise ValueError("there are more tokens than were written")
             logits, after = self.model.after(token, state)
             token = torch.from_numpy(choose(rows, time, self._below(logits)))
             on = token != end
