@@ -13,7 +13,9 @@ import lowerbound
 from lowerbound import NotCodableError, RecurrentVAE, Sequences
 from lowerbound.compression.coder import Stack
 from lowerbound.compression.container import OtherArithmeticError
+from lowerbound.compression.files import estimate
 from lowerbound.compression.lengths import Lengths
+from lowerbound.loading import reading
 
 rng = np.random.default_rng(0)
 SHORT = {"hidden_size": 8, "max_epochs": 2, "random_state": 0, "early_stopping": False}
@@ -64,7 +66,7 @@ def test_the_bound_is_exact_without_latent_variables(tmp_path):
     for name, besides in (("exact", lengths), ("exact, with ends", 0.0)):
         file = fitted(name).compress(SONGS, tmp_path / "x.lb")
         assert file.bound == pytest.approx(-fitted(name).score_samples(SONGS).sum() / np.log(2) + besides)
-        assert lowerbound.compression.files.estimate(fitted(name), SONGS) == (pytest.approx(file.bound), 0)
+        assert estimate(fitted(name), SONGS) == (pytest.approx(file.bound), 0)
 
 
 @pytest.mark.parametrize("name", ["exact, with ends", "z", "masked, z", "chain"])
@@ -95,7 +97,7 @@ def test_blocks_are_independent(tmp_path, monkeypatch):
     monkeypatch.setattr(parts, "BLOCK_ENTRIES", 80 * 8)
     fitted(name).compress(SONGS, tmp_path / "x.lb")
     monkeypatch.undo()
-    with lowerbound.loading.reading(tmp_path / "x.lb", fitted(name)) as file:
+    with reading(tmp_path / "x.lb", fitted(name)) as file:
         assert len(file) > 2
         places = [place for place, _ in file.reader.places]
         n = file.reader.places[0][1]
@@ -113,7 +115,7 @@ def test_other_arithmetic_that_the_probe_misses_ends_and_gives_no_rows(tmp_path,
 
     model = fitted("z, with ends")
     model.compress(SONGS, tmp_path / "x.lb")
-    with lowerbound.loading.reading(tmp_path / "x.lb", model) as file:
+    with reading(tmp_path / "x.lb", model) as file:
         monkeypatch.setattr(coder, "SPLIT", 2.0**50 + 1)
         monkeypatch.setattr(coder, "SHIFT", 3 * 2.0**15)
         with pytest.raises(OtherArithmeticError, match="other rows"):

@@ -17,8 +17,10 @@ import lowerbound
 from lowerbound import BPE, NotCodableError, SequenceVAE
 from lowerbound.compression import coder
 from lowerbound.compression.container import DamagedError, OtherArithmeticError, WrongModelError
+from lowerbound.compression.message import Message, Steps
 from lowerbound.compression.text_files import TextFile
 from lowerbound.data.checks import DataError
+from lowerbound.loading import reading
 
 SHORT = {"hidden_size": 8, "max_epochs": 2, "random_state": 0, "early_stopping": False}
 FIXED = 260  # bytes of header, index, heads of blocks and words that the first text takes
@@ -128,7 +130,7 @@ def test_blocks_are_independent(blocks, tmp_path):
     first = lowerbound.decompress(path, fitted("z"), block=0)
     assert content.startswith(first)
     assert 0 < len(first) < len(content)
-    with lowerbound.loading.reading(path, fitted("z")) as file:
+    with reading(path, fitted("z")) as file:
         place = file.reader.places[0][0]
     damaged = bytearray(path.read_bytes())
     damaged[place + 40] ^= 1
@@ -148,12 +150,12 @@ def test_another_model_and_other_arithmetic_are_refused(blocks, monkeypatch):
         lowerbound.decompress(blocks[0], fitted("z"))
 
 
-def test_other_arithmetic_that_the_probe_misses_ends_and_gives_no_texts(blocks, monkeypatch):
-    with lowerbound.loading.reading(blocks[0], fitted("z")) as file:
-        monkeypatch.setattr(coder, "SPLIT", 2.0**50 + 1)
-        monkeypatch.setattr(coder, "SHIFT", 3 * 2.0**15)
-        with pytest.raises(OtherArithmeticError, match="other rows"):
-            list(file.rows(range(len(file))))
+@torch.no_grad()
+def test_a_message_without_an_end_is_read_no_further_than_was_written(blocks):
+    with reading(blocks[0], fitted("z")) as file:
+        message = Message(Steps(4, 0, 0), np.zeros(1), np.zeros(1), None, b"9\n", np.zeros(0, np.uint32))
+        with pytest.raises(ValueError, match="more tokens than were written"):
+            file.codec.blocks.read(message, 2, None)
 
 
 def test_more_threads_read_the_same(blocks):
