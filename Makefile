@@ -5,17 +5,20 @@ BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 DOCUMENTING := $(VENV)/.documenting
 MINIMUM := .venv-minimum
+INSTALL := pip install --quiet --no-compile  # COMPILE does it on all cores, but for others' tests
+COMPILE := python -m compileall -q -q -j 0 -x '/tests?/'
 # short tests of what other libraries' versions touch: conventions, saved models, tables, files, likelihoods, the command line
 SHORT := tests/estimators/test_gaussian.py tests/estimators/test_factorized.py tests/estimators/test_ppca.py \
 	tests/data tests/distributions tests/storage tests/test_saved_formats.py tests/test_identities.py tests/cli/test_program.py
 
-.PHONY: demo test lint docs javascript package minimum api clean
+.PHONY: demo test lint docs javascript package minimum oldest api clean
 
 $(INSTALLED): pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --upgrade pip
-	$(BIN)/python -m pip install --quiet torch==$$(sed -n 's/^torch==//p' constraints.txt)
-	$(BIN)/python -m pip install --quiet -c constraints.txt -e '.[test]'
+	$(BIN)/$(INSTALL) torch==$$(sed -n 's/^torch==//p' constraints.txt)
+	$(BIN)/$(INSTALL) -c constraints.txt -e '.[test]'
+	-$(BIN)/$(COMPILE) $(VENV)/lib
 	touch $@
 
 $(DOCUMENTING): $(INSTALLED)
@@ -26,7 +29,7 @@ demo: $(INSTALLED)
 	OMP_NUM_THREADS=1 $(BIN)/python tutorials/demo.py  # small networks are quickest on one thread
 
 test: $(INSTALLED)
-	$(BIN)/python -m pytest -n 2
+	$(BIN)/python -m pytest -n 2 --dist loadfile
 
 lint: $(INSTALLED)
 	$(BIN)/ruff check .
@@ -48,21 +51,24 @@ package: $(DOCUMENTING)  # sdist and wheel into dist/, and the wheel tried in an
 	rm -rf dist build/tried
 	$(BIN)/python -m build --outdir dist .
 	$(PYTHON) -m venv build/tried
-	build/tried/bin/pip install --quiet -c constraints.txt dist/*.whl
+	build/tried/bin/$(INSTALL) -c constraints.txt dist/*.whl
 	build/tried/bin/lowerbound --help > /dev/null
 	cd build && OMP_NUM_THREADS=1 tried/bin/python -c "from lowerbound import VAE, read; X = read('digits').X; \
 	    print(VAE(2, max_epochs=1, random_state=0).fit(X).sample(3).shape)"
 	cd build && ! tried/bin/lowerbound explore nothing 2> explore.txt && grep -q "lowerbound\[ui\]" explore.txt
-	build/tried/bin/pip install --quiet -c constraints.txt "$$(ls dist/*.whl)[ui]"
+	build/tried/bin/$(INSTALL) -c constraints.txt "$$(ls dist/*.whl)[ui]"
 	cd build && OMP_NUM_THREADS=1 tried/bin/python -c "from lowerbound import VAE, read; X = read('digits').X; \
 	    page = VAE(2, max_epochs=1, random_state=0).fit(X).explore(X, browser=False); print(len(page.files)); page.close()"
 
-minimum:  # the short tests with the oldest versions that pyproject.toml allows; MINIMUM_TORCH=1 for the oldest torch, too
+minimum: oldest  # the short tests with the oldest versions that pyproject.toml allows; MINIMUM_TORCH=1: of torch, too
+	$(MINIMUM)/bin/$(INSTALL) --no-deps -e .
+	$(MINIMUM)/bin/python -m pytest -n 2 --dist loadfile $(SHORT)
+
+oldest:  # what `minimum` installs
 	$(PYTHON) -m venv $(MINIMUM)
 	$(PYTHON) .ci/minimum.py > $(MINIMUM)/minimum.txt
-	$(MINIMUM)/bin/pip install --quiet -r $(MINIMUM)/minimum.txt
-	$(MINIMUM)/bin/pip install --quiet --no-deps -e .
-	$(MINIMUM)/bin/python -m pytest -n 2 $(SHORT)
+	$(MINIMUM)/bin/$(INSTALL) -r $(MINIMUM)/minimum.txt
+	-$(MINIMUM)/bin/$(COMPILE) $(MINIMUM)/lib
 
 api: $(INSTALLED)  # after a change of public names or signatures that is meant
 	$(BIN)/python -m tests.api

@@ -8,7 +8,8 @@ past, or each dependent on those below it; "z" has 32 at every step, and indepen
 FOLDER holds ``jsb_chorales.npz`` and ``nottingham.npz``: arrays ``train``, ``valid`` and ``test`` of chords, whose 88
 keys are packed into 11 bytes, and ``train_len``, … with the lengths of pieces. The figure is the mean over all steps of
 all test pieces, first steps included, their lengths given: a lower bound by importance samples of each step, exact for
-``latent_dim=0``. The settings were chosen by ``valid``, on which nothing is fitted, and nothing by ``test``. The pieces
+``latent_dim=0``. What is done is kept; run again, the script goes on where it was stopped.
+The settings were chosen by ``valid``, on which nothing is fitted, and nothing by ``test``. The pieces
 of ``nottingham``, which are long, are fitted in excerpts of at most 100 steps, and scored whole.
 
 Published, in nats a step: TCN 8.10 (JSB chorales) and 3.07 (Nottingham) (Bai et al., 2018, arXiv:1803.01271, without
@@ -89,16 +90,22 @@ def main() -> None:
     record: dict[str, Any] = {
         "command": " ".join(["python", *sys.argv]).replace(str(arguments.data), "FOLDER"), "commit": revision(),
         "machine": machine(), "pieces": len(train), "steps": len(train.steps), "excerpt": EXCERPT[arguments.name],
-        "models": [],
     }  # fmt: skip
     output = arguments.output or RESULTS / f"music-{arguments.name}.json"
     output.parent.mkdir(parents=True, exist_ok=True)
+    fits = json.loads(output.read_text())["models"] if output.exists() else []
+    record["models"] = fits
+    done = {(each["model"], each["parameters"]["random_state"]) for each in fits}
     own = PARAMETERS | OF_DATA[arguments.name] | ({"max_epochs": arguments.epochs} if arguments.epochs else {})
     for random_state in arguments.random_states:
         for name in arguments.models:
+            if (name, random_state) in done:
+                continue
             model = RecurrentVAE(**MODELS[name], random_state=random_state, **own)
             fitted_to = excerpts(train, EXCERPT[arguments.name])
-            record["models"].append({"model": name, **measured(model, fitted_to, parts, arguments.n_importance)})
+            fits.append(
+                {"model": name, "commit": revision(), **measured(model, fitted_to, parts, arguments.n_importance)}
+            )
             write_text(output, json.dumps(record, indent=1) + "\n")
 
 

@@ -1,19 +1,24 @@
-"""What test_parallel.py runs in several processes, and in one: ``python -m tests.ranks CASE FILE``."""
+"""What test_parallel.py runs in several processes, and in one: ``python -m tests.ranks FILE``."""
 
 from __future__ import annotations
 
+import json
 import os
 import signal
+import socket
 import sys
 import threading
 import time
+from collections.abc import Callable
 from functools import partial
+from multiprocessing import get_context
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 from torch import Tensor
+from torch.distributed.launcher.api import LaunchConfig, elastic_launch
 
 from lowerbound import ELBO, IWAE, MLP, VAE, Amortized, BernoulliLikelihood, KLPenalty, parallel
 from lowerbound.cli import main
@@ -30,6 +35,12 @@ from tests import linear_gaussian as toy
 
 TABLE = np.random.default_rng(0).normal(size=(40, 5)) @ np.random.default_rng(1).normal(size=(5, 5))
 IMAGES = np.random.default_rng(2).integers(0, 256, size=(40, 16, 16), dtype=np.uint8)
+SIZE = 3  # processes; 49 rows in batches of 16 leave a last one, of a single row
+EPOCHS = 10  # of 14 steps
+RUN = (
+    *("train", "digits", "--hidden-layer-sizes", 16, "--latent-dim", 3, "--random-state", 0, "--max-epochs", EPOCHS),
+    *("--no-early-stopping", "-q"),
+)
 SMALL = {"random_state": 0, "early_stopping": False, "network": MLP((8,))}
 CONV = SMALL | {"network": "conv"}
 ESTIMATORS: dict[str, tuple[GradientEstimator, np.ndarray]] = {
@@ -167,17 +178,17 @@ def refuse_what_one_process_alone_can_do() -> None:
 
 def death() -> None:
     """The last process dies in the second epoch."""
-    here = parallel.current()
+    with parallel.join() as here:
 
-    class Die(Watch):
-        def on_epoch(self, training, record):
-            if here.rank == here.size - 1:
-                os.kill(os.getpid(), signal.SIGKILL)
+        class Die(Watch):
+            def on_epoch(self, training, record):
+                if here.rank == here.size - 1:
+                    os.kill(os.getpid(), signal.SIGKILL)
 
-    train(training(max_epochs=10**6), toy.rows(toy.numbers(49, toy.F, seed=7)), None, Die())
+        train(training(max_epochs=10**6), toy.rows(toy.numbers(49, toy.F, seed=7)), None, Die())
 
 
-def doomed_command(run: Path, words: list[str]) -> None:
+def doomed_command(run: Path) -> None:
     """The command line, of which the last process dies as soon as there is a checkpoint, but not a second time."""
 
     def die_once_it_is_saved() -> None:
@@ -187,7 +198,14 @@ def doomed_command(run: Path, words: list[str]) -> None:
 
     if os.environ["RANK"] == "1" and os.environ["TORCHELASTIC_RESTART_COUNT"] == "0":
         threading.Thread(target=die_once_it_is_saved, daemon=True).start()
-    main(words)
+    several = ("--batch-size-per-device", 64, "--resume", "--checkpoint-seconds", 0)
+    main([*map(str, (*RUN, "-o", run, *several))], standalone_mode=False)
+
+
+def restarted(run: Path) -> None:
+    """A command in two processes of 64 rows each that torchrun's agent starts again when one has died."""
+    meeting = {"rdzv_backend": "c10d", "rdzv_endpoint": "localhost:0", "run_id": "restarted"}
+    elastic_launch(LaunchConfig(1, 1, 2, max_restarts=1, start_method="fork", **meeting), doomed_command)(run)
 
 
 def everything() -> dict[str, Tensor]:
@@ -197,17 +215,41 @@ def everything() -> dict[str, Tensor]:
     return {f"{name}/{key}": value for name, case in cases.items() for key, value in case().items()}
 
 
-if __name__ == "__main__":
-    case, path = sys.argv[1], Path(sys.argv[2])
-    if case == "doomed command":
-        doomed_command(path, sys.argv[3:])
+def together(path: Path) -> None:
+    """All that several processes come to, and where each of them could continue."""
     with parallel.join() as processes:
         assert processes.size > 1
-        if case == "death":
-            death()
         refuse_what_one_process_alone_can_do()
         first = first_part().state()
         save_tensors(path.with_suffix(f".{processes.rank}.state"), *first)
         starts = {"own": first, "alone": load_tensors(path.with_suffix(".alone"))}
         rests = {f"rest of {k}/{name}": value for k, state in starts.items() for name, value in rest(state).items()}
         save_tensors(path.with_suffix(f".{processes.rank}"), everything() | rests | unseeded(), {})
+
+
+def free_port() -> int:
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        return listener.getsockname()[1]
+
+
+def exit_codes(n: int, case: Callable[[], None]) -> list[int | None]:
+    """Those of ``n`` processes that share what is imported, and meet as those of torchrun do."""
+    meeting = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(free_port()), "WORLD_SIZE": str(n)}
+
+    def begin(rank: int) -> None:
+        os.environ.update(meeting, RANK=str(rank), LOCAL_RANK=str(rank))
+        case()
+
+    processes = [get_context("fork").Process(target=begin, args=(rank,)) for rank in range(n)]
+    for process in processes:
+        process.start()
+    for process in processes:
+        process.join(60)
+    return [process.exitcode for process in processes]
+
+
+if __name__ == "__main__":
+    path = Path(sys.argv[1])
+    restarted(path.with_suffix(".run"))
+    print(json.dumps({"together": exit_codes(SIZE, partial(together, path)), "death": exit_codes(2, death)}))

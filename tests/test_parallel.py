@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -29,33 +28,33 @@ from tests import ranks
 ROOT = Path(__file__).parent.parent
 
 
-def environment(**more: str) -> dict[str, str]:
-    paths = [str(ROOT), str(ROOT / "src"), os.environ.get("PYTHONPATH", "")]
-    return {**os.environ, "PYTHONPATH": os.pathsep.join(paths), "OMP_NUM_THREADS": "1", **more}
-
-
-def torchrun(
-    n: int, *words: object, options: tuple[str, ...] = (), timeout: float = 120
-) -> subprocess.CompletedProcess:
-    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={n}", *options, "-m"]
-    return subprocess.run(
-        [*command, *map(str, words)], env=environment(), cwd=ROOT, capture_output=True, text=True, timeout=timeout
-    )
-
-
 @pytest.fixture(scope="module")
 def alone():
     return ranks.everything()
 
 
-@pytest.fixture(scope="module", params=[2, 4])
-def launched(request, tmp_path_factory):
-    path = tmp_path_factory.mktemp("ranks") / "result"
+@pytest.fixture(scope="module")
+def path(tmp_path_factory):
+    return tmp_path_factory.mktemp("ranks") / "result"
+
+
+@pytest.fixture(scope="module")
+def ended(path):
+    """Several processes that have ended: their exit codes by what they did, and what they wrote to stderr."""
     save_tensors(path.with_suffix(".alone"), *ranks.first_part().state())
-    done = torchrun(request.param, "tests.ranks", "everything", path)
+    paths = os.pathsep.join([str(ROOT), str(ROOT / "src"), os.environ.get("PYTHONPATH", "")])
+    command = [sys.executable, "-m", "tests.ranks", path]
+    environment = {**os.environ, "PYTHONPATH": paths, "OMP_NUM_THREADS": "1"}
+    done = subprocess.run(command, env=environment, cwd=ROOT, capture_output=True, text=True, timeout=250)
     assert done.returncode == 0, done.stderr
-    results = [load_tensors(path.with_suffix(f".{rank}"))[0] for rank in range(request.param)]
-    return results, [load_tensors(path.with_suffix(f".{rank}.state")) for rank in range(request.param)]
+    return json.loads(done.stdout.splitlines()[-1]), done.stderr
+
+
+@pytest.fixture(scope="module")
+def launched(ended, path):
+    assert ended[0]["together"] == [0] * ranks.SIZE, ended[1]
+    results = [load_tensors(path.with_suffix(f".{rank}"))[0] for rank in range(ranks.SIZE)]
+    return results, [load_tensors(path.with_suffix(f".{rank}.state")) for rank in range(ranks.SIZE)]
 
 
 @pytest.fixture(scope="module")
@@ -95,20 +94,11 @@ def test_without_a_seed_all_take_that_of_the_first(together):
     assert all(torch.equal(other[name], together[0][name]) for other in together for name in ("seed", "codes"))
 
 
-def test_a_process_that_dies_ends_the_others_with_an_error(tmp_path):
+def test_a_process_that_dies_ends_the_others_with_an_error(ended):
     """Also where nobody but the others can notice: no torchrun, which would end them itself."""
-    meeting = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(free_port()), "WORLD_SIZE": "2"}
-    command = [sys.executable, "-m", "tests.ranks", "death", str(tmp_path / "result")]
-    processes = [
-        subprocess.Popen(
-            command, env=environment(RANK=str(rank), LOCAL_RANK=str(rank), **meeting), cwd=ROOT, stderr=subprocess.PIPE
-        )
-        for rank in range(2)
-    ]
-    errors = [process.communicate(timeout=60)[1].decode() for process in processes]
-    assert processes[1].returncode == -signal.SIGKILL
-    assert processes[0].returncode == 1
-    assert "LostProcessError: process 0 lost another process of this training" in errors[0]
+    codes, errors = ended
+    assert codes["death"] == [1, -signal.SIGKILL]
+    assert "LostProcessError: process 0 lost another process of this training" in errors
 
 
 def test_what_the_dead_left_in_the_store_is_not_read():
@@ -126,24 +116,17 @@ def test_what_the_dead_left_in_the_store_is_not_read():
             assert list(pool.map(met, range(2))) == [f"round {turn}".encode()] * 2
 
 
-SMALL_RUN = ("--hidden-layer-sizes", "16", "--latent-dim", "3", "--random-state", "0", "--max-epochs", "40")
-
-
-def test_a_command_that_torchrun_starts_again_continues(tmp_path):
+def test_a_command_that_torchrun_starts_again_continues(ended, path, tmp_path):
     """Processes of 64 rows each take the steps of one with 128."""
-    words = ("train", "digits", *SMALL_RUN, "--no-early-stopping", "-q")
-    run, alone = tmp_path / "run", tmp_path / "alone"
-    several = (*words, "-o", run, "--batch-size-per-device", 64, "--resume", "--checkpoint-seconds", 0)
-    done = torchrun(2, "tests.ranks", "doomed command", run, *several, options=("--max-restarts=1",))
-    assert done.returncode == 0, done.stderr
+    run, alone = path.with_suffix(".run"), tmp_path / "alone"
     [resumed] = json.loads((run / "environment.json").read_text())["resumed"]
-    assert 0 < resumed["step"] < 40 * 14
+    assert 0 < resumed["step"] < ranks.EPOCHS * 14
     assert tomllib.loads((run / "config.toml").read_text())["batch_size"] == 128
-    main([*map(str, words), "-o", str(alone), "--batch-size", "128"], standalone_mode=False)
+    main([*map(str, ranks.RUN), "-o", str(alone), "--batch-size", "128"], standalone_mode=False)
     histories = [
         [json.loads(line) for line in (folder / "history.jsonl").read_text().splitlines()] for folder in (run, alone)
     ]
-    assert [record["epoch"] for record in histories[0]] == list(range(1, 41))
+    assert [record["epoch"] for record in histories[0]] == list(range(1, ranks.EPOCHS + 1))
     for ours, expected in zip(*histories, strict=True):
         assert ours["elbo"] == pytest.approx(expected["elbo"], rel=1e-3)
 
@@ -165,12 +148,6 @@ def test_one_batch_size_is_enough():
     result = CliRunner().invoke(main, ["train", "digits", "--batch-size", "8", "--batch-size-per-device", "4"])
     assert result.exit_code == 2
     assert "--batch-size counts the rows of all processes together" in result.output
-
-
-def free_port() -> int:
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        return listener.getsockname()[1]
 
 
 @pytest.mark.parametrize("size", [2, 4, 7])

@@ -147,7 +147,7 @@ def test_inverse_cdfs(section):
 
 
 def test_demo(tmp_path):
-    found = demo.main(tmp_path, max_epochs=10)
+    found = demo.main(tmp_path, max_epochs=6)
     independent, vae = found["independent pixels"], found["VAE"]
     assert (independent.kind, vae.kind) == ("exact", "lower")
     assert vae.value > independent.value + 4 * independent.standard_error

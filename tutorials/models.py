@@ -239,7 +239,7 @@ def explicit_models(lesson: Lesson) -> dict:
         "mixture of 40": Mixture(40, random_state=0),
         "RBM, 20 hidden": RBM(n_hidden=20, max_epochs=lesson.choose(150, 15), burn_in=300, lr=0.1, random_state=0),
         "PixelRNN": PixelRNN(hidden_size=48, max_epochs=lesson.choose(40, 4), batch_size=64, **fit_by_steps),
-        "VAE": VAE(16, max_epochs=lesson.choose(200, 25), batch_size=64, **fit_by_steps),
+        "VAE": VAE(16, max_epochs=lesson.choose(200, 15), batch_size=64, **fit_by_steps),
     }
     found: dict = {}
     print(f"log p(x) of {len(test)} digits that were not seen, in nats a digit; seconds to draw 200:")
@@ -471,7 +471,7 @@ def ways_of_inference(lesson: Lesson) -> dict:
     print("                lower bound           log p(x), 500 draws    seconds")
     for name in ("shared", "mean_field", "amortized", "refined", "mcem"):
         started = time.perf_counter()
-        vae = linear_vae(name, lesson.choose(300, 200)).fit(x)
+        vae = linear_vae(name, lesson.choose(300, 120)).fit(x)
         seconds = time.perf_counter() - started
         gaps = found[name] = {"log p": mean_and_error(vae.log_likelihood_rows(x, 500)[0] - best)}
         bound = "   none"
@@ -569,7 +569,7 @@ def autoencoder(lesson: Lesson) -> dict:
     the bound falls without limit, and the codes follow no known distribution from which a new one could be drawn.
     """
     train, _ = binary_digits()
-    common = {"max_epochs": lesson.choose(100, 25), "batch_size": 64, "early_stopping": False, "optimizer": Adam(2e-3)}
+    common = {"max_epochs": lesson.choose(100, 12), "batch_size": 64, "early_stopping": False, "optimizer": Adam(2e-3)}
     networks = {"random_state": 0, "network": MLP((64, 64))}
     found: dict = {}
     print("8 latent variables, training rows, in nats:")
@@ -629,7 +629,7 @@ def learn_the_ring(lesson: Lesson) -> dict:
     """
     random = np.random.default_rng(0)
     x, test = (ring(random.standard_normal((n, 2))) for n in (4000, 1000))
-    epochs = lesson.choose(300, 60)  # of 20 steps
+    epochs = lesson.choose(300, 40)  # of 20 steps
     vae = VAE(
         2,
         max_epochs=epochs,

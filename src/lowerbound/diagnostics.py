@@ -107,7 +107,7 @@ def gradient_variance(
     --------
     >>> from sklearn.datasets import load_iris
     >>> from lowerbound import VAE, diagnostics
-    >>> found = diagnostics.gradient_variance(VAE(2, random_state=0), load_iris().data, n=100)
+    >>> found = diagnostics.gradient_variance(VAE(2, random_state=0), load_iris().data, n=40)
     >>> found["score, none"]["encoder"].variance.value > found["pathwise"]["encoder"].variance.value
     True
     """

@@ -32,7 +32,7 @@ def cli():
     return call
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def program():
     """Run the program in a process of its own; ``program(words, after=0.2)`` kills it."""
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(ROOT), str(ROOT / "src")]), "OMP_NUM_THREADS": "1"}

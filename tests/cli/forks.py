@@ -1,9 +1,9 @@
 """What the fixture ``program`` talks to: runs the program in processes of its own, which share the imports.
 
 Reads requests as lines of JSON and answers each with ``{"code": ..., "stdout": ..., "stderr": ...}``; a negative code
-is the signal that ended the process. ``after`` kills it so many seconds after its start, ``at`` lets it kill itself the
-n-th time it comes to a certain point of writing a file; ``largest`` limits the size of the files that it may write, in
-bytes.
+is the signal that ended the process. ``after`` kills it so many seconds after its start, ``once`` as soon as a file has
+content; ``at`` lets it kill itself the n-th time it comes to a certain point of writing a file; ``largest`` limits the
+size of the files that it may write, in bytes.
 """
 
 from __future__ import annotations
@@ -52,6 +52,14 @@ def arrange(point: str, name: str, n: int) -> None:
     Path.write_bytes, Path.replace = half_written, moved  # type: ignore[method-assign, assignment]
 
 
+def wait_for(path: Path) -> None:
+    """Wait until a file has content."""
+    deadline = time.monotonic() + 100
+    while not path.exists() or not path.stat().st_size:
+        assert time.monotonic() < deadline, path
+        time.sleep(0.05)
+
+
 def run(request: dict) -> dict:
     with tempfile.TemporaryFile() as results, tempfile.TemporaryFile() as errors:
         child = os.fork()
@@ -68,8 +76,9 @@ def run(request: dict) -> dict:
                 sys.stdout.flush()
                 os._exit(end.code or 0)  # type: ignore[arg-type]
             os._exit(77)
-        if "after" in request:
-            time.sleep(request["after"])
+        if "after" in request or "once" in request:
+            time.sleep(request.get("after", 0))
+            wait_for(Path(request.get("once", __file__)))
             os.kill(child, signal.Signals[request.get("signal", "SIGKILL")])
         _, status = os.waitpid(child, 0)
         said = {}
@@ -83,6 +92,10 @@ if __name__ == "__main__":
     from sklearn.datasets import load_iris
 
     import lowerbound.cli.fitting
+    import lowerbound.comparison
+    import lowerbound.imputation
+    import lowerbound.outliers
+    import lowerbound.pictures
     from lowerbound.cli import scoring
     from lowerbound.training import checkpoints
 

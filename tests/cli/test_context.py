@@ -20,10 +20,11 @@ def table_with_kind(tmp_path_factory):
     return path
 
 
-@pytest.fixture
-def given_run(cli, table_with_kind, tmp_path):
-    cli("train", table_with_kind, "--given", "kind", "-o", tmp_path / "run", *FEW)
-    return tmp_path / "run"
+@pytest.fixture(scope="module")
+def given_run(cli, table_with_kind, tmp_path_factory):
+    run = tmp_path_factory.mktemp("runs") / "run"
+    cli("train", table_with_kind, "--given", "kind", "-o", run, *FEW)
+    return run
 
 
 def test_a_model_is_given_a_column(cli, given_run, table_with_kind, tmp_path):
@@ -46,7 +47,7 @@ def test_a_run_continues_with_its_own_context_alone(cli, tmp_path):
     arrays = {"x": rng.normal(size=(80, 3)), "a": rng.integers(0, 2, 80), "b": rng.integers(0, 2, 80)}
     np.savez(tmp_path / "x.npz", **arrays)
     words = ("train", tmp_path / "x.npz", "--key", "x", "-o", tmp_path / "run")
-    cli(*words, "--given", "a", *FEW)
+    cli(*words, "--given", "a", *FEW, "--max-epochs", "1")
     (tmp_path / "run" / "model" / "model.json").unlink()  # so that it isn't finished
     assert "given another context" in cli(*words, "--given", "b", "--resume", exit_code=1).stderr
 

@@ -14,7 +14,7 @@ from lowerbound.cli.run import Run
 
 pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork and kill")
 
-EPOCHS = 100  # of 6 steps
+EPOCHS = 50  # of 6 steps
 POINTS = ("half written", "before the rename", "after the rename")
 
 

@@ -17,35 +17,40 @@ from lowerbound.data import sources
 from lowerbound.outliers import member
 from lowerbound.storage import spool
 
-N = 600
-TINY = ("--hidden-layer-sizes", 8, "--latent-dim", 2, "--max-epochs", 2, "--batch-size", 50, "--random-state", 0, "-q")
+N = 300
+TINY = ("--hidden-layer-sizes", 8, "--latent-dim", 2, "--max-epochs", 2, "--batch-size", 25, "--random-state", 0, "-q")
 
 
-@pytest.fixture(autouse=True)
-def small_blocks(monkeypatch):
-    monkeypatch.setattr(sources, "BLOCK_BYTES", 8 * 4 * 100)
+@pytest.fixture(autouse=True, scope="module")
+def small_blocks():
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(sources, "BLOCK_BYTES", 8 * 4 * 50)
+        yield
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def frame():
     rng = np.random.default_rng(0)
     X = rng.standard_normal((N, 2)) @ rng.standard_normal((2, 4)) + 0.1 * rng.standard_normal((N, 4))
     return pd.DataFrame(X, columns=list("abcd")).assign(kind=rng.choice(["x", "y"], N))
 
 
-@pytest.fixture
-def table(tmp_path, frame):
-    folder = tmp_path / "parts"
-    folder.mkdir()
+def in_parts(frame, folder):
     for i in range(3):
-        frame[200 * i : 200 * (i + 1)].to_parquet(folder / f"{i}.parquet", row_group_size=70)
+        frame[100 * i : 100 * (i + 1)].to_parquet(folder / f"{i}.parquet", row_group_size=35)
     return folder
 
 
-@pytest.fixture
-def run(cli, table, tmp_path):
-    cli("train", table, "--label", "kind", "--stream", "-o", tmp_path / "run", *TINY)
-    return tmp_path / "run"
+@pytest.fixture(scope="module")
+def table(tmp_path_factory, frame):
+    return in_parts(frame, tmp_path_factory.mktemp("parts"))
+
+
+@pytest.fixture(scope="module")
+def run(cli, table, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("runs") / "run"
+    cli("train", table, "--label", "kind", "--stream", "-o", folder, *TINY)
+    return folder
 
 
 def in_memory(path):
@@ -85,7 +90,7 @@ def test_the_evaluation_is_that_of_the_whole(cli, run, table):
 def test_a_run_remembers_that_it_streams(cli, run, table, tmp_path):
     assert "stream = true" in (run / "config.toml").read_text()
     record = json.loads((run / "environment.json").read_text())["data"]
-    assert record["hashed_rows"] == 640  # ten from each of 64 places
+    assert record["hashed_rows"] == 320  # five from each of 64 places
     assert record["columns"] == list("abcd")
     result = cli("evaluate", run, table, "--label", "kind", "--stream", "--n-importance", 1)
     assert "was trained on these rows" in result.stderr
@@ -122,7 +127,7 @@ def test_a_long_evaluation_of_a_stream_goes_on_where_it_was(cli, run, table, mon
     words = ("evaluate", run, table, "--label", "kind", "--n-importance", 5, "--json", "--stream")
     monkeypatch.setattr(scoring, "SAVE_SECONDS", 0.0)
     monkeypatch.setattr(scoring, "SAVE_COST", 0)
-    monkeypatch.setitem(scoring.ROWS_IN_A_PART, "importance", 70)
+    monkeypatch.setitem(scoring.ROWS_IN_A_PART, "importance", 35)
     whole = json.loads(cli(*words).stdout)
     plain, parts = VAE.log_likelihood_rows, []
 
@@ -136,8 +141,8 @@ def test_a_long_evaluation_of_a_stream_goes_on_where_it_was(cli, run, table, mon
     cli(*words, exit_code=130)
     monkeypatch.setattr(VAE, "log_likelihood_rows", plain)
     result = cli(*words)
-    assert parts == [0, 70, 140]
-    assert "continuing after 210 of 600 rows" in result.stderr
+    assert parts == [0, 35, 70]
+    assert "continuing after 105 of 300 rows" in result.stderr
     assert json.loads(result.stdout) == whole
     assert not list(run.glob("evaluation-*"))
 
@@ -173,23 +178,23 @@ def test_a_closer_look_at_a_stream(cli, run, table):
 
 
 def test_models_are_compared_on_rows_from_all_over(cli, frame, table, tmp_path, monkeypatch):
-    frame.iloc[np.linspace(0, N - 1, 200).round().astype(int)].to_parquet(tmp_path / "some.parquet")
+    frame.iloc[np.linspace(0, N - 1, 100).round().astype(int)].to_parquet(tmp_path / "some.parquet")
     words = ("--label", "kind", "--models", "factorized,ppca", "--json")
     whole = json.loads(cli("compare", tmp_path / "some.parquet", *words).stdout)
-    monkeypatch.setattr(sys.modules["lowerbound.cli.compare"], "COMPARED", 200)
+    monkeypatch.setattr(sys.modules["lowerbound.cli.compare"], "COMPARED", 100)
     result = cli("compare", table, *words, "--stream")
-    assert "compared on 200 of the 600 rows" in result.stderr
+    assert "compared on 100 of the 300 rows" in result.stderr
     streamed = json.loads(result.stdout)
-    assert streamed["rows"] == whole["rows"] == {"fitted": 160, "scored": 40}
+    assert streamed["rows"] == whole["rows"] == {"fitted": 80, "scored": 20}
     assert [m["log_likelihood"] for m in streamed["models"]] == [m["log_likelihood"] for m in whole["models"]]
 
 
 @pytest.mark.parametrize("more", [(), ("--explain", "--plot"), ("--criterion", "log_p")])
 def test_outliers_are_ranked_as_those_of_the_whole(cli, run, table, tmp_path, monkeypatch, more):
-    for name, size in (("ROWS_AT_ONCE", 70), ("ROWS_TO_KNOW_ENTRIES", 300)):
+    for name, size in (("ROWS_AT_ONCE", 70), ("ROWS_TO_KNOW_ENTRIES", 150)):
         for module in (member, VAEOutlierDetector.__module__):
             monkeypatch.setattr(sys.modules[getattr(module, "__name__", module)], name, size, raising=False)
-    monkeypatch.setattr(spool, "RUN", 64)
+    monkeypatch.setattr(spool, "RUN", 32)
     words = ("outliers", run, table, "--label", "kind", *more, "-o")
     said = [cli(*words, tmp_path / f"ranked{flag}.csv", flag).stdout for flag in ("--stream", "--no-stream")]
     streamed, whole = ((tmp_path / f"ranked{flag}.csv").read_bytes() for flag in ("--stream", "--no-stream"))
@@ -223,8 +228,8 @@ def short_parts(monkeypatch):
     monkeypatch.setattr(member, "ROWS_AT_ONCE", 70)
 
 
-@pytest.fixture
-def gappy(tmp_path, frame):
+@pytest.fixture(scope="module")
+def gappy(tmp_path_factory, frame):
     """The table with gaps, whole numbers, truth values and a column of text that the model doesn't know."""
     rng = np.random.default_rng(1)
     frame = frame.assign(
@@ -232,25 +237,29 @@ def gappy(tmp_path, frame):
     )
     for column in ("a", "c", "whole", "truth"):
         frame.loc[rng.random(N) < 0.1, column] = None
-    frame.loc[:300, "c"] = frame.loc[:300, "c"].fillna(0)  # gaps that the first parts don't have
-    folder = tmp_path / "gappy"
-    folder.mkdir()
-    for i in range(3):
-        frame[200 * i : 200 * (i + 1)].to_parquet(folder / f"{i}.parquet", row_group_size=70)
+    frame.loc[:150, "c"] = frame.loc[:150, "c"].fillna(0)  # gaps that the first parts don't have
+    return in_parts(frame, tmp_path_factory.mktemp("gappy"))
+
+
+@pytest.fixture(scope="module")
+def gappy_run(cli, gappy, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("runs") / "gappy"
+    cli("train", gappy, *KNOWN, "-o", folder, *TINY)
     return folder
 
 
 KNOWN = ("--label", "kind", "--drop", "name")
 
 
-@pytest.mark.parametrize("more", [(), ("--imputations", 3), ("--intervals",)])
-@pytest.mark.parametrize("ending", ["csv", "parquet", "npy"])
-def test_gaps_are_filled_as_those_of_the_whole(cli, gappy, tmp_path, short_parts, more, ending):
-    run = tmp_path / "run"
-    cli("train", gappy, *KNOWN, "-o", run, *TINY)
-    words = ("impute", run, gappy, *KNOWN, "--n-importance", 20, *more, "-o")
-    if ending == "npy" and more:
-        return
+@pytest.mark.parametrize(
+    ("ending", "more"),
+    [
+        ("npy", ()),
+        *((table, more) for table in ("csv", "parquet") for more in ((), ("--imputations", 3), ("--intervals",))),
+    ],
+)
+def test_gaps_are_filled_as_those_of_the_whole(cli, gappy, gappy_run, tmp_path, short_parts, more, ending):
+    words = ("impute", gappy_run, gappy, *KNOWN, "--n-importance", 20, *more, "-o")
     said = [cli(*words, tmp_path / f"{flag[2:]}.{ending}", flag).stderr for flag in ("--stream", "--no-stream")]
     streamed, whole = (tmp_path / f"{name}.{ending}" for name in ("stream", "no-stream"))
     assert streamed.read_bytes() == whole.read_bytes()
@@ -276,7 +285,7 @@ def test_gaps_are_filled_as_those_of_the_whole(cli, gappy, tmp_path, short_parts
     if ending == "parquet":
         types = pq.read_schema(streamed)
         assert (types.field("whole").type, types.field("truth").type) == (pa.int16(), pa.bool_())
-    alone = VAEImputer(lowerbound.load(run), n_importance=20, random_state=0)
+    alone = VAEImputer(lowerbound.load(gappy_run), n_importance=20, random_state=0)
     X = lowerbound.read(gappy, label="kind", drop=["name"], stream=False).X
     if not more:
         np.testing.assert_allclose(after["a"], np.asarray(alone.fit(X).transform(X), float)[:, 0], rtol=1e-4)
@@ -297,7 +306,7 @@ def test_an_array_that_is_streamed_is_filled(cli, tmp_path, short_parts):
     assert filled.dtype == X.dtype
     assert np.array_equal(filled[~np.isnan(X)], X[~np.isnan(X)])
     said = cli("impute", tmp_path / "run", tmp_path / "x.npy", "--check", "--stream", "--n-importance", 20)
-    assert "checked on 600 rows" in said.stderr
+    assert "checked on 300 rows" in said.stderr
 
 
 def test_progress_is_told_of_every_row_once(cli, run, table, tmp_path, monkeypatch, short_parts):

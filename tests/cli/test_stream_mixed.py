@@ -14,23 +14,39 @@ from lowerbound.data.columns import inference
 from lowerbound.outliers import member
 from lowerbound.storage import spool
 
-N = 600
-TINY = ("--hidden-layer-sizes", 8, "--latent-dim", 2, "--max-epochs", 2, "--batch-size", 50, "--random-state", 0, "-q")
+N = 300
+TINY = (
+    "--hidden-layer-sizes",
+    8,
+    "--latent-dim",
+    2,
+    "--max-epochs",
+    2,
+    "--batch-size",
+    25,
+    "--lr",
+    0.01,
+    "--random-state",
+    0,
+    "-q",
+)
 FLAGS = ("--stream", "--no-stream")
 
 pytestmark = pytest.mark.filterwarnings("ignore:the posterior has collapsed")
 
 
-@pytest.fixture(autouse=True)
-def small_blocks(monkeypatch):
-    monkeypatch.setattr(sources, "BLOCK_BYTES", 8 * 7 * 100)
-    monkeypatch.setattr(inference, "BLOCK_ROWS", 90)
-    monkeypatch.setattr(member, "ROWS_AT_ONCE", 70)
-    monkeypatch.setattr(spool, "RUN", 64)
+@pytest.fixture(autouse=True, scope="module")
+def small_blocks():
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(sources, "BLOCK_BYTES", 8 * 7 * 50)
+        patch.setattr(inference, "BLOCK_ROWS", 45)
+        patch.setattr(member, "ROWS_AT_ONCE", 70)
+        patch.setattr(spool, "RUN", 32)
+        yield
 
 
-@pytest.fixture
-def table(tmp_path):
+@pytest.fixture(scope="module")
+def table(tmp_path_factory):
     rng = np.random.default_rng(0)
     young = rng.random(N) < 0.5
     frame = pd.DataFrame(
@@ -48,21 +64,21 @@ def table(tmp_path):
     )
     for column in ("age", "city", "since", "visits", "member"):
         frame.loc[rng.random(N) < 0.1, column] = None
-    frame.loc[:250, "visits"] = frame.loc[:250, "visits"].fillna(3)  # gaps that the first parts don't have
-    folder = tmp_path / "parts"
-    folder.mkdir()
+    frame.loc[:125, "visits"] = frame.loc[:125, "visits"].fillna(3)  # gaps that the first parts don't have
+    folder = tmp_path_factory.mktemp("parts")
     for i in range(3):
-        frame[200 * i : 200 * (i + 1)].to_parquet(folder / f"{i}.parquet", row_group_size=70)
+        frame[100 * i : 100 * (i + 1)].to_parquet(folder / f"{i}.parquet", row_group_size=35)
     return folder
 
 
 WORDS = ("--drop", "id", "--label", "kind")
 
 
-@pytest.fixture
-def run(cli, table, tmp_path):
-    cli("train", table, *WORDS, "--stream", "-o", tmp_path / "run", *TINY)
-    return tmp_path / "run"
+@pytest.fixture(scope="module")
+def run(cli, table, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("runs") / "run"
+    cli("train", table, *WORDS, "--stream", "-o", folder, *TINY)
+    return folder
 
 
 def test_what_is_learned_of_the_columns_is_what_is_learned_in_memory(cli, run, table, tmp_path):
@@ -142,7 +158,7 @@ def test_data_are_described_as_in_memory(cli, table):
 def test_kinds_that_are_asked_for(cli, table, tmp_path):
     """Also for a table of numbers alone, which is otherwise one of real numbers."""
     frame = pd.read_parquet(table)[["age", "visits"]].dropna()
-    frame.to_parquet(tmp_path / "numbers.parquet", row_group_size=70)
+    frame.to_parquet(tmp_path / "numbers.parquet", row_group_size=35)
     source = lowerbound.stream(tmp_path / "numbers.parquet")
     vae = VAE(columns="auto", max_epochs=1, random_state=0, network=MLP((8,))).fit(source)
     assert [column.kind for column in vae.columns_] == ["continuous", "count"]
@@ -154,12 +170,12 @@ def test_kinds_that_are_asked_for(cli, table, tmp_path):
 def test_dates_of_all_parts_are_written_alike(cli, tmp_path):
     """The first parts have no times of day, and one of the columns nowhere."""
     day = pd.Series(pd.Timestamp("2020-01-01") + pd.to_timedelta(np.arange(N) % 50, "D"))
-    late = day + pd.to_timedelta(np.where(np.arange(N) > 400, 3601, 0), "s")
+    late = day + pd.to_timedelta(np.where(np.arange(N) > 200, 3601, 0), "s")
     frame = pd.DataFrame(
         {"x": np.arange(N) % 7 / 7, "day": day, "at": late, "zone": late.dt.tz_localize("Europe/Rome"), "kind": "a"}
     )
     frame.loc[::40, ["day", "at", "zone"]] = None
-    frame.assign(written=late.dt.strftime("%Y-%m-%dT%H:%M:%S")).to_parquet(tmp_path / "t.parquet", row_group_size=70)
+    frame.assign(written=late.dt.strftime("%Y-%m-%dT%H:%M:%S")).to_parquet(tmp_path / "t.parquet", row_group_size=35)
     words = (tmp_path / "t.parquet", "--stream")
     cli("train", *words, "-o", tmp_path / "run", *TINY)
     for more in ((), ("--imputations", 2), ("--intervals",)):
@@ -168,7 +184,7 @@ def test_dates_of_all_parts_are_written_alike(cli, tmp_path):
         assert {name: set(written[name].str.len()) for name in written} == {
             "day": {10}, "at": {19}, "zone": {25}, "written": {19}
         }  # fmt: skip
-        assert written["zone"][420] == "2020-01-21 01:00:01+01:00"
+        assert written["zone"][220] == "2020-01-21 01:00:01+01:00"
 
 
 @pytest.mark.parametrize(

@@ -23,7 +23,7 @@ from lowerbound.parameters.tables import AUTOENCODER_PARAMETERS
 IRIS = load_iris().data
 
 
-@pytest.mark.parametrize(("estimator", "check"), contract.checks(Autoencoder()))
+@pytest.mark.parametrize(("estimator", "check"), contract.checks(Autoencoder(max_epochs=2)))
 @pytest.mark.touches_global_random_state
 def test_scikit_learn_conventions(estimator, check):
     check(clone(estimator))

@@ -50,7 +50,7 @@ def small(**parameters) -> VAE:
     return VAE(**(SMALL | parameters))
 
 
-@pytest.mark.parametrize(("estimator", "check"), contract.checks(VAE()))
+@pytest.mark.parametrize(("estimator", "check"), contract.checks(VAE(max_epochs=2)))
 @pytest.mark.touches_global_random_state
 def test_scikit_learn_conventions(estimator, check):
     check(clone(estimator))
@@ -251,7 +251,7 @@ def test_a_linear_decoder_reaches_the_maximum_likelihood():
     best = -0.5 * (4 * np.log(2 * np.pi) + log_det + np.trace(np.linalg.solve(model, covariance)))
     vae = VAE(
         latent_dim=2, network=MLP(()), likelihood=GaussianLikelihood("unit", standardize=False),
-        posterior=Amortized("full"), optimizer=Adam(0.02), early_stopping=False, max_epochs=100, batch_size=50,
+        posterior=Amortized("full"), optimizer=Adam(0.02), early_stopping=False, max_epochs=50, batch_size=50,
         random_state=0,
     ).fit(X)  # fmt: skip
     reached = vae.log_likelihood(X, 200).value
@@ -259,7 +259,7 @@ def test_a_linear_decoder_reaches_the_maximum_likelihood():
 
 
 def test_better_than_independent_features():
-    vae = VAE(latent_dim=2, random_state=0, max_epochs=300, early_stopping=False).fit(IRIS[::2])
+    vae = VAE(latent_dim=2, random_state=0, max_epochs=150, early_stopping=False).fit(IRIS[::2])
     independent = -0.5 * np.log(2 * np.pi * np.e * IRIS[::2].var(0)).sum()
     assert vae.score(IRIS[1::2]) > independent + 1
 

@@ -30,7 +30,7 @@ def test_codes_beyond_those_that_were_fitted_are_reached(posterior):
     likelihood = GaussianLikelihood(0.3, standardize=False)
     vae = VAE(
         1, network=MLP(()), likelihood=likelihood, posterior=posterior, optimizer=Adam(0.02), early_stopping=False,
-        max_epochs=20, random_state=0,
+        max_epochs=4, random_state=0,
     ).fit(X)  # fmt: skip
     far = np.linspace(-8, 8, 33)[:, None] * TOWARDS
     assert np.abs(vae.score_samples(far, 200) - exact_log_p(vae, far)).max() < 0.05

@@ -34,7 +34,7 @@ def aged(table, age):
 @pytest.fixture(scope="module", params=TABLES)
 def fitted(request):
     table = TABLES[request.param]
-    return table, VAEOutlierDetector(novelty=True, random_state=0).fit(table)
+    return table, VAEOutlierDetector(novelty=True, n_estimators=2, n_steps=200, random_state=0).fit(table)
 
 
 def test_the_age_is_blamed_and_nothing_else_seems_odd(fitted):
@@ -66,7 +66,7 @@ def test_every_score_is_finite_and_puts_it_first(fitted):
 def test_it_does_so_where_it_was_fitted():
     table = NUMBERS.copy()
     table.loc[7, "age"] = 999.0
-    detector = VAEOutlierDetector(random_state=0).fit(table)
+    detector = VAEOutlierDetector(n_estimators=1, n_steps=200, random_state=0).fit(table)
     assert detector.score_samples(table).argmin() == 7
     assert detector.explain(table.iloc[[7]])["feature"].iloc[0] == "age"
 
@@ -75,7 +75,7 @@ def test_it_does_so_where_it_was_fitted():
 @pytest.mark.parametrize("name", TABLES)
 def test_codes_stay_where_codes_are_and_the_density_is_that_of_the_value(name, levels):
     table = TABLES[name]
-    vae = VAE(**levels, max_epochs=40, random_state=0).fit(table)
+    vae = VAE(**levels, max_epochs=15, random_state=0).fit(table)
     codes = np.abs(vae.transform(table)).max()
     log_p = []
     for age in AGES:
@@ -87,7 +87,7 @@ def test_codes_stay_where_codes_are_and_the_density_is_that_of_the_value(name, l
 
 @pytest.mark.parametrize("levels", LEVELS)
 def test_gaps_beside_it_are_filled_with_what_people_have(levels):
-    vae = VAE(**levels, posterior=Amortized(input_dropout=0.5), max_epochs=60, random_state=0).fit(NUMBERS)
+    vae = VAE(**levels, posterior=Amortized(input_dropout=0.5), max_epochs=20, random_state=0).fit(NUMBERS)
     imputer, gaps = VAEImputer(vae, random_state=0).fit(NUMBERS), NUMBERS.iloc[:12].assign(pressure=np.nan)
     usual = imputer.transform(gaps)[:, 1]
     for age in AGES:

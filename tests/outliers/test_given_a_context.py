@@ -22,13 +22,13 @@ def rows_and_context() -> tuple[np.ndarray, np.ndarray]:
     return X, c
 
 
-@pytest.mark.parametrize("estimator", [None, VAE(1, network=MLP((16,)), max_epochs=40)], ids=["default", "own"])
+@pytest.mark.parametrize("estimator", [None, VAE(1, network=MLP((16,)), max_epochs=15)], ids=["default", "own"])
 def test_rows_of_the_wrong_context_are_found(estimator, tmp_path):
     X, c = rows_and_context()
-    detector = VAEOutlierDetector(estimator, random_state=0).fit(X, context=c).given(c)
+    detector = VAEOutlierDetector(estimator, n_estimators=2, random_state=0).fit(X, context=c).given(c)
     worst = np.argsort(detector.score_samples(X))[:10]
     assert len(set(worst) & set(range(N - 10, N))) >= 8
-    plain = VAEOutlierDetector(estimator, random_state=0).fit(X)
+    plain = VAEOutlierDetector(estimator, n_estimators=2, random_state=0).fit(X)
     assert len(set(np.argsort(plain.score_samples(X))[:10]) & set(range(N - 10, N))) <= 3
     reasons = detector.given(c[-2:]).explain(X[-2:], 1)
     assert (np.sign(reasons["expected"]) == np.where(c[-2:] == "child", -1, 1)).all()

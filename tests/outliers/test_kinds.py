@@ -25,7 +25,7 @@ TABLES = {
     "one column of zeros and ones": BITS[:, :1],
     "3 rows": rng.normal(size=(3, 4)),
     "3 rows of zeros and ones": np.array([[0.0, 1.0], [1.0, 0.0], [1.0, 1.0]]),
-    "500 columns": rng.normal(size=(N, 500)),
+    "200 columns": rng.normal(size=(N, 200)),
     "the same 3 rows": np.repeat(rng.normal(size=(3, 3)), 10, 0),
     "categories": WORDS,
     "one column of categories": WORDS[["a"]],

@@ -155,7 +155,7 @@ class VAE(MixedColumns, LatentEstimator):
     --------
     >>> from sklearn.datasets import load_iris
     >>> from lowerbound import VAE
-    >>> vae = VAE(latent_dim=2, random_state=0).fit(load_iris().data)
+    >>> vae = VAE(latent_dim=2, max_epochs=20, random_state=0).fit(load_iris().data)
     >>> vae.transform(load_iris().data).shape
     (150, 2)
     """

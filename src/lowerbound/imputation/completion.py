@@ -90,10 +90,12 @@ def _drawn_numbers(imputer: Any, table: Any, seed: int) -> Iterator[np.ndarray]:
     size = max(1, DRAWN_ENTRIES // (DRAWS * max(1, imputer._code.width)))
     for first in range(0, len(table), size):
         part = some_rows(table, first, first + size)
-        draws = imputer._filler.draws(imputer._given(part), DRAWS, seed)
+        given = imputer._given(part)
         if imputer.estimator is not None:
-            yield np.stack([table_numbers(drawn, len(part)) for drawn in draws])
+            rows = imputer._filler.drawn_rows(given, DRAWS, seed)
+            yield table_numbers(rows, DRAWS * len(part)).reshape(DRAWS, len(part), -1)
         else:
+            draws = imputer._filler.draws(given, DRAWS, seed)
             yield np.stack([column.numbers(draws[..., column.places]) for column in imputer._code.columns], -1)
 
 

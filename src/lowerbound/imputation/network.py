@@ -11,11 +11,13 @@ from dataclasses import replace
 from typing import Any, cast
 
 import numpy as np
+import pandas as pd
 import torch
 from sklearn.base import clone
 
 from lowerbound.data.batches import RowsInMemory
 from lowerbound.data.columns.coding import UnseenCategoryWarning
+from lowerbound.data.filling import some_rows
 from lowerbound.data.frames import as_pandas
 from lowerbound.data.schema import ConstantFeatureWarning
 from lowerbound.distributions.noise import Noise, make_generator
@@ -65,11 +67,17 @@ class EstimatorFiller:
 
     def draws(self, Z: Any, n: int, seed: int) -> Any:
         """Draws from p(x_m|x_o) in the gaps: n arrays (N, *row), or frames."""
+        drawn, size = self.drawn_rows(Z, n, seed), len(Z)
+        parts = [some_rows(drawn, first, first + size) for first in range(0, n * size, size)]
+        return [part.reset_index(drop=True) if isinstance(part, pd.DataFrame) else part for part in parts]
+
+    def drawn_rows(self, Z: Any, n: int, seed: int) -> Any:
+        """The same draws below one another: an array (n · N, *row), or a frame."""
         on = self._on(Z)
         noise = Noise(make_generator(seed, "impute", on.rows.device))
         filled = conditional.drawn(replace(on, noise=noise), n, self.n_importance)
         self._note(on, filled.ess)
-        return [as_pandas(self.estimator.schema_.restore(x, expected=False)) for x in filled.x]
+        return as_pandas(self.estimator.schema_.restore(filled.x.flatten(0, 1), expected=False))
 
     def refit(self, Z: Any, seed: int) -> EstimatorFiller:
         """A copy that is fitted to other rows: a network goes on from its weights, other models start anew."""
