@@ -1,6 +1,7 @@
 """``explore``: the page of a run."""
 
 import json
+import shutil
 import sys
 import urllib.request
 from concurrent.futures import ThreadPoolExecutor
@@ -32,6 +33,20 @@ def test_the_address_is_printed_and_opened(cli, digits_run, images, opened):
     assert opened[1] == [url]
     assert (about["title"], about["n_rows"], about["label"]) == (str(digits_run), 40, "y")
     assert about["has"]["training"]
+
+
+def test_a_run_without_a_model_is_watched(cli, digits_run, opened, tmp_path):
+    run = tmp_path / "run"
+    shutil.copytree(digits_run, run, ignore=shutil.ignore_patterns("model"))
+    said = cli("explore", run, "--no-browser").stderr
+    assert "no model yet" in said
+    assert opened[0][0][1]["kind"] == "waiting"
+    assert opened[0][0][1]["one"] == "row"
+    begun = tmp_path / "begun"
+    begun.mkdir()
+    (begun / ".lock").touch()  # the first moments
+    cli("explore", begun, "--no-browser")
+    assert opened[0][1][1]["kind"] == "waiting"
 
 
 def test_no_browser(cli, digits_run, opened):

@@ -69,15 +69,6 @@ def test_a_history_that_is_being_written(cli, digits_run, tmp_path):
     assert np.isfinite(facts_of(path)["training"]["curves"][0]["values"]).all()
 
 
-def test_sequences_are_refused_by_their_name(cli, tmp_path):
-    from lowerbound import RecurrentVAE
-
-    songs = [np.ones((4, 2), int), np.zeros((3, 2), int)] * 5
-    RecurrentVAE(1, hidden_size=4, max_epochs=1, random_state=0).fit(songs).save(tmp_path / "songs")
-    result = cli("report", tmp_path / "songs", "-o", tmp_path / "r.html", exit_code=1)
-    assert "no model of sequences can" in result.stderr
-
-
 @pytest.mark.parametrize("kind", ["ppca"])
 def test_a_linear_model(cli, table, kind, tmp_path):
     cli("train", table, *TABLE_OPTIONS, "--model", kind, "--latent-dim", 2, "-o", tmp_path / "run", "-q")

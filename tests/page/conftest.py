@@ -7,8 +7,9 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from lowerbound import MLP, VAE, Adam, BernoulliLikelihood, read
+from lowerbound import ELBO, MLP, VAE, Adam, BernoulliLikelihood, RecurrentVAE, Sequences, SequenceVAE, read
 from lowerbound.report.subject import Run, Subject
+from lowerbound.report.subjects import report_facts, subject_of
 
 AXE = Path(__file__).parents[1] / "javascript" / "node_modules" / "axe-core" / "axe.min.js"
 HISTORY = [
@@ -55,6 +56,57 @@ def image_subject(image_model, digits):
 @pytest.fixture(scope="session")
 def table_subject(table_model, people):
     return Subject.of(table_model, people, source="people.csv")
+
+
+QUICK = {"hidden_size": 8, "optimizer": Adam(2e-2), "random_state": 0}
+
+
+@pytest.fixture(scope="session")
+def text_subject():
+    rng = np.random.default_rng(0)
+    first, last = ["anna", "bela", "carl", "dora"], ["adams", "baker", "clark"]
+    names = [f"{rng.choice(first)} {rng.choice(last)}" for _ in range(80)]
+    return subject_of(SequenceVAE(2, max_epochs=15, **QUICK).fit(names), names, source="names.txt")
+
+
+@pytest.fixture(scope="session")
+def songs():
+    rng = np.random.default_rng(0)
+    return [rng.integers(2, size=(length, 1)).repeat(3, 1) for length in rng.integers(8, 16, 40)]
+
+
+@pytest.fixture(scope="session")
+def song_subject(songs):
+    model = RecurrentVAE(2, objective=ELBO(free_bits=0.5), max_epochs=15, **QUICK).fit(songs)
+    return subject_of(model, songs, source="songs.npz", run=Run("songs", HISTORY))
+
+
+@pytest.fixture(scope="session")
+def series_subject():
+    """One long series of a number and a state, with a gap."""
+    rng = np.random.default_rng(0)
+    state = np.cumsum(rng.random(250) < 0.1) % 2
+    level = 3 * state + rng.normal(size=250) / 4
+    level[20:23] = np.nan
+    frame = pd.DataFrame({"id": "a", "level": level, "state": np.where(state, "on", "off")})
+    series = Sequences.from_frame(frame, id="id")
+    return subject_of(RecurrentVAE(2, window=40, max_epochs=8, **QUICK).fit(series), series, source="series.csv")
+
+
+@pytest.fixture(scope="session")
+def of_texts(text_subject):
+    """All that a report has of texts."""
+    return report_facts(text_subject, n_importance=5)
+
+
+@pytest.fixture(scope="session")
+def of_songs(song_subject):
+    return report_facts(song_subject, n_importance=5)
+
+
+@pytest.fixture(scope="session")
+def of_series(series_subject):
+    return report_facts(series_subject, n_importance=5)
 
 
 @pytest.fixture(scope="module")  # its loop is in the way of asyncio.run

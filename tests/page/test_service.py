@@ -13,10 +13,14 @@ import pytest
 from PIL import Image
 
 import lowerbound
+from lowerbound import MLP, VAE, VampPrior
 from lowerbound.report import density
 from lowerbound.report.subject import Subject
 from lowerbound.web.refusals import Superseded, Unanswerable
+from lowerbound.web.sequence_service import SequenceService
 from lowerbound.web.service import Service
+
+pytestmark = pytest.mark.filterwarnings("ignore::lowerbound.CollapsedPosteriorWarning")  # small models
 
 
 @pytest.fixture(scope="module")
@@ -33,7 +37,7 @@ def test_every_name_is_answered():
     pytest.importorskip("starlette")
     from lowerbound.web.application import NAMES, static_files
 
-    assert set(NAMES) == set(Service(None, list).answers)
+    assert set(NAMES) == {*Service(None, list).answers, *SequenceService(None, list).answers}
     assert {"/", "/app.js", "/map.js", "/dom.js", "/style.css", "/page.css"} <= set(static_files())
 
 
@@ -54,6 +58,40 @@ def test_a_table_has_the_densities_of_its_numbers(table, table_subject, table_mo
     height = float(table_model.decode(z)["height"].iloc[0])
     assert np.trapezoid(p * x, x) / np.trapezoid(p, x) == pytest.approx(height, abs=0.5)
     assert len(x) == density.POINTS
+
+
+def test_densities_are_in_the_units_of_a_plain_array():
+    rows = np.random.default_rng(0).normal(0, [[50.0, 0.02]], (150, 2))
+    vae = VAE(1, network=MLP((8,)), max_epochs=2, random_state=0).fit(rows)
+    for found in density.densities(Subject.of(vae, rows), np.zeros(1)):
+        assert np.trapezoid(found["p"], found["x"]) == pytest.approx(1, abs=0.1)
+
+
+@pytest.fixture(scope="module")
+def given_digits(digits):
+    return VAE(2, network=MLP((8,)), max_epochs=1, random_state=0).fit(digits.X[:60], context=digits.labels[:60])
+
+
+def test_what_the_model_is_given_is_chosen(given_digits, digits):
+    subject = Subject.of(given_digits, digits.X[:60], digits.labels[:60])
+    service, z = Service(subject), [[0.5, -1.0]]
+    [field] = service.answer("overview", {})["given"]
+    assert field == {"name": "context", "kind": "classes", "classes": [str(k) for k in range(10)], "value": 0}
+    for place in (3, 7):
+        wanted = subject.display.show(given_digits.decode(z, context=[place]))
+        assert service.answer("decode", {"z": z, "given": [place]})["shown"] == wanted
+    assert service.answer("decode", {"z": z})["shown"] == service.answer("decode", {"z": z, "given": [0]})["shown"]
+    paths = [service.answer("traversals", {"given": [place]})["paths"][0]["rows"] for place in (3, 7)]
+    assert paths[0] != paths[1]
+    for wrong in ([10], ["3"], [True], [], 3):
+        with pytest.raises(ValueError, match=r"classes|given"):
+            service.answer("decode", {"z": z, "given": wrong})
+
+
+def test_circles_are_of_a_standard_normal_prior_alone(image_subject, digits):
+    assert Service(image_subject).answer("map", {})["is_prior"]
+    vamp = VAE(2, prior=VampPrior(4), network=MLP((8,)), max_epochs=1, random_state=0).fit(digits.X[:60])
+    assert not Service(Subject.of(vamp, digits.X[:60])).answer("map", {})["is_prior"]
 
 
 def test_paths_start_from_a_row(images, image_subject):

@@ -8,14 +8,17 @@ from typing import TYPE_CHECKING
 
 import click
 
+from lowerbound.cli import run as runs
 from lowerbound.cli.context import given_option
 from lowerbound.cli.generate import load
+from lowerbound.cli.models import MODELS
 from lowerbound.cli.options import DataOptions, console_options, data_options, run_argument
 from lowerbound.cli.output import Console, Failure
 from lowerbound.cli.report import rows_to_show, run_of
+from lowerbound.cli.sequences import unit
 
 if TYPE_CHECKING:
-    from lowerbound.web.service import Service
+    from lowerbound.web.answers import Answers
 
 
 @click.command(short_help="Open a page on this machine to look at a model, live.")
@@ -43,16 +46,25 @@ def explore(
     except ImportError as error:
         raise Failure(str(error)) from error
 
-    def service() -> Service:
-        from lowerbound.report.subject import Subject
-        from lowerbound.web.service import Service
+    def service() -> Answers:
+        from lowerbound.report.subjects import subject_of
+        from lowerbound.web.services import service_of
 
         model = load(run, "report")
         X, labels, words = rows_to_show(model, run, replace(options, given=given), data, console)
-        subject = Subject.of(model, X, labels, run=run_of(run), **words)
-        return Service(subject, lambda: run_of(run).history)
+        subject = subject_of(model, X, labels, run=run_of(run), **words)
+        return service_of(subject, lambda: run_of(run).history)
 
-    page = Page(service, port)
+    def begin() -> Answers:
+        place = runs.Run(run)
+        if place.has_model or not place.is_begun:
+            return service()
+        from lowerbound.web.services import Waiting
+
+        console.say(f"{run} has no model yet: the page shows how it trains, and the model when it is there")
+        return Waiting(str(run), lambda: place.has_model, service, _one(run), lambda: run_of(run).history)
+
+    page = Page(begin, port)
     console.result({"url": page.url}, page.url)
     if not no_browser:
         open_in_browser(page.url)
@@ -60,3 +72,13 @@ def explore(
         page.wait()
     finally:
         page.close()
+
+
+def _one(run: Path) -> str:
+    """The word for one of the data of a run, by its configuration."""
+    from lowerbound.cli.config import model_of
+    from lowerbound.storage.opening import read_toml
+
+    if not runs.Run(run).config.exists():
+        return "row"
+    return unit(MODELS[model_of(read_toml(run / "config.toml"), run)].takes)

@@ -12,6 +12,7 @@ from lowerbound.cli.context import context_schema, given_option
 from lowerbound.cli.generate import OutputFile, load, rows_of
 from lowerbound.cli.options import DataOptions, console_options, data_options, force_option, run_argument
 from lowerbound.cli.output import Console, Failure, new_file
+from lowerbound.cli.sequences import context_for, sequences_of, takes
 
 if TYPE_CHECKING:
     from lowerbound.report.subject import Run
@@ -62,6 +63,8 @@ def rows_to_show(
     model: Any, run: Path, options: DataOptions, data: str | None, console: Console
 ) -> tuple[Any, Any, dict[str, Any]]:
     """Rows of data for a page, their labels, and the names of both; fails if a context is missing."""
+    if takes(model) != "rows":
+        return _sequences_to_show(model, run, options, data, console)
     schema = context_schema(model)
     if schema is not None and (data is None or options.given is None):
         raise Failure(
@@ -77,6 +80,18 @@ def rows_to_show(
     first = getattr(model, "estimators_", [model])[0]
     words: dict[str, Any] = {"source": dataset.source, "label": options.given or options.label or "label"}
     return rows_of(dataset, first), dataset.labels, words
+
+
+def _sequences_to_show(
+    model: Any, run: Path, options: DataOptions, data: str | None, console: Console
+) -> tuple[Any, Any, dict[str, Any]]:
+    """Sequences or texts for a page, and the context of texts; fails if that is missing."""
+    if options.given is not None:
+        raise Failure(f"--given {options.given}: that is for models of rows; texts bring what was said before them")
+    if data is None:
+        return None, None, {}
+    dataset = options.like_those_of(run).read(console)
+    return sequences_of(dataset, model), context_for(model, dataset), {"source": dataset.source}
 
 
 def run_of(folder: Path) -> Run:

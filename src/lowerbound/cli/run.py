@@ -74,6 +74,13 @@ class Run:
         """True if the run has a fitted model."""
         return (self.model / "model.json").exists()
 
+    @property
+    def is_begun(self) -> bool:
+        """True if the run trains, or was trained."""
+        from lowerbound.storage.locks import LOCK
+
+        return self.config.exists() or (self.folder / LOCK).exists()
+
     def locked(self) -> AbstractContextManager[None]:
         """Lock the folder, so that one process at a time trains in it."""
         from lowerbound.storage.locks import locked

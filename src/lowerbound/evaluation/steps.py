@@ -18,7 +18,7 @@ from torch import Tensor
 from lowerbound.core import Batch, NoPosterior
 from lowerbound.data.batches import RowsInMemory
 from lowerbound.evaluation.annealing import TRUSTED_BIAS, UnreliableEstimateWarning, expected_bias
-from lowerbound.evaluation.bound import importance_weighted
+from lowerbound.evaluation.bound import ElboTerms, elbo_terms, importance_weighted
 from lowerbound.evaluation.estimate import Estimate, mean_over_rows, plus_minus
 from lowerbound.evaluation.evaluation import Evaluation
 from lowerbound.evaluation.smc import particle_scores
@@ -153,6 +153,36 @@ def step_means(on: Evaluation) -> Tensor:
             return torch.cat([_mean_path(on, on.model, batch) for batch in on.batches()])
     with on.evaluating():
         return torch.cat([on.posterior(steps.batch, on.noise).mean for steps, _ in _in_steps(on)])
+
+
+def step_terms(on: Evaluation, n_samples: int = 1) -> ElboTerms:
+    """The lower bound's parts for every step given those before it, (ΣT,); z must be no chain.
+
+    Parameters
+    ----------
+    on : Evaluation
+        Of a ``SequenceModel`` on sequences.
+    n_samples : int
+        Draws of z_t for each step.
+    """
+    each = [elbo_terms(of_steps, n_samples) for _, of_steps in _in_steps(on)]
+    parts = (torch.cat([getattr(terms, name) for terms in each]) for name in ("reconstruction", "kl", "mean", "log_pz"))
+    return ElboTerms(*parts, samples_kl=each[0].samples_kl)
+
+
+def step_expectations(on: Evaluation) -> Tensor:
+    """E[x_t|d_t, z_t] at the mean of q(z_t|d_t, x_t) of every step, in the model's units, (ΣT, F).
+
+    Without latent variables E[x_t|d_t], what is expected of a step given those before it.
+    """
+    assert isinstance(on.model, SequenceModel)
+    means, found, first = step_means(on), [], 0
+    with on.evaluating():
+        for steps, _ in _in_steps(on):
+            z = means[first : first + len(steps.batch.x)].to(steps.batch.x)
+            found.append(on.model.step.given(steps.batch.context).mean_x(z.unsqueeze(0))[0])
+            first += len(z)
+    return torch.cat(found)
 
 
 def _mean_path(on: Evaluation, model: StateSpaceModel, batch: Batch) -> Tensor:

@@ -8,6 +8,7 @@ import numpy as np
 import torch
 
 from lowerbound.estimators.autoencoder import Autoencoder
+from lowerbound.report.coded import Coded
 from lowerbound.report.rows import as_png, flat, floats, is_number, word
 from lowerbound.report.subject import Subject
 from lowerbound.tasks.traverse import along_each, prior_quantiles
@@ -17,16 +18,16 @@ FEW_CLASSES = 20  # labels with a color each; more numbers are shown on a scale
 MAPPED_SIDE = 28  # pixels of a thumbnail
 
 
-def axes_of(subject: Subject) -> list[dict[str, Any]]:
+def axes_of(subject: Coded) -> list[dict[str, Any]]:
     """The pairs of axes that a map can have by default: two latent variables, or two principal components."""
-    d = subject.model.latent_dim_
+    d = subject.latent_dim
     first = subject.order[:2].tolist() if d > 1 else [0]
     choices = [{"name": "the two latent variables with the most KL" if subject.kl is not None and d > 2 else "z",
                 "dimensions": sorted(first)}]  # fmt: skip
     return [*choices, {"name": "principal components of the codes", "dimensions": "pca"}] if d > 2 else choices
 
 
-def places_on(subject: Subject, dimensions: Any) -> dict[str, Any]:
+def places_on(subject: Coded, dimensions: Any) -> dict[str, Any]:
     """The place of each row on a map: by one or two latent variables, or by principal components.
 
     ``basis`` and ``center`` are the way back, from a place to a code: center + place · basis.
@@ -46,10 +47,10 @@ def places_on(subject: Subject, dimensions: Any) -> dict[str, Any]:
         jitter = np.random.default_rng(0).uniform(-1, 1, len(at))
         at, names = np.column_stack([at[:, 0], jitter]), [*names, ""]
     return {"x": floats(at[:, 0]), "y": floats(at[:, 1]), "axes": names, "basis": basis.tolist(),
-            "center": center.tolist(), "is_prior": dimensions != "pca" and subject.has_prior}  # fmt: skip
+            "center": center.tolist(), "is_prior": dimensions != "pca" and subject.has_standard_prior}  # fmt: skip
 
 
-def name_of(subject: Subject, dimension: int) -> str:
+def name_of(subject: Coded, dimension: int) -> str:
     """A latent variable with its KL."""
     kl = "" if subject.kl is None else f" (KL {subject.kl[dimension]:.2f} nats)"
     return f"z{subscript(dimension)}{kl}"
@@ -109,27 +110,28 @@ def map_of(subject: Subject, dimensions: Any = None) -> dict[str, Any]:
             colors_of(subject), "n": len(subject.codes), "choices": axes}  # fmt: skip
 
 
-def path_values(subject: Subject, steps: int) -> tuple[np.ndarray, np.ndarray]:
+def path_values(subject: Coded, steps: int, context: Any = None) -> tuple[np.ndarray, np.ndarray]:
     """Deviations of the prior (m,), and what each latent variable is there, (m, D); the first row is the middle."""
     t = np.linspace(-FARTHEST, FARTHEST, steps)
     if isinstance(subject.model, Autoencoder):
-        codes = subject.codes if subject.has_rows else np.array([[-1.0], [1.0]]).repeat(subject.model.latent_dim_, 1)
+        codes = subject.codes if subject.has_rows else np.array([[-1.0], [1.0]]).repeat(subject.latent_dim, 1)
         return t, codes.mean(0) + np.concatenate([[0], t])[:, None] * codes.std(0)
-    fitted = subject.fitted.given(subject.first_context)
+    fitted = subject.fitted.given(subject.first_context if context is None else context)
     deviations = torch.from_numpy(np.concatenate([[0.0], t]))
     found = prior_quantiles(fitted.model, deviations, fitted.noise("traverse"), fitted.coded_context(1))
     return t, found.double().numpy()
 
 
 def traversals(
-    subject: Subject, steps: int = 11, most: int = 12, start: np.ndarray | None = None, side: int = 64
+    subject: Subject, steps: int = 11, most: int = 12, start: np.ndarray | None = None, side: int = 64,
+    context: Any = None,
 ) -> dict[str, Any]:  # fmt: skip
     """E[x|z] as each latent variable runs through the prior and the others stay, of those that tell most."""
-    t, values = path_values(subject, steps)
+    t, values = path_values(subject, steps, context)
     chosen = subject.order[: min(most, max(1, int(subject.active.sum())))]
     begin = values[0] if start is None else np.asarray(start, np.float64)
     codes = along_each(torch.from_numpy(begin), torch.from_numpy(values[1:])).numpy()[chosen]
-    rows = subject.decode(codes.reshape(-1, codes.shape[-1]))
+    rows = subject.decode(codes.reshape(-1, codes.shape[-1]), context)
     shown = subject.display.smaller(side).show(rows)
     influence = influences(subject, rows, steps)
     paths = [
@@ -192,9 +194,9 @@ def influences(subject: Subject, rows: Any, steps: int) -> list[Any]:
     return [[round(min(float(column[k]), 9.0), 3) for column in columns] for k in range(len(columns[0]))]
 
 
-def dimensions(subject: Subject) -> dict[str, Any]:
+def dimensions(subject: Coded) -> dict[str, Any]:
     """The KL of each latent variable, whether it is active, and what it changes."""
-    d = subject.model.latent_dim_
+    d = subject.latent_dim
     amounts = subject.variances if subject.kl is None else subject.kl
     found = {"order": subject.order.tolist(), "amounts": [round(float(v), 4) for v in amounts],
              "is_kl": subject.kl is not None, "active": subject.active.tolist(), "n_active": int(subject.active.sum()),

@@ -19,9 +19,9 @@ POINTS = 61
 ROWS = 1000  # that say where the grid of a column ends
 
 
-def densities(subject: Subject, z: np.ndarray) -> list[dict[str, Any] | None]:
+def densities(subject: Subject, z: np.ndarray, context: Any = None) -> list[dict[str, Any] | None]:
     """p(x_j|z) of each column of numbers, None for others, in the user's units."""
-    fitted = subject.fitted.given(subject.first_context)
+    fitted = subject.fitted.given(subject.first_context if context is None else context)
     model = fitted.model
     if not isinstance(model, ElementwiseModel) or not subject.has_rows:
         return []
@@ -30,7 +30,8 @@ def densities(subject: Subject, z: np.ndarray) -> list[dict[str, Any] | None]:
     codes = torch.as_tensor(z, dtype=fitted.dtype).expand(1, POINTS, -1)
     with evaluating(model):
         given = model.given(fitted.coded_context(POINTS))
-        p = given.likelihood(codes.to(fitted.device)).log_prob(grid.to(fitted.device))[0].exp().cpu().numpy()
+        log_p = given.likelihood(codes.to(fitted.device)).log_prob(grid.to(fitted.device))[0]
+        p = (log_p if model.log_unit is None else log_p - model.log_unit).exp().cpu().numpy()
     columns = zip(*flat(fitted.schema.restore(grid, expected=True)), strict=True)
     return [_column(list(x), p[:, j]) for j, x in enumerate(columns)]
 

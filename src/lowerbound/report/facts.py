@@ -32,7 +32,7 @@ def overview(subject: Subject) -> dict[str, Any]:
         "n_seen": len(subject.places),
         "chosen": subject.chosen,
         "label": None if subject.labels is None else subject.label,
-        "latent_dim": int(subject.model.latent_dim_) if subject.has_codes else None,
+        "latent_dim": subject.latent_dim if subject.has_codes else None,
         "has": can(subject),
         "configuration": subject.run.configuration,
         "command": subject.run.command,

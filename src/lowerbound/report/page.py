@@ -11,11 +11,14 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
-from lowerbound.report.facts import LOOKED_AT, report_facts
-from lowerbound.report.subject import Run, Subject
+from lowerbound.report.subject import Run
+from lowerbound.report.subjects import report_facts, subject_of
 from lowerbound.storage.atomic import write_text
 
-MODULES = ("dom", "palette", "geometry", "plane", "scatter", "charts", "rows", "views")  # each imports those before it
+MODULES = (  # each imports those before it
+    "dom", "palette", "geometry", "plane", "scatter", "charts", "captions", "sequences", "rows", "views",
+    "sequence_views", "report.sequences",
+)  # fmt: skip
 LARGEST = 5_000_000  # bytes of a report
 _IMPORT = re.compile(r"^import\s[^;]*;\n", re.M)
 _EXPORT = re.compile(r"^export (?=(async )?(function|class|const|let))", re.M)
@@ -71,9 +74,10 @@ def write_report(
     model : estimator
         Fitted.
     path : path
-    X : array-like, DataFrame or Source, shape (n, *row), optional
-        Rows to show it with; at most 5,000 of them, from all over, are looked at.
+    X : array-like, DataFrame or Source, shape (n, *row), sequences or texts, optional
+        Data to show it with; at most 5,000 rows of them, from all over, are looked at.
     labels : array-like, shape (n,), optional
+        Of texts what the model is given with each.
     label, source : str
         What the labels and the data are called.
     run : Run, optional
@@ -100,7 +104,7 @@ def write_report(
     >>> size < 5_000_000
     True
     """
-    subject = Subject.of(model, X, labels, label=label, source=source, run=run, most=LOOKED_AT)
+    subject = subject_of(model, X, labels, label=label, source=source, run=run, in_report=True)
     text = html_of(within(report_facts(subject, with_rows=with_rows, n_importance=n_importance)))
     write_text(Path(path), text)
     return len(text.encode())

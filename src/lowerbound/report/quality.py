@@ -10,7 +10,7 @@ import numpy as np
 
 from lowerbound.data.gaps import nan_in_gaps
 from lowerbound.data.table_code import missing
-from lowerbound.evaluation.bound import elbo_terms, summarize
+from lowerbound.evaluation.bound import Summary, elbo_terms, summarize
 from lowerbound.evaluation.estimate import Estimate, bits_per_dim
 from lowerbound.report.subject import Subject
 
@@ -32,14 +32,15 @@ def estimates(subject: Subject, n_rows: int = 300, n_importance: int = 300) -> l
         how = "exact" if log_p.n_importance is None else (
             f"{log_p.n_importance:,} importance samples a row, {log_p.ess:.0f} effective on average"
         )  # fmt: skip
-        found.append(_estimate("log p(x)", log_p, how))
+        found.append(measure("log p(x)", log_p, how))
         if subject.fitted.schema.is_discrete and not missing(X).any():
             n = subject.fitted.schema.n_dimensions
             bits = bits_per_dim(log_p.value, n)
             error = log_p.standard_error / (math.log(2) * n)
             above = {"≥": "≤", "≤": "≥"}.get(KINDS[log_p.kind], KINDS[log_p.kind])
             found.append({"name": "bits per dimension", "sign": above, "value": bits, "error": error, "unit": "bits",
-                          "how": "the same as a code length for each value of a row", "n": len(rows)})  # fmt: skip
+                          "how": "the same as a code length for each value of a row", "n": len(rows),
+                          "one": "row"})  # fmt: skip
     if subject.has_bound:
         found += _of_bound(subject, rows)
     return found
@@ -47,19 +48,25 @@ def estimates(subject: Subject, n_rows: int = 300, n_importance: int = 300) -> l
 
 def _of_bound(subject: Subject, rows: np.ndarray) -> list[dict[str, Any]]:
     summary = summarize([elbo_terms(subject.fitted_to(rows).on(subject.at(rows), "report"), 16)])
-    information = subject.model.given(subject.labels[rows]) if subject.is_given and subject.labels is not None else (
+    model = subject.model.given(subject.labels[rows]) if subject.is_given and subject.labels is not None else (
         subject.model
     )  # fmt: skip
-    return [
-        _estimate("ELBO", summary.elbo, "the evidence lower bound, by 16 draws of z a row"),
-        _estimate("KL", summary.total_kl, "of q(z|x) from the prior: what z says of a row"),
-        _estimate("I(x; z)", information.mutual_information(subject.at(rows)), "information about which row it is"),
-    ]
+    return of_bound(summary, model.mutual_information(subject.at(rows)), "row")
 
 
-def _estimate(name: str, estimate: Estimate, how: str) -> dict[str, Any]:
+def of_bound(summary: Summary, information: Estimate | None, one: str) -> list[dict[str, Any]]:
+    """The lower bound, its KL, and the information about which row it is, if it is known."""
+    found = [measure("ELBO", summary.elbo, "the evidence lower bound, by draws of z", one),
+             measure("KL", summary.total_kl, f"of q(z|x) from the prior: what z says of a {one}", one)]  # fmt: skip
+    if information is None:
+        return found
+    return [*found, measure("I(x; z)", information, f"information about which {one} it is", one)]
+
+
+def measure(name: str, estimate: Estimate, how: str, one: str = "row") -> dict[str, Any]:
+    """A mean over rows with its standard error, in words."""
     return {"name": name, "sign": KINDS[estimate.kind], "value": estimate.value, "error": estimate.standard_error,
-            "unit": "nats", "how": how, "n": estimate.n_rows}  # fmt: skip
+            "unit": "nats", "how": how, "n": estimate.n_rows, "one": one}  # fmt: skip
 
 
 def bits(subject: Subject, n_rows: int = 300) -> dict[str, Any] | None:
@@ -67,8 +74,12 @@ def bits(subject: Subject, n_rows: int = 300) -> dict[str, Any] | None:
     if not (subject.has_bound and subject.has_rows and subject.fitted.schema.is_discrete):
         return None
     rows = subject.few(n_rows)
-    found = summarize([elbo_terms(subject.fitted_to(rows).on(subject.at(rows), "report"), 16)]).bits
-    return {name: round(value, 2) for name, value in vars(found).items()}
+    return in_bits(summarize([elbo_terms(subject.fitted_to(rows).on(subject.at(rows), "report"), 16)]), "row")
+
+
+def in_bits(summary: Summary, one: str) -> dict[str, Any]:
+    """The message of the mean of some rows."""
+    return {**{name: round(value, 2) for name, value in vars(summary.bits).items()}, "one": one}
 
 
 def samples(subject: Subject, n: int, *, mean: bool, side: int = 64) -> list[Any]:
@@ -127,18 +138,18 @@ def labels_of(subject: Subject, rows: np.ndarray) -> list[str | None]:
     return [str(value) for value in subject.labels[rows].tolist()]
 
 
-def training(history: list[dict[str, Any]]) -> dict[str, Any] | None:
+def training(history: list[dict[str, Any]], one: str = "row") -> dict[str, Any] | None:
     """The curves of training, one number an epoch; None without a history."""
     records = [each for each in history if isinstance(each.get("epoch"), int)]
     if not records:
         return None
     step = math.ceil(len(records) / MOST_EPOCHS)
     records = records[::step]
-    found: dict[str, Any] = {"epoch": [each["epoch"] for each in records], "curves": []}
+    found: dict[str, Any] = {"epoch": [each["epoch"] for each in records], "curves": [], "one": one}
     for name, words in CURVES.items():
         values = [_number(each.get(name)) for each in records]
         if any(value is not None for value in values):
-            found["curves"].append({"key": name, "name": words, "values": values})
+            found["curves"].append({"key": name, "name": words.replace("rows", f"{one}s"), "values": values})
     found["n_skipped"] = sum(each.get("n_skipped") or 0 for each in records)
     return found
 

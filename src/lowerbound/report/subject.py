@@ -18,11 +18,12 @@ from lowerbound.estimators.autoencoder import Autoencoder
 from lowerbound.estimators.density import DensityEstimator
 from lowerbound.estimators.fitted import Fitted
 from lowerbound.estimators.latent import LatentEstimator
-from lowerbound.evaluation.bound import ACTIVE_VARIANCE, ElboTerms, elbo_terms
+from lowerbound.evaluation.bound import ElboTerms, elbo_terms
 from lowerbound.evaluation.evaluation import Evaluation
 from lowerbound.models.sequence import SequenceModel
 from lowerbound.outliers.detector import VAEOutlierDetector
 from lowerbound.outliers.member import take
+from lowerbound.report.coded import Coded
 from lowerbound.report.rows import Display
 from lowerbound.tasks import generate, represent
 
@@ -54,7 +55,7 @@ class Run:
 
 
 @dataclass(frozen=True)
-class Subject:
+class Subject(Coded):
     """A fitted model and rows to look at it with.
 
     Attributes
@@ -156,10 +157,10 @@ class Subject:
         """There are rows of data."""
         return self.X is not None and len(self.X) > 0
 
-    @cached_property
-    def fitted(self) -> Fitted:
-        """The model as its uses take it."""
-        return self.model.fitted_
+    @property
+    def latent_dim(self) -> int:
+        """D; 0 for a model without latent variables."""
+        return int(self.model.latent_dim_) if self.has_codes else 0
 
     @property
     def has_codes(self) -> bool:
@@ -226,25 +227,9 @@ class Subject:
     @cached_property
     def kl(self) -> np.ndarray | None:
         """The mean KL of each latent variable in nats, (D,); None where it isn't known of each."""
-        if not (self.has_bound and self.has_rows) or self.terms.kl.shape[1] < self.model.latent_dim_:
+        if not (self.has_bound and self.has_rows) or self.terms.kl.shape[1] < self.latent_dim:
             return None
-        return self.terms.kl.mean(0)[: self.model.latent_dim_].numpy()
-
-    @cached_property
-    def variances(self) -> np.ndarray:
-        """The variance of the posterior mean of each latent variable over the rows, (D,)."""
-        return self.codes.var(0) if self.has_rows else np.ones(self.model.latent_dim_)
-
-    @cached_property
-    def active(self) -> np.ndarray:
-        """Latent variables whose posterior mean varies over the rows, (D,) of bool."""
-        return self.variances > ACTIVE_VARIANCE
-
-    @cached_property
-    def order(self) -> np.ndarray:
-        """The latent variables, the one that tells most first."""
-        telling = self.variances if self.kl is None else self.kl
-        return np.argsort(-telling, kind="stable")
+        return self.terms.kl.mean(0)[: self.latent_dim].numpy()
 
     def decode(self, codes: np.ndarray, context: Any = None, *, draw: bool = False, seed: int = 0) -> Any:
         """E[x|z], or draws from p(x|z), in the user's units; of a model given a context that of the first row."""

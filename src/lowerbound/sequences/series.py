@@ -143,7 +143,9 @@ class SeriesModel(MixedColumns, GradientEstimator):
             as_improbable += theirs <= np.where(is_longer, found, found / lengths)
         return (1 + as_improbable) / (1 + len(others))
 
-    def explain(self, X: SequenceData, n_steps: int = 10, n_columns: int = 3) -> pd.DataFrame:
+    def explain(
+        self, X: SequenceData, n_steps: int = 10, n_columns: int = 3, *, places: np.ndarray | None = None
+    ) -> pd.DataFrame:
         """The most unusual steps, and which of their columns surprise, given what was before.
 
         Parameters
@@ -153,6 +155,8 @@ class SeriesModel(MixedColumns, GradientEstimator):
             Steps of all sequences together, those with the lowest log p(x_t | x_<t).
         n_columns : int
             Columns named for each.
+        places : array-like of int, optional
+            Steps that are explained in place of these, counted through all sequences one after another.
 
         Returns
         -------
@@ -167,8 +171,9 @@ class SeriesModel(MixedColumns, GradientEstimator):
         if self.chain:
             raise ValueError("explain is for latent variables that are no chain: fit a model with chain=False")
         sequences, on = Sequences.of(X), self.fitted_.exactly().on(X)
-        log_p = step_scores(on, 64).of_values().numpy()
-        places = np.argsort(log_p, kind="stable")[:n_steps]
+        if places is None:
+            places = np.argsort(step_scores(on, 64).of_values().numpy(), kind="stable")[:n_steps]
+        places = np.asarray(places, np.int64)
         found = surprises(on, torch.from_numpy(places.copy()))
         draws = Draws(self._as_given(found.x.flatten(0, 1)), len(found.x))
         low, expected, high = (draws.quantile(q) for q in (0.05, 0.5, 0.95))

@@ -17,13 +17,15 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
+from lowerbound.web.names import NAMES
 from lowerbound.web.refusals import Superseded, Unanswerable
 
 if TYPE_CHECKING:
-    from lowerbound.web.service import Service
+    from lowerbound.web.answers import Answers
 
 MOST_CLIENTS = 64
-QUICK = ("decode", "traversals", "gaps", "map", "reconstruct")  # of which a client has one in work, and the latest wins
+# of which a client has one in work, and the latest wins
+QUICK = ("decode", "continue", "traversals", "gaps", "map", "reconstruct")
 TYPES = {".js": "text/javascript", ".css": "text/css", ".html": "text/html"}
 
 
@@ -48,12 +50,12 @@ class Latest:
             return await work()
 
 
-def application(service: Future[Service]) -> Starlette:
+def application(service: Future[Answers]) -> Starlette:
     """The application; its answers wait for the service, which may still be loading its model.
 
     Parameters
     ----------
-    service : Future of Service
+    service : Future of Answers
     """
     latest = Latest()
 
@@ -88,12 +90,6 @@ def application(service: Future[Service]) -> Starlette:
     routes = [Route(path, _unchanging(content, kind)) for path, (content, kind) in static_files().items()]
     routes += [Route(f"/api/{name}", endpoint(name), methods=["POST"]) for name in NAMES]
     return Starlette(routes=routes)
-
-
-NAMES = (
-    "overview", "map", "colors", "rows", "row", "selection", "decode", "prior", "samples", "pairs", "reconstruct",
-    "traversals", "dimensions", "outliers", "gaps", "training", "estimates",
-)  # fmt: skip
 
 
 def static_files() -> dict[str, tuple[bytes, str]]:

@@ -11,7 +11,7 @@ from concurrent.futures import Future
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from lowerbound.web.service import Service
+    from lowerbound.web.answers import Answers
 
 LOOPBACK = "127.0.0.1"
 START_SECONDS, STOP_SECONDS = 20.0, 5.0
@@ -29,13 +29,13 @@ class Page:
         The paths of what it serves besides its answers.
     """
 
-    def __init__(self, make: Callable[[], Service], port: int = 0) -> None:
+    def __init__(self, make: Callable[[], Answers], port: int = 0) -> None:
         import uvicorn
 
         from lowerbound.web.application import application, static_files
         from lowerbound.web.guard import Guard
 
-        self.service: Future[Service] = Future()
+        self.service: Future[Answers] = Future()
         listening = _listen(port)
         self.port: int = listening.getsockname()[1]
         self.files: list[str] = list(static_files())
@@ -54,7 +54,7 @@ class Page:
         self._make.start()
         self._wait_for_start()
 
-    def _load(self, make: Callable[[], Service]) -> None:
+    def _load(self, make: Callable[[], Answers]) -> None:
         try:
             self.service.set_result(make())
         except BaseException as error:  # shown where the result is asked for
@@ -108,10 +108,10 @@ def explore(
     ----------
     model : estimator
         Fitted.
-    X : array-like, DataFrame or Source, shape (n, *row), optional
-        Rows to look at it with; at most 100,000 of them, from all over.
+    X : array-like, DataFrame or Source, shape (n, *row), sequences or texts, optional
+        Data to look at it with; at most 100,000 rows of them, from all over.
     labels : array-like, shape (n,), optional
-        A label for each row, or what the model is given.
+        A label for each row, or what the model is given with each row or text.
     label : str
         What the labels are called.
     port : int
@@ -132,11 +132,13 @@ def explore(
         If there is nothing to show of such a model.
     """
     check_extra()
-    from lowerbound.report.subject import Run, Subject
-    from lowerbound.web.service import Service
+    from lowerbound.report.subject import Run
+    from lowerbound.report.subjects import subject_of
+    from lowerbound.web.services import service_of
 
-    subject = Subject.of(model, X, labels, label=label, run=Run(type(model).__name__, history=_history(model)))
-    page = Page(lambda: Service(subject), port)
+    run = Run(type(model).__name__, history=_history(model))
+    subject = subject_of(model, X, labels, label=label, run=run)
+    page = Page(lambda: service_of(subject), port)
     if browser:
         open_in_browser(page.url)
     return page

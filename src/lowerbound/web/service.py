@@ -11,11 +11,11 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from lowerbound.precision import undisturbed_by_contexts
 from lowerbound.report import codes, density, facts, quality, unusual
 from lowerbound.report.rows import flat
 from lowerbound.report.subject import Subject
 from lowerbound.web import asked
+from lowerbound.web.answers import Answers, choices, context, places, seed, sliders, some_rows
 from lowerbound.web.refusals import Unanswerable
 
 SIDE = 160  # pixels of a large picture
@@ -23,7 +23,7 @@ MOST_PIXELS = 2**24  # of an image that is dropped on the page
 FEW = 2000  # rows whose bound is computed before the page asks for more
 
 
-class Service:
+class Service(Answers):
     """The facts of a subject, as the panels ask for them.
 
     Parameters
@@ -34,21 +34,16 @@ class Service:
     """
 
     def __init__(self, subject: Subject, history: Callable[[], list[dict[str, Any]]] | None = None) -> None:
+        super().__init__("row", history or (lambda: subject.run.history))
         self.subject = subject
-        self.history: Callable[[], list[dict[str, Any]]] = history or (lambda: subject.run.history)
         self.kept: dict[str, Any] = {}
-        self.answers: dict[str, Callable[[dict[str, Any]], Any]] = {
+        self.answers |= {
             "overview": self.overview, "map": self.map, "colors": self.colors, "rows": self.rows,
             "selection": self.selection, "decode": self.decode, "prior": self.prior, "samples": self.samples,
             "pairs": self.pairs, "reconstruct": self.reconstruct, "traversals": self.traversals,
             "dimensions": self.dimensions, "outliers": self.outliers, "gaps": self.gaps, "row": self.row,
-            "training": self.training, "estimates": self.estimates,
+            "estimates": self.estimates,
         }  # fmt: skip
-
-    @undisturbed_by_contexts
-    def answer(self, name: str, body: dict[str, Any]) -> Any:
-        """The facts that a request asks for; raises ``Unanswerable``."""
-        return facts.plain(self.answers[name](body))
 
     def overview(self, body: dict[str, Any]) -> dict[str, Any]:
         """The model and the rows."""
@@ -56,9 +51,7 @@ class Service:
         found = facts.overview(subject)
         found["has"]["training"] = bool(self.history())
         if found["has"]["decode"]:
-            some = self.some()
-            found |= {"order": some.order.tolist(), "active": some.active.tolist(),
-                      "dimension_names": [codes.name_of(some, i) for i in range(len(some.order))]}  # fmt: skip
+            found |= {**sliders(self.some()), "given": choices(subject)}
         return found
 
     def some(self) -> Subject:
@@ -71,13 +64,7 @@ class Service:
     def map(self, body: dict[str, Any]) -> dict[str, Any]:
         """The places of all rows on a map; without ``dimensions`` the first choice."""
         self._need("map")
-        some, d = self.some(), self.subject.model.latent_dim_
-        axes = codes.axes_of(some)
-        chosen = axes[0]["dimensions"] if "dimensions" not in body else asked.dimensions(body, d)
-        found = codes.places_on(self.subject, chosen)
-        if chosen != "pca":
-            found["axes"] = [*(codes.name_of(some, int(i)) for i in chosen), *[""] * (len(chosen) == 1)]
-        return {**found, "dimensions": chosen, "choices": axes, "n": len(self.subject.codes)}
+        return places(self.subject, self.some(), body)
 
     def colors(self, body: dict[str, Any]) -> list[dict[str, Any]]:
         """The colors that the points can have."""
@@ -88,13 +75,13 @@ class Service:
         """Some rows, small, for a map."""
         rows = self._rows(body)
         side = asked.whole(body, "side", 8, SIDE, 28)
-        return {"shown": codes.thumbnails(self.subject, rows, side), "places": self.subject.places[rows].tolist()}
+        return {"shown": codes.thumbnails(self.subject, rows, side), "names": self._names(rows)}
 
     def row(self, body: dict[str, Any]) -> dict[str, Any]:
         """One row in full: its values, its code, its reconstruction."""
         rows = self._rows(body, most=1)
         subject = self.subject
-        found = {"row": int(rows[0]), "place": int(subject.places[rows[0]]),
+        found = {"row": int(rows[0]), "name": self._names(rows)[0],
                  "label": quality.labels_of(subject, rows)[0],
                  "shown": subject.display.smaller(SIDE).show(subject.at(rows), given=True)[0]}  # fmt: skip
         return {**found, "code": subject.codes[rows[0]].round(4).tolist()} if subject.has_codes else found
@@ -118,11 +105,11 @@ class Service:
         """E[x|z] or a draw for some codes; of a table with the densities of its numbers."""
         self._need("decode")
         subject = self.subject
-        z = asked.codes(body, subject.model.latent_dim_)
-        made = subject.decode(z, draw=asked.flag(body, "draw"), seed=asked.whole(body, "seed", 0, 2**31 - 1, 0))
+        z, given = asked.codes(body, subject.latent_dim), context(subject, body)
+        made = subject.decode(z, given, draw=asked.flag(body, "draw"), seed=seed(body))
         found: dict[str, Any] = {"shown": subject.display.smaller(SIDE).show(made)}
         if asked.flag(body, "densities") and not subject.display.is_image:
-            found["densities"] = density.densities(subject, z[0])
+            found["densities"] = density.densities(subject, z[0], given)
         return found
 
     def prior(self, body: dict[str, Any]) -> dict[str, Any]:
@@ -130,9 +117,9 @@ class Service:
         self._need("decode")
         import torch
 
-        fitted = self.subject.fitted
-        noise = fitted.noise("page", asked.whole(body, "seed", 0, 2**31 - 1, 0))
-        fitted = fitted.given(self.subject.first_context)
+        fitted, given = self.subject.fitted, context(self.subject, body)
+        noise = fitted.noise("page", seed(body))
+        fitted = fitted.given(self.subject.first_context if given is None else given)
         with torch.no_grad():
             z = fitted.model.given(fitted.coded_context(1)).prior().rsample((1, 1), noise)[0, 0]
         return {"z": z.double().cpu().numpy().round(4).tolist()}
@@ -168,7 +155,7 @@ class Service:
         """A path for each active variable, from the middle of the prior or from a row."""
         self._need("decode")
         start = self.subject.codes[self._rows(body, most=1)[0]] if "rows" in body else None
-        return codes.traversals(self.some(), start=start, side=96)
+        return codes.traversals(self.some(), start=start, side=96, context=context(self.subject, body))
 
     def dimensions(self, body: dict[str, Any]) -> dict[str, Any]:
         """KL of the latent variables, and what they change."""
@@ -193,27 +180,22 @@ class Service:
             raise Unanswerable(f"hidden must be a list of places from 0 to {size - 1}")
         hidden = np.zeros(size, bool)
         hidden[entries] = True
-        seed = asked.whole(body, "seed", 0, 2**31 - 1, 0)
-        return unusual.gaps_of(subject, rows, hidden.reshape(1, *shape), 6, 128, seed=seed)
-
-    def training(self, body: dict[str, Any]) -> dict[str, Any]:
-        """The curves of training up to now."""
-        return {"training": quality.training(self.history())}
+        return unusual.gaps_of(subject, rows, hidden.reshape(1, *shape), 6, 128, seed=seed(body))
 
     def estimates(self, body: dict[str, Any]) -> dict[str, Any]:
         """log p(x) and the bound with standard errors, and the bound as a message."""
         self._need("estimates")
         return {"estimates": quality.estimates(self.subject, 200, 200), "bits": quality.bits(self.subject, 200)}
 
+    def _names(self, rows: np.ndarray) -> list[str]:
+        return [f"row {place:,}" for place in self.subject.places[rows]]
+
     def _need(self, what: str) -> None:
         if not facts.can(self.subject)[what]:
             raise Unanswerable("there is nothing to show of this model and these data")
 
     def _rows(self, body: dict[str, Any], most: int = 2000) -> np.ndarray:
-        found = asked.row_numbers(body, len(self.subject.places), most)
-        if not len(found):
-            raise Unanswerable("name a row")
-        return found
+        return some_rows(body, len(self.subject.places), most)
 
     def _dropped_image(self, body: dict[str, Any]) -> np.ndarray:
         from PIL import Image, UnidentifiedImageError

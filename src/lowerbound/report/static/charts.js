@@ -20,7 +20,7 @@ export function lineChart({ x, series, xName, yName, width = 520, height = 250 }
   const grid = [
     ...ticks(low, high, 5).map((t) => [svg("line", { class: "grid", x1: frame.left, x2: frame.right, y1: up(t), y2: up(t) }),
       svg("text", { class: "tick", x: frame.left - 7, y: up(t) + 4, "text-anchor": "end" }, number(t))]),
-    ...ticks(first, last, 8).map((t) => svg("text", { class: "tick", x: across(t), y: frame.bottom + 16, "text-anchor": "middle" }, number(t))),
+    ...ticks(first, last, 8).filter((t) => xName !== "epoch" || Number.isInteger(t)).map((t) => svg("text", { class: "tick", x: across(t), y: frame.bottom + 16, "text-anchor": "middle" }, number(t))),
     svg("text", { class: "axis", x: frame.right, y: height - 4, "text-anchor": "end" }, xName),
   ];
   const lines = series.map((each, k) =>

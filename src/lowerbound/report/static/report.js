@@ -3,11 +3,15 @@
 import { count, floats, h, number } from "./dom.js";
 import { printLight } from "./palette.js";
 import { Scatter } from "./scatter.js";
+import { nameOfColumn } from "./rows.js";
+import { isSequences, sizeOf } from "./captions.js";
+import { sequenceSections } from "./report.sequences.js";
 import { bitsView, cardOf, dimensionsView, estimatesView, gapsView, outliersView, pairsView, samplesView, trainingView, traversalsView } from "./views.js";
 
 const facts = JSON.parse(/** @type {HTMLElement} */ (document.getElementById("facts")).textContent ?? "{}");
 const about = facts.overview;
 
+/** @type {[string, string, string, () => any][]} */
 const SECTIONS = [
   ["estimates", "How good is it?", "Means over rows, with one standard error. “≥” marks a lower bound, “≤” an upper bound: log p(x) of a model with latent variables is an integral that is bounded, not computed.", () => estimatesView(facts.estimates)],
   ["samples", "New rows", "Drawn from the model: z from the prior p(z), then x given z. Nothing of the data enters but what the weights have learned.", () => samplesView(facts.samples)],
@@ -27,10 +31,10 @@ function mapSection() {
   const colors = map.colors.map((color) => ({ ...color, values: floats(color.values) }));
   const shown = new Map((map.thumbnails?.rows ?? []).map((row, k) => [row, map.thumbnails.shown[k]]));
   const linesOf = (row) => [
-    map.places ? `row ${count(map.places[row])}` : "", ...colors.slice(0, 3).map((color) =>
+    map.names ? map.names[row] : map.places ? `row ${count(map.places[row])}` : "", ...colors.slice(0, 3).map((color) =>
       `${color.name}: ${color.kind === "classes" ? color.classes[color.values[row]] : number(color.values[row])}`),
   ].filter(Boolean);
-  const scatter = new Scatter({ label: `map of ${count(points.x.length)} rows by their codes`, card: (row) => cardOf(shown.get(row), map.thumbnails?.columns ?? [], linesOf(row)), words: (row) => linesOf(row).join(", ") });
+  const scatter = new Scatter({ label: `map of ${count(points.x.length)} points by their codes`, card: (row) => cardOf(shown.get(row), map.thumbnails?.columns ?? [], linesOf(row)), words: (row) => linesOf(row).join(", ") });
   scatter.show(points);
   if (colors.length) scatter.paint(colors[0]);
   const select = h("select", { onchange: () => scatter.paint(colors[Number(select.value)]) }, colors.map((color, k) => h("option", { value: k }, color.name)));
@@ -42,10 +46,10 @@ function mapSection() {
 
 function header() {
   const parts = [about.model, about.latent_dim ? `${about.latent_dim} latent variable${about.latent_dim === 1 ? "" : "s"}` : "", about.likelihood, `${count(about.n_weights)} weights`];
-  const shape = about.kind === "image" ? `images of ${about.row_shape.join(" × ")}` : `${about.columns.length} columns`;
-  const rows = about.n_rows ? `${count(about.n_rows)} rows of ${about.source}, ${shape}${about.chosen ? `; shown are ${about.chosen}` : ""}` : `no data, ${shape}`;
+  const shape = about.kind === "text" ? "" : about.kind === "image" ? `, images of ${about.row_shape.join(" × ")}` : `, ${about.columns.length} columns`;
+  const rows = about.n_rows ? `${sizeOf(about)} of ${about.source}${shape}${about.chosen ? `; shown are ${about.chosen}` : ""}` : `no data${shape}`;
   const embeds = facts.with_rows ? "This file contains rows of the data." : "This file contains no rows of the data.";
-  return h("header", {}, h("p", { class: "kicker" }, "lowerbound report"), h("h1", {}, about.title), h("p", { class: "lead" }, parts.filter(Boolean).join(" · ")), h("p", { class: "muted" }, `${rows}. ${embeds}`));
+  return h("header", {}, h("p", { class: "kicker" }, "lowerbound report"), h("h1", {}, nameOfColumn(about.title)), h("p", { class: "lead" }, parts.filter(Boolean).join(" · ")), h("p", { class: "muted" }, `${rows}. ${embeds}`));
 }
 
 function contents(sections) {
@@ -61,11 +65,13 @@ function configuration() {
 }
 
 function render() {
-  const sections = SECTIONS.filter(([id]) => facts[/** @type {string} */ (id)]);
+  const all = isSequences(about) ? sequenceSections(facts, mapSection) : SECTIONS;
+  const why = facts.with_rows ? (about.lacks ?? {}) : {};
+  const sections = all.filter(([id]) => facts[id] || why[id]);
   const main = h("main", {}, header(), contents(sections));
   document.body.replaceChildren(main);
   for (const [id, title, caption, make] of sections) {
-    main.append(h("section", { id }, h("h2", {}, title), h("p", { class: "caption" }, caption), /** @type {() => any} */ (make)()));
+    main.append(h("section", { id }, h("h2", {}, title), facts[id] ? [h("p", { class: "caption" }, caption), make()] : h("p", { class: "caption" }, why[id])));
   }
   main.append(configuration());
   if (document.getElementById("map")) main.append(h("p", { id: "map-keys", class: "unseen" }, "Arrow keys go from point to point."));

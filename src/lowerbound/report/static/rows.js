@@ -1,9 +1,11 @@
 // Rows of data: images as pictures, rows of a table as lines of names and values.
 
 import { h } from "./dom.js";
+import { sequenceView } from "./sequences.js";
 
-/** One row. @param {string | (string | null)[]} shown @param {string} words @param {string[]} columns */
+/** One row, or a sequence. @param {any} shown @param {string} words @param {string[]} columns */
 export function rowView(shown, words, columns = []) {
+  if (!Array.isArray(shown) && typeof shown === "object") return sequenceView(shown, words);
   return typeof shown === "string" ? picture(shown, words) : record(shown, columns, words);
 }
 
@@ -20,9 +22,9 @@ export function record(values, columns, words = "", marked = null) {
   return h("table", { class: "record" }, words ? h("caption", {}, words) : null, h("tbody", {}, lines));
 }
 
-/** The name of a column, which may be broken after a line. @param {string} name */
+/** The name of a column, or a path, which may be broken after a mark. @param {string} name */
 export function nameOfColumn(name) {
-  return name.split(/(?<=[_.])/).flatMap((part, k) => (k ? [h("wbr"), part] : [part]));
+  return name.split(/(?<=[_./])/).flatMap((part, k) => (k ? [h("wbr"), part] : [part]));
 }
 
 /** A value; what is missing is said to be. @param {string | null} value */

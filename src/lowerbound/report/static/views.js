@@ -8,7 +8,7 @@ import { comparedRows, nameOfColumn, nameOfRow, picture, record, rowsTable, rowV
 export function estimatesView(estimates) {
   const lines = estimates.map((each) =>
     h("tr", {}, h("th", { scope: "row" }, each.name), h("td", { class: "sign" }, each.sign), h("td", { class: "value" }, plusMinus(each.value, each.error)),
-      h("td", {}, each.unit), h("td", { class: "muted" }, `${each.how} (${count(each.n)} rows)`)),
+      h("td", {}, each.unit), h("td", { class: "muted" }, `${each.how} (${count(each.n)} ${each.one}${each.n === 1 ? "" : "s"})`)),
   );
   return h("div", { class: "wide", tabindex: "0", role: "region", "aria-label": "estimates" }, h("table", { class: "estimates" },
     h("thead", { class: "unseen" }, h("tr", {}, ["quantity", "sign", "value", "unit", "how"].map((name) => h("th", { scope: "col" }, name)))), h("tbody", {}, lines)));
@@ -101,10 +101,11 @@ function steps(values) {
   return values.filter((value, i) => i === 0 || value !== values[i - 1]).map((value) => value ?? "missing").join(" → ");
 }
 
-/** KL of each latent variable, and what it changes. @param {any} dimensions @param {any} traversals */
+/** KL of each latent variable, and what it changes. @param {any} dimensions @param {any} traversals null, if no row shows it */
 export function dimensionsView(dimensions, traversals) {
-  const image = typeof traversals.paths[0]?.influence === "string";
-  const changes = new Map(traversals.paths.map((path) => [path.dimension, path.influence]));
+  const paths = traversals?.columns ? traversals.paths : [];
+  const image = typeof paths[0]?.influence === "string";
+  const changes = new Map(paths.map((path) => [path.dimension, path.influence]));
   const shown = dimensions.order.filter((d) => dimensions.active[d] || !dimensions.n_active);
   const folded = dimensions.order.filter((d) => !shown.includes(d));
   const unit = dimensions.is_kl ? "KL, in nats" : "variance of the posterior mean";
@@ -116,7 +117,7 @@ export function dimensionsView(dimensions, traversals) {
     dimensions.collapsed ? h("p", { class: "note", role: "note" }, dimensions.collapsed) : null,
     bars(shown.map(bar), `${unit}; ${dimensions.n_active} of ${dimensions.order.length} latent variables are active`),
     folded.length && dimensions.n_active ? h("details", {}, h("summary", {}, `${folded.length} collapsed`), bars(folded.map(bar), unit)) : null,
-    image || !traversals.paths.length ? null : influenceTable(traversals),
+    image || !paths.length ? null : influenceTable(traversals),
   );
 }
 
@@ -125,10 +126,9 @@ function influenceTable(traversals) {
   const heads = h("tr", {}, h("th", { scope: "col" }, "column"), traversals.paths.map((path) => h("th", { scope: "col" }, path.name.split(" ")[0])));
   const lines = traversals.columns.map((name, j) => h("tr", {}, h("th", { scope: "row" }, name), traversals.paths.map((path) => {
     const share = Math.min(1, path.influence[j]);
-    return h("td", { class: share > 0.55 ? "heat strong" : "heat", style: { "--share": "" } , "data-share": share.toFixed(2)}, path.influence[j].toFixed(2));
+    return h("td", { class: share > 0.55 ? "heat strong" : "heat", style: { "--share": `${Math.round(100 * share)}%` } }, path.influence[j].toFixed(2));
   })));
   const table = h("table", { class: "influence" }, h("caption", {}, "how far each column moves along the path of each latent variable, in standard deviations of the data; of categories, the part of the path with another one"), h("thead", {}, heads), h("tbody", {}, lines));
-  for (const each of table.querySelectorAll("[data-share]")) each.style.setProperty("--share", `${Math.round(100 * Number(each.dataset.share))}%`);
   return h("div", { class: "wide", tabindex: "0", role: "region", "aria-label": "influence of each latent variable on each column" }, table);
 }
 
@@ -187,18 +187,18 @@ export function trainingView(training) {
   const of = (...keys) => training.curves.filter((curve) => keys.includes(curve.key)).map((curve) => ({ ...curve, dashed: curve.key === "validation_elbo" }));
   const chart = (yName, series) => (series.length ? lineChart({ x: training.epoch, series, xName: "epoch", yName }) : null);
   const skipped = training.n_skipped ? h("p", { class: "note" }, `${count(training.n_skipped)} steps had no finite loss or gradient and were skipped: if there are many, a smaller learning rate helps.`) : null;
-  return h("div", {}, skipped, h("div", { class: "charts" }, chart("the lower bound, in nats a row", of("elbo", "validation_elbo")), chart("reconstruction, in nats a row", of("reconstruction")), chart("KL, in nats a row", of("kl"))));
+  return h("div", {}, skipped, h("div", { class: "charts" }, chart(`the lower bound, in nats a ${training.one}`, of("elbo", "validation_elbo")), chart(`reconstruction, in nats a ${training.one}`, of("reconstruction")), chart(`KL, in nats a ${training.one}`, of("kl"))));
 }
 
 /** The bound as a message. @param {any} bits */
 export function bitsView(bits) {
   const part = (name, words, value) => h("div", { class: `bit ${name}` }, h("strong", {}, `${number(value)} bits`), h("span", {}, words));
   return h("div", { class: "bits" }, part("z", "for z, on a grid of 1/256", bits.z), h("span", {}, "+"), part("x", "for x given z", bits.x), h("span", {}, "−"),
-    part("back", "got back, which the choice of z carries", bits.back), h("span", {}, "="), part("total", "a row", bits.total));
+    part("back", "got back, which the choice of z carries", bits.back), h("span", {}, "="), part("total", `a ${bits.one}`, bits.total));
 }
 
 /** The row beside a point of a map. @param {any} shown @param {string[]} columns @param {string[]} lines */
 export function cardOf(shown, columns, lines) {
-  const first = shown === undefined || shown === null ? null : typeof shown === "string" ? rowView(shown, "") : record(shown.slice(0, 14), columns);
+  const first = shown === undefined || shown === null ? null : Array.isArray(shown) ? record(shown.slice(0, 14), columns) : rowView(shown, "");
   return h("div", {}, first, lines.map((line) => h("p", {}, line)));
 }

@@ -1,6 +1,8 @@
 // The page: its heading, the way between panels, the selection, and the banner when the server has gone.
 
 import { announce, count, h } from "./dom.js";
+import { captionOf, isSequences, sizeOf } from "./captions.js";
+import { nameOfColumn } from "./rows.js";
 import { ask, onGone } from "./api.js";
 import { on, select, state } from "./state.js";
 import * as map from "./map.js";
@@ -11,17 +13,24 @@ import * as dimensions from "./dimensions.js";
 import * as outliers from "./outliers.js";
 import * as gaps from "./gaps.js";
 import * as training from "./training.js";
+import * as continuations from "./continuations.js";
+import * as sequencePairs from "./sequence_pairs.js";
+import * as paths from "./text_paths.js";
+import * as unusual from "./unusual.js";
+import * as hidden from "./hidden_steps.js";
 
 // A panel is a module: id, title, what it needs of the model and the data, and a function that makes its element;
 // "show" of what it returns is called whenever the panel is opened.
 const PANELS = [map, sample, reconstructions, traversals, dimensions, outliers, gaps, training];
+const OF_SEQUENCES = [map, continuations, sequencePairs, paths, dimensions, unusual, hidden, training];
+const REFRESH = 3000; // milliseconds between two looks if the model is there
 /** @type {Map<string, {element: any, show?: () => void}>} */
 const made = new Map();
 
 function heading(about) {
   const parts = [about.model, about.latent_dim ? `${about.latent_dim} latent variable${about.latent_dim === 1 ? "" : "s"}` : "", about.likelihood];
-  const rows = about.n_rows ? `${count(about.n_rows)} rows of ${about.source}` : "no data";
-  return h("header", { class: "top" }, h("h1", {}, about.title), h("p", { class: "muted" }, [...parts, rows].filter(Boolean).join(" · ")),
+  const rows = about.kind === "waiting" ? "no model yet" : about.n_rows ? `${sizeOf(about)} of ${about.source}` : "no data";
+  return h("header", { class: "top" }, h("h1", {}, nameOfColumn(about.title)), h("p", { class: "muted" }, [...parts, rows].filter(Boolean).join(" · ")),
     about.chosen ? h("p", { class: "muted" }, `${about.chosen} are looked at`) : null);
 }
 
@@ -30,17 +39,37 @@ function ways(panels) {
 }
 
 function open(panels, stage) {
-  const wanted = panels.find((panel) => `#${panel.id}` === location.hash) ?? panels[0];
-  if (!made.has(wanted.id)) made.set(wanted.id, wanted.make());
+  const first = state.about.kind === "waiting" ? training : panels[0];
+  const wanted = panels.find((panel) => `#${panel.id}` === location.hash) ?? first;
+  const { about } = state;
+  const shows = wanted.needs(about);
+  if (!made.has(wanted.id)) made.set(wanted.id, shows ? wanted.make() : { element: h("p", { class: "note" }, lack(wanted)) });
   const entry = made.get(wanted.id);
+  const caption = isSequences(about) ? captionOf(wanted.key ?? wanted.id, about) : wanted.caption(about);
   stage.setAttribute("aria-label", wanted.title);
-  stage.replaceChildren(h("h2", {}, wanted.title), h("p", { class: "caption" }, wanted.caption(state.about)), entry.element);
+  stage.replaceChildren(h("h2", {}, wanted.title), shows && caption ? h("p", { class: "caption" }, caption) : "", entry.element);
   for (const link of document.querySelectorAll("[data-panel]")) {
     if (/** @type {HTMLElement} */ (link).dataset.panel === wanted.id) link.setAttribute("aria-current", "page");
     else link.removeAttribute("aria-current");
   }
   entry.show?.();
   document.title = `${wanted.title} – ${state.about.title}`;
+}
+
+/** The sentence why a panel shows nothing. */
+function lack(panel) {
+  return state.about.lacks?.[panel.key ?? panel.id] ?? "";
+}
+
+/** Look again and again until the model of a run that trains is there. */
+function watch() {
+  const timer = setInterval(async () => {
+    if (document.hidden) return;
+    const about = await ask("overview").catch(() => null); // the reason is shown when the page begins again
+    if (about?.kind === "waiting") return;
+    clearInterval(timer);
+    location.reload();
+  }, REFRESH);
 }
 
 /** The rows that were encircled, which other panels follow. */
@@ -79,14 +108,16 @@ async function start() {
     document.body.replaceChildren(h("main", { class: "problem" }, h("h1", {}, "This model can’t be shown"), h("p", {}, /** @type {Error} */ (error).message)));
     return;
   }
-  const panels = PANELS.filter((panel) => panel.needs(state.about));
+  state.given = (state.about.given ?? []).map((field) => field.value);
+  if (state.about.kind === "waiting") watch();
+  const all = isSequences(state.about) ? OF_SEQUENCES : PANELS;
+  const panels = all.filter((panel) => panel.needs(state.about) || lack(panel));
   if (!panels.length) {
     document.body.replaceChildren(h("main", { class: "problem" }, h("h1", {}, state.about.title), h("p", {}, "There is nothing to show of this model without data: lowerbound explore RUN DATA")));
     return;
   }
   const stage = h("section", { class: "stage" });
-  const hidden = PANELS.length - panels.length;
-  const why = hidden && !state.about.n_rows ? h("p", { class: "muted more" }, "With rows of data there is more: lowerbound explore RUN DATA") : null;
+  const why = panels.length < all.length && !state.about.n_rows ? h("p", { class: "muted more" }, "With rows of data there is more: lowerbound explore RUN DATA") : null;
   const keys = h("p", { id: "map-keys", class: "unseen" }, "Arrow keys go from point to point; with shift they move a place whose picture the decoder makes. Enter chooses the row.");
   document.body.replaceChildren(note, h("div", { class: "frame" }, h("div", { class: "side" }, heading(state.about), ways(panels), why), h("main", {}, selectionBar(), stage, keys)));
   addEventListener("hashchange", () => open(panels, stage));

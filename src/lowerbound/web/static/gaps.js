@@ -18,11 +18,11 @@ export function make() {
   const hidden = new Set();
   let row = state.row ?? 0;
   const fill = latest("gaps", (found) => results.replaceChildren(fillingsOf(found)), (error) => results.replaceChildren(h("p", { class: "note" }, error.message)));
-  const update = () => (hidden.size ? fill({ rows: [row], hidden: [...hidden] }) : results.replaceChildren(h("p", { class: "muted" }, "nothing is hidden yet")));
+  const update = () => (hidden.size ? fill({ rows: [row], hidden: [...hidden] }) : results.replaceChildren(h("p", { class: "muted" }, about.kind === "image" ? "nothing is hidden yet: paint over the picture" : "nothing is hidden yet: clear a value")));
   const load = async () => {
     hidden.clear();
     const found = await ask("row", { rows: [row] });
-    box.replaceChildren(h("h3", {}, `row ${found.place}${found.label ? `, ${found.label}` : ""}`), about.kind === "image" ? easel(found.shown, about, hidden, update) : cells(found.shown, about, hidden, update));
+    box.replaceChildren(h("h3", {}, `${found.name}${found.label ? `, ${found.label}` : ""}`), about.kind === "image" ? easel(found.shown, about, hidden, update) : cells(found.shown, about, hidden, update));
     update();
   };
   const go = (step) => {

@@ -2,10 +2,11 @@
 
 import { count, floats, h, number } from "./dom.js";
 import { Scatter } from "./scatter.js";
+import { sizeOf } from "./captions.js";
 import { cardOf } from "./views.js";
 import { rowView } from "./rows.js";
 import { ask, latest } from "./api.js";
-import { chooseRow, on, select, state } from "./state.js";
+import { chooseRow, given, on, select, state } from "./state.js";
 
 export const id = "map";
 export const title = "Map";
@@ -16,14 +17,16 @@ const PICTURES = 600; // rows that are shown as pictures
 
 export function make() {
   const { about } = state;
+  const n = about.n_points ?? about.n_seen;
+  const decodes = about.has.place ?? about.has.decode;
   let map = null;
   let colors = [];
   const known = new Map(); // rows that were asked for
-  const live = h("div", { class: "live", "aria-live": "off" }, h("p", { class: "muted" }, "click a place of the map"));
+  const live = h("div", { class: "live", "aria-live": "off" }, h("p", { class: "muted" }, decodes ? "click a place of the map" : "click a point of the map"));
 
   const linesOf = (row) => colors.slice(0, 3).map((color) => `${color.name}: ${color.kind === "classes" ? color.classes[color.values[row]] : number(color.values[row])}`);
   const fetchRow = latest("rows", (answer, body) => {
-    answer.shown.forEach((shown, k) => known.set(body.rows[k], { shown, place: answer.places[k] }));
+    answer.shown.forEach((shown, k) => known.set(body.rows[k], { shown, name: answer.names[k] }));
     if (scatter.current === body.rows[0]) {
       scatter.card.hidden = false;
       scatter.card.replaceChildren(cardFor(body.rows[0]));
@@ -33,23 +36,23 @@ export function make() {
   const cardFor = (row) => {
     const found = known.get(row);
     if (!found) fetchRow({ rows: [row], side: 96 });
-    return cardOf(found?.shown, about.columns, [found ? `row ${count(found.place)}` : "", ...linesOf(row)].filter(Boolean));
+    return cardOf(found?.shown, about.columns, [found ? found.name : "", ...linesOf(row)].filter(Boolean));
   };
   const decode = latest("decode", (answer, body) => {
     live.replaceChildren(rowView(answer.shown[0], "E[x|z] at this place", about.columns), h("p", { class: "muted" }, codeWords(body.z[0])));
   });
   const showRow = async (row) => {
     const found = await ask("row", { rows: [row] });
-    live.replaceChildren(rowView(found.shown, `row ${found.place}`, about.columns), h("p", {}, `row ${count(found.place)}`, found.label ? `, ${about.label} ${found.label}` : ""),
+    live.replaceChildren(rowView(found.shown, found.name, about.columns), h("p", {}, found.name, found.label ? `, ${about.label} ${found.label}` : ""),
       h("p", { class: "muted" }, "Sample, Traversals and Gaps start from it."));
   };
   const scatter = new Scatter({
-    label: `map of ${count(about.n_seen)} rows by their codes`, card: cardFor, words: (row) => linesOf(row).join(", ") || `row ${row}`,
+    label: `map of ${count(n)} points by their codes`, card: cardFor, words: (row) => linesOf(row).join(", ") || `row ${row}`,
     onpick: (row) => {
       chooseRow(row);
       showRow(row);
     },
-    onplace: (x, y) => map && decode({ z: [codeAt(x, y)] }),
+    onplace: decodes ? (x, y) => map && decode({ z: [codeAt(x, y)], ...given() }) : undefined,
     onlasso: select,
   });
   const codeAt = (x, y) => map.center.map((middle, d) => middle + x * map.basis[0][d] + (map.basis[1] ? y * map.basis[1][d] : 0));
@@ -57,7 +60,7 @@ export function make() {
 
   const coloring = h("select", { onchange: () => scatter.paint(colors[Number(coloring.value)]) });
   const axes = h("span", {});
-  const waiting = h("p", { class: "empty", role: "status" }, `encoding ${count(about.n_seen)} rows …`);
+  const waiting = h("p", { class: "empty", role: "status" }, `encoding ${sizeOf(about)} …`);
   const load = async (dimensions) => {
     const answer = await ask("map", dimensions === undefined ? {} : { dimensions });
     if (answer === null) return;
@@ -71,7 +74,7 @@ export function make() {
     coloring.replaceChildren(...colors.map((color, k) => h("option", { value: k }, color.name)));
     if (colors.length) scatter.paint(colors[0]);
   };
-  const tiles = h("input", { type: "checkbox", onchange: async () => scatter.showPictures(tiles.checked ? await pictures(about.n_seen) : null) });
+  const tiles = h("input", { type: "checkbox", onchange: async () => scatter.showPictures(tiles.checked ? await pictures(n) : null) });
   const controls = h("div", { class: "controls" }, h("label", {}, "colored by ", coloring), axes, about.kind === "image" ? h("label", {}, tiles, " pictures") : null);
   load().then(paint);
   return { element: h("div", { class: "with-side" }, h("div", {}, controls, waiting, scatter.element), h("div", { class: "beside" }, live)), show: () => scatter.draw() };

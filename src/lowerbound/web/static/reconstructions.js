@@ -6,32 +6,44 @@ import { ask } from "./api.js";
 import { on, state } from "./state.js";
 
 export const id = "reconstructions";
+export const key = "pairs";
 export const title = "Reconstructions";
 export const needs = (about) => about.has.pairs;
 export const caption = (about) => (about.kind === "image" ? "A row, what is left of it after it went through its code, and the difference: orange where the output is more, blue where it is less." : "A row beside what is left of it after it went through its code; values of categories that changed are marked.");
 
+const MOST = 40; // of a selection that are shown
+
 export function make() {
   const { about } = state;
+  const own = h("div", { class: "own" });
+  const words = about.kind === "image" ? "A picture of your own" : "A row of your own";
+  return { element: h("div", {}, sets(pairsOf, "rows from all over", "the selected rows"), h("h3", { class: "apart" }, words), about.kind === "image" ? dropped(own) : typed(own), own) };
+}
+
+/**
+ * Pairs from all over, the worst and the best, of which one set is shown; or those of the selection.
+ * @param {(items: any[], found: any) => any} view @param {string} all @param {string} selected
+ */
+export function sets(view, all, selected) {
   const shown = h("div", { class: "shown" }, h("p", { class: "empty" }, "computing …"));
   let pairs = null;
   let which = "random";
-  const show = () => pairs && shown.replaceChildren(pairsOf(pairs[which], pairs));
+  const show = () => pairs && shown.replaceChildren(view(pairs[which], pairs));
   const load = async () => {
     pairs = await ask("pairs");
     show();
   };
   on("selection", async () => {
     if (!state.selection.length) return load();
-    const found = await ask("pairs", { rows: state.selection.slice(0, 40) });
-    shown.replaceChildren(h("h3", {}, "the selected rows"), pairsOf(found.selected, found));
+    const found = await ask("pairs", { rows: state.selection.slice(0, MOST) });
+    shown.replaceChildren(h("h3", {}, selected), view(found.selected, found));
   });
-  const own = h("div", { class: "own" });
   load();
-  const choose = choice("show", [["random", "rows from all over"], ["worst", "rebuilt worst"], ["best", "rebuilt best"]], "random", (value) => {
+  const choose = choice("show", [["random", all], ["worst", "rebuilt worst"], ["best", "rebuilt best"]], "random", (value) => {
     which = value;
     show();
   });
-  return { element: h("div", {}, choose, shown, h("h3", { class: "apart" }, about.kind === "image" ? "A picture of your own" : "A row of your own"), about.kind === "image" ? dropped(own) : typed(own), own) };
+  return h("div", {}, choose, shown);
 }
 
 /** A file that is chosen or dropped, brought to the size of the model's images. */

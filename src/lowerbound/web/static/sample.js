@@ -4,7 +4,8 @@ import { announce, choice, h, number } from "./dom.js";
 import { density } from "./charts.js";
 import { cell, nameOfColumn, picture } from "./rows.js";
 import { ask, latest } from "./api.js";
-import { on, state } from "./state.js";
+import { givenControls } from "./given.js";
+import { given, on, state } from "./state.js";
 
 export const id = "sample";
 export const title = "Sample";
@@ -29,7 +30,7 @@ export function make() {
     else shown.replaceChildren((image = picture(made, "the decoder's picture of the sliders")));
     performance.mark("decoded");
   }, (error) => shown.replaceChildren(h("p", { class: "note" }, error.message)));
-  const update = () => decode({ z: [z], draw, seed, densities: about.kind === "table" });
+  const update = () => decode({ z: [z], draw, seed, densities: about.kind === "table", ...given() });
 
   const sliders = about.order.map((d) => slider(d));
   const byDimension = new Map(sliders.map((each) => [each.d, each]));
@@ -79,15 +80,16 @@ export function make() {
   const save = () => image && h("a", { href: image.src, download: "sample.png" }).click();
   const another = async () => {
     seed = Math.floor(Math.random() * 2 ** 31);
-    put((await ask("prior", { seed })).z);
+    put((await ask("prior", { seed, ...given() })).z);
   };
   const controls = h("div", { class: "buttons" }, button("new z from the prior", another), button("to the middle", () => put(new Array(n).fill(0))), pin("A"), pin("B"), h("label", { class: "slider blend" }, h("span", {}, "A to B"), blend, h("span", {})),
-    button("copy z", () => copy(code(), "z")), button("copy Python", () => copy(`model.decode(${code()}${draw ? ", draw=True" : ""})`, "the line of Python")), about.kind === "image" ? button("save PNG", save) : null);
+    button("copy z", () => copy(code(), "z")), button("copy Python", () => copy(pythonLine(code(), draw), "the line of Python")), about.kind === "image" ? button("save PNG", save) : null);
   const kind = choice("show", [["mean", "mean E[x|z]"], ["draw", "a draw of x"]], "mean", (value) => {
     draw = value === "draw";
     seed += 1;
     update();
   });
+  on("given", update);
   on("row", async () => {
     if (state.row === null) return;
     const found = await ask("row", { rows: [state.row] });
@@ -95,7 +97,14 @@ export function make() {
   });
   if (state.row !== null) ask("row", { rows: [state.row] }).then((found) => found.code && put(found.code));
   else update();
-  return { element: h("div", { class: "two" }, h("div", {}, none, kind, first.map((each) => each.element), folded), h("div", {}, shown, controls, said)) };
+  return { element: h("div", { class: "two" }, h("div", {}, none, givenControls(), kind, first.map((each) => each.element), folded), h("div", {}, shown, controls, said)) };
+}
+
+/** What makes the same in Python. */
+function pythonLine(code, draw) {
+  const words = (state.about.given ?? []).map((field, k) => [field.name, field.kind === "classes" ? field.classes[state.given[k]] : state.given[k]]);
+  const context = words.length ? `, context=pandas.DataFrame(${JSON.stringify([Object.fromEntries(words)])})` : "";
+  return `model.decode(${code}${draw ? ", draw=True" : ""}${context})`;
 }
 
 /** A row of a table: of each column of numbers the density given z, with a mark at the value. */

@@ -8,12 +8,12 @@ import { state } from "./state.js";
 export const id = "training";
 export const title = "Training";
 export const needs = (about) => about.has.training || about.has.estimates;
-export const caption = () => "In nats a row. “≥” marks a lower bound: log p(x) of a model with latent variables is bounded, not computed.";
+export const caption = () => "“≥” marks a lower bound: log p(x) of a model with latent variables is bounded, not computed.";
 
 const REFRESH = 3000; // milliseconds
 
 export function make() {
-  const curves = h("div", {}, state.about.has.training ? null : h("p", { class: "muted" }, "There is no history of this model: a run of lowerbound train has one."));
+  const curves = h("div", {}, state.about.kind === "waiting" ? h("p", { class: "muted", role: "status" }, "The first epoch hasn’t ended yet.") : state.about.has.training ? null : h("p", { class: "muted" }, "There is no history of this model: a run of lowerbound train has one."));
   const measures = h("div", { class: "apart" });
   let seen = 0;
   const load = async () => {

@@ -3,7 +3,8 @@
 import { choice, h } from "./dom.js";
 import { traversalsView } from "./views.js";
 import { latest } from "./api.js";
-import { on, state } from "./state.js";
+import { givenControls } from "./given.js";
+import { given, on, state } from "./state.js";
 
 export const id = "traversals";
 export const title = "Traversals";
@@ -15,7 +16,7 @@ export function make() {
   const note = h("span", { class: "muted" }, "choose a row on the map to start from it");
   let from = "prior";
   const ask = latest("traversals", (paths) => shown.replaceChildren(traversalsView(paths)), (error) => shown.replaceChildren(h("p", { class: "note" }, error.message)));
-  const load = () => ask(from === "row" && state.row !== null ? { rows: [state.row] } : {});
+  const load = () => ask({ ...(from === "row" && state.row !== null ? { rows: [state.row] } : {}), ...given() });
   const start = choice("from", [["prior", "the middle of the prior"], ["row", "the chosen row"]], "prior", (value) => {
     from = value;
     load();
@@ -24,6 +25,7 @@ export function make() {
     note.textContent = `row ${state.row} is chosen`;
     if (from === "row") load();
   });
+  on("given", load);
   load();
-  return { element: h("div", {}, h("div", { class: "controls" }, start, state.about.has.map ? note : null), shown) };
+  return { element: h("div", {}, givenControls(), h("div", { class: "controls" }, start, state.about.has.map ? note : null), shown) };
 }
