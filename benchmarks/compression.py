@@ -3,10 +3,12 @@
     python benchmarks/compression.py --data FOLDER --models RUNS
     python benchmarks/compression.py --report
 
-FOLDER holds ``images`` (mnist.npz, fashion_mnist.npz, freyfaces.npz) and ``tabular`` (adult_train.csv and others).
+FOLDER holds ``images`` (mnist.npz, fashion_mnist.npz, freyfaces.npz), ``tabular`` (adult_train.csv and others) and
+``sequences`` (jsb_chorales.npz, names.txt).
 Images are compressed by the recipes of ``density.py``, fitted to training images; the file has all test images.
 ``adult_test`` is compressed by a model of adult_train, ``adult_train`` by the same with the model in the file; every
-other table by a model of itself. Black and white images are one draw from the gray values.
+other table by a model of itself. Chorales are those of the test set, by a model of the training set; of the names every
+tenth one, by a model of the others. Black and white images are one draw from the gray values.
 
 For each set: bits of the file for each number, beside the bound and the bytes of others on the same rows; by how much
 files of the first 200, 2,000, … rows exceed their bounds; rows a second of CPU time, in and out, reading again while
@@ -34,8 +36,9 @@ import pandas as pd
 from density import Until, binarized, fit, machine, read_data, read_recipe, recorded, revision
 
 import lowerbound
-from lowerbound import VAE, Factorized
+from lowerbound import VAE, Factorized, RecurrentVAE, SequenceVAE
 from lowerbound.compression.others import sizes
+from lowerbound.data.readers.sequences import unpacked
 from lowerbound.storage.atomic import write_text
 from lowerbound.synthesis.synthesize import recommended
 
@@ -56,6 +59,7 @@ class Job:
     X: Any
     model: Any
     with_model: bool = False
+    plain: Any = None  # what others compress, if it isn't X
 
 
 def images(recipe: str, data: Path, models: Path) -> Job:
@@ -82,6 +86,27 @@ def table(name: str, kind: str, data: Path, models: Path) -> Job:
     return Job(rows, fitted(models / f"{name}-{kind}", make, rows), with_model=True)
 
 
+def chorales(kind: str, data: Path, models: Path) -> Job:
+    """Test chorales of 88 keys, and a model of the training set with small networks."""
+    with np.load(data / "sequences" / "jsb_chorales.npz") as file:
+        train, test = (
+            np.split(unpacked(file[part], 88, part), np.cumsum(file[f"{part}_len"])[:-1]) for part in ("train", "test")
+        )
+    options = {"exact": {"latent_dim": 0}, "vae": {"latent_dim": 8}, "masked": {"latent_dim": 0, "head": "masked"}}[
+        kind
+    ]
+    make = partial(RecurrentVAE, hidden_size=64, max_epochs=40, random_state=0, **options)
+    return Job(test, fitted(models / f"jsb-{kind}", make, train), plain=np.concatenate(test))
+
+
+def names(kind: str, data: Path, models: Path) -> Job:
+    """Every tenth name, and a model of the others with small networks."""
+    texts = lowerbound.read(data / "sequences" / "names.txt").X
+    make = partial(SequenceVAE, {"exact": 0, "vae": 8}[kind], hidden_size=64, max_epochs=10, random_state=0)
+    model = fitted(models / f"names-{kind}", make, [text for i, text in enumerate(texts) if i % 10])
+    return Job(texts[::10], model, plain="".join(f"{text}\n" for text in texts[::10]).encode())
+
+
 def fitted(folder: Path, make: Callable[[], Any], rows: Any) -> Any:
     """The model in a folder, or a new one."""
     if not folder.exists():
@@ -94,8 +119,10 @@ def jobs(data: Path) -> dict[str, Callable[[Path, Path], Job]]:
     found: dict[str, Callable[[Path, Path], Job]] = {recipe: partial(images, recipe) for recipe in RECIPES}
     for part in ("test", "train"):
         found |= {f"adult_{part}|{kind}": partial(adult, part, kind) for kind in ("factorized", "vae")}
-    names = sorted(path.stem for path in (data / "tabular").glob("*.csv") if not path.stem.startswith("adult_"))
-    return found | {f"{name}|{kind}": partial(table, name, kind) for name in names for kind in ("factorized", "vae")}
+    found |= {f"jsb_chorales_test|{kind}": partial(chorales, kind) for kind in ("exact", "vae", "masked")}
+    found |= {f"names|{kind}": partial(names, kind) for kind in ("exact", "vae")}
+    tables = sorted(path.stem for path in (data / "tabular").glob("*.csv") if not path.stem.startswith("adult_"))
+    return found | {f"{name}|{kind}": partial(table, name, kind) for name in tables for kind in ("factorized", "vae")}
 
 
 def measure(job: Job) -> dict[str, Any]:
@@ -118,7 +145,7 @@ def measure(job: Job) -> dict[str, Any]:
         "overheads": {**overheads, str(file.n_rows): file.overhead},
         "rows_per_second": {"in": len(job.X) / seconds_in, "out": len(job.X) / seconds_out},
         "same": same(job.X, again),
-        "others": sizes(job.X, job.model.schema_.event_shape),
+        "others": sizes(job.X if job.plain is None else job.plain, getattr(job.model.schema_, "event_shape", ())),
     }  # fmt: skip
 
 
@@ -126,6 +153,10 @@ def same(X: Any, again: Any) -> bool:
     """Whether the very rows came back."""
     if isinstance(X, pd.DataFrame):
         return X.equals(again)
+    if isinstance(X, list):
+        return len(X) == len(again) and all(map(same, X, again))
+    if isinstance(X, str):
+        return again == X
     return X.dtype == again.dtype and bool((again == X).all())
 
 

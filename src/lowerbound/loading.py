@@ -101,8 +101,8 @@ def decompress(
 
     Returns
     -------
-    ndarray or frame
-        As it was given.
+    ndarray, frame, sequences, list of str or bytes
+        As it was given; the bytes of a text file.
 
     Raises
     ------

@@ -13,7 +13,7 @@ pytest.importorskip("constriction", reason="compression needs constriction: pip 
 
 import lowerbound
 from lowerbound import MLP, VAE
-from lowerbound.compression import codec, files
+from lowerbound.compression import blocks, codec, files, parts
 from lowerbound.compression.container import (
     VERSION,
     CompressedFileError,
@@ -37,12 +37,12 @@ def model():
 @pytest.fixture(scope="module")
 def content(model, tmp_path_factory):
     """The bytes of a file of three blocks."""
-    path, before = tmp_path_factory.mktemp("file") / "x.lb", files.BLOCK_ENTRIES
-    files.BLOCK_ENTRIES = 30 * X.shape[1]
+    path, before = tmp_path_factory.mktemp("file") / "x.lb", parts.BLOCK_ENTRIES
+    parts.BLOCK_ENTRIES = 30 * X.shape[1]
     try:
         lowerbound.compress(model, X, path)
     finally:
-        files.BLOCK_ENTRIES = before
+        parts.BLOCK_ENTRIES = before
     return path.read_bytes()
 
 
@@ -175,7 +175,7 @@ def test_another_process_with_other_threads_reads_the_same(n_threads, content, m
 
 @pytest.mark.parametrize("rows", [1, 3, 64])
 def test_steps_of_another_size_are_read_as_the_file_says(rows, model, tmp_path, monkeypatch):
-    monkeypatch.setattr(codec, "rows_of_a_step", lambda *arguments: rows)
+    monkeypatch.setattr(blocks, "rows_of_a_step", lambda *arguments: rows)
     lowerbound.compress(model, X, tmp_path / "x.lb")
     monkeypatch.undo()
     np.testing.assert_array_equal(lowerbound.decompress(tmp_path / "x.lb", model), X)

@@ -163,9 +163,9 @@ def test_values_of_features_that_were_constant_come_back(tmp_path):
 
 
 def test_blocks_are_read_alone(tmp_path, monkeypatch):
-    from lowerbound.compression import files
+    from lowerbound.compression import parts
 
-    monkeypatch.setattr(files, "BLOCK_ENTRIES", 100 * BINARY.shape[1])
+    monkeypatch.setattr(parts, "BLOCK_ENTRIES", 100 * BINARY.shape[1])
     lowerbound.compress(fitted("bernoulli"), BINARY, tmp_path / "x.lb")
     np.testing.assert_array_equal(lowerbound.decompress(tmp_path / "x.lb", fitted("bernoulli")), BINARY)
     np.testing.assert_array_equal(

@@ -73,6 +73,21 @@ def test_a_logit_depends_on_the_columns_before_it_and_on_no_other():
         assert torch.equal(slope != 0, torch.ones(6, 6).tril(-1).bool())
 
 
+def test_logits_one_after_another_are_those_of_all_at_once():
+    network = MaskedMLP(7, 3, 20, make_generator(0, "weights")).double()
+    with torch.no_grad():
+        for i, weight in enumerate(network.parameters()):
+            weight.copy_(torch.from_numpy(np.random.default_rng(i).normal(size=weight.shape)))
+    x, context = torch.from_numpy(RNG.integers(2, size=(4, 7)) / 1), torch.from_numpy(RNG.normal(size=(2, 4, 3)))
+    columns = [0, 1, 3, 4, 6]
+    x[:, [2, 5]] = 0
+    so_far = torch.zeros_like(x)
+    for column, logits in network.unroll(so_far, context, columns):
+        torch.testing.assert_close(logits, network(x, context)[..., column])
+        so_far[:, column] = x[:, column]
+    assert column == columns[-1]
+
+
 def test_it_learns_that_keys_sound_together(tmp_path):
     """All or none of four keys: one bit a step without latent variables, exactly."""
     x = [np.tile(RNG.integers(2, size=(10, 1)), (1, F)).astype(np.uint8) for _ in range(60)]

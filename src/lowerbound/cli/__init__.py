@@ -15,8 +15,9 @@ from lowerbound import __version__
 from lowerbound.cli.chat import chat
 from lowerbound.cli.codes import encode, reconstruct
 from lowerbound.cli.compare import compare
-from lowerbound.cli.compress import compress, decompress
+from lowerbound.cli.compress import compress
 from lowerbound.cli.data import data
+from lowerbound.cli.decompress import decompress
 from lowerbound.cli.evaluate import evaluate
 from lowerbound.cli.explore import explore
 from lowerbound.cli.generate import generate

@@ -95,7 +95,7 @@ MODELS = {
             "device",
         ),
         in_steps=True,
-        can=("generate", "evaluate", "encode", "outliers", "impute", "forecast", "report"),
+        can=("generate", "evaluate", "encode", "outliers", "impute", "forecast", "report", "compress"),
         takes="sequences",
     ),
     "sequence": TrainedModel(
@@ -103,7 +103,7 @@ MODELS = {
         tables.SEQUENCE_VAE_PARAMETERS,
         ("latent_dim", "hidden_size", "tokens", "token_dropout", "objective", *TRAINING, "random_state", "device"),
         in_steps=True,
-        can=("generate", "chat", "evaluate", "encode", "reconstruct", "report"),
+        can=("generate", "chat", "evaluate", "encode", "reconstruct", "report", "compress"),
         takes="text",
     ),
 }

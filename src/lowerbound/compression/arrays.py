@@ -40,6 +40,9 @@ class CodedBlock:
     high: np.ndarray
     apart: bytes
 
+    def __len__(self) -> int:
+        return len(self.k)
+
     def part(self, rows: slice) -> CodedBlock:
         """Some of the rows; what is apart stays that of all."""
         return replace(self, k=self.k[rows], observed=self.observed[rows], aside=self.aside[rows])
@@ -50,10 +53,12 @@ class RowsCode(ABC):
 
     Attributes
     ----------
+    schema : Schema or TextSchema
     counted : ndarray of bool, shape (*event)
         Entries that the model describes.
     """
 
+    schema: Any
     counted: np.ndarray
 
     @abstractmethod
@@ -62,11 +67,11 @@ class RowsCode(ABC):
 
     @classmethod
     @abstractmethod
-    def of(cls, schema: Schema, record: list[Any]) -> RowsCode:
+    def of(cls, schema: Any, record: list[Any]) -> RowsCode:
         """The inverse of ``describe``."""
 
     @abstractmethod
-    def example(self, n_rows: int) -> CodedBlock:
+    def example(self, n_rows: int) -> Any:
         """Fixed rows, which depend on what was fitted alone."""
 
     @abstractmethod
@@ -74,8 +79,42 @@ class RowsCode(ABC):
         """The rows as ``take`` wants them, of the user's and of what the model's check makes of them."""
 
     @abstractmethod
-    def take(self, X: Any) -> CodedBlock:
+    def take(self, X: Any) -> Any:
         """Rows as whole numbers."""
+
+    @abstractmethod
+    def n_numbers(self, block: Any) -> int:
+        """Count the numbers that the rows have, of which bits a dimension are."""
+
+    @abstractmethod
+    def bits_besides(self, block: Any) -> float:
+        """Bits that the model's −log2 p lacks."""
+
+    @abstractmethod
+    def give(self, block: Any) -> Any:
+        """The rows again."""
+
+    @abstractmethod
+    def join(self, blocks: Sequence[Any]) -> Any:
+        """The rows of all blocks."""
+
+    @abstractmethod
+    def are_same(self, X: Any, again: Any) -> bool:
+        """True if rows that were read are those that were written."""
+
+    @abstractmethod
+    def digest(self, block: Any) -> int:
+        """A checksum of all that is coded."""
+
+
+class EntriesCode(RowsCode):
+    """The code of rows that have the same entries each."""
+
+    schema: Schema
+
+    def n_numbers(self, block: CodedBlock) -> int:
+        """The entries that count in the density."""
+        return len(block) * self.schema.n_dimensions
 
     @abstractmethod
     def bits_of_steps(self, block: CodedBlock) -> float:
@@ -90,18 +129,6 @@ class RowsCode(ABC):
     @abstractmethod
     def begin(self, n_rows: int, apart: bytes) -> tuple[Numbers, np.ndarray]:
         """The numbers of a block that is to be read, and its ``aside``."""
-
-    @abstractmethod
-    def give(self, block: CodedBlock) -> Any:
-        """The rows again."""
-
-    @abstractmethod
-    def join(self, blocks: Sequence[Any]) -> Any:
-        """The rows of all blocks."""
-
-    @abstractmethod
-    def are_same(self, X: Any, again: Any) -> bool:
-        """True if rows that were read are those that were written."""
 
     def digest(self, block: CodedBlock) -> int:
         """A checksum of the numbers on the stack, of what is missing and of what is aside."""
@@ -162,7 +189,7 @@ class ArrayNumbers(Numbers):
 
 
 @dataclass
-class ArrayCode(RowsCode):
+class ArrayCode(EntriesCode):
     """Arrays of numbers.
 
     Parameters

@@ -20,6 +20,7 @@ from torch import Tensor
 from lowerbound.compression.coder import Stack, rounded
 from lowerbound.compression.entries import Entries
 from lowerbound.core import Batch, ElementwiseModel, Infer
+from lowerbound.core.explicit import NoLatents
 from lowerbound.distributions.gaussians import DiagonalGaussian, FullGaussian, GaussianPrior, StandardNormal
 from lowerbound.inference.posteriors import PriorWhereUnobserved
 from lowerbound.models.priors.mixture import GaussianMixture
@@ -108,7 +109,7 @@ class OneLevel(LatentCode):
         if isinstance(p, GaussianMixture):
             r = responsibilities(p, z)
             component = r.argmax(-1).numpy() if begins else pop_categories(stack, r)
-        x.push(stack, given.likelihood(z[None]))
+        self.push_x(stack, x, given, z)
         self.grid.push(stack, k, *prior_moments(p, len(k), component))
         if component is not None:
             push_categories(stack, component, weights_of(p, len(k)))
@@ -120,13 +121,21 @@ class OneLevel(LatentCode):
         component = pop_categories(stack, weights_of(p, n_rows)) if isinstance(p, GaussianMixture) else None
         k = self.grid.pop(stack, *prior_moments(p, n_rows, component))
         z = self.grid.values(k)
-        x.pop(stack, given.likelihood(z[None]))
+        self.pop_x(stack, x, given, z)
         batch = x.batch()
         if not begins:
             if component is not None:
                 push_categories(stack, component, responsibilities(p, z))
             push_gaussian(stack, self.grid, k, gaussian_of(self.posterior(batch)))
         return batch
+
+    def push_x(self, stack: Stack, x: Entries, given: Any, z: Tensor) -> None:
+        """Push x by p(x|z), z (B, D)."""
+        x.push(stack, given.likelihood(z[None]))
+
+    def pop_x(self, stack: Stack, x: Entries, given: Any, z: Tensor) -> None:
+        """The inverse of ``push_x``."""
+        x.pop(stack, given.likelihood(z[None]))
 
 
 def unwrapped(q: Any) -> Any:
@@ -137,6 +146,8 @@ def unwrapped(q: Any) -> Any:
 def gaussian_of(q: Any) -> DiagonalGaussian | FullGaussian:
     """q(z|x), if it is Gaussian; raises ``NotCodableError`` if it isn't."""
     q = unwrapped(q)
+    if isinstance(q, NoLatents):
+        return DiagonalGaussian(q.mean, q.mean)
     if isinstance(q, (DiagonalGaussian, FullGaussian)):
         return q
     raise NotCodableError(
@@ -207,15 +218,16 @@ def responsibilities(p: GaussianMixture, z: Tensor) -> Tensor:
 
 def push_categories(stack: Stack, k: np.ndarray, p: Tensor) -> None:
     """Categories (n,) with probabilities p (n, K)."""
-    stack.push_numbers(k, np.zeros_like(k), np.full_like(k, p.shape[-1] - 1), _sums(p))
+    stack.push_numbers(k, np.zeros_like(k), np.full_like(k, p.shape[-1] - 1), sums_of(p))
 
 
 def pop_categories(stack: Stack, p: Tensor) -> np.ndarray:
     """The inverse of ``push_categories``."""
     low = np.zeros(len(p), np.int64)
-    return stack.pop_numbers(low, low + p.shape[-1] - 1, _sums(p))
+    return stack.pop_numbers(low, low + p.shape[-1] - 1, sums_of(p))
 
 
-def _sums(p: Tensor) -> Callable[[np.ndarray], np.ndarray]:
+def sums_of(p: Tensor) -> Callable[[np.ndarray], np.ndarray]:
+    """Categories → the probabilities of all up to them, of probabilities (n, K)."""
     sums = np.concatenate([np.zeros((len(p), 1)), np.cumsum(p.numpy(), -1)], -1)
     return lambda k: np.take_along_axis(sums, k[:, None] + 1, -1)[:, 0]

@@ -11,21 +11,26 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from lowerbound.compression.arrays import ArrayCode, CodedBlock, RowsCode
+from lowerbound.compression.arrays import ArrayCode, RowsCode
 from lowerbound.compression.bits_back import Grid
+from lowerbound.compression.blocks import Blocks, blocks_for, example_context, suited
 from lowerbound.compression.container import Block, CompressedFileError, inflated
-from lowerbound.compression.entries import Entries
-from lowerbound.compression.message import BlockCode, Message
-from lowerbound.compression.models import MOST_CELLS, MOST_ROWS, grid_for, latents_of, rows_of_a_step
+from lowerbound.compression.message import Message
+from lowerbound.compression.models import MOST_CELLS, MOST_ROWS
+from lowerbound.compression.sequences import SequencesCode
 from lowerbound.compression.tables import TableCode
-from lowerbound.core import Batch
+from lowerbound.compression.texts import TextsCode
 from lowerbound.estimators.fitted import Fitted
 from lowerbound.storage.opening import parse_json
 
 PROBED = 3  # rows of the probe
-LOOKED_AT = 1000  # rows that the grid is chosen by
 FRONT = struct.Struct("<32sII")  # SHA-256 of the model, probe, bytes of the record
-KINDS: dict[str, type[RowsCode]] = {"array": ArrayCode, "table": TableCode}
+KINDS: dict[str, type[RowsCode]] = {
+    "array": ArrayCode,
+    "table": TableCode,
+    "sequences": SequencesCode,
+    "texts": TextsCode,
+}
 
 UNREADABLE = (  # what the reading of a block raises whose content is not what was written
     ArithmeticError, LookupError, MemoryError, RuntimeError, TypeError, ValueError, zlib.error,
@@ -44,31 +49,26 @@ class Codec:
     grid : Grid
     most : int
         Rows of a step.
-    blocks : BlockCode
+    blocks : Blocks
     """
 
     fitted: Fitted
     rows: RowsCode
     grid: Grid
     most: int
-    blocks: BlockCode
+    blocks: Blocks
 
     @classmethod
     @torch.no_grad()
     def make(cls, fitted: Fitted, rows: RowsCode, grid: Grid, most: int) -> Codec:
         """The codec with this grid and so many rows to a step."""
-        example = _batch(rows.example(1), rows, example_context(fitted, 1))
-        return cls(fitted, rows, grid, most, BlockCode(latents_of(fitted, example, grid), rows, most))
+        return cls(fitted, rows, grid, most, blocks_for(fitted, rows, grid, most))
 
     @classmethod
     @torch.no_grad()
-    def suited(cls, fitted: Fitted, rows: RowsCode, first: CodedBlock, context: Tensor | None) -> Codec:
+    def suited(cls, fitted: Fitted, rows: RowsCode, first: Any, context: Tensor | None) -> Codec:
         """The codec with the grid and the steps that suit some rows."""
-        some = slice(0, LOOKED_AT)
-        given = None if context is None else context[some]
-        looked_at = _batch(first.part(some), rows, given)
-        grid = grid_for(fitted, looked_at)
-        return cls.make(fitted, rows, grid, rows_of_a_step(fitted, looked_at.subset(torch.zeros(1).long())))
+        return cls.make(fitted, rows, *suited(fitted, rows, first, context))
 
     def record(self) -> list[Any]:
         """The record of JSON that ``of`` is called with."""
@@ -87,13 +87,13 @@ class Codec:
             raise CompressedFileError(f"the header says nothing that makes a code ({error!r})") from error
 
     @torch.no_grad()
-    def write(self, coded: CodedBlock, context: Tensor | None) -> Block:
+    def write(self, coded: Any, context: Tensor | None) -> Block:
         """A block of the file."""
         payload = self.blocks.write(coded, context).to_bytes()
-        return Block(len(coded.k), payload, self.rows.digest(coded))
+        return Block(len(coded), payload, self.rows.digest(coded))
 
     @torch.no_grad()
-    def read(self, block: Block, context: Tensor | None) -> CodedBlock | None:
+    def read(self, block: Block, context: Tensor | None) -> Any:
         """The inverse of ``write``; None if what was read isn't what was written."""
         try:
             message = Message.from_bytes(block.payload, self.most, self.rows.counted.size)
@@ -144,14 +144,3 @@ class Header:
         except (struct.error, zlib.error) as error:
             raise CompressedFileError(f"the header can't be read ({error})") from error
         return cls(sha256, probe, record, content[end:])
-
-
-def example_context(fitted: Fitted, n_rows: int) -> Tensor | None:
-    """A context of zeros for rows of an example."""
-    n_context = getattr(fitted.model, "n_context", 0)
-    return torch.zeros(n_rows, n_context, dtype=torch.float64) if fitted.context_schema is not None else None
-
-
-def _batch(coded: CodedBlock, rows: RowsCode, context: Tensor | None) -> Batch:
-    parts = (coded.numbers, coded.k, coded.observed, coded.aside, coded.low, coded.high)
-    return Entries(*parts, rows.counted, None if coded.observed.all() else ~coded.observed[0] * 0.5, context).batch()

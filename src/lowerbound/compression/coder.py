@@ -119,12 +119,7 @@ class Stack:
         below : callable
             Whole numbers → the probabilities of all numbers up to them.
         """
-        decisions, search = [], _Halving(low, high, below)
-        while search.is_open:
-            upper = k > search.middle
-            decisions.append((search.chosen(upper), search.p_upper()))
-            search.go(upper)
-        for bits, p in reversed(decisions):
+        for bits, p in reversed(decisions(k, low, high, below)):
             self.push_bits(bits, p)
 
     def pop_numbers(self, low: np.ndarray, high: np.ndarray, below: Below) -> np.ndarray:
@@ -133,6 +128,16 @@ class Stack:
         while search.is_open:
             search.go(search.spread(self.pop_bits(search.p_upper()) == 1))
         return search.low
+
+
+def decisions(k: np.ndarray, low: np.ndarray, high: np.ndarray, below: Below) -> list[tuple[np.ndarray, np.ndarray]]:
+    """The bits that say numbers and their probabilities, the first one first; parameters as of ``push_numbers``."""
+    found, search = [], _Halving(low, high, below)
+    while search.is_open:
+        upper = k > search.middle
+        found.append((search.chosen(upper), search.p_upper()))
+        search.go(upper)
+    return found
 
 
 class _Halving:

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from torch import Tensor
 
-from lowerbound.compression.arrays import ArrayCode, CodedBlock, RowsCode
+from lowerbound.compression.arrays import RowsCode
 from lowerbound.compression.bits_back import NotCodableError
 from lowerbound.compression.codec import Codec, Header
 from lowerbound.compression.container import (
@@ -27,16 +27,13 @@ from lowerbound.compression.container import (
 )
 from lowerbound.compression.models import digest_of, on_cpu
 from lowerbound.compression.packed import Packed, pack
-from lowerbound.compression.tables import TableCode
-from lowerbound.data.sources import Source, as_source
+from lowerbound.compression.parts import Part, as_rows, parts_of, rows_code
 from lowerbound.estimators.fitted import Fitted
 from lowerbound.evaluation.bound import elbo_terms, exact_log_prob
 from lowerbound.evaluation.evaluation import Evaluation
 from lowerbound.precision import undisturbed_by_contexts
 from lowerbound.storage.atomic import write_atomically
 from lowerbound.warning import warn
-
-BLOCK_ENTRIES = 2**22  # of the rows of a block
 
 Make = Callable[[bytes], Any]  # the estimator that a file holds
 
@@ -48,8 +45,10 @@ class Compressed:
     Parameters
     ----------
     path : Path
-    n_rows, n_dimensions : int
-        Rows, and the numbers of a row.
+    n_rows : int
+        Rows, sequences or texts.
+    n_dimensions : float
+        The numbers of a row, on average where rows have unequal lengths; of a text its bytes, with one for its end.
     n_bytes : int
         Of the file.
     model_bytes : int
@@ -63,7 +62,7 @@ class Compressed:
 
     path: Path
     n_rows: int
-    n_dimensions: int
+    n_dimensions: float
     n_bytes: int
     model_bytes: int
     bound: float
@@ -101,7 +100,8 @@ def compress(
     ----------
     model : estimator or Fitted
         A fitted model; one that is given a context is ``model.given(context)``.
-    X : array-like or Source, shape (n, *row)
+    X : array-like or Source, shape (n, *row); list of sequences; list of str; Path
+        A path is that of a text file, which comes back byte for byte.
     path : path
     decimals : int, optional
         To which real values are given.
@@ -129,12 +129,14 @@ def compress(
     >>> bool((again == X).all())
     True
     """
-    path, inside = Path(path), packed(model, X) if with_model else Packed(model)
+    path, X = Path(path), as_rows(fitted_of(model), X)
+    inside = packed(model, X) if with_model else Packed(model)
     fitted = fitted_of(inside.model)
     writing = _Writing(fitted, on_cpu(fitted), rows_code(fitted, X, decimals), inside, verify)
     write_atomically(path, lambda temporary: writing.write(X, temporary))
-    n_bytes, n_dimensions = path.stat().st_size, fitted.schema.n_dimensions
-    return Compressed(path, writing.n_rows, n_dimensions, n_bytes, len(inside.content), writing.bound, inside.is_half)
+    n_rows, n_numbers, n_bytes = writing.n_rows, writing.n_numbers, path.stat().st_size
+    n_dimensions = n_numbers / n_rows if n_numbers % n_rows else n_numbers // n_rows
+    return Compressed(path, n_rows, n_dimensions, n_bytes, len(inside.content), writing.bound, inside.is_half)
 
 
 @dataclass
@@ -147,6 +149,7 @@ class _Writing:
     inside: Packed
     verify: bool
     n_rows: int = 0
+    n_numbers: int = 0
     bound: float = 0.0
 
     def write(self, X: Any, path: Path) -> None:
@@ -160,12 +163,13 @@ class _Writing:
                     header = Header(digest_of(self.fitted), codec.probe(), codec.record(), self.inside.content)
                     writer = Writer(file, header.to_bytes())
                 writer.write(self._block(codec, coded, part))
-                self.n_rows += len(coded.k)
+                self.n_rows += len(coded)
+                self.n_numbers += self.rows.n_numbers(coded)
                 self.bound += bound_of(self.exact, part) + self.rows.bits_besides(coded)
             assert writer is not None
             writer.finish()
 
-    def _block(self, codec: Codec, coded: CodedBlock, part: Part) -> Block:
+    def _block(self, codec: Codec, coded: Any, part: Part) -> Block:
         block = codec.write(coded, part.context)
         if self.verify:
             again = codec.read(block, part.context)
@@ -174,36 +178,12 @@ class _Writing:
         return block
 
 
-@dataclass(frozen=True)
-class Part:
-    """Some rows: as the user gives them, as the model's check returns them, and their context."""
-
-    X: Any
-    checked: Any
-    context: Tensor | None
-
-
-def parts_of(fitted: Fitted, X: Any, rows: RowsCode) -> Iterator[Part]:
-    """The rows, a block at a time."""
-    source, n = as_source(X), max(1, BLOCK_ENTRIES // max(1, rows.counted.size))
-    if isinstance(source, Source):
-        for block in source.blocks(n):
-            some = block.X if source.is_mixed else source.as_array(block.X)
-            checked = fitted.check(some)
-            yield Part(rows.of_user(some, checked), checked, fitted.coded_context(len(checked)))
-        return
-    checked = fitted.check(X)
-    context = fitted.coded_context(len(checked))
-    for first in range(0, len(checked), n):
-        part = slice(first, first + n)
-        yield Part(rows.of_user(X, checked)[part], checked[part], None if context is None else context[part])
-
-
 def bound_of(fitted: Fitted, part: Part) -> float:
     """−log2 p(x) of some rows, or its upper bound by one draw of z for each, in bits."""
     noise = replace(fitted, shared_noise=False).noise("compression")
     rows = replace(fitted, context_schema=None).checked_rows(part.checked)
-    on = Evaluation(fitted.model, fitted.posterior, replace(rows, context=part.context), noise)
+    rows = rows if part.context is None else replace(rows, context=part.context)
+    on = Evaluation(fitted.model, fitted.posterior, rows, noise)
     log_p = exact_log_prob(on) if fitted.model.knows_log_prob else elbo_terms(on).elbo
     return -log_p.sum().item() / math.log(2)
 
@@ -219,25 +199,13 @@ def packed(model: Any, X: Any) -> Packed:
 
 def estimate(model: Any, X: Any, *, decimals: int | None = None, with_model: bool = False) -> tuple[float, int]:
     """Bits of the rows, and bytes of the model, that a file would take; parameters as of ``compress``."""
+    X = as_rows(fitted_of(model), X)
     inside = packed(model, X) if with_model else Packed(model)
     exact = on_cpu(fitted_of(inside.model))
     rows, bits = rows_code(exact, X, decimals), 0.0
     for part in parts_of(exact, X, rows):
         bits += bound_of(exact, part) + rows.bits_besides(rows.take(part.X))
     return bits, len(inside.content)
-
-
-def rows_code(fitted: Fitted, X: Any, decimals: int | None) -> RowsCode:
-    """The code of the rows of ``X``, by what they are."""
-    if fitted.schema.columns is not None:
-        source = as_source(X)
-        return TableCode.like(fitted.schema, source.spread(2).X if isinstance(source, Source) else X, decimals)
-    checked = fitted.check(X)
-    columns = None
-    if getattr(X, "columns", None) is not None:
-        types = getattr(X, "dtypes", [checked.dtype] * len(X.columns))
-        columns = [[str(name), str(dtype)] for name, dtype in zip(X.columns, types, strict=True)]
-    return ArrayCode(fitted.schema, checked.dtype, decimals, isinstance(X, np.ma.MaskedArray), columns)
 
 
 @contextmanager
@@ -306,7 +274,8 @@ def _rows_of(codec: Codec, reader: Reader, i: int, context: Tensor | None) -> An
     """The rows of block ``i``."""
     coded = codec.read(reader.block(i), context)
     if coded is None:
-        raise OtherArithmeticError(f"block {i} of {reader.name} decodes to other rows than were written: {OTHER}")
+        why = OTHER if context is None else f"the model is given another context, or {OTHER}"
+        raise OtherArithmeticError(f"block {i} of {reader.name} decodes to other rows than were written: {why}")
     return codec.rows.give(coded)
 
 

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 import numpy as np
 from torch import Tensor
 
-from lowerbound.compression.arrays import CodedBlock, RowsCode
+from lowerbound.compression.arrays import CodedBlock, EntriesCode
 from lowerbound.compression.bits_back import LatentCode
 from lowerbound.compression.coder import Stack
 from lowerbound.compression.container import inflated
@@ -106,7 +106,7 @@ class BlockCode:
     """
 
     latents: LatentCode
-    rows: RowsCode
+    rows: EntriesCode
     most: int
 
     def write(self, block: CodedBlock, context: Tensor | None) -> Message:
@@ -118,7 +118,7 @@ class BlockCode:
         context : Tensor, shape (n, C), or None
         """
         steps: Steps | None = Steps(self.most) if self.latents.has_latents else Steps(self.most, 0, 0)
-        gaps = _shares(block.observed)
+        gaps = shares_of(block.observed)
         shape = self.rows.counted.shape
         while True:
             assert steps is not None
@@ -164,7 +164,7 @@ class BlockCode:
         return CodedBlock(numbers, k, observed, aside, message.low, message.high, message.apart)
 
 
-def _shares(observed: np.ndarray) -> np.ndarray | None:
+def shares_of(observed: np.ndarray) -> np.ndarray | None:
     """The share of rows that lack each entry, (F,), in ``SHARES`` steps; None if nothing is missing."""
     if observed.all():
         return None

@@ -87,7 +87,11 @@ def grid_for(fitted: Fitted, rows: Batch) -> Grid:
 
     A posterior narrower than a step costs bits: x is then coded given a z that it isn't sure of.
     """
-    parts = [] if not isinstance(fitted.model, ElementwiseModel) else _moments(unwrapped(infer_of(fitted)(rows)))
+    return grid_of(moments_of(unwrapped(infer_of(fitted)(rows))) if isinstance(fitted.model, ElementwiseModel) else [])
+
+
+def grid_of(parts: list[tuple[Tensor, Tensor]]) -> Grid:
+    """The grid for posteriors of some means and deviations, level by level."""
     step, far = 2.0**-COARSEST, LEAST_REACH
     if parts and parts[0][0].numel():
         scales = torch.cat([scale.flatten() for _, scale in parts])
@@ -97,12 +101,12 @@ def grid_for(fitted: Fitted, rows: Batch) -> Grid:
     return Grid(step, min(MOST_CELLS, math.ceil(far / step)))
 
 
-def _moments(q: Any) -> list[tuple[Tensor, Tensor]]:
+def moments_of(q: Any) -> list[tuple[Tensor, Tensor]]:
     """Means and deviations of q(z|x), level by level; of a ladder relative to its prior."""
     if isinstance(q, Levels):
         relative = [g.relative_to(p) for p, g in zip(q.at_mean.prior, q.at_mean.posterior, strict=True)]
         return [(g.mean, g.scale) for g in relative]
-    return [(q.mean, q.scale)]
+    return [(q.mean, q.scale)] if q.mean.numel() else []
 
 
 def rows_of_a_step(fitted: Fitted, example: Batch) -> int:

@@ -22,10 +22,12 @@ def sizes(X: Any, event_shape: tuple[int, ...]) -> dict[str, int]:
 
     Parameters
     ----------
-    X : ndarray, shape (n, *row), or frame
+    X : ndarray, shape (n, *row), frame, or bytes
     event_shape : tuple of int
         (C, H, W) of images, with the rows' values in this order.
     """
+    if isinstance(X, bytes):
+        return _of_bytes(X)
     if hasattr(X, "columns"):
         text = X.to_csv(index=False).encode()
         return {**_of_bytes(text), "Parquet + zstd": _parquet(X)}

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from lowerbound.compression.arrays import MOST_ASIDE, CodedBlock, RowsCode, pattern, range_of
+from lowerbound.compression.arrays import MOST_ASIDE, CodedBlock, EntriesCode, pattern, range_of
 from lowerbound.compression.bits_back import NotCodableError
 from lowerbound.compression.columns import equal, from_bytes, numbers_of, resolution_of, to_bytes, values_of
 from lowerbound.compression.entries import At, Numbers
@@ -58,7 +58,7 @@ class TableNumbers(Numbers):
 
 
 @dataclass
-class TableCode(RowsCode):
+class TableCode(EntriesCode):
     """Frames with columns of several kinds.
 
     Parameters

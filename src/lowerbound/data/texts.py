@@ -229,7 +229,7 @@ class TextRows(Rows):
         within = time < lengths[:, None]
         places = torch.where(within, self.starts[index][:, None] + time, 0)
         x = torch.where(within, self.tokens[places], self.sizes[1] - 1).to(self.device)
-        context = None if self.context is None else _trimmed(self.context[index.to(self.context.device)])
+        context = None if self.context is None else trimmed(self.context[index.to(self.context.device)])
         return Batch(x, within.to(self.device), index, share, bool(within.all()), context=context)
 
     def parts(self, batch_size: int) -> Iterator[TextRows]:  # pyright: ignore[reportIncompatibleMethodOverride]
@@ -258,7 +258,7 @@ class TextRows(Rows):
         return replace(self, starts=self.starts[index], lengths=self.lengths[index], context=context)
 
 
-def _trimmed(context: Tensor) -> Tensor:
+def trimmed(context: Tensor) -> Tensor:
     """The context without columns behind the end of all texts."""
     if context.is_floating_point():
         return context

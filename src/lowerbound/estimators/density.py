@@ -323,12 +323,13 @@ class DensityEstimator(Undisturbed, Settable, BaseEstimator):
         """
         return lowerbound.explore(self, X, labels, **options)
 
-    def compress(self, X: Data, path: str | Path, *, decimals: int | None = None, with_model: bool = False) -> Any:
+    def compress(self, X: Any, path: str | Path, *, decimals: int | None = None, with_model: bool = False) -> Any:
         """Write rows to a file without loss; `lowerbound.decompress` reads it with this model.
 
         Parameters
         ----------
-        X : array-like, shape (n, *row)
+        X : array-like, shape (n, *row), or what the model was fitted to
+            Of a model of texts also the ``Path`` of a text file, which comes back byte for byte.
         path : path
         decimals : int, optional
             To which real values are given.

@@ -6,6 +6,8 @@ with a masked network in place of NADE; with latent variables there is a z for e
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import torch
 from torch import Tensor, nn
 
@@ -90,9 +92,19 @@ class MaskedModel(ConditionalModel):
         """Draw one x for every z (S, B, D), column after column, shape (S, B, F)."""
         x = z.new_zeros(*z.shape[:2], len(self.counted))
         uniform = noise.uniform(x.shape, x)
-        for column in self.counted.nonzero()[:, 0].tolist():
-            x[..., column] = (uniform[..., column] < self.logits(x, z)[..., column].sigmoid()).to(x.dtype)
+        for column, logit in self.unroll(x, z):
+            x[..., column] = (uniform[..., column] < logit.sigmoid()).to(x.dtype)
         return x
+
+    def unroll(self, x: Tensor, z: Tensor) -> Iterator[tuple[int, Tensor]]:
+        """Yield every column that isn't constant and its logits (S, B), in order, for z (S, B, D).
+
+        Column i of ``x`` (…, B, F) is read only after its logits were yielded, so that the caller can write it before.
+        """
+        p = self.decoder(z, self.needed_context())
+        assert isinstance(p, Bernoulli)
+        for i, logit in self.network.unroll(x, self._beside(z), self.counted.nonzero()[:, 0].tolist()):
+            yield i, p.logits[..., i] + logit
 
     def _beside(self, z: Tensor) -> Tensor:
         context = self.needed_context()

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
+
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import linear as affine
@@ -46,6 +48,24 @@ class MaskedMLP(nn.Module):
         hidden = affine(x, self.of_columns.weight * self.reads) + self.of_context(context)
         direct = affine(x, self.direct.weight * self.before)
         return self.output_of(nn.functional.silu(hidden)) + direct
+
+    def unroll(self, x: Tensor, context: Tensor, columns: Sequence[int]) -> Iterator[tuple[int, Tensor]]:
+        """Yield some columns and the logits of each (S, B), in order; all others are 0.
+
+        Column i of ``x`` (…, B, F) is read only after its logits were yielded, so that the caller can write it before.
+        A hidden unit adds to the logits as soon as it has read all of its columns.
+        """
+        read = (self.of_columns.weight * self.reads).mT.contiguous()  # a row for each column
+        direct = (self.direct.weight * self.before).mT.contiguous()
+        output = (self.output.weight * self.is_read).mT.contiguous()  # a row for each hidden unit
+        n_read, logits, first = self.reads.sum(1), self.output.bias, 0
+        ends = torch.searchsorted(n_read, torch.tensor(columns, device=n_read.device), right=True).tolist()
+        hidden = self.of_context(context)  # of the units from ``first`` on
+        for i, last in zip(columns, ends, strict=True):
+            logits = logits + nn.functional.silu(hidden[..., : last - first]) @ output[first:last]
+            yield i, logits[..., i]
+            hidden = hidden[..., last - first :] + x[..., i, None] * read[i, last:]
+            logits, first = logits + x[..., i, None] * direct[i], last
 
     def output_of(self, hidden: Tensor) -> Tensor:
         """The part of the logits that comes from the hidden units (…, K)."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import codecs
 import json
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -31,7 +32,7 @@ def read_txt(path: Path, name: str) -> Dataset:
         A list of str.
     """
     lines = _lines(path, name)
-    texts: Any = [line for line in lines if line and not line.isspace()]
+    texts: Any = [line for line in lines if not is_blank(line)]
     check_rows(len(texts), name)
     n_blank = len(lines) - len(texts) - (not lines[-1])  # nothing follows on the last end of line
     notes = (f"{counted(n_blank, 'blank line')} left out",) if n_blank else ()
@@ -82,11 +83,38 @@ def read_jsonl(
     return Dataset(texts, None, name, context=contexts)
 
 
+def is_blank(line: str) -> bool:
+    """True for a line without a character that is seen."""
+    return not line or line.isspace()
+
+
 def _lines(path: Path, name: str) -> list[str]:
     """The lines of a file, without their ends, which may be those of any system."""
+    return split_lines(path, name)[0]
+
+
+def split_lines(path: Path, name: str) -> tuple[list[str], list[str], bool]:
+    """Split a file into its lines, which are one more than there are ends of lines.
+
+    Parameters
+    ----------
+    path : Path
+        The file, in UTF-8.
+    name : str
+        The file's name in messages.
+
+    Returns
+    -------
+    lines : list of str
+    ends : list of str
+        What ends each line; nothing ends the last one.
+    has_mark : bool
+        The file begins with a byte order mark.
+    """
     with explained(name):
         with opened(path, name) as file:
-            raw = file.read().removeprefix(codecs.BOM_UTF8)
+            content = file.read()
+        raw = content.removeprefix(codecs.BOM_UTF8)
         try:
             text = raw.decode()
         except UnicodeDecodeError as error:
@@ -98,13 +126,14 @@ def _lines(path: Path, name: str) -> list[str]:
         if "\0" in text:
             line = text.count("\n", 0, text.index("\0")) + 1
             raise DataError(f"{name}, line {line} holds a zero byte, so this is not a text file; export it again.")
-        return text.replace("\r\n", "\n").replace("\r", "\n").split("\n")
+        found = re.split("(\r\n|\r|\n)", text)
+        return found[::2], [*found[1::2], ""], len(raw) < len(content)
 
 
 def _records(path: Path, name: str) -> Iterator[tuple[int, dict[str, Any]]]:
     """The objects of all lines that aren't blank, with the numbers of the lines."""
     for number, line in enumerate(_lines(path, name), 1):
-        if not line or line.isspace():
+        if is_blank(line):
             continue
         try:
             record = json.loads(line)
