@@ -18,6 +18,7 @@ from lowerbound.inference.posteriors import StartAtPrior
 from lowerbound.models.priors.mixture import GaussianMixture
 from lowerbound.tasks.outlier_scores import (
     PATCH,
+    ClimbedInSingle,
     aggregate_kl,
     beyond,
     bound,
@@ -158,6 +159,18 @@ def climbed(rows, start=StartAtPrior, **how):
     model, single = toy.model(), toy.model().float()
     on = Evaluation(model, start(toy.D), rows, noise(shared=True))
     return refined(on, Evaluation(single, start(toy.D), rows, noise(shared=True)), **how)
+
+
+def test_rows_climb_together_whatever_a_pass_holds(monkeypatch):
+    together = []
+    features = ClimbedInSingle.features
+    monkeypatch.setattr(
+        ClimbedInSingle, "features", lambda self, batch: together.append(len(batch.x)) or features(self, batch)
+    )
+    model, rows = toy.model(), toy.rows(X[:1].repeat(40, 1))
+    on = Evaluation(model, StartAtPrior(toy.D), rows, noise(shared=True), pass_elements=8 * X.shape[1])
+    refined(on, Evaluation(toy.model().float(), StartAtPrior(toy.D), rows, noise(shared=True)), n_steps=2)
+    assert together == [32, 8]
 
 
 def test_the_climb_ends_at_the_best_diagonal_q():

@@ -212,7 +212,7 @@ class ClimbedInSingle(FeaturePosterior):
     def features(self, batch: Batch) -> Sequence[Tensor]:
         """The features after the ascent; those of the start for a row whose values float32 doesn't hold."""
         before, n_rows = self.start.features(batch), len(batch.x)
-        at_once = max(1, min(self.N_ROWS, PASS_ELEMENTS // max(1, batch.x[0].numel())))
+        at_once = self.at_once(batch.x.shape[1:])
         parts = []
         for rows in torch.arange(n_rows, device=batch.x.device).split(at_once):
             padded = torch.cat([rows, rows[-1:].expand(at_once - len(rows))])
@@ -220,6 +220,11 @@ class ClimbedInSingle(FeaturePosterior):
         after = [torch.cat(each) for each in zip(*parts, strict=True)]
         known = torch.stack([t.flatten(1).isfinite().all(1) for t in after]).all(0)
         return [torch.where(known.view(-1, *[1] * (t.ndim - 1)), t, u) for t, u in zip(after, before, strict=True)]
+
+    @classmethod
+    def at_once(cls, event_shape: Sequence[int]) -> int:
+        """The rows that climb together, always as many: others are put beside fewer."""
+        return max(1, min(cls.N_ROWS, PASS_ELEMENTS // max(1, math.prod(event_shape))))
 
     def given(self, features: Sequence[Tensor], batch: Batch) -> LatentDistribution:
         """q(z|x) by the second step of the start."""
@@ -243,6 +248,8 @@ def refined(on: Evaluation, single: Evaluation, n_steps: int = 30, n_samples: in
     the row's own would save.
     """
     start, faster = cast(tuple[FeaturePosterior, FeaturePosterior], (on.posterior, single.posterior))
+    shape = on.rows.event_shape
+    on = replace(on, pass_elements=n_samples * ClimbedInSingle.at_once(shape) * max(1, math.prod(shape)))
     with single.evaluating():
         own = on.under(ClimbedInSingle(start, faster, single.model.draw, n_steps))
         before, after = (elbo_terms(each, n_samples).elbo for each in (on, own))
