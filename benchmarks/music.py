@@ -29,7 +29,7 @@ from typing import Any
 import numpy as np
 from density import machine, recorded, revision
 
-from lowerbound import IWAE, Adam, RecurrentVAE, Sequences
+from lowerbound import ELBO, IWAE, Adam, RecurrentVAE, Sequences
 from lowerbound.storage.atomic import write_text
 
 RESULTS = Path(__file__).parent / "results"
@@ -39,7 +39,12 @@ PARAMETERS: dict[str, Any] = {
 }  # fmt: skip
 OF_DATA: dict[str, dict[str, Any]] = {
     "jsb_chorales": {"dropout": 0.4, "max_epochs": 60},
-    "nottingham": {"dropout": 0.1, "max_epochs": 25},
+    "nottingham": {
+        "dropout": 0.1,
+        "max_epochs": 60,
+        "objective": ELBO(),
+        "optimizer": Adam(3e-3, ema=0.99, weight_decay=0.01),
+    },
 }
 MODELS: dict[str, dict[str, Any]] = {
     "gru": {"latent_dim": 0},
@@ -101,7 +106,7 @@ def main() -> None:
         for name in arguments.models:
             if (name, random_state) in done:
                 continue
-            model = RecurrentVAE(**MODELS[name], random_state=random_state, **own)
+            model = RecurrentVAE(**{**MODELS[name], **own}, random_state=random_state)
             fitted_to = excerpts(train, EXCERPT[arguments.name])
             fits.append(
                 {"model": name, "commit": revision(), **measured(model, fitted_to, parts, arguments.n_importance)}
