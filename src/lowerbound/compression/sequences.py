@@ -42,8 +42,22 @@ class Parts:
     ids: np.ndarray | None
 
 
+class Ragged:
+    """Rows of unequal lengths, one after another."""
+
+    lengths: np.ndarray
+
+    def __len__(self) -> int:
+        return len(self.lengths)
+
+    @property
+    def starts(self) -> np.ndarray:
+        """The place of the first step of each, shape (n,)."""
+        return np.cumsum(self.lengths) - self.lengths
+
+
 @dataclass
-class CodedSequences:
+class CodedSequences(Ragged):
     """Sequences as whole numbers.
 
     Attributes
@@ -58,14 +72,6 @@ class CodedSequences:
     steps: CodedBlock
     lengths: np.ndarray
     apart: bytes = b""
-
-    def __len__(self) -> int:
-        return len(self.lengths)
-
-    @property
-    def starts(self) -> np.ndarray:
-        """The place of the first step of each sequence, shape (n,)."""
-        return np.cumsum(self.lengths) - self.lengths
 
 
 @dataclass

@@ -12,7 +12,7 @@ import numpy as np
 
 from lowerbound.compression.arrays import RowsCode, pattern
 from lowerbound.compression.bits_back import NotCodableError
-from lowerbound.compression.sequences import EXAMPLE, rows_of_blocks
+from lowerbound.compression.sequences import EXAMPLE, Ragged, rows_of_blocks
 from lowerbound.compression.text_files import TextFile
 from lowerbound.data.texts import Texts, TextSchema
 from lowerbound.data.tokens import Characters
@@ -21,7 +21,7 @@ FORMS = ("list", "file")
 
 
 @dataclass
-class CodedTexts:
+class CodedTexts(Ragged):
     """Texts as tokens.
 
     Attributes
@@ -37,14 +37,6 @@ class CodedTexts:
     tokens: np.ndarray
     lengths: np.ndarray
     apart: bytes
-
-    def __len__(self) -> int:
-        return len(self.lengths)
-
-    @property
-    def starts(self) -> np.ndarray:
-        """The place of the first token of each text, shape (n,)."""
-        return np.cumsum(self.lengths) - self.lengths
 
 
 @dataclass
