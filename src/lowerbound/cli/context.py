@@ -92,6 +92,18 @@ def one_context(columns: Sequence[ColumnSchema], words: Sequence[str]) -> pd.Dat
     return pd.DataFrame([row])
 
 
+def column_and_word(assigned: str, owner: str, names: Sequence[Any]) -> tuple[str, str]:
+    """The two parts of ``COLUMN=VALUE``; fails if ``owner`` has no such column among its ``names``."""
+    from lowerbound.data.checks import listed
+
+    name, equals, word = assigned.partition("=")
+    if not equals:
+        raise click.UsageError(f"--given is COLUMN=VALUE, got {assigned!r}")
+    if name not in names:
+        raise Failure(f"{owner} has no column {name!r}: its columns are {listed(names)}")
+    return name, word
+
+
 def value_of(column: ColumnSchema | None, name: str, word: str) -> Any:
     """The value of a column in a word: one of its categories, or a number."""
     from lowerbound.data.checks import listed

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 
 import click
 
-from lowerbound.cli.context import one_context, value_of, words_given
+from lowerbound.cli.context import column_and_word, one_context, value_of, words_given
 from lowerbound.cli.drawing import check_rows_fit, draw, share_of_noise
 from lowerbound.cli.models import TAKEN, refusal
 from lowerbound.cli.options import (
@@ -185,20 +185,15 @@ def _sample_given(model: Any, given: tuple[str, ...], n_rows: int, *, mean: bool
     import pandas as pd
 
     from lowerbound import VAEImputer
-    from lowerbound.data.checks import listed
 
     if mean:
         raise click.UsageError("--given draws rows; leave --mean out")
     names = names_of(model)
     columns = {column.name: column for column in getattr(model, "columns_", None) or ()}
     row: dict[str, Any] = dict.fromkeys(names, np.nan)
-    for word in given:
-        name, equals, value = word.partition("=")
-        if not equals:
-            raise click.UsageError(f"--given is COLUMN=VALUE, got {word!r}")
-        if name not in row:
-            raise Failure(f"the model has no column {name!r}: its columns are {listed(names)}")
-        row[name] = value_of(columns.get(name), name, value)
+    for assigned in given:
+        name, word = column_and_word(assigned, "the model", names)
+        row[name] = value_of(columns.get(name), name, word)
     table = pd.DataFrame(row, index=range(n_rows), columns=names)
     X = table if hasattr(model, "feature_names_in_") else table.to_numpy().reshape(n_rows, *model.schema_.row_shape)
     seed = getattr(model, "seed_", None) if random_state is None else random_state

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from lowerbound.cli.context import value_of
+from lowerbound.cli.context import column_and_word, value_of
 from lowerbound.cli.generate import OutputFile
 from lowerbound.cli.options import DataOptions, console_options, data_options, force_option, seed_option
 from lowerbound.cli.output import Console, Failure, new_file, plus_minus, table
@@ -89,12 +89,8 @@ def _frame(options: DataOptions, console: Console) -> pd.DataFrame:
 def _values(given: tuple[str, ...], rows: pd.DataFrame) -> dict[str, Any]:
     """``COLUMN=VALUE`` as values of the columns' types."""
     found = {}
-    for word in given:
-        name, equals, value = word.partition("=")
-        if not equals:
-            raise click.UsageError(f"--given is COLUMN=VALUE, got {word!r}")
-        if name not in rows:
-            raise Failure(f"the table has no column {name!r}: its columns are {', '.join(map(str, rows.columns))}")
+    for assigned in given:
+        name, value = column_and_word(assigned, "the table", list(rows.columns))
         known = {str(each): each for each in rows[name].dropna().unique()}
         if rows[name].dtype.kind not in "iuf" and value not in known:
             raise Failure(f"--given {name}={value}: no row of the table has this value")
