@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+from sklearn.base import clone
 
 from lowerbound.data.checks import listed
 from lowerbound.data.frames import as_pandas, container_of, in_container
@@ -121,7 +122,7 @@ def synthesize(
     with_gaps = list(table.columns[table.isna().any()]) if keep_gaps else []
     drawing = _Drawing(conditions, list(table.columns), with_gaps)
     learned = drawing.learned(fitted)
-    estimator = recommended(learned, seed) if model is None else model
+    estimator: Any = recommended(learned, seed) if model is None else clone(model)
     if max_epochs is not None:
         estimator.set_params(max_epochs=max_epochs)
     estimator.fit(learned, **({} if watch is None else {"watch": watch}))
