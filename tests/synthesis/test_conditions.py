@@ -74,3 +74,39 @@ def test_names_of_rows_go_on_and_other_unique_columns_are_not_repeated():
     assert conditions.unique == ["n"]
     assert conditions.first_of_each(TABLE)["n"].is_unique
     assert Conditions.of(TABLE.assign(id=range(5, N + 5)), unique=["id"]).numbered["id"].names(2) == [65, 66]
+
+
+def test_numbers_go_on_in_the_type_of_the_table_if_they_fit():
+    small = pd.DataFrame({"id": np.arange(100, dtype=np.int8)})
+    numbering = Conditions.of(small, unique=["id"]).numbered["id"]
+    assert numbering.column(28).dtype == np.int8
+    assert numbering.column(29).tolist() == list(range(100, 129))
+
+
+def test_dates_are_drawn_and_number_nothing():
+    days = pd.DataFrame({"day": pd.date_range("2020-01-01", periods=N)})
+    conditions = Conditions.of(days, unique=["day"])
+    assert (conditions.unique, conditions.numbered) == (["day"], {})
+
+
+@pytest.mark.parametrize("where", ["id < 'C9'", "total == n * 3 and id > 'C'"])
+def test_a_condition_about_new_names_is_refused(where):
+    with pytest.raises(ConditionError, match="is about id, whose values are new names"):
+        Conditions.of(TABLE, [where], unique=["id"])
+
+
+@pytest.mark.parametrize("dtype", ["Int64", "Float64", "int64[pyarrow]"])
+def test_conditions_of_nullable_types_are_read(dtype):
+    frame = TABLE[["n", "total"]].astype(dtype)
+    frame.loc[3, "n"] = pd.NA
+    conditions = Conditions.of(frame, ["n <= total", "total == n * 3"])
+    assert conditions.computed == ["total"]
+    assert conditions.met(frame).all()
+    assert not conditions.met(frame.assign(n=frame["total"] + 1))[4:].any()
+
+
+def test_columns_that_follow_from_computed_ones_are_computed_after_them():
+    conditions = Conditions.of(TABLE.assign(twice=TABLE["total"] * 2), ["twice == total * 2", "total == n * 3"])
+    assert conditions.completed(TABLE[["n"]], ["n", "total", "twice"])["twice"].equals(TABLE["n"] * 6)
+    with pytest.raises(ConditionError, match="n, total follow from each other"):
+        Conditions.of(TABLE.assign(n=TABLE["n"].astype(float)), ["total == n * 3", "n == total / 3"])

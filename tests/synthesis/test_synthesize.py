@@ -100,11 +100,17 @@ def test_frames_of_polars_come_back_as_such():
         ({"given": {"nothing": 1}}, "no column 'nothing'"),
         ({"where": ["start + 10 < n * 0"]}, "no row of the table meets"),
         ({"unique": ["word"]}, "unique word"),
+        ({"given": {"word": "d"}}, "no row of the table has word = 'd'"),
+        ({"given": {"n": np.nan}}, "the value of n that is given is missing"),
+        ({"unique": ["id"], "given": {"id": "C0001"}}, "id can't be given: it has new names"),
+        ({"unique": ["id"], "target": "id"}, "id can't be the target: it has new names"),
+        ({"where": "total == 2 * n + start", "given": {"total": 3}}, "total can't be given: it is computed"),
+        ({"n_rows": 0}, "n_rows is a whole number of 1 or more, got 0"),
     ],
 )
 def test_what_cannot_be_is_refused(options, message):
     with pytest.raises(ValueError, match=message):
-        lowerbound.synthesize(TABLE, 2000, model=model(), check=False, **options)
+        lowerbound.synthesize(TABLE, **{"n_rows": 2000, "model": model(), "check": False} | options)
 
 
 def test_few_rows_and_arrays_are_refused():
@@ -119,3 +125,38 @@ def test_the_fit_has_about_as_many_steps_whatever_the_size():
     assert (small.max_epochs, large.max_epochs) == (300, 10)
     assert small.early_stopping
     assert not large.early_stopping
+
+
+def test_a_given_value_is_not_drawn_as_a_gap_and_computed_columns_have_theirs():
+    frame = TABLE[["word", "n"]].assign(m=TABLE["n"] + 1.0)
+    frame.loc[::4, "m"] = np.nan
+    drawn = lowerbound.synthesize(
+        frame, 400, model=model(), given={"word": "b"}, where=["m == n + 1"], keep_gaps=True, check=False
+    ).rows
+    assert set(drawn["word"]) == {"b"}
+    assert 0.1 < drawn["m"].isna().mean() < 0.4
+    known = drawn.dropna()
+    assert (known["m"] == known["n"] + 1).all()
+
+
+def test_few_rows_are_drawn_from_few_and_the_report_looks_at_more():
+    small = TABLE[["start", "n", "word"]][:20]
+    drawn = lowerbound.synthesize(small, 1, model=model(), unique="n", given={"word": "b"}, target="n")
+    assert len(drawn.rows) == 1
+    assert drawn.quality.n_held_out == 5
+
+
+def test_membership_does_not_depend_on_the_order_of_the_rows():
+    rng = np.random.default_rng(0)
+    x = np.concatenate([rng.normal(size=2500), 40 * rng.normal(size=2500)])  # whose log p differ
+    found = lowerbound.synthesize(pd.DataFrame({"x": x}), 10, model=model()).quality.copies.membership
+    assert abs(found.value - 0.5) < 4 * found.standard_error
+
+
+def test_names_of_columns_may_be_numbers_but_not_twice_the_same():
+    numbered = TABLE[["start", "n"]].set_axis([0, 1], axis=1)
+    drawn = lowerbound.synthesize(numbered, 30, model=model(), given={1: 7})
+    assert list(drawn.rows) == [0, 1]
+    assert set(drawn.rows[1]) == {7}
+    with pytest.raises(ValueError, match="'0' is the name of several columns"):
+        lowerbound.synthesize(numbered.set_axis([0, "0"], axis=1))

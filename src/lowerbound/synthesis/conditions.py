@@ -12,7 +12,7 @@ import pandas as pd
 
 from lowerbound.data.checks import listed
 from lowerbound.data.columns.decimals import has_decimals
-from lowerbound.data.columns.values import as_values, type_word
+from lowerbound.data.columns.values import as_values, measure_of, type_word
 from lowerbound.data.table_code import column_numbers
 from lowerbound.warning import warn
 
@@ -98,19 +98,21 @@ class Conditions:
         Raises
         ------
         ConditionError
-            If one names an unknown column, isn't true or false, or says that a column follows from others from which
-            it doesn't follow.
+            If one names an unknown column, isn't true or false, is about a column that numbers the rows, or says that a
+            column follows from others from which it doesn't follow.
         """
         _check_names(unique, table)
+        numbered = {name: Numbering.of(table[name]) for name in unique if _numbers_rows(table[name])}
         checked, formulas = [], []
         for text in where:
+            _check_drawn(text, table, numbered)
             formula = _formula(text, table)
             if formula is None:
                 checked.append(_condition(text, table))
             else:
                 formulas.append(formula)
-        numbered = {name: Numbering.of(table[name]) for name in unique if _numbers_rows(table[name])}
-        return cls(checked, formulas, [name for name in unique if name not in numbered], numbered)
+        others = [name for name in unique if name not in numbered]
+        return cls(checked, _in_order(formulas, table), others, numbered)
 
     @property
     def computed(self) -> list[str]:
@@ -147,17 +149,20 @@ class Numbering:
         The first number that the table doesn't have.
     width : int
         Digits at least.
+    dtype : dtype or None
+        Of a column of numbers.
     """
 
     prefix: str | None
     first: int
     width: int = 0
+    dtype: Any = None
 
     @classmethod
     def of(cls, column: Any) -> Numbering:
         """The numbering that goes on after a column's."""
         if pd.api.types.is_integer_dtype(column):
-            return cls(None, int(column.max()) + 1)
+            return cls(None, int(column.max()) + 1, dtype=column.dtype)
         parts = column.astype(str).str.extract(r"^(.*?)(\d{1,18})$")
         if parts.notna().all(axis=None) and parts[0].nunique() == 1:
             return cls(str(parts[0].iloc[0]), int(parts[1].astype(int).max()) + 1, int(parts[1].str.len().min()))
@@ -168,6 +173,15 @@ class Numbering:
         numbers = range(self.first, self.first + n)
         return list(numbers) if self.prefix is None else [f"{self.prefix}{i:0{self.width}d}" for i in numbers]
 
+    def column(self, n: int) -> Any:
+        """The next n in the type of the table's column, or in a wider one where they don't fit."""
+        names = pd.Series(self.names(n))
+        try:
+            found = names if self.dtype is None else names.astype(self.dtype)
+        except (OverflowError, TypeError, ValueError):
+            return names
+        return found if (found == names).all() else names
+
 
 def evaluated(text: str, rows: Any) -> np.ndarray:
     """An expression of columns for all rows, as ``DataFrame.eval`` reads it; raises ``ConditionError``."""
@@ -175,7 +189,17 @@ def evaluated(text: str, rows: Any) -> np.ndarray:
         found = rows.eval(text, engine="python", local_dict={}, global_dict={})
     except Exception as error:  # whatever an expression can raise
         raise ConditionError(f"the condition {text!r} can't be evaluated: {' '.join(str(error).split())}") from error
-    return np.broadcast_to(np.asarray(found), len(rows))
+    return np.broadcast_to(_plain(found), len(rows))
+
+
+def _plain(found: Any) -> np.ndarray:
+    """The values of an expression in an array of NumPy's types; a gap is NaN, or true."""
+    values = getattr(found, "array", None)
+    if values is not None and pd.api.types.is_bool_dtype(values.dtype):
+        return values.to_numpy(bool, na_value=True)
+    if values is not None and pd.api.types.is_numeric_dtype(values.dtype):
+        return values.to_numpy(float, na_value=np.nan)
+    return np.asarray(found)
 
 
 def _condition(text: str, table: Any) -> Condition:
@@ -229,9 +253,32 @@ def _formula(text: str, table: Any) -> Formula | None:
     return formula
 
 
+def _in_order(formulas: list[Formula], table: Any) -> list[Formula]:
+    """The formulas, each behind those of the columns that it reads."""
+    found: list[Formula] = []
+    while len(found) < len(formulas):
+        rest = [each for each in formulas if each not in found]
+        unknown = {each.name for each in rest}
+        ready = [each for each in rest if unknown.isdisjoint(_columns_in(each.text, table))]
+        if not ready:
+            raise ConditionError(f"{listed(sorted(unknown))} follow from each other: leave one of their conditions out")
+        found += ready
+    return found
+
+
 def _numbers_rows(column: Any) -> bool:
-    """True for a column with another value in every row, which isn't a measurement."""
-    return column.is_unique and column.notna().all() and not pd.api.types.is_float_dtype(column)
+    """True for a column of words or whole numbers with another value in every row."""
+    can = pd.api.types.is_integer_dtype(column) or measure_of(type_word(column)) == "category"
+    return can and column.is_unique and column.notna().all()
+
+
+def _check_drawn(text: str, table: Any, numbered: dict[str, Numbering]) -> None:
+    for name in _columns_in(text, table):
+        if name in numbered:
+            raise ConditionError(
+                f"the condition {text!r} is about {name}, whose values are new names of the rows and aren't drawn: "
+                "leave it out, or don't ask for it to be unique"
+            )
 
 
 def _check_names(names: Sequence[str], table: Any) -> None:

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from lowerbound.data.table_code import TableCode
-from lowerbound.synthesis.likeness import Area
+from lowerbound.synthesis.likeness import Area, some_of
 
 COMPARED = 2000  # rows whose distances are taken
 SAME = 1e-6
@@ -41,7 +41,9 @@ class Copies:
         return asdict(self)
 
 
-def copies(fitted: Any, held_out: Any, drawn: Any, log_p: np.ndarray, log_p_held_out: np.ndarray) -> Copies:
+def copies(
+    fitted: Any, held_out: Any, drawn: Any, log_p: np.ndarray, log_p_held_out: np.ndarray, seed: int = 0
+) -> Copies:
     """Compare drawn and held-out rows with fitted ones.
 
     Parameters
@@ -49,6 +51,8 @@ def copies(fitted: Any, held_out: Any, drawn: Any, log_p: np.ndarray, log_p_held
     fitted, held_out, drawn : DataFrame
     log_p, log_p_held_out : ndarray
         Of some fitted and of some held-out rows, in nats.
+    seed : int
+        Of the rows that are compared, where there are more than 2,000.
     """
     from sklearn.neighbors import NearestNeighbors
 
@@ -59,7 +63,9 @@ def copies(fitted: Any, held_out: Any, drawn: Any, log_p: np.ndarray, log_p_held
         return np.nan_to_num(code.encode(rows)) * np.sqrt(code.importance)
 
     nearest = NearestNeighbors(n_neighbors=1).fit(places(fitted))
-    of_drawn, of_new = (nearest.kneighbors(places(rows[:COMPARED]))[0][:, 0] for rows in (drawn, held_out))
+    of_drawn, of_new = (
+        nearest.kneighbors(places(some_of(rows, COMPARED, seed)))[0][:, 0] for rows in (drawn, held_out)
+    )
     usual = np.median(of_new)
     nearer = (of_drawn < usual).mean() + 0.5 * (of_drawn == usual).mean()
     error = np.sqrt(0.25 / len(of_drawn) + 0.25 / len(of_new))

@@ -16,6 +16,7 @@ from scipy.stats import rankdata
 
 from lowerbound.data.table_code import column_numbers
 
+MOST_CATEGORIES = 250  # that the trees know
 BINS = 10  # of numbers, beside categories
 FOLDS = 3
 MOST_PAIRS = 1000
@@ -44,6 +45,13 @@ def placements(y: np.ndarray, score: np.ndarray) -> tuple[np.ndarray, np.ndarray
     """For each positive the part of the negatives below it, for each negative that of the positives above it."""
     rank, positives, negatives = rankdata(score), rankdata(score[y]), rankdata(score[~y])
     return (rank[y] - positives) / len(negatives), 1 - (rank[~y] - negatives) / len(positives)
+
+
+def some_of(rows: Any, n: int, seed: int) -> Any:
+    """So many rows at most, drawn at random and in their order."""
+    if len(rows) <= n:
+        return rows
+    return rows.iloc[np.sort(np.random.default_rng(seed).permutation(len(rows))[:n])]
 
 
 def shapes(real: Any, drawn: Any) -> dict[str, float]:
@@ -117,9 +125,8 @@ def told_apart(real: Any, drawn: Any, seed: int = 0) -> Area:
     from sklearn.model_selection import StratifiedKFold, cross_val_predict
 
     n = min(len(real), len(drawn))
-    rng = np.random.default_rng(seed)
-    some = [frame.iloc[np.sort(rng.permutation(len(frame))[:n])] for frame in (real, drawn)]
-    X = features(pd.concat(some, ignore_index=True), real)
+    both = pd.concat([some_of(frame, n, seed) for frame in (real, drawn)], ignore_index=True)
+    X = features(both, both)
     y = np.repeat([0, 1], n)
     folds = StratifiedKFold(FOLDS, shuffle=True, random_state=seed)
     p: Any = cross_val_predict(boosting(seed), X, y, cv=folds, method="predict_proba")
@@ -146,6 +153,3 @@ def features(rows: Any, like: Any) -> Any:
         else:
             found[name] = v
     return pd.DataFrame(found)
-
-
-MOST_CATEGORIES = 250  # that the trees know

@@ -10,12 +10,12 @@ import numpy as np
 
 from lowerbound.synthesis.copies import Copies, copies
 from lowerbound.synthesis.learning import Learning, learning
-from lowerbound.synthesis.likeness import Area, shapes, told_apart, trends
+from lowerbound.synthesis.likeness import Area, shapes, some_of, told_apart, trends
 
 
 @dataclass(frozen=True)
 class Quality:
-    """The quality of drawn rows, each figure beside that of held-out real rows.
+    """The quality of drawn rows, each figure beside that of as many held-out real rows.
 
     Attributes
     ----------
@@ -74,9 +74,10 @@ def quality(
         log p(x), in nats, of some fitted and of some held-out rows.
     seed : int
     """
-    each, of_real = shapes(fitted, drawn), shapes(fitted, held_out)
+    as_many = some_of(drawn, len(held_out), seed)  # as fewer rows are farther from all by chance
+    each, of_real = shapes(fitted, as_many), shapes(fitted, held_out)
     return Quality(
-        each, float(np.mean(list(of_real.values()))), trends(fitted, drawn, seed), trends(fitted, held_out, seed),
+        each, float(np.mean(list(of_real.values()))), trends(fitted, as_many, seed), trends(fitted, held_out, seed),
         told_apart(held_out, drawn, seed), None if target is None else learning(fitted, held_out, drawn, target, seed),
-        copies(fitted, held_out, drawn, *log_p), len(held_out),
+        copies(fitted, held_out, drawn, *log_p, seed), len(held_out),
     )  # fmt: skip

@@ -12,6 +12,7 @@ import pandas as pd
 from sklearn.base import clone
 
 from lowerbound.data.checks import listed
+from lowerbound.data.columns.values import measure_of, type_word
 from lowerbound.data.frames import as_pandas, container_of, in_container
 from lowerbound.distributions.noise import Noise, make_generator
 from lowerbound.estimators.vae import VAE
@@ -19,6 +20,7 @@ from lowerbound.parameters.parts import ELBO, MLP, Adam, EarlyStopping
 from lowerbound.parameters.seed import RandomState, seed_from
 from lowerbound.synthesis.conditions import ConditionError, Conditions
 from lowerbound.synthesis.copies import COMPARED
+from lowerbound.synthesis.likeness import some_of
 from lowerbound.synthesis.quality import Quality, quality
 from lowerbound.tasks import conditional
 from lowerbound.warning import warn
@@ -27,7 +29,7 @@ STEPS, FEWEST_EPOCHS, MOST_EPOCHS = 7600, 3, 300  # of the fit
 BATCH = 128
 SMALL = 10_000  # rows, below which the fit stops early
 FEWEST_ROWS = 20
-HELD_OUT, MOST_HELD_OUT = 0.1, 10_000  # part of the rows that the check is made with, and rows at most
+HELD_OUT, FEWEST_HELD_OUT, MOST_HELD_OUT = 0.1, 5, 10_000  # part of the rows that the check is made with, and its ends
 N_IMPORTANCE = 100  # of draws given some columns
 LEAST_MET = 1e-3  # part of the rows drawn that meet the conditions
 IS_MISSING = " is missing"  # ends the name of a column that says where another has gaps
@@ -110,14 +112,14 @@ def synthesize(
     >>> len(drawn), bool((drawn["low"] <= drawn["high"]).all())
     (50, True)
     """
-    table = as_pandas(X)
-    if not isinstance(table, pd.DataFrame) or len(table) < FEWEST_ROWS:
-        raise ValueError(f"synthesize takes a DataFrame of {FEWEST_ROWS} rows or more")
-    for name in [*(given or {}), *([] if target is None else [target])]:
-        if name not in table:
-            raise ValueError(f"the table has no column {name!r}: its columns are {listed(list(table.columns))}")
-    seed = seed_from(random_state)
-    conditions = Conditions.of(table, where, unique)
+    table, names = _table(X)
+    given, seed = {str(name): value for name, value in (given or {}).items()}, seed_from(random_state)
+    if n_rows is not None and (not isinstance(n_rows, (int, np.integer)) or n_rows < 1):
+        raise ValueError(f"n_rows is a whole number of 1 or more, got {n_rows!r}")
+    where, unique = ([each] if isinstance(each, str) else each for each in (where, unique))
+    conditions = Conditions.of(table, where, [str(name) for name in unique])
+    target = None if target is None else str(target)
+    _check_asked(table, conditions, given, target)
     fitted, held_out = _split(table, seed) if check else (table, None)
     with_gaps = list(table.columns[table.isna().any()]) if keep_gaps else []
     drawing = _Drawing(conditions, list(table.columns), with_gaps)
@@ -126,15 +128,42 @@ def synthesize(
     if max_epochs is not None:
         estimator.set_params(max_epochs=max_epochs)
     estimator.fit(learned, **({} if watch is None else {"watch": watch}))
-    n = len(table) if n_rows is None else n_rows
-    rows, met = drawing.draw(estimator, n, dict(given or {}), seed)
+    n = len(table) if n_rows is None else int(n_rows)
+    rows, met = drawing.draw(estimator, n, given, seed)
     found = None
     if held_out is not None:
-        usual = rows if not given else drawing.draw(estimator, len(fitted), {}, seed)[0]
-        log_p = [estimator.score_samples(drawing.learned(some[:COMPARED])) for some in (fitted, held_out)]
+        enough = min(len(fitted), MOST_HELD_OUT)
+        usual = rows if n >= enough and not given else drawing.repeating.draw(estimator, enough, {}, seed)[0]
+        log_p = [estimator.score_samples(drawing.learned(some_of(some, COMPARED, seed))) for some in (fitted, held_out)]
         parts = (some.drop(columns=[*conditions.numbered]) for some in (fitted, held_out, usual))
-        found = quality(*parts, target=target, log_p=log_p, seed=seed)
-    return Synthetic(in_container(rows, container_of(X)), estimator, found, met)
+        found = quality(*parts, target=target, log_p=log_p, seed=seed % 2**32)
+    return Synthetic(in_container(rows.rename(columns=names), container_of(X)), estimator, found, met)
+
+
+def _table(X: Any) -> tuple[pd.DataFrame, dict[str, Any]]:
+    """The table with words as the names of its columns, and their own names."""
+    table = as_pandas(X)
+    if not isinstance(table, pd.DataFrame) or len(table) < FEWEST_ROWS:
+        raise ValueError(f"synthesize takes a DataFrame of {FEWEST_ROWS} rows or more")
+    words = table.columns.map(str)
+    if not words.is_unique:
+        raise ValueError(f"{words[words.duplicated()][0]!r} is the name of several columns: give each its own")
+    return table.set_axis(words, axis=1), dict(zip(words, table.columns, strict=True))
+
+
+def _check_asked(table: pd.DataFrame, conditions: Conditions, given: Mapping[str, Any], target: str | None) -> None:
+    """Refuse columns and values that can't be given, or predicted."""
+    for name in [*given, *([] if target is None else [target])]:
+        if name not in table:
+            raise ValueError(f"the table has no column {name!r}: its columns are {listed(list(table.columns))}")
+        if name in conditions.numbered or (name in given and name in conditions.computed):
+            why = "has new names of the rows" if name in conditions.numbered else "is computed from others"
+            raise ValueError(f"{name} can't be {'given' if name in given else 'the target'}: it {why}")
+    for name, value in given.items():
+        if pd.isna(value):
+            raise ValueError(f"the value of {name} that is given is missing: leave it out")
+        if measure_of(type_word(table[name])) == "category" and not (table[name] == value).any():
+            raise ValueError(f"no row of the table has {name} = {value!r}, which is given")
 
 
 def recommended(table: Any, seed: int) -> VAE:
@@ -149,7 +178,7 @@ def recommended(table: Any, seed: int) -> VAE:
 
 def _split(table: Any, seed: int) -> tuple[Any, Any]:
     """The rows to fit and the rows to compare with."""
-    n = min(MOST_HELD_OUT, max(2, round(HELD_OUT * len(table))))
+    n = min(MOST_HELD_OUT, max(FEWEST_HELD_OUT, round(HELD_OUT * len(table))))
     order = np.random.default_rng(seed).permutation(len(table))
     return tuple(table.iloc[np.sort(part)] for part in (order[n:], order[:n]))  # type: ignore[return-value]
 
@@ -171,10 +200,28 @@ class _Drawing:
     names: list[str]
     with_gaps: list[str]
 
+    def __post_init__(self) -> None:
+        for name, flag in self.flags.items():
+            if flag in self.names:
+                raise ValueError(f"the gaps of {name} can't be drawn beside a column {flag!r}: give it another name")
+
+    @property
+    def flags(self) -> dict[str, str]:
+        """The columns that say where others have gaps."""
+        return {name: f"{name}{IS_MISSING}" for name in self.with_gaps}
+
+    @property
+    def repeating(self) -> _Drawing:
+        """The same without columns that mustn't repeat a value."""
+        return replace(self, conditions=replace(self.conditions, unique=[]))
+
     def learned(self, table: Any) -> Any:
         """The columns that are learned, and where gaps are, if these are drawn."""
-        gaps = {f"{name}{IS_MISSING}": table[name].isna().map({True: "yes", False: "no"}) for name in self.with_gaps}
-        return table.assign(**gaps).drop(columns=self.conditions.computed)
+        gaps = {flag: table[name].isna().map({True: "yes", False: "no"}) for name, flag in self.flags.items()}
+        found = table.assign(**gaps).drop(columns=self.conditions.computed)
+        if not found.shape[1]:
+            raise ConditionError("every column is computed or names the rows: there is nothing to learn")
+        return found
 
     def draw(self, model: Any, n: int, given: dict[str, Any], seed: int) -> tuple[Any, float]:
         """So many rows that meet the conditions, and the part of those drawn that did."""
@@ -183,8 +230,8 @@ class _Drawing:
         n_kept = n_drawn = trial = 0
         while n_kept < n:
             share = n_kept / n_drawn if n_kept else 1.0
-            size = min(max(100, math.ceil(1.2 * (n - n_kept) / share)), 10 * max(n, 1000))
-            rows = conditions.completed(self._drawn(model, size, given, seed + trial), self.names)
+            size = min(max(100, math.ceil(1.2 * (n - n_kept) / share)), 2 * max(n, 5000))
+            rows = self._drawn(model, size, given, seed + trial)
             found = conditions.first_of_each(pd.concat([found, rows[conditions.met(rows)]], ignore_index=True))
             n_drawn, n_kept, trial = n_drawn + size, len(found), trial + 1
             if n_drawn > 1000 and n_kept < min(n, LEAST_MET * n_drawn):
@@ -192,7 +239,7 @@ class _Drawing:
                 raise ConditionError(
                     f"of {n_drawn:,} rows drawn {n_kept} meet {listed(said)}: ask for fewer rows or conditions"
                 )
-        rows = found.iloc[:n].assign(**{name: each.names(n) for name, each in conditions.numbered.items()})
+        rows = found.iloc[:n].assign(**{name: each.column(n) for name, each in conditions.numbered.items()})
         met = n_kept / n_drawn
         if met < 0.1:
             warn(f"{met:.1%} of the rows drawn met the conditions, and the others were drawn again")
@@ -200,10 +247,10 @@ class _Drawing:
 
     def _drawn(self, model: Any, n: int, given: dict[str, Any], seed: int) -> Any:
         """Rows of the model, with gaps if these are drawn."""
-        rows = _given(model, n, given, seed) if given else as_pandas(model.sample(n, random_state=seed))
-        flags = {name: f"{name}{IS_MISSING}" for name in self.with_gaps}
-        hidden = {name: rows[name].mask(rows[flag] == "yes") for name, flag in flags.items() if name in rows}
-        return rows.assign(**hidden).drop(columns=list(flags.values()))
+        known = {self.flags[name]: "no" for name in given if name in self.flags}
+        rows = _given(model, n, given | known, seed) if given else as_pandas(model.sample(n, random_state=seed))
+        complete = self.conditions.completed(rows, self.names)
+        return complete.assign(**{name: complete[name].mask(rows[flag] == "yes") for name, flag in self.flags.items()})
 
 
 def _given(model: Any, n: int, given: dict[str, Any], seed: int) -> Any:
