@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import importlib
+import lzma
 from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors import SafetensorError
 
 from lowerbound.compression import files
+from lowerbound.compression.container import CompressedFileError, DamagedError
 from lowerbound.compression.files import Reading
 from lowerbound.compression.packed import unpack
 from lowerbound.estimators.saving import Restore, Saved
@@ -111,9 +114,21 @@ def decompress(
     """
     with reading(path, model) as file:
         blocks = range(len(file)) if block is None else [range(len(file))[block]]
-        return file.codec.rows.join(list(file.rows(file.intact(blocks) if skip_damaged else blocks)))
+        blocks = file.intact(blocks) if skip_damaged else blocks
+        if not blocks:
+            raise DamagedError(f"no block of {path} can be read: copy it again")
+        return file.codec.rows.join(list(file.rows(blocks)))
 
 
 def reading(path: str | Path, model: Any = None) -> AbstractContextManager[Reading]:
     """A context in which a file that ``compress`` wrote is open; parameters as of ``decompress``."""
-    return files.reading(path, model, lambda content: unpack(content, Restore(_kind_of, None, "auto")))
+    return files.reading(path, model, _inside)
+
+
+def _inside(content: bytes) -> Any:
+    """The estimator inside of a compressed file."""
+    try:
+        return unpack(content, Restore(_kind_of, None, "auto"))
+    except (*DAMAGE, EOFError, lzma.LZMAError, SafetensorError) as error:
+        reason = " ".join(str(error).split()) or type(error).__name__
+        raise CompressedFileError(f"the model in the file is damaged, so no row can be read ({reason[:300]})") from error

@@ -3,6 +3,7 @@
 import os
 import subprocess
 import sys
+import zlib
 from pathlib import Path
 
 import numpy as np
@@ -94,6 +95,32 @@ def test_a_damaged_block_is_lost_alone_and_named(content, model, tmp_path):
         rest = read(bytes(changed), model, tmp_path / "x.lb", skip_damaged=True)
     np.testing.assert_array_equal(rest, np.delete(X, slice(30, 60), 0))
     np.testing.assert_array_equal(read(bytes(changed), model, tmp_path / "x.lb", block=2), X[60:])
+
+
+def test_a_file_without_any_intact_block_says_so(content, model, tmp_path):
+    changed = bytearray(content)
+    for place in places_of(content, tmp_path / "x.lb"):
+        changed[place + 40] ^= 1
+    with pytest.warns(UserWarning, match="left out"), pytest.raises(DamagedError, match="no block of"):
+        read(bytes(changed), model, tmp_path / "x.lb", skip_damaged=True)
+
+
+def test_places_and_models_that_nobody_wrote_are_damage_even_with_right_checksums(content, model, tmp_path):
+    end = content.rindex(b"ENDS")
+    index = content[end : end + 4] + b"\xff" * 8 + content[end + 12 : -12]
+    with pytest.raises(DamagedError, match="block 0 of"):
+        read(content[:end] + index + crc(index) + content[-8:], model, tmp_path / "x.lb")
+    lowerbound.compress(model, X, tmp_path / "y.lb", with_model=True)
+    whole = (tmp_path / "y.lb").read_bytes()
+    header_end = 14 + int.from_bytes(whole[10:14], "little")
+    for place in (header_end - 30, header_end - 1000, whole.index(b"\xfd7zXZ")):
+        start = whole[:place] + bytes([whole[place] ^ 16]) + whole[place + 1 : header_end]
+        with pytest.raises(CompressedFileError, match="the model in the file is damaged"):
+            read(start + crc(start) + whole[header_end + 4 :], None, tmp_path / "z.lb")
+
+
+def crc(content):
+    return zlib.crc32(content).to_bytes(4, "little")
 
 
 def test_other_files_are_not_ours(model, tmp_path):

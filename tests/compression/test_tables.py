@@ -111,3 +111,17 @@ def test_numbers_without_a_resolution_are_refused(models, tmp_path):
 def test_a_table_with_its_model_in_the_file(models, tmp_path):
     models["vae"].compress(FRAME, tmp_path / "x.lb", with_model=True)
     pd.testing.assert_frame_equal(lowerbound.decompress(tmp_path / "x.lb"), FRAME)
+
+
+@pytest.mark.parametrize(
+    "values",
+    [
+        2**62 + np.random.default_rng(0).integers(0, 2**60, 60),
+        np.random.default_rng(0).random(60).round(2) * 1e300,
+        pd.to_datetime(np.random.default_rng(0).integers(0, 10**18, 60)),
+    ],
+)
+def test_numbers_that_are_too_large_or_too_fine_are_refused_in_words(values, tmp_path):
+    frame = pd.DataFrame({"x": values})
+    with pytest.raises(NotCodableError, match="column 'x': .* too large or too fine"):
+        lowerbound.compress(Factorized(columns="auto").fit(frame), frame, tmp_path / "x.lb")

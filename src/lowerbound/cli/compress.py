@@ -100,12 +100,16 @@ def _text(file: Compressed, unit: str, part: str) -> str:
         "file": f"{file.path} ({file.n_bytes:,} bytes)",
         f"{unit}s": f"{file.n_rows:,}",
         f"bits a {unit}": f"{file.bits_per_row:,.2f}, {file.bits_per_dim:.4f} a {part}",
-        "bound": f"{file.bound / 8:,.0f} bytes; the file has {file.overhead:.2%} more",
+        "bound": f"{file.bound / 8:,.0f} bytes; the file has {_more(file.overhead)}",
     }
     if file.model_bytes:
         weights = "half" if file.half_precision else "single"
         rows["model"] = f"{file.model_bytes:,} bytes of the file, weights in {weights} precision"
     return table(rows)
+
+
+def _more(overhead: float) -> str:
+    return f"{abs(overhead):.2%} {'less' if overhead < 0 else 'more'}"
 
 
 def _estimated(model: Any, X: Any, decimals: int | None, *, with_model: bool) -> tuple[dict[str, Any], str]:

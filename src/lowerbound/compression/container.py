@@ -158,7 +158,8 @@ class Reader:
     def block(self, i: int) -> Block:
         """Block ``i``, checked."""
         damaged = DamagedError(f"block {i} of {self.name} is damaged: its checksum isn't that of its bytes", i)
-        head = self._at(self.places[i][0], HEAD.size)
+        place = self.places[i][0]
+        head = self._at(place, HEAD.size) if place < self.size else b""
         if len(head) < HEAD.size or head[-4:] != _crc(head[:-4]) or head[:4] != BLOCK:
             raise damaged
         _, n_rows, n, crc, digest, _ = HEAD.unpack(head)

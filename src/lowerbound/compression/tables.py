@@ -18,7 +18,7 @@ from lowerbound.compression.entries import At, Numbers
 from lowerbound.data.columns.coding import encode_quietly, in_units
 from lowerbound.data.columns.inference import framed
 from lowerbound.data.columns.schema import ColumnSchema
-from lowerbound.data.columns.values import dtype_of, missing
+from lowerbound.data.columns.values import dtype_of, measure_of, missing
 from lowerbound.data.frames import as_pandas, container_of, in_container
 from lowerbound.data.schema import Schema
 from lowerbound.distributions.atoms import is_atom
@@ -148,10 +148,16 @@ class TableCode(EntriesCode):
 
     def _check_apart(self, apart: np.ndarray, known: np.ndarray, column: ColumnSchema) -> None:
         share = (apart & known).sum() / max(1, known.sum())
-        if share > MOST_ASIDE and not column.has_categories:
+        if share <= MOST_ASIDE or column.has_categories:
+            return
+        if self.decimals is None or measure_of(column.dtype) != "number":
             raise NotCodableError(
-                f"column {column.name!r}: {share:.0%} of its values have more decimals than {self.decimals}: give more"
+                f"column {column.name!r}: {share:.0%} of its values are too large or too fine to be coded as numbers (2⁵³ "
+                "steps, microseconds): round them, or make them text before the fit"
             )
+        raise NotCodableError(
+            f"column {column.name!r}: {share:.0%} of its values have more decimals than {self.decimals}: give more"
+        )
 
     def begin(self, n_rows: int, apart: bytes) -> tuple[Numbers, np.ndarray]:
         """The numbers, and x of the values that are kept aside."""
