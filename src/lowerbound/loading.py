@@ -131,4 +131,4 @@ def _inside(content: bytes) -> Any:
         return unpack(content, Restore(_kind_of, None, "auto"))
     except (*DAMAGE, EOFError, lzma.LZMAError, SafetensorError) as error:
         reason = " ".join(str(error).split()) or type(error).__name__
-        raise CompressedFileError(f"the model in the file is damaged, so no row can be read ({reason[:300]})") from error
+        raise CompressedFileError(f"the model in the file is damaged, no row can be read ({reason[:300]})") from error

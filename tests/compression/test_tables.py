@@ -123,5 +123,5 @@ def test_a_table_with_its_model_in_the_file(models, tmp_path):
 )
 def test_numbers_that_are_too_large_or_too_fine_are_refused_in_words(values, tmp_path):
     frame = pd.DataFrame({"x": values})
-    with pytest.raises(NotCodableError, match="column 'x': .* too large or too fine"):
+    with pytest.raises(NotCodableError, match=r"column 'x': .* too large or too fine"):
         lowerbound.compress(Factorized(columns="auto").fit(frame), frame, tmp_path / "x.lb")

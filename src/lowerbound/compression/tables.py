@@ -152,8 +152,8 @@ class TableCode(EntriesCode):
             return
         if self.decimals is None or measure_of(column.dtype) != "number":
             raise NotCodableError(
-                f"column {column.name!r}: {share:.0%} of its values are too large or too fine to be coded as numbers (2⁵³ "
-                "steps, microseconds): round them, or make them text before the fit"
+                f"column {column.name!r}: {share:.0%} of its values are too large or too fine to be coded as numbers "
+                "(2⁵³ steps, microseconds): round them, or make them text before the fit"
             )
         raise NotCodableError(
             f"column {column.name!r}: {share:.0%} of its values have more decimals than {self.decimals}: give more"
