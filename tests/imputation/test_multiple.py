@@ -190,7 +190,7 @@ def test_intervals_by_rubin_s_rules_cover_the_truth(mechanism):
     """The benchmark's simulation, shortened; its own result is there for all repetitions."""
     from coverage import simulate
 
-    R = 5
+    R = 10
     inside = np.mean([simulate(repetition, mechanism, refit=True) for repetition in range(R)], 0)
     assert (inside > 0.95 - 3 * (0.95 * 0.05 / R) ** 0.5).all()
     path = Path(__file__).parents[2] / "benchmarks" / "results" / "coverage.json"
