@@ -15,10 +15,16 @@ import numpy as np
 from playwright.sync_api import sync_playwright
 
 SLIDE = """async n => {
-  const slider = document.querySelector('.slider input'), image = document.querySelector('.made img'), found = [];
+  const slider = document.querySelector('.slider input'), canvas = document.querySelector('.made canvas'), found = [];
   for (let k = 0; k < n; k += 1) {
     const from = performance.now();
-    const ready = new Promise(done => { image.onload = () => requestAnimationFrame(() => done(performance.now())); });
+    const ready = new Promise(done => {
+      const shown = new MutationObserver(() => {
+        shown.disconnect();
+        requestAnimationFrame(() => done(performance.now()));
+      });
+      shown.observe(canvas, { attributeFilter: ['data-uri'] });
+    });
     slider.value = -2 + 4 * (k + 1) / n;
     slider.dispatchEvent(new Event('input'));
     found.push(await ready - from);
@@ -70,7 +76,7 @@ def main(data: str, run: str) -> None:
         tab.wait_for_selector(".legend-name", timeout=300_000)
         print(f"map in colors after {time.perf_counter() - started:.1f} s")
         tab.click("[data-panel=sample]")
-        tab.wait_for_selector(".made img")
+        tab.wait_for_selector(".made canvas")
         tab.evaluate(SLIDE, 20)
         print("slider to pixels:", quantiles(tab.evaluate(SLIDE, 200)))
         found = tab.evaluate(POINTS, 100_000)

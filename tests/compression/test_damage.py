@@ -1,8 +1,5 @@
 """A file that isn't as it was written gives the right one of five errors, and never other rows."""
 
-import os
-import subprocess
-import sys
 import zlib
 from pathlib import Path
 
@@ -184,20 +181,6 @@ def write(content, path):
 def test_a_file_without_its_model_says_so(content, tmp_path):
     with pytest.raises(CompressedFileError, match="doesn't hold its model"):
         read(content, None, tmp_path / "x.lb")
-
-
-@pytest.mark.parametrize("n_threads", ["1", "2"])
-def test_another_process_with_other_threads_reads_the_same(n_threads, content, model, tmp_path):
-    script = (
-        "import sys, numpy, lowerbound; folder = sys.argv[1]\n"
-        "X = lowerbound.decompress(f'{folder}/x.lb', lowerbound.load(f'{folder}/model'))\n"
-        "numpy.save(f'{folder}/X.npy', X)"
-    )
-    saved(model, tmp_path)
-    write(content, tmp_path / "x.lb")
-    environment = {**os.environ, "OMP_NUM_THREADS": n_threads}
-    subprocess.run([sys.executable, "-c", script, tmp_path], check=True, env=environment)
-    np.testing.assert_array_equal(np.load(tmp_path / "X.npy"), X)
 
 
 @pytest.mark.parametrize("rows", [1, 3, 64])

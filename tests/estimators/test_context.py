@@ -271,9 +271,9 @@ def test_what_cannot_be_given_a_context_says_so(act, message):
 def test_class_probabilities_are_those_of_bayes_rule():
     """x = w z + v_c + σ ε with two classes, set by hand; the classes are as frequent as in the fit."""
     rng = np.random.default_rng(0)
-    c = (rng.random(300) < 0.3).astype(int)
+    c = (rng.random(600) < 0.3).astype(int)
     w, sigma, v = np.array([1.0, -0.5, 0.3]), 0.8, np.array([[0.0, 0.0, 0.0], [0.8, 0.5, -0.2]])
-    rows = rng.normal(size=(300, 1)) * w + v[c] + sigma * rng.normal(size=(300, 3))
+    rows = rng.normal(size=(600, 1)) * w + v[c] + sigma * rng.normal(size=(600, 3))  # more than one part
     likelihood = GaussianLikelihood(sigma, standardize=False)
     vae = VAE(1, network=MLP(()), likelihood=likelihood, max_epochs=1, early_stopping=False, random_state=0)
     vae.fit(rows, context=c)

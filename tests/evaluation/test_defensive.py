@@ -77,7 +77,7 @@ def test_few_draws_are_all_from_q():
 @pytest.mark.filterwarnings("ignore::lowerbound.CollapsedPosteriorWarning")
 @pytest.mark.parametrize(
     "parameters",
-    [{"latent_dim": (2, 1)}, {"latent_dim": Ladder(2, 1)}, {"posterior": FlowPosterior()}, {"prior": "vamp"},
+    [{"latent_dim": (2, 1)}, {"latent_dim": Ladder(2, 1, width=16)}, {"posterior": FlowPosterior()}, {"prior": "vamp"},
      {"prior": "flow"}, {"posterior": "mean_field"}, {"posterior": "shared"}],
     ids=str,
 )  # fmt: skip

@@ -197,10 +197,10 @@ def test_every_posterior_has_them(kind):
     X = load_iris().data
     settings = {
         "latent_dim": 2, "network": MLP((16,)), "likelihood": GaussianLikelihood(0.2), "optimizer": Adam(1e-2),
-        "max_epochs": 20,
+        "max_epochs": 15,
     }  # fmt: skip
     vae = VAE(**(settings | kind), random_state=0).fit(X)
-    gap = vae.inference_gap(X[:50], n_steps=60)
+    gap = vae.inference_gap(X[:20], n_steps=30)
     assert gap.amortization.value > 0
     assert gap.total.value == pytest.approx(gap.approximation.value + gap.amortization.value)
     information = vae.mutual_information(X)

@@ -222,7 +222,7 @@ def test_levels_are_shared_out_among_the_grids():
 )
 def test_levels_learn(parameters):
     X = DIGITS > 100
-    vae = VAE(**parameters, optimizer=Adam(3e-3), early_stopping=False, max_epochs=40, random_state=0).fit(X)
+    vae = VAE(**parameters, optimizer=Adam(6e-3), early_stopping=False, max_epochs=15, random_state=0).fit(X)
     start = clone(vae).set_params(max_epochs=1, optimizer=Adam(1e-9)).fit(X)
     assert vae.score(X) > start.score(X) + 2
     assert vae.n_active_units_ > 0

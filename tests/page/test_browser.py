@@ -78,13 +78,13 @@ def test_the_keyboard_alone(browser, pages):
     keys.press("Shift+ArrowRight")  # a place, decoded
     tab.tab.wait_for_selector(".live p:has-text('z =')", timeout=30_000)
     tab.open("sample")
-    tab.tab.wait_for_selector(".made img", timeout=30_000)
-    before = tab.tab.locator(".made img").get_attribute("src")
+    tab.tab.wait_for_selector(".made canvas", timeout=30_000)
+    before = tab.tab.locator(".made canvas").get_attribute("data-uri")
     slider = tab.tab.locator(".slider input").first
     slider.focus()
     keys.press("End")
     tab.tab.wait_for_function(
-        "before => document.querySelector('.made img').src !== before", arg=before, timeout=30_000
+        "before => document.querySelector('.made canvas').dataset.uri !== before", arg=before, timeout=30_000
     )
     tab.open("gaps")
     tab.tab.locator(".easel").focus()

@@ -91,11 +91,11 @@ def test_a_class_is_chosen(browser, digits):
     served = Page(lambda: service_of(subject_of(vae, digits.X[:60], digits.labels[:60])))
     tab = Tab(browser, served)
     tab.open("sample")
-    tab.tab.wait_for_selector(".made img", timeout=30_000)
-    before = tab.tab.locator(".made img").get_attribute("src")
+    tab.tab.wait_for_selector(".made canvas", timeout=30_000)
+    before = tab.tab.locator(".made canvas").get_attribute("data-uri")
     tab.tab.locator(".given select").press("End")
     tab.tab.wait_for_function(
-        "before => document.querySelector('.made img').src !== before", arg=before, timeout=30_000
+        "before => document.querySelector('.made canvas').dataset.uri !== before", arg=before, timeout=30_000
     )
     assert tab.open("traversals").locator(".given select").input_value() == "9"  # the same in all panels
     assert tab.said == []

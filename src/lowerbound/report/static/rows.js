@@ -14,6 +14,20 @@ export function picture(uri, words) {
   return h("img", { src: uri, alt: words, class: "picture", draggable: "false" });
 }
 
+/** An image that changes as one looks: shown in the frame after it came. @param {string} words */
+export function livePicture(words) {
+  const element = h("canvas", { role: "img", "aria-label": words, class: "picture" });
+  /** @param {string} uri of a PNG in base 64 */
+  const show = async (uri) => {
+    const bytes = Uint8Array.from(atob(uri.slice(uri.indexOf(",") + 1)), (letter) => letter.charCodeAt(0));
+    const bitmap = await createImageBitmap(new Blob([bytes], { type: "image/png" }));
+    Object.assign(element, { width: bitmap.width, height: bitmap.height });
+    element.getContext("2d").drawImage(bitmap, 0, 0);
+    element.dataset.uri = uri;
+  };
+  return { element, show };
+}
+
 /** A row as a list of names and values. @param {(string | null)[]} values @param {string[]} columns */
 export function record(values, columns, words = "", marked = null) {
   const lines = values.map((value, j) =>

@@ -64,7 +64,7 @@ export function latest(name, use, fail = () => {}) {
     busy = true;
     try {
       const answer = await ask(name, body);
-      if (answer !== null) use(answer, body);
+      if (answer !== null) await use(answer, body);
     } catch (error) {
       fail(/** @type {Error} */ (error));
     } finally {

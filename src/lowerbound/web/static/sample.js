@@ -2,7 +2,7 @@
 
 import { announce, choice, h, number } from "./dom.js";
 import { density } from "./charts.js";
-import { cell, nameOfColumn, picture } from "./rows.js";
+import { cell, livePicture, nameOfColumn } from "./rows.js";
 import { ask, latest } from "./api.js";
 import { givenControls } from "./given.js";
 import { given, on, state } from "./state.js";
@@ -22,12 +22,11 @@ export function make() {
   let seed = 0;
   const pins = { A: null, B: null };
   const shown = h("div", { class: "made" });
-  let image = null;
-  const decode = latest("decode", (answer) => {
+  const image = about.kind === "image" ? livePicture("the decoder's picture of the sliders") : null;
+  const decode = latest("decode", async (answer) => {
     const made = answer.shown[0];
-    if (typeof made !== "string") shown.replaceChildren(densityTable(made, answer.densities ?? [], about.columns));
-    else if (image) image.src = made;
-    else shown.replaceChildren((image = picture(made, "the decoder's picture of the sliders")));
+    if (image) await image.show(made);
+    shown.replaceChildren(image ? image.element : densityTable(made, answer.densities ?? [], about.columns));
     performance.mark("decoded");
   }, (error) => shown.replaceChildren(h("p", { class: "note" }, error.message)));
   const update = () => decode({ z: [z], draw, seed, densities: about.kind === "table", ...given() });
@@ -77,7 +76,7 @@ export function make() {
   };
   const code = () => `[${z.map((value) => Number(value.toFixed(4))).join(", ")}]`;
   const said = h("p", { class: "muted", role: "status" });
-  const save = () => image && h("a", { href: image.src, download: "sample.png" }).click();
+  const save = () => image && h("a", { href: image.element.dataset.uri, download: "sample.png" }).click();
   const another = async () => {
     seed = Math.floor(Math.random() * 2 ** 31);
     put((await ask("prior", { seed, ...given() })).z);
