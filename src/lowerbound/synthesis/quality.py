@@ -79,5 +79,5 @@ def quality(
     return Quality(
         each, float(np.mean(list(of_real.values()))), trends(fitted, as_many, seed), trends(fitted, held_out, seed),
         told_apart(held_out, drawn, seed), None if target is None else learning(fitted, held_out, drawn, target, seed),
-        copies(fitted, held_out, drawn, *log_p, seed), len(held_out),
+        copies(fitted, held_out, drawn, *log_p, seed=seed), len(held_out),
     )  # fmt: skip
