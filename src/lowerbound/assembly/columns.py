@@ -97,7 +97,27 @@ def _scaling(columns: Sequence[ColumnSchema]) -> Scaling:
         return torch.tensor([otherwise if v is None else v for v in values], dtype=torch.float64)
 
     ends = of("low", -math.inf), of("high", math.inf)
-    return Scaling(of("location"), of("unit"), of("log").bool(), of("shift"), *ends)
+    return Scaling(of("location"), of("unit"), of("log").bool(), of("shift"), *ends, *_knots(columns))
+
+
+def _knots(columns: Sequence[ColumnSchema]) -> tuple[Tensor, Tensor] | tuple[None, None]:
+    """Quantiles and normal scores, (n, K) each; None if no column has any.
+
+    All rows are filled up to the longest by going on straight, and those of columns without are the identity.
+    """
+    longest = max(len(column.quantiles) for column in columns)
+    if not longest:
+        return None, None
+    each = [(c.quantiles, c.scores) if c.quantiles else ((0.0, 1.0),) * 2 for c in columns]
+    knots = torch.stack([torch.stack([_straight_on(numbers, longest) for numbers in pair]) for pair in each], 1)
+    return knots[0], knots[1]
+
+
+def _straight_on(numbers: Sequence[float], n: int) -> Tensor:
+    """n numbers that go on in steps of the last two."""
+    known = torch.tensor(numbers, dtype=torch.float64)
+    steps = torch.arange(1, n - len(known) + 1, dtype=torch.float64)
+    return torch.cat([known, known[-1] + steps * (known[-1] - known[-2])])
 
 
 def _number_block(

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import base64
 import json
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -107,7 +106,7 @@ class TableCode(EntriesCode):
         scales = np.array(
             [1.0 if c.has_categories or c.kind == "count" else 10.0 ** (c.decimals or 0) for c in self.columns]
         )
-        centers = [math.exp(min(c.location, 40)) - c.shift if c.log else c.location for c in self.columns]
+        centers = [c.center for c in self.columns]
         low = np.where([c.has_categories for c in self.columns], 0, np.rint(centers * scales)).astype(np.int64)
         n = np.array([len(c.categories) if c.has_categories else 2 for c in self.columns])
         shape = (n_rows, len(self.columns))

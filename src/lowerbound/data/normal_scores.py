@@ -57,6 +57,12 @@ class NormalScores:
         return values, scores, float(np.sqrt(mass @ scores**2 / mass.sum()))
 
     @property
+    def knots(self) -> tuple[np.ndarray, np.ndarray]:
+        """The distinct quantiles and their standardized scores, rising."""
+        values, scores, spread = self._known
+        return values, scores / (spread or 1.0)
+
+    @property
     def lost(self) -> float:
         """The variance of z that the scores of the values lack."""
         return max(0.0, 1 - self._known[2] ** 2)

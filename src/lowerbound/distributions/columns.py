@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 
@@ -24,7 +24,7 @@ from lowerbound.distributions.likelihoods.categorical import Categorical
 from lowerbound.distributions.likelihoods.likelihood import Likelihood
 from lowerbound.distributions.noise import Noise
 from lowerbound.distributions.scaling import Scaling
-from lowerbound.distributions.tails import lognormal_mean, student_below, student_mean
+from lowerbound.distributions.tails import lognormal_mean, normal_mean, student_below, student_mean
 from lowerbound.distributions.unseen import is_unseen, log_part
 
 FAR, STEPS = 14.0, 48  # beyond ±14 the logistic density has a probability of 2·10⁻⁶
@@ -287,6 +287,8 @@ class Reals(ScaledNumbers):
     def _means(self) -> Tensor:
         """E_k[v] of the components, shape (K, S, B, n)."""
         s, location, scale = self.scaling, self.location.movedim(-1, 0), self.scale.movedim(-1, 0)
+        if s.quantiles is not None:
+            return self._mean_of(lambda t: s.confined(s.restore(location + scale * t)))
         if not s.log.any():
             return s.restore(location)
         if self.df is None:
@@ -295,6 +297,10 @@ class Reals(ScaledNumbers):
         else:
             of_log = student_mean(lambda t: s.confined(s.restore(location + scale * t)), self.df)
         return torch.where(s.log, of_log, s.restore(location))
+
+    def _mean_of(self, f: Callable[[float], Tensor]) -> Tensor:
+        """E[f(t)] under the standard density of the components."""
+        return normal_mean(f) if self.df is None else student_mean(f, self.df)
 
     def sample(self, noise: Noise) -> Tensor:
         """A draw; Student's t by √(ν(u^{−2/ν} − 1)) cos 2πw (Bailey, 1994)."""

@@ -9,6 +9,7 @@ import torch
 from scipy.special import stdtr
 from torch import Tensor
 
+NORMAL_STEPS = tuple(k / 8 for k in range(-48, 49))
 STUDENT_STEPS = tuple(math.sinh(k / 8) for k in range(-64, 65))  # beyond, 10⁻⁶ if ν = 2
 
 
@@ -21,6 +22,14 @@ def lognormal_mean(m: Tensor, s: Tensor, low: Tensor, high: Tensor) -> Tensor:
     up_to_a, up_to_b = ((m + 0.5 * s * s + torch.special.log_ndtr(end - s)).exp() for end in (a, b))
     ends = [torch.where(end.isfinite(), end * torch.special.ndtr(z), 0.0) for end, z in ((low, a), (high, -b))]
     return up_to_b - up_to_a + ends[0] + ends[1]
+
+
+def normal_mean(f: Callable[[float], Tensor]) -> Tensor:
+    """E[f(t)] for t ~ N(0, 1), by the trapezoidal rule."""
+    weights = [math.exp(-0.5 * t * t) for t in NORMAL_STEPS]
+    return sum(
+        (w * f(t) for w, t in zip(weights[1:], NORMAL_STEPS[1:], strict=True)), weights[0] * f(NORMAL_STEPS[0])
+    ) / sum(weights)
 
 
 def student_mean(f: Callable[[float], Tensor], df: Tensor) -> Tensor:

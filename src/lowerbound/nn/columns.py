@@ -152,6 +152,8 @@ class NumberBlock(nn.Module):
         self.shift: Tensor
         self.low: Tensor
         self.high: Tensor
+        self.quantiles: Tensor | None
+        self.scores: Tensor | None
         self.first: int
         self.scale: Scale
         self.first, self.scale = first, scale
@@ -162,7 +164,8 @@ class NumberBlock(nn.Module):
     @property
     def scaling(self) -> Scaling:
         """The transform from the user's numbers to entries of x."""
-        return Scaling(self.location, self.unit, self.log, self.shift, self.low, self.high)
+        ends = self.low, self.high
+        return Scaling(self.location, self.unit, self.log, self.shift, *ends, self.quantiles, self.scores)
 
     def part(self, raw: Tensor, i: int) -> Tensor:
         """Locations (i = 0) or scales (1) of every column's components, (S, B, nK)."""

@@ -12,6 +12,7 @@ import pandas as pd
 from sklearn.base import clone
 
 from lowerbound.data.checks import listed
+from lowerbound.data.columns.scores import by_normal_scores
 from lowerbound.data.columns.values import measure_of, type_word
 from lowerbound.data.frames import as_pandas, container_of, in_container
 from lowerbound.distributions.noise import Noise, make_generator
@@ -27,7 +28,7 @@ from lowerbound.warning import warn
 
 STEPS, FEWEST_EPOCHS, MOST_EPOCHS = 7600, 3, 300  # of the fit
 BATCH = 128
-SMALL = 10_000  # rows, below which the fit stops early
+SMALL = 10_000  # rows, below which the fit stops early, and networks are half as wide
 FEWEST_ROWS = 20
 HELD_OUT, FEWEST_HELD_OUT, MOST_HELD_OUT = 0.1, 5, 10_000  # part of the rows that the check is made with, and its ends
 N_IMPORTANCE = 100  # of draws given some columns
@@ -167,12 +168,14 @@ def _check_asked(table: pd.DataFrame, conditions: Conditions, given: Mapping[str
 
 
 def recommended(table: Any, seed: int) -> VAE:
-    """The VAE of a table's columns that draws rows."""
+    """The VAE of a table's columns that draws rows; real numbers enter it as their normal scores."""
+    columns = VAE(columns="auto").describe(table).columns or ()
+    scored, is_small = by_normal_scores(as_pandas(table), columns), len(table) < SMALL
     epochs = min(MOST_EPOCHS, max(FEWEST_EPOCHS, math.ceil(STEPS / math.ceil(len(table) / BATCH))))
     return VAE(
-        16, columns="auto", prior="mixture", network=MLP((256, 256)), objective=ELBO(warmup_steps=800),
+        16, columns=scored or "auto", prior="mixture", network=MLP((256, 256) if is_small else (512, 512)), objective=ELBO(warmup_steps=800),
         optimizer=Adam(3e-3), batch_size=BATCH, max_epochs=epochs, random_state=seed,
-        early_stopping=EarlyStopping() if len(table) < SMALL else False,
+        early_stopping=EarlyStopping() if is_small else False,
     )  # fmt: skip
 
 

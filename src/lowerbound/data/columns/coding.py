@@ -142,6 +142,8 @@ def in_units(v: np.ndarray, column: ColumnSchema) -> np.ndarray:
 
 
 def _standardized(v: np.ndarray, column: ColumnSchema) -> np.ndarray:
+    if column.quantiles:
+        return (np.interp(v, column.quantiles, column.scores) - column.location) / column.unit
     with np.errstate(divide="ignore", invalid="ignore"):
         g = np.where(v + column.shift > 0, np.log(v + column.shift), np.nan) if column.log else v
     return (g - column.location) / column.unit
@@ -197,7 +199,7 @@ def _decode(x: np.ndarray, column: ColumnSchema, expected: bool) -> Any:
         return as_user(chosen, column)
     is_atom = atoms.is_atom(x)
     g = np.where(is_atom, 0.0, x) * column.unit + column.location
-    v = np.clip(np.exp(np.minimum(g, 700)) - column.shift if column.log else g, column.low, column.high)
+    v = np.clip(_from_scale(g, column), column.low, column.high)
     if not column.atoms:
         return _expected(v, column) if expected else as_values(v, column.dtype, column.decimals)
     if not expected and column.decimals is not None:
@@ -207,6 +209,13 @@ def _decode(x: np.ndarray, column: ColumnSchema, expected: bool) -> Any:
     are_written_alike = column.decimals is not None and np.array_equal(known, np.round(known, column.decimals))
     decimals = column.decimals if are_written_alike else None
     return _expected(v, column) if expected else as_values(v, column.dtype, decimals)
+
+
+def _from_scale(g: np.ndarray, column: ColumnSchema) -> np.ndarray:
+    """The numbers v of g(v)."""
+    if column.quantiles:
+        return np.interp(g, column.scores, column.quantiles)
+    return np.exp(np.minimum(g, 700)) - column.shift if column.log else g
 
 
 def _expected(v: np.ndarray, column: ColumnSchema) -> pd.Series:

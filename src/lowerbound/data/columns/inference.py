@@ -41,6 +41,7 @@ SHARE, TIMES = 0.1, 3  # a value with such a share, and so many times as often a
 WIDEST_COUNT = 10**5  # float32 tells whole numbers in such a range apart
 SKEWED, HEAVY = 1.0, 1.0  # skewness and excess kurtosis above which a logarithm, and Student's t, are used
 LOPSIDED, FLAT = 0.5, -0.5  # skewness above which, and excess kurtosis below which, a mixture is used
+OF_NUMBERS = ("log", "heavy_tails", "n_components", "atoms", "quantiles")  # what can be asked of these alone
 COMPONENTS, ROWS_A_COMPONENT = 5, 100  # of such a mixture, and the least rows of each
 BLOCK_ROWS = 2**16
 
@@ -161,6 +162,13 @@ class ColumnSummary(ABC):
 
         Values that are in no category, where the user names these, are as if never seen.
         """
+        asked = {field: self.given.get(field) for field in OF_NUMBERS}
+        of_numbers = [field for field, value in asked.items() if value is True or (value and value != 1)]
+        if of_numbers and self.given.get("kind") in (None, *CATEGORY_KINDS):
+            raise ValueError(
+                f"column {self.name!r} is {kind}, and {of_numbers[0]} is of real numbers: "
+                f"leave it out, or say kind='continuous'"
+            )
         unseen = never_seen(int((counts == 1).sum()) + self.n - int(counts.sum()), self.n) if self.n else 0.0
         if not categories:
             categories, counts = [None], np.ones(1, np.int64)  # nothing was ever observed
@@ -341,20 +349,25 @@ class Numbers(ColumnSummary):
             categories = [plain(np.float64(self.low))] if self.n else []
             return self._categories("ordinal", categories, np.array([self.n] * len(categories), np.int64))
         low, is_skewed = rest.low * self.scale, self._is_skewed()
-        kind = ("positive" if low > 0 and is_skewed else "continuous") if self.kind == "real" else self.kind
+        by_scores = bool(self.given.get("quantiles"))
+        is_positive = low > 0 and is_skewed and not by_scores
+        kind = ("positive" if is_positive else "continuous") if self.kind == "real" else self.kind
+        if by_scores and kind == "count":
+            raise ValueError(f"column {self.name!r} is one of counts, which can't have normal scores")
         if kind == "positive" and low <= 0:
             raise ValueError(f"column {self.name!r} can't be 'positive': it goes down to {low:g}")
         if kind == "count" and not self.is_whole:
             raise ValueError(f"column {self.name!r} can't be 'count': it has fractions")
         skewed_counts = kind == "count" and self.low >= 0 and is_skewed
-        log = bool(self.given.get("log", kind == "positive" or skewed_counts))
+        log = bool(self.given.get("log", (kind == "positive" or skewed_counts) and not by_scores))
         if log and self.log_moments.n < rest.n:
             raise ValueError(f"column {self.name!r} can't have a logarithm: it goes down to {low:g}")
         g, scale = (self.log_moments, 1.0) if log else (rest, self.scale)
         location, unit = g.mean * scale, g.spread * scale
+        location, unit = (0.0, 1.0) if by_scores else (location, unit)
         unit = unit if unit > 1e-12 * max(abs(location), 1e-300) else 1.0
-        heavy = bool(self.given.get("heavy_tails", kind != "count" and g.kurtosis > HEAVY))
-        several = kind != "count" and (abs(g.skewness) > LOPSIDED or g.kurtosis < FLAT)
+        heavy = bool(self.given.get("heavy_tails", kind != "count" and g.kurtosis > HEAVY and not by_scores))
+        several = kind != "count" and not by_scores and (abs(g.skewness) > LOPSIDED or g.kurtosis < FLAT)
         enough = rest.n >= ROWS_A_COMPONENT * COMPONENTS
         n_components = self.given.get("n_components", COMPONENTS if several and enough else 1)
         if n_components not in range(1, 2 if kind == "count" else MOST_CATEGORIES + 1):
@@ -362,7 +375,8 @@ class Numbers(ColumnSummary):
             raise ValueError(f"column {self.name!r} can't have n_components={n_components!r}: {allowed}")
         return ColumnSchema(
             self.name, kind, self.dtype, location=location, unit=unit, log=log, shift=self.shift, heavy_tails=heavy,
-            n_components=n_components,
+            n_components=n_components, quantiles=tuple(self.given.get("quantiles", ())),
+            scores=tuple(self.given.get("scores", ())),
             atoms=tuple(self.atoms.tolist()), atom_shares=tuple((self.n_at_atoms / self.n).tolist()),
             low=self.low, high=self.high, decimals=self.decimals, unseen=never_seen(0, self.n) if log else 0.0,
         )  # fmt: skip

@@ -42,6 +42,9 @@ class ColumnSchema:
         Numbers enter the model as (g(v) − location)/unit, dates as days since 1970, durations as seconds.
     log : bool
         g is log(v + shift), else the identity.
+    quantiles, scores : tuple of float
+        Rising numbers and their normal scores, between which g is linear, in place of the identity: any density becomes
+        nearly N(0, 1). None by default.
     heavy_tails : bool
         Student's t instead of the normal density.
     n_components : int
@@ -68,6 +71,8 @@ class ColumnSchema:
     unit: float = 1.0
     log: bool = False
     shift: float = 0.0
+    quantiles: tuple[float, ...] = ()
+    scores: tuple[float, ...] = ()
     heavy_tails: bool = False
     n_components: int = 1
     atoms: tuple[float, ...] = ()
@@ -92,12 +97,20 @@ class ColumnSchema:
         """True if the categories are numbers in order, so that they have a mean."""
         return self.kind in ("binary", "ordinal") and all(_is_number(category) for category in self.categories)
 
+    @property
+    def center(self) -> float:
+        """The number whose entry is 0."""
+        if self.quantiles:
+            return float(np.interp(self.location, self.scores, self.quantiles))
+        return float(np.exp(min(self.location, 40.0))) - self.shift if self.log else self.location
+
     def describe(self) -> str:
         """The column in a few words."""
         if self.has_categories:
             rare = f", {self.n_rare} of them rare" if self.n_rare else ""
             return f"{self.kind}, {len(self.categories)} categor{'y' if len(self.categories) == 1 else 'ies'}{rare}"
         notes = ["logarithmic"] * (self.log and self.kind != "positive") + ["heavy tails"] * self.heavy_tails
+        notes += ["by normal scores"] if self.quantiles else []
         notes += [f"{self.n_components} components"] if self.n_components > 1 else []
         which = f"{self.atoms[0]:g}" if len(self.atoms) == 1 else f"{len(self.atoms)} frequent values"
         notes += [f"{sum(self.atom_shares):.0%} are {which}"] if self.atoms else []
@@ -143,6 +156,11 @@ def _given(name: str, what: Any) -> dict[str, Any]:
     atoms = known.get("atoms", ())
     if not all(np.diff(atoms) > 0) or len(atoms) > MOST:
         raise ValueError(f"column {name!r} has atoms={shown(atoms)}, which must rise, and be at most {MOST}")
+    quantiles, scores = known.get("quantiles", ()), known.get("scores", ())
+    if len(quantiles) != len(scores) or len(quantiles) == 1 or not (np.diff([quantiles, scores]) > 0).all():
+        raise ValueError(f"column {name!r} needs as many scores as quantiles, two or more, and both must rise")
+    if quantiles and (known.get("log") or known.get("kind") in (*CATEGORY_KINDS, "count", "positive")):
+        raise ValueError(f"column {name!r} can't have normal scores: they are of real numbers, without a logarithm")
     if not known.get("unit", 1) > 0:
         raise ValueError(f"column {name!r} has unit={known['unit']}, which must be above 0")
     return known
