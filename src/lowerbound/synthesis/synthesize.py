@@ -26,7 +26,7 @@ from lowerbound.synthesis.quality import Quality, quality
 from lowerbound.tasks import conditional
 from lowerbound.warning import warn
 
-STEPS, FEWEST_EPOCHS, MOST_EPOCHS = 7600, 3, 300  # of the fit
+STEPS, FEWEST_EPOCHS, MOST_EPOCHS = 13_000, 3, 300  # of the fit
 BATCH = 128
 SMALL = 10_000  # rows, below which the fit stops early, and networks are half as wide
 FEWEST_ROWS = 20
