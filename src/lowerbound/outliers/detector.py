@@ -23,7 +23,7 @@ from lowerbound.estimators.arguments import Data
 from lowerbound.estimators.saving import Restore, Saved
 from lowerbound.estimators.vae import VAE
 from lowerbound.evaluation.bound import Progress
-from lowerbound.outliers import saved
+from lowerbound.outliers import criteria, saved
 from lowerbound.outliers.criteria import COMBINED, WEIGHTS, asked_scores, check_asked, fence, recommended, trimmed
 from lowerbound.outliers.ensemble import fitted_members
 from lowerbound.outliers.explanation import reasons
@@ -32,13 +32,12 @@ from lowerbound.outliers.mixture import NumbersMixture
 from lowerbound.parameters.parameter import Parameter
 from lowerbound.parameters.seed import RandomState, seed_from
 from lowerbound.parameters.setting import Settable
-from lowerbound.parameters.tables import CLIMBING, DETECTOR_PARAMETERS
+from lowerbound.parameters.tables import DETECTOR_PARAMETERS
 from lowerbound.precision import Undisturbed
 
 LEFT_OUT = 0.04  # part of the training rows' codes that may be those of outliers of one kind, unless novelty
 SMALLEST_SPREAD = 0.1  # nats: below, a score says the same of all rows
 TO_KNOW = 0.3  # of the time that fitted members take to be introduced and to score training rows, about
-ROWS_TO_RANK = 200  # training rows whose likelihood regret is known: enough for quantiles, and each takes long
 
 
 class VAEOutlierDetector(OutlierMixin, Undisturbed, Settable, BaseEstimator):
@@ -96,7 +95,8 @@ class VAEOutlierDetector(OutlierMixin, Undisturbed, Settable, BaseEstimator):
     center_, spread_ : dict of ndarray, shape (len(estimators_),), or (1,) of the mixture
         Medians and interquartile ranges of the parts of "combined" among the training rows, in nats.
     training_scores_ : ndarray, shape (n,)
-        ``score_samples`` of the training rows, ascending: the most unusual first.
+        ``score_samples`` of the training rows, ascending: the most unusual first. Of at most 10,000 of them if
+        ``contamination`` is "auto", of 200 where regrets are climbed.
     calibration_scores_ : ndarray, shape (m,)
         Of held-out rows, ascending.
     criterion_ : str
@@ -183,7 +183,7 @@ class VAEOutlierDetector(OutlierMixin, Undisturbed, Settable, BaseEstimator):
         self._take(members, mixture)
         first = self.estimators_[0]
         self.criterion_ = recommended(first) if self.criterion == "auto" else self.criterion
-        known = few(rows, ROWS_TO_RANK, seed) if self.criterion_ in CLIMBING else rows
+        known = few(rows, criteria.rows_to_rank(self.criterion_, self.contamination), seed)
         if self.verbose:
             print(f"scoring {_num_samples(known):,} training rows: {self.criterion_}", file=sys.stderr, flush=True)
         how = rows_to_tell(first, self.criterion_), lambda part: progress((1 - TO_KNOW) * part)
@@ -224,7 +224,8 @@ class VAEOutlierDetector(OutlierMixin, Undisturbed, Settable, BaseEstimator):
     def score_samples(self, X: Data) -> np.ndarray:
         """The negative outlier score of each row, shape (n,); higher is more normal.
 
-        Two calls give the same numbers, and a row's doesn't depend on the others.
+        Two calls give the same numbers, and a row's doesn't depend on the others, but for rounding: from 2,000 rows
+        of a table on the networks compute in float32, and the scores have six digits.
         """
         check_is_fitted(self)
         return -self._total(self._parts(X))
