@@ -95,7 +95,8 @@ class Member:
         found = {name: np.empty(len(on.rows)) for name in names}
         for chosen, some in ((~far, in_single(on, self.vae)), (far, on)):
             if chosen.any():
-                scores = self._scores(replace(some, rows=some.rows.subset(torch.nonzero(chosen).flatten())), names)
+                rows = cast(RowsInMemory, some.rows).subset(torch.nonzero(chosen).flatten())
+                scores = self._scores(replace(some, rows=rows), names)
                 for name in names:
                     found[name][chosen.numpy()] = scores[name]
         return found
