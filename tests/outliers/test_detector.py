@@ -21,7 +21,7 @@ from lowerbound import (
     VAEOutlierDetector,
 )
 from lowerbound.evaluation.bound import elbo_terms
-from lowerbound.outliers.detector import SMALLEST_SPREAD
+from lowerbound.outliers.scoring import SMALLEST_SPREAD
 from lowerbound.parameters.tables import SCORES
 from lowerbound.tasks.outlier_scores import codes
 

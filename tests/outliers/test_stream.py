@@ -99,13 +99,22 @@ def test_later_calls_keep_the_schema(case):
         case.detector.partial_fit(case.X[:, :4])
 
 
+def test_a_detector_that_fit_fitted_goes_on_with_a_stream():
+    X = mixture(40, 0)
+    detector = VAEOutlierDetector(n_steps=2, n_estimators=1, random_state=0).fit(X)
+    before = detector.estimators_[0].model_.decoder.state_dict()
+    before = {name: weight.clone() for name, weight in before.items()}
+    detector.partial_fit(X[:30])
+    after = detector.estimators_[0].model_.decoder.state_dict()
+    assert any((after[name] != weight).any() for name, weight in before.items())
+    assert detector._stream.n_seen == len(detector.training_scores_) == 30
+
+
 def test_what_a_stream_cannot_be_is_said(case):
     X = mixture(40, 0)
-    fitted = VAEOutlierDetector(n_steps=2, n_estimators=1).fit(X)
     for detector, rows, message in (
         (VAEOutlierDetector(case.detector.estimators_[0]), X, "change the fitted estimator"),
         (VAEOutlierDetector(calibration_fraction=0.2), X, "holds no rows out"),
-        (fitted, X, "begin with partial_fit"),
         (VAEOutlierDetector(), pd.DataFrame({"a": ["x", "y"] * 20}), "numbers alone"),
     ):
         with pytest.raises(ValueError, match=message):

@@ -166,7 +166,8 @@ class VAEOutlierDetector(OutlierScores):
         """One pass over ``X``, the next rows of a stream; scores and ``offset_`` are then of all rows up to now.
 
         The first call fixes what the rows are, as ``VAE.partial_fit`` does; ``n_steps`` isn't used. A uniform sample of
-        1,000 rows of the stream is kept, with which rows are compared: they are its training rows.
+        1,000 rows of the stream is kept, with which rows are compared: they are its training rows. After ``fit`` it
+        goes on from the fitted autoencoders, and rows are compared with those of the stream alone.
 
         Parameters
         ----------
@@ -181,8 +182,7 @@ class VAEOutlierDetector(OutlierScores):
         Raises
         ------
         ValueError
-            For a fitted ``estimator``, a detector that ``fit`` fitted, a ``calibration_fraction``, a context, files, or
-            columns that aren't numbers.
+            For a fitted ``estimator``, a ``calibration_fraction``, a context, files, or columns that aren't numbers.
         """
         self._check_asked()
         rows = checked_rows(self, X)

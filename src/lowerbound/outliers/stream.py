@@ -52,12 +52,11 @@ class Stream:
         n, kept = _num_samples(X), _num_samples(self.rows)
         draw = make_generator(self.seed, f"reservoir from {self.n_seen}")
         uniform = torch.rand(n, generator=draw, dtype=torch.float64).numpy()
+        seen = self.n_seen + np.arange(n)
+        place = np.where(seen < ROWS_KEPT, seen, (uniform * (seen + 1)).astype(np.int64))
+        chosen = np.flatnonzero(place < ROWS_KEPT)
         places = np.arange(ROWS_KEPT)  # of those kept and X together
-        for i in range(n):
-            seen = self.n_seen + i
-            place = seen if seen < ROWS_KEPT else int(uniform[i] * (seen + 1))
-            if place < ROWS_KEPT:
-                places[place] = kept + i
+        places[place[chosen]] = kept + chosen  # the last one, where several have the same place
         n_seen = self.n_seen + n
         return Stream(take(_together(self.rows, X), places[: min(n_seen, ROWS_KEPT)]), n_seen, self.seed)
 
@@ -88,8 +87,6 @@ def checked_rows(detector: Any, X: Any) -> Any:
     estimator = detector.estimator
     if hasattr(estimator, "model_"):
         raise ValueError("partial_fit would change the fitted estimator: give one that isn't fitted, or use fit")
-    if hasattr(detector, "estimators_") and detector._stream is None:
-        raise ValueError("fit kept no rows to compare with: begin with partial_fit to go on with partial_fit")
     if detector.calibration_fraction:
         raise ValueError("partial_fit holds no rows out: leave calibration_fraction at 0, and call calibrate")
     if isinstance(as_source(X), Source) or isinstance(X, RowsGiven):
