@@ -1,6 +1,6 @@
 """Gaps in 13 tables by the protocol of a published table of ten imputers.
 
-    python benchmarks/imputation_published.py --data FOLDER
+    python benchmarks/imputation_published.py --data FOLDER [--mechanism mcar mar mnar]
 
 The protocol is that of ForestDiffusion (Jolicoeur-Martineau, Fatras & Kachman, 2024, arXiv:2309.09968;
 SamsungSAILMontreal/ForestDiffusion), for n = 0, 1, 2: a fifth of the rows is put aside (``train_test_split`` by n,
@@ -11,6 +11,9 @@ imputations, and "Min" for the best of the five in each row.
 
 Of the published 27 sets these are the ones whose licence lets them be shared. Their masks are others: one mask's
 standard deviation is 3 to 13 % of an error.
+
+``--mechanism`` takes other masks beside the published kind, "mcar": "mar" and "mnar" hide by the logistic models of
+Muzellec et al. (2020, arXiv:2002.03860), as ``masks`` says; words are inputs by the places of their sorted values.
 """
 
 from __future__ import annotations
@@ -25,6 +28,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 from density import machine, revision
+from masks import MECHANISMS, hidden_cells
 from sklearn.model_selection import train_test_split
 
 from lowerbound import VAEImputer
@@ -50,13 +54,26 @@ def read(folder: Path, name: str) -> tuple[pd.DataFrame, str, bool]:
     return rows, outcome, is_class
 
 
-def hide(rows: pd.DataFrame, outcome: str, seed: int) -> tuple[pd.DataFrame, np.ndarray]:
+def hide(rows: pd.DataFrame, outcome: str, seed: int, mechanism: str = "mcar") -> tuple[pd.DataFrame, np.ndarray]:
     """Rows of which something is left, and True where a cell is hidden."""
-    hidden = np.random.default_rng(seed).random(rows.shape) < HIDDEN
-    hidden[:, rows.columns.get_loc(outcome)] = False
-    features = rows.columns != outcome
+    rng, features = np.random.default_rng(seed), rows.columns != outcome
+    if mechanism == "mcar":
+        hidden = hidden_cells(np.zeros(rows.shape), mechanism, HIDDEN, rng)  # as it was before there were others
+        hidden[:, ~features] = False
+    else:
+        hidden = np.zeros(rows.shape, dtype=bool)
+        hidden[:, features] = hidden_cells(as_numbers(rows.loc[:, features]), mechanism, HIDDEN, rng)
     left = ~hidden[:, features].all(1)
     return rows[left].reset_index(drop=True), hidden[left]
+
+
+def as_numbers(rows: pd.DataFrame) -> np.ndarray:
+    """Numbers as they are, and the places of words among the sorted ones."""
+    coded = {
+        name: column if column.dtype.kind in "iuf" else pd.factorize(column, sort=True)[0]
+        for name, column in rows.items()
+    }
+    return pd.DataFrame(coded).to_numpy(float)
 
 
 def errors(truth: pd.DataFrame, filled: pd.DataFrame, scale: pd.Series) -> np.ndarray:
@@ -70,10 +87,10 @@ def errors(truth: pd.DataFrame, filled: pd.DataFrame, scale: pd.Series) -> np.nd
     return np.stack(each, 1)
 
 
-def measure(rows: pd.DataFrame, outcome: str, is_class: bool, seed: int) -> dict:
+def measure(rows: pd.DataFrame, outcome: str, is_class: bool, seed: int, mechanism: str) -> dict:
     """The three errors for one split."""
     train, _ = train_test_split(rows, test_size=0.2, random_state=seed, stratify=rows[outcome] if is_class else None)
-    train, hidden = hide(train, outcome, seed)
+    train, hidden = hide(train, outcome, seed, mechanism)
     numbers = train.select_dtypes("number").columns
     scale = (train[numbers].max() - train[numbers].min()).replace(0, 1)
     given = train.assign(**{outcome: train[outcome].astype(str)}) if is_class else train
@@ -95,23 +112,29 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", type=Path, required=True, help="folder of the tables")
     parser.add_argument("--sets", nargs="+", default=list(SETS), choices=list(SETS))
+    parser.add_argument("--mechanism", nargs="+", default=["mcar"], choices=MECHANISMS)
     parser.add_argument("--output", type=Path, default=OUTPUT)
     arguments = parser.parse_args()
     warnings.simplefilter("ignore")
     record = json.loads(arguments.output.read_text()) if arguments.output.exists() else {"results": {}}
     record |= {"command": "python benchmarks/imputation_published.py --data FOLDER", "machine": machine()}
-    for seed, name in product(range(SPLITS), arguments.sets):
-        key = f"{name}|{seed}"
+    for seed, name, mechanism in product(range(SPLITS), arguments.sets, arguments.mechanism):
+        key = key_of(name, seed, mechanism)
         if key not in record["results"]:
-            record["results"][key] = measure(*read(arguments.data, name), seed)
+            record["results"][key] = measure(*read(arguments.data, name), seed, mechanism)
             write_text(arguments.output, json.dumps(record, indent=1) + "\n")
             print(key, record["results"][key], flush=True)
-    lines = ["| set | point | Avg | Min | CPU seconds |", "| --- | --- | --- | --- | --- |"]
-    for name in arguments.sets:
-        found = [record["results"][f"{name}|{seed}"] for seed in range(SPLITS)]
+    lines = ["| set | mechanism | point | Avg | Min | CPU seconds |", "| --- | --- | --- | --- | --- | --- |"]
+    for name, mechanism in product(arguments.sets, arguments.mechanism):
+        found = [record["results"][key_of(name, seed, mechanism)] for seed in range(SPLITS)]
         cells = [f"{np.mean([each[key] for each in found]):.3f}" for key in ("point", "Avg", "Min", "cpu_seconds")]
-        lines.append(f"| {name} | {' | '.join(cells)} |")
+        lines.append(f"| {name} | {mechanism} | {' | '.join(cells)} |")
     print("\n".join(lines))
+
+
+def key_of(name: str, seed: int, mechanism: str) -> str:
+    """The name of a result; those of MCAR are named as they were before there were other masks."""
+    return f"{name}|{seed}" if mechanism == "mcar" else f"{name}|{seed}|{mechanism}"
 
 
 if __name__ == "__main__":

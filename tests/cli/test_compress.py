@@ -56,6 +56,8 @@ def names(cli, tmp_path_factory):
 
 def test_a_text_file_comes_back_byte_for_byte(cli, names, tmp_path):
     text, run = names
+    beside = cli("compress", run, text, "-o", text.with_suffix(".lb"))
+    assert f"-o {text.with_name('names-again.txt')}" in beside.stderr
     result = cli("compress", run, text, "-o", tmp_path / "x.lb")
     assert "bits a text" in result.stdout
     assert f"decompress {run} {tmp_path / 'x.lb'} -o {tmp_path / 'x.txt'}" in result.stderr

@@ -11,6 +11,7 @@ pytest.importorskip("constriction", reason="compression needs constriction: pip 
 import lowerbound
 from lowerbound import MLP, VAE, Factorized, NotCodableError
 from lowerbound.compression.container import opened
+from lowerbound.compression.files import estimate
 
 pytestmark = pytest.mark.filterwarnings("ignore")  # of collapsed posteriors, values never seen and far ones
 
@@ -125,3 +126,16 @@ def test_numbers_that_are_too_large_or_too_fine_are_refused_in_words(values, tmp
     frame = pd.DataFrame({"x": values})
     with pytest.raises(NotCodableError, match=r"column 'x': .* too large or too fine"):
         lowerbound.compress(Factorized(columns="auto").fit(frame), frame, tmp_path / "x.lb")
+
+
+def test_the_bound_counts_what_is_kept_aside(tmp_path):
+    """Words that no row of the fit had are written as they are, beside the message."""
+    rng = np.random.default_rng(0)
+    table = pd.DataFrame({"word": rng.choice(list("abc"), 400), "n": rng.integers(0, 9, 400)})
+    model = Factorized(columns="auto").fit(table)
+    new = table.iloc[:120].assign(word=[f"id {k * 7919 % 1000}" for k in range(120)])
+    file = model.compress(new, tmp_path / "x.lb")
+    bits, _ = estimate(model, new)
+    usual = model.compress(table, tmp_path / "y.lb")
+    assert abs(file.n_bytes - file.bound / 8) < usual.n_bytes - usual.bound / 8  # the header and the index
+    assert bits == pytest.approx(file.bound)

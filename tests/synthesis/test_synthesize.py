@@ -122,7 +122,7 @@ def test_few_rows_and_arrays_are_refused():
 
 def test_the_fit_has_about_as_many_steps_whatever_the_size():
     small, large = (recommended(pd.DataFrame({"x": np.zeros(n)}), 0) for n in (1000, 100_000))
-    assert (small.max_epochs, large.max_epochs) == (300, 10)
+    assert (small.max_epochs, large.max_epochs) == (300, 17)
     assert small.early_stopping
     assert not large.early_stopping
 

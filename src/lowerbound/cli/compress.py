@@ -71,7 +71,9 @@ def compress(
     of_steps = ".csv" if hasattr(getattr(X, "steps", None), "columns") else ".npz"
     ending = {"rows": ".csv", "sequences": of_steps, "text": ".txt" if isinstance(X, Path) else ".jsonl"}[kind]
     if getattr(model, "context_", None) is None:
-        console.suggest("decompress", *(() if with_model else (run,)), output, "-o", output.with_suffix(ending))
+        again = output.with_suffix(ending)
+        again = output.with_name(f"{output.stem}-again{ending}") if again.exists() else again
+        console.suggest("decompress", *(() if with_model else (run,)), output, "-o", again)
 
 
 def _given(model: Any, dataset: Dataset, data: str, given: str | None) -> tuple[Any, Any]:

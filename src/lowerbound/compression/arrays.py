@@ -121,10 +121,11 @@ class EntriesCode(RowsCode):
         """−log2 of the product of the steps of real values, in their own units: what densities lack."""
 
     def bits_besides(self, block: CodedBlock) -> float:
-        """Bits that the model's −log2 p lacks: of the steps, and of where entries are missing, each by its share."""
+        """Bits that the model's −log2 p lacks: of the steps, of what is kept aside and of where entries are missing."""
         n, missing = len(block.k), (~block.observed).reshape(len(block.k), -1).sum(0)
         bits = [float((m * np.log2(np.maximum(m, 1) / n)).sum()) for m in (missing, n - missing)]
-        return self.bits_of_steps(block) - sum(bits)
+        kept = 0 if np.isnan(block.aside).all() else len(zlib.compress(block.apart, 9))
+        return self.bits_of_steps(block) + 8 * kept - sum(bits)
 
     @abstractmethod
     def begin(self, n_rows: int, apart: bytes) -> tuple[Numbers, np.ndarray]:

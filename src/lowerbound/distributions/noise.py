@@ -82,3 +82,11 @@ class Noise:
         if not self.shared:
             numbers = numbers[:, share.start : share.stop]
         return numbers.to(like.device).expand(tuple(shape))
+
+
+class DoubleNoise(Noise):
+    """Noise that is drawn in float64 and then rounded, so that computations in any type have the same draws."""
+
+    def draw(self, how: Callable[..., Tensor], shape: Sequence[int], like: Tensor) -> Tensor:
+        """Numbers by ``torch.rand`` or ``torch.randn``."""
+        return super().draw(how, shape, like.new_empty(0, dtype=torch.float64)).to(like.dtype)

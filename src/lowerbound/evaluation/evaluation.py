@@ -32,6 +32,8 @@ class Evaluation:
         Of all draws; if rows share it, the numbers of a row depend on that row alone.
     pass_elements : int
         Entries of x that one pass of the decoder may produce.
+    pass_rows : int
+        Rows that one pass may have.
     """
 
     model: Model
@@ -39,6 +41,7 @@ class Evaluation:
     rows: Rows
     noise: Noise
     pass_elements: int = PASS_ELEMENTS
+    pass_rows: int = EVALUATION_BATCH
 
     def under(self, posterior: Infer) -> Evaluation:
         """The same rows under another q(z|x)."""
@@ -49,13 +52,13 @@ class Evaluation:
         return (replace(self, rows=rows) for rows in self.rows.parts(EVALUATION_BATCH))
 
     def batches(self, n_rows: int | None = None) -> Iterator[Batch]:
-        """The rows in order, ``n_rows`` at a time, by default ``EVALUATION_BATCH``."""
-        return self.rows.batches(n_rows or EVALUATION_BATCH, self.noise)
+        """The rows in order, ``n_rows`` at a time, by default ``pass_rows``."""
+        return self.rows.batches(n_rows or self.pass_rows, self.noise)
 
     def rows_in_a_pass(self, n_samples: int = 1) -> int:
         """Rows that fit in a pass with S samples each; depends on the shape of a row, never on the number of rows."""
         entries = n_samples * max(1, math.prod(self.rows.event_shape))
-        return max(1, min(EVALUATION_BATCH, self.pass_elements // entries))
+        return max(1, min(self.pass_rows, self.pass_elements // entries))
 
     def evaluating(self) -> AbstractContextManager[None]:
         """Evaluation mode without gradients."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -13,6 +14,8 @@ from lowerbound.parameters.tables import CLIMBING, SCORES
 
 ONLY_IF_NAMED = (*CLIMBING, "level_ratio", "combined")
 COMBINED = ("aggregate_kl", "reconstruction", "surprise")
+ROWS_TO_RANK = 10_000  # training rows whose scores are known: enough for quantiles
+CLIMBED_TO_RANK = 200  # the same of likelihood regrets, of which each takes long
 WEIGHTS = {"mixture": 2.0}  # in "combined"; with 1 outliers between clusters were lost, with 3 tight groups of outliers
 
 
@@ -40,6 +43,13 @@ def asked_scores(names: Sequence[str] | None, criterion: str, *, has_mixture: bo
 def trimmed(detector: Any) -> float:
     """The fraction of the rows that is not learned."""
     return (0.0 if detector.novelty else 0.1) if detector.trim_fraction == "auto" else float(detector.trim_fraction)
+
+
+def rows_to_rank(criterion: str, contamination: float | str) -> int:
+    """The number of training rows, at most, whose scores are known: all, where a part of them is to be outliers."""
+    if criterion in CLIMBING:
+        return CLIMBED_TO_RANK
+    return ROWS_TO_RANK if contamination == "auto" else sys.maxsize
 
 
 def fence(scores: np.ndarray, contamination: float | str) -> float:

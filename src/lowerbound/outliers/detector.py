@@ -2,18 +2,12 @@
 
 from __future__ import annotations
 
-import copy
 import sys
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, ClassVar, Self
 
 import numpy as np
-import pandas as pd
 import torch
-from numpy.typing import ArrayLike
-from sklearn.base import BaseEstimator, OutlierMixin
-from sklearn.utils import Tags
 from sklearn.utils.validation import _num_samples, check_is_fitted
 
 from lowerbound.data.columns.coding import warned_once
@@ -23,25 +17,21 @@ from lowerbound.estimators.arguments import Data
 from lowerbound.estimators.saving import Restore, Saved
 from lowerbound.estimators.vae import VAE
 from lowerbound.evaluation.bound import Progress
-from lowerbound.outliers import saved
-from lowerbound.outliers.criteria import COMBINED, WEIGHTS, asked_scores, check_asked, fence, recommended, trimmed
+from lowerbound.outliers import criteria, saved
+from lowerbound.outliers.criteria import check_asked, fence, recommended, trimmed
 from lowerbound.outliers.ensemble import fitted_members
-from lowerbound.outliers.explanation import reasons
-from lowerbound.outliers.member import Member, few, in_parts, index_of, rows_to_tell, scores_of, split, untold
-from lowerbound.outliers.mixture import NumbersMixture
+from lowerbound.outliers.member import Member, few, rows_to_tell, split, untold
+from lowerbound.outliers.scoring import OutlierScores
+from lowerbound.outliers.stream import Stream, checked_rows, learn
 from lowerbound.parameters.parameter import Parameter
 from lowerbound.parameters.seed import RandomState, seed_from
-from lowerbound.parameters.setting import Settable
-from lowerbound.parameters.tables import CLIMBING, DETECTOR_PARAMETERS
-from lowerbound.precision import Undisturbed
+from lowerbound.parameters.tables import DETECTOR_PARAMETERS
 
 LEFT_OUT = 0.04  # part of the training rows' codes that may be those of outliers of one kind, unless novelty
-SMALLEST_SPREAD = 0.1  # nats: below, a score says the same of all rows
 TO_KNOW = 0.3  # of the time that fitted members take to be introduced and to score training rows, about
-ROWS_TO_RANK = 200  # training rows whose likelihood regret is known: enough for quantiles, and each takes long
 
 
-class VAEOutlierDetector(OutlierMixin, Undisturbed, Settable, BaseEstimator):
+class VAEOutlierDetector(OutlierScores):
     """Finds, ranks and explains outliers by variational autoencoders.
 
     Rows may be tables, with missing values, or images; they may hold outliers when they are fitted (``novelty=False``)
@@ -96,7 +86,8 @@ class VAEOutlierDetector(OutlierMixin, Undisturbed, Settable, BaseEstimator):
     center_, spread_ : dict of ndarray, shape (len(estimators_),), or (1,) of the mixture
         Medians and interquartile ranges of the parts of "combined" among the training rows, in nats.
     training_scores_ : ndarray, shape (n,)
-        ``score_samples`` of the training rows, ascending: the most unusual first.
+        ``score_samples`` of the training rows, ascending: the most unusual first. Of at most 10,000 of them if
+        ``contamination`` is "auto", of 200 where regrets are climbed.
     calibration_scores_ : ndarray, shape (m,)
         Of held-out rows, ascending.
     criterion_ : str
@@ -116,15 +107,7 @@ class VAEOutlierDetector(OutlierMixin, Undisturbed, Settable, BaseEstimator):
 
     PARAMETERS: ClassVar[dict[str, Parameter]] = DETECTOR_PARAMETERS
 
-    estimators_: list[VAE]
-    criterion_: str
-    offset_: float
-    center_: dict[str, np.ndarray]
-    spread_: dict[str, np.ndarray]
-    training_scores_: np.ndarray
-    calibration_scores_: np.ndarray
-    _mixture: NumbersMixture | None
-    _given: Any = None  # the context of the rows that are scored
+    _stream: Stream | None = None
 
     def __init__(
         self, estimator: VAE | None = None, *, criterion: str = "auto", contamination: float | str = "auto",
@@ -168,44 +151,70 @@ class VAEOutlierDetector(OutlierMixin, Undisturbed, Settable, BaseEstimator):
         ValueError
             If a parameter is out of range, or the rows can't be described.
         """
-        check_asked(self, self.PARAMETERS)
-        if self._given is not None:
-            raise ValueError("a detector that given() made is fitted already: fit the one that it was made from")
+        self._check_asked()
         seed = seed_from(self.random_state)
         X = as_pandas(X)
         given = X if context is None else RowsGiven(X, context)
         rows, held_out = split(given, self.calibration_fraction, seed)
+        self._stream = None
+        self._compare(fitted_members(self, rows, seed), rows, seed, progress)
+        if held_out is not None:
+            self.calibrate(held_out)
+        return self
+
+    def partial_fit(self, X: Data, y: object = None) -> Self:
+        """One pass over ``X``, the next rows of a stream; scores and ``offset_`` are then of all rows up to now.
+
+        The first call fixes what the rows are, as ``VAE.partial_fit`` does; ``n_steps`` isn't used. A uniform sample of
+        1,000 rows of the stream is kept, with which rows are compared: they are its training rows.
+
+        Parameters
+        ----------
+        X : array-like, shape (n, *row)
+            Numbers alone; NaN is missing.
+        y : ignored
+
+        Returns
+        -------
+        self
+
+        Raises
+        ------
+        ValueError
+            For a fitted ``estimator``, a detector that ``fit`` fitted, a ``calibration_fraction``, a context, files, or
+            columns that aren't numbers.
+        """
+        self._check_asked()
+        rows = checked_rows(self, X)
+        started = self._stream
+        seed = seed_from(self.random_state) if started is None else started.seed
+        vaes = learn(self, rows, seed)
+        self._stream = Stream.begun(rows, seed) if started is None else started.continued(rows)
+        self._compare(vaes, self._stream.rows, seed, untold)
+        return self
+
+    def _check_asked(self) -> None:
+        """Raise ``ValueError`` where the detector can't be fitted as it is."""
+        check_asked(self, self.PARAMETERS)
+        if self._given is not None:
+            raise ValueError("a detector that given() made is fitted already: fit the one that it was made from")
+
+    def _compare(self, vaes: list[VAE], rows: Any, seed: int, progress: Progress) -> None:
+        """See how unusual training rows are to fitted autoencoders, and draw the line."""
         left_out = 0.0 if self.novelty else LEFT_OUT
-        vaes = fitted_members(self, rows, seed)
         of_one = TO_KNOW / len(vaes)
         members = [Member.introduced(v, rows, seed, left_out, lambda part: progress(of_one * part)) for v in vaes]
-        mixture = None if context is not None else members[0].mixture(rows, trimmed(self), left_out, seed)
+        mixture = None if isinstance(rows, RowsGiven) else members[0].mixture(rows, trimmed(self), left_out, seed)
         self._take(members, mixture)
         first = self.estimators_[0]
         self.criterion_ = recommended(first) if self.criterion == "auto" else self.criterion
-        known = few(rows, ROWS_TO_RANK, seed) if self.criterion_ in CLIMBING else rows
+        known = few(rows, criteria.rows_to_rank(self.criterion_, self.contamination), seed)
         if self.verbose:
             print(f"scoring {_num_samples(known):,} training rows: {self.criterion_}", file=sys.stderr, flush=True)
         how = rows_to_tell(first, self.criterion_), lambda part: progress((1 - TO_KNOW) * part)
         scores = self._rank(self._parts(known, *how))
         self.training_scores_ = np.sort(scores)
         self.offset_ = fence(scores, self.contamination)
-        if held_out is not None:
-            self.calibrate(held_out)
-        return self
-
-    def given(self, context: Any) -> Self:
-        """The fitted detector for rows with a context, as ``VAE.given``: all its methods use it.
-
-        Parameters
-        ----------
-        context : array, series or DataFrame
-            A row for each row that is scored, or one for all.
-        """
-        check_is_fitted(self)
-        same = copy.copy(self)
-        same._given = context
-        return same
 
     def fit_predict(self, X: Data, y: object = None, **kwargs: Any) -> np.ndarray:
         """Fit, and −1 for the outliers among the same rows, 1 for the others, shape (n,).
@@ -221,115 +230,6 @@ class VAEOutlierDetector(OutlierMixin, Undisturbed, Settable, BaseEstimator):
         context = kwargs.get("context")
         return (self if context is None else self.given(context)).predict(X)
 
-    def score_samples(self, X: Data) -> np.ndarray:
-        """The negative outlier score of each row, shape (n,); higher is more normal.
-
-        Two calls give the same numbers, and a row's doesn't depend on the others.
-        """
-        check_is_fitted(self)
-        return -self._total(self._parts(X))
-
-    def decision_function(self, X: Data) -> np.ndarray:
-        """``score_samples`` less ``offset_``, shape (n,): negative for outliers."""
-        return self.score_samples(X) - self.offset_
-
-    def predict(self, X: Data) -> np.ndarray:
-        """−1 for outliers, 1 for the others, shape (n,)."""
-        return np.where(self.decision_function(X) < 0, -1, 1)
-
-    def scores(self, X: Data, names: Sequence[str] | None = None) -> pd.DataFrame:
-        """Every score of every row; higher is more unusual.
-
-        All are in nats but two, which have no unit: "relative_regret" is a part of −ELBO, and "combined" counts
-        interquartile ranges of the training rows, which is why its numbers mean little from one table to another.
-
-        Parameters
-        ----------
-        X : array-like, shape (n, *row)
-        names : sequence of str, optional
-            Which. If None: all, but regrets and "level_ratio" only if they are the criterion: those climb each row's
-            own bound and take long, this one needs a ladder. Beside a regret, "log_p" and "surprise" are left out too.
-
-        Returns
-        -------
-        DataFrame, shape (n, len(names))
-        """
-        check_is_fitted(self)
-        names = asked_scores(names, self.criterion_, has_mixture=self._mixture is not None)
-        wanted = list(dict.fromkeys(part for name in names for part in self._parts_of(name)))
-        parts = self._by_member(X, wanted)
-        found = pd.DataFrame({name: nats.mean(1) for name, nats in parts.items()})
-        if "combined" in names:
-            found["combined"] = self._combined(parts)
-        return pd.DataFrame(found[list(names)]).set_axis(index_of(X))
-
-    def quantile(self, X: Data) -> np.ndarray:
-        """Part of the training rows that are more usual than each row, from 0 to 1, shape (n,)."""
-        return self._quantile(self.score_samples(X))
-
-    def table(self, X: Data) -> pd.DataFrame:
-        """``score``, the one that was asked for, with its ``quantile``, and all ``scores``, of every row."""
-        scores = self.scores(X)
-        score = scores[self.criterion_].to_numpy()
-        return pd.DataFrame({"score": score, "quantile": self._quantile(-score), **scores}, index=scores.index)
-
-    def calibrate(self, X: Data) -> Self:
-        """Keep the scores of normal rows that were not fitted, for ``p_values``.
-
-        Parameters
-        ----------
-        X : array-like, shape (m, *row)
-
-        """
-        self.calibration_scores_ = np.sort(self.score_samples(X))
-        return self
-
-    def p_values(self, X: Data) -> np.ndarray:
-        """The probability that a normal row is as unusual as each of these, shape (n,).
-
-        (1 + #{calibration rows at least as unusual})/(m + 1): a normal row has p ≤ α with a probability of at most α,
-        whatever the model (Vovk et al., 2005; Bates et al., 2023, arXiv:2104.08279). Where the calibration rows hold
-        outliers, it is too large.
-        """
-        check_is_fitted(self)
-        if not hasattr(self, "calibration_scores_"):
-            raise ValueError(
-                "p-values need normal rows that were not fitted: call calibrate with some, or set calibration_fraction"
-            )
-        as_unusual = np.searchsorted(self.calibration_scores_, self.score_samples(X), "right")
-        return (1 + as_unusual) / (1 + len(self.calibration_scores_))
-
-    @warned_once()
-    def explain(self, X: ArrayLike, n_features: int = 3, *, least: float = -np.inf) -> pd.DataFrame | np.ndarray:
-        """Why each row is unusual: the features that surprise most, what they are and what they should be.
-
-        Parameters
-        ----------
-        X : array-like, shape (n, *row)
-        n_features : int
-            Features named for each row of a table.
-        least : float
-            Features with less surprise than so many nats are left out, and rows without others.
-
-        Returns
-        -------
-        DataFrame or ndarray
-            For tables, ``n_features`` rows for each row of ``X``, the most surprising first: ``row`` (its place in
-            ``X``, whose index is kept), ``feature``, ``surprise`` (nats above what is typical of the feature, given
-            what else the row says; 0 where it is missing), ``value``, and in the user's units what is expected of it
-            given all other features: ``expected`` (the median, or the most probable category), ``low`` and ``high``
-            (between which nine of ten values lie; categories have none), with ``ess``, the effective number of samples
-            that these rest on. For images a map of surprise, nats a pixel above what is typical of it, (n, H, W).
-        """
-        check_is_fitted(self)
-        X = self._with_context(X)
-        excess = np.mean([member.excess(X) for member in self._members], axis=0)
-        schema = self.estimators_[0].schema_
-        if schema.is_image:
-            return np.nan_to_num(excess).reshape(len(excess), *schema.event_shape).sum(1)
-        names = getattr(self, "feature_names_in_", [f"x{j}" for j in range(excess.shape[1])])
-        return reasons(self.estimators_, X, list(names), excess, n_features, least)
-
     def save(self, path: str | Path) -> None:
         """Write a folder of safetensors and JSON, atomically; ``lowerbound.load`` reads it."""
         check_is_fitted(self)
@@ -339,61 +239,3 @@ class VAEOutlierDetector(OutlierMixin, Undisturbed, Settable, BaseEstimator):
     def from_saved(cls, contents: Saved, restore: Restore) -> VAEOutlierDetector:
         """The detector that ``save`` wrote; ``lowerbound.load`` calls this."""
         return saved.restored(cls, contents, restore)
-
-    def _take(self, members: list[Member], mixture: NumbersMixture | None) -> None:
-        """Set the members, and what their autoencoders know of the columns."""
-        self._members, self._mixture = members, mixture
-        self.estimators_ = [member.vae for member in members]
-        first = self.estimators_[0]
-        for name in ("n_features_in_", "feature_names_in_"):
-            if hasattr(first, name):
-                setattr(self, name, getattr(first, name))
-
-    def _quantile(self, scores: np.ndarray) -> np.ndarray:
-        return 1 - np.searchsorted(self.training_scores_, scores, "right") / len(self.training_scores_)
-
-    def _parts(self, X, *how: Any) -> dict[str, np.ndarray]:
-        """The scores that the criterion is made of, as ``_by_member`` gives them."""
-        return self._by_member(X, self._parts_of(self.criterion_), *how)
-
-    def _parts_of(self, name: str) -> tuple[str, ...]:
-        """The scores that a score is made of."""
-        if name != "combined":
-            return (name,)
-        return COMBINED if self._mixture is None else (*COMBINED, "mixture")
-
-    @warned_once()
-    def _by_member(
-        self, X, names: Sequence[str], n_rows: int | None = None, progress: Progress = untold
-    ) -> dict[str, np.ndarray]:
-        """Some scores of every row by every autoencoder, (n, M) each; of the mixture (n, 1)."""
-        with_context = self._with_context(X)
-        return in_parts(
-            lambda rows: scores_of(self._members, self._mixture, rows, names), with_context, n_rows, progress
-        )
-
-    def _with_context(self, X) -> Any:
-        """The rows with the context that was given, if any."""
-        X = as_pandas(X)
-        return X if self._given is None or isinstance(X, RowsGiven) else RowsGiven(X, self._given)
-
-    def _rank(self, parts: dict[str, np.ndarray]) -> np.ndarray:
-        """See how the parts are spread among the training rows, and what these score."""
-        self.center_, self.spread_ = {}, {}
-        for name, nats in parts.items():
-            low, self.center_[name], high = np.quantile(nats, [0.25, 0.5, 0.75], axis=0)
-            self.spread_[name] = np.maximum(high - low, SMALLEST_SPREAD)
-        return -self._total(parts)
-
-    def _combined(self, parts: dict[str, np.ndarray]) -> np.ndarray:
-        """Σ_k w_k (x_k − center_k)/spread_k, mean over autoencoders, (n,)."""
-        units = {k: (parts[k] - self.center_[k]) / self.spread_[k] for k in self._parts_of("combined")}
-        return np.sum([WEIGHTS.get(k, 1.0) * unit.mean(1) for k, unit in units.items()], axis=0)
-
-    def _total(self, parts: dict[str, np.ndarray]) -> np.ndarray:
-        return self._combined(parts) if self.criterion_ == "combined" else parts[self.criterion_].mean(1)
-
-    def __sklearn_tags__(self) -> Tags:
-        tags = super().__sklearn_tags__()
-        tags.input_tags.allow_nan = VAE().__sklearn_tags__().input_tags.allow_nan
-        return tags

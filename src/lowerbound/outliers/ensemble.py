@@ -42,25 +42,36 @@ def fitted_members(detector: Any, X: Data | RowsGiven, seed: int) -> list[VAE]:
     given = detector.estimator
     if given is not None and hasattr(given, "model_"):
         return [given]
-    schema = _describe(detector, X)
-    n = (1 if schema.is_image else 3) if detector.n_estimators == "auto" else int(detector.n_estimators)
-    kinds = [given]
-    if given is None:
-        n_steps = (2000 if schema.is_image else 400) if detector.n_steps == "auto" else int(detector.n_steps)
-        kinds = _own_kinds(detector, schema, _num_samples(X), n_steps)
-        X = few(X, max(2, n_steps * int(kinds[0].batch_size)), seed)  # more would be more steps
-    members = [cast(VAE, clone(kinds[i % len(kinds)])) for i in range(n)]
+    members, schema = untrained(detector, X, seed)
+    if given is None:  # more rows would be more steps
+        X = few(X, max(2, _n_steps(detector, schema) * int(members[0].batch_size)), seed)
     with warnings.catch_warnings():
         if given is None:  # a short training may leave the codes unused; the surprise remains
             warnings.simplefilter("ignore", CollapsedPosteriorWarning)
-        for member, state in zip(members, np.random.SeedSequence(seed).generate_state(n).tolist(), strict=True):
-            member.set_params(random_state=state)
         if given is None and not schema.is_image:
             fit_together(members, X)
         else:
             for member in members:
                 fitted_to(member, X)
     return members
+
+
+def untrained(detector: Any, X: Data | RowsGiven, seed: int) -> tuple[list[VAE], Schema]:
+    """The autoencoders of a detector for rows like ``X`` before they are fitted, with what a row is."""
+    schema = _describe(detector, X)
+    n = (1 if schema.is_image else 3) if detector.n_estimators == "auto" else int(detector.n_estimators)
+    kinds = [detector.estimator]
+    if detector.estimator is None:
+        kinds = _own_kinds(detector, schema, _num_samples(X), _n_steps(detector, schema))
+    members = [cast(VAE, clone(kinds[i % len(kinds)])) for i in range(n)]
+    for member, state in zip(members, np.random.SeedSequence(seed).generate_state(n).tolist(), strict=True):
+        member.set_params(random_state=state)
+    return members, schema
+
+
+def _n_steps(detector: Any, schema: Schema) -> int:
+    """Steps of training of each default autoencoder."""
+    return (2000 if schema.is_image else 400) if detector.n_steps == "auto" else int(detector.n_steps)
 
 
 def _describe(detector: Any, X: Data | RowsGiven) -> Schema:

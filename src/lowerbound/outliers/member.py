@@ -5,18 +5,19 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import pandas as pd
 import torch
 from sklearn.utils.validation import _num_samples
 
+from lowerbound.data.batches import Rows, RowsInMemory
 from lowerbound.data.context import RowsGiven
 from lowerbound.data.frames import as_pandas
 from lowerbound.data.sources import Source
 from lowerbound.distributions.gaussians import DiagonalGaussian
-from lowerbound.distributions.noise import make_generator
+from lowerbound.distributions.noise import DoubleNoise, make_generator
 from lowerbound.estimators.arguments import Data
 from lowerbound.estimators.fitted import Fitted
 from lowerbound.estimators.vae import VAE
@@ -36,6 +37,9 @@ PASS_OF_IMAGES = 2**17  # entries in a pass in float64: larger ones leave the ca
 AT_ONCE = 32  # rows that are scored before the progress is told, where they take long
 ROWS_AT_ONCE = 10_000  # that are scored together, where they are no larger than that
 ENTRIES_AT_ONCE = 2**23
+ROWS_IN_SINGLE = 2_000  # of a table, from which on its networks compute in float32, as many rows in a pass
+FAR_IN_SINGLE = 100.0  # beyond which numbers are left to float64
+IN_SINGLE = {"kl", "aggregate_kl", "reconstruction", "elbo", "surprise"}
 
 
 def untold(part: float) -> None:
@@ -80,8 +84,23 @@ class Member:
         return cls(vae, typical, codes, max(1, round(left_out * len(coded.rows))))
 
     def scores(self, X: Data | RowsGiven, names: Sequence[str]) -> dict[str, np.ndarray]:
-        """Some scores of every row, (n,) each; an entry that is missing counts as typical."""
+        """Some scores of every row, (n,) each; an entry that is missing counts as typical.
+
+        Of many rows of a table, those without a number beyond ±100 are scored in float32, with the same noise.
+        """
         on = exactly_on(self.vae, X)
+        if self.vae.schema_.is_image or len(on.rows) < ROWS_IN_SINGLE or not IN_SINGLE.issuperset(names):
+            return self._scores(on, names)
+        far = has_far_entry(on.rows)
+        found = {name: np.empty(len(on.rows)) for name in names}
+        for chosen, some in ((~far, in_single(on, self.vae)), (far, on)):
+            if chosen.any():
+                scores = self._scores(replace(some, rows=some.rows.subset(torch.nonzero(chosen).flatten())), names)
+                for name in names:
+                    found[name][chosen.numpy()] = scores[name]
+        return found
+
+    def _scores(self, on: Evaluation, names: Sequence[str]) -> dict[str, np.ndarray]:
         found = by_entry(on, [*names, *(("kl",) if self.codes is None else ())], self.vae)
         for name in set(BY_ENTRY) & set(found):
             found[name] = np.where(np.isnan(found[name]), self.typical[name], found[name]).sum(1)
@@ -138,6 +157,25 @@ def exactly_on(vae: VAE, X: Data | RowsGiven) -> Evaluation:
     """The same in float64, with one noise for all rows."""
     on = on_rows(vae.fitted_.exactly(), X)
     return replace(on, pass_elements=PASS_OF_IMAGES) if vae.schema_.is_image else on
+
+
+def in_single(on: Evaluation, vae: VAE) -> Evaluation:
+    """The same in float32, with the noise that float64 has."""
+    rows, fitted = cast(RowsInMemory, on.rows), vae.fitted_
+    single = replace(
+        rows,
+        prepare=lambda raw, noise: rows.prepare(raw, noise).float(),
+        context=None if rows.context is None else rows.context.float(),
+    )
+    noise = DoubleNoise(on.noise.generator, shared=True)
+    return Evaluation(fitted.model, fitted.posterior, single, noise, on.pass_elements, ROWS_IN_SINGLE)
+
+
+def has_far_entry(rows: Rows) -> torch.Tensor:
+    """True for the rows with a number beyond ±100 in the model's units, (n,)."""
+    limit = torch.tensor(FAR_IN_SINGLE)
+    far = [(outlier_scores.beyond(batch.x, limit) & batch.mask).flatten(1).any(1) for batch in rows.batches(len(rows))]
+    return torch.cat(far).cpu()
 
 
 def limit_of(vae: VAE) -> torch.Tensor:

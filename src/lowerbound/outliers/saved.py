@@ -15,6 +15,7 @@ from lowerbound.estimators.saving import Restore, Saved, contents, parameters_of
 from lowerbound.estimators.vae import VAE
 from lowerbound.outliers.member import BY_ENTRY, Member
 from lowerbound.outliers.mixture import NumbersMixture
+from lowerbound.outliers.stream import Stream
 from lowerbound.parameters.tables import SCORES
 from lowerbound.storage.atomic import save_folder
 from lowerbound.storage.records import is_of
@@ -42,6 +43,9 @@ def save(detector: Any, folder: Path) -> None:
         "fitted": {"criterion_": detector.criterion_, "offset_": detector.offset_},
         "members": descriptions,
     }
+    if detector._stream is not None:
+        rows, description["stream"] = detector._stream.contents()
+        tensors |= rows
     save_folder(folder, tensors, description)
 
 
@@ -68,6 +72,8 @@ def restored(kind: Any, saved: Saved, restore: Restore) -> Any:
         setattr(detector, name, tensors[name].numpy())
     for name in BY_PART:
         setattr(detector, name, {k: v.numpy() for k, v in part(tensors, f"{name}.").items()})
+    if record.get("stream") is not None:
+        detector._stream = Stream.restored(tensors["stream.rows"], record["stream"])
     return detector
 
 

@@ -26,7 +26,7 @@ from lowerbound.synthesis.quality import Quality, quality
 from lowerbound.tasks import conditional
 from lowerbound.warning import warn
 
-STEPS, FEWEST_EPOCHS, MOST_EPOCHS = 7600, 3, 300  # of the fit
+STEPS, FEWEST_EPOCHS, MOST_EPOCHS = 13_000, 3, 300  # of the fit
 BATCH = 128
 SMALL = 10_000  # rows, below which the fit stops early, and networks are half as wide
 FEWEST_ROWS = 20
@@ -173,8 +173,8 @@ def recommended(table: Any, seed: int) -> VAE:
     scored, is_small = by_normal_scores(as_pandas(table), columns), len(table) < SMALL
     epochs = min(MOST_EPOCHS, max(FEWEST_EPOCHS, math.ceil(STEPS / math.ceil(len(table) / BATCH))))
     return VAE(
-        16, columns=scored or "auto", prior="mixture", network=MLP((256, 256) if is_small else (512, 512)), objective=ELBO(warmup_steps=800),
-        optimizer=Adam(3e-3), batch_size=BATCH, max_epochs=epochs, random_state=seed,
+        16, columns=scored or "auto", prior="mixture", network=MLP((256, 256) if is_small else (512, 512)),
+        objective=ELBO(warmup_steps=800), optimizer=Adam(3e-3), batch_size=BATCH, max_epochs=epochs, random_state=seed,
         early_stopping=EarlyStopping() if is_small else False,
     )  # fmt: skip
 
