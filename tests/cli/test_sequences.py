@@ -8,6 +8,7 @@ import pytest
 from tests.cli.test_train import same
 
 import lowerbound
+from lowerbound.cli.sequence_latents import brought
 
 SMALL = ("--model", "recurrent", "--hidden-size", "8", "--batch-size", "16", "--lr", "0.01", "--random-state", "0")
 RNG = np.random.default_rng(0)
@@ -93,6 +94,7 @@ def test_evaluate_gives_nats_a_sequence_and_a_step(cli, music, runs):
     assert record["log_likelihood"]["mean"] == pytest.approx(model.log_likelihood(X, 20).value)
     assert record["log_likelihood"]["n_steps"] == len(X.steps)
     assert record["kl_per_step"] > 0
+    assert record["active_units"] == model.elbo_terms(X).active_units
     exact = cli("evaluate", runs["exact"], music, "--key", "train")
     assert "a sequence  (exact)" in exact.stdout
     assert "KL" not in exact.stdout
@@ -108,7 +110,24 @@ def test_two_models_are_compared_on_the_same_sequences(cli, music, runs):
     a, b = (lowerbound.load(runs[name]).score_samples(X, 20) for name in ("z", "exact"))
     assert record["difference"]["mean"] == pytest.approx((a - b).mean())
     assert record["difference_per_step"] == pytest.approx((a - b).sum() / len(X.steps))
-    assert "the difference is paired" in cli(*words).stdout
+    shown = cli(*words).stdout
+    assert "the difference is paired" in shown
+    assert f"KL of {runs['z']}" in shown
+    assert f"{runs['z']} − {runs['exact']}, the same decoder without z)" in shown
+    swapped = json.loads(cli("evaluate", runs["exact"], runs["z"], *words[3:], "--json").stdout)
+    for each in (record, swapped):  # with z less without, whichever comes first
+        assert each["z_brings"]["mean"] == pytest.approx((a - b).mean())
+        assert (each["z_brings"]["with"], each["z_brings"]["kind"]) == (str(runs["z"]), "lower")
+    assert [bool(each) for each in record["latents"]] == [True, False]
+
+
+def test_what_z_brings_is_said_of_the_same_decoder_alone():
+    with_z, without = lowerbound.RecurrentVAE(2), lowerbound.RecurrentVAE(0)
+    difference = lowerbound.Estimate(1.0, 0.5, "estimate", 3)
+    assert brought({"a": with_z, "b": without}, difference)["z_brings"]["mean"] == 1
+    assert brought({"a": without, "b": with_z}, difference)["z_brings"]["mean"] == -1
+    assert brought({"a": with_z, "b": lowerbound.RecurrentVAE(0, hidden_size=5)}, difference) == {}
+    assert brought({"a": with_z, "b": with_z}, difference) == {}
 
 
 def test_draws_are_written_as_the_data_were(cli, runs, tmp_path):

@@ -68,7 +68,10 @@ def test_two_models_are_compared_on_the_same_texts(cli, names, run, tmp_path):
     record = json.loads(cli(*words, "--json").stdout)
     a, b = (lowerbound.load(path).score_samples(NAMES, 10) for path in (run, tmp_path / "exact"))
     assert record["difference"]["mean"] == pytest.approx((a - b).mean())
-    assert "bits a byte" in cli(*words).stdout
+    assert record["z_brings"]["mean"] == pytest.approx((a - b).mean())
+    shown = cli(*words).stdout
+    for words in ("bits a byte", f"I(x; z) of {run}", "the same decoder without z"):
+        assert words in shown
 
 
 def test_texts_are_shown_or_written(cli, run, tmp_path):

@@ -77,6 +77,7 @@ def test_points_of_the_map_are_posterior_means(table_subject, table_model, peopl
 
 def test_points_of_the_map_are_colored(image_subject, digits):
     [color, kl, bound] = codes.colors_of(image_subject)
+    assert codes.known_colors(image_subject) == [color]
     assert color["classes"] == [str(k) for k in range(10)]
     np.testing.assert_array_equal(floats(color["values"]), digits.labels[:200])
     np.testing.assert_allclose(floats(kl["values"]), image_subject.terms.kl.sum(1), rtol=1e-5)

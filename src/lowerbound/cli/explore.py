@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -39,6 +40,8 @@ def explore(
     \b
       lowerbound explore runs/digits digits
     """
+    # threads that wait asleep leave the processor to the browser; read when torch is imported
+    os.environ.setdefault("OMP_WAIT_POLICY", "passive")
     from lowerbound.web.server import Page, check_extra, open_in_browser
 
     try:

@@ -6,9 +6,11 @@ import math
 from typing import TYPE_CHECKING, Any
 
 from lowerbound.cli.output import Failure, nats, plus_minus, table
+from lowerbound.cli.sequence_latents import ALONE, active, brought, brought_in_words
 from lowerbound.cli.sequences import sequences_of
 
 if TYPE_CHECKING:
+    from lowerbound.data.sequences import Sequences
     from lowerbound.data.sources import Dataset
     from lowerbound.evaluation.estimate import Estimate
     from lowerbound.sequences.recurrent import RecurrentVAE
@@ -33,18 +35,24 @@ def how_estimated(record: dict[str, Any], unit: str) -> str:
 
 def account(model: RecurrentVAE, dataset: Dataset, n_importance: int | None) -> dict[str, Any]:
     """The record of ``evaluate RUN DATA``."""
+    X = sequences_of(dataset, model)
+    found = model.log_likelihood(X, n_importance or SAMPLES).to_dict()
+    return {"n": len(X), "log_likelihood": found, **_of_latents(model, X, found["n_steps"])}
+
+
+def _of_latents(model: RecurrentVAE, X: Sequences, n_steps: int) -> dict[str, Any]:
+    """The record of the lower bound and of the latent variables; empty without them."""
     from lowerbound.evaluation.estimate import mean_over_rows
 
-    X = sequences_of(dataset, model)
-    record: dict[str, Any] = {"n": len(X), "log_likelihood": model.log_likelihood(X, n_importance or SAMPLES).to_dict()}
-    if model.latent_dim:
-        terms, n_steps = model.elbo_terms(X), record["log_likelihood"]["n_steps"]
-        record |= {
-            "elbo": mean_over_rows(terms.elbo, "lower").to_dict(),
-            "kl_per_step": terms.kl.sum().item() / n_steps,
-            "latent_dim": model.latent_dim,
-        }
-    return record
+    if not model.latent_dim:
+        return {}
+    terms = model.elbo_terms(X)
+    return {
+        "elbo": mean_over_rows(terms.elbo, "lower").to_dict(),
+        "kl_per_step": terms.kl.sum().item() / n_steps,
+        "active_units": terms.active_units,
+        "latent_dim": model.latent_dim,
+    }
 
 
 def in_words(record: dict[str, Any], source: str) -> str:
@@ -58,8 +66,12 @@ def in_words(record: dict[str, Any], source: str) -> str:
     }
     if "elbo" in record:
         rows["ELBO"] = f"{plus_minus(record['elbo']['mean'], record['elbo']['standard_error'])} a sequence"
-        rows["KL"] = f"{nats(record['kl_per_step'])} a step, of {record['latent_dim']} latent variables"
+        rows |= {"KL": _kl(record), "without z": ALONE}
     return f"{table(rows)}\n(in nats, ± one standard error over sequences; {LENGTHS[found['length']]})"
+
+
+def _kl(record: dict[str, Any]) -> str:
+    return f"{nats(record['kl_per_step'])} a step  {active(record)}"
 
 
 def compare(models: dict[str, RecurrentVAE], dataset: Dataset, n_importance: int | None) -> dict[str, Any]:
@@ -86,6 +98,8 @@ def compare(models: dict[str, RecurrentVAE], dataset: Dataset, n_importance: int
         "difference": difference.to_dict(),
         "difference_per_step": difference.value * len(X) / estimates[0].n_steps,
         "better": better(difference, first, second),
+        "latents": [_of_latents(model, X, estimates[0].n_steps) for model in (a, b)],
+        **brought(models, difference),
     }
 
 
@@ -103,7 +117,9 @@ def in_words_of_two(record: dict[str, Any], source: str) -> str:
     rows = {
         "data": f"{source}, {record['n']:,} sequences, {steps:,} steps",
         **of_each,
+        **{f"KL of {run}": _kl(of) for run, of in zip(record["runs"], record["latents"], strict=True) if of},
         "difference": f"{plus_minus(difference['mean'], difference['standard_error'])} a sequence, "
         f"{plus_minus(record['difference_per_step'], of_a_step)} a step  ({first} − {second}: {verdict})",
+        **brought_in_words(record, "sequence"),
     }
     return f"{table(rows)}\n(log p(x) in nats, ± one standard error over sequences; the difference is paired)"

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from lowerbound.cli.output import information, plus_minus, short, table
+from lowerbound.cli.sequence_latents import ALONE, active, brought, brought_in_words
 from lowerbound.cli.sequence_scores import SIGNS, better, how_estimated
 from lowerbound.cli.sequences import context_for
 
@@ -18,21 +19,25 @@ IN_BITS = "(in nats and bits, ends included, ± one standard error over texts)"
 
 def account(model: SequenceVAE, dataset: Dataset, n_importance: int | None) -> dict[str, Any]:
     """The record of ``evaluate RUN DATA``."""
-    from lowerbound.evaluation.estimate import mean_over_rows
-
     X, known = dataset.X, context_for(model, dataset)
     found = model.log_likelihood(X, n_importance or SAMPLES, context=known)
-    record: dict[str, Any] = {"n": len(X), "log_likelihood": found.to_dict()}
-    if model.latent_dim:
-        terms = model.elbo_terms(X, context=known)
-        record |= {
-            "elbo": mean_over_rows(terms.elbo, "lower").to_dict(),
-            "kl": mean_over_rows(terms.kl.sum(-1), "estimate").to_dict(),
-            "active_units": terms.active_units,
-            "latent_dim": model.latent_dim,
-            "mutual_information": model.mutual_information(X, context=known).to_dict(),
-        }
-    return record
+    return {"n": len(X), "log_likelihood": found.to_dict(), **_of_latents(model, X, known)}
+
+
+def _of_latents(model: SequenceVAE, X: Any, known: Any) -> dict[str, Any]:
+    """The record of the lower bound and of the latent variables; empty without them."""
+    from lowerbound.evaluation.estimate import mean_over_rows
+
+    if not model.latent_dim:
+        return {}
+    terms = model.elbo_terms(X, context=known)
+    return {
+        "elbo": mean_over_rows(terms.elbo, "lower").to_dict(),
+        "kl": mean_over_rows(terms.kl.sum(-1), "estimate").to_dict(),
+        "active_units": terms.active_units,
+        "latent_dim": model.latent_dim,
+        "mutual_information": model.mutual_information(X, context=known).to_dict(),
+    }
 
 
 def in_words(record: dict[str, Any], source: str) -> str:
@@ -46,13 +51,16 @@ def in_words(record: dict[str, Any], source: str) -> str:
         "a token": f"{sign}{per_token}, perplexity {short(found['perplexity'])}",
     }
     if "elbo" in record:
-        active = f"({record['active_units']} of {record['latent_dim']} latent variables are active)"
-        rows |= {
-            "ELBO": f"{_mean(record['elbo'])} a text",
-            "KL": f"{_mean(record['kl'])} a text  {active}",
-            "I(x; z)": information(record["mutual_information"], _mean(record["mutual_information"])),
-        }
+        rows |= {"ELBO": f"{_mean(record['elbo'])} a text", **_in_words(record), "without z": ALONE}
     return f"{table(rows)}\n{IN_BITS}"
+
+
+def _in_words(record: dict[str, Any], of: str = "") -> dict[str, str]:
+    """The KL of the latent variables and the information that they have of a text."""
+    return {
+        f"KL{of}": f"{_mean(record['kl'])} a text  {active(record)}",
+        f"I(x; z){of}": information(record["mutual_information"], _mean(record["mutual_information"])),
+    }
 
 
 def compare(models: dict[str, SequenceVAE], dataset: Dataset, n_importance: int | None) -> dict[str, Any]:
@@ -73,6 +81,8 @@ def compare(models: dict[str, SequenceVAE], dataset: Dataset, n_importance: int 
         "log_likelihood": found,
         "difference": difference.to_dict(),
         "better": better(difference, *models),
+        "latents": [_of_latents(model, X, context) for model, context in each],
+        **brought(models, difference),
     }
 
 
@@ -85,7 +95,10 @@ def in_words_of_two(record: dict[str, Any], source: str) -> str:
         for run, found in zip(record["runs"], record["log_likelihood"], strict=True)
     }
     rows = {"data": f"{source}, {record['n']:,} texts", **of_each}
+    for run, latents in zip(record["runs"], record["latents"], strict=True):
+        rows |= _in_words(latents, f" of {run}") if latents else {}
     rows["difference"] = f"{_mean(record['difference'])} a text  ({first} − {second}: {verdict})"
+    rows |= brought_in_words(record, "text")
     return (
         f"{table(rows)}\n(log p(x) in nats, ends included, ± one standard error over texts; the difference is paired)"
     )

@@ -120,7 +120,7 @@ def restored(kind: Any, saved: Saved, restore: Restore) -> Any:
     estimator._built_with = estimator._structure()
     for name, module in estimator._modules().items():
         module.load_state_dict(part(tensors, f"{name}."))
-        module.to(estimator._device())
+        module.to(estimator._device()).eval()
     return estimator
 
 

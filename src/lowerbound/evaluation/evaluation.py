@@ -68,7 +68,7 @@ class Evaluation:
 @contextmanager
 def evaluating(*parts: object) -> Iterator[None]:
     """Evaluation mode without gradients; the modes of those parts that are modules come back afterwards."""
-    modules = [part for part in parts if isinstance(part, nn.Module)]
+    modules = [part for part in parts if isinstance(part, nn.Module) and any(each.training for each in part.modules())]
     modes = [module.training for module in modules]
     for module in modules:
         module.eval()

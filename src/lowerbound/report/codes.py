@@ -63,17 +63,26 @@ def subscript(number: int) -> str:
 
 def colors_of(subject: Subject) -> list[dict[str, Any]]:
     """The colors that the points of a map can have: the label, KL, the bound, and columns of a table."""
-    found = []
-    if subject.labels is not None:
-        found.append(color(subject.label, subject.labels))
-    if subject.has_bound:
-        found += [color("KL, in nats", subject.terms.kl.sum(1).numpy()),
-                  color("lower bound of log p(x), in nats", subject.terms.elbo.numpy())]  # fmt: skip
+    known, has_label = known_colors(subject), subject.labels is not None
+    return [*known[:has_label], *bound_colors(subject), *known[has_label:]]
+
+
+def known_colors(subject: Subject) -> list[dict[str, Any]]:
+    """The colors of a map that need no model: the label, and columns of a table."""
+    found = [] if subject.labels is None else [color(subject.label, subject.labels)]
     if not subject.display.is_image:
         columns = subject.X if hasattr(subject.X, "iloc") else None
         for j, name in enumerate(subject.names[:40]):
             found.append(color(name, columns.iloc[:, j] if columns is not None else _column(subject.X, j)))
     return found
+
+
+def bound_colors(subject: Subject) -> list[dict[str, Any]]:
+    """The colors of a map by KL and the bound."""
+    if not subject.has_bound:
+        return []
+    return [color("KL, in nats", subject.terms.kl.sum(1).numpy()),
+            color("lower bound of log p(x), in nats", subject.terms.elbo.numpy())]  # fmt: skip
 
 
 def _column(X: Any, j: int) -> np.ndarray:

@@ -6,6 +6,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
+from itertools import chain
 from typing import Any
 
 import numpy as np
@@ -236,7 +237,9 @@ class Subject(Coded):
         if self.is_given and context is None:
             context = self.first_context
         fitted = self.fitted.given(context)
-        weights = next(each for each in fitted.model.state_dict().values() if each.is_floating_point())
+        weights = next(
+            each for each in chain(fitted.model.parameters(), fitted.model.buffers()) if each.is_floating_point()
+        )
         z = torch.as_tensor(np.asarray(codes), dtype=weights.dtype).to(fitted.device)
         noise = fitted.noise("page", seed) if draw else None
         x = generate.decode(fitted.model, z, noise, fitted.coded_context(len(z)))

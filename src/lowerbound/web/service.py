@@ -67,9 +67,9 @@ class Service(Answers):
         return places(self.subject, self.some(), body)
 
     def colors(self, body: dict[str, Any]) -> list[dict[str, Any]]:
-        """The colors that the points can have."""
+        """The colors that the points can have; ``known`` for those that need no model, which are there at once."""
         self._need("map")
-        return codes.colors_of(self.subject)
+        return codes.known_colors(self.subject) if asked.flag(body, "known") else codes.colors_of(self.subject)
 
     def rows(self, body: dict[str, Any]) -> dict[str, Any]:
         """Some rows, small, for a map."""

@@ -18,6 +18,7 @@ from lowerbound.distributions.likelihoods.scale import LocationScaleHead, Scale,
 from lowerbound.distributions.noise import Noise
 
 N_GREY_LEVELS = 256  # of an 8-bit image
+MOST_ENTRIES = 2**12  # whose sums over grey levels are held at once
 
 
 @dataclass
@@ -42,10 +43,11 @@ class DiscretizedLogistic(AveragedByMean):
     @property
     def mean(self) -> Tensor:
         """E[x|z] = Σ_{k=1}^{255} P(x ≥ k), in grey levels."""
-        total = torch.zeros_like(self.mean_parameter)
-        for k in range(1, N_GREY_LEVELS):
-            total += torch.sigmoid((self.mean_parameter + 1 - (k - 0.5) * self.BIN) / self.scale)
-        return total
+        first, scale = torch.broadcast_tensors(self.mean_parameter, self.scale)
+        edges = (torch.arange(N_GREY_LEVELS - 1, dtype=first.dtype, device=first.device) + 0.5) * self.BIN - 1
+        parts = zip(*(each.reshape(-1).split(MOST_ENTRIES) for each in (first, scale)), strict=True)
+        means = [torch.sigmoid((m - edges[:, None]) / s).sum(0) for m, s in parts]
+        return torch.cat(means).reshape(first.shape)
 
     def log_prob(self, x: Tensor) -> Tensor:
         """log[σ(a) − σ(b)] = log σ(a) + log σ(−b) + log(1 − e^{b−a}), a and b the edges of the bin of x."""

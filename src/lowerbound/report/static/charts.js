@@ -12,8 +12,10 @@ export function lineChart({ x, series, xName, yName, width = 520, height = 250 }
   const frame = { left: 58, top: 14, right: width - 14, bottom: height - 36 };
   const finite = series.flatMap((each) => each.values.filter((value) => value !== null && Number.isFinite(value)));
   const settled = quantile(finite, 0.02); // the first epochs may lie far below all others
-  const high = extent(finite)[1];
-  const low = Math.max(extent(finite)[0], settled - 0.25 * Math.max(high - settled, 1e-9));
+  const [lowest, highest] = extent(finite);
+  const room = lowest === highest ? Math.max(Math.abs(highest) / 100, 1e-3) : 0; // around one value
+  const high = highest + room;
+  const low = Math.max(lowest - room, settled - 0.25 * Math.max(high - settled, 1e-9) - room);
   const [first, last] = extent(x);
   const across = (value) => frame.left + ((value - first) / Math.max(last - first, 1e-9)) * (frame.right - frame.left);
   const up = (value) => frame.bottom - ((Math.max(value, low) - low) / Math.max(high - low, 1e-9)) * (frame.bottom - frame.top);
@@ -26,7 +28,8 @@ export function lineChart({ x, series, xName, yName, width = 520, height = 250 }
   const lines = series.map((each, k) =>
     svg("path", { class: "curve", d: pathOf(x, each.values, across, up), stroke: classColor(k), "stroke-dasharray": each.dashed ? "6 4" : null }),
   );
-  const picture = svg("svg", { viewBox: `0 0 ${width} ${height}`, role: "img", "aria-label": `${yName} by ${xName}: ${summary(series)}` }, grid, lines);
+  const dots = x.length > 1 ? [] : series.flatMap((each, k) => each.values.filter(Number.isFinite).map((value) => svg("circle", { cx: across(x[0]), cy: up(value), r: 4, fill: classColor(k) })));
+  const picture = svg("svg", { viewBox: `0 0 ${width} ${height}`, role: "img", "aria-label": `${yName} by ${xName}: ${summary(series)}` }, grid, lines, dots);
   const names = series.map((each, k) =>
     h("span", { class: "entry" }, h("span", { class: each.dashed ? "dash dashed" : "dash", style: { borderColor: classColor(k) } }), `${each.name} `,
       h("span", { class: "muted" }, number(lastOf(each.values)))),

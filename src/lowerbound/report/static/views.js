@@ -128,8 +128,9 @@ function influenceTable(traversals) {
     const share = Math.min(1, path.influence[j]);
     return h("td", { class: share > 0.55 ? "heat strong" : "heat", style: { "--share": `${Math.round(100 * share)}%` } }, path.influence[j].toFixed(2));
   })));
-  const table = h("table", { class: "influence" }, h("caption", {}, "how far each column moves along the path of each latent variable, in standard deviations of the data; of categories, the part of the path with another one"), h("thead", {}, heads), h("tbody", {}, lines));
-  return h("div", { class: "wide", tabindex: "0", role: "region", "aria-label": "influence of each latent variable on each column" }, table);
+  const table = h("table", { class: "influence" }, h("thead", {}, heads), h("tbody", {}, lines));
+  const words = "How far each column moves along the path of each latent variable, in standard deviations of the data; of categories, the part of the path with another one.";
+  return h("div", {}, h("p", { class: "caption" }, words), h("div", { class: "wide", tabindex: "0", role: "region", "aria-label": "influence of each latent variable on each column" }, table));
 }
 
 /** The most unusual rows, with reasons. @param {any} outliers */

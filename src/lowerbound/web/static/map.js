@@ -2,7 +2,7 @@
 
 import { count, floats, h, number } from "./dom.js";
 import { Scatter } from "./scatter.js";
-import { sizeOf } from "./captions.js";
+import { isSequences, sizeOf } from "./captions.js";
 import { cardOf } from "./views.js";
 import { rowView } from "./rows.js";
 import { ask, latest } from "./api.js";
@@ -11,7 +11,7 @@ import { chooseRow, given, on, select, state } from "./state.js";
 export const id = "map";
 export const title = "Map";
 export const needs = (about) => about.has.map;
-export const caption = () => "Each point is a row at the mean of its posterior q(z|x). Click an empty place for the decoder’s picture of it, draw around points to select them.";
+export const caption = (about) => `Each point is a row at the mean of its posterior q(z|x). Click an empty place for ${about.kind === "image" ? "the decoder’s picture of it" : "what the decoder makes of it"}, draw around points to select them.`;
 
 const PICTURES = 600; // rows that are shown as pictures
 
@@ -69,14 +69,15 @@ export function make() {
     scatter.show(map);
     axes.replaceChildren(...axesControls(map, about, load));
   };
-  const paint = async () => {
-    colors = (await ask("colors")).map((color) => ({ ...color, values: floats(color.values) }));
-    coloring.replaceChildren(...colors.map((color, k) => h("option", { value: k }, color.name)));
-    if (colors.length) scatter.paint(colors[0]);
+  const paint = async (body) => {
+    const before = colors[Number(coloring.value)]?.name;
+    colors = (await ask("colors", body)).map((color) => ({ ...color, values: floats(color.values) }));
+    coloring.replaceChildren(...colors.map((color, k) => h("option", { value: k, selected: color.name === before }, color.name)));
+    if (colors.length && before === undefined) scatter.paint(colors[0]);
   };
   const tiles = h("input", { type: "checkbox", onchange: async () => scatter.showPictures(tiles.checked ? await pictures(n) : null) });
   const controls = h("div", { class: "controls" }, h("label", {}, "colored by ", coloring), axes, about.kind === "image" ? h("label", {}, tiles, " pictures") : null);
-  load().then(paint);
+  load().then(() => isSequences(about) || paint({ known: true })).then(() => paint({}));
   return { element: h("div", { class: "with-side" }, h("div", {}, controls, waiting, scatter.element), h("div", { class: "beside" }, live)), show: () => scatter.draw() };
 }
 
