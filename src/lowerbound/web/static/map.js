@@ -77,7 +77,12 @@ export function make() {
   };
   const tiles = h("input", { type: "checkbox", onchange: async () => scatter.showPictures(tiles.checked ? await pictures(n) : null) });
   const controls = h("div", { class: "controls" }, h("label", {}, "colored by ", coloring), axes, about.kind === "image" ? h("label", {}, tiles, " pictures") : null);
-  load().then(() => isSequences(about) || paint({ known: true })).then(() => paint({}));
+  const begin = async () => {
+    await load();
+    if (!isSequences(about)) await paint({ known: true }); // labels and columns, which need no model
+    await paint({});
+  };
+  begin();
   return { element: h("div", { class: "with-side" }, h("div", {}, controls, waiting, scatter.element), h("div", { class: "beside" }, live)), show: () => scatter.draw() };
 }
 
