@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import sys
 import time
 from dataclasses import asdict
 from pathlib import Path
@@ -65,10 +64,10 @@ class Recognizer:
         return float((found.numpy() == digits).mean())
 
 
-def fit(folder: Path, arguments: argparse.Namespace, x: np.ndarray, c: np.ndarray | None) -> tuple[VAE, float]:
+def fit(folder: Path, arguments: argparse.Namespace, x: np.ndarray, c: np.ndarray | None) -> tuple[VAE, float | None]:
     """The model that ``folder`` holds, or that is fitted and saved there; and its processor seconds."""
     if folder.exists():
-        return load(folder), float("nan")
+        return load(folder), None
     cpu = time.process_time()
     parameters: dict[str, Any] = {**PARAMETERS, "max_epochs": arguments.epochs, "random_state": arguments.random_state}
     vae = VAE(**parameters, verbose=1).fit(x, context=c)
@@ -104,7 +103,7 @@ def main() -> None:
     some = slice(arguments.inferred)
     cpu = time.process_time()
     record["digits inferred"] = float((given.predict(binary[some]) == truth[some]).mean())
-    seconds = {"fit given": seconds_given, "infer": round(time.process_time() - cpu, 1)}
+    seconds: dict[str, float | None] = {"fit given": seconds_given, "infer": round(time.process_time() - cpu, 1)}
     print(json.dumps(record, indent=1), flush=True)
     plain, seconds["fit"] = fit(arguments.models / "plain", arguments, x, None)
     some = slice(arguments.scored)
@@ -113,7 +112,8 @@ def main() -> None:
     arguments.output.parent.mkdir(parents=True, exist_ok=True)
     save_grid((255 * drawn[:: DRAWN // 100]).astype(np.uint8), arguments.output.with_suffix(".png"), columns=10)
     record = {
-        "command": " ".join(["python", *sys.argv]).replace(str(arguments.data), "FOLDER"), "commit": revision(),
+        "command": f"python benchmarks/given_digits.py --data FOLDER --models RUNS --epochs {arguments.epochs} "
+        f"--inferred {arguments.inferred} --scored {arguments.scored} --random-state {seed}", "commit": revision(),
         "machine": machine(), "rows": len(x), "cpu_seconds": seconds, **record,
         "parameters": recorded({**PARAMETERS, "max_epochs": arguments.epochs, "random_state": seed}),
         "log p(x|c)": asdict(log_pxc), "log p(x)": asdict(log_px), "difference": log_pxc.value - log_px.value,

@@ -37,7 +37,7 @@ def account(model: RecurrentVAE, dataset: Dataset, n_importance: int | None) -> 
     """The record of ``evaluate RUN DATA``."""
     X = sequences_of(dataset, model)
     found = model.log_likelihood(X, n_importance or SAMPLES).to_dict()
-    return {"n": len(X), "log_likelihood": found, **_of_latents(model, X, found["n_steps"])}
+    return {"n": len(X), "log_likelihood": found, **_of_latents(model, X, int(found["n_steps"]))}
 
 
 def _of_latents(model: RecurrentVAE, X: Sequences, n_steps: int) -> dict[str, Any]:
