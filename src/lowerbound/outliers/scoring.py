@@ -1,4 +1,4 @@
-"""What fitted autoencoders say of rows: how unusual each is, compared with the training rows, and why."""
+"""Scores, ranks and explanations of rows by fitted autoencoders, compared with the training rows."""
 
 from __future__ import annotations
 
