@@ -60,6 +60,13 @@ def exact():
     return vae, rows, C, coded @ V, w, covariance
 
 
+def test_information_given_the_context(exact):
+    """I(x; z|c) = ½ log(1 + ‖w‖²/σ²) of one z."""
+    vae, rows, C, _, w, _ = exact
+    found = vae.given(C).mutual_information(rows, 400)
+    assert abs(found.value - 0.5 * math.log(1 + w @ w / 0.4**2)) < 4 * found.standard_error + 0.01
+
+
 def log_normal(x: np.ndarray, covariance: np.ndarray) -> np.ndarray:
     quadratic = np.einsum("ni,ij,nj->n", x, np.linalg.inv(covariance), x)
     return -0.5 * (quadratic + np.linalg.slogdet(2 * math.pi * covariance)[1])

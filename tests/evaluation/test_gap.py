@@ -1,6 +1,7 @@
 """The bound's accounts against closed forms: information, the parts of the gap, bits."""
 
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -11,13 +12,13 @@ from torch import nn
 
 from lowerbound import MLP, VAE, Adam, GaussianLikelihood, Ladder
 from lowerbound.core import Model, Posterior
-from lowerbound.distributions.gaussians import DiagonalGaussian, StandardNormal
+from lowerbound.distributions.gaussians import DiagonalGaussian, GaussianPrior, StandardNormal
 from lowerbound.distributions.likelihoods.normal import NormalHead
 from lowerbound.distributions.likelihoods.scale import Scale
 from lowerbound.distributions.noise import Noise, make_generator
 from lowerbound.evaluation.bound import elbo_terms, summarize
 from lowerbound.evaluation.evaluation import Evaluation
-from lowerbound.evaluation.gap import inference_gap, mutual_information
+from lowerbound.evaluation.gap import inference_gap, information_given_context, mutual_information
 from lowerbound.inference.posteriors import Amortized
 from lowerbound.models.chain import Chain, Lowest, places
 from lowerbound.models.vae import Decoder, Encoder, LatentModel
@@ -73,6 +74,36 @@ def test_information_is_at_most_the_logarithm_of_the_rows():
     data = toy.rows(toy.numbers(20, 2, seed=3))
     found = mutual_information(Evaluation(Model(), Channel(1.0, 1e-4), data, noise()))
     assert found.value == pytest.approx(math.log(20), abs=1e-3)
+
+
+class Shifted(Model):
+    """p(z|c) = N(c, 1), p(x|z) = N(z, s²): z tells of c, but given c only what x does."""
+
+    def __init__(self, s: float) -> None:
+        super().__init__()
+        self.s = s
+
+    def prior_of(self, batch):
+        return GaussianPrior(batch.context, torch.zeros_like(batch.context))
+
+    def log_px(self, batch, z):
+        return DiagonalGaussian(batch.x, torch.full_like(batch.x, math.log(self.s))).log_prob(z)
+
+
+@pytest.mark.parametrize("s", [0.5, 1.0, 100.0])
+def test_information_given_a_context_through_a_gaussian_channel(s):
+    """I(x; z|c) = ½ D log(1 + 1/s²); that of z with x and c together would be 5 nats and more."""
+    model, rng = Shifted(s), noise(1)
+    context = 100 * toy.numbers(2000, 2, seed=3)
+    rows = replace(toy.rows(toy.numbers(2000, 2, seed=4)), context=context)
+
+    def drawn(batch, z, noise):
+        return replace(batch, x=z[0] + model.s * noise.normal(z[0].shape, z))
+
+    found = information_given_context(Evaluation(model, Channel(1.0, 1.0), rows, rng), drawn)
+    exact = math.log(1 + 1 / s**2)
+    assert found.kind == "lower"
+    assert abs(found.value - exact) < 4 * found.standard_error + 0.01  # 500 draws of p(z|c) for the integral
 
 
 def test_the_gap_and_its_parts_in_closed_form():

@@ -134,6 +134,9 @@ def test_given_a_context(given, vae):
     np.testing.assert_array_equal(given.score_samples(NAMES, context=FIRST), given.given(FIRST).score_samples(NAMES))
     assert given.score_samples(["anna"], context="a")[0] > given.score_samples(["anna"], context="o")[0]
     assert len(given.sample(2, prompt="a", context="a", distinct=True)) == 2
+    information, kl = given.mutual_information(NAMES, context=FIRST), given.elbo_terms(NAMES, context=FIRST).kl
+    assert information.n_rows == min(100, len(NAMES))
+    assert abs(information.value) < kl.sum(-1).mean().item() + 4 * information.standard_error
     with pytest.raises(ValueError, match="use given"):
         given.sample(2)
     with pytest.raises(ValueError, match="without a context"):

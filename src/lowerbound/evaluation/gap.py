@@ -3,19 +3,23 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
-from lowerbound.core import LatentDistribution
+from lowerbound.core import Batch, LatentDistribution
+from lowerbound.distributions.noise import Noise
 from lowerbound.evaluation.bound import elbo_terms, importance_weighted
 from lowerbound.evaluation.estimate import Estimate, mean_over_rows
 from lowerbound.evaluation.evaluation import Evaluation
 from lowerbound.inference.posteriors import Amortized, Refined
 
 AT_ONCE = 100  # rows whose q score so many z in one pass
+CONTRASTS = 500  # draws of z that the one of a row is told from
+
+DrawRows = Callable[[Batch, Tensor, Noise], Batch]  # rows with a context c, z (1, B, D) → rows of x ~ p(x|z, c)
 
 
 def mutual_information(on: Evaluation) -> Estimate:
@@ -38,6 +42,21 @@ def _log_aggregate(qs: Sequence[LatentDistribution], z: Tensor) -> Tensor:
     each = [q.log_prob(z.unsqueeze(1).expand(-1, len(q.mean), -1)) for q in qs]
     log_q = torch.cat(each, 1).double()
     return log_q.logsumexp(1) - math.log(log_q.shape[1])
+
+
+def information_given_context(on: Evaluation, drawn: DrawRows) -> Estimate:
+    """I(x; z|c) of the model, E[log p(x|z, c) − log (1/K) Σ_k p(x|z_k, c)], with x ~ p(x|z, c) and z, z_k ~ p(z|c).
+
+    The information about z in what the model draws given the context of a row; z is one of the K. It can't exceed
+    log K: a lower bound, in nats (Poole et al., 2019, arXiv:1905.06922, eq. 10, with the best critic).
+    """
+    found = []
+    with on.evaluating():
+        for batch in on.batches(on.rows_in_a_pass(CONTRASTS)):
+            z = on.model.prior_of(batch).rsample((CONTRASTS, len(batch.x)), on.noise)
+            log_p = on.model.log_px(drawn(batch, z[:1], on.noise), z).double()
+            found.append(log_p[0] - log_p.logsumexp(0) + math.log(CONTRASTS))
+    return mean_over_rows(torch.cat(found), "lower")
 
 
 @dataclass(frozen=True)

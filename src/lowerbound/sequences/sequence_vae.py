@@ -20,7 +20,7 @@ from lowerbound.estimators.latent import CollapsedPosteriorWarning
 from lowerbound.evaluation.bound import ElboTerms, elbo_terms
 from lowerbound.evaluation.estimate import Estimate
 from lowerbound.evaluation.evaluation import Evaluation
-from lowerbound.evaluation.gap import mutual_information
+from lowerbound.evaluation.gap import information_given_context, mutual_information
 from lowerbound.evaluation.texts import TextEstimate, text_likelihood, token_scores
 from lowerbound.models.texts import TextModel
 from lowerbound.parameters.parts import ELBO, IWAE, Adam, EarlyStopping, SampledELBO
@@ -293,19 +293,22 @@ class SequenceVAE(Writing):
         """
         return elbo_terms(self._given_to(context).fitted_.on(X, "accounts"), n_samples)
 
-    def mutual_information(self, X: Any, n_rows: int = 2000, *, context: Any = None) -> Estimate:
+    def mutual_information(self, X: Any, n_rows: int | None = None, *, context: Any = None) -> Estimate:
         """I(x; z) under q, in nats, from at most ``n_rows`` texts, of whose number its logarithm is the ceiling.
 
-        For a model that is given a context it is that of z and the text with its context.
+        For a model that is given a context it is I(x; z|c) of texts that the model writes given these contexts, by
+        telling the z of each from ``CONTRASTS`` others: log 500 = 6.2 nats is the ceiling.
 
         Parameters
         ----------
         X : list of str
-        n_rows : int
+        n_rows : int, optional
+            If None 2,000, or 100 for a model that is given a context.
         context : list of str, array, series or DataFrame, optional
             As for ``given``.
         """
         self._need_latents("mutual_information")
         on = self._given_to(context).fitted_.on(X, "mutual information")
-        few = on.rows.few(n_rows, make_generator(0, "rows of the mutual information"))
-        return mutual_information(replace(on, rows=few))
+        n = n_rows or (2000 if self.context_ is None else 100)
+        few = replace(on, rows=on.rows.few(n, make_generator(0, "rows of the mutual information")))
+        return mutual_information(few) if self.context_ is None else information_given_context(few, self._written_given)

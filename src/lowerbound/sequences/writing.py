@@ -8,10 +8,12 @@ from typing import Any, Literal, overload
 import numpy as np
 import torch
 from sklearn.utils.validation import check_is_fitted
+from torch import Tensor
 
-from lowerbound.core import Posterior
+from lowerbound.core import Batch, Posterior
 from lowerbound.data.checks import counted
 from lowerbound.data.texts import Texts, TextSchema
+from lowerbound.distributions.noise import Noise
 from lowerbound.estimators.gradient import GradientEstimator
 from lowerbound.evaluation.bound import elbo_terms, exact_log_prob, importance_weighted
 from lowerbound.evaluation.evaluation import Evaluation
@@ -183,6 +185,12 @@ class Writing(GradientEstimator):
         if len(each) < n_samples:
             warn(f"{n_draws} draws had only {len(each)} different texts")
         return self._with_log_p(dict(list(each.items())[:n_samples]), beginning, context)
+
+    def _written_given(self, batch: Batch, z: Tensor, noise: Noise) -> Batch:
+        """A text for each of the contexts of a batch and z (1, B, D)."""
+        features, most = self.model_.read(batch.context), MOST_TIMES * self.schema_.longest
+        tokens, _ = written(self.model_, z[0], features, [], most, Choice(), noise)
+        return next(self.schema_.rows_of(tokens, z.device, batch.context).batches(len(tokens)))
 
     def _with_log_p(
         self, each: dict[str, tuple[int, list[int]]], beginning: list[int], context: Any
