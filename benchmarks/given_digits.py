@@ -2,11 +2,11 @@
 
     python benchmarks/given_digits.py --data FOLDER
 
-FOLDER holds mnist.npz, whose grey values are binarized by chance. One VAE is fitted given the digit, one with the same
-parameters without it. Reported are the part of draws of p(x|c) that a convolutional network recognizes as c, which
-learned from real binarized images (and the part of real test images that it recognizes); the part of test images whose
-most probable digit by Bayes' rule, p(c|x) ∝ p(x|c) p(c), is theirs; and log p of test images under both models. The
-difference of these is I(x; c) for two perfect models: log 10 = 2.30 nats at most.
+FOLDER holds mnist.npz, whose grey values are binarized by chance. One VAE is fitted given the digit, one without it with
+the same parameters but for the prior. Reported are the part of draws of p(x|c) that a convolutional network recognizes
+as c, which learned from real binarized images (and the part of real test images that it recognizes); the part of test
+images whose most probable digit by Bayes' rule, p(c|x) ∝ p(x|c) p(c), is theirs; and log p of test images under both
+models. The difference of these is I(x; c) for two perfect models: log 10 = 2.30 nats at most.
 """
 
 from __future__ import annotations
@@ -70,6 +70,7 @@ def fit(folder: Path, arguments: argparse.Namespace, x: np.ndarray, c: np.ndarra
         return load(folder), None
     cpu = time.process_time()
     parameters: dict[str, Any] = {**PARAMETERS, "max_epochs": arguments.epochs, "random_state": arguments.random_state}
+    parameters["prior"] = arguments.prior if c is None else arguments.prior_given
     vae = VAE(**parameters, verbose=1).fit(x, context=c)
     vae.save(folder)
     return vae, round(time.process_time() - cpu, 1)
@@ -81,6 +82,8 @@ def main() -> None:
     parser.add_argument("--models", type=Path, required=True, help="folder for the two fitted models, or that has them")
     parser.add_argument("--output", type=Path, default=OUTPUT)
     parser.add_argument("--epochs", type=int, default=24)
+    parser.add_argument("--prior", default="normal", help="of the model without the digit: a word that VAE knows")
+    parser.add_argument("--prior-given", default="normal", help="of the model given the digit")
     parser.add_argument("--scored", type=int, default=2000, help="test images whose log p is estimated")
     parser.add_argument("--inferred", type=int, default=2000, help="test images whose digit is inferred")
     parser.add_argument("--n-importance", type=int, default=200)
@@ -113,9 +116,11 @@ def main() -> None:
     save_grid((255 * drawn[:: DRAWN // 100]).astype(np.uint8), arguments.output.with_suffix(".png"), columns=10)
     record = {
         "command": f"python benchmarks/given_digits.py --data FOLDER --models RUNS --epochs {arguments.epochs} "
+        f"--prior {arguments.prior} --prior-given {arguments.prior_given} "
         f"--inferred {arguments.inferred} --scored {arguments.scored} --random-state {seed}", "commit": revision(),
         "machine": machine(), "rows": len(x), "cpu_seconds": seconds, **record,
         "parameters": recorded({**PARAMETERS, "max_epochs": arguments.epochs, "random_state": seed}),
+        "prior": arguments.prior, "prior given the digit": arguments.prior_given,
         "log p(x|c)": asdict(log_pxc), "log p(x)": asdict(log_px), "difference": log_pxc.value - log_px.value,
     }  # fmt: skip
     print(json.dumps(record, indent=1))
