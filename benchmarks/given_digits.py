@@ -2,11 +2,11 @@
 
     python benchmarks/given_digits.py --data FOLDER
 
-FOLDER holds mnist.npz, whose grey values are binarized by chance. One VAE is fitted given the digit, one without it with
-the same parameters but for the prior. Reported are the part of draws of p(x|c) that a convolutional network recognizes
-as c, which learned from real binarized images (and the part of real test images that it recognizes); the part of test
-images whose most probable digit by Bayes' rule, p(c|x) ∝ p(x|c) p(c), is theirs; and log p of test images under both
-models. The difference of these is I(x; c) for two perfect models: log 10 = 2.30 nats at most.
+FOLDER holds mnist.npz, whose grey values are binarized by chance. One VAE is fitted given the digit, one without it:
+their parameters differ in the prior alone. Reported are the part of draws of p(x|c) that a convolutional network
+recognizes as c, which learned from real binarized images (and the part of real test images that it recognizes); the
+part of test images whose most probable digit by Bayes' rule, p(c|x) ∝ p(x|c) p(c), is theirs; and log p of test images
+under both models. The difference of these is I(x; c) for two perfect models: log 10 = 2.30 nats at most.
 """
 
 from __future__ import annotations
