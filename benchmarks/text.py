@@ -40,7 +40,7 @@ KINDS: dict[str, dict[str, Any]] = {
 SHARED: dict[str, dict[str, Any]] = {
     "sentences": {"latent_dim": 16, "hidden_size": 64, "max_epochs": 8, "batch_size": 64},
     "names": {"hidden_size": 128, "max_epochs": 10, "batch_size": 128},
-    "dialogues": {"hidden_size": 128, "max_epochs": 4, "batch_size": 64, "tokens": BPE(1000)},
+    "dialogues": {"hidden_size": 128, "max_epochs": 12, "batch_size": 64, "tokens": BPE(1000)},
 }
 
 

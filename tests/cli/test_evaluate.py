@@ -159,6 +159,9 @@ def test_the_bound_as_a_message(cli, digits_run, images):
 def test_a_mutual_information_at_its_ceiling_says_so():
     assert information({"mean": 3.5, "n_rows": 40}, "3.50") == "≥ 3.50; 40 rows can't show more than 3.69"
     assert information({"mean": 1.5, "n_rows": 40}, "1.50") == "≥ 1.50"
+    given = {"mean": 6.2, "n_rows": 40, "n_importance": 500}
+    assert information(given, "6.20") == "≥ 6.20; 500 draws of z can't show more than 6.21"
+    assert information({**given, "mean": 3.5}, "3.50") == "≥ 3.50"
 
 
 def test_an_interrupted_estimate_goes_on_where_it_was(cli, table_run, other_table, monkeypatch):

@@ -318,7 +318,7 @@ def _text_of_bound(record: dict[str, Any]) -> dict[str, str]:
         rows["correlation"] = f"{nats(record['total_correlation'])} of the KL is total correlation"
     if "mutual_information" in record:
         found = record["mutual_information"]
-        rows["I(x; z)"] = information(found, _estimate(found))
+        rows["I(x; z|c)" if found.get("n_importance") else "I(x; z)"] = information(found, _estimate(found))
     if "bits" in record:
         bits = {name: short(value) for name, value in record["bits"].items()}
         rows["bits a row"] = (

@@ -16,7 +16,6 @@ from typing import Any
 import click
 from tqdm import tqdm
 
-NEAR_CEILING = 0.5  # nats below log n
 INTERRUPTED = 130  # the exit code after Ctrl-C
 BAR = "{desc} {percentage:3.0f}%|{bar}| {remaining} left"
 
@@ -118,10 +117,11 @@ def plus_minus(mean: float, error: float) -> str:
 
 
 def information(estimate: Mapping[str, Any], text: str) -> str:
-    """A mutual information, which n rows can't show to be more than log n; said where it nearly is."""
-    ceiling = math.log(estimate["n_rows"])
-    is_near = estimate["mean"] > ceiling - NEAR_CEILING
-    return f"≥ {text}" + f"; {estimate['n_rows']:,} rows can't show more than {nats(ceiling)}" * is_near
+    """A mutual information, and the most that it could be where it is near that."""
+    from lowerbound.evaluation.gap import at_its_ceiling
+
+    said = at_its_ceiling(estimate["mean"], estimate["n_rows"], estimate.get("n_importance"))
+    return f"≥ {text}" + f"; {said}" * bool(said)
 
 
 def listing(values: Mapping[str, Any]) -> str:

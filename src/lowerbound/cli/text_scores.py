@@ -57,9 +57,10 @@ def in_words(record: dict[str, Any], source: str) -> str:
 
 def _in_words(record: dict[str, Any], of: str = "") -> dict[str, str]:
     """The KL of the latent variables and the information that they have of a text."""
+    found = record["mutual_information"]
     return {
         f"KL{of}": f"{_mean(record['kl'])} a text  {active(record)}",
-        f"I(x; z){of}": information(record["mutual_information"], _mean(record["mutual_information"])),
+        f"I(x; z{'|c' * bool(found.get('n_importance'))}){of}": information(found, _mean(found)),
     }
 
 

@@ -18,6 +18,7 @@ from lowerbound.inference.posteriors import Amortized, Refined
 
 AT_ONCE = 100  # rows whose q score so many z in one pass
 CONTRASTS = 500  # draws of z that the one of a row is told from
+NEAR_CEILING = 0.5  # nats below the most that an estimate can be
 
 DrawRows = Callable[[Batch, Tensor, Noise], Batch]  # rows with a context c, z (1, B, D) → rows of x ~ p(x|z, c)
 
@@ -56,7 +57,25 @@ def information_given_context(on: Evaluation, drawn: DrawRows) -> Estimate:
             z = on.model.prior_of(batch).rsample((CONTRASTS, len(batch.x)), on.noise)
             log_p = on.model.log_px(drawn(batch, z[:1], on.noise), z).double()
             found.append(log_p[0] - log_p.logsumexp(0) + math.log(CONTRASTS))
-    return mean_over_rows(torch.cat(found), "lower")
+    return mean_over_rows(torch.cat(found), "lower", CONTRASTS)
+
+
+def at_its_ceiling(value: float, n_rows: int, n_contrasts: int | None = None) -> str:
+    """A sentence on an estimate of a mutual information that is near the most it can be; "" where it isn't.
+
+    Parameters
+    ----------
+    value : float
+        In nats.
+    n_rows : int
+        Rows that z was told from.
+    n_contrasts : int, optional
+        Draws of z that each was told from, given a context.
+    """
+    ceiling, told_from = math.log(n_contrasts or n_rows), f"{n_rows:,} rows"
+    if n_contrasts:
+        told_from = f"{n_contrasts:,} draws of z"
+    return f"{told_from} can't show more than {ceiling:.2f}" if value > ceiling - NEAR_CEILING else ""
 
 
 @dataclass(frozen=True)

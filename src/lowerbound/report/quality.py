@@ -12,6 +12,7 @@ from lowerbound.data.gaps import nan_in_gaps
 from lowerbound.data.table_code import missing
 from lowerbound.evaluation.bound import Summary, elbo_terms, summarize
 from lowerbound.evaluation.estimate import Estimate, bits_per_dim
+from lowerbound.evaluation.gap import at_its_ceiling
 from lowerbound.report.subject import Subject
 
 CURVES = {
@@ -60,7 +61,12 @@ def of_bound(summary: Summary, information: Estimate | None, one: str) -> list[d
              measure("KL", summary.total_kl, f"of q(z|x) from the prior: what z says of a {one}", one)]  # fmt: skip
     if information is None:
         return found
-    return [*found, measure("I(x; z)", information, f"information about which {one} it is", one)]
+    how = f"information about which {one} it is"
+    if information.n_importance:
+        how = f"what a {one} drawn given its context tells of z"
+    if said := at_its_ceiling(information.value, information.n_rows, information.n_importance):
+        how = f"{how}; {said}"
+    return [*found, measure("I(x; z|c)" if information.n_importance else "I(x; z)", information, how, one)]
 
 
 def measure(name: str, estimate: Estimate, how: str, one: str = "row") -> dict[str, Any]:

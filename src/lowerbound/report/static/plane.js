@@ -81,7 +81,7 @@ export class Plane {
     this.one = this.axes[1] === "";
     this.scale = fit(this.x, this.y, this.frame, !this.one);
     this.project();
-    const pen = this.base.getContext("2d");
+    const pen = this.base.getContext("2d", { willReadFrequently: true });
     pen.scale(this.ratio, this.ratio);
     pen.clearRect(0, 0, width, height);
     this.drawAxes(pen);
