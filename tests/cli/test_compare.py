@@ -103,3 +103,25 @@ def test_an_interruption_keeps_the_models_that_are_fitted(cli, table, monkeypatc
     result = cli("compare", table, *TABLE_OPTIONS, "--models", "factorized,ppca", exit_code=130)
     assert "independent features  =" in result.stdout
     assert result.stderr.endswith("interrupted\n")
+
+
+def test_names_with_z_and_without(cli, tmp_path):
+    names = tmp_path / "names.txt"
+    names.write_text("\n".join(["anna", "otto", "lina", "mara"] * 6))
+    result = cli("compare", names, "--budget", "0.02")
+    lines = result.stdout.splitlines()
+    assert lines[0].split()[:6] == ["model", "log", "p(x)", "a", "text", "bits"]
+    assert [line.split()[0] for line in lines[1:3]] == ["GRU", "SequenceVAE"]
+    assert any(line.startswith("z brings ≥ ") for line in lines)
+    assert "5 others to score" in result.stderr
+    record = json.loads(cli("compare", names, "--budget", "0.02", "--models", "gru", "--json").stdout)
+    assert (record["kind"], record["z_brings"], len(record["models"])) == ("text", None, 1)
+    assert "recurrent_vae takes no texts" in cli("compare", names, "--models", "recurrent_vae", exit_code=1).output
+    assert "--binarize is for rows" in cli("compare", names, "--binarize", "mean", exit_code=2).output
+    names.write_text("anna\notto")
+    assert "2 texts are too few" in cli("compare", names, exit_code=1).output
+
+
+def test_models_of_sequences_take_no_rows(cli, table):
+    said = cli("compare", table, *TABLE_OPTIONS, "--models", "gru", exit_code=1).output
+    assert "gru takes sequences or texts, and the data are rows" in said

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import math
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
+from lowerbound.cli import sequence_compare
 from lowerbound.cli.generate import spread
 from lowerbound.cli.options import (
     DataOptions,
@@ -20,6 +21,7 @@ from lowerbound.cli.options import (
     seed_option,
 )
 from lowerbound.cli.output import Console, Failure, new_file, plus_minus, short
+from lowerbound.cli.sequences import kind_of
 from lowerbound.parameters.parameter import suggestion
 
 if TYPE_CHECKING:
@@ -32,6 +34,7 @@ if TYPE_CHECKING:
 COMPARED = 50_000  # rows of data that are streamed
 MODELS = ("factorized", "mixture", "pixel_rnn", "rbm", "ppca", "autoencoder", "vae")
 SIGNS = {"exact": "=", "lower": "≥", "upper": "≤", "estimate": "≈"}
+R = TypeVar("R")
 HEADS = ("model", "log p(x)", "bits/dim", "parameters", "fit, s", "1,000 draws, s")
 LEGEND = (
     "(log p(x), mean over the rows held out, in nats, ± one standard error; = exact, ≥ a lower bound, "
@@ -47,18 +50,23 @@ UNITS = {
 
 def _models(context: click.Context, parameter: click.Parameter, value: str) -> tuple[str, ...]:
     names = tuple(dict.fromkeys(word.strip() for word in value.split(",") if word.strip()))
+    known = (*MODELS, *sequence_compare.MODELS)
     for name in names:
-        if name not in MODELS:
-            raise click.BadParameter(f"there is no model {name!r}{suggestion(name, list(MODELS))}: {', '.join(MODELS)}")
-    if not names:
-        raise click.BadParameter(f"name one or more of {', '.join(MODELS)}")
+        if name not in known:
+            raise click.BadParameter(f"there is no model {name!r}{suggestion(name, list(known))}: {', '.join(known)}")
+    if value and not names:
+        raise click.BadParameter(f"name one or more of {', '.join(known)}")
     return names
 
 
 @click.command(short_help="Fit every model to data and compare them.")
 @click.argument("data", metavar="DATA")
 @data_options
-@click.option("--models", metavar="NAME,…", default=",".join(MODELS), callback=_models, help="Which of them. [all]")
+@click.option(
+    "--models", metavar="NAME,…", default="", callback=_models,
+    help=f"Which of {', '.join(MODELS)}; of sequences and texts {', '.join(sequence_compare.MODELS)}. "
+    f"[all that take such data]",
+)  # fmt: skip
 @click.option(
     "--budget", metavar="MINUTES", type=click.FloatRange(0, min_open=True), default=5.0, show_default=True,
     help="Time for fitting all of them, about; fewer passes, then fewer rows, keep to it.",
@@ -83,18 +91,62 @@ def compare(
 
     All numbers are on one base measure: probabilities of 0/1 data, of grey levels and of words, or densities in the
     data's units. A model that has no such number says why. Of data that are streamed, 50,000 rows from all over are
-    taken.
+    taken. Of sequences and texts the same decoder is fitted with latent variables and without, and it is said what
+    they bring.
 
     \b
       lowerbound compare digits --binarize sample --budget 2 -o draws.png
       lowerbound compare table.csv --label class --models factorized,mixture,ppca,vae
+      lowerbound compare names.txt --budget 2
     """
     _check_output(output, force=force)
+    dataset = options.read(console)
+    how = {"binarize": binarize, "budget_minutes": budget, "random_state": random_state}
+    if kind_of(dataset.X) != "rows":
+        _refuse_options_of_rows(binarize, image_shape, layout, output)
+        _compare_sequences(dataset, models, how, console)
+    else:
+        _compare_rows(dataset, models, how, image_shape, layout, output, console)
+
+
+def _refuse_options_of_rows(
+    binarize: str | None, image_shape: tuple[int, ...] | None, layout: str, output: Path | None
+) -> None:
+    asked = {"--binarize": binarize, "--image-shape": image_shape, "--layout": None if layout == "auto" else layout}
+    for flag, value in {**asked, "-o": output}.items():
+        if value is not None:
+            raise click.UsageError(f"{flag} is for rows, and the data are sequences or texts: leave it out")
+
+
+def _compare_sequences(dataset: Dataset, names: tuple[str, ...], how: dict[str, Any], console: Console) -> None:
+    from lowerbound.comparison.sequences import compare_sequences
+
+    case = sequence_compare.case_of(dataset, how["random_state"])
+    names = sequence_compare.chosen_of(names, case.kind)
+    sequence_compare.announce(dataset, case, console)
+    fits = compare_sequences(case, names, seconds=60 * how["budget_minutes"], say=console.say)
+    results, interrupted = _until_interrupted(fits)
+    record = {"source": dataset.source, **how, **sequence_compare.record_of(case, results)}
+    said = "\n".join(
+        [text(results, sequence_compare.lines_of(case, results)), *sequence_compare.said_below(record, case)]
+    )
+    console.result(record, f"{said}\n{LEGEND.replace('rows', f'{case.unit}s')}")
+    _end(results, interrupted=interrupted)
+
+
+def _compare_rows(
+    dataset: Dataset, models: tuple[str, ...], how: dict[str, Any], image_shape: tuple[int, ...] | None, layout: str,
+    output: Path | None, console: Console,
+) -> None:  # fmt: skip
     from lowerbound.comparison.comparison import compare_models
     from lowerbound.comparison.split import split
     from lowerbound.estimators.tables import has_text
 
-    dataset = _rows_at_hand(options.read(console), console)
+    for name in models:
+        if name not in MODELS:
+            raise Failure(f"{name} takes sequences or texts, and the data are rows: {', '.join(MODELS)} take them")
+    models, binarize, random_state = models or MODELS, how["binarize"], how["random_state"]
+    dataset = _rows_at_hand(dataset, console)
     columns = list(map(str, getattr(dataset.X, "columns", [])))
     X = dataset.X if has_text(dataset.X) else _numbers(dataset.X)
     try:
@@ -109,24 +161,31 @@ def compare(
             raise Failure(f"{output}: a picture needs columns of numbers alone: leave -o out")
         check_drawable(case.schema)
     console.say(f"{dataset.source}: {_rows(case)}; {UNITS[case.kind]}")
-    results, interrupted = _until_interrupted(compare_models(case, models, seconds=60 * budget, say=console.say))
+    results, interrupted = _until_interrupted(
+        compare_models(case, models, seconds=60 * how["budget_minutes"], say=console.say)
+    )
     record = {
-        "source": dataset.source, "kind": case.kind, "binarize": binarize, "budget_minutes": budget,
-        "random_state": random_state, "rows": {"fitted": len(case.train), "scored": len(case.test)},
+        "source": dataset.source, "kind": case.kind, **how,
+        "rows": {"fitted": len(case.train), "scored": len(case.test)},
         "models": [result.to_dict() for result in results],
     }  # fmt: skip
-    console.result(record, f"{text(results)}\n{LEGEND}")
+    lines = [HEADS, *(_cells(result) for result in results if result.log_p is not None)]
+    console.result(record, f"{text(results, lines)}\n{LEGEND}")
     if output is not None:
         _picture(results, case, columns, output, console)
+    _end(results, interrupted=interrupted)
+
+
+def _end(results: list[Any], *, interrupted: bool) -> None:
     if interrupted:
         raise KeyboardInterrupt
     if all(result.failed for result in results):
         sys.exit(1)
 
 
-def _until_interrupted(models: Iterator[Result]) -> tuple[list[Result], bool]:
+def _until_interrupted(models: Iterator[R]) -> tuple[list[R], bool]:
     """The results that there are after the last model, or at Ctrl-C, and True for the latter."""
-    results: list[Result] = []
+    results: list[R] = []
     try:
         for result in models:
             results.append(result)  # noqa: PERF402 (what there is before the interruption stays)
@@ -181,9 +240,8 @@ def _picture(results: list[Result], case: Case, columns: list[str], path: Path, 
     console.say(f"wrote {path}")
 
 
-def text(results: list[Result]) -> str:
-    """The table, and below it what is to be said of single models."""
-    lines = [HEADS, *(_cells(result) for result in results if result.log_p is not None)]
+def text(results: Sequence[Result], lines: list[tuple[str, ...]]) -> str:
+    """The table of the heads and the cells of each model, and below it what is to be said of single models."""
     widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
     table = [
         "  ".join(w.ljust(n) if i < 2 else w.rjust(n) for i, (w, n) in enumerate(zip(line, widths, strict=True)))

@@ -205,12 +205,13 @@ def compare_models(
         except NotApplicable as reason:
             result.reason = str(reason)
         except Exception as error:  # the failure of one model must not end the comparison
-            result = Result(name, contender.title, failed=True, reason=_sentence(error), notes=result.notes)
+            result = Result(name, contender.title, failed=True, reason=sentence(error), notes=result.notes)
         left = max(0.0, left - (result.fit_seconds or time.perf_counter() - started))
         yield result
 
 
-def _sentence(error: Exception) -> str:
+def sentence(error: Exception) -> str:
+    """The message of an error in one line."""
     return " ".join(str(error).split()) or type(error).__name__
 
 

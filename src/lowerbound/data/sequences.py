@@ -226,6 +226,16 @@ class Sequences:
         same.steps = steps
         return same
 
+    def subset(self, places: Any) -> Sequences:
+        """The sequences with the given places (n,), in that order."""
+        lengths = self.lengths[places]
+        first = np.repeat(self.starts[places] - (lengths.cumsum() - lengths), lengths)
+        steps = first + np.arange(lengths.sum())
+        same = copy.copy(self)
+        same.steps = self.steps.iloc[steps] if is_frame(self.steps) else self.steps[steps]
+        same.lengths, same.ids = lengths, None if self.ids is None else self.ids[places]
+        return same
+
     def digest(self) -> str:
         """A hash of all values, of what was observed, and of the lengths."""
         return hashed([digest(self.steps).encode(), self.lengths])
