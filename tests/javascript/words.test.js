@@ -3,7 +3,7 @@
 import assert from "node:assert/strict";
 import test from "node:test";
 
-import { floats, number, plusMinus } from "./build/dom.js";
+import { floats, nats, number, plusMinus } from "./build/dom.js";
 import { classColor, parts, scaleColor } from "./build/palette.js";
 
 test("a mean is given to the place of its error's second digit", () => {
@@ -19,6 +19,13 @@ test("numbers have four digits and all before the point", () => {
   assert.equal(number(0), "0");
   assert.equal(number(NaN), "–");
   assert.equal(number(null), "–");
+});
+
+test("few nats have a third decimal", () => {
+  assert.equal(nats(0.0127), "0.013");
+  assert.equal(nats(0.0961), "0.10");
+  assert.equal(nats(2.301), "2.30");
+  assert.equal(nats(0), "0.000");
 });
 
 test("numbers come back from their bytes", () => {

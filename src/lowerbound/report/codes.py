@@ -16,6 +16,7 @@ from lowerbound.tasks.traverse import along_each, prior_quantiles
 FARTHEST = 2.5  # deviations of the prior on a path
 FEW_CLASSES = 20  # labels with a color each; more numbers are shown on a scale
 MAPPED_SIDE = 28  # pixels of a thumbnail
+FEW = 0.095  # nats, below which a third decimal is shown
 
 
 def axes_of(subject: Coded) -> list[dict[str, Any]]:
@@ -52,8 +53,10 @@ def places_on(subject: Coded, dimensions: Any) -> dict[str, Any]:
 
 def name_of(subject: Coded, dimension: int) -> str:
     """A latent variable with its KL."""
-    kl = "" if subject.kl is None else f" (KL {subject.kl[dimension]:.2f} nats)"
-    return f"z{subscript(dimension)}{kl}"
+    if subject.kl is None:
+        return f"z{subscript(dimension)}"
+    kl = subject.kl[dimension]
+    return f"z{subscript(dimension)} (KL {kl:.{3 if kl < FEW else 2}f} nats)"
 
 
 def subscript(number: int) -> str:

@@ -1,6 +1,6 @@
 // Curves and bars.
 
-import { h, number, svg } from "./dom.js";
+import { h, nats, number, svg } from "./dom.js";
 import { classColor } from "./palette.js";
 import { extent, ticks } from "./geometry.js";
 
@@ -75,7 +75,7 @@ export function bars(items, label) {
   const lines = items.map((item) =>
     h("tr", { class: item.faint ? "faint" : null }, h("th", { scope: "row" }, item.name),
       h("td", { class: "bar" }, h("span", { style: { width: `${(100 * Math.max(0, item.value)) / most}%` } })),
-      h("td", { class: "value" }, item.value.toFixed(2)), item.note === undefined ? null : h("td", {}, item.note)),
+      h("td", { class: "value" }, nats(item.value)), item.note === undefined ? null : h("td", {}, item.note)),
   );
   return h("table", { class: "bars" }, h("caption", {}, label), h("tbody", {}, lines));
 }

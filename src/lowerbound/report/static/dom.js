@@ -67,6 +67,11 @@ export function number(value, digits = 4) {
   return (rest === undefined ? grouped : `${grouped}.${rest}`).replace("-", "−");
 }
 
+/** Nats with two decimals, three where they are few. @param {number} value */
+export function nats(value) {
+  return value.toFixed(Math.abs(value) < 0.095 ? 3 : 2).replace("-", "−");
+}
+
 /** A whole number, thousands apart. @param {number} value */
 export function count(value) {
   return value.toLocaleString("en-US");

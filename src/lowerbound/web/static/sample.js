@@ -111,7 +111,7 @@ function densityTable(values, densities, columns) {
   const lines = values.map((value, j) => {
     const found = densities[j];
     return h("tr", {}, h("th", { scope: "row" }, nameOfColumn(columns[j])), h("td", {}, cell(value)),
-      h("td", {}, found ? h("span", { class: "with-ends" }, h("span", { class: "muted" }, found.low), density(found.x, found.p), h("span", { class: "muted" }, found.high)) : null));
+      h("td", { class: "low muted" }, found?.low), h("td", {}, found ? density(found.x, found.p) : null), h("td", { class: "muted" }, found?.high));
   });
-  return h("table", { class: "record densities" }, h("thead", {}, h("tr", {}, h("th", { scope: "col" }, "column"), h("th", { scope: "col" }, "value"), h("th", { scope: "col" }, "p(x|z) of the column"))), h("tbody", {}, lines));
+  return h("table", { class: "record densities" }, h("thead", {}, h("tr", {}, h("th", { scope: "col" }, "column"), h("th", { scope: "col" }, "value"), h("th", { scope: "col", colspan: "3" }, "p(x|z) of the column, from its least to its greatest value"))), h("tbody", {}, lines));
 }
