@@ -113,5 +113,5 @@ function densityTable(values, densities, columns) {
     return h("tr", {}, h("th", { scope: "row" }, nameOfColumn(columns[j])), h("td", {}, cell(value)),
       h("td", { class: "low muted" }, found?.low), h("td", {}, found ? density(found.x, found.p) : null), h("td", { class: "muted" }, found?.high));
   });
-  return h("table", { class: "record densities" }, h("thead", {}, h("tr", {}, h("th", { scope: "col" }, "column"), h("th", { scope: "col" }, "value"), h("th", { scope: "col", colspan: "3" }, "p(x|z) of the column, from its least to its greatest value"))), h("tbody", {}, lines));
+  return h("table", { class: "record densities" }, h("thead", {}, h("tr", {}, h("th", { scope: "col" }, "column"), h("th", { scope: "col" }, "value"), h("th", { scope: "col", colspan: "3" }, "p(x|z) of the column"))), h("tbody", {}, lines));
 }
