@@ -29,10 +29,10 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 from density import machine, revision
-from imputation import forest_of_both
 from masks import MECHANISMS, hidden_cells
 from sklearn.model_selection import train_test_split
 
+from imputation import forest_of_both
 from lowerbound import VAEImputer
 from lowerbound.storage.atomic import write_text
 
