@@ -12,7 +12,8 @@ in some pieces of the series: choices are made by it.
 ``anomalies``: FOLDER/nab_eight.csv, eight series, each step of which is labeled. The area under the precision-recall
 curve over steps, without point adjustment (under which a random score is as good as the best published ones: Kim et
 al., 2022, arXiv:2109.05257): log p of a step given those before, and its mean over the last 24, beside a random score,
-the distance from a rolling median, and a ``VAE`` on windows. Each is fitted to the series that it scores, without labels.
+the distance from a rolling median, and a ``VAE`` on windows. Each is fitted to the series that it scores, without
+labels.
 """
 
 from __future__ import annotations
