@@ -6,6 +6,7 @@ import pytest
 
 from lowerbound import RecurrentVAE, Sequences
 from lowerbound.comparison import sequences as comparison
+from lowerbound.comparison.comparison import NotApplicable
 from lowerbound.comparison.sequences import brought_by_z, compare_sequences, split_sequences
 
 NAMES = [a + b for a in ("an", "ot", "li", "ma", "jo") for b in ("na", "to", "", "ra")] * 2
@@ -39,6 +40,8 @@ def test_whole_sequences_are_held_out():
     assert case.train_context == [name[::-1] for name in case.train]
     with pytest.raises(ValueError, match="9 texts are too few"):
         split_sequences(NAMES[:9])
+    with pytest.raises(ValueError, match="1 sequence is too few"):
+        split_sequences(notes(1))
 
 
 def test_notes_with_z_and_without():
@@ -80,6 +83,28 @@ def test_texts_given_what_was_said_before():
     assert vae.information.n_importance == 500  # I(x; z|c)
     assert vae.to_dict()["information"]["n_rows"] == len(case.test)
     assert "scores" not in vae.to_dict()
+
+
+@pytest.mark.parametrize(
+    "steps",
+    [
+        np.ma.masked_equal([[0, 1], [2, 1]], 2),
+        pd.DataFrame({"a": [0, None], "b": [1, 1]}, dtype="Int64"),
+        pd.DataFrame({"a": [True, None], "b": [1, 1]}).astype("boolean"),
+        pd.DataFrame({"a": ["0", "1"], "b": ["1", "0"]}, dtype="category"),
+        pd.DataFrame({"a": [0, 1], "b": [1, 0]}, dtype="category"),
+    ],
+)
+def test_columns_that_are_not_0_and_1_are_not_taken_one_by_one(steps):
+    case = split_sequences(Sequences.of([steps] * 10))
+    with pytest.raises(NotApplicable):
+        comparison.MODELS["sequences"]["masked"][1](case)
+
+
+@pytest.mark.parametrize("dtype", [bool, "int8", "Int64", "boolean"])
+def test_columns_of_0_and_1_are_taken_one_by_one(dtype):
+    case = split_sequences(Sequences.of([pd.DataFrame({"a": [0, 1], "b": [1, 0]}).astype(dtype)] * 10))
+    assert comparison.MODELS["sequences"]["masked"][1](case).head == "masked"
 
 
 def test_a_model_that_fails_fails_alone(monkeypatch):
