@@ -271,7 +271,7 @@ def _measure(result: SequenceResult, model: Any, case: SequenceCase, pace: _Pace
             result.notes.append(f"stopped by the budget after epoch {watch.stopped_after}")
         given = case.given(model)
         result.log_p = given.log_likelihood(case.test, case.n_importance)
-        result.scores = given.score_samples(case.test, case.n_importance)
+        result.scores = given.fitted_.log_likelihood_rows(case.test, case.n_importance)
         if model.latent_dim:
             _of_latents(result, given, case)
     result.notes += list(dict.fromkeys(str(each.message) for each in caught))
