@@ -74,7 +74,7 @@ def compress(
     again = output.with_name(f"{output.stem}-again{ending}") if again.exists() else again
     is_given = getattr(model, "context_", None) is not None
     known = ("--context", data, *words_given(given)) if is_given else ()
-    console.suggest("decompress", *(() if with_model else (run,)), output, *known, "-o", again)
+    console.suggest("decompress", *(() if with_model and not is_given else (run,)), output, *known, "-o", again)
 
 
 def _given(model: Any, dataset: Dataset, data: str, given: str | None) -> tuple[Any, Any]:
