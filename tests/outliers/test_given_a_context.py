@@ -46,5 +46,7 @@ def test_a_fitted_vae_and_held_out_rows():
     detector = VAEOutlierDetector(vae, calibration_fraction=0.2, random_state=0).fit(X, context=frame)
     p = detector.given(frame).p_values(X)
     assert p[-10:].mean() < p[:-10].mean()
+    by_array = detector.given(c).score_samples(X)  # an array has no name that could be another
+    np.testing.assert_array_equal(by_array, detector.given(frame).score_samples(X))
     labels = VAEOutlierDetector(vae, contamination=0.05).fit_predict(X, context=frame)
     assert (labels[-10:] == -1).mean() > 0.7
