@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from lowerbound import MLP, PPCA, VAE, Autoencoder, Factorized, RecurrentVAE, VAEOutlierDetector
+from lowerbound import PPCA, VAE, Autoencoder, Factorized, RecurrentVAE, VAEOutlierDetector
 from lowerbound.report import codes, facts, quality, unusual
 from lowerbound.report.rows import Display, word
 from lowerbound.report.subject import Subject, spread
@@ -207,13 +207,6 @@ def test_a_model_given_a_context(digits):
     vae = VAE(2, max_epochs=1, random_state=0).fit(digits.X[:100], context=digits.labels[:100])
     found = facts.report_facts(Subject.of(vae, digits.X[:40], digits.labels[:40]), n_importance=5)
     assert {"map", "pairs", "traversals", "outliers", "gaps", "samples"} <= set(found)
-
-
-def test_a_context_of_a_name(people):
-    rows = people[["height", "age"]]
-    vae = VAE(2, network=MLP((4,)), max_epochs=1, random_state=0).fit(rows, context=people["town"])
-    found = unusual.outliers(Subject.of(vae, rows, people["town"].to_numpy(), label="town"), 3)
-    assert {each["label"] for each in found["rows"]} <= set(people["town"])
 
 
 def test_paths_are_those_of_active_variables(image_model, digits):
