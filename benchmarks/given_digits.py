@@ -87,6 +87,7 @@ def main() -> None:
     parser.add_argument("--scored", type=int, default=2000, help="test images whose log p is estimated")
     parser.add_argument("--inferred", type=int, default=2000, help="test images whose digit is inferred")
     parser.add_argument("--n-importance", type=int, default=200)
+    parser.add_argument("--alone", action="store_true", help="leave the model without the digit out")
     parser.add_argument("--random-state", type=int, default=0)
     arguments = parser.parse_args()
     seed = arguments.random_state
@@ -108,20 +109,23 @@ def main() -> None:
     record["digits inferred"] = float((given.predict(binary[some]) == truth[some]).mean())
     seconds: dict[str, float | None] = {"fit given": seconds_given, "infer": round(time.process_time() - cpu, 1)}
     print(json.dumps(record, indent=1), flush=True)
-    plain, seconds["fit"] = fit(arguments.models / "plain", arguments, x, None)
     some = slice(arguments.scored)
     log_pxc = given.log_likelihood(binary[some], arguments.n_importance, context=truth[some])
-    log_px = plain.log_likelihood(binary[some], arguments.n_importance)
+    scores: dict[str, Any] = {"log p(x|c)": asdict(log_pxc)}
+    if not arguments.alone:
+        plain, seconds["fit"] = fit(arguments.models / "plain", arguments, x, None)
+        log_px = plain.log_likelihood(binary[some], arguments.n_importance)
+        scores |= {"log p(x)": asdict(log_px), "difference": log_pxc.value - log_px.value}
     arguments.output.parent.mkdir(parents=True, exist_ok=True)
     save_grid((255 * drawn[:: DRAWN // 100]).astype(np.uint8), arguments.output.with_suffix(".png"), columns=10)
     record = {
         "command": f"python benchmarks/given_digits.py --data FOLDER --models RUNS --epochs {arguments.epochs} "
-        f"--prior {arguments.prior} --prior-given {arguments.prior_given} "
+        f"--prior {arguments.prior} --prior-given {arguments.prior_given} {'--alone ' * arguments.alone}"
         f"--inferred {arguments.inferred} --scored {arguments.scored} --random-state {seed}", "commit": revision(),
         "machine": machine(), "rows": len(x), "cpu_seconds": seconds, **record,
         "parameters": recorded({**PARAMETERS, "max_epochs": arguments.epochs, "random_state": seed}),
         "prior": arguments.prior, "prior given the digit": arguments.prior_given,
-        "log p(x|c)": asdict(log_pxc), "log p(x)": asdict(log_px), "difference": log_pxc.value - log_px.value,
+        **scores,
     }  # fmt: skip
     print(json.dumps(record, indent=1))
     write_text(arguments.output, json.dumps(record, indent=1) + "\n")

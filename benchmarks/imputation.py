@@ -126,6 +126,7 @@ def draws(data: Path, seed: int, record: Callable) -> None:
             ends = lambda level: np.quantile(drawn, [(1 - level) / 2, (1 + level) / 2], axis=0)  # noqa: E731
             return {"crps": crps(drawn, X[hidden]), **coverage(ends, X[hidden])}
 
+        record(("draws", name, "VAEImputer", seed), lambda ours=ours: ours(("gaussian", "mixture", "network")))
         record(("draws", name, "VAEImputer without the network", seed), ours)
         record(("draws", name, "Gaussian by EM", seed), lambda ours=ours: ours(("gaussian",)))
         record(("draws", name, "IterativeImputer, sample_posterior", seed), theirs)

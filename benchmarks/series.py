@@ -11,8 +11,9 @@ in some pieces of the series: choices are made by it.
 
 ``anomalies``: FOLDER/nab_eight.csv, eight series, each step of which is labeled. The area under the precision-recall
 curve over steps, without point adjustment (under which a random score is as good as the best published ones: Kim et
-al., 2022, arXiv:2109.05257): log p of a step given those before, beside a random score, the distance from a rolling
-median, and a ``VAE`` on windows. Each is fitted to the series that it scores, without labels.
+al., 2022, arXiv:2109.05257): log p of a step given those before, and its mean over the last 24, beside a random score,
+the distance from a rolling median, and a ``VAE`` on windows. Each is fitted to the series that it scores, without
+labels.
 """
 
 from __future__ import annotations
@@ -127,8 +128,10 @@ def anomaly_scores(x: np.ndarray, latent_dim: int, epochs: int, seed: int) -> di
     windows = np.lib.stride_tricks.sliding_window_view(np.r_[np.full(WINDOW - 1, x[0]), x], WINDOW)
     vae = VAE(4, random_state=seed, max_epochs=30).fit(windows)
     median = series.rolling(WINDOW, min_periods=1).median().to_numpy()
+    smooth = pd.Series(-log_p).rolling(WINDOW, min_periods=1).mean().to_numpy()
     return {
-        "RecurrentVAE": -log_p, "random": np.random.default_rng(seed).random(len(x)),
+        "RecurrentVAE": -log_p, "RecurrentVAE, mean over a window": smooth,
+        "random": np.random.default_rng(seed).random(len(x)),
         "distance from a rolling median": np.abs(x - median), "VAE on windows": -vae.score_samples(windows),
     }  # fmt: skip
 

@@ -140,6 +140,7 @@ def main() -> None:
     parser.add_argument("--data", type=Path, help="folder with the files; for names and dialogues")
     parser.add_argument("--models", type=Path, required=True, help="folder for the models")
     parser.add_argument("--fit", choices=tuple(KINDS), help="fit this one and do no more")
+    parser.add_argument("--kinds", nargs="+", choices=tuple(KINDS), default=list(KINDS), help="measure these alone")
     parser.add_argument("--n-importance", type=int, default=100)
     parser.add_argument("--output", type=Path)
     arguments = parser.parse_args()
@@ -147,7 +148,7 @@ def main() -> None:
         train, test = sentences()
     else:
         train, test = (names if arguments.what == "names" else dialogues)(arguments.data)
-    kinds = [arguments.fit] if arguments.fit else list(KINDS)
+    kinds = [arguments.fit] if arguments.fit else arguments.kinds
     models, fits = {}, {}
     for kind in kinds:
         models[kind], fits[kind] = fitted(arguments.what, kind, train, arguments.models)

@@ -11,7 +11,8 @@ ROOT = Path(lowerbound.__file__).parent
 ROOMS = (  # from the ground up; those that share a floor don't know each other
     ("storage", "warning"), ("parameters", "parallel", "precision"), ("distributions",), ("core",), ("nn",),
     ("data", "inference", "models"), ("assembly", "evaluation", "pictures"), ("tasks", "training"), ("estimators",),
-    ("sequences",), ("classification", "comparison", "compression", "diagnostics", "imputation", "outliers", "synthesis"),
+    ("sequences",),
+    ("classification", "comparison", "compression", "diagnostics", "imputation", "outliers", "synthesis"),
     ("loading", "report"), ("web",), ("cli",), ("__main__",),
 )  # fmt: skip
 FLOOR = {room: floor for floor, rooms in enumerate(ROOMS) for room in rooms}

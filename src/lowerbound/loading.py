@@ -88,7 +88,7 @@ def _kind_of(name: Any) -> Any:
 
 @undisturbed_by_contexts
 def decompress(
-    path: str | Path, model: Any = None, *, block: int | None = None, skip_damaged: bool = False
+    path: str | Path, model: Any = None, *, context: Any = None, block: int | None = None, skip_damaged: bool = False
 ) -> Any:  # fmt: skip
     """Read the rows of a file that ``compress`` wrote.
 
@@ -97,6 +97,8 @@ def decompress(
     path : path
     model : estimator or Fitted, optional
         The model that the rows were compressed with; None if it is in the file.
+    context : array, series, DataFrame or list of str, optional
+        What the model was given of the rows when they were compressed, unless ``model`` is given it already.
     block : int, optional
         Read this block alone, counted from 0.
     skip_damaged : bool
@@ -112,7 +114,7 @@ def decompress(
     CompressedFileError
         If the file can't be read; its subclasses say why.
     """
-    with reading(path, model) as file:
+    with reading(path, model, context) as file:
         blocks = range(len(file)) if block is None else [range(len(file))[block]]
         blocks = file.intact(blocks) if skip_damaged else blocks
         if not blocks:
@@ -120,9 +122,14 @@ def decompress(
         return file.codec.rows.join(list(file.rows(blocks)))
 
 
-def reading(path: str | Path, model: Any = None) -> AbstractContextManager[Reading]:
+def reading(path: str | Path, model: Any = None, context: Any = None) -> AbstractContextManager[Reading]:
     """A context in which a file that ``compress`` wrote is open; parameters as of ``decompress``."""
-    return files.reading(path, model, _inside)
+
+    def inside(content: bytes) -> Any:
+        found = _inside(content)
+        return found if context is None else found.given(context)
+
+    return files.reading(path, model if model is None or context is None else model.given(context), inside)
 
 
 def _inside(content: bytes) -> Any:

@@ -111,3 +111,21 @@ def test_a_table_of_series_comes_back_with_its_names_and_times(cli, tmp_path):
 def test_a_file_or_an_estimate_is_asked_for(cli, digits_run, images):
     result = cli("compress", digits_run, images, "--key", "x", exit_code=2)
     assert "--estimate" in result.stderr
+
+
+def test_rows_given_a_context_come_back_with_it(cli, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    rng = np.random.default_rng(0)
+    y = rng.integers(0, 3, 60)
+    np.savez("data.npz", x=(rng.random((60, 6)) < 0.2 + 0.3 * y[:, None]).astype(np.uint8), y=y)
+    given = ("--given", "y")
+    cli("train", "data.npz", "--key", "x", *given, "-o", "run", "--max-epochs", 1, "--latent-dim", 2)
+    said = cli("compress", "run", "data.npz", "--key", "x", *given, "-o", "x.lb")
+    assert "decompress run x.lb --context data.npz --given y -o" in said.output
+    cli("decompress", "run", "x.lb", "--context", "data.npz", *given, "-o", "x.npy")
+    np.testing.assert_array_equal(np.load("x.npy"), np.load("data.npz")["x"])
+    assert "--context DATA" in cli("decompress", "run", "x.lb", "-o", "y.npy", exit_code=1).output
+    np.savez("other.npz", x=np.zeros((60, 6), np.uint8), y=(y + 1) % 3)
+    failed = cli("decompress", "run", "x.lb", "--context", "other.npz", *given, "-o", "y.npy", exit_code=1)
+    assert "another context" in failed.output
+    assert not (tmp_path / "y.npy").exists()

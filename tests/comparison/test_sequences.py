@@ -6,6 +6,7 @@ import pytest
 
 from lowerbound import RecurrentVAE, Sequences
 from lowerbound.comparison import sequences as comparison
+from lowerbound.comparison.comparison import NotApplicable
 from lowerbound.comparison.sequences import brought_by_z, compare_sequences, split_sequences
 
 NAMES = [a + b for a in ("an", "ot", "li", "ma", "jo") for b in ("na", "to", "", "ra")] * 2
@@ -39,6 +40,8 @@ def test_whole_sequences_are_held_out():
     assert case.train_context == [name[::-1] for name in case.train]
     with pytest.raises(ValueError, match="9 texts are too few"):
         split_sequences(NAMES[:9])
+    with pytest.raises(ValueError, match="1 sequence is too few"):
+        split_sequences(notes(1))
 
 
 def test_notes_with_z_and_without():
@@ -48,7 +51,8 @@ def test_notes_with_z_and_without():
     assert said == ["fitting GRU without z", "fitting GRU, columns one by one", "fitting RecurrentVAE"]
     assert [each.failed for each in (gru, masked, vae)] == [False] * 3
     assert [each.log_p.kind for each in (gru, masked, vae)] == ["exact", "exact", "lower"]
-    assert gru.log_p.value == pytest.approx(gru.scores.mean())
+    for each in (gru, masked, vae):
+        assert each.log_p.value == pytest.approx(each.scores.mean())  # noise of each sequence's own in both
     assert (gru.kl, vae.latent_dim) == (None, 32)
     assert vae.kl.value >= 0
     found = brought_by_z([gru, masked, vae])
@@ -76,10 +80,32 @@ def test_all_make_as_many_passes(monkeypatch):
 def test_texts_given_what_was_said_before():
     case = split_sequences(NAMES, [name[:1] for name in NAMES])
     gru, vae = compare_sequences(case, ("gru", "sequence_vae"), seconds=2)
-    assert gru.log_p.value == pytest.approx(gru.scores.mean())
+    assert brought_by_z([gru, vae]).value == pytest.approx(vae.log_p.value - gru.log_p.value)
     assert vae.information.n_importance == 500  # I(x; z|c)
     assert vae.to_dict()["information"]["n_rows"] == len(case.test)
     assert "scores" not in vae.to_dict()
+
+
+@pytest.mark.parametrize(
+    "steps",
+    [
+        np.ma.masked_equal([[0, 1], [2, 1]], 2),
+        pd.DataFrame({"a": [0, None], "b": [1, 1]}, dtype="Int64"),
+        pd.DataFrame({"a": [True, None], "b": [1, 1]}).astype("boolean"),
+        pd.DataFrame({"a": ["0", "1"], "b": ["1", "0"]}, dtype="category"),
+        pd.DataFrame({"a": [0, 1], "b": [1, 0]}, dtype="category"),
+    ],
+)
+def test_columns_that_are_not_0_and_1_are_not_taken_one_by_one(steps):
+    case = split_sequences(Sequences.of([steps] * 10))
+    with pytest.raises(NotApplicable):
+        comparison.MODELS["sequences"]["masked"][1](case)
+
+
+@pytest.mark.parametrize("dtype", [bool, "int8", "Int64", "boolean"])
+def test_columns_of_0_and_1_are_taken_one_by_one(dtype):
+    case = split_sequences(Sequences.of([pd.DataFrame({"a": [0, 1], "b": [1, 0]}).astype(dtype)] * 10))
+    assert comparison.MODELS["sequences"]["masked"][1](case).head == "masked"
 
 
 def test_a_model_that_fails_fails_alone(monkeypatch):

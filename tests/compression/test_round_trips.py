@@ -141,6 +141,11 @@ def test_a_model_given_a_context(tmp_path):
     model = VAE(2, **SHORT).fit(BINARY, context=y)
     model.given(y).compress(BINARY, tmp_path / "x.lb")
     np.testing.assert_array_equal(lowerbound.decompress(tmp_path / "x.lb", model.given(y)), BINARY)
+    np.testing.assert_array_equal(lowerbound.decompress(tmp_path / "x.lb", model, context=y), BINARY)
+    model.given(y).compress(BINARY, tmp_path / "y.lb", with_model=True)
+    np.testing.assert_array_equal(lowerbound.decompress(tmp_path / "y.lb", context=y), BINARY)
+    with pytest.raises(ValueError, match=r"given a context .* use given\(context\)"):
+        lowerbound.decompress(tmp_path / "y.lb")
 
 
 def test_values_that_the_grid_has_no_place_for_are_kept_aside(tmp_path):

@@ -139,3 +139,12 @@ def test_the_bound_counts_what_is_kept_aside(tmp_path):
     usual = model.compress(table, tmp_path / "y.lb")
     assert abs(file.n_bytes - file.bound / 8) < usual.n_bytes - usual.bound / 8  # the header and the index
     assert bits == pytest.approx(file.bound)
+
+
+@pytest.mark.parametrize("columns", ["auto", None])
+def test_names_of_columns_that_are_whole_numbers(columns, tmp_path):
+    rng = np.random.default_rng(0)
+    frame = pd.DataFrame(rng.integers(0, 2, (40, 3)), columns=[0, 2, 7])
+    model = Factorized(columns=columns).fit(frame)
+    lowerbound.compress(model, frame, tmp_path / "x.lb")
+    pd.testing.assert_frame_equal(lowerbound.decompress(tmp_path / "x.lb", model), frame)

@@ -67,6 +67,18 @@ def test_information_given_the_context(exact):
     assert abs(found.value - 0.5 * math.log(1 + w @ w / 0.4**2)) < 4 * found.standard_error + 0.01
 
 
+@pytest.mark.filterwarnings("ignore:.*constant feature")
+def test_a_constant_column_adds_no_information():
+    """It is kept out of the density, and its decoder is what it was before the fit."""
+    rows, found = np.c_[X, np.full(len(X), 7.0)], []
+    vae = VAE(1, **TINY).fit(rows, context=SPECIES)
+    for weight in (0.0, 5.0):
+        with torch.no_grad():
+            vae.model_.decoder.network.layers[2].weight[-1] = weight
+        found.append(vae.given(SPECIES).mutual_information(rows, 20).value)
+    assert found[0] == pytest.approx(found[1], abs=1e-6)
+
+
 def log_normal(x: np.ndarray, covariance: np.ndarray) -> np.ndarray:
     quadratic = np.einsum("ni,ij,nj->n", x, np.linalg.inv(covariance), x)
     return -0.5 * (quadratic + np.linalg.slogdet(2 * math.pi * covariance)[1])

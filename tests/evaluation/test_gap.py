@@ -106,6 +106,25 @@ def test_information_given_a_context_through_a_gaussian_channel(s):
     assert abs(found.value - exact) < 4 * found.standard_error + 0.01  # 500 draws of p(z|c) for the integral
 
 
+def test_information_given_a_context_is_found_a_few_draws_at_a_time():
+    """Rows of many entries don't take more memory, nor another number."""
+    model, sizes, found = Shifted(0.5), [], []
+    context = toy.numbers(30, 2, seed=3)
+    rows = replace(toy.rows(toy.numbers(30, 2, seed=4)), context=context)
+
+    def drawn(batch, z, noise):
+        return replace(batch, x=z[0] + model.s * noise.normal(z[0].shape, z))
+
+    honest = model.log_px
+    model.log_px = lambda batch, z: sizes.append(z[..., 0].numel()) or honest(batch, z)
+    for most in (2 * 500, 2 * 90):  # entries of x
+        on = Evaluation(model, Channel(1.0, 1.0), rows, noise(1), pass_elements=most)
+        found.append(information_given_context(on, drawn).value)
+    assert max(sizes) == 500
+    assert max(sizes[30:]) == 90
+    assert found[0] == pytest.approx(found[1], abs=1e-9)
+
+
 def test_the_gap_and_its_parts_in_closed_form():
     p, q = toy.model(), toy.posterior("diagonal")
     x = toy.numbers(40, toy.F, seed=9)

@@ -3,6 +3,7 @@
 import numpy as np
 import pandas as pd
 import pytest
+import torch
 from sklearn.base import clone
 
 from lowerbound import (
@@ -13,6 +14,7 @@ from lowerbound import (
     UnreliableEstimateWarning,
     load,
 )
+from lowerbound.models.texts import TextModel
 from lowerbound.sequences import sequence_vae
 from lowerbound.training.watch import Watch
 
@@ -127,6 +129,18 @@ def test_what_needs_latent_variables(exact):
             use(NAMES)
 
 
+def test_information_given_a_context_of_a_model_that_writes_no_end(monkeypatch):
+    """Its texts are cut off at the longest that was fitted: time and memory are bounded."""
+    model = SequenceVAE(2, **{**OPTIONS, "max_epochs": 1}).fit(NAMES, context=FIRST)
+    with torch.no_grad():
+        model.model_.decoder.output.bias[-1] = -100.0
+    widths, honest = [], TextModel.log_px
+    monkeypatch.setattr(TextModel, "log_px", lambda self, x, z: widths.append(x.x.shape[1]) or honest(self, x, z))
+    found = model.mutual_information(NAMES, 20, context=FIRST)
+    assert max(widths) == len("ottilie") + 1
+    assert np.isfinite(found.value)
+
+
 def test_given_a_context(given, vae):
     assert given.given(FIRST).log_likelihood(NAMES, 64).value > vae.log_likelihood(NAMES, 64).value + 0.3
     starts = [text[:1] for text in given.given("o").sample(40)]
@@ -137,6 +151,7 @@ def test_given_a_context(given, vae):
     information, kl = given.mutual_information(NAMES, context=FIRST), given.elbo_terms(NAMES, context=FIRST).kl
     assert information.n_rows == min(100, len(NAMES))
     assert abs(information.value) < kl.sum(-1).mean().item() + 4 * information.standard_error
+    assert information == given.mutual_information(NAMES, context=FIRST)
     with pytest.raises(ValueError, match="use given"):
         given.sample(2)
     with pytest.raises(ValueError, match="without a context"):

@@ -1,6 +1,7 @@
 """Tables that are drawn: types, conditions, gaps, values that are given."""
 
 import json
+import warnings
 
 import numpy as np
 import pandas as pd
@@ -160,3 +161,14 @@ def test_names_of_columns_may_be_numbers_but_not_twice_the_same():
     assert set(drawn.rows[1]) == {7}
     with pytest.raises(ValueError, match="'0' is the name of several columns"):
         lowerbound.synthesize(numbered.set_axis([0, "0"], axis=1))
+
+
+def test_gaps_that_are_not_drawn_are_said_to_tell_rows_apart():
+    gappy = TABLE[["word", "n"]].iloc[:60].copy()
+    gappy.loc[3, "n"] = np.nan
+    with pytest.warns(UserWarning, match="missing in 2 columns and the drawn rows are complete"):
+        lowerbound.synthesize(gappy, 60, model=model())
+    with warnings.catch_warnings():
+        warnings.filterwarnings("error", "values are missing")
+        lowerbound.synthesize(gappy, 60, model=model(), keep_gaps=True)
+        lowerbound.synthesize(gappy, 60, model=model(), check=False)

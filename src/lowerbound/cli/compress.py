@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from lowerbound.cli.context import given_of, given_option
+from lowerbound.cli.context import given_of, given_option, words_given
 from lowerbound.cli.generate import load, rows_of
 from lowerbound.cli.options import (
     DataOptions,
@@ -70,10 +70,11 @@ def compress(
     console.result(record_of(file), _text(file, *UNITS[kind]))
     of_steps = ".csv" if hasattr(getattr(X, "steps", None), "columns") else ".npz"
     ending = {"rows": ".csv", "sequences": of_steps, "text": ".txt" if isinstance(X, Path) else ".jsonl"}[kind]
-    if getattr(model, "context_", None) is None:
-        again = output.with_suffix(ending)
-        again = output.with_name(f"{output.stem}-again{ending}") if again.exists() else again
-        console.suggest("decompress", *(() if with_model else (run,)), output, "-o", again)
+    again = output.with_suffix(ending)
+    again = output.with_name(f"{output.stem}-again{ending}") if again.exists() else again
+    is_given = getattr(model, "context_", None) is not None
+    known = ("--context", data, *words_given(given)) if is_given else ()
+    console.suggest("decompress", *(() if with_model and not is_given else (run,)), output, *known, "-o", again)
 
 
 def _given(model: Any, dataset: Dataset, data: str, given: str | None) -> tuple[Any, Any]:

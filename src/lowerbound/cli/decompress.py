@@ -10,11 +10,13 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from lowerbound.cli import sequence_files
+from lowerbound.cli.context import given_of, given_option
 from lowerbound.cli.generate import OutputFile, done, load
-from lowerbound.cli.options import console_options, force_option
+from lowerbound.cli.options import DataOptions, console_options, force_option
 from lowerbound.cli.output import Console, Failure, new_file
 from lowerbound.cli.run import data_of
 from lowerbound.cli.sequence_files import OF_TEXTS, SEQUENCE, check_ending, write_sequences
+from lowerbound.cli.sequences import context_for, takes
 from lowerbound.cli.texts import write_records
 
 if TYPE_CHECKING:
@@ -34,12 +36,18 @@ OUTPUT = OutputFile(tuple(dict.fromkeys((*OF_ROWS, *OF_SEQUENCES, *OF_TEXTS))))
     help="A .npy, .csv or .parquet; of sequences .npz for .npy; of texts .txt or .jsonl too.",
 )  # fmt: skip
 @click.option("--block", metavar="K", type=click.IntRange(0), help="Read block K alone, counted from 0.")
+@click.option(
+    "--context", metavar="DATA", type=click.Path(path_type=Path),
+    help="A file with what the model was given when the data were compressed, row by row: the array or column "
+    "--given NAME, or the contexts of a .jsonl.",
+)  # fmt: skip
+@given_option
 @click.option("--skip-damaged", is_flag=True, help="Leave damaged blocks out, and say which.")
 @force_option
 @console_options
 def decompress(
-    run: Path | None, file: Path | None, output: Path, block: int | None, skip_damaged: bool, force: bool,
-    console: Console,
+    run: Path | None, file: Path | None, output: Path, block: int | None, context: Path | None, given: str | None,
+    skip_damaged: bool, force: bool, console: Console,
 ) -> None:  # fmt: skip
     """Read the data of FILE, which `lowerbound compress` wrote with the model in RUN.
 
@@ -55,8 +63,10 @@ def decompress(
         raise click.UsageError("say which file is to be read")
     new_file(output, force)
     model = None if run is None else load(run, "compress")
-    if getattr(model, "context_", None) is not None:
-        raise Failure(f"{run} holds a model that is given a context: read {file} in Python with model.given(context)")
+    if run is not None:
+        model = _given(model, run, context, given)
+    elif context or given:
+        raise click.UsageError("--context is for a model in RUN: say which")
     with reading(file, model) as opened:
         if block is not None and block >= len(opened):
             raise Failure(f"{file} has {len(opened)} blocks, counted from 0: there is no block {block}")
@@ -73,6 +83,20 @@ def decompress(
             n_rows = sum(opened.reader.places[i][1] for i in blocks)
             _write(output, opened.rows(blocks), n_rows)
             done(console, output, (n_rows,))
+
+
+def _given(model: Any, run: Path, source: Path | None, name: str | None) -> Any:
+    """The model given the context in a file; itself, if it isn't given any."""
+    if getattr(model, "context_", None) is None:
+        if source is not None or name is not None:
+            raise Failure(f"the model in {run} isn't given a context: leave --context and --given out")
+        return model
+    if source is None:
+        raise Failure(f"{run} holds a model that is given a context: say which file has it, --context DATA")
+    dataset = DataOptions(str(source), given=name).like_those_of(run).read()
+    if takes(model) == "rows":
+        return given_of(model, dataset, name)
+    return model.given(context_for(model, dataset))
 
 
 def _write_texts(path: Path, opened: Reading, blocks: Sequence[int], console: Console) -> None:

@@ -89,8 +89,8 @@ def compare(models: dict[str, RecurrentVAE], dataset: Dataset, n_importance: int
         raise Failure(f"the two models can't be compared: {why}")
     X = sequences_of(dataset, a)
     estimates = [model.log_likelihood(X, n_importance or SAMPLES) for model in (a, b)]
-    scores = [torch.from_numpy(model.score_samples(X, n_importance or SAMPLES)) for model in (a, b)]
-    difference = mean_over_rows(scores[0] - scores[1], "estimate")
+    scores = [model.fitted_.log_likelihood_rows(X, n_importance or SAMPLES) for model in (a, b)]
+    difference = mean_over_rows(torch.from_numpy(scores[0] - scores[1]), "estimate")
     return {
         "n": len(X),
         "runs": [first, second],

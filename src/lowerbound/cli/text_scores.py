@@ -74,8 +74,9 @@ def compare(models: dict[str, SequenceVAE], dataset: Dataset, n_importance: int 
     known = [context_for(model, dataset) for model in models.values()]
     each = list(zip(models.values(), known, strict=True))
     found = [model.log_likelihood(X, K, context=context).to_dict() for model, context in each]
-    a, b = (torch.from_numpy(model.score_samples(X, K, context=context)) for model, context in each)
-    difference = mean_over_rows(a - b, "estimate")
+    given = [model if context is None else model.given(context) for model, context in each]
+    a, b = (model.fitted_.log_likelihood_rows(X, K) for model in given)
+    difference = mean_over_rows(torch.from_numpy(a - b), "estimate")
     return {
         "n": len(X),
         "runs": list(models),

@@ -13,6 +13,8 @@ import numpy as np
 import torch
 
 from lowerbound.comparison.comparison import NotApplicable, Result, count_parameters, sentence
+from lowerbound.data.checks import counted
+from lowerbound.data.frames import is_frame
 from lowerbound.data.sequences import Sequences
 from lowerbound.estimators.gradient import GradientEstimator
 from lowerbound.evaluation.estimate import Estimate, mean_over_rows
@@ -96,9 +98,19 @@ class SequenceResult(Result):
         return {k: v.to_dict() if isinstance(v, Estimate) else v for k, v in record.items()}
 
 
+def _are_bits(steps: Any) -> bool:
+    """True for columns of the numbers 0 and 1 without gaps."""
+    if is_frame(steps):
+        from pandas.api.types import is_numeric_dtype
+
+        if not all(map(is_numeric_dtype, steps.dtypes)):
+            return False
+        steps = steps.to_numpy(float, na_value=np.nan)
+    return not np.ma.getmaskarray(steps).any() and bool(np.isin(steps, (0, 1)).all())
+
+
 def _masked(case: SequenceCase) -> RecurrentVAE:
-    steps = np.ma.filled(np.ma.asarray(case.train.steps), np.nan)
-    if not np.isin(steps, (0, 1)).all():
+    if not _are_bits(case.train.steps):
         raise NotApplicable("its columns are 0 or 1 without gaps, and those of the data are not")
     return RecurrentVAE(0, head="masked", random_state=case.seed)
 
@@ -139,8 +151,8 @@ def split_sequences(
         If there are fewer than 10.
     """
     if len(X) < FEWEST:
-        what = "sequences" if isinstance(X, Sequences) else "texts"
-        raise ValueError(f"{len(X)} {what} are too few to hold some out and score them: {FEWEST} are needed")
+        found = counted(len(X), "sequence" if isinstance(X, Sequences) else "text")
+        raise ValueError(f"{found} {'is' if len(X) == 1 else 'are'} too few to hold some out: {FEWEST} are needed")
     order, n = np.random.default_rng([seed, 0]).permutation(len(X)), round(held_out * len(X))
     fitted, scored = order[n:], order[:n][:most_scored]
     contexts = [None if context is None else _some(context, part) for part in (fitted, scored)]
@@ -259,7 +271,7 @@ def _measure(result: SequenceResult, model: Any, case: SequenceCase, pace: _Pace
             result.notes.append(f"stopped by the budget after epoch {watch.stopped_after}")
         given = case.given(model)
         result.log_p = given.log_likelihood(case.test, case.n_importance)
-        result.scores = given.score_samples(case.test, case.n_importance)
+        result.scores = given.fitted_.log_likelihood_rows(case.test, case.n_importance)
         if model.latent_dim:
             _of_latents(result, given, case)
     result.notes += list(dict.fromkeys(str(each.message) for each in caught))

@@ -202,7 +202,7 @@ class ArrayCode(EntriesCode):
         Of real values.
     masked : bool
         Rows come back as a masked array where some entries are missing.
-    columns : list of (str, str), optional
+    columns : list of (str or int, str), optional
         Names and types of the columns of a frame.
     """
 
@@ -210,7 +210,7 @@ class ArrayCode(EntriesCode):
     dtype: np.dtype
     decimals: int | None = None
     masked: bool = False
-    columns: list[list[str]] | None = None
+    columns: list[list[Any]] | None = None
 
     def __post_init__(self) -> None:
         self.counted: np.ndarray = self.schema.counted

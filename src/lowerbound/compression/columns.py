@@ -24,6 +24,11 @@ STEPS_A_DAY = (1, 24, 1440, 86_400, 86_400_000, 86_400_000_000)
 MICROSECONDS_A_DAY = 86_400_000_000
 
 
+def name_of(name: Any) -> int | str:
+    """The name of a column as it comes back: a whole number, or else text."""
+    return int(name) if isinstance(name, int | np.integer) else str(name)
+
+
 def numbers_of(values: Any, column: ColumnSchema) -> np.ndarray:
     """The values as numbers, NaN where they are missing."""
     return as_numbers(values, column.dtype if measure_of(column.dtype) != "category" else "float64")

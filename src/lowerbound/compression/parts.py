@@ -12,6 +12,7 @@ from torch import Tensor
 
 from lowerbound.compression import sequences, texts
 from lowerbound.compression.arrays import ArrayCode, EntriesCode, RowsCode
+from lowerbound.compression.columns import name_of
 from lowerbound.compression.sequences import SequencesCode
 from lowerbound.compression.tables import TableCode
 from lowerbound.compression.text_files import TextFile
@@ -105,5 +106,5 @@ def _array_code(schema: Schema, X: Any, checked: Any, decimals: int | None, *, m
     columns = None
     if getattr(X, "columns", None) is not None:
         types = getattr(X, "dtypes", [checked.dtype] * len(X.columns))
-        columns = [[str(name), str(dtype)] for name, dtype in zip(X.columns, types, strict=True)]
+        columns = [[name_of(name), str(dtype)] for name, dtype in zip(X.columns, types, strict=True)]
     return ArrayCode(schema, checked.dtype, decimals, masked, columns)

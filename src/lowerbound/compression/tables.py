@@ -12,7 +12,7 @@ import numpy as np
 
 from lowerbound.compression.arrays import MOST_ASIDE, CodedBlock, EntriesCode, pattern, range_of
 from lowerbound.compression.bits_back import NotCodableError
-from lowerbound.compression.columns import equal, from_bytes, numbers_of, resolution_of, to_bytes, values_of
+from lowerbound.compression.columns import equal, from_bytes, name_of, numbers_of, resolution_of, to_bytes, values_of
 from lowerbound.compression.entries import At, Numbers
 from lowerbound.data.columns.coding import encode_quietly, in_units
 from lowerbound.data.columns.inference import framed
@@ -86,15 +86,15 @@ class TableCode(EntriesCode):
         usual = _as_fitted(self.columns)
         is_usual = self.empty.columns.equals(usual.columns) and self.empty.dtypes.equals(usual.dtypes)
         types = [{}, ""] if is_usual else [_levels_of(self.empty), _text(self.empty)]
-        return [*types, self.decimals, self.container]
+        return [*types, self.decimals, self.container, *_whole_numbers(self.empty.columns)]
 
     @classmethod
     def of(cls, schema: Schema, record: list[Any]) -> TableCode:
         """The inverse of ``describe``."""
-        levels, empty, decimals, container = record
+        levels, empty, decimals, container, *names = record
         assert schema.columns is not None
         frame = _with_levels(_frame(empty), levels) if empty else _as_fitted(schema.columns)
-        return cls(schema, frame, decimals, container)
+        return cls(schema, frame.set_axis(names[0], axis=1) if names else frame, decimals, container)
 
     @classmethod
     def like(cls, schema: Schema, X: Any, decimals: int | None) -> TableCode:
@@ -242,6 +242,12 @@ def _with_levels(frame: pd.DataFrame, levels: dict[str, list[Any]]) -> pd.DataFr
         for j, (text, ordered) in levels.items()
     }
     return frame.astype(types)
+
+
+def _whole_numbers(names: pd.Index) -> list[list[int | str]]:
+    """The names of columns, alone in a list, if some are whole numbers, which Arrow makes text; else an empty list."""
+    found = [name_of(name) for name in names]
+    return [found] if any(isinstance(name, int) for name in found) else []
 
 
 Kept = tuple[int, np.ndarray, Any]  # the column, the rows, a frame with the values

@@ -173,7 +173,22 @@ class Fitted(Undisturbed):
         n_importance : int
             K, samples for each row: nine tenths of q(z|x), a tenth of p(z).
         """
-        on = self.exactly().on(X)
+        return self._scores(self.exactly().on(X), n_importance)
+
+    def log_likelihood_rows(self, X: Any, n_importance: int = 64) -> np.ndarray:
+        """log p(x) of every row as in ``score_samples``, with noise of its own; ``log_likelihood`` is their mean.
+
+        Parameters
+        ----------
+        X : array-like, shape (n, *row)
+        n_importance : int
+            As in ``score_samples``.
+        """
+        is_exact = self.model.knows_log_prob or isinstance(self.posterior, NoPosterior)
+        fitted = replace(self.exactly(), shared_noise=False) if is_exact else self
+        return self._scores(fitted.on(X, "log_likelihood"), n_importance)
+
+    def _scores(self, on: Evaluation, n_importance: int) -> np.ndarray:
         if isinstance(self.model, SequenceModel):
             return step_scores(on, n_importance).of_sequences().numpy()
         if self.model.knows_log_prob:

@@ -247,7 +247,7 @@ class LatentEstimator(CodingEstimator):
         """I(x; z) under q, in nats, from at most ``n_rows`` rows, of whose number its logarithm is the ceiling.
 
         For a model that is given a context it is I(x; z|c) of rows that the model draws given the contexts of these,
-        by telling the z of each from others: log 500 = 6.2 nats is the ceiling.
+        by telling the z of each from 499 others: log 500 = 6.2 nats is the ceiling.
 
         Parameters
         ----------
@@ -266,7 +266,8 @@ class LatentEstimator(CodingEstimator):
     def _drawn_given(self, batch: Batch, z: Tensor, noise: Noise) -> Batch:
         """A row without gaps for each of the contexts of a batch and z (1, B, D)."""
         x = self.fitted_.model.given(batch.context).draw_x(z, noise)[0]
-        return replace(batch, x=x, mask=torch.ones_like(batch.mask), missing=None, complete=True)
+        mask = torch.from_numpy(self.schema_.counted).to(x.device).expand_as(x)
+        return replace(batch, x=x, mask=mask, missing=None, complete=bool(self.schema_.counted.all()))
 
     def inference_gap(
         self, X: Data, n_steps: int = 300, n_samples: int = 64, n_importance: int = 2000

@@ -296,8 +296,8 @@ class SequenceVAE(Writing):
     def mutual_information(self, X: Any, n_rows: int | None = None, *, context: Any = None) -> Estimate:
         """I(x; z) under q, in nats, from at most ``n_rows`` texts, of whose number its logarithm is the ceiling.
 
-        For a model that is given a context it is I(x; z|c) of texts that the model writes given these contexts, by
-        telling the z of each from ``CONTRASTS`` others: log 500 = 6.2 nats is the ceiling.
+        For a model that is given a context it is I(x; z|c) of texts that the model writes given these contexts, none
+        longer than those that were fitted, by telling the z of each from 499 others: log 500 = 6.2 nats is the ceiling.
 
         Parameters
         ----------

@@ -187,10 +187,10 @@ class Writing(GradientEstimator):
         return self._with_log_p(dict(list(each.items())[:n_samples]), beginning, context)
 
     def _written_given(self, batch: Batch, z: Tensor, noise: Noise) -> Batch:
-        """A text for each of the contexts of a batch and z (1, B, D)."""
-        features, most = self.model_.read(batch.context), MOST_TIMES * self.schema_.longest
-        tokens, _ = written(self.model_, z[0], features, [], most, Choice(), noise)
-        return next(self.schema_.rows_of(tokens, z.device, batch.context).batches(len(tokens)))
+        """A text for each of the contexts of a batch and z (1, B, D), cut off at the longest that was fitted."""
+        features, longest = self.model_.read(batch.context), self.schema_.longest
+        tokens, _ = written(self.model_, z[0], features, [], longest, Choice(), noise)
+        return self.schema_.rows_of(tokens, z.device, batch.context).batch(torch.arange(len(tokens)))
 
     def _with_log_p(
         self, each: dict[str, tuple[int, list[int]]], beginning: list[int], context: Any

@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 from sklearn.base import clone
 
-from lowerbound.data.checks import listed
+from lowerbound.data.checks import counted, listed
 from lowerbound.data.columns.scores import by_normal_scores
 from lowerbound.data.columns.values import measure_of, type_word
 from lowerbound.data.frames import as_pandas, container_of, in_container
@@ -122,8 +122,13 @@ def synthesize(
     target = None if target is None else str(target)
     _check_asked(table, conditions, given, target)
     fitted, held_out = _split(table, seed) if check else (table, None)
-    with_gaps = list(table.columns[table.isna().any()]) if keep_gaps else []
-    drawing = _Drawing(conditions, list(table.columns), with_gaps)
+    with_gaps = list(table.columns[table.isna().any()])
+    if with_gaps and check and not keep_gaps:
+        warn(
+            f"values are missing in {counted(len(with_gaps), 'column')} and the drawn rows are complete, which alone "
+            "tells them apart: keep_gaps=True (--keep-gaps) draws where values are missing, too"
+        )
+    drawing = _Drawing(conditions, list(table.columns), with_gaps if keep_gaps else [])
     learned = drawing.learned(fitted)
     estimator: Any = recommended(learned, seed) if model is None else clone(model)
     if max_epochs is not None:

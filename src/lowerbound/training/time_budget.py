@@ -6,6 +6,7 @@ import math
 import time
 from typing import Any
 
+from lowerbound.data.batches import Rows
 from lowerbound.training.state import Training
 from lowerbound.training.watch import Watch
 
@@ -48,12 +49,18 @@ class Stopwatch(Watch):
         self.seconds: float
         self.n_steps: int
         self.n_first: int
-        self.seconds, self.n_steps, self.n_first = seconds, 0, 0
+        self.n_of_epoch: int
+        self.seconds, self.n_steps, self.n_first, self.n_of_epoch = seconds, 0, 0, 0
         self.seconds_per_row: float = math.nan
+
+    def on_start(self, training: Training, data: Rows, validation: Rows | None) -> None:
+        """Note the rows of an epoch."""
+        self.n_of_epoch = len(data)
 
     def on_step(self, training: Training) -> None:
         """Measure the rows a second since the first step, or of this alone if it takes all the time."""
-        now, n_rows = time.perf_counter(), training.progress.n_rows
+        now, progress = time.perf_counter(), training.progress
+        n_rows = progress.epoch * self.n_of_epoch + progress.n_rows
         self.begun: float
         if self.n_steps == 0:
             self.begun, self.n_first = now, n_rows
