@@ -7,6 +7,7 @@ import pandas as pd
 import pytest
 
 from lowerbound import MLP, VAE, VAEOutlierDetector, load
+from lowerbound.data.context import ContextSchema, RowsGiven
 
 N = 400
 pytestmark = pytest.mark.filterwarnings("ignore:the posterior has collapsed")  # the context says all
@@ -37,6 +38,13 @@ def test_rows_of_the_wrong_context_are_found(estimator, tmp_path):
     np.testing.assert_array_equal(loaded.given(c).score_samples(X), detector.score_samples(X))
     with pytest.raises(ValueError, match="use given"):
         loaded.score_samples(X)
+
+
+@pytest.mark.parametrize("kind", [list, np.array, pd.Series], ids=["list", "array", "series"])
+def test_some_rows_of_a_context_without_a_name(kind):
+    schema = ContextSchema.infer(pd.Series(["child", "adult", "adult"], name="group"))
+    some = RowsGiven(np.zeros((3, 1)), kind(["child", "adult", "adult"])).take(np.array([2, 0]))
+    np.testing.assert_array_equal(schema.encode(some.context, 2), schema.encode(["adult", "child"], 2))
 
 
 def test_a_fitted_vae_and_held_out_rows():

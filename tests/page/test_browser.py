@@ -66,6 +66,27 @@ def test_every_panel_of_images(browser, pages):
     tab.context.close()
 
 
+def test_what_fails_says_why_in_every_panel(browser, pages):
+    tab = Tab(browser, pages["table"])
+    tab.tab.route("**/api/*", lambda route: route.fulfill(status=400, json={"error": "the reason"}))
+    tab.tab.evaluate("() => { location.hash = '#none'; }")
+    for panel in PANELS[1:]:
+        tab.tab.click(f"[data-panel={panel}]")
+        tab.tab.wait_for_selector(".stage .note:has-text('the reason')", timeout=30_000)
+    assert [line for line in tab.said if "status of 400" not in line] == []
+    tab.context.close()
+
+
+def test_rows_that_were_selected_before_the_panel_was_opened(browser, pages):
+    tab = Tab(browser, pages["table"])
+    tab.tab.evaluate("async () => (await import('/state.js')).select([0, 1])")
+    stage = tab.open("reconstructions")
+    tab.tab.wait_for_selector(".stage h3:has-text('the selected rows')", timeout=30_000)
+    stage.get_by_text("rebuilt worst").click()
+    tab.tab.wait_for_selector(".stage h3:has-text('the selected rows')", state="detached", timeout=30_000)
+    tab.context.close()
+
+
 def test_the_keyboard_alone(browser, pages):
     tab = Tab(browser, pages["images"])
     keys = tab.tab.keyboard

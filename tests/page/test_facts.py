@@ -209,6 +209,15 @@ def test_a_model_given_a_context(digits):
     assert {"map", "pairs", "traversals", "outliers", "gaps", "samples"} <= set(found)
 
 
+def test_paths_are_those_of_active_variables(image_model, digits):
+    subject = Subject.of(image_model, digits.X[:20])
+    least = int(np.argmin(subject.kl))
+    subject.__dict__["active"] = np.arange(3) == least
+    assert [path["dimension"] for path in codes.traversals(subject)["paths"]] == [least]
+    assert subject.order[0] == least
+    assert least in codes.axes_of(subject)[0]["dimensions"]
+
+
 def test_one_latent_variable(people):
     rows = people[["height", "age"]].dropna()
     found = codes.map_of(Subject.of(VAE(1, max_epochs=1, random_state=0).fit(rows), rows))

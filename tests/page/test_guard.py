@@ -212,9 +212,31 @@ def test_only_the_loopback_address_is_bound(page):
     assert listening.getsockname()[0] == LOOPBACK
 
 
+def test_why_the_model_could_not_be_loaded_is_said(capfd):
+    def make():
+        raise OSError("table.csv doesn't exist")
+
+    page = Page(make)
+    answer = sent(page, "POST", "/api/overview", b"{}")
+    page.close()
+    assert answer.status == 400
+    assert json.loads(answer.content)["error"] == "table.csv doesn't exist"
+    assert capfd.readouterr().err == ""  # no traceback
+
+
 def test_a_port_that_is_taken(page, table_subject):
     with pytest.raises(OSError, match=f"port {page.port} is taken"):
         Page(lambda: Service(table_subject), page.port)
+
+
+def test_the_port_of_a_page_that_has_ended_is_free(table_subject):
+    page = Page(lambda: Service(table_subject))
+    connection = http.client.HTTPConnection(LOOPBACK, page.port, timeout=60)
+    connection.request("GET", "/")
+    connection.getresponse().read()
+    page.close()  # with a connection that is open: its end is waited for on the server's side
+    Page(lambda: Service(table_subject), page.port).close()
+    connection.close()
 
 
 def test_the_token_is_in_no_file_and_differs(page, table_subject):

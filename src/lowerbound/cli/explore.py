@@ -67,7 +67,10 @@ def explore(
         console.say(f"{run} has no model yet: the page shows how it trains, and the model when it is there")
         return Waiting(str(run), lambda: place.has_model, service, _one(run), lambda: run_of(run).history)
 
-    page = Page(begin, port)
+    try:
+        page = Page(begin, port)
+    except OSError as error:
+        raise Failure(error.strerror or str(error)) from error
     console.result({"url": page.url}, page.url)
     if not no_browser:
         open_in_browser(page.url)

@@ -109,8 +109,9 @@ class RowsGiven:
 
     def take(self, places: np.ndarray) -> RowsGiven:
         """The rows at some places."""
-        frame = as_frame(self.context)
-        return RowsGiven(_at(self.X, places), frame if len(frame) == 1 else frame.iloc[places])
+        context = as_pandas(self.context)  # an array stays one: it has no names of columns that could be others
+        one_for_all = np.ndim(context) == 0 or len(context) == 1
+        return RowsGiven(_at(self.X, places), context if one_for_all else _at(context, places))
 
 
 def _at(X: Any, places: np.ndarray) -> Any:

@@ -74,6 +74,6 @@ class Coded:
 
     @cached_property
     def order(self) -> np.ndarray:
-        """The latent variables, the one that tells most first."""
+        """The latent variables, active ones before collapsed ones, and of each the one that tells most first."""
         telling = self.variances if self.kl is None else self.kl
-        return np.argsort(-telling, kind="stable")
+        return np.lexsort((-telling, ~self.active))

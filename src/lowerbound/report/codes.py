@@ -23,7 +23,7 @@ def axes_of(subject: Coded) -> list[dict[str, Any]]:
     """The pairs of axes that a map can have by default: two latent variables, or two principal components."""
     d = subject.latent_dim
     first = subject.order[:2].tolist() if d > 1 else [0]
-    choices = [{"name": "the two latent variables with the most KL" if subject.kl is not None and d > 2 else "z",
+    choices = [{"name": "the two latent variables that tell most" if subject.kl is not None and d > 2 else "z",
                 "dimensions": sorted(first)}]  # fmt: skip
     return [*choices, {"name": "principal components of the codes", "dimensions": "pca"}] if d > 2 else choices
 

@@ -77,7 +77,7 @@ def application(service: Future[Answers]) -> Starlette:
         return answer
 
     async def _found(name: str, body: dict[str, Any]) -> Any:
-        ready = await asyncio.wrap_future(service)
+        ready = await _when_ready(service)
 
         async def work() -> Any:
             return await run_in_threadpool(ready.answer, name, body)
@@ -90,6 +90,14 @@ def application(service: Future[Answers]) -> Starlette:
     routes = [Route(path, _unchanging(content, kind)) for path, (content, kind) in static_files().items()]
     routes += [Route(f"/api/{name}", endpoint(name), methods=["POST"]) for name in NAMES]
     return Starlette(routes=routes)
+
+
+async def _when_ready(service: Future[Answers]) -> Answers:
+    """The service when it has loaded its model; raises ``Unanswerable`` with the reason where it can't."""
+    try:
+        return await asyncio.wrap_future(service)
+    except Exception as error:
+        raise Unanswerable(str(error) or type(error).__name__) from error
 
 
 def static_files() -> dict[str, tuple[bytes, str]]:

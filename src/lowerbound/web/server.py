@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import secrets
 import socket
 import threading
@@ -15,6 +16,7 @@ if TYPE_CHECKING:
 
 LOOPBACK = "127.0.0.1"
 START_SECONDS, STOP_SECONDS = 20.0, 5.0
+BACKLOG = 128  # connections that wait
 
 
 class Page:
@@ -89,8 +91,11 @@ class Page:
 def _listen(port: int) -> socket.socket:
     """A socket on the loopback address; of a port that is taken an error that says so."""
     listening = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
+    if os.name == "posix":  # the port of a page that has just ended is free; elsewhere the option would share a port
+        listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     try:
         listening.bind((LOOPBACK, port))
+        listening.listen(BACKLOG)
     except OSError as error:
         listening.close()
         raise OSError(error.errno, f"port {port} is taken: choose another, or leave it out", None) from error

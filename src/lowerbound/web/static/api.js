@@ -1,5 +1,7 @@
 // Questions to the server: JSON by POST, the latest of a kind alone, and again when the server has come back.
 
+import { h } from "./dom.js";
+
 const client = Array.from(crypto.getRandomValues(new Uint32Array(2)), (part) => part.toString(36)).join("");
 const RETRY = 2000; // milliseconds
 /** @type {Set<(gone: boolean) => void>} */
@@ -45,6 +47,24 @@ export async function ask(name, body = {}) {
     } catch { /* plain text */ }
     throw new Refused(reason);
   }
+}
+
+/**
+ * Do what shows something in an element; where it fails the element says why.
+ * @param {any} element
+ * @param {() => Promise<any>} work
+ */
+export async function within(element, work) {
+  try {
+    await work();
+  } catch (error) {
+    element.replaceChildren(reason(error));
+  }
+}
+
+/** Why there is no answer. @param {any} error */
+export function reason(error) {
+  return h("p", { class: "note", role: "alert" }, error.message);
 }
 
 /**

@@ -3,7 +3,7 @@
 import { announce, count, h } from "./dom.js";
 import { captionOf, isSequences, sizeOf } from "./captions.js";
 import { nameOfColumn } from "./rows.js";
-import { ask, onGone } from "./api.js";
+import { ask, onGone, within } from "./api.js";
 import { on, select, state } from "./state.js";
 import * as map from "./map.js";
 import * as sample from "./sample.js";
@@ -63,24 +63,23 @@ function lack(panel) {
 
 /** Look again and again until the model of a run that trains is there. */
 function watch() {
-  const timer = setInterval(async () => {
-    if (document.hidden) return;
+  setTimeout(async () => {
+    if (document.hidden) return watch();
     const about = await ask("overview").catch(() => null); // the reason is shown when the page begins again
-    if (about?.kind === "waiting") return;
-    clearInterval(timer);
-    location.reload();
+    if (about?.kind === "waiting") watch();
+    else location.reload();
   }, REFRESH);
 }
 
 /** The rows that were encircled, which other panels follow. */
 function selectionBar() {
   const bar = h("div", { class: "selection", hidden: true });
-  const save = async () => {
+  const save = () => within(bar, async () => {
     const { csv } = await ask("selection", { rows: state.selection });
     const link = h("a", { href: URL.createObjectURL(new Blob([csv], { type: "text/csv" })), download: "selection.csv" });
     link.click();
     URL.revokeObjectURL(link.href);
-  };
+  });
   on("selection", () => {
     bar.hidden = !state.selection.length;
     bar.replaceChildren(h("span", {}, `${count(state.selection.length)} rows selected; reconstructions show them`),

@@ -2,7 +2,7 @@
 
 import { h } from "./dom.js";
 import { continuationsView, newSequences } from "./sequence_views.js";
-import { ask, latest } from "./api.js";
+import { ask, latest, reason, within } from "./api.js";
 import { givenControls } from "./given.js";
 import { given, on, state } from "./state.js";
 
@@ -19,7 +19,7 @@ export function make() {
   const { about } = state;
   const shown = h("div", { class: "drawn", "aria-live": "polite" }, h("p", { class: "empty" }, "drawing …"));
   let seed = 0;
-  const draw = latest("continue", (found) => shown.replaceChildren(continuationsView({ ...found, context: null })), (error) => shown.replaceChildren(h("p", { class: "note", role: "alert" }, error.message)));
+  const draw = latest("continue", (found) => shown.replaceChildren(continuationsView({ ...found, context: null })), (error) => shown.replaceChildren(reason(error)));
   const asked = about.kind === "text" ? textControls(() => later()) : stepControls(() => later());
   const update = () => draw({ ...asked.body(), ...given(), seed });
   const later = debounced(update);
@@ -28,16 +28,16 @@ export function make() {
     update();
   } }, "draw again");
   on("given", later);
-  on("row", async () => {
+  on("row", () => within(shown, async () => {
     if (state.row === null) return;
     asked.start?.(await ask("row", { rows: [state.row] }));
     update();
-  });
+  }));
   const begin = async () => {
     if (asked.start && (about.n_points || about.n_seen) && (state.row !== null || about.kind === "text")) asked.start(await ask("row", { rows: [state.row ?? 0] }));
     update();
   };
-  begin();
+  within(shown, begin);
   return { element: h("div", {}, givenControls(), asked.element, h("div", { class: "buttons" }, again), shown, wholeOnes(about)) };
 }
 
@@ -56,7 +56,7 @@ function wholeOnes(about) {
   return h("details", { class: "apart", ontoggle: async (event) => {
     if (!event.currentTarget.open || list.childElementCount) return;
     list.replaceChildren(h("p", { class: "muted" }, "drawing …"));
-    list.replaceChildren(newSequences(await ask("samples", { n: about.kind === "text" ? 12 : 4 })));
+    within(list, async () => list.replaceChildren(newSequences(await ask("samples", { n: about.kind === "text" ? 12 : 4 }))));
   } }, h("summary", {}, about.kind === "text" ? "new texts" : "new sequences"), list);
 }
 

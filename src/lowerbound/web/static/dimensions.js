@@ -2,7 +2,7 @@
 
 import { h } from "./dom.js";
 import { dimensionsView } from "./views.js";
-import { ask } from "./api.js";
+import { ask, within } from "./api.js";
 
 export const id = "dimensions";
 export const title = "Dimensions";
@@ -11,6 +11,9 @@ export const caption = () => "The KL of a variable is the information about a ro
 
 export function make() {
   const shown = h("div", {}, h("p", { class: "empty" }, "computing …"));
-  ask("dimensions").then((found) => shown.replaceChildren(dimensionsView(found.dimensions, found.traversals)));
+  within(shown, async () => {
+    const found = await ask("dimensions");
+    shown.replaceChildren(dimensionsView(found.dimensions, found.traversals));
+  });
   return { element: shown };
 }

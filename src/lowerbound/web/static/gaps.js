@@ -3,7 +3,7 @@
 import { h } from "./dom.js";
 import { cell, nameOfColumn, picture } from "./rows.js";
 import { fillingsTable } from "./views.js";
-import { ask, latest } from "./api.js";
+import { ask, latest, reason, within } from "./api.js";
 import { on, state } from "./state.js";
 
 export const id = "gaps";
@@ -17,14 +17,16 @@ export function make() {
   const results = h("div", { class: "fillings", "aria-live": "polite" });
   const hidden = new Set();
   let row = state.row ?? 0;
-  const fill = latest("gaps", (found) => results.replaceChildren(fillingsOf(found)), (error) => results.replaceChildren(h("p", { class: "note" }, error.message)));
+  const fill = latest("gaps", (found) => results.replaceChildren(fillingsOf(found)), (error) => results.replaceChildren(reason(error)));
   const update = () => (hidden.size ? fill({ rows: [row], hidden: [...hidden] }) : results.replaceChildren(h("p", { class: "muted" }, about.kind === "image" ? "nothing is hidden yet: paint over the picture" : "nothing is hidden yet: clear a value")));
-  const load = async () => {
+  const load = () => within(box, async () => {
     hidden.clear();
+    const asked = row;
     const found = await ask("row", { rows: [row] });
+    if (row !== asked) return;
     box.replaceChildren(h("h3", {}, `${found.name}${found.label ? `, ${found.label}` : ""}`), about.kind === "image" ? easel(found.shown, about, hidden, update) : cells(found.shown, about, hidden, update));
     update();
-  };
+  });
   const go = (step) => {
     row = (row + step + about.n_seen) % about.n_seen;
     load();

@@ -2,7 +2,7 @@
 
 import { h } from "./dom.js";
 import { filledView } from "./sequence_views.js";
-import { ask, latest } from "./api.js";
+import { ask, latest, reason, within } from "./api.js";
 import { sequenceChoice, slider } from "./continuations.js";
 import { on, state } from "./state.js";
 
@@ -16,7 +16,7 @@ const LONGEST = 60; // steps that can be hidden
 export function make() {
   const { about } = state;
   const shown = h("div", { class: "drawn", "aria-live": "polite" }, h("p", { class: "empty" }, "filling …"));
-  const fill = latest("gaps", (found) => shown.replaceChildren(h("h3", {}, found.name), filledView(found)), (error) => shown.replaceChildren(h("p", { class: "note", role: "alert" }, error.message)));
+  const fill = latest("gaps", (found) => shown.replaceChildren(h("h3", {}, found.name), filledView(found)), (error) => shown.replaceChildren(reason(error)));
   let sequence = 0;
   let column = -1;
   const length = () => about.lengths[sequence];
@@ -38,14 +38,14 @@ export function make() {
     column = Number(columns.value);
     update();
   } }, h("option", { value: -1 }, "all columns"), about.columns.map((name, j) => h("option", { value: j }, name)));
-  on("row", async () => {
+  on("row", () => within(shown, async () => {
     if (state.row === null) return;
     const found = await ask("row", { rows: [state.row] });
     to(found.sequence);
     which.set(found.sequence);
     first.set(Math.min(found.step, length() - 1));
     update();
-  });
+  }));
   update();
   const controls = h("div", { class: "sliders" }, which.element, first.element, many.element, h("label", { class: "slider" }, h("span", {}, "in"), columns, h("span", {})));
   return { element: h("div", {}, controls, shown) };

@@ -5,7 +5,7 @@ import { Scatter } from "./scatter.js";
 import { isSequences, sizeOf } from "./captions.js";
 import { cardOf } from "./views.js";
 import { rowView } from "./rows.js";
-import { ask, latest } from "./api.js";
+import { ask, latest, reason, within } from "./api.js";
 import { chooseRow, given, on, select, state } from "./state.js";
 
 export const id = "map";
@@ -24,6 +24,7 @@ export function make() {
   const known = new Map(); // rows that were asked for
   const live = h("div", { class: "live", "aria-live": "off" }, h("p", { class: "muted" }, decodes ? "click a place of the map" : "click a point of the map"));
 
+  const trying = (work) => within(live, work).finally(() => waiting.remove());
   const linesOf = (row) => colors.slice(0, 3).map((color) => `${color.name}: ${color.kind === "classes" ? color.classes[color.values[row]] : number(color.values[row])}`);
   const fetchRow = latest("rows", (answer, body) => {
     answer.shown.forEach((shown, k) => known.set(body.rows[k], { shown, name: answer.names[k] }));
@@ -40,12 +41,13 @@ export function make() {
   };
   const decode = latest("decode", (answer, body) => {
     live.replaceChildren(rowView(answer.shown[0], "E[x|z] at this place", about.columns), h("p", { class: "muted" }, codeWords(body.z[0])));
-  });
-  const showRow = async (row) => {
+  }, (error) => live.replaceChildren(reason(error)));
+  const showRow = (row) => within(live, async () => {
     const found = await ask("row", { rows: [row] });
+    if (row !== state.row) return;
     live.replaceChildren(rowView(found.shown, found.name, about.columns), h("p", {}, found.name, found.label ? `, ${about.label} ${found.label}` : ""),
       h("p", { class: "muted" }, "Sample, Traversals and Gaps start from it."));
-  };
+  });
   const scatter = new Scatter({
     label: `map of ${count(n)} points by their codes`, card: cardFor, words: (row) => linesOf(row).join(", ") || `row ${row}`,
     onpick: (row) => {
@@ -67,7 +69,7 @@ export function make() {
     map = { ...answer, x: floats(answer.x), y: floats(answer.y) };
     waiting.remove();
     scatter.show(map);
-    axes.replaceChildren(...axesControls(map, about, load));
+    axes.replaceChildren(...axesControls(map, about, (wanted) => trying(() => load(wanted))));
   };
   const paint = async (body) => {
     const before = colors[Number(coloring.value)]?.name;
@@ -75,14 +77,14 @@ export function make() {
     coloring.replaceChildren(...colors.map((color, k) => h("option", { value: k, selected: color.name === before }, color.name)));
     if (colors.length && before === undefined) scatter.paint(colors[0]);
   };
-  const tiles = h("input", { type: "checkbox", onchange: async () => scatter.showPictures(tiles.checked ? await pictures(n) : null) });
+  const tiles = h("input", { type: "checkbox", onchange: () => trying(async () => scatter.showPictures(tiles.checked ? await pictures(n) : null)) });
   const controls = h("div", { class: "controls" }, h("label", {}, "colored by ", coloring), axes, about.kind === "image" ? h("label", {}, tiles, " pictures") : null);
   const begin = async () => {
     await load();
     if (!isSequences(about)) await paint({ known: true }); // labels and columns, which need no model
     await paint({});
   };
-  begin();
+  trying(begin);
   return { element: h("div", { class: "with-side" }, h("div", {}, controls, waiting, scatter.element), h("div", { class: "beside" }, live)), show: () => scatter.draw() };
 }
 

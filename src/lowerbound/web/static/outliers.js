@@ -2,7 +2,7 @@
 
 import { h } from "./dom.js";
 import { outliersView } from "./views.js";
-import { ask } from "./api.js";
+import { ask, within } from "./api.js";
 
 export const id = "outliers";
 export const title = "Outliers";
@@ -11,6 +11,6 @@ export const caption = (about) => (about.kind === "image" ? "The highest scores 
 
 export function make() {
   const shown = h("div", {}, h("p", { class: "empty", role: "status" }, "scoring rows; this takes a while …"));
-  ask("outliers").then((found) => shown.replaceChildren(outliersView(found)), (error) => shown.replaceChildren(h("p", { class: "note" }, error.message)));
+  within(shown, async () => shown.replaceChildren(outliersView(await ask("outliers"))));
   return { element: shown };
 }

@@ -2,7 +2,7 @@
 
 import { choice, h } from "./dom.js";
 import { pairsOf } from "./views.js";
-import { ask } from "./api.js";
+import { ask, within } from "./api.js";
 import { on, state } from "./state.js";
 
 export const id = "reconstructions";
@@ -30,18 +30,19 @@ export function sets(view, all, selected) {
   let which = "random";
   const show = () => pairs && shown.replaceChildren(view(pairs[which], pairs));
   const load = async () => {
-    pairs = await ask("pairs");
+    pairs ??= await ask("pairs");
     show();
   };
-  on("selection", async () => {
+  const chosen = async () => {
     if (!state.selection.length) return load();
     const found = await ask("pairs", { rows: state.selection.slice(0, MOST) });
-    shown.replaceChildren(h("h3", {}, selected), view(found.selected, found));
-  });
-  load();
+    if (state.selection.length) shown.replaceChildren(h("h3", {}, selected), view(found.selected, found));
+  };
+  on("selection", () => within(shown, chosen));
+  within(shown, chosen);
   const choose = choice("show", [["random", all], ["worst", "rebuilt worst"], ["best", "rebuilt best"]], "random", (value) => {
     which = value;
-    show();
+    within(shown, load);
   });
   return h("div", {}, choose, shown);
 }
@@ -76,10 +77,8 @@ function typed(own) {
 }
 
 async function send(own, body) {
-  try {
+  await within(own, async () => {
     const found = await ask("reconstruct", body);
     if (found) own.replaceChildren(pairsOf(found.yours, found));
-  } catch (error) {
-    own.replaceChildren(h("p", { class: "note", role: "alert" }, /** @type {Error} */ (error).message));
-  }
+  });
 }

@@ -3,7 +3,7 @@
 import { announce, choice, h, number } from "./dom.js";
 import { density } from "./charts.js";
 import { cell, livePicture, nameOfColumn } from "./rows.js";
-import { ask, latest } from "./api.js";
+import { ask, latest, reason, within } from "./api.js";
 import { givenControls } from "./given.js";
 import { given, on, state } from "./state.js";
 
@@ -28,7 +28,7 @@ export function make() {
     if (image) await image.show(made);
     shown.replaceChildren(image ? image.element : densityTable(made, answer.densities ?? [], about.columns));
     performance.mark("decoded");
-  }, (error) => shown.replaceChildren(h("p", { class: "note" }, error.message)));
+  }, (error) => shown.replaceChildren(reason(error)));
   const update = () => decode({ z: [z], draw, seed, densities: about.kind === "table", ...given() });
 
   const sliders = about.order.map((d) => slider(d));
@@ -77,10 +77,10 @@ export function make() {
   const code = () => `[${z.map((value) => Number(value.toFixed(4))).join(", ")}]`;
   const said = h("p", { class: "muted", role: "status" });
   const save = () => image && h("a", { href: image.element.dataset.uri, download: "sample.png" }).click();
-  const another = async () => {
+  const another = () => within(shown, async () => {
     seed = Math.floor(Math.random() * 2 ** 31);
     put((await ask("prior", { seed, ...given() })).z);
-  };
+  });
   const controls = h("div", { class: "buttons" }, button("new z from the prior", another), button("to the middle", () => put(new Array(n).fill(0))), pin("A"), pin("B"), h("label", { class: "slider blend" }, h("span", {}, "A to B"), blend, h("span", {})),
     button("copy z", () => copy(code(), "z")), button("copy Python", () => copy(pythonLine(code(), draw), "the line of Python")), about.kind === "image" ? button("save PNG", save) : null);
   const kind = choice("show", [["mean", "mean E[x|z]"], ["draw", "a draw of x"]], "mean", (value) => {
@@ -89,12 +89,14 @@ export function make() {
     update();
   });
   on("given", update);
-  on("row", async () => {
-    if (state.row === null) return;
-    const found = await ask("row", { rows: [state.row] });
-    if (found.code) put(found.code);
+  const follow = () => within(shown, async () => {
+    const { row } = state;
+    if (row === null) return;
+    const found = await ask("row", { rows: [row] });
+    if (found.code && row === state.row) put(found.code);
   });
-  if (state.row !== null) ask("row", { rows: [state.row] }).then((found) => found.code && put(found.code));
+  on("row", follow);
+  if (state.row !== null) follow();
   else update();
   return { element: h("div", { class: "two" }, h("div", {}, none, givenControls(), kind, first.map((each) => each.element), folded), h("div", {}, shown, controls, said)) };
 }

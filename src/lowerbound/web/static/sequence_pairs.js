@@ -2,7 +2,7 @@
 
 import { h } from "./dom.js";
 import { sequencePairs } from "./sequence_views.js";
-import { ask } from "./api.js";
+import { ask, within } from "./api.js";
 import { sets } from "./reconstructions.js";
 import { given, state } from "./state.js";
 
@@ -23,12 +23,10 @@ function own() {
   const input = h("input", { type: "text", class: "wide-input", autocomplete: "off" });
   const form = h("form", { onsubmit: async (event) => {
     event.preventDefault();
-    try {
+    await within(made, async () => {
       const found = await ask("reconstruct", { text: input.value, ...given() });
       if (found) made.replaceChildren(sequencePairs(found.yours, found.unit));
-    } catch (error) {
-      made.replaceChildren(h("p", { class: "note", role: "alert" }, /** @type {Error} */ (error).message));
-    }
+    });
   } }, h("label", { class: "prompt" }, h("span", {}, "the text"), input), h("div", { class: "buttons" }, h("button", { type: "submit" }, "reconstruct")));
   return h("div", {}, h("h3", { class: "apart" }, "A text of your own"), form, made);
 }

@@ -2,7 +2,7 @@
 
 import { choice, h } from "./dom.js";
 import { textPathsView } from "./sequence_views.js";
-import { latest } from "./api.js";
+import { latest, reason } from "./api.js";
 import { givenControls } from "./given.js";
 import { given, on, state } from "./state.js";
 
@@ -14,7 +14,7 @@ export const caption = () => "";
 export function make() {
   const shown = h("div", {}, h("p", { class: "empty" }, "writing …"));
   let from = "prior";
-  const ask = latest("traversals", (paths) => shown.replaceChildren(textPathsView(paths)), (error) => shown.replaceChildren(h("p", { class: "note" }, error.message)));
+  const ask = latest("traversals", (paths) => shown.replaceChildren(textPathsView(paths)), (error) => shown.replaceChildren(reason(error)));
   const load = () => ask({ ...(from === "row" && state.row !== null ? { rows: [state.row] } : {}), ...given() });
   const start = choice("from", [["prior", "the middle of the prior"], ["row", "the chosen text"]], "prior", (value) => {
     from = value;

@@ -2,7 +2,7 @@
 
 import { h } from "./dom.js";
 import { bitsView, estimatesView, trainingView } from "./views.js";
-import { ask } from "./api.js";
+import { ask, latest, reason, within } from "./api.js";
 import { state } from "./state.js";
 
 export const id = "training";
@@ -16,20 +16,24 @@ export function make() {
   const curves = h("div", {}, state.about.kind === "waiting" ? h("p", { class: "muted", role: "status" }, "The first epoch hasn’t ended yet.") : state.about.has.training ? null : h("p", { class: "muted" }, "There is no history of this model: a run of lowerbound train has one."));
   const measures = h("div", { class: "apart" });
   let seen = 0;
-  const load = async () => {
-    const { training } = await ask("training");
-    if (training && training.epoch.length !== seen) {
-      seen = training.epoch.length;
-      curves.replaceChildren(trainingView(training));
-    }
-  };
+  const look = latest("training", ({ training }) => {
+    if (!training || training.epoch.length === seen) return;
+    seen = training.epoch.length;
+    curves.replaceChildren(trainingView(training));
+  }, (error) => {
+    seen = 0;
+    curves.replaceChildren(reason(error));
+  });
   if (state.about.has.training) {
-    load();
-    setInterval(() => curves.isConnected && !document.hidden && load(), REFRESH);
+    look({});
+    setInterval(() => curves.isConnected && !document.hidden && look({}), REFRESH);
   }
   if (state.about.has.estimates) {
     measures.append(h("p", { class: "empty", role: "status" }, "estimating log p(x) …"));
-    ask("estimates").then(({ estimates, bits }) => measures.replaceChildren(h("h3", {}, "log p(x) and the bound"), estimatesView(estimates), bits ? h("h3", { class: "apart" }, "The bound as a message") : "", bits ? bitsView(bits) : ""));
+    within(measures, async () => {
+      const { estimates, bits } = await ask("estimates");
+      measures.replaceChildren(h("h3", {}, "log p(x) and the bound"), estimatesView(estimates), bits ? h("h3", { class: "apart" }, "The bound as a message") : "", bits ? bitsView(bits) : "");
+    });
   }
   return { element: h("div", {}, curves, measures) };
 }

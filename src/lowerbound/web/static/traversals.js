@@ -2,7 +2,7 @@
 
 import { choice, h } from "./dom.js";
 import { traversalsView } from "./views.js";
-import { latest } from "./api.js";
+import { latest, reason } from "./api.js";
 import { givenControls } from "./given.js";
 import { given, on, state } from "./state.js";
 
@@ -15,7 +15,7 @@ export function make() {
   const shown = h("div", {}, h("p", { class: "empty" }, "computing …"));
   const note = h("span", { class: "muted" }, "choose a row on the map to start from it");
   let from = "prior";
-  const ask = latest("traversals", (paths) => shown.replaceChildren(traversalsView(paths)), (error) => shown.replaceChildren(h("p", { class: "note" }, error.message)));
+  const ask = latest("traversals", (paths) => shown.replaceChildren(traversalsView(paths)), (error) => shown.replaceChildren(reason(error)));
   const load = () => ask({ ...(from === "row" && state.row !== null ? { rows: [state.row] } : {}), ...given() });
   const start = choice("from", [["prior", "the middle of the prior"], ["row", "the chosen row"]], "prior", (value) => {
     from = value;
