@@ -259,9 +259,9 @@ def _choose(path: Path, name: str, source: str) -> _Format:
         raise DataError("The name of the data is empty; give a file or a folder.")
     with explained(name):
         exists, is_folder, is_file = path.exists(), path.is_dir(), path.is_file()
+    if source == "digits" and (not exists or (is_folder and _is_run(path))):
+        return _Format(_read_digits, "")
     if not exists:
-        if source == "digits":
-            return _Format(_read_digits, "")
         raise DataError(_missing(path, source))
     chosen = next((_FORMATS[ending] for ending in _FORMATS if name.lower().endswith(ending)), None)
     if is_folder:
@@ -278,6 +278,12 @@ def _choose(path: Path, name: str, source: str) -> _Format:
         raise DataError(f"{name} is not named like data that can be read: {_READABLE}.{hint}")
     check_content(path, chosen.content, name)
     return chosen
+
+
+def _is_run(folder: Path) -> bool:
+    """True for the folder of a run, which may be empty yet."""
+    with explained(str(folder)):
+        return (folder / "config.toml").exists() or not any(folder.iterdir())
 
 
 def _missing(path: Path, source: str) -> str:

@@ -76,7 +76,7 @@ export function make() {
   };
   const code = () => `[${z.map((value) => Number(value.toFixed(4))).join(", ")}]`;
   const said = h("p", { class: "muted", role: "status" });
-  const save = () => image && h("a", { href: image.element.dataset.uri, download: "sample.png" }).click();
+  const save = () => image?.element.dataset.uri && h("a", { href: image.element.dataset.uri, download: "sample.png" }).click();
   const another = () => within(shown, async () => {
     seed = Math.floor(Math.random() * 2 ** 31);
     put((await ask("prior", { seed, ...given() })).z);
