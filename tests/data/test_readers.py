@@ -261,7 +261,8 @@ def test_photographs_are_turned_upright(tmp_path, held):
 
 def test_digits(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    (tmp_path / "digits").mkdir()  # as ``train digits -o digits`` makes it
+    (tmp_path / "digits").mkdir()
+    (tmp_path / "digits" / ".lock").touch()  # as ``train digits -o digits`` makes it
     dataset = read("digits")
     assert dataset.X.shape == (1797, 8, 8)
     assert dataset.X.dtype == np.uint8

@@ -283,7 +283,8 @@ def _choose(path: Path, name: str, source: str) -> _Format:
 def _is_run(folder: Path) -> bool:
     """True for the folder of a run, which may be empty yet."""
     with explained(str(folder)):
-        return (folder / "config.toml").exists() or not any(folder.iterdir())
+        seen = [entry.name for entry in folder.iterdir() if not entry.name.startswith(".")]
+    return "config.toml" in seen or not seen
 
 
 def _missing(path: Path, source: str) -> str:
