@@ -524,3 +524,12 @@ def test_without_the_package_the_command_to_install_it(cli, table, tmp_path, mon
     result = train(cli, table, tmp_path / "run", "--log", "tensorboard", exit_code=1)
     assert "pip install 'lowerbound[tensorboard]'" in result.stderr
     assert not (tmp_path / "run").exists()
+
+
+def test_a_run_may_be_called_like_the_digits(cli, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    words = ("--max-epochs", 1, "--latent-dim", 2, "--random-state", 0)
+    cli("train", "digits", "-o", "digits", *words)
+    cli("train", "digits", "-o", "digits", *words, "--resume")
+    assert 'source = "digits"' in (tmp_path / "digits" / "config.toml").read_text()
+    cli("evaluate", "digits", "digits", "--n-importance", 3)

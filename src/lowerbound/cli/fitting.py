@@ -27,6 +27,7 @@ from lowerbound.cli.sequences import check_kind, in_a_line, kind_of, takes, unit
 from lowerbound.cli.tensorboard import TensorBoardWatch
 from lowerbound.cli.watch import RunWatch
 from lowerbound.data.batches import Rows
+from lowerbound.data.readers.read import is_digits
 from lowerbound.data.sources import Dataset, Source
 from lowerbound.estimators.autoencoder import Autoencoder
 from lowerbound.estimators.gradient import GradientEstimator
@@ -142,7 +143,8 @@ def pinned(config: Config) -> Config:
     """The configuration with a seed and an absolute path, so that the run can be repeated from it."""
     seed = seed_from(config.parameters["random_state"])
     path = Path(config.data.source)
-    data = replace(config.data, source=str(path.absolute())) if path.exists() else config.data
+    is_there = path.exists() and not is_digits(config.data.source)
+    data = replace(config.data, source=str(path.absolute())) if is_there else config.data
     return replace(config, data=data, parameters={**config.parameters, "random_state": seed})
 
 
@@ -171,7 +173,7 @@ def known_by(dataset: Dataset, config: Config) -> dict[str, Any]:
 
 def check_data(config: Config, run: Run) -> None:
     """Refuse other data than those of a finished run; where they are no longer there, nothing else was asked for."""
-    if config.data.source == "digits" or Path(config.data.source).exists():
+    if is_digits(config.data.source) or Path(config.data.source).exists():
         _check_same(known_by(config.data.read(), config), run)
 
 

@@ -259,7 +259,7 @@ def _choose(path: Path, name: str, source: str) -> _Format:
         raise DataError("The name of the data is empty; give a file or a folder.")
     with explained(name):
         exists, is_folder, is_file = path.exists(), path.is_dir(), path.is_file()
-    if source == "digits" and (not exists or (is_folder and _is_run(path))):
+    if is_digits(source):
         return _Format(_read_digits, "")
     if not exists:
         raise DataError(_missing(path, source))
@@ -280,10 +280,13 @@ def _choose(path: Path, name: str, source: str) -> _Format:
     return chosen
 
 
-def _is_run(folder: Path) -> bool:
-    """True for the folder of a run, which may be empty yet."""
-    with explained(str(folder)):
-        seen = [entry.name for entry in folder.iterdir() if not entry.name.startswith(".")]
+def is_digits(source: str) -> bool:
+    """True if the word stands for scikit-learn's images: no file has that name, or a run, which may be empty yet."""
+    path = Path(source)
+    with explained(source):
+        if source != "digits" or not path.is_dir():
+            return source == "digits" and not path.exists()
+        seen = [entry.name for entry in path.iterdir() if not entry.name.startswith(".")]
     return "config.toml" in seen or not seen
 
 
