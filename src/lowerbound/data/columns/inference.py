@@ -42,7 +42,7 @@ WIDEST_COUNT = 10**5  # float32 tells whole numbers in such a range apart
 SKEWED, HEAVY = 1.0, 1.0  # skewness and excess kurtosis above which a logarithm, and Student's t, are used
 LOPSIDED, FLAT = 0.5, -0.5  # skewness above which, and excess kurtosis below which, a mixture is used
 OF_NUMBERS = ("log", "heavy_tails", "n_components", "atoms", "quantiles")  # what can be asked of these alone
-COMPONENTS, ROWS_A_COMPONENT = 5, 100  # of such a mixture, and the least rows of each
+COMPONENTS, ROWS_A_COMPONENT = 5, 100  # of such a mixture at most, and the least rows of each
 BLOCK_ROWS = 2**16
 
 
@@ -368,8 +368,8 @@ class Numbers(ColumnSummary):
         unit = unit if unit > 1e-12 * max(abs(location), 1e-300) else 1.0
         heavy = bool(self.given.get("heavy_tails", kind != "count" and g.kurtosis > HEAVY and not by_scores))
         several = kind != "count" and not by_scores and (abs(g.skewness) > LOPSIDED or g.kurtosis < FLAT)
-        enough = rest.n >= ROWS_A_COMPONENT * COMPONENTS
-        n_components = self.given.get("n_components", COMPONENTS if several and enough else 1)
+        enough = max(1, min(COMPONENTS, rest.n // ROWS_A_COMPONENT))
+        n_components = self.given.get("n_components", enough if several else 1)
         if n_components not in range(1, 2 if kind == "count" else MOST_CATEGORIES + 1):
             allowed = "a count has 1" if kind == "count" else f"1 to {MOST_CATEGORIES}"
             raise ValueError(f"column {self.name!r} can't have n_components={n_components!r}: {allowed}")
