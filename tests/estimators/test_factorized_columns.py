@@ -25,7 +25,8 @@ FRAME.loc[::5, ["normal", "text"]] = None
 
 @pytest.fixture(scope="module")
 def model() -> Factorized:
-    return Factorized(random_state=0).fit(FRAME)
+    one = {"n_components": 1}
+    return Factorized(columns={"date": one, "heavy": one}, random_state=0).fit(FRAME)
 
 
 def column(model: Factorized, name: str) -> np.ndarray:
