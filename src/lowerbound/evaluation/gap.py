@@ -49,7 +49,7 @@ def information_given_context(on: Evaluation, drawn: DrawRows) -> Estimate:
     """I(x; z|c) of the model, E[log p(x|z, c) − log (1/K) Σ_k p(x|z_k, c)], with x ~ p(x|z, c) and z, z_k ~ p(z|c).
 
     The information about z in what the model draws given the context of a row; z is one of the K. It can't exceed
-    log K: a lower bound, in nats (Poole et al., 2019, arXiv:1905.06922, eq. 10, with the best critic).
+    log K: a lower bound, in nats (InfoNCE with the best critic: Poole et al., 2019, arXiv:1905.06922).
     """
     n_rows, found = on.rows_in_a_pass(CONTRASTS), []
     with on.evaluating():
