@@ -21,7 +21,7 @@ from lowerbound.compression.container import inflated
 from lowerbound.compression.entries import Entries
 
 DRY = 32  # bits: a stack with fewer has been popped empty
-MOST_BEGINNING, SLOWEST = 16, 64  # rows that begin; the slowest growth of the steps
+MOST_BEGINNING, SLOWEST = 16, 2**12  # rows that begin; the slowest growth of the steps, for many latent variables
 SHARES = 2**16  # steps between the shares 0 and 1 of missing entries
 
 
