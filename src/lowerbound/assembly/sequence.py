@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 
 import torch
+from torch import nn
 
 from lowerbound.assembly.vae import (
     choose_inputs,
@@ -18,6 +19,7 @@ from lowerbound.core import NoPosterior, Objective, Posterior
 from lowerbound.data.columns.coding import numbers_of_atoms
 from lowerbound.data.schema import Schema
 from lowerbound.distributions.likelihoods.bernoulli import BernoulliHead
+from lowerbound.distributions.likelihoods.likelihood import LikelihoodHead
 from lowerbound.inference.objectives import trimmed
 from lowerbound.inference.residual import ResidualPosterior
 from lowerbound.inference.smoothing import SmoothingPosterior
@@ -26,10 +28,12 @@ from lowerbound.models.priors.context import ContextPrior
 from lowerbound.models.sequence import SequenceModel, by_step
 from lowerbound.models.state_space import StateSpaceModel
 from lowerbound.models.vae import Decoder, Encoder, LatentModel
+from lowerbound.nn.columns import ColumnsHead
 from lowerbound.nn.heads import GaussianHead
+from lowerbound.nn.last import LastValues, WithLast
 from lowerbound.nn.masked import MaskedMLP
 from lowerbound.nn.mlp import MLPDecoder, MLPEncoder
-from lowerbound.nn.sequence import BackwardGRU, PastGRU, WithLinear, goes_on
+from lowerbound.nn.sequence import BackwardGRU, PastGRU, goes_on
 from lowerbound.nn.transition import Transition
 from lowerbound.parameters.likelihoods import Likelihood
 from lowerbound.parameters.parts import ELBO, IWAE, SampledELBO
@@ -41,6 +45,7 @@ UNITS_A_COLUMN = 4  # hidden units of a masked network
 def assemble_recurrent(
     schema: Schema, likelihood: Likelihood | str, latent_dim: int, hidden_size: int, mean_length: float | None,
     dropout: float, generator: torch.Generator, *, chain: bool = False, head: str = "independent",
+    reads_last: bool = True,
 ) -> tuple[SequenceModel, Posterior]:  # fmt: skip
     """The model p(x, z) of sequences and q(z_t|d_t, x_t), with weights from ``generator``.
 
@@ -57,20 +62,21 @@ def assemble_recurrent(
     mean_length : float or None
         Mean number of steps, where the model is to say where sequences end; None where the length is given.
     dropout : float
-        Share of the numbers of d_t that is set to 0 in training, and half that share of those that are read of x_<t.
+        Share of the numbers of h_t that is set to 0 in training, and half that share of those that are read of x_<t.
     generator : torch.Generator
     chain : bool
         z_t also depends on z_{t−1}.
     head : {"independent", "masked"}
         The columns of a step are independent given d_t and z_t, or each depends on those before it.
+    reads_last : bool
+        d_t has the last values of the columns; not in models of earlier versions.
     """
     D, H = latent_dim, hidden_size
     inputs = choose_inputs(schema)
     n_inputs = inputs(torch.zeros(2, *schema.event_shape)).flatten(1).shape[1]
     n_gaps = schema.event_shape[0] if schema.gaps else 0
-    numbers = (schema.in_deviations & schema.counted).nonzero()[0].tolist()
-    atoms = numbers_of_atoms(schema.columns or (), numbers)
-    past = PastGRU(inputs, n_inputs, H, generator, n_gaps, numbers, atoms)
+    last = _last_values(schema) if reads_last else LastValues()
+    past = PastGRU(inputs, n_inputs, H, generator, n_gaps, last)
     C = past.hidden_size
     likelihood_head = choose_likelihood_head(schema, likelihood)
     shape, P = output_shape(schema, likelihood_head), likelihood_head.n_parameters
@@ -78,7 +84,7 @@ def assemble_recurrent(
     with torch.no_grad():
         decoder.bias.copy_(output_bias(schema, likelihood_head))
     prior = ContextPrior(C, D, (H,), generator) if D and not chain else None
-    network = WithLinear(decoder, len(numbers), P * math.prod(shape)) if numbers else decoder
+    network = _with_last(decoder, last, P * math.prod(shape), likelihood_head, schema) if last.n_values else decoder
     step = LatentModel(Decoder(network, likelihood_head), D, log_unit_of(schema), prior, n_context=C)
     step = step if head == "independent" else _masked(schema, step, generator)
     ends = None if mean_length is None else goes_on(C, math.log(max(mean_length - 1, 0.01)))
@@ -91,6 +97,25 @@ def assemble_recurrent(
         return model, NoPosterior()
     encoder = MLPEncoder((n_inputs + C,), 2 * D, (H,), ACTIVATION, generator, n_gaps)
     return model, ResidualPosterior(Encoder(inputs, encoder, GaussianHead(D, "diagonal")), step.prior_of)
+
+
+def _last_values(schema: Schema) -> LastValues:
+    """The columns whose last values tell of the next ones."""
+    columns = schema.columns or ()
+    numbers = (schema.in_deviations & schema.counted).nonzero()[0].tolist()
+    if schema.likelihood == "bernoulli":
+        return LastValues((), None, range(schema.event_shape[0]), [2] * schema.event_shape[0])
+    categories = [i for i, column in enumerate(columns) if column.has_categories]
+    n_shown = [columns[i].n_common + (columns[i].n_rare > 0) for i in categories]
+    return LastValues(numbers, numbers_of_atoms(columns, numbers), categories, n_shown)
+
+
+def _with_last(decoder: nn.Module, last: LastValues, n_outputs: int, head: LikelihoodHead, schema: Schema) -> WithLast:
+    """A decoder whose output is also told by the last values."""
+    columns, places = list(schema.columns or ()), last.categories.tolist()
+    logits = head.logits if isinstance(head, ColumnsHead) else {i: {1: i} for i in places}
+    ordered = [bool(columns) and columns[i].kind == "ordinal" for i in places]
+    return WithLast(decoder, last, n_outputs, [logits[i] for i in places], ordered)
 
 
 def _masked(schema: Schema, step: LatentModel, generator: torch.Generator) -> MaskedModel:

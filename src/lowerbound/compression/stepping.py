@@ -151,7 +151,7 @@ class SequenceBlocks:
         missing = None if step.missing is None else step.missing[:, None]
         one = Batch(step.x[:, None], step.mask[:, None], step.index, complete=step.complete, missing=missing)
         past = self.model.past
-        h, last = past(one, step.context)[:, -1].tensor_split([past.hidden_size - past.n_last], -1)
+        h, last = past(one, step.context)[:, -1].tensor_split([past.hidden_size - past.last.n_values], -1)
         return torch.cat([rounded(h), last], -1)
 
     def _goes_on(self, d: Tensor) -> np.ndarray:

@@ -31,6 +31,7 @@ FITTED_TYPES: dict[str, Any] = {  # of the attributes that a record holds beside
     **dict.fromkeys(("objective_", "log_z_", "log_z_standard_error_", "offset_", "mean_length_", "kl_"), Real),
     "log_z_ess_": Real | None,
     "converged_": bool,
+    "reads_last_": bool,
     "criterion_": str,
 }
 

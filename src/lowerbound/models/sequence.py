@@ -20,7 +20,7 @@ from lowerbound.core import Batch, Draw, Infer, Model, Objective, ObjectiveState
 from lowerbound.distributions.noise import Noise
 from lowerbound.models.masked import MaskedModel
 from lowerbound.models.vae import LatentModel
-from lowerbound.nn.sequence import PastGRU, dropped, within
+from lowerbound.nn.sequence import PastGRU, within
 
 
 @dataclass(frozen=True)
@@ -103,7 +103,7 @@ class SequenceModel(Model):
     ends : Linear, optional
         d_{t+1} → the logit that the sequence goes on after step t. Without it the length is given: log p(x | T).
     dropout : float
-        Share of the numbers of d_t that is set to 0 in training, and half that share of those that are read of x_<t.
+        Share of the numbers of h_t that is set to 0 in training, and half that share of those that are read of x_<t.
     """
 
     def __init__(
@@ -132,7 +132,7 @@ class SequenceModel(Model):
         missing = None if batch.missing is None else batch.missing[inside]
         flat = Batch(
             batch.x[inside], batch.mask[inside], batch.index[row.to(batch.index.device)], complete=batch.complete,
-            missing=missing, context=dropped(d[row, time], self.dropout, noise),
+            missing=missing, context=self.past.dropped(d[row, time], self.dropout, noise),
         )  # fmt: skip
         return Steps(flat, row, time, self._log_length(d[row, time + 1], inside), len(batch.x))
 

@@ -267,6 +267,13 @@ class ColumnsHead(LikelihoodHead):
         """The start of the raw parameters, (P,)."""
         return self._start
 
+    @property
+    def logits(self) -> dict[int, dict[int, int]]:
+        """The places in the vector of the logits of each column of categories, by the column's place in x."""
+        blocks = [block for block in self.blocks if isinstance(block, CategoryBlock)]
+        each = (parts for b in blocks for parts in zip(b.places.tolist(), b.index, b.pad, strict=True))
+        return {place: dict(enumerate(index[~pad].tolist())) for place, index, pad in each}
+
     def forward(self, raw: Tensor) -> Columns:
         """(S, B, 1, P) → p(x|z)."""
         vector = raw.squeeze(2)

@@ -2,20 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
-import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn.utils import skip_init
 
 from lowerbound.core import Batch
-from lowerbound.distributions.atoms import is_atom, value_of
 from lowerbound.distributions.noise import Noise
-from lowerbound.nn.inputs import drawn_in
+from lowerbound.nn.last import LastValues
 from lowerbound.nn.recurrent import gru
-
-LARGEST = 500.0  # standard deviations: beyond are codes of a point mass and of values never seen
 
 
 def within(batch: Batch) -> Tensor:
@@ -48,8 +42,8 @@ def numbers_of(inputs: nn.Module, batch: Batch, n_gaps: int) -> Tensor:
 class PastGRU(nn.Module):
     """h_1 learned, h_{t+1} = GRU(h_t, x_t): d_t = h_t depends on x_1, …, x_{t−1} and on no other.
 
-    Numbers that change little from step to step are told by the last ones, which a bounded h_t can hold but roughly. So
-    d_t also has the last value observed of every column of real numbers.
+    What changes little from step to step is told by the last values, which a bounded h_t can hold but roughly. So d_t
+    also has those of some columns.
 
     Parameters
     ----------
@@ -63,29 +57,24 @@ class PastGRU(nn.Module):
         Draws the weights.
     n_gaps : int
         Indicators of missing entries that are read beside them; 0 for data without gaps.
-    numbers : sequence of int
-        The places of columns of real numbers.
-    atoms : ndarray, shape (len(numbers), M), optional
-        The numbers that their atoms stand for; NaN for those that are skipped.
+    last : LastValues, optional
+        The columns whose last values d_t has.
 
     Attributes
     ----------
     hidden_size : int
-        Of d: H and the number of ``numbers``.
+        Of d: H and the numbers of ``last``.
     """
 
     def __init__(
         self, inputs: nn.Module, n_inputs: int, hidden_size: int, generator: torch.Generator, n_gaps: int = 0,
-        numbers: Sequence[int] = (), atoms: np.ndarray | None = None,
+        last: LastValues | None = None,
     ) -> None:  # fmt: skip
         super().__init__()
         self.inputs: nn.Module
-        self.numbers: Tensor
-        self.atoms: Tensor
-        atoms = np.full((len(numbers), 1), np.nan) if atoms is None else atoms
-        self.register_buffer("atoms", torch.from_numpy(atoms).float(), persistent=False)
-        self.register_buffer("numbers", torch.tensor(numbers, dtype=torch.int64), persistent=False)
-        self.inputs, self.n_last, self.hidden_size = inputs, len(numbers), hidden_size + len(numbers)
+        self.last: LastValues
+        self.inputs, self.last = inputs, last or LastValues()
+        self.hidden_size: int = hidden_size + self.last.n_values
         self.recurrence: nn.GRU = gru(n_inputs + n_gaps, hidden_size, generator)
         self.first: nn.Parameter = nn.Parameter(torch.zeros(self.hidden_size))
         self.n_gaps: int = n_gaps
@@ -113,49 +102,16 @@ class PastGRU(nn.Module):
         """
         start = self.first.expand(len(batch.x), -1) if start is None else start
         seen = dropped(numbers_of(self.inputs, batch, self.n_gaps), dropout, noise)
-        h, last = start.tensor_split([self.hidden_size - self.n_last], -1)
+        h, last = start.tensor_split([self.hidden_size - self.last.n_values], -1)
         later, _ = self.recurrence(seen, h[None].contiguous())
-        if self.n_last:
-            later = torch.cat([later, self._last(batch, last)], -1)
+        if self.last.n_values:
+            later = torch.cat([later, self.last(batch, last)], -1)
         return torch.cat([start.unsqueeze(1), later], 1)
 
-    def _last(self, batch: Batch, before: Tensor) -> Tensor:
-        """The last value observed of each number up to every step, (B, T, ·); ``before`` (B, ·) where none was."""
-        x = batch.x[..., self.numbers]
-        x = torch.where(is_atom(x), value_of(x, self.atoms.to(x.dtype)), x)
-        known = batch.mask[..., self.numbers] & (x.abs() < LARGEST)
-        time = torch.arange(x.shape[1], device=x.device)[:, None]
-        place = torch.where(known, time, -1).cummax(1).values
-        values = drawn_in(torch.where(known, x, 0.0)).gather(1, place.clamp_min(0))
-        return torch.where(place >= 0, values, before.unsqueeze(1))
-
-
-class WithLinear(nn.Module):
-    """network(v) + W w, with w the last numbers of v, so that these tell the output what a step changes little of.
-
-    Parameters
-    ----------
-    network : Module
-        (N, V) → (N, *output).
-    n : int
-        Numbers of w.
-    n_outputs : int
-        Numbers of the output. W is 0 at first.
-    """
-
-    def __init__(self, network: nn.Module, n: int, n_outputs: int) -> None:
-        super().__init__()
-        self.network: nn.Module
-        self.linear: nn.Linear
-        linear = skip_init(nn.Linear, n, n_outputs, bias=False)
-        assert isinstance(linear, nn.Linear)
-        nn.init.zeros_(linear.weight)
-        self.network, self.linear, self.n = network, linear, n
-
-    def forward(self, v: Tensor) -> Tensor:
-        """(N, V) → (N, *output)."""
-        out = self.network(v)
-        return out + self.linear(v[:, -self.n :]).view_as(out)
+    def dropped(self, d: Tensor, rate: float, noise: Noise | None) -> Tensor:
+        """d (N, ·) without some of the numbers of h; the last values stay."""
+        h, last = d.tensor_split([self.hidden_size - self.last.n_values], -1)
+        return torch.cat([dropped(h, rate, noise), last], -1)
 
 
 class BackwardGRU(nn.Module):

@@ -180,7 +180,7 @@ RECURRENT_VAE_PARAMETERS = _table(
         ("independent", "masked"),
     ),
     Parameter("chain", False, "z of a step also depends on that of the step before", (True, False)),
-    Parameter("dropout", 0.0, "share of the numbers of d_t that is set to 0 in training", (), float, 0, 0.9),
+    Parameter("dropout", 0.2, "share of the hidden units that is set to 0 in training", (), float, 0, 0.9),
     Parameter("length", "given", "log p(x | T), or log p of x and of where it ends", ("given", "end")),
     Parameter("window", None, "steps that longer sequences are cut into for training; none: whole", (None,), int, 2),
     *("objective", "optimizer", "early_stopping", "max_epochs", "batch_size"),

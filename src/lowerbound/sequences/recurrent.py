@@ -42,9 +42,9 @@ class RecurrentVAE(SeriesModel):
     """Recurrent variational autoencoder: a model of sequences with latent variables at every step.
 
     d_t = GRU(x_<t), z_t ~ p(z|d_t), x_t ~ p(x|d_t, z_t), and q(z_t|d_t, x_t): what can follow on a past is a mixture
-    over z_t, in which the columns of a step depend on each other. z_t does not enter the recurrence, so that
-    log p(x) = Σ_t log p(x_t|x_<t), and importance weights are those of a step. With ``latent_dim=0`` it is the same
-    decoder without z, whose log p(x) is exact.
+    over z_t, in which the columns of a step depend on each other. d_t also holds the last values of the columns. z_t
+    does not enter the recurrence, so that log p(x) = Σ_t log p(x_t|x_<t), and importance weights are those of a step.
+    With ``latent_dim=0`` it is the same decoder without z, whose log p(x) is exact.
 
     Sequences are a list of arrays (T, F) or of DataFrames, one array (n, T, F) if all are of one length, or
     ``Sequences``. NaN is a gap: the entry is in no density, and the recurrence reads 0 and that it is missing. All
@@ -67,8 +67,8 @@ class RecurrentVAE(SeriesModel):
         z_t ~ p(z|d_t, z_{t−1}), with an encoder that reads the sequence backward (Fraccaro et al., 2016): what z says
         then lasts. log p(x) is a lower bound by sequential Monte Carlo, and the objective is ``ELBO``.
     dropout : float
-        Share of the numbers of d_t that is set to 0 in training, and half that share of those that are read of x_<t,
-        against overfitting. It costs where single numbers of the past tell much of what follows, as in a series.
+        Share of the hidden units of d_t that is set to 0 in training, and half that share of the numbers that are read
+        of x_<t, against overfitting. The last values of columns, which d_t has beside hidden units, stay as they are.
     length : {"given", "end"}
         "given": log p(x | T), of sequences whose lengths are known. "end": log p of the sequence and of where it ends;
         after every step it goes on with a probability that is a function of the steps so far.
@@ -93,6 +93,8 @@ class RecurrentVAE(SeriesModel):
         One record an epoch, nats a sequence, or a window of one.
     kl_ : float
         KL(q ‖ p) in nats a step, on some of the sequences.
+    reads_last_ : bool
+        d_t holds last values: not in models of earlier versions.
     n_features_in_ : int
         F.
     seed_ : int
@@ -100,8 +102,7 @@ class RecurrentVAE(SeriesModel):
 
     References
     ----------
-    Chung et al., 2015, A Recurrent Latent Variable Model for Sequential Data, arXiv:1506.02216.
-    Fraccaro et al., 2016, Sequential Neural Models with Stochastic Layers, arXiv:1605.07571.
+    Chung et al., 2015, arXiv:1506.02216; Fraccaro et al., 2016, arXiv:1605.07571.
 
     Examples
     --------
@@ -115,13 +116,14 @@ class RecurrentVAE(SeriesModel):
     """
 
     PARAMETERS = RECURRENT_VAE_PARAMETERS
-    FITTED: ClassVar[tuple[str, ...]] = (*GradientEstimator.FITTED, "mean_length_", "longest_", "kl_")
+    FITTED: ClassVar[tuple[str, ...]] = (*GradientEstimator.FITTED, "mean_length_", "longest_", "reads_last_", "kl_")
     STREAMS: ClassVar[bool] = False
 
     layout = "features"  # of a step
     posterior_: Posterior
     mean_length_: float
     longest_: int
+    reads_last_: bool = False  # where a saved model doesn't say
     kl_: float
 
     def __init__(
@@ -133,7 +135,7 @@ class RecurrentVAE(SeriesModel):
         columns: Columns = None,
         head: str = "independent",
         chain: bool = False,
-        dropout: float = 0.0,
+        dropout: float = 0.2,
         length: str = "given",
         window: int | None = None,
         objective: str | ELBO | SampledELBO | IWAE = "elbo",
@@ -209,7 +211,7 @@ class RecurrentVAE(SeriesModel):
             raise ValueError("every value of the sequences is missing: there is nothing to fit")
 
     def _infer_schema(self, X: Sequences) -> Schema:
-        self.mean_length_, self.longest_ = float(X.lengths.mean()), int(X.lengths.max())
+        self.mean_length_, self.longest_, self.reads_last_ = float(X.lengths.mean()), int(X.lengths.max()), True
         return replace(super()._infer_schema(X.steps), container=X.container)
 
     def _rows_to_fit(self, X: Sequences) -> Rows:
@@ -229,6 +231,7 @@ class RecurrentVAE(SeriesModel):
             generator,
             chain=self.chain,
             head=self.head,
+            reads_last=self.reads_last_,
         )
 
     def _posterior(self) -> Posterior:

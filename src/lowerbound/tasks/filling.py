@@ -133,7 +133,7 @@ class _Particles:
         self.shape = (len(batch.x), n_draws, n_particles)
         self.columns = batch.missing.any(0).any(0)
         self.within = (batch.mask | batch.missing).any(-1)
-        self.ahead, self.looks = batch.x.new_zeros(self.shape), LookAhead.of(batch, model.past.numbers)
+        self.ahead, self.looks = batch.x.new_zeros(self.shape), LookAhead.of(batch, model.past.last.numbers)
         self.log_w = batch.x.new_full(self.shape, -math.log(n_particles))
         self.since = self._identity()
         self.kept: list[_Kept] = []

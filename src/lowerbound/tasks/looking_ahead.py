@@ -8,11 +8,11 @@ import torch
 from torch import Tensor
 
 from lowerbound.core import Batch
+from lowerbound.nn.last import LARGEST
 
 LONGEST = 64  # steps ahead, for which mean squares of differences are told apart
 FEWEST = 3  # pairs of values that these are means of
 DF = 4.0  # of Student's t
-LARGEST = 500.0  # standard deviations: beyond are codes of a point mass and of values never seen
 
 
 @dataclass(frozen=True)

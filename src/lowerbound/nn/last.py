@@ -1,0 +1,151 @@
+"""The last values of the columns of a sequence, and what they tell of the next ones."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from lowerbound.core import Batch
+from lowerbound.distributions.atoms import is_atom, value_of
+from lowerbound.distributions.unseen import is_unseen
+from lowerbound.nn.inputs import drawn_in
+
+LARGEST = 500.0  # standard deviations: beyond are codes of a point mass and of values never seen
+
+
+class LastValues(nn.Module):
+    """The last values observed of some columns up to every step.
+
+    For a column of real numbers the last one, and how it changed from the one observed before; for one of categories
+    the place of the last.
+
+    Parameters
+    ----------
+    numbers : sequence of int
+        The places of columns of real numbers.
+    atoms : ndarray, shape (len(numbers), M), optional
+        The numbers that their atoms stand for; NaN for those that are skipped.
+    categories : sequence of int
+        The places of columns of categories 0, 1, …
+    n_shown : sequence of int
+        Those of each column that are told apart; the last one stands for all after it.
+
+    Attributes
+    ----------
+    n_values : int
+        V = 2 len(numbers) + len(categories).
+    """
+
+    numbers: Tensor
+    atoms: Tensor
+    categories: Tensor
+    greatest: Tensor
+
+    def __init__(
+        self, numbers: Sequence[int] = (), atoms: np.ndarray | None = None, categories: Sequence[int] = (),
+        n_shown: Sequence[int] = (),
+    ) -> None:  # fmt: skip
+        super().__init__()
+        atoms = np.full((len(numbers), 1), np.nan) if atoms is None else atoms
+        buffers = {
+            "numbers": torch.tensor(numbers, dtype=torch.int64), "atoms": torch.from_numpy(atoms).float(),
+            "categories": torch.tensor(categories, dtype=torch.int64),
+            "greatest": torch.tensor(n_shown, dtype=torch.float32) - 1,
+        }  # fmt: skip
+        for name, values in buffers.items():
+            self.register_buffer(name, values, persistent=False)
+        self.sizes: list[int] = [len(numbers), len(numbers), len(categories)]
+        self.n_values: int = sum(self.sizes)
+
+    def forward(self, batch: Batch, before: Tensor) -> Tensor:
+        """Numbers, their changes, and places of categories spread over [−1, 1], (B, T, V), from those before (B, V)."""
+        last_number, last_change, last_place = before.split(self.sizes, -1)
+        x, observed = batch.x[..., self.numbers], batch.mask[..., self.numbers]
+        x = torch.where(is_atom(x), value_of(x, self.atoms.to(x.dtype)), x)
+        known = observed & (x.abs() < LARGEST)
+        x = drawn_in(torch.where(known, x, 0.0))
+        last = latest(x, known, last_number)
+        change = x - torch.cat([last_number.unsqueeze(1), last[:, :-1]], 1)
+        k = batch.x[..., self.categories]
+        k, known_k = spread(k.minimum(self.greatest.to(k.dtype)), self.greatest), ~is_unseen(k)
+        known_k = known_k & batch.mask[..., self.categories]
+        return torch.cat([last, latest(change, known, last_change), latest(k, known_k, last_place)], -1)
+
+
+def latest(values: Tensor, known: Tensor, before: Tensor) -> Tensor:
+    """The last known one of values (B, T, ·) up to every step, same shape; ``before`` (B, ·) where none is."""
+    time = torch.arange(values.shape[1], device=values.device)[:, None]
+    place = torch.where(known, time, -1).cummax(1).values
+    return torch.where(place >= 0, values.gather(1, place.clamp_min(0)), before.unsqueeze(1))
+
+
+def spread(k: Tensor, greatest: Tensor) -> Tensor:
+    """Places 0, …, K − 1 of categories as numbers from −1 to 1."""
+    return 2 * k / greatest.clamp_min(1) - 1
+
+
+class WithLast(nn.Module):
+    """The output of a network, and a simple function of the last values: the network need not tell what changes little.
+
+    network(v) + W w, with w the last numbers and their changes. The logit of a category k after the category l also has
+    a 1[k = l], and − b |k − l| − c (k − l)² where their order has a meaning. W, a, b and c are learned, from 0 on.
+
+    Parameters
+    ----------
+    network : Module
+        (N, V) → (N, *output), V with the last values at the end.
+    last : LastValues
+    n_outputs : int
+        Numbers of the output.
+    logits : sequence of mapping
+        For each of its columns of categories the places in the output of the logits of some of them.
+    ordered : sequence of bool
+        The columns of categories whose order has a meaning.
+    """
+
+    column: Tensor
+    level: Tensor
+    place: Tensor
+    greatest: Tensor
+    ordered: Tensor
+
+    def __init__(
+        self, network: nn.Module, last: LastValues, n_outputs: int, logits: Sequence[Mapping[int, int]],
+        ordered: Sequence[bool],
+    ) -> None:  # fmt: skip
+        super().__init__()
+        self.network: nn.Module
+        n = 2 * len(last.numbers)
+        self.network, self.sizes = network, [n, len(logits)]
+        self.weight: nn.Parameter = nn.Parameter(torch.zeros(n_outputs, n))  # W
+        buffers = {
+            "column": [j for j, places in enumerate(logits) for _ in places],
+            "level": [k for places in logits for k in places],
+            "place": [place for places in logits for place in places.values()],
+        }
+        for name, values in buffers.items():
+            self.register_buffer(name, torch.tensor(values, dtype=torch.int64), persistent=False)
+        self.register_buffer("greatest", last.greatest, persistent=False)
+        self.register_buffer("ordered", torch.tensor(ordered, dtype=torch.float32), persistent=False)
+        self.nearness: nn.Parameter = nn.Parameter(torch.zeros(3, len(logits)))  # a, b and c
+
+    def forward(self, v: Tensor) -> Tensor:
+        """(N, V) → (N, *output)."""
+        n, m = self.sizes
+        out = self.network(v)
+        numbers, places = v[:, v.shape[1] - n - m :].tensor_split([n], 1)
+        flat = out.flatten(1) + F.linear(numbers, self.weight)
+        if m:
+            flat = flat.index_add(1, self.place, self._near(places).to(flat.dtype))
+        return flat.view_as(out)
+
+    def _near(self, last: Tensor) -> Tensor:
+        """The terms that are added to the logits of the categories, (N, ΣK)."""
+        distance = (self.level - ((last + 1) / 2 * self.greatest)[:, self.column]).abs()
+        same, slope, curve = self.nearness
+        slope, curve = ((each * self.ordered)[self.column] for each in (slope, curve))
+        return same[self.column] * (distance < 0.5) - distance * (slope + curve * distance)
