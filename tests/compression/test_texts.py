@@ -17,7 +17,8 @@ import lowerbound
 from lowerbound import BPE, NotCodableError, SequenceVAE
 from lowerbound.compression import coder
 from lowerbound.compression.container import DamagedError, OtherArithmeticError, WrongModelError
-from lowerbound.compression.message import Message, Steps
+from lowerbound.compression.growth import Steps
+from lowerbound.compression.message import Message
 from lowerbound.compression.text_files import TextFile
 from lowerbound.data.checks import DataError
 from lowerbound.loading import reading

@@ -1,24 +1,57 @@
-"""The number of sequences that are coded together: one at first, to which fixed words lend bits, then ever more."""
+"""The number of rows that are coded together: one at first, then ever more, as the message has bits for.
+
+z is popped from what was written before, and the first row finds nothing there. It takes the mean of q(z|x) in place of
+a draw; or fixed words lend it the bits, as many as it needs, which whoever reads the message leaves.
+"""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from dataclasses import dataclass, replace
 
 import numpy as np
 
 from lowerbound.compression.coder import Stack
-from lowerbound.compression.message import DRY, SLOWEST, Steps
 
-PRIMED = 64  # words that the first sequence is tried with
+DRY = 32  # bits: a stack with fewer has been popped empty
+SLOWEST = 2**12  # the slowest growth, for many latent variables
+FEW = 16  # rows, such as those of the probe, which is in the files of earlier versions too
+PRIMED = 64  # words that the first row is tried with
 
 Push = Callable[[Stack, slice], None]
 
 
-def grown(push: Push, n_rows: int, most: int, *, has_latents: bool) -> tuple[Steps, Stack]:
-    """The stack with all rows, some at a time, as many as it has bits for.
+@dataclass(frozen=True)
+class Steps:
+    """The rows of every step: ``beginning`` single ones, then as many as 1/``slowness`` of those before.
 
-    The first bits are those of fixed words, as many as the first row takes; whoever reads the message leaves them.
+    Attributes
+    ----------
+    most : int
+        Rows of a step.
+    beginning : int
+        Rows that take the mean of q(z|x).
+    slowness : int
+        0 for steps that are all of ``most`` rows.
+    """
+
+    most: int
+    beginning: int = 1
+    slowness: int = 2
+
+    def ranges(self, n_rows: int) -> list[tuple[int, int]]:
+        """The first row of each step, and the row after its last."""
+        ranges, first = [], 0
+        while first < n_rows:
+            size = 1 if first < self.beginning else max(1, first // self.slowness) if self.slowness else self.most
+            ranges.append((first, min(first + min(size, self.most), n_rows)))
+            first = ranges[-1][1]
+        return ranges
+
+
+def grown(push: Push, n_rows: int, most: int, *, has_latents: bool, begin: Push | None = None) -> tuple[Steps, Stack]:
+    """The stack with all rows, some at a time.
 
     Parameters
     ----------
@@ -29,17 +62,45 @@ def grown(push: Push, n_rows: int, most: int, *, has_latents: bool) -> tuple[Ste
         Rows that are coded together.
     has_latents : bool
         Bits are got back.
+    begin : callable, optional
+        Pushes a row with the mean of q(z|x). Without it, or where one such row leaves too few bits for the next, words
+        lend them; ``FEW`` rows or fewer take as many means as they need.
     """
     if not has_latents:
         steps, stack = Steps(most, 0, 0), Stack()
-        _pushed(push, stack, steps.ranges(n_rows), even_dry=True)
+        _pushed(push, stack, steps.ranges(n_rows), most + 1)
         return steps, stack
-    n_words, slowness = _words_of_first(push), 1
+    found = None if begin is None else _slowly(push, n_rows, Steps(most), begin=begin)
+    return found or _slowly(push, n_rows, Steps(most, 0, 1), n_words=_words_of_first(push))  # type: ignore[return-value]
+
+
+def _slowly(
+    push: Push, n_rows: int, steps: Steps, *, begin: Push | None = None, n_words: int = 0
+) -> tuple[Steps, Stack] | None:
+    """The stack, with the quickest growth that it has bits for; None if a mean leaves too few for a single row."""
     while True:
-        steps, stack = Steps(most, 0, slowness), Stack(_fixed(n_words))
-        if _pushed(push, stack, steps.ranges(n_rows), even_dry=slowness >= SLOWEST):
+        stack, ranges = Stack(_fixed(n_words)), steps.ranges(n_rows)
+        for first, last in ranges[: steps.beginning]:
+            assert begin is not None
+            begin(stack, slice(first, last))
+        fewest = steps.most + 1 if steps.slowness >= SLOWEST else 2 if begin is None else 1
+        dry = _pushed(push, stack, ranges[steps.beginning :], fewest)
+        if dry is None:
             return steps, stack
-        slowness *= 2
+        if dry == 1 and n_rows > FEW:
+            return None
+        more = {"beginning": steps.beginning + 1} if dry == 1 else {"slowness": 2 * steps.slowness}
+        steps = replace(steps, **more)
+
+
+def _pushed(push: Push, stack: Stack, ranges: list[tuple[int, int]], fewest: int) -> int | None:
+    """Push all rows; or the number of rows, ``fewest`` or more, that found the stack empty, behind which none are."""
+    for first, last in ranges:
+        stack.least = math.inf
+        push(stack, slice(first, last))
+        if stack.least < DRY and last - first >= fewest:
+            return last - first
+    return None
 
 
 def _words_of_first(push: Push) -> int:
@@ -56,13 +117,3 @@ def _words_of_first(push: Push) -> int:
 def _fixed(n: int) -> np.ndarray:
     """Fixed words, of which the last ones, which are popped first, don't depend on n."""
     return ((np.arange(n, 0, -1, dtype=np.uint64) * 2654435761) & 0xFFFFFFFF | 1).astype(np.uint32)
-
-
-def _pushed(push: Push, stack: Stack, ranges: list[tuple[int, int]], *, even_dry: bool) -> bool:
-    """Push all rows; False if some found the stack empty, behind which nothing is pushed."""
-    for first, last in ranges:
-        stack.least = math.inf
-        push(stack, slice(first, last))
-        if stack.least < DRY and last - first > 1 and not even_dry:
-            return False
-    return True

@@ -1,15 +1,11 @@
-"""A block of rows as one message: the order of its steps, and the words that they leave.
-
-Rows go through the networks some at a time. The first ones find no bits on the stack: their z is the mean of q(z|x).
-The steps then grow with what was written, so that the bits to begin with are those of one row.
-"""
+"""A block of rows as one message: the order of its steps, and the words that they leave."""
 
 from __future__ import annotations
 
 import json
-import math
 import zlib
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 from torch import Tensor
@@ -19,44 +15,9 @@ from lowerbound.compression.bits_back import LatentCode
 from lowerbound.compression.coder import Stack
 from lowerbound.compression.container import inflated
 from lowerbound.compression.entries import Entries
+from lowerbound.compression.growth import Steps, grown
 
-DRY = 32  # bits: a stack with fewer has been popped empty
-MOST_BEGINNING, SLOWEST = 16, 2**12  # rows that begin; the slowest growth of the steps, for many latent variables
 SHARES = 2**16  # steps between the shares 0 and 1 of missing entries
-
-
-@dataclass(frozen=True)
-class Steps:
-    """The rows of every step: ``beginning`` single ones, then as many as 1/``slowness`` of those before.
-
-    Attributes
-    ----------
-    most : int
-        Rows of a step.
-    beginning : int
-    slowness : int
-    """
-
-    most: int
-    beginning: int = 1
-    slowness: int = 2
-
-    def ranges(self, n_rows: int) -> list[tuple[int, int]]:
-        """The first row of each step, and the row after its last."""
-        ranges, first = [], 0
-        while first < n_rows:
-            size = 1 if first < self.beginning else max(1, first // self.slowness) if self.slowness else self.most
-            ranges.append((first, min(first + min(size, self.most), n_rows)))
-            first = ranges[-1][1]
-        return ranges
-
-    def patient(self, size: int) -> Steps | None:
-        """Steps that ask the stack for less, after one of ``size`` rows found it empty; None if there are none."""
-        if size == 1:
-            more = self.beginning + 1
-            return Steps(self.most, more, self.slowness) if more <= MOST_BEGINNING else None
-        slower = 2 * self.slowness
-        return Steps(self.most, self.beginning, slower) if slower <= SLOWEST else None
 
 
 @dataclass(frozen=True)
@@ -117,34 +78,23 @@ class BlockCode:
         block : CodedBlock
         context : Tensor, shape (n, C), or None
         """
-        steps: Steps | None = Steps(self.most) if self.latents.has_latents else Steps(self.most, 0, 0)
         gaps = shares_of(block.observed)
-        shape = self.rows.counted.shape
-        while True:
-            assert steps is not None
-            stack = Stack()
-            dry = self._push(stack, block, steps, None if gaps is None else gaps.reshape(shape), context)
-            calmer = None if dry is None else steps.patient(dry)
-            if calmer is None:
-                return Message(steps, block.low, block.high, gaps, block.apart, stack.words)
-            steps = calmer
+        ends = (
+            block.low,
+            block.high,
+            self.rows.counted,
+            None if gaps is None else gaps.reshape(self.rows.counted.shape),
+        )
 
-    def _push(
-        self, stack: Stack, block: CodedBlock, steps: Steps, gaps: np.ndarray | None, context: Tensor | None
-    ) -> int | None:
-        """Push all rows; stops with the number of rows of a step that found the stack empty."""
-        ends = (block.low, block.high, self.rows.counted, gaps)
-        for first, last in steps.ranges(len(block.k)):
-            part = slice(first, last)
-            given = None if context is None else context[part]
-            entries = Entries(block.numbers, block.k[part], block.observed[part], block.aside[part], *ends, given)
-            stack.least = math.inf
-            self.latents.encode(stack, entries.batch(), entries, begins=first < steps.beginning)
+        def push(stack: Stack, rows: slice, *, begins: bool = False) -> None:
+            given = None if context is None else context[rows]
+            entries = Entries(block.numbers, block.k[rows], block.observed[rows], block.aside[rows], *ends, given)
+            self.latents.encode(stack, entries.batch(), entries, begins=begins)
             entries.push_gaps(stack)
-            dry = self.latents.has_latents and first >= steps.beginning and stack.least < DRY
-            if dry and steps.patient(last - first) is not None:
-                return last - first
-        return None
+
+        begin = partial(push, begins=True)
+        steps, stack = grown(push, len(block), self.most, has_latents=self.latents.has_latents, begin=begin)
+        return Message(steps, block.low, block.high, gaps, block.apart, stack.words)
 
     def read(self, message: Message, n_rows: int, context: Tensor | None) -> CodedBlock:
         """The inverse of ``write``; k of entries aside is 0."""
