@@ -115,7 +115,9 @@ def decompress(
         If the file can't be read; its subclasses say why.
     """
     with reading(path, model, context) as file:
-        blocks = range(len(file)) if block is None else [range(len(file))[block]]
+        if block is not None and not 0 <= block < len(file):
+            raise ValueError(f"there is no block {block} in {path}: it has {len(file)}, counted from 0")
+        blocks = range(len(file)) if block is None else [block]
         blocks = file.intact(blocks) if skip_damaged else blocks
         if not blocks:
             raise DamagedError(f"no block of {path} can be read: copy it again")

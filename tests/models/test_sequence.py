@@ -293,7 +293,7 @@ def test_the_importance_weights_are_those_of_steps():
     by_hand = draw.steps.sums(draw.each.log_w.logsumexp(0) - np.log(K) + draw.steps.log_length)
     assert torch.allclose(-objective_of_steps(IWAE(K)).loss(draw, ObjectiveState()), by_hand)
     assert torch.allclose(-by_step(iwae(K)).loss(draw, ObjectiveState()), by_hand)
-    assert (by_hand >= draw.log_w.logsumexp(0) - np.log(K)).float().mean() > 0.5  # on average tighter
+    assert by_hand.mean() > (draw.log_w.logsumexp(0) - np.log(K)).mean()  # on average tighter
 
 
 def test_trimming_leaves_whole_sequences_out():

@@ -30,7 +30,7 @@ from lowerbound.models.state_space import StateSpaceModel
 from lowerbound.models.vae import Decoder, Encoder, LatentModel
 from lowerbound.nn.columns import ColumnsHead
 from lowerbound.nn.heads import GaussianHead
-from lowerbound.nn.last import LastValues, WithLast
+from lowerbound.nn.last import LastValues, WithLast, WithoutEnd
 from lowerbound.nn.masked import MaskedMLP
 from lowerbound.nn.mlp import MLPDecoder, MLPEncoder
 from lowerbound.nn.sequence import BackwardGRU, PastGRU, goes_on
@@ -69,7 +69,7 @@ def assemble_recurrent(
     head : {"independent", "masked"}
         The columns of a step are independent given d_t and z_t, or each depends on those before it.
     reads_last : bool
-        d_t has the last values of the columns; not in models of earlier versions.
+        d_t has the last values of the columns; not in models of 0 and 1 that were saved by earlier versions.
     """
     D, H = latent_dim, hidden_size
     inputs = choose_inputs(schema)
@@ -77,34 +77,37 @@ def assemble_recurrent(
     n_gaps = schema.event_shape[0] if schema.gaps else 0
     last = _last_values(schema) if reads_last else LastValues()
     past = PastGRU(inputs, n_inputs, H, generator, n_gaps, last)
-    C = past.hidden_size
+    C, n_unread = past.hidden_size, len(last.categories)
+    R = C - n_unread  # that p(z|d_t) and q read of d_t: if they read last categories, z is soon of no use
     likelihood_head = choose_likelihood_head(schema, likelihood)
     shape, P = output_shape(schema, likelihood_head), likelihood_head.n_parameters
     decoder = MLPDecoder(D + C, shape, P, (H,), ACTIVATION, generator)
     with torch.no_grad():
         decoder.bias.copy_(output_bias(schema, likelihood_head))
-    prior = ContextPrior(C, D, (H,), generator) if D and not chain else None
+    prior = ContextPrior(R, D, (H,), generator) if D and not chain else None
     network = _with_last(decoder, last, P * math.prod(shape), likelihood_head, schema) if last.n_values else decoder
     step = LatentModel(Decoder(network, likelihood_head), D, log_unit_of(schema), prior, n_context=C)
     step = step if head == "independent" else _masked(schema, step, generator)
     ends = None if mean_length is None else goes_on(C, math.log(max(mean_length - 1, 0.01)))
     if chain:
-        model = StateSpaceModel(past, step, Transition(C, D, H, generator), ends, dropout)
+        model = StateSpaceModel(past, step, Transition(R, D, H, generator), ends, dropout)
         backward = BackwardGRU(n_inputs + n_gaps + C, H, generator)
         return model, SmoothingPosterior(inputs, backward, Transition(H, D, H, generator), n_gaps)
     model = SequenceModel(past, step, ends, dropout)
     if not D:
         return model, NoPosterior()
-    encoder = MLPEncoder((n_inputs + C,), 2 * D, (H,), ACTIVATION, generator, n_gaps)
-    return model, ResidualPosterior(Encoder(inputs, encoder, GaussianHead(D, "diagonal")), step.prior_of)
+    network = MLPEncoder((n_inputs + R,), 2 * D, (H,), ACTIVATION, generator, n_gaps)
+    network = WithoutEnd(network, n_unread) if n_unread else network
+    return model, ResidualPosterior(Encoder(inputs, network, GaussianHead(D, "diagonal")), step.prior_of)
 
 
 def _last_values(schema: Schema) -> LastValues:
-    """The columns whose last values tell of the next ones."""
+    """The columns whose last values tell of the next ones: all but grey levels and numbers that aren't standardized."""
     columns = schema.columns or ()
+    if not columns and schema.likelihood in ("bernoulli", "categorical"):
+        F, K = schema.event_shape[0], max(2, schema.n_categories)
+        return LastValues(categories=range(F), n_shown=[K] * F)
     numbers = (schema.in_deviations & schema.counted).nonzero()[0].tolist()
-    if schema.likelihood == "bernoulli":
-        return LastValues((), None, range(schema.event_shape[0]), [2] * schema.event_shape[0])
     categories = [i for i, column in enumerate(columns) if column.has_categories]
     n_shown = [columns[i].n_common + (columns[i].n_rare > 0) for i in categories]
     return LastValues(numbers, numbers_of_atoms(columns, numbers), categories, n_shown)
@@ -112,10 +115,14 @@ def _last_values(schema: Schema) -> LastValues:
 
 def _with_last(decoder: nn.Module, last: LastValues, n_outputs: int, head: LikelihoodHead, schema: Schema) -> WithLast:
     """A decoder whose output is also told by the last values."""
-    columns, places = list(schema.columns or ()), last.categories.tolist()
-    logits = head.logits if isinstance(head, ColumnsHead) else {i: {1: i} for i in places}
-    ordered = [bool(columns) and columns[i].kind == "ordinal" for i in places]
-    return WithLast(decoder, last, n_outputs, [logits[i] for i in places], ordered)
+    columns, places, F = list(schema.columns or ()), last.categories.tolist(), schema.event_shape[0]
+    if isinstance(head, ColumnsHead):
+        logits = [head.logits[i] for i in places]
+    elif isinstance(head, BernoulliHead):  # the only logit is that of 1
+        logits = [{1: i} for i in places]
+    else:
+        logits = [{k: k * F + i for k in range(head.n_parameters)} for i in places]
+    return WithLast(decoder, last, n_outputs, logits, [bool(columns) and columns[i].kind == "ordinal" for i in places])
 
 
 def _masked(schema: Schema, step: LatentModel, generator: torch.Generator) -> MaskedModel:

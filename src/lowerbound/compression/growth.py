@@ -16,7 +16,8 @@ from lowerbound.compression.coder import Stack
 
 DRY = 32  # bits: a stack with fewer has been popped empty
 SLOWEST = 2**12  # the slowest growth, for many latent variables
-FEW = 16  # rows, such as those of the probe, which is in the files of earlier versions too
+FEW = 3  # rows: those of the probe, which is in the files of earlier versions too
+MOST_PRIMED = 2**18  # words that are lent
 PRIMED = 64  # words that the first row is tried with
 
 Push = Callable[[Stack, slice], None]
@@ -68,37 +69,41 @@ def grown(push: Push, n_rows: int, most: int, *, has_latents: bool, begin: Push 
     """
     if not has_latents:
         steps, stack = Steps(most, 0, 0), Stack()
-        _pushed(push, stack, steps.ranges(n_rows), most + 1)
+        _pushed(push, stack, steps.ranges(n_rows), even_dry=True)
         return steps, stack
     found = None if begin is None else _slowly(push, n_rows, Steps(most), begin=begin)
-    return found or _slowly(push, n_rows, Steps(most, 0, 1), n_words=_words_of_first(push))  # type: ignore[return-value]
+    n_words = 0 if found else max(1, _words_of_first(push))
+    while found is None:  # a later row may take more off the stack than the first
+        found = _slowly(push, n_rows, Steps(most, 0, 1), n_words=n_words)
+        n_words *= 2
+    return found
 
 
 def _slowly(
     push: Push, n_rows: int, steps: Steps, *, begin: Push | None = None, n_words: int = 0
 ) -> tuple[Steps, Stack] | None:
-    """The stack, with the quickest growth that it has bits for; None if a mean leaves too few for a single row."""
+    """The stack, with the quickest growth that it has bits for; None if there are too few for a single row."""
     while True:
         stack, ranges = Stack(_fixed(n_words)), steps.ranges(n_rows)
         for first, last in ranges[: steps.beginning]:
             assert begin is not None
             begin(stack, slice(first, last))
-        fewest = steps.most + 1 if steps.slowness >= SLOWEST else 2 if begin is None else 1
-        dry = _pushed(push, stack, ranges[steps.beginning :], fewest)
+        is_last_try = steps.slowness >= SLOWEST or n_words > MOST_PRIMED
+        dry = _pushed(push, stack, ranges[steps.beginning :], even_dry=is_last_try)
         if dry is None:
             return steps, stack
-        if dry == 1 and n_rows > FEW:
+        if dry == 1 and (n_rows > FEW or begin is None):
             return None
         more = {"beginning": steps.beginning + 1} if dry == 1 else {"slowness": 2 * steps.slowness}
         steps = replace(steps, **more)
 
 
-def _pushed(push: Push, stack: Stack, ranges: list[tuple[int, int]], fewest: int) -> int | None:
-    """Push all rows; or the number of rows, ``fewest`` or more, that found the stack empty, behind which none are."""
+def _pushed(push: Push, stack: Stack, ranges: list[tuple[int, int]], *, even_dry: bool) -> int | None:
+    """Push all rows; or the number of those that found the stack empty, behind which nothing is pushed."""
     for first, last in ranges:
         stack.least = math.inf
         push(stack, slice(first, last))
-        if stack.least < DRY and last - first >= fewest:
+        if stack.least < DRY and not even_dry:
             return last - first
     return None
 

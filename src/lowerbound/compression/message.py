@@ -79,12 +79,8 @@ class BlockCode:
         context : Tensor, shape (n, C), or None
         """
         gaps = shares_of(block.observed)
-        ends = (
-            block.low,
-            block.high,
-            self.rows.counted,
-            None if gaps is None else gaps.reshape(self.rows.counted.shape),
-        )
+        shape = self.rows.counted.shape
+        ends = (block.low, block.high, self.rows.counted, None if gaps is None else gaps.reshape(shape))
 
         def push(stack: Stack, rows: slice, *, begins: bool = False) -> None:
             given = None if context is None else context[rows]

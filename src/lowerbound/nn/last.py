@@ -14,6 +14,7 @@ from lowerbound.distributions.atoms import is_atom, value_of
 from lowerbound.distributions.unseen import is_unseen
 from lowerbound.nn.inputs import drawn_in
 
+NONE = -3.0  # in place of a last category where there is none
 LARGEST = 500.0  # standard deviations: beyond are codes of a point mass and of values never seen
 
 
@@ -61,6 +62,10 @@ class LastValues(nn.Module):
         self.sizes: list[int] = [len(numbers), len(numbers), len(categories)]
         self.n_values: int = sum(self.sizes)
 
+    def start(self) -> Tensor:
+        """What stands for the last values where there are none, (V,)."""
+        return torch.cat([torch.zeros(2 * len(self.numbers)), torch.full((len(self.categories),), NONE)])
+
     def forward(self, batch: Batch, before: Tensor) -> Tensor:
         """Numbers, their changes, and places of categories spread over [−1, 1], (B, T, V), from those before (B, V)."""
         last_number, last_change, last_place = before.split(self.sizes, -1)
@@ -71,9 +76,9 @@ class LastValues(nn.Module):
         last = latest(x, known, last_number)
         change = x - torch.cat([last_number.unsqueeze(1), last[:, :-1]], 1)
         k = batch.x[..., self.categories]
-        k, known_k = spread(k.minimum(self.greatest.to(k.dtype)), self.greatest), ~is_unseen(k)
-        known_k = known_k & batch.mask[..., self.categories]
-        return torch.cat([last, latest(change, known, last_change), latest(k, known_k, last_place)], -1)
+        has_place = batch.mask[..., self.categories] & ~is_unseen(k)
+        place = spread(k.minimum(self.greatest.to(k.dtype)), self.greatest)
+        return torch.cat([last, latest(change, known, last_change), latest(place, has_place, last_place)], -1)
 
 
 def latest(values: Tensor, known: Tensor, before: Tensor) -> Tensor:
@@ -91,8 +96,9 @@ def spread(k: Tensor, greatest: Tensor) -> Tensor:
 class WithLast(nn.Module):
     """The output of a network, and a simple function of the last values: the network need not tell what changes little.
 
-    network(v) + W w, with w the last numbers and their changes. The logit of a category k after the category l also has
-    a 1[k = l], and − b |k − l| − c (k − l)² where their order has a meaning. W, a, b and c are learned, from 0 on.
+    network(v) + W w, with w the last numbers and their changes. The logit of a category k after the category l also
+    has a 1[k = l] and, where their order has a meaning, − e (b + c e) with the distance e = |k − l|, drawn in. W, a, b
+    and c are learned, from 0 on.
 
     Parameters
     ----------
@@ -120,7 +126,7 @@ class WithLast(nn.Module):
         super().__init__()
         self.network: nn.Module
         n = 2 * len(last.numbers)
-        self.network, self.sizes = network, [n, len(logits)]
+        self.network, self.n_numbers, self.n_places = network, n, len(logits)
         self.weight: nn.Parameter = nn.Parameter(torch.zeros(n_outputs, n))  # W
         buffers = {
             "column": [j for j, places in enumerate(logits) for _ in places],
@@ -135,17 +141,31 @@ class WithLast(nn.Module):
 
     def forward(self, v: Tensor) -> Tensor:
         """(N, V) → (N, *output)."""
-        n, m = self.sizes
-        out = self.network(v)
-        numbers, places = v[:, v.shape[1] - n - m :].tensor_split([n], 1)
+        w_and_l = v[:, v.shape[1] - self.n_numbers - self.n_places :]
+        out, (numbers, places) = self.network(v), w_and_l.tensor_split([self.n_numbers], 1)
         flat = out.flatten(1) + F.linear(numbers, self.weight)
-        if m:
+        if self.n_places:
             flat = flat.index_add(1, self.place, self._near(places).to(flat.dtype))
         return flat.view_as(out)
 
     def _near(self, last: Tensor) -> Tensor:
         """The terms that are added to the logits of the categories, (N, ΣK)."""
-        distance = (self.level - ((last + 1) / 2 * self.greatest)[:, self.column]).abs()
-        same, slope, curve = self.nearness
-        slope, curve = ((each * self.ordered)[self.column] for each in (slope, curve))
-        return same[self.column] * (distance < 0.5) - distance * (slope + curve * distance)
+        last = last[:, self.column]
+        distance = (self.level - (last + 1) / 2 * self.greatest[self.column]).abs()
+        same, slope, curve = (each[self.column] for each in self.nearness)
+        e, ordered = drawn_in(distance), self.ordered[self.column]  # drawn in, or one jump would decide over all steps
+        near = same * (distance < 0.5) - ordered * e * (slope + curve * e)
+        return torch.where(last > (NONE - 1) / 2, near, 0.0)
+
+
+class WithoutEnd(nn.Module):
+    """A network that reads all but the last n numbers of its input (N, ·); other arguments are handed on."""
+
+    def __init__(self, network: nn.Module, n: int) -> None:
+        super().__init__()
+        self.network: nn.Module
+        self.network, self.n = network, n
+
+    def forward(self, v: Tensor, *others: Tensor) -> Tensor:
+        """The network's output."""
+        return self.network(v[:, : v.shape[1] - self.n], *others)

@@ -76,7 +76,7 @@ class PastGRU(nn.Module):
         self.inputs, self.last = inputs, last or LastValues()
         self.hidden_size: int = hidden_size + self.last.n_values
         self.recurrence: nn.GRU = gru(n_inputs + n_gaps, hidden_size, generator)
-        self.first: nn.Parameter = nn.Parameter(torch.zeros(self.hidden_size))
+        self.first: nn.Parameter = nn.Parameter(torch.cat([torch.zeros(hidden_size), self.last.start()]))
         self.n_gaps: int = n_gaps
 
     def forward(
@@ -88,7 +88,7 @@ class PastGRU(nn.Module):
         ----------
         batch : Batch
             B sequences, x of shape (B, T, F).
-        start : Tensor, shape (B, H), optional
+        start : Tensor, shape (B, hidden_size), optional
             The state before the first step; d_1 by default.
         dropout : float
             Share of the numbers read that is set to 0.

@@ -18,7 +18,7 @@ class Transition(nn.Module):
     Parameters
     ----------
     n_context, latent_dim, hidden_size : int
-        The size of c_t, D, and the hidden units.
+        The numbers that are read of c_t, the first ones; D; and the hidden units.
     generator : torch.Generator
         Draws the weights.
     """
@@ -30,8 +30,8 @@ class Transition(nn.Module):
         self.output: nn.Module = branch(linear(hidden_size, 2 * latent_dim, generator))
 
     def read(self, context: Tensor) -> Tensor:
-        """The first layer's part of contexts (…, n_context), to be given to ``forward``."""
-        return self.of_context(context)
+        """The first layer's part of contexts (…, C), to be given to ``forward``."""
+        return self.of_context(context[..., : self.of_context.in_features])
 
     def forward(self, read: Tensor, before: Tensor) -> tuple[Tensor, Tensor]:
         """The m and log s (S, B, D) from what was read (B, ·) and z_{t−1} (S, B, D)."""

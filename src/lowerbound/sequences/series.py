@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 
 SequenceData = Sequence[Any] | np.ndarray | Sequences  # a list of arrays or frames (T, F), or an array (n, T, F)
 
+ROUNDING = 1e-9  # nats: sequences whose log p differ by less are equally probable
 DRAWS_AT_ONCE = 2**14  # of all sequences whose forecasts are drawn together
 
 
@@ -140,7 +141,7 @@ class SeriesModel(MixedColumns, GradientEstimator):
         for sums in others:
             is_longer = len(sums) >= lengths
             theirs = np.where(is_longer, sums[np.minimum(lengths, len(sums)) - 1], sums[-1] / len(sums))
-            as_improbable += theirs <= np.where(is_longer, found, found / lengths)
+            as_improbable += theirs <= np.where(is_longer, found, found / lengths) + ROUNDING
         return (1 + as_improbable) / (1 + len(others))
 
     def explain(

@@ -20,7 +20,7 @@ class ContextPrior(LearnedPrior):
     Parameters
     ----------
     n_context, latent_dim : int
-        C and D.
+        C and D. Of a longer context the first C numbers are read.
     hidden_sizes : tuple of int
         () makes m and log s linear: one Gaussian for each class.
     generator : torch.Generator
@@ -33,6 +33,7 @@ class ContextPrior(LearnedPrior):
         self, n_context: int, latent_dim: int, hidden_sizes: tuple[int, ...], generator: torch.Generator
     ) -> None:
         super().__init__()
+        self.n_context: int = n_context
         self.layers: nn.Sequential = mlp([n_context, *hidden_sizes, 2 * latent_dim], "relu", generator)
         for parameter in self.layers[-1].parameters():
             nn.init.zeros_(parameter)
@@ -44,7 +45,9 @@ class ContextPrior(LearnedPrior):
 
     def forward(self, context: Tensor) -> GaussianPrior:  # pyright: ignore[reportIncompatibleMethodOverride]
         """p(z|c) of the contexts (B, C)."""
-        mean, log_scale = in_single(self.layers(context.to(next(self.parameters())))).chunk(2, -1)
+        mean, log_scale = in_single(self.layers(context[..., : self.n_context].to(next(self.parameters())))).chunk(
+            2, -1
+        )
         return GaussianPrior(mean, log_scale.clamp(-LOG_SCALE_LIMIT, LOG_SCALE_LIMIT))
 
 
