@@ -11,6 +11,7 @@ from lowerbound.distributions.atoms import FIRST
 from lowerbound.nn.initialization import linear
 from lowerbound.nn.last import LastValues, WithLast
 
+GENERATOR = torch.Generator().manual_seed(0)
 LAST = LastValues([0, 2], np.array([[np.nan], [2.5]]), [1, 3], [3, 2])
 
 
@@ -43,9 +44,7 @@ def test_all_steps_at_once_are_those_one_by_one():
 
 def test_logits_fall_with_the_distance_from_the_last_category():
     last = LastValues([], None, [0, 1], [3, 3])
-    network = WithLast(
-        linear(4, 6, torch.Generator().manual_seed(0)), last, 6, [{0: 0, 1: 1, 2: 2}, {0: 3, 1: 4, 2: 5}], [True, False]
-    )
+    network = WithLast(linear(4, 6, GENERATOR), last, 6, [{0: 0, 1: 1, 2: 2}, {0: 3, 1: 4, 2: 5}], [True, False])
     v = torch.tensor([[0.3, -1.0, 1.0, 0.0]])  # the last categories are 2, and 1
     plain = network(v)
     assert torch.equal(plain, network.network(v))
@@ -53,6 +52,20 @@ def test_logits_fall_with_the_distance_from_the_last_category():
         network.nearness.copy_(torch.tensor([[0.5, 0.25], [1.0, 9.0], [0.1, 9.0]]))
     added = (network(v) - plain).detach()
     assert added[0] == pytest.approx([-2.4, -1.1, 0.5, 0, 0.25, 0], abs=1e-6)  # the second has no order
+    nothing = torch.cat([v[:, :2], last.start()[None]], 1)
+    assert torch.equal(network(nothing), network.network(nothing))
+
+
+def test_one_jump_of_a_level_does_not_decide():
+    network = WithLast(
+        linear(1, 200, GENERATOR), LastValues([], None, [0], [200]), 200, [dict(enumerate(range(200)))], [True]
+    )
+    with torch.no_grad():
+        network.nearness.copy_(torch.tensor([[0.0], [1.0], [0.5]]))
+    v = torch.tensor([[-1.0]])
+    added = (network(v) - network.network(v))[0].detach()
+    assert added[5] == pytest.approx(-5 - 12.5)
+    assert added.min() > -70  # of a Gaussian they would be -20000
 
 
 def test_a_level_that_changes_little_is_predicted_by_the_last_one():

@@ -1,6 +1,7 @@
 """The estimator of sequences: whether it learns, units, draws, keeping, going on, refusals."""
 
 import copy
+import json
 
 import numpy as np
 import pytest
@@ -11,6 +12,7 @@ from tests import contract
 from lowerbound import ELBO, IWAE, VAE, Adam, GaussianLikelihood, RecurrentVAE, Sequences, load
 from lowerbound.estimators.latent import CollapsedPosteriorWarning
 from lowerbound.parameters.tables import RECURRENT_VAE_PARAMETERS
+from lowerbound.storage.atomic import SavedFileError
 from lowerbound.training.checkpoints import Checkpoints
 from lowerbound.training.watch import Watch
 
@@ -321,3 +323,13 @@ def test_p_values_compare_values_and_not_ends():
     for found, exact in zip(fitted._sums(BITS, 1), without.score_steps(BITS), strict=True):
         np.testing.assert_allclose(found, np.cumsum(exact))
     assert not np.allclose(fitted.score_samples(BITS), without.score_samples(BITS))
+
+
+def test_models_of_numbers_of_an_earlier_version_say_that_they_must_be_fitted_again(tmp_path):
+    small().fit(REAL).save(tmp_path / "model")
+    path = tmp_path / "model" / "model.json"
+    record = json.loads(path.read_text())
+    assert record["fitted"].pop("reads_last_") is True
+    path.write_text(json.dumps(record))
+    with pytest.raises(SavedFileError, match="fit it again"):
+        load(tmp_path / "model")

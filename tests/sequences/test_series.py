@@ -73,6 +73,24 @@ def test_filled_frames_are_like_those_that_were_given(fitted):
     assert np.isfinite(filled.ess).tolist() == [True, False]
 
 
+def test_sequences_without_gaps_come_back_as_they_are(fitted):
+    filled = fitted.impute(WALKS[:2], 4)
+    for each in (filled.mean(), filled.median(), *filled.interval(0.5), *filled.draws()):
+        for one, before in zip(each, WALKS[:2], strict=True):
+            pd.testing.assert_frame_equal(one, before, check_freq=False)
+
+
+def test_arrays_whose_columns_are_described_are_filled():
+    x = [w[["x"]].to_numpy() for w in WALKS]
+    model = RecurrentVAE(0, columns="auto", **{**SETTINGS, "max_epochs": 2}).fit(x)
+    gappy = [x[0].copy()]
+    gappy[0][3:5] = np.nan
+    filled = model.impute(gappy, 4)
+    for each in (filled.median(), *filled.draws()):
+        assert np.isfinite(each[0]).all()
+        np.testing.assert_array_equal(each[0][5:], x[0][5:])
+
+
 def test_arrays_are_filled_and_constants_too():
     x = [np.c_[w["x"], np.full(len(w), 7.0)] for w in WALKS]
     with pytest.warns(UserWarning, match="constant"):
@@ -172,7 +190,8 @@ def test_the_column_that_surprises_is_named(fitted):
     strange = WALKS[2].copy()
     strange.iloc[7, 0] += 15
     found = fitted.explain([WALKS[1], strange], n_steps=2, n_columns=2)
-    first = found[found["step"] == 7].iloc[0]  # the way back, at step 8, is as strange
+    assert set(found["step"]) == {7, 8}  # there, and back
+    first = found[found["step"] == 7].iloc[0]
     assert (first["sequence"], first["column"]) == (1, "x")
     assert first["value"] == strange.iloc[7, 0]
     assert not first["low"] <= first["value"] <= first["high"]

@@ -62,6 +62,8 @@ def _summary(column: pd.Series, n: int, of: Summary) -> pd.Series:
     import pandas as pd
 
     dtype = column.dtype
+    if not len(column):
+        return column
     if pd.api.types.is_numeric_dtype(dtype) and not pd.api.types.is_bool_dtype(dtype):
         return pd.Series(of(column.to_numpy(np.float64).reshape(n, -1)))
     if dtype.kind in "mM" and isinstance(dtype, np.dtype):
@@ -136,6 +138,7 @@ class FilledSequences:
         """The sequences with these values (G, F) in the gaps of the steps that have some."""
         steps = self._sequences.steps
         if isinstance(steps, np.ndarray):
+            values = np.asarray(values)
             dtype = np.result_type(steps.dtype, values.dtype)
             filled = np.array(np.ma.filled(steps.astype(dtype), np.nan if dtype.kind == "f" else 0))
             at = filled[self._places]

@@ -29,6 +29,7 @@ from lowerbound.parameters.parts import ELBO, IWAE, Adam, EarlyStopping, Sampled
 from lowerbound.parameters.seed import RandomState
 from lowerbound.parameters.tables import RECURRENT_VAE_PARAMETERS
 from lowerbound.sequences.series import SequenceData, SeriesModel
+from lowerbound.storage.atomic import SavedFileError
 from lowerbound.tasks.continuing import continued
 from lowerbound.training.state import Training
 from lowerbound.warning import warn
@@ -220,19 +221,13 @@ class RecurrentVAE(SeriesModel):
         return rows if self.window is None else rows.windows(self.window)
 
     def _assemble(self, generator: torch.Generator) -> None:
+        if not self.reads_last_ and self.schema_.in_deviations.any():
+            raise SavedFileError("it was saved by an earlier version, whose models of numbers differ: fit it again")
         mean_length = self.mean_length_ if self.length == "end" else None
         self.model_, self.posterior_ = assemble_recurrent(  # pyright: ignore[reportIncompatibleVariableOverride]
-            self.schema_,
-            self._part("likelihood"),
-            self.latent_dim,
-            self.hidden_size,
-            mean_length,
-            self.dropout,
-            generator,
-            chain=self.chain,
-            head=self.head,
-            reads_last=self.reads_last_,
-        )
+            self.schema_, self._part("likelihood"), self.latent_dim, self.hidden_size, mean_length, self.dropout,
+            generator, chain=self.chain, head=self.head, reads_last=self.reads_last_,
+        )  # fmt: skip
 
     def _posterior(self) -> Posterior:
         return self.posterior_
