@@ -87,45 +87,48 @@ def main() -> None:
     parser.add_argument("--scored", type=int, default=2000, help="test images whose log p is estimated")
     parser.add_argument("--inferred", type=int, default=2000, help="test images whose digit is inferred")
     parser.add_argument("--n-importance", type=int, default=200)
-    parser.add_argument("--alone", action="store_true", help="leave the model without the digit out")
+    parser.add_argument("--alone", choices=("given", "plain"), help="leave the other model out")
     parser.add_argument("--random-state", type=int, default=0)
     arguments = parser.parse_args()
     seed = arguments.random_state
     with np.load(arguments.data / "mnist.npz") as arrays:
         x, c, test, truth = (arrays[name] for name in ("x_train", "y_train", "x_test", "y_test"))
     binary = np.random.default_rng(seed).random(test.shape) < test / 255
-    given, seconds_given = fit(arguments.models / "given", arguments, x, c)
-    recognizer = Recognizer(x, c, seed)
-    wanted = np.arange(10).repeat(DRAWN // 10)
-    drawn = given.sample(DRAWN, context=wanted)
-    record: dict[str, Any] = {
-        "real test images recognized": recognizer.accuracy(binary, truth),
-        "draws recognized": recognizer.accuracy(drawn, wanted),
-        "means recognized": recognizer.accuracy(given.sample(DRAWN, mean=True, context=wanted), wanted),
-    }
-    print(json.dumps(record, indent=1), flush=True)
-    some = slice(arguments.inferred)
-    cpu = time.process_time()
-    record["digits inferred"] = float((given.predict(binary[some]) == truth[some]).mean())
-    seconds: dict[str, float | None] = {"fit given": seconds_given, "infer": round(time.process_time() - cpu, 1)}
-    print(json.dumps(record, indent=1), flush=True)
+    record: dict[str, Any] = {}
+    scores: dict[str, Any] = {}
+    seconds: dict[str, float | None] = {}
     some = slice(arguments.scored)
-    log_pxc = given.log_likelihood(binary[some], arguments.n_importance, context=truth[some])
-    scores: dict[str, Any] = {"log p(x|c)": asdict(log_pxc)}
-    if not arguments.alone:
+    if arguments.alone != "plain":
+        given, seconds["fit given"] = fit(arguments.models / "given", arguments, x, c)
+        recognizer = Recognizer(x, c, seed)
+        wanted = np.arange(10).repeat(DRAWN // 10)
+        drawn = given.sample(DRAWN, context=wanted)
+        record |= {
+            "real test images recognized": recognizer.accuracy(binary, truth),
+            "draws recognized": recognizer.accuracy(drawn, wanted),
+            "means recognized": recognizer.accuracy(given.sample(DRAWN, mean=True, context=wanted), wanted),
+        }
+        print(json.dumps(record, indent=1), flush=True)
+        inferred, cpu = slice(arguments.inferred), time.process_time()
+        record["digits inferred"] = float((given.predict(binary[inferred]) == truth[inferred]).mean())
+        seconds["infer"] = round(time.process_time() - cpu, 1)
+        print(json.dumps(record, indent=1), flush=True)
+        scores["log p(x|c)"] = given.log_likelihood(binary[some], arguments.n_importance, context=truth[some])
+        arguments.output.parent.mkdir(parents=True, exist_ok=True)
+        save_grid((255 * drawn[:: DRAWN // 100]).astype(np.uint8), arguments.output.with_suffix(".png"), columns=10)
+    if arguments.alone != "given":
         plain, seconds["fit"] = fit(arguments.models / "plain", arguments, x, None)
-        log_px = plain.log_likelihood(binary[some], arguments.n_importance)
-        scores |= {"log p(x)": asdict(log_px), "difference": log_pxc.value - log_px.value}
-    arguments.output.parent.mkdir(parents=True, exist_ok=True)
-    save_grid((255 * drawn[:: DRAWN // 100]).astype(np.uint8), arguments.output.with_suffix(".png"), columns=10)
+        scores["log p(x)"] = plain.log_likelihood(binary[some], arguments.n_importance)
+    difference = {} if arguments.alone else {"difference": scores["log p(x|c)"].value - scores["log p(x)"].value}
+    alone = f"--alone {arguments.alone} " if arguments.alone else ""
     record = {
         "command": f"python benchmarks/given_digits.py --data FOLDER --models RUNS --epochs {arguments.epochs} "
-        f"--prior {arguments.prior} --prior-given {arguments.prior_given} {'--alone ' * arguments.alone}"
+        f"--prior {arguments.prior} --prior-given {arguments.prior_given} {alone}"
         f"--inferred {arguments.inferred} --scored {arguments.scored} --random-state {seed}", "commit": revision(),
         "machine": machine(), "rows": len(x), "cpu_seconds": seconds, **record,
         "parameters": recorded({**PARAMETERS, "max_epochs": arguments.epochs, "random_state": seed}),
         "prior": arguments.prior, "prior given the digit": arguments.prior_given,
-        **scores,
+        **{name: asdict(estimate) for name, estimate in scores.items()}, **difference,
     }  # fmt: skip
     print(json.dumps(record, indent=1))
     write_text(arguments.output, json.dumps(record, indent=1) + "\n")
