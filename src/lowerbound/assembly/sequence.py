@@ -91,7 +91,7 @@ def assemble_recurrent(
     ends = None if mean_length is None else goes_on(C, math.log(max(mean_length - 1, 0.01)))
     if chain:
         model = StateSpaceModel(past, step, Transition(R, D, H, generator), ends, dropout)
-        backward = BackwardGRU(n_inputs + n_gaps + C, H, generator)
+        backward = BackwardGRU(n_inputs + n_gaps + R, H, generator)
         return model, SmoothingPosterior(inputs, backward, Transition(H, D, H, generator), n_gaps)
     model = SequenceModel(past, step, ends, dropout)
     if not D:

@@ -46,6 +46,7 @@ class SmoothingPosterior(Posterior):
     inputs : Module
         ``(x, mask)`` of steps (N, F) → the numbers that are read of each.
     backward : BackwardGRU
+        It may read fewer numbers than d_t has: the first ones.
     network : Transition
     n_gaps : int
         Indicators of missing entries that are read beside them; 0 for data without gaps.
@@ -64,5 +65,6 @@ class SmoothingPosterior(Posterior):
     ) -> ResidualSmoother:
         """q(z_t|z_{t−1}, x) for sequences whose context is d (B, T, H)."""
         d: Any = batch.context
-        seen = torch.cat([d, numbers_of(self.inputs, batch, self.n_gaps)], -1)
+        x = numbers_of(self.inputs, batch, self.n_gaps)
+        seen = torch.cat([d[..., : self.backward.n_inputs - x.shape[-1]], x], -1)
         return ResidualSmoother(self.network, self.network.read(self.backward(seen, within(batch).sum(1))))

@@ -63,7 +63,7 @@ class LastValues(nn.Module):
         self.n_values: int = sum(self.sizes)
 
     def start(self) -> Tensor:
-        """What stands for the last values where there are none, (V,)."""
+        """The numbers in place of last values where there are none, (V,)."""
         return torch.cat([torch.zeros(2 * len(self.numbers)), torch.full((len(self.categories),), NONE)])
 
     def forward(self, batch: Batch, before: Tensor) -> Tensor:

@@ -126,6 +126,7 @@ class BackwardGRU(nn.Module):
 
     def __init__(self, n_inputs: int, hidden_size: int, generator: torch.Generator) -> None:
         super().__init__()
+        self.n_inputs: int = n_inputs
         self.recurrence: nn.GRU = gru(n_inputs, hidden_size, generator)
 
     def forward(self, inputs: Tensor, lengths: Tensor) -> Tensor:
