@@ -105,8 +105,9 @@ def _last_values(schema: Schema) -> LastValues:
     """The columns whose last values tell of the next ones: all but grey levels and numbers that aren't standardized."""
     columns = schema.columns or ()
     if not columns and schema.likelihood in ("bernoulli", "categorical"):
-        F, K = schema.event_shape[0], max(2, schema.n_categories)
-        return LastValues(categories=range(F), n_shown=[K] * F)
+        counted = schema.counted.nonzero()[0].tolist()
+        K = max(2, schema.n_categories)
+        return LastValues(categories=counted, n_shown=[K] * len(counted), all_seen=True)
     numbers = (schema.in_deviations & schema.counted).nonzero()[0].tolist()
     categories = [i for i, column in enumerate(columns) if column.has_categories]
     n_shown = [columns[i].n_common + (columns[i].n_rare > 0) for i in categories]

@@ -34,6 +34,8 @@ class LastValues(nn.Module):
         The places of columns of categories 0, 1, …
     n_shown : sequence of int
         Those of each column that are told apart; the last one stands for all after it.
+    all_seen : bool
+        No category is one that was never seen in the fit.
 
     Attributes
     ----------
@@ -48,9 +50,10 @@ class LastValues(nn.Module):
 
     def __init__(
         self, numbers: Sequence[int] = (), atoms: np.ndarray | None = None, categories: Sequence[int] = (),
-        n_shown: Sequence[int] = (),
+        n_shown: Sequence[int] = (), *, all_seen: bool = False,
     ) -> None:  # fmt: skip
         super().__init__()
+        self.all_seen = all_seen
         atoms = np.full((len(numbers), 1), np.nan) if atoms is None else atoms
         buffers = {
             "numbers": torch.tensor(numbers, dtype=torch.int64), "atoms": torch.from_numpy(atoms).float(),
@@ -69,16 +72,22 @@ class LastValues(nn.Module):
     def forward(self, batch: Batch, before: Tensor) -> Tensor:
         """Numbers, their changes, and places of categories spread over [−1, 1], (B, T, V), from those before (B, V)."""
         last_number, last_change, last_place = before.split(self.sizes, -1)
+        if self.all_seen and batch.missing is None:  # whatever is behind the ends has no meaning
+            return self._places(batch)
         x, observed = batch.x[..., self.numbers], batch.mask[..., self.numbers]
         x = torch.where(is_atom(x), value_of(x, self.atoms.to(x.dtype)), x)
         known = observed & (x.abs() < LARGEST)
         x = drawn_in(torch.where(known, x, 0.0))
         last = latest(x, known, last_number)
         change = x - torch.cat([last_number.unsqueeze(1), last[:, :-1]], 1)
+        has_place = batch.mask[..., self.categories] & ~is_unseen(batch.x[..., self.categories])
+        places = latest(self._places(batch), has_place, last_place)
+        return torch.cat([last, latest(change, known, last_change), places], -1)
+
+    def _places(self, batch: Batch) -> Tensor:
+        """The places of categories of every step, spread over [−1, 1], (B, T, ·)."""
         k = batch.x[..., self.categories]
-        has_place = batch.mask[..., self.categories] & ~is_unseen(k)
-        place = spread(k.minimum(self.greatest.to(k.dtype)), self.greatest)
-        return torch.cat([last, latest(change, known, last_change), latest(place, has_place, last_place)], -1)
+        return spread(k.minimum(self.greatest.to(k.dtype)), self.greatest)
 
 
 def latest(values: Tensor, known: Tensor, before: Tensor) -> Tensor:
@@ -137,6 +146,7 @@ class WithLast(nn.Module):
             self.register_buffer(name, torch.tensor(values, dtype=torch.int64), persistent=False)
         self.register_buffer("greatest", last.greatest, persistent=False)
         self.register_buffer("ordered", torch.tensor(ordered, dtype=torch.float32), persistent=False)
+        self.has_order: bool = any(ordered)
         self.nearness: nn.Parameter = nn.Parameter(torch.zeros(3, len(logits)))  # a, b and c
 
     def forward(self, v: Tensor) -> Tensor:
@@ -150,12 +160,13 @@ class WithLast(nn.Module):
 
     def _near(self, last: Tensor) -> Tensor:
         """The terms that are added to the logits of the categories, (N, ΣK)."""
-        last = last[:, self.column]
-        distance = (self.level - (last + 1) / 2 * self.greatest[self.column]).abs()
-        same, slope, curve = (each[self.column] for each in self.nearness)
-        e, ordered = drawn_in(distance), self.ordered[self.column]  # drawn in, or one jump would decide over all steps
-        near = same * (distance < 0.5) - ordered * e * (slope + curve * e)
-        return torch.where(last > (NONE - 1) / 2, near, 0.0)
+        distance = (self.level - (last[:, self.column] + 1) / 2 * self.greatest[self.column]).abs()
+        same, slope, curve = self.nearness
+        near = same[self.column] * (distance < 0.5)
+        if self.has_order:
+            e = drawn_in(distance)  # or one jump would decide over all steps
+            near = near - (self.ordered * slope)[self.column] * e - (self.ordered * curve)[self.column] * e.square()
+        return torch.where((last > (NONE - 1) / 2)[:, self.column], near, 0.0)
 
 
 class WithoutEnd(nn.Module):
