@@ -148,3 +148,11 @@ def test_names_of_columns_that_are_whole_numbers(columns, tmp_path):
     model = Factorized(columns=columns).fit(frame)
     lowerbound.compress(model, frame, tmp_path / "x.lb")
     pd.testing.assert_frame_equal(lowerbound.decompress(tmp_path / "x.lb", model), frame)
+
+
+def test_one_number_of_a_small_table_may_be_kept_aside(models, tmp_path):
+    frame = table(6, 0)
+    frame.loc[2, "single"] = np.float32(-0.0)  # a sixth of the column
+    round_trip(models["vae"], frame, tmp_path / "x.lb")
+    again = lowerbound.decompress(tmp_path / "x.lb", models["vae"])
+    assert np.signbit(again["single"].iloc[2])

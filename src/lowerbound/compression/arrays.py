@@ -16,7 +16,7 @@ from lowerbound.compression.entries import At, Numbers
 from lowerbound.data.gaps import gaps_of, nan_in_gaps
 from lowerbound.data.schema import Schema
 
-MOST_ASIDE = 0.05  # share of entries that may be kept aside
+MOST_ASIDE, FEW_ASIDE = 0.05, 3  # share of entries that may be kept aside, and the number that always may
 
 
 @dataclass
@@ -296,8 +296,9 @@ class ArrayCode(EntriesCode):
                 f"the model reads grey values as 0 or 1 (binarize={self.schema.binarize!r}), which loses them: "
                 "compress the 0/1 data themselves"
             )
-        share = (apart & self.counted).sum() / max(1, (observed & self.counted).sum())
-        if share > MOST_ASIDE:
+        n_apart = (apart & self.counted).sum()
+        share = n_apart / max(1, (observed & self.counted).sum())
+        if share > MOST_ASIDE and n_apart > FEW_ASIDE:
             raise NotCodableError(f"{share:.0%} of the values have more than {self.decimals} decimals: give more")
 
     def _unpacked(self, apart: bytes) -> tuple[np.ndarray, np.ndarray]:

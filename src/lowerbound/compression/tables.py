@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from lowerbound.compression.arrays import MOST_ASIDE, CodedBlock, EntriesCode, pattern, range_of
+from lowerbound.compression.arrays import FEW_ASIDE, MOST_ASIDE, CodedBlock, EntriesCode, pattern, range_of
 from lowerbound.compression.bits_back import NotCodableError
 from lowerbound.compression.columns import equal, from_bytes, name_of, numbers_of, resolution_of, to_bytes, values_of
 from lowerbound.compression.entries import At, Numbers
@@ -146,8 +146,9 @@ class TableCode(EntriesCode):
         return CodedBlock(TableNumbers(self.columns, scales), k, observed, aside, low, high, _pack(scales, kept))
 
     def _check_apart(self, apart: np.ndarray, known: np.ndarray, column: ColumnSchema) -> None:
-        share = (apart & known).sum() / max(1, known.sum())
-        if share <= MOST_ASIDE or column.has_categories:
+        n_apart = (apart & known).sum()
+        share = n_apart / max(1, known.sum())
+        if share <= MOST_ASIDE or n_apart <= FEW_ASIDE or column.has_categories:
             return
         if self.decimals is None or measure_of(column.dtype) != "number":
             raise NotCodableError(
