@@ -208,3 +208,10 @@ def test_files_of_earlier_versions_are_read_and_rows_are_written_the_same(tmp_pa
         np.testing.assert_array_equal(lowerbound.decompress(folder / name, kept), rows)
     lowerbound.compress(kept, rows, tmp_path / "x.lb")
     assert (tmp_path / "x.lb").read_bytes() == (folder / "lent.lb").read_bytes()
+
+
+def test_a_block_that_is_not_there_is_refused():
+    folder = Path(__file__).parents[1] / "fixtures" / "compressed-v1"
+    for block in (1, -1):
+        with pytest.raises(ValueError, match=rf"no block {block} in .*: it has 1, counted from 0"):
+            lowerbound.decompress(folder / "x.lb", lowerbound.load(folder / "model"), block=block)

@@ -42,6 +42,14 @@ def test_all_steps_at_once_are_those_one_by_one():
         assert torch.equal(state[0], at_once[t])
 
 
+def test_categories_that_are_all_seen_are_the_same_without_a_search():
+    x, mask = np.random.default_rng(0).integers(0, 3, (9, 2)).astype(np.float32), np.ones((9, 2), bool)
+    found = [
+        LastValues([], None, [0, 1], [3, 2], all_seen=seen)(batch(x, mask), torch.zeros(1, 2)) for seen in (True, False)
+    ]
+    assert torch.equal(*found)
+
+
 def test_logits_fall_with_the_distance_from_the_last_category():
     last = LastValues([], None, [0, 1], [3, 3])
     network = WithLast(linear(4, 6, GENERATOR), last, 6, [{0: 0, 1: 1, 2: 2}, {0: 3, 1: 4, 2: 5}], [True, False])

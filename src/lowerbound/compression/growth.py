@@ -72,10 +72,10 @@ def grown(push: Push, n_rows: int, most: int, *, has_latents: bool, begin: Push 
         _pushed(push, stack, steps.ranges(n_rows), even_dry=True)
         return steps, stack
     found = None if begin is None else _slowly(push, n_rows, Steps(most), begin=begin)
-    n_words = 0 if found else max(1, _words_of_first(push))
+    n_words = 0 if found else _words_of_first(push)
     while found is None:  # a later row may take more off the stack than the first
         found = _slowly(push, n_rows, Steps(most, 0, 1), n_words=n_words)
-        n_words *= 2
+        n_words = max(1, 2 * n_words)
     return found
 
 
@@ -88,7 +88,7 @@ def _slowly(
         for first, last in ranges[: steps.beginning]:
             assert begin is not None
             begin(stack, slice(first, last))
-        is_last_try = steps.slowness >= SLOWEST or n_words > MOST_PRIMED
+        is_last_try = steps.slowness >= SLOWEST or n_words > MOST_PRIMED or (begin is None and n_rows <= FEW)
         dry = _pushed(push, stack, ranges[steps.beginning :], even_dry=is_last_try)
         if dry is None:
             return steps, stack
