@@ -43,9 +43,9 @@ class RecurrentVAE(SeriesModel):
     """Recurrent variational autoencoder: a model of sequences with latent variables at every step.
 
     d_t = GRU(x_<t), z_t ~ p(z|d_t), x_t ~ p(x|d_t, z_t), and q(z_t|d_t, x_t): what can follow on a past is a mixture
-    over z_t, in which the columns of a step depend on each other. d_t also holds the last values of the columns. z_t
-    does not enter the recurrence, so that log p(x) = Σ_t log p(x_t|x_<t), and importance weights are those of a step.
-    With ``latent_dim=0`` it is the same decoder without z, whose log p(x) is exact.
+    over z_t, in which the columns of a step depend on each other. d_t also holds the last values of columns that are no
+    grey levels. z_t does not enter the recurrence, so that log p(x) = Σ_t log p(x_t|x_<t), and importance weights are
+    those of a step. With ``latent_dim=0`` it is the same decoder without z, whose log p(x) is exact.
 
     Sequences are a list of arrays (T, F) or of DataFrames, one array (n, T, F) if all are of one length, or
     ``Sequences``. NaN is a gap: the entry is in no density, and the recurrence reads 0 and that it is missing. All
