@@ -29,8 +29,12 @@ class Tab:
         self.tab.goto(page.url)
         self.tab.wait_for_selector(".stage h2", timeout=60_000)
 
-    def open(self, panel):
+    def turn_to(self, panel):
         self.tab.click(f"[data-panel={panel}]")
+        self.tab.wait_for_selector(f"[data-panel={panel}][aria-current=page]")  # the panel changes after the address
+
+    def open(self, panel):
+        self.turn_to(panel)
         self.tab.wait_for_selector(".stage .empty", state="detached", timeout=120_000)
         return self.tab.locator(".stage")
 
@@ -71,7 +75,7 @@ def test_what_fails_says_why_in_every_panel(browser, pages):
     tab.tab.route("**/api/*", lambda route: route.fulfill(status=400, json={"error": "the reason"}))
     tab.tab.evaluate("() => { location.hash = '#none'; }")
     for panel in PANELS[1:]:
-        tab.tab.click(f"[data-panel={panel}]")
+        tab.turn_to(panel)
         tab.tab.wait_for_selector(".stage .note:has-text('the reason')", timeout=30_000)
     assert [line for line in tab.said if "status of 400" not in line] == []
     tab.context.close()
