@@ -32,6 +32,9 @@ CASES = {
     "masked": {"latent_dim": 0, "head": "masked"},
     "masked, z": {"latent_dim": 1, "head": "masked", "length": "end"},
     "chain": {"latent_dim": 2, "chain": True},
+    "one z": {"latent_dim": 2, "latents": "sequence"},
+    "one z, with ends": {"latent_dim": 2, "latents": "sequence", "length": "end"},
+    "one z, masked": {"latent_dim": 1, "latents": "sequence", "head": "masked"},
 }
 MODELS = {}
 
@@ -69,7 +72,7 @@ def test_the_bound_is_exact_without_latent_variables(tmp_path):
         assert estimate(fitted(name), SONGS) == (pytest.approx(file.bound), 0)
 
 
-@pytest.mark.parametrize("name", ["exact, with ends", "z", "masked, z", "chain"])
+@pytest.mark.parametrize("name", ["exact, with ends", "z", "masked, z", "chain", "one z, with ends"])
 def test_one_sequence_and_one_step(name, tmp_path):
     for songs in ([SONGS[0]], [SONGS[3][:1]], [SONGS[1][:1], SONGS[0]]):
         fitted(name).compress(songs, tmp_path / "x.lb")

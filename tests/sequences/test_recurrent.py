@@ -263,7 +263,7 @@ def test_more_passes_go_on_from_the_weights():
     [
         ({"latent_dim": -1}, "latent_dim must be"),
         ({"length": "known"}, "length must be 'given' or 'end'"),
-        ({"latent_dim": 0, "objective": "iwae"}, "leave objective='elbo'"),
+        ({"latent_dim": 0, "objective": "iwae"}, "leave objective='auto'"),
         ({"optimizer": Adam(compile=True)}, "leave compile=False"),
         ({"likelihood": GaussianLikelihood(missingness="self_masking")}, "leave missingness=None"),
     ],

@@ -15,6 +15,7 @@ from lowerbound.assembly.vae import (
     output_bias,
     output_shape,
 )
+from lowerbound.assembly.whole_sequence import reading_sequence
 from lowerbound.core import NoPosterior, Objective, Posterior
 from lowerbound.data.columns.coding import numbers_of_atoms
 from lowerbound.data.schema import Schema
@@ -28,12 +29,13 @@ from lowerbound.models.priors.context import ContextPrior
 from lowerbound.models.sequence import SequenceModel, by_step
 from lowerbound.models.state_space import StateSpaceModel
 from lowerbound.models.vae import Decoder, Encoder, LatentModel
+from lowerbound.models.whole_sequence import WholeSequenceModel
 from lowerbound.nn.columns import ColumnsHead
 from lowerbound.nn.heads import GaussianHead
 from lowerbound.nn.last import LastValues, WithLast, WithoutEnd
 from lowerbound.nn.masked import MaskedMLP
 from lowerbound.nn.mlp import MLPDecoder, MLPEncoder
-from lowerbound.nn.sequence import BackwardGRU, PastGRU, goes_on
+from lowerbound.nn.sequence import BackwardGRU, PastGRU, SequenceReader, goes_on
 from lowerbound.nn.transition import Transition
 from lowerbound.parameters.likelihoods import Likelihood
 from lowerbound.parameters.parts import ELBO, IWAE, SampledELBO
@@ -44,10 +46,10 @@ UNITS_A_COLUMN = 4  # hidden units of a masked network
 
 def assemble_recurrent(
     schema: Schema, likelihood: Likelihood | str, latent_dim: int, hidden_size: int, mean_length: float | None,
-    dropout: float, generator: torch.Generator, *, chain: bool = False, head: str = "independent",
-    reads_last: bool = True,
+    dropout: float, generator: torch.Generator, *, latents: str = "steps", chain: bool = False,
+    head: str = "independent", reads_last: bool = True,
 ) -> tuple[SequenceModel, Posterior]:  # fmt: skip
-    """The model p(x, z) of sequences and q(z_t|d_t, x_t), with weights from ``generator``.
+    """The model p(x, z) of sequences and q(z_t|d_t, x_t), or q(z|x), with weights from ``generator``.
 
     Parameters
     ----------
@@ -56,7 +58,7 @@ def assemble_recurrent(
     likelihood : Likelihood or str
         p(x_t|d_t, z_t): a part, or "auto".
     latent_dim : int
-        D of each step; 0 for the same decoder without z.
+        D of each step, or of each sequence; 0 for the same decoder without z.
     hidden_size : int
         H of the recurrence, and hidden units of the networks of a step.
     mean_length : float or None
@@ -64,6 +66,8 @@ def assemble_recurrent(
     dropout : float
         Share of the numbers of h_t that is set to 0 in training, and half that share of those that are read of x_<t.
     generator : torch.Generator
+    latents : {"steps", "sequence"}
+        A z at every step, or one of the whole sequence.
     chain : bool
         z_t also depends on z_{t−1}.
     head : {"independent", "masked"}
@@ -84,7 +88,8 @@ def assemble_recurrent(
     decoder = MLPDecoder(D + C, shape, P, (H,), ACTIVATION, generator)
     with torch.no_grad():
         decoder.bias.copy_(output_bias(schema, likelihood_head))
-    prior = ContextPrior(R, D, (H,), generator) if D and not chain else None
+    of_step = latents == "steps"
+    prior = ContextPrior(R, D, (H,), generator) if D and of_step and not chain else None
     network = _with_last(decoder, last, P * math.prod(shape), likelihood_head, schema) if last.n_values else decoder
     step = LatentModel(Decoder(network, likelihood_head), D, log_unit_of(schema), prior, n_context=C)
     step = step if head == "independent" else _masked(schema, step, generator)
@@ -93,6 +98,9 @@ def assemble_recurrent(
         model = StateSpaceModel(past, step, Transition(R, D, H, generator), ends, dropout)
         backward = BackwardGRU(n_inputs + n_gaps + R, H, generator)
         return model, SmoothingPosterior(inputs, backward, Transition(H, D, H, generator), n_gaps)
+    if not of_step:
+        reader = SequenceReader(inputs, n_inputs, H, generator, n_gaps)
+        return WholeSequenceModel(past, step, ends, dropout), reading_sequence(reader, D, generator)
     model = SequenceModel(past, step, ends, dropout)
     if not D:
         return model, NoPosterior()

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import math
-
 import torch
 
+from lowerbound.assembly.whole_sequence import LOG_SCALE_AT_START
 from lowerbound.core import NoPosterior, Posterior
 from lowerbound.data.context import ContextSchema
 from lowerbound.data.texts import TextContext, TextSchema
@@ -18,11 +17,6 @@ from lowerbound.models.vae import Encoder
 from lowerbound.nn.heads import GaussianHead
 from lowerbound.nn.initialization import linear
 from lowerbound.nn.tokens import TokenDecoder, TokenReader
-from lowerbound.parameters.parts import ELBO
-
-FREE_NATS = 5.0  # of all latent variables together
-WARMUP = 0.2  # of the steps
-LOG_SCALE_AT_START = -2.0  # of q: z tells the decoder of the text before the KL term has a weight
 
 
 def assemble_texts(
@@ -77,10 +71,3 @@ def token_reader(n_tokens: int, hidden_size: int, generator: torch.Generator) ->
 def embedding_size(n_tokens: int, hidden_size: int) -> int:
     """The size of an embedding: as many numbers as there are tokens, or half the hidden units."""
     return min(n_tokens + 2, max(1, hidden_size // 2))
-
-
-def bound_in_use(latent_dim: int, n_steps: int) -> ELBO:
-    """The lower bound with a KL term that rises over a fifth of the steps, and leaves five nats of z free."""
-    if not latent_dim:
-        return ELBO()
-    return ELBO(warmup_steps=math.ceil(WARMUP * n_steps), free_bits=FREE_NATS / latent_dim)

@@ -28,6 +28,7 @@ from lowerbound.compression.sequences import CodedSequences, SequencesCode
 from lowerbound.compression.stepping import MaskedStep, SequenceBlocks, Unit
 from lowerbound.compression.texts import CodedTexts
 from lowerbound.compression.tokens import TextBlocks, batch_of
+from lowerbound.compression.whole import WholeSequenceBlocks
 from lowerbound.core import Batch
 from lowerbound.data.texts import TextContext
 from lowerbound.estimators.fitted import Fitted
@@ -36,6 +37,7 @@ from lowerbound.models.masked import MaskedModel
 from lowerbound.models.sequence import SequenceModel
 from lowerbound.models.state_space import StateSpaceModel
 from lowerbound.models.texts import TextModel
+from lowerbound.models.whole_sequence import WholeSequenceModel
 
 LOOKED_AT = 1000  # rows, texts or steps that the grid is chosen by
 SEQUENCES = 100  # that these steps are of
@@ -67,6 +69,8 @@ def blocks_for(fitted: Fitted, rows: Any, grid: Grid, most: int) -> Blocks:
     if isinstance(model, StateSpaceModel):
         assert isinstance(fitted.posterior, SmoothingPosterior)
         return ChainBlocks(model, step, rows, most, fitted.posterior, grid)
+    if isinstance(model, WholeSequenceModel):
+        return WholeSequenceBlocks(model, step, rows, most, fitted.posterior, grid)
     return SequenceBlocks(model, step, rows, most)
 
 

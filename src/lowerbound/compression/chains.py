@@ -40,7 +40,7 @@ class ChainBlocks(SequenceBlocks):
     def _push(self, stack: Stack, unit: Unit, *, ends: bool) -> None:
         """Pop z from the first step on, push x and z from the last one on."""
         d = self.states(unit)
-        given, places, batch = _in_steps(unit, d)
+        given, places, batch = in_steps(unit, d)
         path: list[np.ndarray] = []
         for rows, q in zip(places, self._posteriors(batch, path, places), strict=True):
             path.append(self.grid.pop(stack, q.mean[rows], q.scale[rows]))
@@ -75,7 +75,7 @@ class ChainBlocks(SequenceBlocks):
 
     def moments(self, unit: Unit) -> tuple[Tensor, Tensor]:
         """Means and deviations of q(z_t|z_{t−1}, x) of all steps, with the means before them for z_{t−1}."""
-        _, places, batch = _in_steps(unit, self.states(unit))
+        _, places, batch = in_steps(unit, self.states(unit))
         path: list[np.ndarray] = []
         found = []
         for rows, q in zip(places, self._posteriors(batch, path, places), strict=True):
@@ -106,7 +106,7 @@ class ChainBlocks(SequenceBlocks):
         return self.grid.values(path[time - 1])[torch.from_numpy(np.isin(places[time - 1], places[time]))]
 
 
-def _in_steps(unit: Unit, d: Sequence[Tensor]) -> tuple[list[Tensor], Places, Batch]:
+def in_steps(unit: Unit, d: Sequence[Tensor]) -> tuple[list[Tensor], Places, Batch]:
     """d_t and the places of the sequences of every step, and the sequences with their d."""
     given = [each[unit.kept(time)] for time, each in enumerate(d[:-1])]
     places = [unit.rows(time) for time in range(len(unit))]

@@ -2,7 +2,8 @@
 
 log p(x) = Σ_t log p(x_t | d_t), and every term is an integral over its own z_t. So the steps are the rows of one
 conditional model, and log p(x_t|d_t) is estimated as for any row: K weights for each step, where weights of whole
-sequences would spread over as many nats as there are steps. A chain of z is left to particles.
+sequences would spread over as many nats as there are steps. A chain of z is left to particles. Of one z for a whole
+sequence, the same K draws give log p(x_1, …, x_t) for every t, whose differences are the terms of the steps.
 """
 
 from __future__ import annotations
@@ -13,17 +14,20 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from lowerbound.core import Batch, NoPosterior
 from lowerbound.data.batches import RowsInMemory
 from lowerbound.evaluation.annealing import TRUSTED_BIAS, UnreliableEstimateWarning, expected_bias
-from lowerbound.evaluation.bound import ElboTerms, elbo_terms, importance_weighted
+from lowerbound.evaluation.bound import ElboTerms, RunningLogMeanExp, elbo_terms, importance_weighted
+from lowerbound.evaluation.defensive import Defensive
 from lowerbound.evaluation.estimate import Estimate, mean_over_rows, plus_minus
 from lowerbound.evaluation.evaluation import Evaluation
 from lowerbound.evaluation.smc import particle_scores
 from lowerbound.models.sequence import SequenceModel, Steps
 from lowerbound.models.state_space import StateSpaceModel
+from lowerbound.models.whole_sequence import WholeSequenceModel
 from lowerbound.warning import warn
 
 
@@ -125,11 +129,13 @@ def step_scores(on: Evaluation, n_importance: int) -> StepScores:
     on : Evaluation
         Of a ``SequenceModel`` on sequences.
     n_importance : int
-        K, nine tenths of them from q(z_t|d_t, x_t) and a tenth from p(z_t|d_t); particles where z is a chain.
+        K, nine tenths of them from q(z_t|d_t, x_t) and a tenth from p(z_t|d_t), or of one z for a whole sequence;
+        particles where z is a chain.
     """
     K = 1 if isinstance(on.posterior, NoPosterior) else n_importance
     is_chain = isinstance(on.model, StateSpaceModel)
-    found = particle_scores(on, K) if is_chain else _independent(on, K)
+    scores = particle_scores if is_chain else _shared if isinstance(on.model, WholeSequenceModel) else _independent
+    found = scores(on, K)
     log_p, log_length, ess, lengths = [], [], [], []
     for steps, each, effective in found:
         log_length.append(steps.log_length.to(each).cpu())
@@ -146,8 +152,37 @@ def _independent(on: Evaluation, K: int) -> Iterator[tuple[Steps, Tensor, Tensor
         yield steps, *importance_weighted(of_steps, K)
 
 
+def _shared(on: Evaluation, K: int) -> Iterator[tuple[Steps, Tensor, Tensor]]:
+    """log p(x_t|x_<t) with one z for a whole sequence, and the effective number of samples of the sequence.
+
+    log p(x_1, …, x_t) = log (1/K) Σ_k p(z_k)/r(z_k) Π_{s≤t} p(x_s|d_s, z_k), with the same draws for every t.
+    """
+    model, n_rows = on.model, on.rows_in_a_pass()
+    assert isinstance(model, WholeSequenceModel)
+    chunk = min(K, on.rows_in_a_pass(n_rows))
+    for batch in on.batches(n_rows):
+        with on.evaluating():
+            steps, prior = model.steps(batch), model.prior()
+            at, total = (steps.row, steps.time), RunningLogMeanExp(len(steps.row), batch.x.device)
+            proposal = Defensive.around(on.posterior(batch, on.noise), on, batch, K)
+            for z in proposal.draws(chunk, on.noise):
+                log_p = prior.log_prob(z)
+                log_w = (log_p - proposal.log_prob(proposal.q.log_prob(z), log_p)).double()
+                of_steps = model.log_p_of_steps(steps, z).double()
+                total.add(steps.padded(of_steps.mT).cumsum(1)[at].mT + log_w[:, steps.row])
+        up_to, ess = (each.to(batch.x.device) for each in total.result())
+        before = F.pad(steps.padded(up_to[:, None]), (0, 0, 1, 0))[at].squeeze(-1)
+        yield steps, up_to - before, ess[torch.bincount(steps.row).cumsum(0) - 1][steps.row]
+
+
 def step_means(on: Evaluation) -> Tensor:
-    """E[z_t] under q(z_t|d_t, x_t) of every step, shape (ΣT, D); of a chain the path of means."""
+    """E[z_t] under q(z_t|d_t, x_t) of every step, shape (ΣT, D); of a chain the path of means.
+
+    Of one z for a whole sequence its mean under q(z|x), the same at all steps.
+    """
+    if isinstance(on.model, WholeSequenceModel):
+        with on.evaluating():
+            return torch.cat([on.posterior(batch, on.noise).mean[on.model.steps(batch).row] for batch in on.batches()])
     if isinstance(on.model, StateSpaceModel):
         with on.evaluating():
             return torch.cat([_mean_path(on, on.model, batch) for batch in on.batches()])
@@ -222,9 +257,10 @@ def sequence_estimate(on: Evaluation, n_importance: int) -> SequenceEstimate:
         return scores.estimate(None, length)
     if (bias := expected_bias(scores.ess, n_importance)) > TRUSTED_BIAS:
         what = "particles" if scores.kind is ParticleEstimate else "importance samples"
+        unit = "sequence" if isinstance(on.model, WholeSequenceModel) else "step"
         warn(
-            f"of {n_importance:,} {what} a step only {scores.ess.mean():.1f} count (effective sample "
-            f"size), so log p(x) is underestimated by {bias:.2g} nats a step or more: take more, n_importance=…",
+            f"of {n_importance:,} {what} a {unit} only {scores.ess.mean():.1f} count (effective sample "
+            f"size), so log p(x) is underestimated by {bias:.2g} nats a {unit} or more: take more, n_importance=…",
             UnreliableEstimateWarning,
         )
     return scores.estimate(n_importance, length)

@@ -1,13 +1,15 @@
-"""A posterior whose context is read by a network of the model."""
+"""Posteriors of what a recurrent network has read: a context, or a whole sequence."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
-from torch import Tensor
+from torch import Tensor, nn
 
 from lowerbound.core import Batch, LatentDistribution, Posterior
 from lowerbound.distributions.noise import Noise
+from lowerbound.inference.posteriors import FeaturePosterior
+from lowerbound.nn.heads import GaussianHead
 
 
 class ReadingContext(Posterior):
@@ -28,3 +30,30 @@ class ReadingContext(Posterior):
     def forward(self, batch: Batch, noise: Noise | None = None) -> LatentDistribution:
         """q(z|x, c) for the rows of a batch."""
         return self.posterior(batch.with_context(self.read(batch.context)), noise)
+
+
+class ReadingSequence(FeaturePosterior):
+    """q(z|x) = N(μ, diag σ²) of whole sequences, with μ and log σ a linear function of what a network has read of x.
+
+    Parameters
+    ----------
+    reader : Module
+        A batch of B sequences → features (B, V).
+    layer : Linear
+        V → 2D.
+    head : GaussianHead
+    """
+
+    def __init__(self, reader: nn.Module, layer: nn.Linear, head: GaussianHead) -> None:
+        super().__init__()
+        self.reader: nn.Module
+        self.layer: nn.Linear
+        self.reader, self.layer, self.head = reader, layer, head
+
+    def features(self, batch: Batch) -> Sequence[Tensor]:
+        """μ and log σ, (B, 2D)."""
+        return [self.layer(self.reader(batch))]
+
+    def given(self, features: Sequence[Tensor], batch: Batch) -> LatentDistribution:
+        """q(z|x); p(z) for sequences of which nothing was observed."""
+        return self.prior_where_unobserved(self.head(*features), batch)

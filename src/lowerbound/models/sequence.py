@@ -184,6 +184,23 @@ class SequenceModel(Model):
         return noise.uniform((1, len(state)), logit)[0] < logit.sigmoid()
 
 
+class WithLatentState(SequenceModel):
+    """A model of sequences whose state is d_t and a z that was drawn, (n, H + D)."""
+
+    def draw_step(self, state: Tensor, noise: Noise) -> Tensor:
+        """x_t ~ p(x|d_t, z), one for every state (n, H + D), shape (n, F)."""
+        d, z = self.parts(state)
+        return self.step.given(d).draw_x(z[None], noise)[0]
+
+    def draw_goes_on(self, state: Tensor, noise: Noise) -> Tensor:
+        """Draw if sequences go on, from the states after their last step, (n,) of bool."""
+        return super().draw_goes_on(self.parts(state)[0], noise)
+
+    def parts(self, state: Tensor) -> tuple[Tensor, ...]:
+        """d (n, H) and z (n, D)."""
+        return state.tensor_split([self.past.hidden_size], dim=-1)
+
+
 def by_step(objective: Objective) -> Objective:
     """An objective of the steps as one of sequences: the sum of its loss over steps, less the log p of the length."""
 

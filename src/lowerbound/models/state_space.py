@@ -16,7 +16,7 @@ from lowerbound.core import Batch, Draw, Objective, once
 from lowerbound.distributions.gaussians import DiagonalGaussian, GaussianPrior
 from lowerbound.distributions.noise import Noise
 from lowerbound.models.masked import MaskedModel
-from lowerbound.models.sequence import SequenceDraw, SequenceModel, Steps
+from lowerbound.models.sequence import SequenceDraw, Steps, WithLatentState
 from lowerbound.models.vae import LatentModel
 from lowerbound.nn.sequence import PastGRU
 
@@ -53,7 +53,7 @@ class PathDraw(Draw):
         return closed_form.mean(0)
 
 
-class StateSpaceModel(SequenceModel):
+class StateSpaceModel(WithLatentState):
     """p(x, z) = Π_t p(z_t|d_t, z_{t−1}) p(x_t|d_t, z_t), d_t = GRU(x_<t), z_0 = 0.
 
     Parameters
@@ -146,17 +146,5 @@ class StateSpaceModel(SequenceModel):
 
     def read(self, batch: Batch, state: Tensor, noise: Noise) -> Tensor:
         """The states after one step more of each sequence."""
-        d, z = self._parts(state)
+        d, z = self.parts(state)
         return self.onward(super().read(batch, d, noise), z, noise)
-
-    def draw_step(self, state: Tensor, noise: Noise) -> Tensor:
-        """x_t ~ p(x|d_t, z_t), one for every state (n, H + D), shape (n, F)."""
-        d, z = self._parts(state)
-        return self.step.given(d).draw_x(z[None], noise)[0]
-
-    def draw_goes_on(self, state: Tensor, noise: Noise) -> Tensor:
-        """Draw if sequences go on, from the states after their last step, (n,) of bool."""
-        return super().draw_goes_on(self._parts(state)[0], noise)
-
-    def _parts(self, state: Tensor) -> tuple[Tensor, ...]:
-        return state.tensor_split([self.past.hidden_size], dim=-1)

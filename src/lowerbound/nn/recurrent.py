@@ -33,6 +33,16 @@ def gru(n_in: int, n_hidden: int, generator: torch.Generator) -> nn.GRU:
     return layer
 
 
+def largest_and_last(states: Tensor, within: Tensor) -> Tensor:
+    """The largest of each state (B, T, H) over the time within the lengths, and its last, (B, 2H).
+
+    The largest over time tells of steps wherever they stand, and so keeps a posterior that is made of it from
+    forgetting all but the end (Long, Cao & Cheung, 2019, arXiv:1911.03976).
+    """
+    largest = states.masked_fill(~within.unsqueeze(-1), -math.inf).amax(1)
+    return torch.cat([largest, states[torch.arange(len(states), device=states.device), within.sum(1) - 1]], -1)
+
+
 class Number(nn.Module):
     """A real entry as a vector of length 1: (*) → (*, 1)."""
 

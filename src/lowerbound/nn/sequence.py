@@ -9,7 +9,7 @@ from torch.nn.utils import skip_init
 from lowerbound.core import Batch
 from lowerbound.distributions.noise import Noise
 from lowerbound.nn.last import LastValues
-from lowerbound.nn.recurrent import gru
+from lowerbound.nn.recurrent import gru, largest_and_last
 
 
 def within(batch: Batch) -> Tensor:
@@ -135,6 +135,29 @@ class BackwardGRU(nn.Module):
         reverse = place.where(place >= 0, torch.arange(inputs.shape[1], device=inputs.device))[..., None]
         backward, _ = self.recurrence(inputs.take_along_dim(reverse, 1))
         return backward.take_along_dim(reverse, 1)
+
+
+class SequenceReader(nn.Module):
+    """A sequence of steps → features: the largest of each state of a GRU over time, and its last.
+
+    Parameters
+    ----------
+    inputs, n_inputs, hidden_size, generator, n_gaps
+        As in ``PastGRU``.
+    """
+
+    def __init__(
+        self, inputs: nn.Module, n_inputs: int, hidden_size: int, generator: torch.Generator, n_gaps: int = 0
+    ) -> None:
+        super().__init__()
+        self.inputs: nn.Module = inputs
+        self.n_features, self.n_gaps = 2 * hidden_size, n_gaps
+        self.recurrence: nn.GRU = gru(n_inputs + n_gaps, hidden_size, generator)
+
+    def forward(self, batch: Batch) -> Tensor:
+        """Features of B sequences, (B, 2H)."""
+        states, _ = self.recurrence(numbers_of(self.inputs, batch, self.n_gaps))
+        return largest_and_last(states, within(batch))
 
 
 def goes_on(hidden_size: int, start: float) -> nn.Linear:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from typing import NamedTuple
 
 import torch
@@ -10,14 +9,11 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from lowerbound.nn.initialization import linear
-from lowerbound.nn.recurrent import gru
+from lowerbound.nn.recurrent import gru, largest_and_last
 
 
 class TokenReader(nn.Module):
     """A sequence of tokens → features: the largest of each state of a GRU over time, and its last.
-
-    The largest over time tells of tokens wherever they stand, and so keeps a posterior that is made of it from
-    forgetting all but the end (Long, Cao & Cheung, 2019, arXiv:1911.03976).
 
     Parameters
     ----------
@@ -39,9 +35,7 @@ class TokenReader(nn.Module):
         """Features of the tokens (B, T) within the lengths, which ``mask`` tells, shape (B, 2H)."""
         mask = torch.ones_like(tokens, dtype=torch.bool) if mask is None else mask
         states, _ = self.recurrence(F.embedding(tokens, self.embeddings))
-        largest = states.masked_fill(~mask.unsqueeze(-1), -math.inf).amax(1)
-        last = states[torch.arange(len(tokens), device=tokens.device), mask.sum(1) - 1]
-        return torch.cat([largest, last], -1)
+        return largest_and_last(states, mask)
 
 
 class Written(NamedTuple):

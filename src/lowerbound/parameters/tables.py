@@ -168,8 +168,17 @@ PIXEL_RNN_PARAMETERS = _table(
     *("warm_start", "random_state", "device", "verbose"),
 )
 
+AUTO_OBJECTIVE = replace(
+    VAE_PARAMETERS["objective"],
+    default="auto",
+    choices=("auto", *VAE_PARAMETERS["objective"].choices),
+    help="bound to raise; auto: elbo; with one z of the whole its KL term rises over a fifth of the steps, 5 nats free",
+)
+
 RECURRENT_VAE_PARAMETERS = _table(
-    Parameter("latent_dim", 32, "latent variables of each step; 0: the same decoder without them", (), int, 0),
+    Parameter(
+        "latent_dim", 32, "latent variables of each step or sequence; 0: the same decoder without them", (), int, 0
+    ),
     Parameter("hidden_size", 128, "hidden units of the recurrence, and of the networks of a step", (), int, 1),
     replace(VAE_PARAMETERS["likelihood"], help="p of an entry of a step; auto: by type and values of the data"),
     "columns",
@@ -179,11 +188,13 @@ RECURRENT_VAE_PARAMETERS = _table(
         "columns of a step given its past and z; masked: each also depends on those before it",
         ("independent", "masked"),
     ),
+    Parameter("latents", "steps", "a z at every step, or one of the whole sequence", ("steps", "sequence")),
     Parameter("chain", False, "z of a step also depends on that of the step before", (True, False)),
     Parameter("dropout", 0.2, "share of the hidden units that is set to 0 in training", (), float, 0, 0.9),
     Parameter("length", "given", "log p(x | T), or log p of x and of where it ends", ("given", "end")),
     Parameter("window", None, "steps that longer sequences are cut into for training; none: whole", (None,), int, 2),
-    *("objective", "optimizer", "early_stopping", "max_epochs", "batch_size"),
+    AUTO_OBJECTIVE,
+    *("optimizer", "early_stopping", "max_epochs", "batch_size"),
     *("warm_start", "random_state", "device", "verbose"),
 )
 
@@ -198,12 +209,7 @@ SEQUENCE_VAE_PARAMETERS = _table(
         parts=(BPE,),
     ),
     Parameter("token_dropout", 0.0, "share of the tokens that the decoder does not read in training", (), float, 0, 1),
-    replace(
-        VAE_PARAMETERS["objective"],
-        default="auto",
-        choices=("auto", *VAE_PARAMETERS["objective"].choices),
-        help="bound to raise; auto: elbo, its KL term rising over a fifth of the steps, 5 nats of it free",
-    ),
+    AUTO_OBJECTIVE,
     *("optimizer", "early_stopping", "max_epochs", "batch_size"),
     *("warm_start", "random_state", "device", "verbose"),
 )

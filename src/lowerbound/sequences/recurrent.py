@@ -8,38 +8,36 @@ from typing import Any, ClassVar
 
 import numpy as np
 import torch
-from sklearn.utils.validation import check_is_fitted
 from torch import Tensor
 
 from lowerbound.assembly.sequence import assemble_recurrent, objective_of_steps
+from lowerbound.assembly.vae import objective_of
 from lowerbound.core import Objective, Posterior
 from lowerbound.data.batches import Rows
 from lowerbound.data.schema import Schema
-from lowerbound.data.sequences import SequenceRows, Sequences, cut
+from lowerbound.data.sequences import SequenceRows, Sequences
 from lowerbound.distributions.noise import Noise
 from lowerbound.estimators.arguments import Columns
 from lowerbound.estimators.gradient import GradientEstimator
 from lowerbound.estimators.latent import CollapsedPosteriorWarning
 from lowerbound.evaluation.bound import ElboTerms, elbo_terms
 from lowerbound.evaluation.evaluation import Evaluation
-from lowerbound.evaluation.steps import SequenceEstimate, step_means, step_scores
+from lowerbound.evaluation.steps import SequenceEstimate, step_scores
 from lowerbound.parameters.likelihoods import Likelihood
-from lowerbound.parameters.parameter import check_count
 from lowerbound.parameters.parts import ELBO, IWAE, Adam, EarlyStopping, SampledELBO
 from lowerbound.parameters.seed import RandomState
 from lowerbound.parameters.tables import RECURRENT_VAE_PARAMETERS
-from lowerbound.sequences.series import SequenceData, SeriesModel
+from lowerbound.sequences.codes import CodedSeries
+from lowerbound.sequences.series import SequenceData
+from lowerbound.sequences.warming import WarmedBound
 from lowerbound.storage.atomic import SavedFileError
-from lowerbound.tasks.continuing import continued
 from lowerbound.training.state import Training
-from lowerbound.warning import warn
 
 SEQUENCES_TO_JUDGE_COLLAPSE = 200
-LEAST_KL = 0.01  # nats a step
-MOST_TIMES = 10  # the longest sequence that was fitted: a draw without an end is cut off there
+LEAST_KL = {"steps": 0.01, "sequence": 0.1}  # nats of each
 
 
-class RecurrentVAE(SeriesModel):
+class RecurrentVAE(WarmedBound, CodedSeries):
     """Recurrent variational autoencoder: a model of sequences with latent variables at every step.
 
     d_t = GRU(x_<t), z_t ~ p(z|d_t), x_t ~ p(x|d_t, z_t), and q(z_t|d_t, x_t): what can follow on a past is a mixture
@@ -54,7 +52,7 @@ class RecurrentVAE(SeriesModel):
     Parameters
     ----------
     latent_dim : int
-        D, latent variables of each step; 0 for none.
+        D, latent variables of each step, or of each sequence; 0 for none.
     hidden_size : int
         H, hidden units of the recurrence, and of the networks of a step.
     likelihood : {"auto", "gaussian", "bernoulli", "categorical", "discretized_logistic"} or a part
@@ -64,6 +62,9 @@ class RecurrentVAE(SeriesModel):
     head : {"independent", "masked"}
         "masked": each column of a step also depends on those before it (as in RNN-NADE: Boulanger-Lewandowski et al.,
         2012), for columns that are 0 or 1 and have no gaps.
+    latents : {"steps", "sequence"}
+        "steps": a z_t at every step. "sequence": one z of the whole sequence that every step reads, x_t ~ p(x|d_t, z),
+        which says what the sequence is like (VRAE: Fabius & van Amersfoort, 2015); ``transform`` has one row for each.
     chain : bool
         z_t ~ p(z|d_t, z_{t−1}), with an encoder that reads the sequence backward (Fraccaro et al., 2016): what z says
         then lasts. log p(x) is a lower bound by sequential Monte Carlo, and the objective is ``ELBO``.
@@ -77,8 +78,10 @@ class RecurrentVAE(SeriesModel):
         Sequences that are longer are cut into windows of at most so many steps for training, each step in one of them;
         some windows are held out for early stopping. A window begins as a sequence does: no state is carried into it.
         Scores, codes and all else are those of whole sequences. None trains on whole sequences too.
-    objective : {"elbo", "elbo_sampled", "iwae"}, ELBO, SampledELBO or IWAE
-        The bound of each step that is raised, as in ``VAE``.
+    objective : {"auto", "elbo", "elbo_sampled", "iwae"}, ELBO, SampledELBO or IWAE
+        The bound that is raised, of each step, or of a whole sequence with one z. "auto": the ELBO; with one z its KL
+        term rises over a fifth of the steps of training and 5 nats of it are free, which keeps z in use. Else as in
+        ``VAE``.
     optimizer, early_stopping, max_epochs, batch_size, warm_start, random_state, device, verbose
         As in ``VAE``; a row is a sequence.
 
@@ -87,13 +90,13 @@ class RecurrentVAE(SeriesModel):
     model_ : SequenceModel
         p(x, z).
     posterior_ : Posterior
-        q(z_t|d_t, x_t), for steps.
+        q(z_t|d_t, x_t), for steps; or q(z|x), for sequences.
     schema_ : Schema
         Of the steps; ``schema_.likelihood`` is the one in use.
     history_ : list of dict
         One record an epoch, nats a sequence, or a window of one.
     kl_ : float
-        KL(q ‖ p) in nats a step, on some of the sequences.
+        KL(q ‖ p) in nats a step, of one z in nats a sequence; on some of the sequences.
     reads_last_ : bool
         d_t holds last values: not in models of earlier versions.
     n_features_in_ : int
@@ -135,11 +138,12 @@ class RecurrentVAE(SeriesModel):
         likelihood: str | Likelihood = "auto",
         columns: Columns = None,
         head: str = "independent",
+        latents: str = "steps",
         chain: bool = False,
         dropout: float = 0.2,
         length: str = "given",
         window: int | None = None,
-        objective: str | ELBO | SampledELBO | IWAE = "elbo",
+        objective: str | ELBO | SampledELBO | IWAE = "auto",
         optimizer: str | Adam = "adam",
         early_stopping: bool | EarlyStopping = True,
         max_epochs: int | str = "auto",
@@ -154,6 +158,7 @@ class RecurrentVAE(SeriesModel):
         self.likelihood = likelihood
         self.columns = columns
         self.head = head
+        self.latents = latents
         self.chain = chain
         self.dropout = dropout
         self.length = length
@@ -178,17 +183,27 @@ class RecurrentVAE(SeriesModel):
             raise ValueError("steps on sequences differ in length, so they are no one graph: leave compile=False")
         if self.window is not None and self.length == "end":
             raise ValueError("the windows of a sequence don't end where it ends: with length='end' leave window=None")
-        if self.latent_dim == 0 and self._part("objective") != ELBO():
-            raise ValueError("latent_dim=0 has no latent variables and no bound: leave objective='elbo'")
+        if self.latent_dim == 0 and self._part("objective") not in ("auto", ELBO()):
+            raise ValueError("latent_dim=0 has no latent variables and no bound: leave objective='auto'")
         if self.chain:
             self._check_chain()
+        if self.latents == "sequence":
+            self._check_whole()
 
     def _check_chain(self) -> None:
-        objective = self._part("objective")
+        objective = self._bound()
         if self.latent_dim == 0:
             raise ValueError("latent_dim=0 has no latent variables to make a chain of: leave chain=False")
         if not isinstance(objective, ELBO) or objective.gradient != "pathwise":
             raise ValueError("a chain of latent variables is fitted by pathwise gradients: take chain=True with ELBO()")
+
+    def _check_whole(self) -> None:
+        if self.latent_dim == 0:
+            raise ValueError("latent_dim=0 has no latent variable of a whole sequence: leave latents='steps'")
+        if self.chain:
+            raise ValueError("one z of a whole sequence is no chain: take latents='steps' with chain=True")
+        if self.window is not None:
+            raise ValueError("one z is of a whole sequence, and window=… cuts it up: give shorter sequences instead")
 
     def _validate(self, X: Any, *, reset: bool = False) -> Sequences:
         sequences = Sequences.of(X)
@@ -226,21 +241,22 @@ class RecurrentVAE(SeriesModel):
         mean_length = self.mean_length_ if self.length == "end" else None
         self.model_, self.posterior_ = assemble_recurrent(  # pyright: ignore[reportIncompatibleVariableOverride]
             self.schema_, self._part("likelihood"), self.latent_dim, self.hidden_size, mean_length, self.dropout,
-            generator, chain=self.chain, head=self.head, reads_last=self.reads_last_,
+            generator, latents=self.latents, chain=self.chain, head=self.head, reads_last=self.reads_last_,
         )  # fmt: skip
 
     def _posterior(self) -> Posterior:
         return self.posterior_
 
-    def _objective(self) -> Objective:
-        return objective_of_steps(self._part("objective"))
+    def _objective_over(self, n_steps: int) -> Objective:
+        bound = self._bound(n_steps)
+        return objective_of(bound) if self.latents == "sequence" else objective_of_steps(bound)
+
+    @property
+    def _n_shared(self) -> int:
+        return self.latent_dim if self.latents == "sequence" else 0
 
     def _likelihood(self) -> Likelihood | str:
         return self._part("likelihood")
-
-    def _kl_weight(self) -> float:
-        part = self._part("objective")
-        return 1.0 if isinstance(part, IWAE) else min(1.0, part.kl_weight)
 
     def _independent(self, rows: Rows, noise: Noise) -> Tensor:
         assert isinstance(rows, SequenceRows)
@@ -255,11 +271,16 @@ class RecurrentVAE(SeriesModel):
         few, fitting = rows.few(SEQUENCES_TO_JUDGE_COLLAPSE), self._fitting()
         assert isinstance(few, SequenceRows)
         kl = elbo_terms(Evaluation(fitting.model, fitting.posterior, few, fitting.noise("collapse"))).kl
-        self.kl_ = float(kl.sum() / few.lengths.sum())
+        self.kl_ = float(kl.sum() / (few.lengths.sum() if self.latents == "steps" else len(few)))
 
     def _unsound(self) -> Warning | None:
-        if self.latent_dim == 0 or self.kl_ >= LEAST_KL:
+        if self.latent_dim == 0 or self.kl_ >= LEAST_KL[self.latents]:
             return None
+        if self.latents == "sequence":
+            return CollapsedPosteriorWarning(
+                f"the posterior has collapsed: the latent variables of a sequence carry {self.kl_:.2g} nats. Leave "
+                f"objective='auto', which keeps 5 nats free, or take latent_dim=0, which is exact"
+            )
         return CollapsedPosteriorWarning(
             f"the posterior has collapsed: the latent variables of a step carry {self.kl_:.2g} nats. Train longer, set "
             f"ELBO(warmup_steps=…) to a tenth of the steps or free_bits=0.1, or take latent_dim=0, which is exact"
@@ -334,62 +355,3 @@ class RecurrentVAE(SeriesModel):
             Draws of z_t for each step.
         """
         return elbo_terms(self.fitted_.on(X, "accounts"), n_samples)
-
-    # codes and draws
-
-    def transform(self, X: SequenceData) -> list[np.ndarray]:
-        """The means of q(z_t|d_t, x_t), an array (T, D) for each sequence; deterministic.
-
-        Parameters
-        ----------
-        X : list of arrays, shape (T, F) each
-        """
-        sequences = Sequences.of(X)
-        return sequences.cut(step_means(self.fitted_.exactly().on(sequences)).cpu().numpy())
-
-    def sample(  # pyright: ignore[reportIncompatibleMethodOverride]
-        self, n_samples: int = 1, *, lengths: Any = None, prompt: Any = None, random_state: RandomState = None
-    ) -> list[np.ndarray]:
-        """New sequences, or continuations of one.
-
-        Parameters
-        ----------
-        n_samples : int
-            The number of sequences.
-        lengths : int or array-like of int, shape (n_samples,), optional
-            The number of steps that are drawn, of all or of each; for ``length="given"``, where it is needed.
-        prompt : array-like, shape (T, F), optional
-            The steps that all begin with; only what follows on them is returned.
-        random_state : int, RandomState or Generator, optional
-            The estimator's if None: with a fixed one, two calls give the same sequences.
-
-        Returns
-        -------
-        list of ndarray, shape (T, F) each
-        """
-        check_is_fitted(self)
-        check_count("n_samples", n_samples)
-        most, fitting = self._most(lengths, n_samples), self._fitting()
-        given = None
-        if prompt is not None:
-            given = fitting.on([prompt], "prompt")
-        counted = torch.from_numpy(self.schema_.counted).to(fitting.device)
-        noise = self._fresh_noise(random_state, "sample")
-        x, n_steps, is_cut = continued(self.model_, n_samples, most.to(fitting.device), counted, noise, given)
-        if self.length == "end" and is_cut.any():
-            warn(f"{int(is_cut.sum())} sequences had no end after {most.max()} steps: cut off")
-        within = torch.arange(x.shape[1], device=x.device) < n_steps[:, None]
-        return cut(self._as_given(x[within]), n_steps.cpu().numpy())
-
-    def _most(self, lengths: Any, n: int) -> Tensor:
-        """Steps of each of ``n`` draws, at most."""
-        if self.length == "end":
-            if lengths is not None:
-                raise ValueError("length='end' draws where sequences end: leave lengths=None")
-            return torch.full((n,), MOST_TIMES * self.longest_)
-        asked = np.asarray(lengths) if lengths is not None else np.zeros(())
-        if asked.dtype.kind not in "iu" or asked.shape not in ((), (n,)) or not (asked >= 1).all():
-            raise ValueError(
-                f"length='given' needs the number of steps to draw: lengths= a whole number, or one for each of {n}"
-            )
-        return torch.from_numpy(np.broadcast_to(asked, (n,)).astype(np.int64))

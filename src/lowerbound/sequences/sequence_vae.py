@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from lowerbound.assembly.texts import assemble_texts, bound_in_use
+from lowerbound.assembly.texts import assemble_texts
 from lowerbound.assembly.vae import objective_of
 from lowerbound.core import Objective, Posterior
 from lowerbound.data.batches import Rows
@@ -27,6 +27,7 @@ from lowerbound.parameters.parts import ELBO, IWAE, Adam, EarlyStopping, Sampled
 from lowerbound.parameters.seed import RandomState
 from lowerbound.parameters.tables import SEQUENCE_VAE_PARAMETERS
 from lowerbound.parameters.tokens import BPE
+from lowerbound.sequences.warming import WarmedBound
 from lowerbound.sequences.writing import Writing
 from lowerbound.training.state import Training
 
@@ -34,7 +35,7 @@ TEXTS_TO_JUDGE_COLLAPSE = 500
 LEAST_KL = 0.1  # nats a text
 
 
-class SequenceVAE(Writing):
+class SequenceVAE(WarmedBound, Writing):
     """Variational autoencoder of texts with one z each: p(x) = ∫ p(z) Π_t p(x_t | x_<t, z) dz, the end included.
 
     A text is a sequence of tokens and an end. The decoder, a GRU, predicts each from those before it and from z, which
@@ -175,13 +176,9 @@ class SequenceVAE(Writing):
     def _objective_over(self, n_steps: int) -> Objective:
         return objective_of(self._bound(n_steps))
 
-    def _bound(self, n_steps: int = 0) -> ELBO | SampledELBO | IWAE:
-        part = self._part("objective")
-        return bound_in_use(self.latent_dim, n_steps) if part == "auto" else part
-
-    def _kl_weight(self) -> float:
-        part = self._bound()
-        return 1.0 if isinstance(part, IWAE) else min(1.0, part.kl_weight)
+    @property
+    def _n_shared(self) -> int:
+        return self.latent_dim
 
     def _independent(self, rows: Rows, noise: Noise) -> Tensor:
         assert isinstance(rows, TextRows)

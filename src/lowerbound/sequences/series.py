@@ -42,6 +42,7 @@ class SeriesModel(MixedColumns, GradientEstimator):
     length: str
     head: str
     chain: bool
+    latents: str
 
     def impute(
         self, X: SequenceData, n: int = 50, *, n_particles: int = 32, random_state: RandomState = None
@@ -169,8 +170,10 @@ class SeriesModel(MixedColumns, GradientEstimator):
         import pandas as pd
 
         self._check_columns("explain")
-        if self.chain:
-            raise ValueError("explain is for latent variables that are no chain: fit a model with chain=False")
+        if self.chain or self.latents == "sequence":
+            raise ValueError(
+                "explain is for latent variables of steps that are no chain: fit with latents='steps', chain=False"
+            )
         sequences, on = Sequences.of(X), self.fitted_.exactly().on(X)
         if places is None:
             places = np.argsort(step_scores(on, 64).of_values().numpy(), kind="stable")[:n_steps]
@@ -205,9 +208,9 @@ class SeriesModel(MixedColumns, GradientEstimator):
         sums = self._sums(X, n_importance)
         return np.array([each[-1] for each in sums]), np.array([len(each) for each in sums])
 
-    def _as_given(self, x: Tensor) -> Any:
-        """Steps (N, F) of the model as the user gave steps: an array or a frame."""
-        values = self.schema_.restore(x, expected=False)
+    def _as_given(self, x: Tensor, *, expected: bool = False) -> Any:
+        """Steps (N, F) of the model as the user gave steps: an array or a frame; draws, or expectations."""
+        values = self.schema_.restore(x, expected=expected)
         if self.schema_.columns is not None or self._names is None:
             return values
         import pandas as pd

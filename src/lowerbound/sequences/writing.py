@@ -20,7 +20,8 @@ from lowerbound.evaluation.evaluation import Evaluation
 from lowerbound.models.texts import TextModel
 from lowerbound.parameters.parameter import check_count
 from lowerbound.parameters.seed import RandomState
-from lowerbound.tasks.writing import N_OF_BEGINNING, Choice, latents, written
+from lowerbound.tasks.beginning import N_OF_BEGINNING
+from lowerbound.tasks.writing import Choice, latents, written
 from lowerbound.warning import warn
 
 MOST_TIMES = 10  # the longest text that was fitted: a draw without an end is cut off there

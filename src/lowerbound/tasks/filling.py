@@ -9,6 +9,8 @@ In a gap the weights also have a factor that says how near a particle is to the 
 that those are drawn again that head for it. It is taken out again where the gap ends: the draws are of the same
 distribution, with fewer particles (twisted particle filters: Guarniero et al., 2017, arXiv:1511.06286).
 
+Of one z for a whole sequence the particles begin with z ~ r(z), r = .9 q(z|x_o) + .1 p(z), and the weight p(z)/r(z).
+
 Each of the n draws has particles of its own, of which one path is taken at the end. Of one cloud of particles for all
 draws, the paths would share their beginning, and the draws be one and the same there.
 """
@@ -23,12 +25,12 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from lowerbound.core import Batch, NoPosterior
+from lowerbound.core import Batch, LatentDistribution, NoPosterior, Prior
 from lowerbound.data.sequences import SequenceRows
 from lowerbound.distributions.noise import Noise
 from lowerbound.evaluation.evaluation import Evaluation
-from lowerbound.models.sequence import SequenceModel
-from lowerbound.models.state_space import StateSpaceModel
+from lowerbound.models.sequence import SequenceModel, WithLatentState
+from lowerbound.models.whole_sequence import WholeSequenceModel
 from lowerbound.tasks.looking_ahead import LookAhead
 
 MOST_PARTICLES = 2**14  # that take a step together, of all draws of all sequences: bounds memory
@@ -141,14 +143,14 @@ class _Particles:
 
     def run(self) -> tuple[Tensor, Tensor]:
         """Draws (n, G, F) of the steps with gaps, and their times and rows, (G, 2)."""
-        begun = torch.full_like(self.within[:, 0], isinstance(self.model, StateSpaceModel))
-        d = self.model.begin(math.prod(self.shape), self.noise)
+        begun = torch.full_like(self.within[:, 0], isinstance(self.model, WithLatentState))
+        d = self._begin()
         for time in range(self.batch.x.shape[1]):
             has_gap = self.missing[:, time].any(-1)
             begun = begun | has_gap
             x = self._each(self.batch.x[:, time])
             counts = (begun & self.within[:, time])[:, None, None]
-            if begun.any():  # before, particles are alike, unless z is a chain
+            if begun.any():  # before, particles are alike, unless the state has a z
                 x, log_w = self._step(time, d, x)
                 ahead = self.looks.at(time, x.view(*self.shape, -1))
                 self._weigh(torch.where(counts, log_w.view(self.shape), 0.0) + ahead - self.ahead)
@@ -161,6 +163,15 @@ class _Particles:
             d = self._resampled(d)
         self._close()
         return self._paths()
+
+    def _begin(self) -> Tensor:
+        """The states before the first step; a z of whole sequences is of r(z), so that particles begin with weights."""
+        if not isinstance(self.model, WholeSequenceModel):
+            return self.model.begin(math.prod(self.shape), self.noise)
+        n = self.shape[1] * self.shape[2]
+        z, log_w = _proposed(self.posterior(self.batch, self.noise), self.model.prior(), (n, self.shape[0]), self.noise)
+        self._weigh(log_w.mT.reshape(self.shape))
+        return self.model.begin_with(z.transpose(0, 1).flatten(0, 1), self.noise)
 
     def _weigh(self, log_w: Tensor) -> None:
         self.log_w = (self.log_w + log_w).clamp_min(LEAST).log_softmax(-1)
@@ -181,8 +192,8 @@ class _Particles:
         mask, missing = (self._each(each[:, time]) for each in (self.batch.mask, self.missing))
         context, drawn_before = d.tensor_split([self.model.step.n_context], -1)
         step = Batch(x, mask, torch.arange(len(x)), missing=missing, context=context)
-        is_chain = drawn_before.shape[1] > 0  # the state holds z_t, of p(z_t|d_t, z_{t−1})
-        z, log_w = (drawn_before[None], x.new_zeros(len(x))) if is_chain else self._proposed(step)
+        has_z = drawn_before.shape[1] > 0  # in the state: of p(z_t|d_t, z_{t−1}), or that of the whole sequence
+        z, log_w = (drawn_before[None], x.new_zeros(len(x))) if has_z else self._proposed(step)
         log_w = log_w + self.model.step.log_px(step, z)[0]
         (rows,) = missing.any(-1).nonzero(as_tuple=True)
         if len(rows):
@@ -195,12 +206,8 @@ class _Particles:
         n = len(step.x)
         if isinstance(self.posterior, NoPosterior):
             return step.x.new_zeros(1, n, 0), step.x.new_zeros(n)
-        q, p = self.posterior(step, self.noise), self.model.step.prior_of(step)
-        of_prior = self.noise.uniform((1, n), step.x) < SHARE_OF_PRIOR
-        z = torch.where(of_prior[..., None], p.rsample((1, n), self.noise), q.rsample((1,), self.noise))
-        log_p, log_q = p.log_prob(z), q.log_prob(z)
-        log_r = torch.logaddexp(log_q + math.log1p(-SHARE_OF_PRIOR), log_p + math.log(SHARE_OF_PRIOR))
-        return z, (log_p - log_r)[0]
+        z, log_w = _proposed(self.posterior(step, self.noise), self.model.step.prior_of(step), (1, n), self.noise)
+        return z, log_w[0]
 
     def _read(self, time: int, d: Tensor, x: Tensor) -> Tensor:
         """d after the step, all of whose values are there."""
@@ -251,6 +258,15 @@ class _Particles:
             paths.append(torch.where(self.missing[kept.row, time], step, self.batch.x[kept.row, time]))
             places.append(torch.stack([torch.full_like(kept.row, time), kept.row], -1))
         return torch.cat(paths, 1), torch.cat(places)
+
+
+def _proposed(q: LatentDistribution, p: Prior, shape: tuple[int, int], noise: Noise) -> tuple[Tensor, Tensor]:
+    """z ~ r(z) for ``shape`` (S, B), (S, B, D), and log p(z) − log r(z), (S, B)."""
+    of_prior = noise.uniform(shape, q.mean) < SHARE_OF_PRIOR
+    z = torch.where(of_prior[..., None], p.rsample(shape, noise), q.rsample(shape[:1], noise))
+    log_p, log_q = p.log_prob(z), q.log_prob(z)
+    log_r = torch.logaddexp(log_q + math.log1p(-SHARE_OF_PRIOR), log_p + math.log(SHARE_OF_PRIOR))
+    return z, log_p - log_r
 
 
 def _systematic(w: Tensor, noise: Noise) -> Tensor:

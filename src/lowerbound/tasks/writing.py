@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -10,13 +10,9 @@ from torch import Tensor
 
 from lowerbound.core import Batch, NoPosterior, Posterior
 from lowerbound.distributions.noise import Noise
-from lowerbound.evaluation.defensive import Defensive
 from lowerbound.evaluation.evaluation import evaluating
 from lowerbound.models.texts import TextModel
-
-N_OF_BEGINNING = 1000  # weighted draws of z for the beginning of a text
-
-DrawLatents = Callable[[int], Tensor]  # n → z (n, D)
+from lowerbound.tasks.beginning import DrawLatents, latents_of
 
 
 @dataclass(frozen=True)
@@ -111,15 +107,4 @@ def latents(
         if beginning is None or isinstance(posterior, NoPosterior):
             prior = model.given(context).prior()
             return lambda n: prior.rsample((n, 1), noise)[:, 0]
-        q, prior, half = posterior(beginning), model.prior_of(beginning), N_OF_BEGINNING // 2
-        proposal = Defensive(q, prior, half, half)
-        z = torch.cat([*proposal.draws(half, noise)])
-        log_p, log_q = prior.log_prob(z), q.log_prob(z)
-        log_w = model.log_px(beginning, z) + log_p - proposal.log_prob(log_q, log_p)
-    total = log_w[:, 0].double().softmax(0).cumsum(0)
-
-    def draw(n: int) -> Tensor:
-        u = noise.uniform((1, n), total)[0] * total[-1]
-        return z[torch.searchsorted(total, u).clamp_max(len(total) - 1), 0]
-
-    return draw
+        return latents_of(model, posterior, beginning, noise)
