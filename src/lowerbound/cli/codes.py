@@ -60,14 +60,18 @@ def reconstruct(
 ) -> None:  # fmt: skip
     """Reconstruct every row of DATA by the model in RUN: E[x|z] at its posterior mean z.
 
+    Of sequences, what is expected of every step given z and the steps before it.
+
     A .png shows originals above their reconstructions.
     """
-    from lowerbound.cli import texts
+    from lowerbound.cli import sequence_draws, texts
     from lowerbound.storage.results import write_parts
 
     new_file(output, force)
     model = load(run, "reconstruct")
     options = replace(options, given=given)
+    if takes(model) == "sequences":
+        return sequence_draws.reconstruct(model, options.like_those_of(run).read(console), output, console)
     if takes(model) == "text":
         return texts.reconstruct(model, options.like_those_of(run).read(console), output, console)
     check_ending(output, OF_ROWS)
@@ -102,6 +106,8 @@ def encode(
     console: Console,
 ) -> None:  # fmt: skip
     """Give the code of every row of DATA, or of every step of its sequences: the mean of its posterior q(z|x).
+
+    A model with one z for each sequence gives one code for each.
 
     A .png is a map of two latent variables (those with the largest KL, if there are more), colored by label.
     """

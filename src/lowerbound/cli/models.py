@@ -86,6 +86,7 @@ MODELS = {
         (
             "latent_dim",
             "hidden_size",
+            "latents",
             "likelihood",
             "length",
             "window",
@@ -95,7 +96,7 @@ MODELS = {
             "device",
         ),
         in_steps=True,
-        can=("generate", "evaluate", "encode", "outliers", "impute", "forecast", "report", "compress"),
+        can=("generate", "evaluate", "encode", "reconstruct", "outliers", "impute", "forecast", "report", "compress"),
         takes="sequences",
     ),
     "sequence": TrainedModel(

@@ -12,7 +12,7 @@ import click
 from lowerbound.cli.options import DataOptions
 from lowerbound.cli.output import Console, Failure
 from lowerbound.cli.run import data_of
-from lowerbound.cli.sequence_files import OF_SEQUENCES, SEQUENCE, check_ending, done, write_sequences
+from lowerbound.cli.sequence_files import OF_CODES, OF_SEQUENCES, SEQUENCE, check_ending, done, write_sequences
 from lowerbound.cli.sequences import sequences_of
 
 if TYPE_CHECKING:
@@ -82,7 +82,9 @@ def _prompt(run: Path, model: RecurrentVAE, how: Continuation, console: Console)
 
 
 def encode(model: RecurrentVAE, dataset: Dataset, output: Path, console: Console) -> None:
-    """Write the posterior means of every step."""
+    """Write the posterior means of every step, or of every sequence that has one z."""
+    if model.latents == "sequence":
+        return _encode_whole(model, dataset, output, console)
     check_ending(output, OF_SEQUENCES)
     if output.suffix.lower() == ".png":
         raise click.UsageError(
@@ -96,6 +98,34 @@ def encode(model: RecurrentVAE, dataset: Dataset, output: Path, console: Console
         codes = with_times(codes, names, sequences)
     write_sequences(output, codes, names, ids=sequences.ids, id=id_name(dataset))
     done(console, output, [len(x) for x in codes])
+
+
+def _encode_whole(model: RecurrentVAE, dataset: Dataset, output: Path, console: Console) -> None:
+    """Write a row for each sequence."""
+    from lowerbound.storage.results import write_parts
+
+    check_ending(output, OF_CODES)
+    sequences = sequences_of(dataset, model)
+    codes = model.transform(sequences)
+    ids = range(len(codes)) if sequences.ids is None else sequences.ids
+    named = {} if output.suffix.lower() == ".npy" else {id_name(dataset): ids}
+    write_parts(output, [(codes, named)], [f"z{i}" for i in range(codes.shape[1])], len(codes))
+    console.say(f"wrote {output} ({len(codes):,} sequences)")
+
+
+def reconstruct(model: RecurrentVAE, dataset: Dataset, output: Path, console: Console) -> None:
+    """Write what is expected of every step given those before it and z."""
+    check_ending(output, OF_SEQUENCES)
+    sequences = sequences_of(dataset, model)
+    found: list[Any] = model.reconstruct(sequences)
+    if output.suffix.lower() == ".png":
+        from lowerbound.pictures.sequences import save_sequences
+
+        save_sequences(found, output)
+    else:
+        found = found if hasattr(found[0], "columns") else with_times(found, names_of(model), sequences)
+        write_sequences(output, found, names_of(model), ids=sequences.ids, id=id_name(dataset))
+    done(console, output, [len(x) for x in found])
 
 
 def with_times(each: list[np.ndarray], names: Sequence[str], sequences: Any) -> list[Any]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING, Any
 
-from lowerbound.cli.output import Failure, nats, plus_minus, table
+from lowerbound.cli.output import Failure, information, nats, plus_minus, table
 from lowerbound.cli.sequence_latents import ALONE, active, brought, brought_in_words
 from lowerbound.cli.sequences import sequences_of
 
@@ -46,10 +46,11 @@ def _of_latents(model: RecurrentVAE, X: Sequences, n_steps: int) -> dict[str, An
 
     if not model.latent_dim:
         return {}
-    terms = model.elbo_terms(X)
+    terms, is_whole = model.elbo_terms(X), model.latents == "sequence"
     return {
         "elbo": mean_over_rows(terms.elbo, "lower").to_dict(),
-        "kl_per_step": terms.kl.sum().item() / n_steps,
+        "kl_per_sequence" if is_whole else "kl_per_step": terms.kl.sum().item() / (len(X) if is_whole else n_steps),
+        **({"mutual_information": model.mutual_information(X).to_dict()} if is_whole else {}),
         "active_units": terms.active_units,
         "latent_dim": model.latent_dim,
     }
@@ -58,7 +59,8 @@ def _of_latents(model: RecurrentVAE, X: Sequences, n_steps: int) -> dict[str, An
 def in_words(record: dict[str, Any], source: str) -> str:
     """The text of the record."""
     found = record["log_likelihood"]
-    sign, steps, how = SIGNS[found["kind"]], found["n_steps"], how_estimated(found, "step")
+    of_whole = "kl_per_sequence" in record
+    sign, steps, how = SIGNS[found["kind"]], found["n_steps"], how_estimated(found, "sequence" if of_whole else "step")
     rows = {
         "data": f"{source}, {record['n']:,} sequences, {steps:,} steps",
         "log p(x)": f"{sign}{plus_minus(found['mean'], found['standard_error'])} a sequence  ({how})",
@@ -66,12 +68,18 @@ def in_words(record: dict[str, Any], source: str) -> str:
     }
     if "elbo" in record:
         rows["ELBO"] = f"{plus_minus(record['elbo']['mean'], record['elbo']['standard_error'])} a sequence"
-        rows |= {"KL": _kl(record), "without z": ALONE}
+        rows["KL"] = _kl(record)
+        if of_whole:
+            known = record["mutual_information"]
+            rows["I(x; z)"] = information(known, plus_minus(known["mean"], known["standard_error"]))
+        rows["without z"] = ALONE
     return f"{table(rows)}\n(in nats, ± one standard error over sequences; {LENGTHS[found['length']]})"
 
 
 def _kl(record: dict[str, Any]) -> str:
-    return f"{nats(record['kl_per_step'])} a step  {active(record)}"
+    if "kl_per_step" in record:
+        return f"{nats(record['kl_per_step'])} a step  {active(record)}"
+    return f"{nats(record['kl_per_sequence'])} a sequence  {active(record)}"
 
 
 def compare(models: dict[str, RecurrentVAE], dataset: Dataset, n_importance: int | None) -> dict[str, Any]:

@@ -12,6 +12,14 @@ from lowerbound.report.text_subject import TextSubject
 
 SequenceSubject = TextSubject | SeriesSubject
 Facts = dict[str, Any]
+NO_PATH = (
+    "Every step has latent variables of its own, and what they do depends on the steps before: there is no path that a "
+    "whole sequence follows."
+)
+NO_PATH_OF_ONE = (
+    "Steps are drawn one after another given z, so that two sequences of one code differ, too: the method interpolate "
+    "of the model draws some along a path."
+)
 NO_DATA = "There are no data: name them after the run, lowerbound explore RUN DATA."
 
 
@@ -38,10 +46,7 @@ def lacks(subject: SequenceSubject) -> dict[str, str]:
             found["pairs"] = "The model has no latent variables (latent_dim=0), so no text goes through a code."
         return found
     if subject.latent_dim:
-        found["traversals"] = (
-            "Every step has latent variables of its own, and what they do depends on the steps before: there is no "
-            "path that a whole sequence follows."
-        )
+        found["traversals"] = NO_PATH_OF_ONE if subject.is_whole else NO_PATH
         if not subject.has_rows:
             found["dimensions"] = NO_DATA
     if subject.is_masked and subject.has_rows:

@@ -26,11 +26,13 @@ Facts = dict[str, Any]
 
 def names(subject: SeriesSubject, points: np.ndarray) -> list[str]:
     """Points of the map by their sequences and steps."""
+    if subject.is_whole:
+        return [subject.name_of(subject.step_at(point)[0]) for point in points.tolist()]
     return [f"{subject.name_of(sequence)}, step {step:,}" for sequence, step in map(subject.step_at, points.tolist())]
 
 
 def thumbnails(subject: SeriesSubject, points: np.ndarray) -> list[list[str | None] | Facts]:
-    """The steps of some points: the keys that are on, or the values."""
+    """The steps of some points: the keys that are on, or the values; of sequences the first steps."""
     steps = subject.sequences.steps
     if subject.kind == "roll":
         return [{"kind": "text", "text": keys_on(numbers(steps[place : place + 1])[0])}
@@ -47,10 +49,11 @@ def keys_on(step: np.ndarray) -> str:
 
 
 def row(subject: SeriesSubject, i: int) -> Facts:
-    """One step in full: what is around it, and its code."""
+    """One step in full: what is around it, and its code; or the beginning of a sequence, and the sequence's code."""
     sequence, step = subject.step_at(i)
     piece = next(p for p in subject.pieces if p.sequence == sequence and p.first <= step < p.end)
-    around = shown(subject, subject.steps_of(piece), first=piece.first, marks=[step - piece.first])
+    marks = [] if subject.is_whole else [step - piece.first]
+    around = shown(subject, subject.steps_of(piece), first=piece.first, marks=marks)
     found = {"name": names(subject, np.array([i]))[0], "shown": around, "sequence": sequence, "step": step}
     return {**found, "code": subject.codes[i].round(4).tolist()} if subject.latent_dim else found
 
@@ -58,6 +61,8 @@ def row(subject: SeriesSubject, i: int) -> Facts:
 def colors_of(subject: SeriesSubject) -> list[Facts]:
     """The colors that the points of a map can have."""
     steps, points = subject.sequences.steps, subject.points
+    if subject.is_whole:
+        return colors_of_sequences(subject)
     times = np.concatenate([np.arange(length) for length in subject.sequences.lengths])[points]
     found = [codes.color("step", times)]
     if not subject.is_chain:
@@ -68,6 +73,26 @@ def colors_of(subject: SeriesSubject) -> list[Facts]:
     for j, name in enumerate(subject.names[:20]):
         values = steps.iloc[points, j] if hasattr(steps, "iloc") else numbers(steps[:, j : j + 1])[points, 0]
         found.append(codes.color(name, as_floats(values) if subject.fitted.schema.columns is None else values))
+    return found
+
+
+def colors_of_sequences(subject: SeriesSubject) -> list[Facts]:
+    """The colors of sequences on a map: their KL, their lengths, and the means of their columns."""
+    rows = np.array([subject.step_at(point)[0] for point in range(len(subject.points))])
+    lengths, starts = subject.sequences.lengths, subject.sequences.starts
+    found = [codes.color("KL, in nats", subject.terms.kl.sum(1).numpy()[rows]), codes.color("steps", lengths[rows])]
+    steps, is_frame = subject.sequences.steps, hasattr(subject.sequences.steps, "iloc")
+    if subject.kind == "roll":
+        on = np.add.reduceat(np.nansum(numbers(steps), 1), starts) / lengths
+        return [*found, codes.color("columns that are on, the mean of the steps", on[rows])]
+    for j, name in enumerate(subject.names[:20]):
+        column = steps.iloc[:, j] if is_frame else numbers(steps[:, j : j + 1])[:, 0]
+        if is_frame and not pd.api.types.is_numeric_dtype(column.dtype):
+            continue
+        values = as_floats(column)
+        known = np.add.reduceat(np.isfinite(values), starts, dtype=float)
+        means = np.add.reduceat(np.nan_to_num(values), starts) / np.where(known, known, np.nan)
+        found.append(codes.color(f"mean of {name}", means[rows]))
     return found
 
 
@@ -161,10 +186,11 @@ def log_p_after(subject: SeriesSubject, before: Any, drawn: list[Any]) -> np.nda
 
 def reconstruction_nats(subject: SeriesSubject) -> np.ndarray:
     """The reconstruction of each piece, in nats a step."""
-    if not subject.is_chain:
+    if not (subject.is_chain or subject.is_whole):
         return subject.of_pieces(subject.terms.reconstruction.numpy())
     lengths = subject.sequences.lengths
-    return subject.of_pieces(np.repeat(elbo_terms(subject.on()).reconstruction.numpy() / lengths, lengths))
+    terms = subject.terms if subject.is_whole else elbo_terms(subject.on())
+    return subject.of_pieces(np.repeat(terms.reconstruction.numpy() / lengths, lengths))
 
 
 def pairs_with(subject: SeriesSubject, points: np.ndarray, n: int) -> list[Facts]:
@@ -215,15 +241,17 @@ def estimates(subject: SeriesSubject, n_rows: int = 100, n_importance: int = 32)
     X = subject.sequences
     few = X if len(X) <= n_rows else some_of(X, np.linspace(0, len(X) - 1, n_rows).round().astype(int))
     log_p = subject.model.log_likelihood(few, n_importance)
+    one = "sequence" if subject.is_whole else "step"
     how = "exact" if log_p.n_importance is None else (
-        f"{log_p.n_importance:,} importance samples a step, {log_p.ess:.0f} effective on average"
+        f"{log_p.n_importance:,} importance samples a {one}, {log_p.ess:.0f} effective on average"
     )  # fmt: skip
     ends = "" if log_p.length == "given" else ", ends included"
     found = [measure("log p(x)", log_p, f"{how}{ends}", "sequence"),
              {**measure("a step", log_p, f"{log_p.n_steps:,} steps in all", "sequence"), "value": log_p.per_step,
               "error": log_p.per_step_error}]  # fmt: skip
     if subject.latent_dim and not subject.is_chain:
-        found += of_bound(summarize([elbo_terms(subject.fitted.on(few, "report"), 4)]), None, "sequence")
+        information = subject.model.mutual_information(few) if subject.is_whole else None
+        found += of_bound(summarize([elbo_terms(subject.fitted.on(few, "report"), 4)]), information, "sequence")
     elif subject.latent_dim:
         terms = elbo_terms(subject.fitted.on(few, "report"), 4)
         found.append(measure("ELBO", mean_over_rows(terms.elbo, "lower"), "the evidence lower bound", "sequence"))
@@ -231,12 +259,12 @@ def estimates(subject: SeriesSubject, n_rows: int = 100, n_importance: int = 32)
 
 
 def bits(subject: SeriesSubject) -> Facts | None:
-    """The bound as a message of a step, in bits; None for data that are no message."""
+    """The bound as a message of a step, or a sequence with one z, in bits; None for data that are no message."""
     schema = subject.fitted.schema
     discrete = schema.columns is None and schema.is_discrete
     if not (subject.has_rows and subject.latent_dim and discrete) or subject.is_chain or subject.is_masked:
         return None
-    return in_bits(summarize([subject.terms]), "step")
+    return in_bits(summarize([subject.terms]), "sequence" if subject.is_whole else "step")
 
 
 def of_map(subject: SeriesSubject, dimensions: Any = None) -> Facts:
@@ -253,6 +281,7 @@ def described(subject: SeriesSubject) -> Facts:
     """The steps in words: how many, of which columns, and how sequences end."""
     keys = keys_of(subject) if subject.kind == "roll" else None
     model = subject.model
-    return {"keys": None if keys is None else [keys.start, keys.stop - 1], "ends": model.length == "end",
-            "mean_length": round(float(model.mean_length_)), "in_pieces": subject.has_rows and subject.in_pieces,
+    return {"is_whole": subject.is_whole, "keys": None if keys is None else [keys.start, keys.stop - 1],
+            "ends": model.length == "end", "mean_length": round(float(model.mean_length_)),
+            "in_pieces": subject.has_rows and subject.in_pieces,
             "n_steps": len(subject.sequences.steps) if subject.has_rows else 0}  # fmt: skip

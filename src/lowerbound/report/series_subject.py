@@ -16,6 +16,7 @@ from lowerbound.evaluation.evaluation import Evaluation
 from lowerbound.evaluation.steps import step_means, step_scores, step_terms
 from lowerbound.models.masked import MaskedModel
 from lowerbound.models.state_space import StateSpaceModel
+from lowerbound.models.whole_sequence import WholeSequenceModel
 from lowerbound.report.coded import Coded
 from lowerbound.report.subject import DRAWS_OF_BOUND, Run, spread
 
@@ -111,6 +112,11 @@ class SeriesSubject(Coded):
         return isinstance(self.fitted.model, StateSpaceModel)
 
     @property
+    def is_whole(self) -> bool:
+        """One z says what a whole sequence is like: points of a map are sequences, and so are the rows of ``terms``."""
+        return isinstance(self.fitted.model, WholeSequenceModel)
+
+    @property
     def is_masked(self) -> bool:
         """The columns of a step depend on each other given z."""
         return isinstance(getattr(self.fitted.model, "step", None), MaskedModel)
@@ -172,8 +178,13 @@ class SeriesSubject(Coded):
 
     @cached_property
     def points(self) -> np.ndarray:
-        """The steps that are on a map, by their places among all steps."""
-        return spread(len(self.sequences.steps), None, self.n_points)
+        """The steps that are on a map, by their places among all steps; the first of each where z is of the whole."""
+        starts = self.sequences.starts
+        return (
+            starts[spread(len(starts), None, self.n_points)]
+            if self.is_whole
+            else spread(len(self.sequences.steps), None, self.n_points)
+        )
 
     def step_at(self, point: int) -> tuple[int, int]:
         """The sequence and the step of a point."""
@@ -183,17 +194,19 @@ class SeriesSubject(Coded):
 
     @cached_property
     def codes(self) -> np.ndarray:
-        """Posterior means of the steps on a map, (n, D)."""
+        """Posterior means of the points of a map, (n, D)."""
         return step_means(self.on()).cpu().double().numpy()[self.points]
 
     @cached_property
     def terms(self) -> ElboTerms:
-        """The lower bound's parts for every step; z must be no chain."""
+        """The lower bound's parts for every step, or for every sequence that has one z; z must be no chain."""
+        if self.is_whole:
+            return elbo_terms(self.on(), DRAWS_OF_BOUND)
         return step_terms(self.on(), DRAWS_OF_BOUND)
 
     @cached_property
     def kl(self) -> np.ndarray | None:
-        """The mean KL of each latent variable in nats a step, (D,); None without sequences."""
+        """The mean KL of each latent variable in nats a step, or a sequence, (D,); None without sequences."""
         if not (self.has_rows and self.latent_dim):
             return None
         if self.is_chain:

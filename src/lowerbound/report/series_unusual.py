@@ -50,7 +50,7 @@ def unusual_steps(subject: SeriesSubject, piece: Piece) -> list[int]:
 
 def reasons_known(subject: SeriesSubject) -> bool:
     """The model says which columns of a step surprise."""
-    return not (subject.is_chain or subject.is_masked)
+    return not (subject.is_chain or subject.is_masked or subject.is_whole)
 
 
 def reasons_of(subject: SeriesSubject, pieces: list[Piece], steps: list[list[int]]) -> list[list[Facts]]:

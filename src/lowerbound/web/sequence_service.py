@@ -95,7 +95,9 @@ class SequenceService(Answers):
             table = pd.DataFrame({"row": subject.places[rows], "text": subject.at(rows)})
         else:
             each = [subject.step_at(int(i)) for i in rows]
-            table = pd.DataFrame({"sequence": [subject.name_of(s) for s, _ in each], "step": [t for _, t in each]})
+            table = pd.DataFrame({"sequence": [subject.name_of(s) for s, _ in each]})
+            if not subject.is_whole:
+                table["step"] = [t for _, t in each]
         for i, column in enumerate(subject.codes[rows].T):
             table[f"z{i}"] = column
         return {"csv": table.to_csv(index=False, float_format="%.9g")}

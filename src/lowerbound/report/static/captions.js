@@ -24,9 +24,19 @@ const OF_SERIES = {
   training: "In nats a sequence, or a window of one.",
 };
 
+const OF_WHOLE_SERIES = {
+  ...OF_SERIES,
+  samples: "z from the prior N(0, I), then step by step, each given z and those before it.",
+  map: "Each point is a sequence at the mean of its posterior q(z|x). Sequences that the model takes for alike lie close together.",
+  pairs: "A sequence beside what the model makes of it: the expectation of every step given those before it and the sequence’s code.",
+  dimensions: "The KL of a variable is the information about a sequence that it carries, in nats. A variable whose posterior mean doesn’t vary has collapsed and says nothing.",
+  training: "In nats a sequence.",
+};
+
 /** The caption of a panel. @param {string} id @param {any} about */
 export function captionOf(id, about) {
   if (about.kind === "text") return OF_TEXTS[id] ?? "";
+  if (about.is_whole) return OF_WHOLE_SERIES[id] ?? "";
   return OF_SERIES[id === "pairs" && !about.latent_dim ? "pairsExact" : id] ?? "";
 }
 
