@@ -78,7 +78,8 @@ def measured(model: RecurrentVAE, train: Sequences, parts: dict[str, Sequences],
         print(f"{model}, {name}: {estimate}", flush=True)
     return {
         "parameters": recorded(model.get_params(deep=False)), "cpu_seconds": seconds, "epochs": model.n_iter_,
-        f"kl_per_{model.latents.removesuffix('s')}": model.kl_, **{name: estimate.to_dict() for name, estimate in estimates.items()},
+        f"kl_per_{model.latents.removesuffix('s')}": model.kl_,
+        **{name: estimate.to_dict() for name, estimate in estimates.items()},
     }  # fmt: skip
 
 

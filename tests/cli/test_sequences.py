@@ -169,6 +169,26 @@ def test_codes_of_every_step(cli, music, runs, tmp_path):
     assert "no latent variables" in found.stderr
 
 
+def test_one_z_of_whole_sequences(cli, music, reading, tmp_path):
+    words = ("--latents", "sequence", "--latent-dim", 2, "--max-epochs", 3, "-o", tmp_path / "run")
+    cli("train", music, *reading, *SMALL, *words)
+    cli("encode", tmp_path / "run", music, "--key", "train", "-o", tmp_path / "codes.csv")
+    table, model = pd.read_csv(tmp_path / "codes.csv"), lowerbound.load(tmp_path / "run")
+    X = lowerbound.read(music, key="train", bits=11).X
+    np.testing.assert_allclose(table[["z0", "z1"]], model.transform(X), rtol=1e-6)
+    assert table["sequence"].tolist() == list(range(40))
+    cli("encode", tmp_path / "run", music, "--key", "train", "-o", tmp_path / "codes.npy")
+    assert np.load(tmp_path / "codes.npy").shape == (40, 2)
+    cli("reconstruct", tmp_path / "run", music, "--key", "train", "-o", tmp_path / "made.csv")
+    made = pd.read_csv(tmp_path / "made.csv").iloc[:, 2:]
+    np.testing.assert_allclose(made, np.concatenate(model.reconstruct(X)), rtol=1e-5)
+    asked = ("evaluate", tmp_path / "run", music, "--key", "train", "--n-importance", 20)
+    record, said = json.loads(cli(*asked, "--json").stdout), cli(*asked).stdout
+    assert record["kl_per_sequence"] == pytest.approx(float(model.elbo_terms(X).kl.sum()) / 40)
+    assert "20 importance samples a sequence" in said
+    assert "I(x; z)" in said
+
+
 @pytest.mark.parametrize(
     ("words", "message"),
     [
@@ -176,7 +196,7 @@ def test_codes_of_every_step(cli, music, runs, tmp_path):
         (("train", "{music}", "--key", "train", "--model", "mixture"), "--model recurrent"),
         (("train", "digits", "--model", "recurrent"), "rows of a table or images"),
         (("evaluate", "{run}", "digits"), "takes sequences of numbers"),
-        (("chat", "{run}"), "no model of sequences can; recurrent works with generate, evaluate, encode, outliers"),
+        (("chat", "{run}"), "no model of sequences can; recurrent works with generate, evaluate, encode, reconstruct"),
         (("traverse", "{run}", "-o", "a.png"), "can't use"),
     ],
 )

@@ -4,6 +4,7 @@ import json
 import math
 
 import numpy as np
+import pandas as pd
 import pytest
 
 from lowerbound import ELBO, Adam, RecurrentVAE, Sequences, SequenceVAE
@@ -41,6 +42,28 @@ def test_panels_without_content_say_why(of_texts, of_songs, song_subject):
     assert "latent_dim=0" in lacks["map"]
     assert "masked" in lacks["gaps"]
     assert len(series_unusual.outliers(SeriesSubject.of(exact, song_subject.X), 2)["rows"]) == 2
+
+
+@pytest.mark.parametrize("kind", ["songs", "series"])
+def test_one_z_for_a_sequence_makes_a_point_of_each(kind, songs):
+    rng = np.random.default_rng(0)
+    frames = [pd.DataFrame({"level": a + rng.normal(size=T), "at": rng.choice(["home", "out"], T)})
+              for a, T in zip(rng.normal(size=30), rng.integers(3, 9, 30), strict=True)]  # fmt: skip
+    frames[2].loc[1, "level"] = np.nan
+    X = Sequences.of(frames if kind == "series" else songs)
+    subject = subject_of(RecurrentVAE(3, latents="sequence", hidden_size=8, max_epochs=3, random_state=0).fit(X), X)
+    facts = report_facts(subject, n_importance=5)
+    assert json.loads(json.dumps(facts, allow_nan=False)) == facts
+    assert facts["map"]["n"] == len(X)
+    assert facts["map"]["names"][1] == "sequence 1"
+    assert [each["name"] for each in facts["map"]["colors"]][:2] == ["KL, in nats", "steps"]
+    assert ("mean of level" in str(facts["map"]["colors"])) == (kind == "series")
+    assert "interpolate" in facts["overview"]["lacks"]["traversals"]
+    assert {"I(x; z)", "KL"} <= {each["name"] for each in facts["estimates"]}
+    service = SequenceService(subject)
+    assert service.answer("selection", {"rows": [1, 2]})["csv"].splitlines()[0] == "sequence,z0,z1,z2"
+    assert len(service.answer("row", {"rows": [2]})["code"]) == 3
+    assert service.answer("pairs", {"rows": [2]})["selected"][0]["name"].startswith("sequence 2")
 
 
 def test_no_data_leaves_them_out(text_subject, song_subject):
