@@ -189,6 +189,38 @@ def test_one_z_of_whole_sequences(cli, music, reading, tmp_path):
     assert "I(x; z)" in said
 
 
+def test_a_large_array_of_an_archive_stays_there(tmp_path, monkeypatch, cli):
+    monkeypatch.setattr("lowerbound.data.readers.arrays.IN_MEMORY", 100)
+    lengths = RNG.integers(1, 9, 60)
+    steps = np.where(RNG.random((lengths.sum(), 3)) < 0.1, np.nan, RNG.normal(size=(lengths.sum(), 3)))
+    for name, save in (("plain", np.savez), ("packed", np.savez_compressed)):
+        save(tmp_path / f"{name}.npz", other=np.zeros(3), x=steps, x_len=lengths)
+    plain, packed = (lowerbound.read(tmp_path / f"{name}.npz", key="x").X for name in ("plain", "packed"))
+    assert (plain.is_streamed, packed.is_streamed) == (True, False)
+    np.testing.assert_array_equal(np.concatenate(list(plain)), steps)
+    run = tmp_path / "run"
+    words = ("--model", "recurrent", "--hidden-size", 4, "--latent-dim", 2, "--max-epochs", 1, "--seed", 0)
+    cli("train", tmp_path / "plain.npz", "--key", "x", *words, "-o", run)
+    model = lowerbound.load(run)
+    np.testing.assert_array_equal(model.score_samples(plain), model.score_samples(packed))
+    assert (
+        f"{np.isnan(steps).sum():,} of the values" in cli("data", "check", tmp_path / "plain.npz", "--key", "x").stdout
+    )
+    for command in ("evaluate", "report"):
+        cli(
+            command,
+            run,
+            tmp_path / "plain.npz",
+            "--key",
+            "x",
+            *(("-o", tmp_path / "r.html") if command == "report" else ()),
+        )
+    cli("encode", run, tmp_path / "plain.npz", "--key", "x", "-o", tmp_path / "codes.csv")
+    cli("outliers", run, tmp_path / "plain.npz", "--key", "x", "-o", tmp_path / "outliers.csv")
+    found = cli("impute", run, tmp_path / "plain.npz", "--key", "x", "-o", tmp_path / "filled.csv", exit_code=1)
+    assert "in memory" in found.stderr
+
+
 @pytest.mark.parametrize(
     ("words", "message"),
     [

@@ -133,7 +133,7 @@ def with_times(each: list[np.ndarray], names: Sequence[str], sequences: Any) -> 
     import pandas as pd
 
     frames = [pd.DataFrame(x, columns=list(names)) for x in each]
-    if not hasattr(sequences.steps, "columns"):
+    if sequences.is_streamed or not hasattr(sequences.steps, "columns"):
         return frames
     return [frame.set_axis(steps.index) for frame, steps in zip(frames, sequences, strict=True)]
 

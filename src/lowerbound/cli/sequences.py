@@ -9,6 +9,8 @@ from lowerbound.cli.output import Failure, listing, short
 from lowerbound.data.checks import counted
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     import numpy as np
     import pandas as pd
 
@@ -141,26 +143,35 @@ def _describe_text(dataset: Dataset) -> dict[str, Any]:
 
 
 def _describe_steps(dataset: Dataset) -> dict[str, Any]:
-    import numpy as np
-    import pandas as pd
-
     X: Any = dataset.X
-    is_frame = hasattr(X.steps, "columns")
-    missing = np.asarray(pd.isna(X.steps)) if is_frame else np.ma.getmaskarray(X.steps)
+    is_frame = not X.is_streamed and hasattr(X.steps, "columns")
+    missing, empty = _count_gaps(X.steps if X.is_streamed else [X.steps])
     record = {
         "source": dataset.source,
         "sequences": len(X),
         "steps": len(X.steps),
         **_quantiles(X.lengths),
         "columns": X.steps.shape[1],
-        "missing": int(missing.sum()),
-        "empty_steps": int(missing.all(1).sum()),
+        "missing": missing,
+        "empty_steps": empty,
     }
     if is_frame and X.steps.index.name is not None:
         record["time"] = [str(X.steps.index.min()), str(X.steps.index.max())]
     if is_frame:
         return record | _describe_columns(X.steps)
     return record | _describe_numbers(X.steps)
+
+
+def _count_gaps(blocks: Iterable[Any]) -> tuple[int, int]:
+    """The values that are missing, and the steps without any."""
+    import numpy as np
+    import pandas as pd
+
+    n_missing = n_empty = 0
+    for block in blocks:
+        missing = np.ma.getmaskarray(block) if isinstance(block, np.ma.MaskedArray) else np.asarray(pd.isna(block))
+        n_missing, n_empty = n_missing + int(missing.sum()), n_empty + int(missing.all(1).sum())
+    return n_missing, n_empty
 
 
 def _describe_columns(steps: pd.DataFrame) -> dict[str, Any]:

@@ -91,8 +91,9 @@ def rows_code(fitted: Fitted, X: Any, decimals: int | None) -> RowsCode:
             return TableCode.like(fitted.schema, source.spread(2).X if isinstance(source, Source) else X, decimals)
         return _array_code(fitted.schema, X, fitted.check(X), decimals, masked=isinstance(X, np.ma.MaskedArray))
     found = Sequences.of(X)
+    found = found.subset(np.arange(min(2, len(found)))) if found.is_streamed else found
     form = "Sequences" if isinstance(X, Sequences) else "list" if isinstance(X, (list, tuple)) else "array"
-    given = [found.steps] if isinstance(X, Sequences) else X
+    given = [found.steps] if form == "Sequences" else X
     masked = any(isinstance(x, np.ma.MaskedArray) for x in (given if form != "array" else [X]))
     if fitted.schema.columns is not None:
         steps: EntriesCode = TableCode.like(fitted.schema, found.steps, decimals)

@@ -172,6 +172,9 @@ class SequencesCode(RowsCode):
 def blocks_of(X: Sequences, n_steps: int) -> Iterator[Sequences]:
     """The sequences in blocks of so many steps, or of one sequence that is longer."""
     for rows in rows_of_blocks(X.lengths, n_steps):
+        if X.is_streamed:
+            yield X.subset(np.arange(rows.start, rows.stop))
+            continue
         start, end = X.starts[rows.start], X.starts[rows.stop - 1] + X.lengths[rows.stop - 1]
         part = X.with_steps(X.steps.iloc[start:end] if is_frame(X.steps) else X.steps[start:end])
         part.lengths, part.ids = X.lengths[rows], None if X.ids is None else X.ids[rows]

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 import torch
@@ -19,6 +19,7 @@ from lowerbound.data.fingerprint import digest, hashed
 from lowerbound.data.frames import as_pandas, container_of, is_frame
 from lowerbound.data.gaps import mask_gaps
 from lowerbound.data.long_format import in_sequences
+from lowerbound.data.sources import Source, as_source
 from lowerbound.distributions.noise import Noise
 from lowerbound.parallel import ALONE, WHOLE, Processes, Share
 
@@ -38,9 +39,10 @@ class Sequences:
 
     Parameters
     ----------
-    steps : array-like or DataFrame, shape (ΣT, F)
+    steps : array-like, DataFrame or Source, shape (ΣT, F)
         The steps of the first sequence, then those of the second, and so on; NaN and masked entries were not observed.
-        The index of a frame, such as times, is kept.
+        The index of a frame, such as times, is kept. Those of a ``Source``, which ``lowerbound.stream`` opens, and of a
+        memory map of more than 256 MiB are read when they are used.
     lengths : array-like of int, shape (n,)
         T of each sequence, at least 1.
     ids : array-like, shape (n,), optional
@@ -66,10 +68,10 @@ class Sequences:
 
     def __init__(self, steps: Any, lengths: Any, ids: Any = None) -> None:
         self.container = container_of(steps)
-        steps, lengths = as_pandas(steps), np.asarray(lengths)
+        steps, lengths = as_source(as_pandas(steps)), np.asarray(lengths)
         mask = np.ma.getmaskarray(steps) if isinstance(steps, np.ma.MaskedArray) else None
-        flat = steps if is_frame(steps) else np.asarray(steps)
-        if flat.ndim != 2 or not flat.size:
+        flat = steps if is_frame(steps) or isinstance(steps, Source) else np.asarray(steps)
+        if flat.ndim != 2 or not all(flat.shape):
             raise DataError(f"the steps of sequences have shape (steps, columns), none of them 0; got {flat.shape}")
         if not is_frame(flat) and flat.dtype.kind not in "biuf":
             raise DataError(
@@ -83,6 +85,9 @@ class Sequences:
         if ids is not None and np.shape(ids) != lengths.shape:
             raise DataError(f"there are {len(lengths):,} sequences, and ids have shape {np.shape(ids)}")
         self.lengths, self.ids = lengths.astype(np.int64), None if ids is None else np.asarray(ids)
+        if isinstance(flat, Source):  # what is read is checked then
+            self.steps = flat
+            return
         self._check_finite(flat)
         if not is_frame(flat):
             flat = mask_gaps(flat.astype(np.float32) if flat.dtype == np.float16 else flat, mask)
@@ -209,7 +214,14 @@ class Sequences:
         return len(self.lengths)
 
     def __iter__(self) -> Iterator[Any]:
+        if isinstance(self.steps, Source):
+            return (self.steps.read(np.array([[a, a + T]])).X for a, T in zip(self.starts, self.lengths, strict=True))
         return iter(self.cut(self.steps))
+
+    @property
+    def is_streamed(self) -> bool:
+        """The steps are in files, and read when they are used."""
+        return isinstance(self.steps, Source)
 
     @property
     def starts(self) -> np.ndarray:
@@ -227,13 +239,14 @@ class Sequences:
         return same
 
     def subset(self, places: Any) -> Sequences:
-        """The sequences with the given places (n,), in that order."""
-        lengths = self.lengths[places]
-        first = np.repeat(self.starts[places] - (lengths.cumsum() - lengths), lengths)
-        steps = first + np.arange(lengths.sum())
+        """The sequences with the given places (n,), in that order, in memory."""
+        lengths, starts, ids = self.lengths[places], self.starts[places], None if self.ids is None else self.ids[places]
+        if isinstance(self.steps, Source):
+            return Sequences(self.steps.read(np.stack([starts, starts + lengths], 1)).X, lengths, ids)
+        steps = np.repeat(starts - (lengths.cumsum() - lengths), lengths) + np.arange(lengths.sum())
         same = copy.copy(self)
         same.steps = self.steps.iloc[steps] if is_frame(self.steps) else self.steps[steps]
-        same.lengths, same.ids = lengths, None if self.ids is None else self.ids[places]
+        same.lengths, same.ids = lengths, ids
         return same
 
     def digest(self) -> str:
@@ -279,7 +292,7 @@ class SequenceRows(Rows):
         self.device = self.steps.device
 
     @classmethod
-    def of(cls, steps: RowsInMemory, sequences: Sequences) -> SequenceRows:
+    def of(cls, steps: Any, sequences: Sequences) -> Self:
         """The rows of sequences, given those of their steps."""
         return cls(steps, torch.from_numpy(sequences.starts), torch.from_numpy(sequences.lengths))
 
@@ -343,7 +356,7 @@ class SequenceRows(Rows):
         places = held_out(len(self), fraction, order)
         return (self, None) if places is None else (self.subset(places[0]), self.subset(places[1]))
 
-    def windows(self, most: int) -> SequenceRows:
+    def windows(self, most: int) -> Self:
         """Sequences cut into as few parts of at most ``most`` steps as there can be, whose lengths differ by 1 at most.
 
         Each step is in one of them, and each of them is a sequence that begins anew.
@@ -353,11 +366,11 @@ class SequenceRows(Rows):
         part = torch.arange(len(whose)) - (n_parts.cumsum(0) - n_parts)[whose]
         length, n_parts = self.lengths[whose], n_parts[whose]
         first, end = part * length // n_parts, (part + 1) * length // n_parts
-        return SequenceRows(self.steps, self.starts[whose] + first, end - first)
+        return replace(self, starts=self.starts[whose] + first, lengths=end - first)
 
-    def subset(self, index: Tensor) -> SequenceRows:
+    def subset(self, index: Tensor) -> Self:
         """The sequences with the given places, in that order; their steps are shared."""
-        return SequenceRows(self.steps, self.starts[index], self.lengths[index])
+        return replace(self, starts=self.starts[index], lengths=self.lengths[index])
 
 
 def of_like_lengths(lengths: Tensor, batch_size: int, order: torch.Generator | None) -> Sequence[Tensor]:

@@ -18,7 +18,8 @@ from lowerbound.data.gaps import gaps_of, mask_gaps
 from lowerbound.data.schema import Schema
 from lowerbound.data.sequences import SequenceRows, Sequences
 from lowerbound.data.sources import Source, as_source
-from lowerbound.data.stream import streamed
+from lowerbound.data.stream import StreamedRows, streamed
+from lowerbound.data.streamed_sequences import StreamedSequenceRows
 from lowerbound.data.texts import TextContext, Texts, TextSchema
 from lowerbound.distributions.noise import Noise, make_generator
 from lowerbound.estimators.saving import part
@@ -131,14 +132,18 @@ class Fitted(Undisturbed):
                 raw, lambda raw, noise: schema.prepare(raw, noise, dtype), mask, self.device, observed, given
             )
 
+        def of_source(source: Source) -> StreamedRows:
+            grey_levels = schema.grey_levels if source.dtype.name == schema.dtype else None
+
+            def hold_block(rows: Any) -> RowsInMemory:
+                return hold(self.check_block(source.as_array(rows)), grey_levels)
+
+            return streamed(source, hold_block, schema.event_shape, self.device)
+
         if isinstance(X, Sequences):
-            return SequenceRows.of(hold(X.steps), X)
-        if not isinstance(X, Source):
-            return hold(X)
-        grey_levels = schema.grey_levels if X.dtype.name == schema.dtype else None
-        return streamed(
-            X, lambda rows: hold(self.check_block(X.as_array(rows)), grey_levels), schema.event_shape, self.device
-        )
+            is_streamed = isinstance(X.steps, Source)
+            return StreamedSequenceRows.of(of_source(X.steps), X) if is_streamed else SequenceRows.of(hold(X.steps), X)
+        return of_source(X) if isinstance(X, Source) else hold(X)
 
     def noise(self, purpose: str, random_state: RandomState = None) -> Noise:
         """Noise for a purpose, the same at every call unless ``random_state`` says otherwise.

@@ -221,9 +221,8 @@ class SeriesSubject(Coded):
 
 def some_of(X: Sequences, places: np.ndarray) -> Sequences:
     """Some of the sequences."""
-    if len(places) == len(X):
+    if len(places) == len(X) and not X.is_streamed:
         return X
-    each = list(X)
-    found = Sequences.of([each[i] for i in places])
-    found.ids, found.container = None if X.ids is None else X.ids[places], X.container
+    found = X.subset(places)
+    found.container = X.container
     return found

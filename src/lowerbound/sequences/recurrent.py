@@ -121,7 +121,7 @@ class RecurrentVAE(WarmedBound, CodedSeries):
 
     PARAMETERS = RECURRENT_VAE_PARAMETERS
     FITTED: ClassVar[tuple[str, ...]] = (*GradientEstimator.FITTED, "mean_length_", "longest_", "reads_last_", "kl_")
-    STREAMS: ClassVar[bool] = False
+    STREAMS: ClassVar[bool] = True
 
     layout = "features"  # of a step
     posterior_: Posterior

@@ -70,7 +70,7 @@ class SeriesModel(MixedColumns, GradientEstimator):
         check_count("n", n)
         check_count("n_particles", n_particles)
         self._check_columns("impute")
-        sequences, fitted = Sequences.of(X), self.fitted_
+        sequences, fitted = in_memory(Sequences.of(X), "impute"), self.fitted_
         on = replace(fitted.on(sequences), noise=self._fresh_noise(random_state, "impute"))
         found = filled(on, n, n_particles)
         draws = Draws(self._as_given(found.x.flatten(0, 1)), n)
@@ -107,7 +107,7 @@ class SeriesModel(MixedColumns, GradientEstimator):
             raise ValueError(f"quantiles lie between 0 and 1, got {list(quantiles)}")
         if self.length == "end":
             raise ValueError("a forecast is of so many steps, and length='end' draws where sequences end: use sample")
-        sequences, fitted = Sequences.of(X), self.fitted_
+        sequences, fitted = in_memory(Sequences.of(X), "forecast"), self.fitted_
         on, noise = fitted.on(sequences), self._fresh_noise(random_state, "forecast").own()
         assert isinstance(on.rows, SequenceRows)
         counted = torch.from_numpy(self.schema_.counted).to(fitted.device)
@@ -174,7 +174,8 @@ class SeriesModel(MixedColumns, GradientEstimator):
             raise ValueError(
                 "explain is for latent variables of steps that are no chain: fit with latents='steps', chain=False"
             )
-        sequences, on = Sequences.of(X), self.fitted_.exactly().on(X)
+        sequences = in_memory(Sequences.of(X), "explain")
+        on = self.fitted_.exactly().on(sequences)
         if places is None:
             places = np.argsort(step_scores(on, 64).of_values().numpy(), kind="stable")[:n_steps]
         places = np.asarray(places, np.int64)
@@ -239,6 +240,13 @@ class SeriesModel(MixedColumns, GradientEstimator):
             each.set_axis(_onward(before.index, len(each))) for each, before in zip(later, sequences, strict=True)
         ]
         return [in_container(each, sequences.container) for each in frames]
+
+
+def in_memory(sequences: Sequences, use: str) -> Sequences:
+    """The same sequences, if their steps are in memory."""
+    if sequences.is_streamed:
+        raise ValueError(f"{use} needs its sequences in memory: give some of them, X.subset(places)")
+    return sequences
 
 
 def _at(values: Any, i: int, j: int) -> Any:

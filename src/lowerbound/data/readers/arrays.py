@@ -183,12 +183,14 @@ def read_npz(
     with archive:
         members = _Members(archive, name, path.stat().st_size)
         key = members.choose(key, label)
-        x: Any = members.read(key, numbers=True)
         lengths = members.lengths_of(key, lengths)
+        x: Any = None if lengths is None or bits is not None else members.large(key, path)
+        x = members.read(key, numbers=True) if x is None else x
         of_each = None if lengths is None else members.read(lengths, numbers=True)
         labels = None if label is None else members.read(label)
     called = f"{name}[{key}]"
-    check_finite(x, called)
+    if not isinstance(x, ArrayFile):
+        check_finite(x, called)
     x = x if bits is None else unpacked(x, bits, called)
     if of_each is not None:
         x = with_lengths(x, of_each, called, f"{name}[{lengths}]")
@@ -204,6 +206,11 @@ def read_members(path: Path, name: str, keys: Sequence[str]) -> list[np.ndarray]
         for key in keys:
             check_name(key, list(members.infos), "array", name)
         return [members.read(key, numbers=True) for key in keys]
+
+
+_OF_ZIP = (
+    30  # bytes of the head of a member of an archive, the lengths of its name and of what else follows at their end
+)
 
 
 class _Members:
@@ -248,6 +255,23 @@ class _Members:
         name = f"{self.name}[{key}]"
         with explained(name), self.archive.open(self.infos[key]) as stream:
             return parse_header(stream.read(_HEADER_BYTES), name)
+
+    def large(self, key: str, path: Path) -> ArrayFile | None:
+        """An array that takes much memory, if it is not compressed, as a source of its rows; else None."""
+        name, info, header = f"{self.name}[{key}]", self.infos[key], self.header(key)
+        if (
+            info.compress_type != zipfile.ZIP_STORED
+            or len(header.shape) != 2
+            or header.order != "C"
+            or header.size <= IN_MEMORY
+        ):
+            return None
+        dtype = _check_numbers(header, name)
+        check_shape(header.shape, name)
+        with explained(name), path.open("rb") as file:
+            file.seek(info.header_offset + _OF_ZIP - 4)
+            first = info.header_offset + _OF_ZIP + sum(np.frombuffer(file.read(4), "<u2").tolist())
+        return ArrayFile(path, name, header.shape, dtype, first + header.offset)
 
     def read(self, key: str, *, numbers: bool = False) -> np.ndarray:
         """Read one array, after checking that the archive is large enough to hold it."""

@@ -38,12 +38,13 @@ def unpacked(x: np.ndarray, bits: int, name: str) -> np.ndarray:
     return found[:, :bits]
 
 
-def with_lengths(x: np.ndarray, lengths: np.ndarray, name: str, called: str) -> Sequences:
+def with_lengths(x: Any, lengths: np.ndarray, name: str, called: str) -> Sequences:
     """The sequences of a flat array (ΣT, F), or of a padded one (n, T, F).
 
     Parameters
     ----------
-    x, lengths : ndarray
+    x : ndarray or Source
+    lengths : ndarray
     name, called : str
         The names of both in messages.
     """
