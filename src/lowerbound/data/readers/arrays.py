@@ -184,14 +184,15 @@ def read_npz(
         members = _Members(archive, name, path.stat().st_size)
         key = members.choose(key, label)
         lengths = members.lengths_of(key, lengths)
-        x: Any = None if lengths is None or bits is not None else members.large(key, path)
-        x = members.read(key, numbers=True) if x is None else x
+        in_steps = lengths is not None and bits is None
+        x: Any = members.read_steps(key, path) if in_steps else members.read(key, numbers=True)
         of_each = None if lengths is None else members.read(lengths, numbers=True)
         labels = None if label is None else members.read(label)
     called = f"{name}[{key}]"
-    if not isinstance(x, ArrayFile):
+    if isinstance(x, np.ndarray):
         check_finite(x, called)
-    x = x if bits is None else unpacked(x, bits, called)
+    if bits is not None:
+        x = unpacked(x, bits, called)
     if of_each is not None:
         x = with_lengths(x, of_each, called, f"{name}[{lengths}]")
     if labels is not None:
@@ -256,18 +257,23 @@ class _Members:
         with explained(name), self.archive.open(self.infos[key]) as stream:
             return parse_header(stream.read(_HEADER_BYTES), name)
 
-    def large(self, key: str, path: Path) -> ArrayFile | None:
-        """An array that takes much memory, if it is not compressed, as a source of its rows; else None."""
+    def _checked(self, key: str, *, numbers: bool) -> tuple[str, np.dtype]:
+        """The name of an array in messages, and its type, after checking that its header is true."""
         name, info, header = f"{self.name}[{key}]", self.infos[key], self.header(key)
-        if (
-            info.compress_type != zipfile.ZIP_STORED
-            or len(header.shape) != 2
-            or header.order != "C"
-            or header.size <= IN_MEMORY
-        ):
-            return None
-        dtype = _check_numbers(header, name)
+        dtype = (_check_numbers if numbers else _check_readable)(header, name)
         check_shape(header.shape, name)
+        promised = header.offset + header.size
+        if promised != info.file_size:
+            raise DataError(f"{name} is damaged: {promised:,} bytes were promised, {info.file_size:,} are there.")
+        return name, dtype
+
+    def read_steps(self, key: str, path: Path) -> np.ndarray | ArrayFile:
+        """Read the steps of sequences; if they take much memory and are not compressed, as a source of its rows."""
+        info, header = self.infos[key], self.header(key)
+        is_plain = info.compress_type == zipfile.ZIP_STORED and header.order == "C" and len(header.shape) == 2
+        if not is_plain or header.size <= IN_MEMORY:
+            return self.read(key, numbers=True)
+        name, dtype = self._checked(key, numbers=True)
         with explained(name), path.open("rb") as file:
             file.seek(info.header_offset + _OF_ZIP - 4)
             first = info.header_offset + _OF_ZIP + sum(np.frombuffer(file.read(4), "<u2").tolist())
@@ -275,12 +281,9 @@ class _Members:
 
     def read(self, key: str, *, numbers: bool = False) -> np.ndarray:
         """Read one array, after checking that the archive is large enough to hold it."""
-        name, info, header = f"{self.name}[{key}]", self.infos[key], self.header(key)
-        dtype = (_check_numbers if numbers else _check_readable)(header, name)
-        check_shape(header.shape, name)
+        name, dtype = self._checked(key, numbers=numbers)
+        info, header = self.infos[key], self.header(key)
         promised = header.offset + header.size
-        if promised != info.file_size:
-            raise DataError(f"{name} is damaged: {promised:,} bytes were promised, {info.file_size:,} are there.")
         check_promise(promised, min(info.compress_size, self.packed), name)
         with explained(name), self.archive.open(info) as stream:
             stream.read(header.offset)
