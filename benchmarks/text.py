@@ -77,11 +77,11 @@ def dialogues(folder: Path) -> tuple[dict[str, Any], dict[str, Any]]:
     return parts[0], parts[1]
 
 
-def fitted(what: str, kind: str, train: dict[str, Any], folder: Path) -> tuple[SequenceVAE, dict[str, Any]]:
+def fitted(what: str, kind: str, train: dict[str, Any], folder: Path, seed: int) -> tuple[SequenceVAE, dict[str, Any]]:
     """A model and what is known of its fit; loaded, if it is there."""
-    place = folder / f"{what}-{kind}"
+    place = folder / (f"{what}-{kind}" if not seed else f"{what}-{kind}-seed-{seed}")
     if not (place / "fit.json").exists():
-        model = SequenceVAE(**{**SHARED[what], **KINDS[kind]}, early_stopping=False, random_state=0)
+        model = SequenceVAE(**{**SHARED[what], **KINDS[kind]}, early_stopping=False, random_state=seed)
         cpu = time.process_time()
         model.fit(train["X"], context=train["context"])
         seconds = round(time.process_time() - cpu, 1)
@@ -142,6 +142,7 @@ def main() -> None:
     parser.add_argument("--fit", choices=tuple(KINDS), help="fit this one and do no more")
     parser.add_argument("--kinds", nargs="+", choices=tuple(KINDS), default=list(KINDS), help="measure these alone")
     parser.add_argument("--n-importance", type=int, default=100)
+    parser.add_argument("--random-state", type=int, default=0)
     parser.add_argument("--output", type=Path)
     arguments = parser.parse_args()
     if arguments.what == "sentences":
@@ -151,7 +152,7 @@ def main() -> None:
     kinds = [arguments.fit] if arguments.fit else arguments.kinds
     models, fits = {}, {}
     for kind in kinds:
-        models[kind], fits[kind] = fitted(arguments.what, kind, train, arguments.models)
+        models[kind], fits[kind] = fitted(arguments.what, kind, train, arguments.models, arguments.random_state)
     if arguments.fit:
         return
     command = " ".join(["python", *sys.argv]).replace(str(arguments.models), "RUNS")
@@ -166,7 +167,8 @@ def main() -> None:
         print(kind, json.dumps(record[kind]), flush=True)
     if arguments.what == "dialogues":
         record |= answers(models, test)
-    output = arguments.output or RESULTS / f"text-{arguments.what}.json"
+    of_seed = f"-seed-{arguments.random_state}" if arguments.random_state else ""
+    output = arguments.output or RESULTS / f"text-{arguments.what}{of_seed}.json"
     output.parent.mkdir(parents=True, exist_ok=True)
     write_text(output, json.dumps(record, indent=1, ensure_ascii=False) + "\n")
 
