@@ -19,7 +19,7 @@ from torch import nn
 
 import lowerbound
 from lowerbound.core import Model, NoPosterior, Posterior
-from lowerbound.data.checks import check_finite, check_rectangular
+from lowerbound.data.checks import check_finite, check_no_sequences, check_rectangular
 from lowerbound.data.context import ContextSchema
 from lowerbound.data.far import warn_of_far
 from lowerbound.data.frames import as_pandas
@@ -174,6 +174,7 @@ class DensityEstimator(Undisturbed, Settable, BaseEstimator):
                 raise ValueError(f"{type(self).__name__} needs all rows in memory: give an array, or part of them")
             self._validate_numbers(X.spread(2).X, reset=reset)
             return X
+        check_no_sequences(X)
         check_rectangular(X)
         if not reset:
             self._check_shape(X.shape if hasattr(X, "shape") else np.asarray(X).shape)

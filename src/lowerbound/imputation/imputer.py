@@ -16,6 +16,7 @@ from sklearn.utils._set_output import _get_output_config
 from sklearn.utils.validation import check_is_fitted, validate_data
 
 from lowerbound.data import filling
+from lowerbound.data.checks import check_no_sequences
 from lowerbound.data.frames import as_pandas, container_of, in_container
 from lowerbound.data.gaps import naming_words, nan_in_gaps
 from lowerbound.data.table_code import TableCode, column_numbers, columns_of, missing
@@ -361,6 +362,7 @@ class VAEImputer(OneToOneFeatureMixin, TransformerMixin, Undisturbed, Settable, 
 
     def _check(self, X: Any, *, reset: bool = False) -> Any:
         """An array of numbers, with NaN where a masked array has gaps, or a DataFrame unchanged."""
+        check_no_sequences(X)
         X = nan_in_gaps(as_pandas(X))
         several = not reset and not self.row_shape_  # fit saw columns of several kinds
         if isinstance(X, pd.DataFrame) and (several or not all(map(pd.api.types.is_numeric_dtype, X.dtypes))):
@@ -388,10 +390,8 @@ class VAEImputer(OneToOneFeatureMixin, TransformerMixin, Undisturbed, Settable, 
         return rows.reshape(len(rows), *shape) if len(shape) > 1 else rows
 
     def _warn_empty(self, gaps: np.ndarray) -> None:
-        empty = np.flatnonzero(gaps.all(0))
-        names = getattr(self, "feature_names_in_", np.arange(gaps.shape[1]))
-        listed = ", ".join(map(str, names[empty][:10]))
-        warn(f"left out {len(empty)} column(s) without any value: {listed}")
+        empty = getattr(self, "feature_names_in_", np.arange(gaps.shape[1]))[gaps.all(0)]
+        warn(f"left out {len(empty)} column(s) without any value: {', '.join(map(str, empty[:10]))}")
 
     def __sklearn_tags__(self) -> Tags:
         tags = super().__sklearn_tags__()

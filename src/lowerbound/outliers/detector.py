@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from sklearn.utils.validation import _num_samples, check_is_fitted
 
+from lowerbound.data.checks import check_no_sequences
 from lowerbound.data.columns.coding import warned_once
 from lowerbound.data.context import RowsGiven
 from lowerbound.data.frames import as_pandas
@@ -153,6 +154,7 @@ class VAEOutlierDetector(OutlierScores):
         """
         self._check_asked()
         seed = seed_from(self.random_state)
+        check_no_sequences(X)
         X = as_pandas(X)
         given = X if context is None else RowsGiven(X, context)
         rows, held_out = split(given, self.calibration_fraction, seed)
