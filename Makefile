@@ -7,10 +7,11 @@ DOCUMENTING := $(VENV)/.documenting
 MINIMUM := .venv-minimum
 INSTALL := pip install --quiet --no-compile  # modules are compiled when they are first imported, and kept:
 unexport PYTHONDONTWRITEBYTECODE
-# short tests of what other libraries' versions touch: conventions, saved models, tables, files, likelihoods, the command line
+# short tests of what other libraries' versions touch: conventions, saved models, tables, files, likelihoods, the command
+# line, and compressed files of other versions, which have to give the same rows
 SHORT := tests/estimators/test_gaussian.py tests/estimators/test_factorized.py tests/estimators/test_ppca.py \
 	tests/data tests/distributions/test_contract.py tests/storage tests/test_saved_formats.py tests/test_identities.py \
-	tests/cli/test_program.py
+	tests/cli/test_program.py tests/compression/test_earlier_versions.py
 
 .PHONY: demo test lint docs javascript package minimum oldest api clean
 

@@ -200,16 +200,6 @@ def test_nothing_is_left_of_a_file_that_does_not_decode(model, tmp_path, monkeyp
     assert (tmp_path / "x.lb").exists()
 
 
-def test_files_of_earlier_versions_are_read_and_rows_are_written_the_same(tmp_path):
-    folder = Path(__file__).parents[1] / "fixtures" / "compressed-v1"
-    kept = lowerbound.load(folder / "model")
-    rows = np.load(folder / "x.npy")
-    for name in ("x.lb", "lent.lb"):  # of which the first begins with two means, the second with bits that were lent
-        np.testing.assert_array_equal(lowerbound.decompress(folder / name, kept), rows)
-    lowerbound.compress(kept, rows, tmp_path / "x.lb")
-    assert (tmp_path / "x.lb").read_bytes() == (folder / "lent.lb").read_bytes()
-
-
 def test_a_block_that_is_not_there_is_refused():
     folder = Path(__file__).parents[1] / "fixtures" / "compressed-v1"
     for block in (1, -1):

@@ -1,7 +1,6 @@
 """Sequences come back step by step, in as many bits as the model's log p says."""
 
 import warnings
-from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -197,11 +196,3 @@ def test_lengths_take_the_bits_that_they_say(lengths):
     known.push(stack, lengths)
     assert stack.n_bits == pytest.approx(known.bits, rel=0.01, abs=40)
     np.testing.assert_array_equal(known.pop(Stack(stack.words), len(lengths)), lengths)
-
-
-def test_files_of_earlier_versions_are_read_and_written_the_same(tmp_path):
-    folder = Path(__file__).parents[1] / "fixtures" / "compressed-v1" / "sequences"
-    model, songs = lowerbound.load(folder / "model"), Sequences.load(folder / "x.npz", "x")
-    same(list(lowerbound.decompress(folder / "x.lb", model)), list(songs))
-    model.compress(songs, tmp_path / "x.lb")
-    assert (tmp_path / "x.lb").read_bytes() == (folder / "x.lb").read_bytes()

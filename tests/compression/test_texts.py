@@ -1,7 +1,6 @@
 """Texts come back token by token, and text files byte for byte."""
 
 import warnings
-from pathlib import Path
 
 import pytest
 
@@ -11,7 +10,6 @@ import numpy as np
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from tests.fixtures.make_compressed import TEXT
 
 import lowerbound
 from lowerbound import BPE, NotCodableError, SequenceVAE
@@ -183,12 +181,3 @@ def test_the_model_may_be_in_the_file(tmp_path):
     file = fitted("exact").compress(NAMES, tmp_path / "x.lb", with_model=True)
     assert 0 < file.model_bytes < file.n_bytes
     assert lowerbound.decompress(tmp_path / "x.lb") == NAMES
-
-
-def test_files_of_earlier_versions_are_read_and_written_the_same(tmp_path):
-    folder = Path(__file__).parents[1] / "fixtures" / "compressed-v1" / "texts"
-    model = lowerbound.load(folder / "model")
-    assert lowerbound.decompress(folder / "x.lb", model) == TEXT
-    (tmp_path / "x.txt").write_bytes(TEXT)
-    model.compress(tmp_path / "x.txt", tmp_path / "x.lb")
-    assert (tmp_path / "x.lb").read_bytes() == (folder / "x.lb").read_bytes()

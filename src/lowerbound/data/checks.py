@@ -79,11 +79,11 @@ def check_no_sequences(X: Any) -> None:
 
     from lowerbound.data.sequences import Sequences
 
-    first = X[0] if isinstance(X, (list, tuple)) and X else None
-    if isinstance(first, str):
+    each: Any = X if isinstance(X, (list, tuple)) else ()
+    if each and isinstance(each[0], str):
         raise DataError("X is a list of texts, of which SequenceVAE is a model; here a row is numbers")
-    is_ragged = isinstance(X, (list, tuple)) and len({np.shape(each)[:1] for each in X}) > 1
-    if isinstance(X, Sequences) or (is_ragged and len(np.shape(first)) > 1):
+    shapes = {np.shape(one) for one in each if not isinstance(one, (list, tuple))}
+    if isinstance(X, Sequences) or (len(shapes) > 1 and min(map(len, shapes)) > 1):
         raise DataError(
             "X is sequences of several steps, of which RecurrentVAE is a model (p_values rank them as outliers); here "
             "all rows have one shape"
