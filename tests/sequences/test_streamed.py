@@ -1,13 +1,15 @@
-"""Sequences whose steps stay in a file: the same fit and the same numbers as in memory."""
+"""Sequences whose steps stay in a file: the same fit and the same numbers as in memory, where every batch has gaps."""
 
 import copy
 
 import numpy as np
+import pandas as pd
 import pytest
 from tests.sequences.test_recurrent import small
 
 import lowerbound
 from lowerbound import Sequences
+from lowerbound.data import streamed_sequences
 from lowerbound.data.checks import DataError
 
 pytestmark = pytest.mark.filterwarnings(  # of brief fits
@@ -79,6 +81,34 @@ def test_streamed_sequences_are_compressed_block_by_block(tmp_path, monkeypatch)
     again = lowerbound.decompress(tmp_path / "x.lb", model)
     np.testing.assert_array_equal(again.steps, held.steps)
     np.testing.assert_array_equal(again.lengths, LENGTHS)
+
+
+def test_rare_gaps_and_mixed_columns_of_a_slow_file(tmp_path):
+    """Batches without a gap go another way through the networks, so that numbers are the same but for rounding."""
+    steps = STEPS["numbers"].copy()
+    steps[3, 1] = np.nan
+    np.save(tmp_path / "steps.npy", steps)
+    streamed, held = Sequences(lowerbound.stream(tmp_path / "steps.npy"), LENGTHS), Sequences(steps, LENGTHS)
+    a, b = (small().fit(X) for X in (streamed, held))
+    np.testing.assert_allclose(a.score_samples(streamed), b.score_samples(held), rtol=1e-3)
+    frame = pd.DataFrame({"level": steps[:, 0].astype(float), "at": RNG.choice(["home", "out"], len(steps))})
+    frame.to_parquet(tmp_path / "x.parquet", row_group_size=50)
+    with pytest.warns(UserWarning, match=r"write its numbers to an \.npy file"):
+        mixed = small().fit(Sequences(lowerbound.stream(tmp_path / "x.parquet"), LENGTHS))
+    other = small().fit(Sequences(frame, LENGTHS))
+    np.testing.assert_allclose(
+        mixed.score_samples(Sequences(frame, LENGTHS)), other.score_samples(Sequences(frame, LENGTHS))
+    )
+
+
+def test_few_and_parts_are_bounded_by_their_steps(monkeypatch, both):
+    monkeypatch.setattr(streamed_sequences, "MOST_STEPS", 40)
+    streamed, held = both
+    rows = small().fit(held).fitted_.rows(streamed)
+    assert len(rows.few(60)) == 40 // LENGTHS.max()
+    parts = list(rows.parts(60))
+    assert sum(map(len, parts)) == 60
+    assert max(int(part.lengths.sum()) for part in parts) <= 40
 
 
 def test_wrong_sources_are_refused(tmp_path):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from difflib import get_close_matches
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     import numpy as np
@@ -65,29 +65,6 @@ def check_finite(x: np.ndarray, name: str, place: Callable[..., str] | None = No
         bad, first = missing
         what, remedy = "missing value (NaN)", "missing values are not supported here: drop or fill them"
     raise DataError(f"{name} has {counted(bad, what)}, the first at {(place or in_array)(*first)}; {remedy}.")
-
-
-def check_no_sequences(X: Any) -> None:
-    """Refuse sequences and texts where rows of one shape are wanted, and say what takes them.
-
-    Parameters
-    ----------
-    X : array-like
-        Of lists those of texts, and of arrays or frames that differ in length.
-    """
-    import numpy as np
-
-    from lowerbound.data.sequences import Sequences
-
-    each: Any = X if isinstance(X, (list, tuple)) else ()
-    if each and isinstance(each[0], str):
-        raise DataError("X is a list of texts, of which SequenceVAE is a model; here a row is numbers")
-    shapes = {np.shape(one) for one in each if not isinstance(one, (list, tuple))}
-    if isinstance(X, Sequences) or (len(shapes) > 1 and min(map(len, shapes)) > 1):
-        raise DataError(
-            "X is sequences of several steps, of which RecurrentVAE is a model (p_values rank them as outliers); here "
-            "all rows have one shape"
-        )
 
 
 def check_rectangular(X: object, what: str = "row", name: str = "") -> None:

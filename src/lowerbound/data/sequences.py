@@ -215,7 +215,7 @@ class Sequences:
 
     def __iter__(self) -> Iterator[Any]:
         if isinstance(self.steps, Source):
-            return (self.steps.read(np.array([[a, a + T]])).X for a, T in zip(self.starts, self.lengths, strict=True))
+            return (Sequences(self._read([a], [T]), [T]).steps for a, T in zip(self.starts, self.lengths, strict=True))
         return iter(self.cut(self.steps))
 
     @property
@@ -242,12 +242,16 @@ class Sequences:
         """The sequences with the given places (n,), in that order, in memory."""
         lengths, starts, ids = self.lengths[places], self.starts[places], None if self.ids is None else self.ids[places]
         if isinstance(self.steps, Source):
-            return Sequences(self.steps.read(np.stack([starts, starts + lengths], 1)).X, lengths, ids)
+            return Sequences(self._read(starts, lengths), lengths, ids)
         steps = np.repeat(starts - (lengths.cumsum() - lengths), lengths) + np.arange(lengths.sum())
         same = copy.copy(self)
         same.steps = self.steps.iloc[steps] if is_frame(self.steps) else self.steps[steps]
         same.lengths, same.ids = lengths, ids
         return same
+
+    def _read(self, starts: Any, lengths: Any) -> Any:
+        """Steps of a source."""
+        return self.steps.read(np.stack([starts, np.add(starts, lengths)], 1)).X
 
     def digest(self) -> str:
         """A hash of all values, of what was observed, and of the lengths."""

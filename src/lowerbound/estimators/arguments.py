@@ -1,14 +1,17 @@
-"""Types of arguments that several estimators take, and labels that they don't."""
+"""Types of arguments that several estimators take, and labels and sequences that they don't."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+import numpy as np
 from numpy.typing import ArrayLike
 from sklearn.base import TransformerMixin
 
+from lowerbound.data.checks import DataError
 from lowerbound.data.columns.schema import ColumnSchema
+from lowerbound.data.sequences import Sequences
 from lowerbound.data.sources import Source
 from lowerbound.warning import warn
 
@@ -43,3 +46,22 @@ class RowsToCodes(TransformerMixin):
         """
         fitted: Any = self.fit(X, **options)  # type: ignore[attr-defined]
         return fitted.transform(X)
+
+
+def check_no_sequences(X: Any) -> None:
+    """Refuse sequences and texts where rows of one shape are wanted, and say what takes them.
+
+    Parameters
+    ----------
+    X : array-like
+        Of lists those of texts, and of arrays or frames that differ in length.
+    """
+    each: Any = X if isinstance(X, (list, tuple)) else ()
+    if each and isinstance(each[0], str):
+        raise DataError("X is a list of texts, of which SequenceVAE is a model; here a row is numbers")
+    shapes = {np.shape(one) for one in each if not isinstance(one, (list, tuple))}
+    if isinstance(X, Sequences) or (len(shapes) > 1 and min(map(len, shapes)) > 1):
+        raise DataError(
+            "X is sequences of several steps, of which RecurrentVAE is a model (p_values rank them as outliers); here "
+            "all rows have one shape"
+        )

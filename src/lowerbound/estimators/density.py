@@ -19,7 +19,7 @@ from torch import nn
 
 import lowerbound
 from lowerbound.core import Model, NoPosterior, Posterior
-from lowerbound.data.checks import check_finite, check_no_sequences, check_rectangular
+from lowerbound.data.checks import check_finite, check_rectangular
 from lowerbound.data.context import ContextSchema
 from lowerbound.data.far import warn_of_far
 from lowerbound.data.frames import as_pandas
@@ -29,7 +29,7 @@ from lowerbound.data.sources import Source, as_source
 from lowerbound.data.spectrum import informative_directions
 from lowerbound.distributions.noise import Noise, make_generator
 from lowerbound.estimators import saving
-from lowerbound.estimators.arguments import Data
+from lowerbound.estimators.arguments import Data, check_no_sequences
 from lowerbound.estimators.fitted import Fitted
 from lowerbound.evaluation.bound import exact_log_prob
 from lowerbound.evaluation.estimate import Estimate, mean_over_rows

@@ -14,16 +14,15 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from lowerbound.core import Batch, NoPosterior
 from lowerbound.data.batches import RowsInMemory
 from lowerbound.evaluation.annealing import TRUSTED_BIAS, UnreliableEstimateWarning, expected_bias
-from lowerbound.evaluation.bound import ElboTerms, RunningLogMeanExp, elbo_terms, importance_weighted
-from lowerbound.evaluation.defensive import Defensive
+from lowerbound.evaluation.bound import ElboTerms, elbo_terms, importance_weighted
 from lowerbound.evaluation.estimate import Estimate, mean_over_rows, plus_minus
 from lowerbound.evaluation.evaluation import Evaluation
+from lowerbound.evaluation.prefixes import prefix_scores
 from lowerbound.evaluation.smc import particle_scores
 from lowerbound.models.sequence import SequenceModel, Steps
 from lowerbound.models.state_space import StateSpaceModel
@@ -42,7 +41,7 @@ class SequenceEstimate(Estimate):
     standard_error : float
         In nats a sequence; NaN for a single one.
     kind, n_rows, n_importance, ess
-        As in ``Estimate``; the effective sample size is that of a step.
+        As in ``Estimate``; the effective sample size is that of a step, or of a sequence whose steps share a z.
     per_step : float
         Σ log p(x)/Σ T, in nats a step.
     per_step_error : float
@@ -89,10 +88,12 @@ class StepScores:
     log_length : Tensor of float64, shape (ΣT,)
         This part of it; 0 where lengths are given.
     ess : Tensor of float64, shape (ΣT,)
-        The effective number of importance samples.
+        The effective number of importance samples, of a step, or of all up to it where they share a z.
     lengths : Tensor of int64, shape (n,)
     kind : type
         Of their means.
+    shares_z : bool
+        One z is that of a whole sequence.
     """
 
     log_p: Tensor
@@ -100,6 +101,12 @@ class StepScores:
     ess: Tensor
     lengths: Tensor
     kind: type[SequenceEstimate] = SequenceEstimate
+    shares_z: bool = False
+
+    @property
+    def ess_of_each(self) -> Tensor:
+        """The effective number of samples of each step, or of each sequence where its steps share a z."""
+        return self.ess[self.lengths.cumsum(0) - 1] if self.shares_z else self.ess
 
     def of_values(self) -> Tensor:
         """log p of the values of every step, whether it is the last or not, shape (ΣT,)."""
@@ -115,7 +122,7 @@ class StepScores:
         log_p, T, n = self.of_sequences(), self.lengths.double(), len(self.lengths)
         per_step = (log_p.sum() / T.sum()).item()
         spread = (log_p - per_step * T).square().sum() / (n - 1) * n if n > 1 else torch.tensor(math.nan)
-        ess = None if n_importance is None else self.ess.mean().item()
+        ess = None if n_importance is None else self.ess_of_each.mean().item()
         mean = mean_over_rows(log_p, "exact" if n_importance is None else "lower", n_importance, ess)
         error = (spread.sqrt() / T.sum()).item()
         return self.kind(**vars(mean), per_step=per_step, per_step_error=error, n_steps=int(T.sum()), length=length)
@@ -129,12 +136,14 @@ def step_scores(on: Evaluation, n_importance: int) -> StepScores:
     on : Evaluation
         Of a ``SequenceModel`` on sequences.
     n_importance : int
-        K, nine tenths of them from q(z_t|d_t, x_t) and a tenth from p(z_t|d_t), or of one z for a whole sequence;
-        particles where z is a chain.
+        K, nine tenths of them from q(z_t|d_t, x_t) and a tenth from p(z_t|d_t); with one z for a whole sequence as in
+        ``PrefixProposal``; particles where z is a chain.
     """
     K = 1 if isinstance(on.posterior, NoPosterior) else n_importance
     is_chain = isinstance(on.model, StateSpaceModel)
-    scores = particle_scores if is_chain else _shared if isinstance(on.model, WholeSequenceModel) else _independent
+    scores = (
+        particle_scores if is_chain else prefix_scores if isinstance(on.model, WholeSequenceModel) else _independent
+    )
     found = scores(on, K)
     log_p, log_length, ess, lengths = [], [], [], []
     for steps, each, effective in found:
@@ -142,37 +151,14 @@ def step_scores(on: Evaluation, n_importance: int) -> StepScores:
         log_p.append(each.cpu() + log_length[-1])
         ess.append(effective.cpu())
         lengths.append(torch.bincount(steps.row, minlength=steps.n_rows).cpu())
-    kind = ParticleEstimate if is_chain else SequenceEstimate
-    return StepScores(torch.cat(log_p), torch.cat(log_length), torch.cat(ess), torch.cat(lengths), kind)
+    kind, shares_z = ParticleEstimate if is_chain else SequenceEstimate, isinstance(on.model, WholeSequenceModel)
+    return StepScores(torch.cat(log_p), torch.cat(log_length), torch.cat(ess), torch.cat(lengths), kind, shares_z)
 
 
 def _independent(on: Evaluation, K: int) -> Iterator[tuple[Steps, Tensor, Tensor]]:
     """log p(x_t|d_t) and the effective number of samples of some sequences at a time, each step by its own weights."""
     for steps, of_steps in _in_steps(on):
         yield steps, *importance_weighted(of_steps, K)
-
-
-def _shared(on: Evaluation, K: int) -> Iterator[tuple[Steps, Tensor, Tensor]]:
-    """log p(x_t|x_<t) with one z for a whole sequence, and the effective number of samples of the sequence.
-
-    log p(x_1, …, x_t) = log (1/K) Σ_k p(z_k)/r(z_k) Π_{s≤t} p(x_s|d_s, z_k), with the same draws for every t.
-    """
-    model, n_rows = on.model, on.rows_in_a_pass()
-    assert isinstance(model, WholeSequenceModel)
-    chunk = min(K, on.rows_in_a_pass(n_rows))
-    for batch in on.batches(n_rows):
-        with on.evaluating():
-            steps, prior = model.steps(batch), model.prior()
-            at, total = (steps.row, steps.time), RunningLogMeanExp(len(steps.row), batch.x.device)
-            proposal = Defensive.around(on.posterior(batch, on.noise), on, batch, K)
-            for z in proposal.draws(chunk, on.noise):
-                log_p = prior.log_prob(z)
-                log_w = (log_p - proposal.log_prob(proposal.q.log_prob(z), log_p)).double()
-                of_steps = model.log_p_of_steps(steps, z).double()
-                total.add(steps.padded(of_steps.mT).cumsum(1)[at].mT + log_w[:, steps.row])
-        up_to, ess = (each.to(batch.x.device) for each in total.result())
-        before = F.pad(steps.padded(up_to[:, None]), (0, 0, 1, 0))[at].squeeze(-1)
-        yield steps, up_to - before, ess[torch.bincount(steps.row).cumsum(0) - 1][steps.row]
 
 
 def step_means(on: Evaluation) -> Tensor:
@@ -255,11 +241,11 @@ def sequence_estimate(on: Evaluation, n_importance: int) -> SequenceEstimate:
     length = "given" if on.model.ends is None else "end"
     if isinstance(on.posterior, NoPosterior):
         return scores.estimate(None, length)
-    if (bias := expected_bias(scores.ess, n_importance)) > TRUSTED_BIAS:
+    if (bias := expected_bias(scores.ess_of_each, n_importance)) > TRUSTED_BIAS:
         what = "particles" if scores.kind is ParticleEstimate else "importance samples"
-        unit = "sequence" if isinstance(on.model, WholeSequenceModel) else "step"
+        unit = "sequence" if scores.shares_z else "step"
         warn(
-            f"of {n_importance:,} {what} a {unit} only {scores.ess.mean():.1f} count (effective sample "
+            f"of {n_importance:,} {what} a {unit} only {scores.ess_of_each.mean():.1f} count (effective sample "
             f"size), so log p(x) is underestimated by {bias:.2g} nats a {unit} or more: take more, n_importance=…",
             UnreliableEstimateWarning,
         )

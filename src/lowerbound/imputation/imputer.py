@@ -16,10 +16,10 @@ from sklearn.utils._set_output import _get_output_config
 from sklearn.utils.validation import check_is_fitted, validate_data
 
 from lowerbound.data import filling
-from lowerbound.data.checks import check_no_sequences
 from lowerbound.data.frames import as_pandas, container_of, in_container
 from lowerbound.data.gaps import naming_words, nan_in_gaps
 from lowerbound.data.table_code import TableCode, column_numbers, columns_of, missing
+from lowerbound.estimators.arguments import check_no_sequences
 from lowerbound.estimators.density import DensityEstimator
 from lowerbound.estimators.saving import Restore, Saved
 from lowerbound.imputation import saved

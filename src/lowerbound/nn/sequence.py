@@ -156,8 +156,11 @@ class SequenceReader(nn.Module):
 
     def forward(self, batch: Batch) -> Tensor:
         """Features of B sequences, (B, 2H)."""
-        states, _ = self.recurrence(numbers_of(self.inputs, batch, self.n_gaps))
-        return largest_and_last(states, within(batch))
+        return largest_and_last(self.states(batch), within(batch))
+
+    def states(self, batch: Batch) -> Tensor:
+        """The states after every step, (B, T, H)."""
+        return self.recurrence(numbers_of(self.inputs, batch, self.n_gaps))[0]
 
 
 def goes_on(hidden_size: int, start: float) -> nn.Linear:

@@ -10,11 +10,10 @@ import numpy as np
 import torch
 from sklearn.utils.validation import _num_samples, check_is_fitted
 
-from lowerbound.data.checks import check_no_sequences
 from lowerbound.data.columns.coding import warned_once
 from lowerbound.data.context import RowsGiven
 from lowerbound.data.frames import as_pandas
-from lowerbound.estimators.arguments import Data
+from lowerbound.estimators.arguments import Data, check_no_sequences
 from lowerbound.estimators.saving import Restore, Saved
 from lowerbound.estimators.vae import VAE
 from lowerbound.evaluation.bound import Progress

@@ -103,7 +103,7 @@ class CodedSeries(SeriesModel):
         ----------
         X : list of arrays, shape (T, F) each
         n_rows : int
-            Sequences at most, of whose number the logarithm is the ceiling.
+            At most so many sequences are used; the estimate can't exceed the logarithm of their number.
         """
         self._need_codes("mutual_information")
         on = self.fitted_.on(X, "mutual information")

@@ -38,7 +38,7 @@ LEAST_KL = {"steps": 0.01, "sequence": 0.1}  # nats of each
 
 
 class RecurrentVAE(WarmedBound, CodedSeries):
-    """Recurrent variational autoencoder: a model of sequences with latent variables at every step.
+    """Recurrent variational autoencoder: a model of sequences with latent variables at every step, or of the whole.
 
     d_t = GRU(x_<t), z_t ~ p(z|d_t), x_t ~ p(x|d_t, z_t), and q(z_t|d_t, x_t): what can follow on a past is a mixture
     over z_t, in which the columns of a step depend on each other. d_t also holds the last values of columns that are no
@@ -278,8 +278,8 @@ class RecurrentVAE(WarmedBound, CodedSeries):
             return None
         if self.latents == "sequence":
             return CollapsedPosteriorWarning(
-                f"the posterior has collapsed: the latent variables of a sequence carry {self.kl_:.2g} nats. Leave "
-                f"objective='auto', which keeps 5 nats free, or take latent_dim=0, which is exact"
+                f"the posterior has collapsed: the latent variables of a sequence carry {self.kl_:.2g} nats. Train "
+                f"longer, with objective='auto', which keeps 5 nats free, or take latent_dim=0, which is exact"
             )
         return CollapsedPosteriorWarning(
             f"the posterior has collapsed: the latent variables of a step carry {self.kl_:.2g} nats. Train longer, set "
@@ -293,13 +293,15 @@ class RecurrentVAE(WarmedBound, CodedSeries):
     ) -> np.ndarray:
         """log p(x) of every sequence by importance samples of each step (exact without z), in nats, shape (n,).
 
-        Computed in float64 with one seeded noise for all steps, so that a score depends on its sequence alone.
+        Computed in float64 with one seeded noise for all steps, so that a score depends on its sequence alone. With
+        ``latents="sequence"`` the samples are of the z of the sequence.
 
         Parameters
         ----------
         X : list of arrays, shape (T, F) each
         n_importance : int
-            K, samples for each step: nine tenths of q(z_t|d_t, x_t), a tenth of p(z_t|d_t).
+            K, samples for each step: nine tenths of q(z_t|d_t, x_t), a tenth of p(z_t|d_t). Of one z for a sequence
+            half of them are of q(z|x), a tenth of p(z), and the others of q of the beginnings of x.
         """
         return self.fitted_.score_samples(X, n_importance)
 
@@ -307,6 +309,8 @@ class RecurrentVAE(WarmedBound, CodedSeries):
         """log p(x_t | x_<t) of every step, in nats, an array (T,) for each sequence; they add up to ``score_samples``.
 
         With ``length="end"`` the log p of going on after the step, or of ending there, is in it.
+        With ``latents="sequence"`` they are differences of the lower bounds of log p(x_1, …, x_t), no bounds
+        themselves.
 
         Parameters
         ----------
@@ -334,7 +338,8 @@ class RecurrentVAE(WarmedBound, CodedSeries):
     ) -> SequenceEstimate:
         """Mean log p(x) in nats a sequence, and in nats a step, with standard errors over sequences.
 
-        A lower bound in expectation, by importance samples of each step; exact without latent variables.
+        A lower bound in expectation, by importance samples of each step, or of the z of each sequence; exact without
+        latent variables.
         ``UnreliableEstimateWarning`` where few of the samples count.
 
         Parameters
@@ -346,12 +351,14 @@ class RecurrentVAE(WarmedBound, CodedSeries):
         return self.fitted_.log_likelihood(X, n_importance)  # pyright: ignore[reportReturnType]
 
     def elbo_terms(self, X: SequenceData, n_samples: int = 1) -> ElboTerms:
-        """The lower bound's parts for every sequence: reconstruction and KL in nats; the posterior means of all steps.
+        """The lower bound's parts for every sequence: reconstruction and KL in nats, and the posterior means.
+
+        The means are those of all steps, (ΣT, D), or of one z for each sequence, (n, D).
 
         Parameters
         ----------
         X : list of arrays, shape (T, F) each
         n_samples : int
-            Draws of z_t for each step.
+            Draws of z_t for each step, or of z for each sequence.
         """
         return elbo_terms(self.fitted_.on(X, "accounts"), n_samples)

@@ -9,7 +9,9 @@ In a gap the weights also have a factor that says how near a particle is to the 
 that those are drawn again that head for it. It is taken out again where the gap ends: the draws are of the same
 distribution, with fewer particles (twisted particle filters: Guarniero et al., 2017, arXiv:1511.06286).
 
-Of one z for a whole sequence the particles begin with z ~ r(z), r = .9 q(z|x_o) + .1 p(z), and the weight p(z)/r(z).
+Of one z for a whole sequence the particles begin with z ~ r(z), r = .9 q(z|x_o) + .1 p(z). Their weight p(z)/r(z) is
+taken in by and by, with the share of the observed values that were read: all at once it would throw particles away that
+what is still to come asks for.
 
 Each of the n draws has particles of its own, of which one path is taken at the end. Of one cloud of particles for all
 draws, the paths would share their beginning, and the draws be one and the same there.
@@ -137,6 +139,9 @@ class _Particles:
         self.within = (batch.mask | batch.missing).any(-1)
         self.ahead, self.looks = batch.x.new_zeros(self.shape), LookAhead.of(batch, model.past.last.numbers)
         self.log_w = batch.x.new_full(self.shape, -math.log(n_particles))
+        self.log_w_of_z = torch.zeros_like(self.log_w)  # log p(z) − log r(z) of a z of whole sequences
+        observed = batch.mask.sum(-1)
+        self.read_of_observed = observed / observed.sum(1, keepdim=True).clamp_min(1)  # the share of each step
         self.since = self._identity()
         self.kept: list[_Kept] = []
         self.least_ess = batch.x.new_full(self.shape[:1], float(n_particles))
@@ -153,7 +158,8 @@ class _Particles:
             if begun.any():  # before, particles are alike, unless the state has a z
                 x, log_w = self._step(time, d, x)
                 ahead = self.looks.at(time, x.view(*self.shape, -1))
-                self._weigh(torch.where(counts, log_w.view(self.shape), 0.0) + ahead - self.ahead)
+                of_z = self.read_of_observed[:, time, None, None] * self.log_w_of_z
+                self._weigh(torch.where(counts, log_w.view(self.shape), 0.0) + of_z + ahead - self.ahead)
                 self.ahead = ahead
                 if has_gap.any():
                     self._keep(has_gap, x)
@@ -170,7 +176,7 @@ class _Particles:
             return self.model.begin(math.prod(self.shape), self.noise)
         n = self.shape[1] * self.shape[2]
         z, log_w = _proposed(self.posterior(self.batch, self.noise), self.model.prior(), (n, self.shape[0]), self.noise)
-        self._weigh(log_w.mT.reshape(self.shape))
+        self.log_w_of_z = log_w.mT.reshape(self.shape)
         return self.model.begin_with(z.transpose(0, 1).flatten(0, 1), self.noise)
 
     def _weigh(self, log_w: Tensor) -> None:
@@ -225,6 +231,7 @@ class _Particles:
         index = torch.where(few[..., None], _systematic(w, self.noise), self._identity())
         self.log_w = torch.where(few[..., None], -math.log(self.shape[-1]), self.log_w)
         self.since, self.ahead = self.since.gather(-1, index), self.ahead.gather(-1, index)
+        self.log_w_of_z = self.log_w_of_z.gather(-1, index)
         place = index + torch.arange(index[..., 0].numel(), device=index.device).view(*few.shape, 1) * self.shape[-1]
         return d[place.flatten()]
 

@@ -209,9 +209,7 @@ def read_members(path: Path, name: str, keys: Sequence[str]) -> list[np.ndarray]
         return [members.read(key, numbers=True) for key in keys]
 
 
-_OF_ZIP = (
-    30  # bytes of the head of a member of an archive, the lengths of its name and of what else follows at their end
-)
+_ZIP_HEADER = 30  # bytes before the name of a member of an archive; the last four are the lengths of what follows
 
 
 class _Members:
@@ -275,8 +273,8 @@ class _Members:
             return self.read(key, numbers=True)
         name, dtype = self._checked(key, numbers=True)
         with explained(name), path.open("rb") as file:
-            file.seek(info.header_offset + _OF_ZIP - 4)
-            first = info.header_offset + _OF_ZIP + sum(np.frombuffer(file.read(4), "<u2").tolist())
+            file.seek(info.header_offset + _ZIP_HEADER - 4)
+            first = info.header_offset + _ZIP_HEADER + sum(np.frombuffer(file.read(4), "<u2").tolist())
         return ArrayFile(path, name, header.shape, dtype, first + header.offset)
 
     def read(self, key: str, *, numbers: bool = False) -> np.ndarray:
