@@ -123,7 +123,7 @@ def test_images_are_filled_as_arrays(cli, digits_run, tmp_path):
         ((), "name a file with -o, or ask for --check"),
         (("-o", "a.csv", "--imputations", 2, "--intervals"), "give one of them"),
         (("-o", "a.npy", "--intervals"), "need columns with names"),
-        (("-o", "a.txt"), "must end in .csv, .parquet or .npy"),
+        (("-o", "a.txt"), "must end in .csv, .parquet, .npy or (of sequences) .npz"),
     ],
 )
 def test_what_does_not_go_together_is_refused(cli, table_run, gappy, words, message):

@@ -157,7 +157,7 @@ def test_a_forecast_of_arrays():
     (median,) = model.forecast(x[:3], 4, [0.5], n_draws=20)
     assert [each.shape for each in median] == [(4, 1)] * 3
     np.testing.assert_array_equal(median[1], model.forecast(x[:3], 4, [0.5], n_draws=20)[0][1])
-    with pytest.raises(ValueError, match="quantiles lie between 0 and 1"):
+    with pytest.raises(ValueError, match="lie between 0 and 1"):
         model.forecast(x, 4, [50])
     with pytest.raises(ValueError, match="horizon"):
         model.forecast(x, 0)

@@ -1,17 +1,23 @@
 """The estimator with one z for each whole sequence: whether it learns, codes, draws, gaps, keeping, refusals."""
 
+import warnings
+
 import numpy as np
+import pandas as pd
 import pytest
 from tests.sequences.test_recurrent import BITS, REAL, small
 
 from lowerbound import ELBO, Adam, RecurrentVAE, load
+from lowerbound.estimators.gradient import WorseThanIndependentWarning
 from lowerbound.estimators.latent import CollapsedPosteriorWarning
 
 RNG = np.random.default_rng(0)
 LEVELS = RNG.normal(size=300)  # what a sequence has in common
 SERIES = [level + 0.3 * RNG.normal(size=(T, 2)) for level, T in zip(LEVELS, RNG.integers(4, 13, 300), strict=True)]
 
-pytestmark = pytest.mark.filterwarnings("ignore:of .* importance samples a sequence only")
+pytestmark = pytest.mark.filterwarnings(  # of brief fits
+    "ignore:of .* importance samples a sequence only", "ignore::lowerbound.CollapsedPosteriorWarning"
+)
 
 
 @pytest.fixture(scope="module")
@@ -118,3 +124,29 @@ def test_codes_of_sequences_need_one_z_each():
     assert [x.shape for x in model.reconstruct(REAL[:3])] == [x.shape for x in REAL[:3]]
     with pytest.raises(ValueError, match="explain is for latent variables of steps"):
         small(latents="sequence").fit(REAL).explain(REAL)
+
+
+def test_frames_keep_their_times_and_new_ones_count_from_0():
+    times = pd.date_range("2024-01-01", periods=5, freq="h", name="time")
+    frames = [
+        pd.DataFrame({"level": RNG.normal(size=5), "at": RNG.choice(["home", "out"], 5)}, times) for _ in range(9)
+    ]
+    model = small(latents="sequence").fit(frames)
+    for each in model.reconstruct(frames[:3]):
+        assert each.index.equals(times)
+    for new in (model.sample(2, lengths=3), model.decode(np.zeros((2, 2)), lengths=3)):
+        assert [each.index.tolist() for each in new] == [[0, 1, 2]] * 2
+
+
+def test_codes_that_are_no_numbers_are_refused(fitted):
+    for codes in ([[np.nan, 0.0]], [[np.inf, 0.0]], np.zeros((0, 2))):
+        with pytest.raises(ValueError, match="rows of finite numbers"):
+            fitted.decode(codes, lengths=2)
+
+
+def test_free_nats_are_no_fault_of_the_fit():
+    """Noise alone: the bound lies below independent features by the nats that are free."""
+    noise = [RNG.normal(size=(10, 2)) for _ in range(200)]
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", WorseThanIndependentWarning)
+        RecurrentVAE(2, latents="sequence", hidden_size=16, max_epochs=40, random_state=0).fit(noise)

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from lowerbound.imputation.imputer import VAEImputer
     from lowerbound.imputation.validation import ColumnCheck
 
-ENDINGS = (".csv", ".parquet", ".npy")
+ENDINGS = (".csv", ".parquet", ".npy", ".npz")
 CHECKED = 10_000  # rows taken from streamed data
 
 
@@ -40,7 +40,9 @@ class FilledFile(PathType):
         """The path, if its ending is known."""
         path = Path(value)
         if path.suffix.lower() not in ENDINGS:
-            self.fail(f"{value} must end in .csv, .parquet or .npy, which gives the format", param, ctx)
+            self.fail(
+                f"{value} must end in .csv, .parquet, .npy or (of sequences) .npz, which gives the format", param, ctx
+            )
         return path
 
 
@@ -97,6 +99,10 @@ def impute(
             n_imputations=n_imputations, seed=random_state, console=console,
         )  # fmt: skip
     X = rows_of(dataset, model)
+    if output is not None and output.suffix.lower() == ".npz":
+        raise click.UsageError(
+            f"{output}: rows are written to .csv, .parquet or .npy files, and only sequences to .npz"
+        )
     if output is not None and not has_gaps(X):
         console.say(f"{dataset.source} has no gaps: its rows are written as they are")
     if isinstance(model, VAEImputer):

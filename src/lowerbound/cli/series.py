@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     import numpy as np
     import pandas as pd
 
+    from lowerbound.data.sequences import Sequences
     from lowerbound.data.sources import Dataset
     from lowerbound.sequences.recurrent import RecurrentVAE
 
@@ -46,7 +47,7 @@ def impute(
     from lowerbound.storage.results import write_frames
 
     check_ending(output, OF_SEQUENCES[1:])
-    sequences = sequences_of(dataset, model)
+    sequences = _held(sequences_of(dataset, model), console)
     filled = model.impute(sequences, n_imputations or N_DRAWS, random_state=seed)
     if n_imputations is not None:
         tables = [_table(each, dataset, model) for each in filled.draws()]
@@ -93,7 +94,7 @@ def forecast(
     new_file(output, force)
     model = load(run, "forecast")
     dataset = options.like_those_of(run).read(console)
-    sequences, asked = sequences_of(dataset, model), _quantiles(quantiles)
+    sequences, asked = _held(sequences_of(dataset, model), console), _quantiles(quantiles)
     found = model.forecast(sequences, steps, asked, n_draws=n_samples, random_state=random_state)
     if output.suffix.lower() == ".png":
         from lowerbound.pictures.sequences import save_forecasts
@@ -103,6 +104,16 @@ def forecast(
     else:
         _write_forecasts(output, found, asked, dataset, model)
     done(console, output, [steps] * len(sequences))
+
+
+def _held(sequences: Sequences, console: Console) -> Sequences:
+    """Sequences in memory."""
+    import numpy as np
+
+    if not sequences.is_streamed:
+        return sequences
+    console.say(f"reading all {len(sequences.steps):,} steps into memory, which this needs")
+    return sequences.subset(np.arange(len(sequences)))
 
 
 def _quantiles(words: str) -> list[float]:
@@ -117,14 +128,13 @@ def _quantiles(words: str) -> list[float]:
 
 def _write_forecasts(path: Path, found: list[list[Any]], asked: list[float], dataset: Dataset, model: Any) -> None:
     """Write a table with a column for each quantile of each column."""
+    import pandas as pd
+
     from lowerbound.storage.results import write_frames
 
     names, tables = names_of(model), [_table(each, dataset, model) for each in found]
-    table = tables[0].drop(columns=names)
-    for name in names:
-        for q, each in zip(asked, tables, strict=True):
-            table[f"{name}_{q:g}"] = each[name]
-    write_frames(path, [table])
+    of_each = {f"{name}_{q:g}": each[name] for name in names for q, each in zip(asked, tables, strict=True)}
+    write_frames(path, [pd.concat([tables[0].drop(columns=names), pd.DataFrame(of_each)], axis=1)])
 
 
 def _table(each: Sequence[Any], dataset: Dataset, model: Any) -> pd.DataFrame:

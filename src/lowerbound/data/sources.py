@@ -149,13 +149,15 @@ class ArrayFile(Source):
         self.offset: int
         self.path, self.stored, self.offset = Path(path), dtype, offset
         self.files: Sequence[Path] = (self.path,)
+        self.size: int = size_of(self.path, DataError, name)
         self.stride: int = dtype.itemsize * math.prod(shape[1:])
 
     def read(self, ranges: np.ndarray) -> Dataset:
         """Read each range in one call."""
         X = np.empty((int((ranges[:, 1] - ranges[:, 0]).sum()), *self.shape[1:]), self.stored)
         memory, filled = X.view(np.uint8).reshape(-1).data if X.size else memoryview(b""), 0
-        size_of(self.path, DataError, self.name)
+        if size_of(self.path, DataError, self.name) > self.size:
+            raise DataError(f"{self.name} has changed while it was read: read it again.")
         with explained(self.name), self.path.open("rb", buffering=0) as file:
             for first, last in ranges.tolist():
                 file.seek(self.offset + first * self.stride)

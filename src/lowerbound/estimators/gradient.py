@@ -307,13 +307,18 @@ class GradientEstimator(DensityEstimator):
         """The weight of the KL in the bound that is raised; 0 where there is none."""
         raise NotImplementedError(f"{type(self).__name__} does not say what its bound is")
 
+    def _free_nats(self) -> float:
+        """The nats of KL that the fit doesn't count."""
+        return 0.0
+
     def _too_low(self, training: Training, rows: Rows) -> Warning | None:
         """A warning if the bound of most rows is clearly below log p(x) of independent features; not of brief fits."""
         if training.progress.objective.step < STEPS_TO_JUDGE:
             return None
         few, fitting, weight = rows.few(ROWS_TO_JUDGE), self._fitting(), self._kl_weight()
         terms = elbo_terms(Evaluation(fitting.model, fitting.posterior, few, fitting.noise("judged")))
-        bound = terms.reconstruction - (weight * terms.kl.sum(-1) if weight else 0)
+        kl = (terms.kl.sum(-1) - self._free_nats()).clamp_min(0)
+        bound = terms.reconstruction - (weight * kl if weight else 0)
         noise = fitting.noise("judged")
         below = self._independent(few, noise) - bound
         typical = float(below.median())

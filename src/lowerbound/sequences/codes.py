@@ -26,6 +26,11 @@ from lowerbound.warning import warn
 MOST_TIMES = 10  # the longest sequence that was fitted: a draw without an end is cut off there
 
 
+def anew(steps: Any) -> Any:
+    """Steps whose index, if they have one, counts from 0."""
+    return steps.reset_index(drop=True) if hasattr(steps, "reset_index") else steps
+
+
 class CodedSeries(SeriesModel):
     """A model of sequences with codes for their steps, or for each of them, and with draws."""
 
@@ -60,7 +65,11 @@ class CodedSeries(SeriesModel):
         """
         self._check_columns("reconstruct")
         sequences, on = Sequences.of(X), self.fitted_.exactly().on(X)
-        return sequences.cut(self._as_given(step_expectations(on), expected=True))
+        made = sequences.cut(self._as_given(step_expectations(on), expected=True))
+        if not hasattr(made[0], "set_axis"):
+            return made
+        pairs = zip(made, sequences, strict=True)
+        return [each.set_axis(x.index) if hasattr(x, "set_axis") else anew(each) for each, x in pairs]
 
     def decode(self, Z: Any, *, lengths: Any = None, random_state: RandomState = None) -> list[Any]:
         """A sequence for every code: draws of x ~ p(x|z), of one z for a whole sequence.
@@ -75,6 +84,8 @@ class CodedSeries(SeriesModel):
         codes = np.atleast_2d(np.asarray(Z, np.float32))
         if codes.ndim != 2 or codes.shape[1] != self.latent_dim:
             raise ValueError(f"codes have shape (n, {self.latent_dim}), got {np.shape(Z)}")
+        if not len(codes) or not np.isfinite(codes).all():
+            raise ValueError("codes are one or more rows of finite numbers, and these are not")
         z, most = torch.from_numpy(codes), self._most(lengths, len(codes))
         return self._drawn(len(z), most, self._fresh_noise(random_state, "decode"), z=z)
 
@@ -106,6 +117,7 @@ class CodedSeries(SeriesModel):
             At most so many sequences are used; the estimate can't exceed the logarithm of their number.
         """
         self._need_codes("mutual_information")
+        check_count("n_rows", n_rows)
         on = self.fitted_.on(X, "mutual information")
         rows = on.rows.few(n_rows, make_generator(0, "rows of the mutual information"))
         return mutual_information(replace(on, rows=rows))
@@ -146,7 +158,7 @@ class CodedSeries(SeriesModel):
         if self.length == "end" and is_cut.any():
             warn(f"{int(is_cut.sum())} sequences had no end after {most.max()} steps: cut off")
         within = torch.arange(x.shape[1], device=x.device) < n_steps[:, None]
-        return cut(self._as_given(x[within]), n_steps.cpu().numpy())
+        return list(map(anew, cut(self._as_given(x[within]), n_steps.cpu().numpy())))
 
     def _need_codes(self, what: str) -> None:
         check_is_fitted(self)

@@ -34,7 +34,7 @@ from lowerbound.storage.atomic import SavedFileError
 from lowerbound.training.state import Training
 
 SEQUENCES_TO_JUDGE_COLLAPSE = 200
-LEAST_KL = {"steps": 0.01, "sequence": 0.1}  # nats of each
+LEAST_KL_OF_STEP, LEAST_KL = 0.01, 0.1  # nats a step; of one z, nats a sequence
 
 
 class RecurrentVAE(WarmedBound, CodedSeries):
@@ -97,6 +97,8 @@ class RecurrentVAE(WarmedBound, CodedSeries):
         One record an epoch, nats a sequence, or a window of one.
     kl_ : float
         KL(q ‖ p) in nats a step, of one z in nats a sequence; on some of the sequences.
+    n_active_units_ : int
+        Of one z: latent variables whose posterior mean varies over these sequences (variance > 0.01).
     reads_last_ : bool
         d_t holds last values: not in models of earlier versions.
     n_features_in_ : int
@@ -120,7 +122,14 @@ class RecurrentVAE(WarmedBound, CodedSeries):
     """
 
     PARAMETERS = RECURRENT_VAE_PARAMETERS
-    FITTED: ClassVar[tuple[str, ...]] = (*GradientEstimator.FITTED, "mean_length_", "longest_", "reads_last_", "kl_")
+    FITTED: ClassVar[tuple[str, ...]] = (
+        *GradientEstimator.FITTED,
+        "mean_length_",
+        "longest_",
+        "reads_last_",
+        "kl_",
+        "n_active_units_",
+    )
     STREAMS: ClassVar[bool] = True
 
     layout = "features"  # of a step
@@ -128,6 +137,7 @@ class RecurrentVAE(WarmedBound, CodedSeries):
     mean_length_: float
     longest_: int
     reads_last_: bool = False  # where a saved model doesn't say
+    n_active_units_: int = 0
     kl_: float
 
     def __init__(
@@ -219,10 +229,8 @@ class RecurrentVAE(WarmedBound, CodedSeries):
 
     def _check_enough(self, X: Sequences) -> None:
         if len(X) < 2 and (self.window is None or X.lengths[0] <= self.window):
-            raise ValueError(
-                f"there is one sequence of {X.lengths[0]:,} steps, and a density needs at least 2: window=… cuts a "
-                f"long one into several"
-            )
+            cut = "window=… cuts a long one into several" if self.latents == "steps" else "give several shorter ones"
+            raise ValueError(f"there is one sequence of {X.lengths[0]:,} steps, and a density needs at least 2: {cut}")
         if isinstance(X.steps, np.ma.MaskedArray) and not X.steps.count():
             raise ValueError("every value of the sequences is missing: there is nothing to fit")
 
@@ -270,17 +278,21 @@ class RecurrentVAE(WarmedBound, CodedSeries):
     def _examine(self, training: Training, rows: Rows) -> None:
         few, fitting = rows.few(SEQUENCES_TO_JUDGE_COLLAPSE), self._fitting()
         assert isinstance(few, SequenceRows)
-        kl = elbo_terms(Evaluation(fitting.model, fitting.posterior, few, fitting.noise("collapse"))).kl
-        self.kl_ = float(kl.sum() / (few.lengths.sum() if self.latents == "steps" else len(few)))
+        terms = elbo_terms(Evaluation(fitting.model, fitting.posterior, few, fitting.noise("collapse")))
+        self.kl_ = float(terms.kl.sum() / (few.lengths.sum() if self.latents == "steps" else len(few)))
+        self.n_active_units_ = terms.active_units if self.latents == "sequence" else 0
 
     def _unsound(self) -> Warning | None:
-        if self.latent_dim == 0 or self.kl_ >= LEAST_KL[self.latents]:
+        if self.latent_dim == 0:
             return None
-        if self.latents == "sequence":
+        if self.latents == "sequence" and (self.kl_ < LEAST_KL or not self.n_active_units_):
             return CollapsedPosteriorWarning(
-                f"the posterior has collapsed: the latent variables of a sequence carry {self.kl_:.2g} nats. Train "
-                f"longer, with objective='auto', which keeps 5 nats free, or take latent_dim=0, which is exact"
+                f"the posterior has collapsed: the latent variables of a sequence carry {self.kl_:.2g} nats, and the "
+                f"means of {self.n_active_units_} of them vary. Train longer, with objective='auto', which keeps 5 "
+                f"nats free, or take latent_dim=0, which is exact"
             )
+        if self.latents == "sequence" or self.kl_ >= LEAST_KL_OF_STEP:
+            return None
         return CollapsedPosteriorWarning(
             f"the posterior has collapsed: the latent variables of a step carry {self.kl_:.2g} nats. Train longer, set "
             f"ELBO(warmup_steps=…) to a tenth of the steps or free_bits=0.1, or take latent_dim=0, which is exact"

@@ -103,8 +103,8 @@ class SeriesModel(MixedColumns, GradientEstimator):
         """
         for name, number in (("horizon", horizon), ("n_draws", n_draws)):
             check_count(name, number)
-        if any(not 0 <= q <= 1 for q in quantiles):
-            raise ValueError(f"quantiles lie between 0 and 1, got {list(quantiles)}")
+        if np.ndim(quantiles) != 1 or any(not 0 <= q <= 1 for q in quantiles):
+            raise ValueError(f"quantiles are a list of numbers that lie between 0 and 1, got {quantiles!r}")
         if self.length == "end":
             raise ValueError("a forecast is of so many steps, and length='end' draws where sequences end: use sample")
         sequences, fitted = in_memory(Sequences.of(X), "forecast"), self.fitted_

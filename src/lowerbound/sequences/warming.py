@@ -23,3 +23,7 @@ class WarmedBound(GradientEstimator):
     def _kl_weight(self) -> float:
         part = self._bound()
         return 1.0 if isinstance(part, IWAE) else min(1.0, part.kl_weight)
+
+    def _free_nats(self) -> float:
+        part = self._bound()
+        return part.free_bits * self._n_shared if isinstance(part, ELBO) else 0.0
