@@ -37,7 +37,6 @@ def continued(
     noise : Noise
     prompt : Evaluation, optional
         On the m sequences that they begin with, which are not returned: the first n/m draws with the first, and so on.
-
     z : Tensor, shape (n, D), optional
         The z of each whole sequence, if the model has one and it isn't to be drawn; without a prompt.
 

@@ -171,7 +171,7 @@ class _Particles:
         return self._paths()
 
     def _begin(self) -> Tensor:
-        """The states before the first step; a z of whole sequences is of r(z), so that particles begin with weights."""
+        """The states before the first step; a z of whole sequences is of r(z), and log p(z) − log r(z) is kept."""
         if not isinstance(self.model, WholeSequenceModel):
             return self.model.begin(math.prod(self.shape), self.noise)
         n = self.shape[1] * self.shape[2]
