@@ -107,6 +107,30 @@ def test_the_label_loss_is_the_mean_cross_entropy_of_the_labels(exact):
     assert more.mean().item() == pytest.approx(3 * truth, abs=1e-4)
 
 
+def test_classes_that_are_drawn_have_the_gradient_of_the_sum_over_all(exact, monkeypatch):
+    """Means over draws agree with the exact sum within 4 standard errors; few of the classes are decoded."""
+    model, posterior, batch, *_ = exact
+    objective, shift = choose_objective(VAE().asked()), torch.tensor([0.3, -0.2, 0.1], requires_grad=True)
+    decoder, n_pairs = model.model.decoder.network.layers[0].weight, []
+    monkeypatch.setattr(posterior, "log_class", lambda b: (ExactClassifier()(b.x) * 0.3 + shift).log_softmax(-1))
+    inner = model.model.draw
+    monkeypatch.setattr(model.model, "draw", lambda b, *others: n_pairs.append(len(b.x)) or inner(b, *others))
+
+    def gradients(threshold: float, seed: int) -> np.ndarray:
+        monkeypatch.setattr("lowerbound.models.classes.KEPT_FROM", threshold)
+        draw = model.draw(batch, posterior, objective, Noise(make_generator(seed, "test")))
+        loss = objective.loss(draw, ObjectiveState()).sum()
+        return np.concatenate([[loss.item()], *(g.flatten() for g in torch.autograd.grad(loss, (shift, decoder)))])
+
+    posterior.train()
+    found = np.array([[gradients(threshold, seed) for seed in range(400)] for threshold in (0.5, 1e-30)])
+    posterior.eval()
+    drawn_pairs, all_pairs = np.array(n_pairs).reshape(2, -1).mean(1)
+    error = np.sqrt((found.var(1) / 400).sum(0))
+    assert (np.abs(found[0].mean(0) - found[1].mean(0)) <= 4 * error + 1e-9).all()
+    assert drawn_pairs < 0.75 * all_pairs
+
+
 def test_training_tells_labels_of_some_rows_in_every_step(exact):
     _, posterior, _, x, labels = exact
     first = [i for i, label in enumerate(labels) if label][:5]  # those that the fixture's ``labeled`` gives

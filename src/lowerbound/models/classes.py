@@ -17,6 +17,8 @@ from lowerbound.core import Batch, Draw, Infer, Model, Objective, Posterior
 from lowerbound.distributions.noise import Noise
 from lowerbound.models.vae import Encoder, LatentModel
 
+KEPT_FROM = 0.1  # τ: less probable classes of a row are summed by chance in training
+
 
 @dataclass
 class ClassDraw(Draw):
@@ -113,19 +115,38 @@ class ClassModel(Model):
         known = label.sum(-1, keepdim=True) > 0
         q = torch.where(known, label, log_q.exp())
         log_q = torch.where(known, label.log().clamp_min(torch.finfo(q.dtype).min), log_q)
-        rows, classes = (label.bool() | ~known).nonzero(as_tuple=True)
+        weight = some_classes(q, noise) if posterior.training else q
+        is_best = torch.zeros_like(q, dtype=torch.bool).scatter(-1, q.argmax(-1, keepdim=True), True)
+        rows, classes = (is_best | (weight > 0)).nonzero(as_tuple=True)
         draw = self.model.draw(under_class(batch, rows, classes), posterior, objective, noise)
-        weight, log_p = q[rows, classes], self.log_prior.to(q)
+        weight, log_p = weight[rows, classes], self.log_prior.to(q)
 
         def mean(each: Tensor) -> Tensor:
-            """From (…, pairs of a row and a class) to the mean over q(c|x), (…, B)."""
-            return each.new_zeros((*each.shape[:-1], len(batch.x))).index_add(-1, rows, weight.to(each) * each)
+            """From (…, pairs of a row and a class) to the mean over q(c|x), (…, B): f_best + Σ_c q_c (f_c − f_best)."""
+            of_best = each[..., is_best[rows, classes]]
+            return of_best.index_add(-1, rows, weight.to(each) * (each - of_best[..., rows]))
 
         return ClassDraw(
             draw.z, mean(draw.log_px), draw.prior, draw.posterior, draw.density, batch.share, label_loss=label_loss,
             log_pz=mean(draw.log_pz + log_p[classes]), log_qz=mean(draw.log_qz + log_q[rows, classes]),
             kl=torch.cat([mean(draw.kl.mT).mT, (q * (log_q - log_p)).sum(-1, keepdim=True)], -1),
         )  # fmt: skip
+
+
+def some_classes(q: Tensor, noise: Noise) -> Tensor:
+    """Weights whose expectation is q, most of them 0, so that few classes need be decoded.
+
+    A class has the weight q_c if q_c ≥ τ, and else τ with probability q_c/τ: of a row whose class is clear hardly more
+    than one is expected to count, and of any row at most 1/τ.
+
+    Parameters
+    ----------
+    q : Tensor, shape (B, K)
+        q(c|x).
+    """
+    p = q.detach()
+    chance = (p / KEPT_FROM).clamp(torch.finfo(p.dtype).tiny, 1)
+    return torch.where(noise.uniform((1, *p.shape), p)[0] < chance, q / chance, 0)
 
 
 def log_class(classifier: Encoder, batch: Batch, log_prior: Tensor) -> Tensor:
