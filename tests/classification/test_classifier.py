@@ -12,7 +12,19 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import GridSearchCV
 from sklearn.utils.estimator_checks import parametrize_with_checks
 
-from lowerbound import IWAE, MLP, PPCA, VAE, Adam, EarlyStopping, GaussianLikelihood, SampledELBO, VAEClassifier, load
+from lowerbound import (
+    IWAE,
+    MLP,
+    PPCA,
+    VAE,
+    Adam,
+    BernoulliLikelihood,
+    EarlyStopping,
+    GaussianLikelihood,
+    SampledELBO,
+    VAEClassifier,
+    load,
+)
 from lowerbound.estimators.gradient import WorseThanIndependentWarning
 
 X, SPECIES = load_iris(return_X_y=True)
@@ -121,6 +133,16 @@ def test_gaps_in_the_rows_are_allowed():
     assert classifier.score(rows, SPECIES) > 0.8
     nothing = np.full((1, 4), np.nan)
     assert classifier.predict_proba(nothing) == pytest.approx(np.full((1, 3), 1 / 3), abs=0.01)
+
+
+def test_grey_values_may_be_binarized_by_chance():
+    digits, truth = load_digits(return_X_y=True)
+    images = (digits * 255 / 16).astype(np.uint8).reshape(-1, 8, 8)
+    likelihood = BernoulliLikelihood(binarize="sample")
+    vae = VAE(4, network=MLP((64,)), likelihood=likelihood, optimizer=Adam(4e-3), batch_size=64, max_epochs=15)
+    classifier = VAEClassifier(vae, random_state=0).fit(images, np.where(np.arange(len(truth)) % 4 == 0, truth, np.nan))
+    assert classifier.score(images, truth) > 0.8
+    np.testing.assert_allclose(classifier.predict_proba(images[:5]), classifier.predict_proba(images)[:5], atol=1e-12)
 
 
 def test_a_mark_that_no_row_has_is_said():

@@ -132,10 +132,10 @@ class VAEClassifier(ClassifierMixin, Undisturbed, BaseEstimator):
         """
         check_is_fitted(self)
         log_prior = torch.from_numpy(_log_prior(self.estimator_.context_))
-        rows = self.estimator_.given(self.classes_[0]).fitted_.exactly().rows(X)
+        on = self.estimator_.given(self.classes_[0]).fitted_.exactly().on(X)
         classifier = copy.deepcopy(self.classifier_).double()
         with evaluating(classifier):
-            log_q = torch.cat([log_class(classifier, batch, log_prior) for batch in rows.batches(EVALUATION_BATCH)])
+            log_q = torch.cat([log_class(classifier, batch, log_prior) for batch in on.batches(EVALUATION_BATCH)])
         return log_q.cpu().numpy()[:, self._places]
 
     def predict_proba(self, X: Data) -> np.ndarray:

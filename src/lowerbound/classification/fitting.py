@@ -74,7 +74,8 @@ def fit_with_labels(vae: VAE, X: Data, labels: Any, log_prior: np.ndarray, weigh
     run(training, rows, begun.validation, verbose=bool(vae.verbose))
     for some_rows in (rows, cast(RowsInMemory | None, begun.validation)):
         if some_rows is not None:
-            give_classes(some_rows, classifier, log_p)
+            noise = Noise(make_generator(vae.seed_, "classes", before.device))
+            give_classes(some_rows, classifier, log_p, noise)
     vae.finish_fit(begun._replace(training=training))
     return classifier
 
@@ -104,12 +105,12 @@ def with_label_loss(objective: Objective, weight: float) -> Objective:
     return replace(objective, loss=loss)
 
 
-def give_classes(rows: RowsInMemory, classifier: Encoder, log_prior: Tensor) -> None:
+def give_classes(rows: RowsInMemory, classifier: Encoder, log_prior: Tensor, noise: Noise) -> None:
     """Let the context of rows without a label be their most probable class."""
     assert rows.context is not None
     found = []
     with evaluating(classifier):
-        for batch in rows.batches(EVALUATION_BATCH):
+        for batch in rows.batches(EVALUATION_BATCH, noise):
             label = class_indicators(batch)
             log_q = log_class(classifier, batch, log_prior)
             found.append(torch.where(label.any(1, keepdim=True), label, log_q).argmax(1))
