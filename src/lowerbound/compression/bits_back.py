@@ -10,8 +10,8 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import dataclass, replace
+from typing import Any, cast
 
 import numpy as np
 import torch
@@ -36,6 +36,10 @@ class Grid:
 
     step: float
     reach: int
+
+    def coarser(self, doublings: int) -> Grid:
+        """The grid with steps that are doubled some times, up to a single cell."""
+        return Grid(self.step * 2.0**doublings, self.reach >> doublings)
 
     def nearest(self, x: Tensor) -> np.ndarray:
         """The k nearest to some numbers."""
@@ -69,6 +73,16 @@ class LatentCode(ABC):
 
     has_latents = True
 
+    @property
+    def coarsest(self) -> int:
+        """How many times the steps of its grid can be doubled; 0 without a grid."""
+        return 0
+
+    def coarser(self, doublings: int) -> LatentCode:
+        """The same with steps of the grid that are doubled some times."""
+        assert not doublings
+        return self
+
     @abstractmethod
     def encode(self, stack: Stack, batch: Batch, x: Entries, *, begins: bool) -> None:
         """Write the rows of a batch.
@@ -88,8 +102,28 @@ class LatentCode(ABC):
         """The inverse of ``encode``; the rows are popped into ``x``."""
 
 
+class OnGrid(LatentCode):
+    """A way through latent variables on one grid.
+
+    Attributes
+    ----------
+    grid : Grid
+    """
+
+    grid: Grid
+
+    @property
+    def coarsest(self) -> int:
+        """Doublings that leave the grid a single cell."""
+        return self.grid.reach.bit_length()
+
+    def coarser(self, doublings: int) -> LatentCode:
+        """The same with steps of the grid that are doubled some times."""
+        return replace(cast(Any, self), grid=self.grid.coarser(doublings)) if doublings else self
+
+
 @dataclass
-class OneLevel(LatentCode):
+class OneLevel(OnGrid):
     """z ~ p(z), Gaussian or a mixture of Gaussians; q(z|x) Gaussian.
 
     The component of a mixture is a latent variable too, whose posterior p(k|z) is known.

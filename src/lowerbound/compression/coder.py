@@ -95,13 +95,13 @@ class Stack:
 
     def push_normal(self, k: np.ndarray, mean: np.ndarray, scale: np.ndarray, reach: int) -> None:
         """Whole numbers from −reach to reach, with the masses of normal densities in the bins around them."""
-        if k.size:
+        if k.size and reach:
             model = self._models.QuantizedGaussian(-reach, reach)
             self._coder.encode_reverse(k.ravel().astype(np.int32), model, *_flat(mean, scale))
 
     def pop_normal(self, mean: np.ndarray, scale: np.ndarray, reach: int) -> np.ndarray:
         """The inverse of ``push_normal``."""
-        if not mean.size:
+        if not mean.size or not reach:
             return np.zeros(mean.shape, np.int32)
         model = self._models.QuantizedGaussian(-reach, reach)
         return self._popped(self._coder.decode(model, *_flat(mean, scale))).reshape(mean.shape)

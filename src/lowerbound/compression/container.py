@@ -21,7 +21,7 @@ from typing import BinaryIO
 from lowerbound.storage.opening import MOST_JSON, size_of
 
 MAGIC = b"\x89LBZ\r\n\x1a\n"  # bytes that a transfer as text would change
-VERSION = 1
+VERSION = 2  # of version 1 the grid of z has one step in a file
 BLOCK, END = b"BLCK", b"ENDS"
 START, HEAD, TAIL = struct.Struct("<8sHI"), struct.Struct("<4sIIIII"), struct.Struct("<II8s")
 PLACE = struct.Struct("<QI")

@@ -1,7 +1,9 @@
 """The number of rows that are coded together: one at first, then ever more, as the message has bits for.
 
 z is popped from what was written before, and the first row finds nothing there. It takes the mean of q(z|x) in place of
-a draw; or fixed words lend it the bits, as many as it needs, which whoever reads the message leaves.
+a draw; or fixed words lend it the bits, as many as it needs, which whoever reads the message leaves. Where z has many
+variables that is dear: then the grid of z is coarse at first, so that z takes few bits off or none, and gets finer as
+soon as there are bits for it.
 """
 
 from __future__ import annotations
@@ -20,6 +22,9 @@ FEW = 3  # rows: those of the probe, which is in the files of earlier versions t
 MOST_PRIMED = 2**18  # words that are lent
 PRIMED = 64  # words that the first row is tried with
 
+WORTH = 512  # bits that a coarse grid must save at the first row
+MARGINS = (256, 1024, 4096)  # bits that must be left where the grid gets finer, as later rows may take more
+
 Push = Callable[[Stack, slice], None]
 
 
@@ -35,23 +40,39 @@ class Steps:
         Rows that take the mean of q(z|x).
     slowness : int
         0 for steps that are all of ``most`` rows.
+    finer : tuple of int
+        The rows at which the grid of z gets finer: twice each time. Up to the last of them rows are single.
     """
 
     most: int
     beginning: int = 1
     slowness: int = 2
+    finer: tuple[int, ...] = ()
 
     def ranges(self, n_rows: int) -> list[tuple[int, int]]:
         """The first row of each step, and the row after its last."""
         ranges, first = [], 0
         while first < n_rows:
-            size = 1 if first < self.beginning else max(1, first // self.slowness) if self.slowness else self.most
+            size = max(1, first // self.slowness) if self.slowness else self.most
+            size = 1 if first < max(self.beginning, self.ramp) else size
             ranges.append((first, min(first + min(size, self.most), n_rows)))
             first = ranges[-1][1]
         return ranges
 
+    @property
+    def ramp(self) -> int:
+        """Rows until the grid is as fine as it gets."""
+        return self.finer[-1] + 1 if self.finer else 0
 
-def grown(push: Push, n_rows: int, most: int, *, has_latents: bool, begin: Push | None = None) -> tuple[Steps, Stack]:
+    def doublings(self, first: int) -> int:
+        """How many times the steps of the grid are doubled for a row."""
+        return sum(first < row for row in self.finer)
+
+
+def grown(
+    push: Push, n_rows: int, most: int, *, has_latents: bool, begin: Push | None = None,
+    coarse: Callable[[int], Push] | None = None, coarsest: int = 0,
+) -> tuple[Steps, Stack]:  # fmt: skip
     """The stack with all rows, some at a time.
 
     Parameters
@@ -66,25 +87,73 @@ def grown(push: Push, n_rows: int, most: int, *, has_latents: bool, begin: Push 
     begin : callable, optional
         Pushes a row with the mean of q(z|x). Without it, or where one such row leaves too few bits for the next, words
         lend them; ``FEW`` rows or fewer take as many means as they need.
+    coarse : callable, optional
+        A number of doublings of the grid's step → what pushes rows with this grid.
+    coarsest : int
+        Most doublings: with them the grid has a single cell.
     """
     if not has_latents:
         steps, stack = Steps(most, 0, 0), Stack()
         _pushed(push, stack, steps.ranges(n_rows), even_dry=True)
         return steps, stack
-    found = None if begin is None else _slowly(push, n_rows, Steps(most), begin=begin)
-    n_words = 0 if found else _words_of_first(push)
+    found, n_words = None, 0
+    if coarse is not None and coarsest and n_rows > FEW:
+        found = _coarsely(push, n_rows, most, begin or push, coarse, coarsest)
+    if found is None and begin is not None:
+        found = _slowly(push, n_rows, Steps(most), begin=begin)
+    if found is None:
+        n_words = _words_of_first(push)
     while found is None:  # a later row may take more off the stack than the first
-        found = _slowly(push, n_rows, Steps(most, 0, 1), n_words=n_words)
+        found = _slowly(push, n_rows, Steps(most, 0, 1), start=_fixed(n_words))
         n_words = max(1, 2 * n_words)
     return found
 
 
-def _slowly(
-    push: Push, n_rows: int, steps: Steps, *, begin: Push | None = None, n_words: int = 0
+def _coarsely(
+    push: Push, n_rows: int, most: int, begin: Push, coarse: Callable[[int], Push], coarsest: int
 ) -> tuple[Steps, Stack] | None:
-    """The stack, with the quickest growth that it has bits for; None if there are too few for a single row."""
+    """The stack that begins with a coarse grid; None where that saves little, or where bits don't suffice."""
+    n_words = [_words_of_first(coarse(doublings)) for doublings in range(1, coarsest + 1)]
+    n_bits = [_bits_of_first(coarse(1 + i), n) for i, n in enumerate(n_words)]
+    best = int(np.argmin(n_bits))
+    if n_bits[best] + WORTH > _bits_of_first(begin, 0):
+        return None
+    for margin in MARGINS:
+        ramp = _ramp(coarse, n_rows, 1 + best, n_words[best], margin)
+        found = ramp and _slowly(push, n_rows, Steps(most, 0, 1, ramp[0]), start=ramp[1])
+        if found:
+            return found
+    return None
+
+
+def _ramp(
+    coarse: Callable[[int], Push], n_rows: int, doublings: int, n_words: int, margin: int
+) -> tuple[tuple[int, ...], np.ndarray] | None:
+    """The rows at which the grid gets finer, and the words of these rows; None if the bits don't suffice."""
+    words, finer, row = _fixed(n_words), [], 0
+    while doublings and row < n_rows:
+        for fewer in (1, 0) if row else (0,):
+            stack = Stack(words)
+            coarse(doublings - fewer)(stack, slice(row, row + 1))
+            if stack.least >= DRY + fewer * margin:
+                break
+        else:
+            return None
+        finer += [row] * fewer
+        words, doublings, row = stack.words, doublings - fewer, row + 1
+    return (*finer, *[n_rows] * doublings), words
+
+
+def _slowly(
+    push: Push, n_rows: int, steps: Steps, *, begin: Push | None = None, start: np.ndarray | None = None
+) -> tuple[Steps, Stack] | None:
+    """The stack, with the quickest growth that it has bits for; None if there are too few for a single row.
+
+    ``start`` are the words to begin with, which hold the rows of the ramp.
+    """
+    n_words = 0 if start is None else len(start)
     while True:
-        stack, ranges = Stack(_fixed(n_words)), steps.ranges(n_rows)
+        stack, ranges = Stack(start), steps.ranges(n_rows)[steps.ramp :]
         for first, last in ranges[: steps.beginning]:
             assert begin is not None
             begin(stack, slice(first, last))
@@ -117,6 +186,13 @@ def _words_of_first(push: Push) -> int:
         if stack.least >= DRY:
             return max(0, math.ceil((32 * n + DRY - min(stack.least, 32 * n + DRY)) / 32))
         n *= 4
+
+
+def _bits_of_first(push: Push, n_words: int) -> int:
+    """The bits of the message after the first row, to which so many words were lent."""
+    stack = Stack(_fixed(n_words))
+    push(stack, slice(0, 1))
+    return stack.n_bits
 
 
 def _fixed(n: int) -> np.ndarray:

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from lowerbound.compression.bits_back import Grid, LatentCode, prior_moments, unwrapped
+from lowerbound.compression.bits_back import Grid, OnGrid, prior_moments, unwrapped
 from lowerbound.compression.coder import Stack, rounded
 from lowerbound.compression.entries import Entries
 from lowerbound.core import Batch, ElementwiseModel, Infer
@@ -19,7 +19,7 @@ from lowerbound.models.ladder import Ladder
 
 
 @dataclass
-class ChainOfLevels(LatentCode):
+class ChainOfLevels(OnGrid):
     """A Markov chain z_1, …, z_L: every level is popped just before the one below is pushed, so that the bits to begin
     with are those of one level (Bit-Swap: Kingma, Abbeel & Ho, 2019, arXiv:1905.06845).
 
@@ -94,7 +94,7 @@ def _first(q: object) -> DiagonalGaussian:
 
 
 @dataclass
-class LadderOfLevels(LatentCode):
+class LadderOfLevels(OnGrid):
     """Levels whose q and p share one path down. The grid holds (z_l − μ_p)/σ_p, which has the prior N(0, I)."""
 
     model: Ladder

@@ -15,7 +15,7 @@ from lowerbound.compression.bits_back import LatentCode
 from lowerbound.compression.coder import Stack
 from lowerbound.compression.container import inflated
 from lowerbound.compression.entries import Entries
-from lowerbound.compression.growth import Steps, grown
+from lowerbound.compression.growth import Push, Steps, grown
 
 SHARES = 2**16  # steps between the shares 0 and 1 of missing entries
 
@@ -35,7 +35,9 @@ class Message:
         """The payload of a block."""
         gaps = None if self.gaps is None else [[int(i), int(self.gaps[i] * SHARES)] for i in np.flatnonzero(self.gaps)]
         ends = [end.tolist() for end in (self.low, self.high)]
-        plain = json.dumps([self.steps.beginning, self.steps.slowness, *ends, gaps], separators=(",", ":")).encode()
+        steps = self.steps
+        parts = [steps.beginning, steps.slowness, *ends, gaps, *([steps.finer] if steps.finer else [])]
+        plain = json.dumps(parts, separators=(",", ":")).encode()
         about = zlib.compress(plain + b"\0" + self.apart, 9)
         return len(about).to_bytes(4, "little") + about + self.words.astype("<u4").tobytes()
 
@@ -44,14 +46,14 @@ class Message:
         """The inverse of ``to_bytes``."""
         n = 4 + int.from_bytes(payload[:4], "little")
         plain, _, apart = inflated(payload[4:n]).partition(b"\0")
-        beginning, slowness, low, high, shares = json.loads(plain)
+        beginning, slowness, low, high, shares, *finer = json.loads(plain)
         gaps = None
         if shares is not None:
             gaps = np.zeros(n_entries)
             gaps[[i for i, _ in shares]] = [share / SHARES for _, share in shares]
         words = np.frombuffer(payload[n:], "<u4").astype(np.uint32)
         low, high = (np.array(end, np.int64) for end in (low, high))
-        return cls(Steps(most, beginning, slowness), low, high, gaps, apart, words)
+        return cls(Steps(most, beginning, slowness, tuple(*finer)), low, high, gaps, apart, words)
 
 
 @dataclass(frozen=True)
@@ -82,14 +84,19 @@ class BlockCode:
         shape = self.rows.counted.shape
         ends = (block.low, block.high, self.rows.counted, None if gaps is None else gaps.reshape(shape))
 
-        def push(stack: Stack, rows: slice, *, begins: bool = False) -> None:
+        def push(stack: Stack, rows: slice, *, begins: bool = False, doublings: int = 0) -> None:
             given = None if context is None else context[rows]
             entries = Entries(block.numbers, block.k[rows], block.observed[rows], block.aside[rows], *ends, given)
-            self.latents.encode(stack, entries.batch(), entries, begins=begins)
+            self.latents.coarser(doublings).encode(stack, entries.batch(), entries, begins=begins)
             entries.push_gaps(stack)
 
-        begin = partial(push, begins=True)
-        steps, stack = grown(push, len(block), self.most, has_latents=self.latents.has_latents, begin=begin)
+        def coarse(doublings: int) -> Push:
+            return partial(push, doublings=doublings)
+
+        steps, stack = grown(
+            push, len(block), self.most, has_latents=self.latents.has_latents, begin=partial(push, begins=True),
+            coarse=coarse, coarsest=self.latents.coarsest,
+        )  # fmt: skip
         return Message(steps, block.low, block.high, gaps, block.apart, stack.words)
 
     def read(self, message: Message, n_rows: int, context: Tensor | None) -> CodedBlock:
@@ -105,8 +112,8 @@ class BlockCode:
             ends = (message.low, message.high, self.rows.counted, gaps)
             entries = Entries(numbers, k[part], observed[part], aside[part], *ends, given)
             entries.pop_gaps(stack)
-            begins = first < message.steps.beginning
-            self.latents.decode(stack, last - first, given, entries, begins=begins)
+            begins, latents = first < message.steps.beginning, self.latents.coarser(message.steps.doublings(first))
+            latents.decode(stack, last - first, given, entries, begins=begins)
         return CodedBlock(numbers, k, observed, aside, message.low, message.high, message.apart)
 
 

@@ -24,7 +24,7 @@ from lowerbound.data.texts import Texts, TextSchema
 from lowerbound.estimators.fitted import Fitted
 from lowerbound.models.sequence import SequenceModel
 
-BLOCK_ENTRIES = 2**22  # of the rows of a block
+BLOCK_ENTRIES = 2**23  # of the rows of a block
 
 
 def as_rows(fitted: Fitted, X: Any) -> Any:
