@@ -42,6 +42,20 @@ def test_real_values_need_decimals(cli, table_run, other_table, tmp_path):
     pd.testing.assert_frame_equal(pd.read_csv(tmp_path / "x.csv")[columns], pd.read_csv(other_table)[columns])
 
 
+def test_a_table_comes_back_and_what_is_not_in_the_file_is_said(cli, tmp_path):
+    rng, n = np.random.default_rng(0), 60
+    flag = np.where(rng.random(n) < 0.2, None, rng.random(n) < 0.5)
+    table = pd.DataFrame(
+        {"name": [f"r{i}" for i in range(n)], "flag": flag, "x": rng.integers(0, 9, n) / 10, "k": ["a"] * n}
+    )
+    table.to_csv(tmp_path / "t.csv", index=False)
+    cli("train", tmp_path / "t.csv", "--id", "name", "-o", tmp_path / "run", "--max-epochs", 1, "--latent-dim", 1)
+    said = cli("compress", tmp_path / "run", tmp_path / "t.csv", "-o", tmp_path / "t.lb").stderr
+    assert "not in the file: the names of the rows (name)" in said
+    cli("decompress", tmp_path / "run", tmp_path / "t.lb", "-o", tmp_path / "again.csv")
+    assert (tmp_path / "again.csv").read_text() == table.drop(columns="name").to_csv(index=False)
+
+
 SMALL = ("--hidden-size", 6, "--latent-dim", 0, "--max-epochs", 2, "--random-state", 0)
 
 

@@ -223,3 +223,9 @@ def test_iso_dates_with_gaps_are_dates(tmp_path, clock, seconds):
     assert values.isna().tolist() == [False, True, False]
     assert (values.dropna().to_numpy() == expected.dropna().to_numpy()).all()
     assert "'-' for gaps" in notes[0]
+
+
+def test_true_and_false_with_gaps_stay_true_and_false(tmp_path):
+    values = read(put(tmp_path, "a,b,n\nTrue,x,1\n,y,True\nFalse,x,2\n"), mixed=True).X
+    assert values.dtypes.astype(str).tolist()[0] == "boolean"
+    assert values["a"].tolist() == [True, pd.NA, False]

@@ -19,6 +19,7 @@ from lowerbound.cli.options import (
     run_argument,
 )
 from lowerbound.cli.output import Console, Failure, new_file, table
+from lowerbound.cli.row_names import RowNames
 from lowerbound.cli.sequences import context_for, sequences_of, takes
 
 if TYPE_CHECKING:
@@ -66,6 +67,8 @@ def compress(
         console.result(*_estimated(model, X, decimals, with_model=with_model))
         return
     kind = takes(model)
+    if kind == "rows":
+        _say_what_is_left_out(options, dataset, console)
     file = files.compress(model, X, output, decimals=decimals, with_model=with_model, verify=verify)
     console.result(record_of(file), _text(file, *UNITS[kind]))
     of_steps = ".csv" if hasattr(getattr(X, "steps", None), "columns") else ".npz"
@@ -75,6 +78,15 @@ def compress(
     is_given = getattr(model, "context_", None) is not None
     known = ("--context", data, *words_given(given)) if is_given else ()
     console.suggest("decompress", *(() if with_model and not is_given else (run,)), output, *known, "-o", again)
+
+
+def _say_what_is_left_out(options: DataOptions, dataset: Dataset, console: Console) -> None:
+    """Say that names of rows and labels, which the model doesn't know, aren't in the file."""
+    ids = RowNames.of(options, dataset, ()).ids
+    found = [] if ids is None else [f"the names of the rows ({ids.name})"]
+    found += [] if dataset.labels is None else ["the labels"]
+    if found:
+        console.say(f"not in the file: {' and '.join(found)}; keep them, the rows come back in the same order")
 
 
 def _given(model: Any, dataset: Dataset, data: str, given: str | None) -> tuple[Any, Any]:

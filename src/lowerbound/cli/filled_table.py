@@ -214,14 +214,16 @@ def write_filled(
     id: str | None = None,
 ) -> float | None:  # fmt: skip
     """Write the filled table or array as it is computed; return the mean effective number of importance samples."""
+    from lowerbound.estimators.tables import has_text
     from lowerbound.storage.results import write_parts
     from lowerbound.storage.spool import Spool
 
     filling = Filling(imputer, X, rows_at_once((n_imputations or 1, *X.shape[1:])), progress)
     if path.suffix.lower() == ".npy":
-        dtype = X.dtype if isinstance(X, Source) else np.asarray(X).dtype
-        if dtype.kind == "O":
+        if has_text(X):
             raise Failure(f"{path}: columns of several kinds make no array: give a name that ends in .csv or .parquet")
+        dtype = X.dtype if isinstance(X, Source) else np.asarray(X).dtype
+        dtype = np.dtype(np.float64) if dtype.kind == "O" else dtype  # truth values with gaps beside numbers
         write_parts(path, ((rows.astype(dtype, copy=False), {}) for rows in filling.expected()), [], len(X))
         return filling.ess
     if len(X.shape) > 2:

@@ -130,7 +130,8 @@ class Source(ABC):
 
     def as_array(self, rows: Any) -> np.ndarray:
         """Rows that were read as an array of type ``dtype``."""
-        return np.asarray(rows, self.dtype)
+        is_frame = self.dtype.kind == "f" and hasattr(rows, "to_numpy")
+        return rows.to_numpy(self.dtype, na_value=np.nan) if is_frame else np.asarray(rows, self.dtype)
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__} {self.name}: {len(self):,} rows of shape {self.shape[1:]}, {self.dtype.name}>"

@@ -139,10 +139,12 @@ class ParquetTable(Source):
         from pyarrow import types
 
         plain = (types.is_boolean, types.is_integer, types.is_floating, types.is_decimal, types.is_null)
-        others = [c for c in self.columns or () if not any(test(self.arrow_schema.field(c).type) for test in plain)]
+        kinds = {c: self.arrow_schema.field(c).type for c in self.columns or ()}
+        others = [c for c, kind in kinds.items() if not any(test(kind) for test in plain)]
+        others += [c for c, kind in kinds.items() if types.is_boolean(kind) and self.dtypes[c].kind == "f"]  # with gaps
         if not self.mixed or not others:
             return {}
-        part, found = self._only(others), {}
+        part, found = self._only(others), {c: Wording() for c in others}
         for first in range(0, len(self), BLOCK_ROWS):
             batches = list(part._batches(first, min(first + BLOCK_ROWS, len(self))))
             frame = part._frame(pa.Table.from_batches(batches, part.arrow_schema))

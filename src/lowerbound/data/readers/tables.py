@@ -102,6 +102,7 @@ class Wording:
         self.n: int
         self.n_numbers: int
         self.n = self.n_numbers = 0
+        self.are_booleans = True  # all values so far
         self.are_dates: bool | None = None  # not known before the first value
         self.number_dtypes: set[np.dtype] = set()
         self.zones: set[Any] = set()  # of dates; None where they name none
@@ -117,11 +118,13 @@ class Wording:
         import pandas as pd
 
         if isinstance(column.dtype, (pd.CategoricalDtype, pd.DatetimeTZDtype)) or column.dtype.kind in "Mm":
-            self.n, self.are_dates = self.n + int(column.notna().sum()), False  # as it is
+            self.n += int(column.notna().sum())
+            self.are_dates = self.are_booleans = False  # as it is
             return self
         numbers: Any = _numbers(column)
         self.number_dtypes.add(numbers.dtype)
         seen = column.dropna()
+        self.are_booleans &= not len(seen) or pd.api.types.infer_dtype(seen) == "boolean"
         self.n, self.n_numbers = self.n + len(seen), self.n_numbers + int(numbers.notna().sum())
         if self.are_dates is None and len(seen):
             self.are_dates = bool(re.match(r"\d{4}-\d\d-\d\d", str(seen.iloc[0])))
@@ -134,6 +137,8 @@ class Wording:
 
     def read(self, column: Any) -> Any:
         """Convert a column to the type that fits all its rows."""
+        if self.are_booleans and self.n:
+            return column.astype("boolean")
         if self.are_numbers:
             return _numbers(column).astype(np.result_type(*(self.number_dtypes or {np.float64})))
         if not self.are_dates:
