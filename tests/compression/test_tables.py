@@ -156,3 +156,14 @@ def test_one_number_of_a_small_table_may_be_kept_aside(models, tmp_path):
     round_trip(models["vae"], frame, tmp_path / "x.lb")
     again = lowerbound.decompress(tmp_path / "x.lb", models["vae"])
     assert np.signbit(again["single"].iloc[2])
+
+
+@pytest.mark.parametrize("gap", [None, np.nan])
+def test_missing_objects_are_what_they_were(gap, models, tmp_path):
+    frame = FRAME[:9].copy()
+    for name, some in (("word", slice(None)), ("level", [1, 3])):
+        frame[name] = frame[name].astype(object)
+        frame.loc[frame.index[some], name] = gap
+    round_trip(models["vae"], frame, tmp_path / "x.lb")
+    again = lowerbound.decompress(tmp_path / "x.lb", models["vae"])
+    assert (again["word"][0] is None) == (again["level"][1] is None) == (gap is None)

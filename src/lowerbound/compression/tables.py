@@ -143,7 +143,9 @@ class TableCode(EntriesCode):
         aside = np.where(apart, np.where(np.isnan(x), np.inf, x), np.nan)
         low, high = range_of(k, observed & self.counted & ~apart, by_entry=True)
         kept = [(int(j), np.flatnonzero(apart[:, j]), X.iloc[:, [j]]) for j in np.flatnonzero(apart.any(0))]
-        return CodedBlock(TableNumbers(self.columns, scales), k, observed, aside, low, high, _pack(scales, kept))
+        nones = [int(j) for j in np.flatnonzero(~observed.all(0)) if _are_none(X.iloc[:, j][~observed[:, j]])]
+        apart_bytes = _pack(scales, kept, nones)
+        return CodedBlock(TableNumbers(self.columns, scales), k, observed, aside, low, high, apart_bytes)
 
     def _check_apart(self, apart: np.ndarray, known: np.ndarray, column: ColumnSchema) -> None:
         n_apart = (apart & known).sum()
@@ -161,7 +163,7 @@ class TableCode(EntriesCode):
 
     def begin(self, n_rows: int, apart: bytes) -> tuple[Numbers, np.ndarray]:
         """The numbers, and x of the values that are kept aside."""
-        scales, kept = _unpack(apart, len(self.columns))
+        scales, kept, _ = _unpack(apart)
         aside = np.full((n_rows, len(self.columns)), np.nan)
         for j, places, values in kept:
             x, _ = encode_quietly(values, self.columns[j : j + 1])
@@ -172,7 +174,7 @@ class TableCode(EntriesCode):
         """The frame."""
         import pandas as pd
 
-        scales, kept = _unpack(block.apart, len(self.columns))
+        scales, kept, nones = _unpack(block.apart)
         series = {}
         for j, column in enumerate(self.columns):
             like = self.empty.iloc[:, j]
@@ -180,7 +182,10 @@ class TableCode(EntriesCode):
             for _, places, held in (each for each in kept if each[0] == j):
                 values = _with(values, places, held.iloc[:, 0])
             gaps = ~block.observed[:, j]
-            series[self.empty.columns[j]] = (values.mask(gaps) if gaps.any() else values).astype(like.dtype)
+            values = (values.mask(gaps) if gaps.any() else values).astype(like.dtype)
+            if j in nones:
+                values[gaps] = None
+            series[self.empty.columns[j]] = values
         return in_container(pd.DataFrame(series), self.container)
 
     def join(self, blocks: Sequence[Any]) -> Any:
@@ -254,23 +259,31 @@ def _whole_numbers(names: pd.Index) -> list[list[int | str]]:
 Kept = tuple[int, np.ndarray, Any]  # the column, the rows, a frame with the values
 
 
-def _pack(scales: np.ndarray, kept: Sequence[Kept]) -> bytes:
+def _pack(scales: np.ndarray, kept: Sequence[Kept], nones: Sequence[int]) -> bytes:
+    """The scales, the values that are kept aside, and the columns whose gaps are None."""
     parts, heads = [], []
     for j, places, column in kept:
         content = to_bytes(column.iloc[places])
         heads.append([int(j), len(places), len(content)])
         parts.append(np.diff(places, prepend=0).astype("<i8").tobytes() + content)
-    return json.dumps([scales.tolist(), heads], separators=(",", ":")).encode() + b"\n" + b"".join(parts)
+    head = [scales.tolist(), heads, *([nones] if nones else [])]
+    return json.dumps(head, separators=(",", ":")).encode() + b"\n" + b"".join(parts)
 
 
-def _unpack(apart: bytes, n_columns: int) -> tuple[np.ndarray, list[Kept]]:
+def _unpack(apart: bytes) -> tuple[np.ndarray, list[Kept], list[int]]:
+    """The inverse of ``_pack``."""
     head, _, rest = apart.partition(b"\n")
-    scales, heads = json.loads(head)
+    scales, heads, *others = json.loads(head)
     kept = []
     for j, n, length in heads:
         places, content, rest = rest[: 8 * n], rest[8 * n : 8 * n + length], rest[8 * n + length :]
         kept.append((j, np.cumsum(np.frombuffer(places, "<i8")), from_bytes(content)))
-    return np.array(scales), kept
+    return np.array(scales), kept, others[0] if others else []
+
+
+def _are_none(gaps: pd.Series) -> bool:
+    """The missing values of a column of objects are None, not NaN."""
+    return gaps.dtype == object and all(value is None for value in gaps)
 
 
 def _with(values: pd.Series, places: np.ndarray, held: pd.Series) -> pd.Series:
