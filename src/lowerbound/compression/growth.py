@@ -113,6 +113,8 @@ def _coarsely(
     push: Push, n_rows: int, most: int, begin: Push, coarse: Callable[[int], Push], coarsest: int
 ) -> tuple[Steps, Stack] | None:
     """The stack that begins with a coarse grid; None where that saves little, or where bits don't suffice."""
+    if 32 * _words_of_first(push) < WORTH:
+        return None
     n_words = [_words_of_first(coarse(doublings)) for doublings in range(1, coarsest + 1)]
     n_bits = [_bits_of_first(coarse(1 + i), n) for i, n in enumerate(n_words)]
     best = int(np.argmin(n_bits))
