@@ -1,6 +1,8 @@
 """A file that isn't as it was written gives the right one of five errors, and never other rows."""
 
+import json
 import zlib
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -205,3 +207,16 @@ def test_a_block_that_is_not_there_is_refused():
     for block in (1, -1):
         with pytest.raises(ValueError, match=rf"no block {block} in .*: it has 1, counted from 0"):
             lowerbound.decompress(folder / "x.lb", lowerbound.load(folder / "model"), block=block)
+
+
+@pytest.mark.parametrize("finer", [[5], [1.5, 2.5], [-4], [10**30] * 3, [1] * 2000, ["a"], 5, {"a": 1}])
+def test_a_schedule_that_no_message_has_is_no_message(finer, tmp_path):
+    for model in (lowerbound.Factorized().fit(X), VAE(2, network=MLP((8,)), max_epochs=1, random_state=0).fit(X)):
+        model.compress(X, tmp_path / "x.lb")
+        with files.reading(tmp_path / "x.lb", model) as reading:
+            block = reading.reader.block(0)
+            n = 4 + int.from_bytes(block.payload[:4], "little")
+            plain, _, apart = zlib.decompress(block.payload[4:n]).partition(b"\0")
+            about = zlib.compress(json.dumps([*json.loads(plain), finer]).encode() + b"\0" + apart)
+            payload = len(about).to_bytes(4, "little") + about + block.payload[n:]
+            assert reading.codec.read(replace(block, payload=payload), None) is None

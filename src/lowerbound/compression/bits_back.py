@@ -80,7 +80,8 @@ class LatentCode(ABC):
 
     def coarser(self, doublings: int) -> LatentCode:
         """The same with steps of the grid that are doubled some times."""
-        assert not doublings
+        if doublings:
+            raise ValueError("a code without a grid has none that is coarser")
         return self
 
     @abstractmethod

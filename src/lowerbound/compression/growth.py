@@ -23,6 +23,7 @@ MOST_PRIMED = 2**18  # words that are lent
 PRIMED = 64  # words that the first row is tried with
 
 WORTH = 512  # bits that a coarse grid must save at the first row
+MOST_SINGLE = 2**10  # rows until the grid is as fine as it gets
 MARGINS = (256, 1024, 4096)  # bits that must be left where the grid gets finer, as later rows may take more
 
 Push = Callable[[Stack, slice], None]
@@ -41,7 +42,8 @@ class Steps:
     slowness : int
         0 for steps that are all of ``most`` rows.
     finer : tuple of int
-        The rows at which the grid of z gets finer: twice each time. Up to the last of them rows are single.
+        The rows at which the steps of the grid of z are halved, a row for each time; the number of all rows for
+        times that don't come. Up to the last of them rows are single.
     """
 
     most: int
@@ -61,7 +63,7 @@ class Steps:
 
     @property
     def ramp(self) -> int:
-        """Rows until the grid is as fine as it gets."""
+        """Rows that are single until the grid is as fine as it gets."""
         return self.finer[-1] + 1 if self.finer else 0
 
     def doublings(self, first: int) -> int:
@@ -102,7 +104,7 @@ def grown(
     if found is None and begin is not None:
         found = _slowly(push, n_rows, Steps(most), begin=begin)
     if found is None:
-        n_words = _words_of_first(push)
+        n_words, _ = _first_row(push)
     while found is None:  # a later row may take more off the stack than the first
         found = _slowly(push, n_rows, Steps(most, 0, 1), start=_fixed(n_words))
         n_words = max(1, 2 * n_words)
@@ -113,16 +115,23 @@ def _coarsely(
     push: Push, n_rows: int, most: int, begin: Push, coarse: Callable[[int], Push], coarsest: int
 ) -> tuple[Steps, Stack] | None:
     """The stack that begins with a coarse grid; None where that saves little, or where bits don't suffice."""
-    if 32 * _words_of_first(push) < WORTH:
+    n_words, _ = _first_row(push)
+    if 32 * n_words < WORTH:
         return None
-    n_words = [_words_of_first(coarse(doublings)) for doublings in range(1, coarsest + 1)]
-    n_bits = [_bits_of_first(coarse(1 + i), n) for i, n in enumerate(n_words)]
-    best = int(np.argmin(n_bits))
-    if n_bits[best] + WORTH > _bits_of_first(begin, 0):
+    first_rows = [_first_row(coarse(doublings)) for doublings in range(1, coarsest + 1)]
+    best = int(np.argmin([n_bits for _, n_bits in first_rows]))
+    stack = Stack()
+    begin(stack, slice(0, 1))
+    if first_rows[best][1] + WORTH > stack.n_bits:
         return None
     for margin in MARGINS:
-        ramp = _ramp(coarse, n_rows, 1 + best, n_words[best], margin)
-        found = ramp and _slowly(push, n_rows, Steps(most, 0, 1, ramp[0]), start=ramp[1])
+        ramp = _ramp(coarse, n_rows, 1 + best, first_rows[best][0], margin)
+        if ramp is None:
+            continue
+        finer, words = ramp
+        if _bits_of_single_rows(push, min(n_rows, finer[-1] + 1), n_words) < 32 * len(words):
+            return None
+        found = _slowly(push, n_rows, Steps(most, 0, 1, finer), start=words)
         if found:
             return found
     return None
@@ -133,16 +142,24 @@ def _ramp(
 ) -> tuple[tuple[int, ...], np.ndarray] | None:
     """The rows at which the grid gets finer, and the words of these rows; None if the bits don't suffice."""
     words, finer, row = _fixed(n_words), [], 0
+
+    def pushed(doublings: int, left: int) -> np.ndarray | None:
+        """The words after the row; None where it leaves fewer bits."""
+        stack = Stack(words)
+        coarse(doublings)(stack, slice(row, row + 1))
+        return stack.words if stack.least >= left else None
+
     while doublings and row < n_rows:
-        for fewer in (1, 0) if row else (0,):
-            stack = Stack(words)
-            coarse(doublings - fewer)(stack, slice(row, row + 1))
-            if stack.least >= DRY + fewer * margin:
-                break
-        else:
+        after = pushed(doublings, DRY)
+        if after is None or row == MOST_SINGLE:
             return None
-        finer += [row] * fewer
-        words, doublings, row = stack.words, doublings - fewer, row + 1
+        while row and doublings:
+            finer_after = pushed(doublings - 1, DRY + margin)
+            if finer_after is None:
+                break
+            after, doublings = finer_after, doublings - 1
+            finer.append(row)
+        words, row = after, row + 1
     return (*finer, *[n_rows] * doublings), words
 
 
@@ -179,21 +196,23 @@ def _pushed(push: Push, stack: Stack, ranges: list[tuple[int, int]], *, even_dry
     return None
 
 
-def _words_of_first(push: Push) -> int:
-    """The number of words that the first row takes off the stack."""
+def _first_row(push: Push) -> tuple[int, int]:
+    """The number of words that the first row takes off the stack, and the bits of the message if they are lent."""
     n = PRIMED
     while True:
         stack = Stack(_fixed(n))
         push(stack, slice(0, 1))
         if stack.least >= DRY:
-            return max(0, math.ceil((32 * n + DRY - min(stack.least, 32 * n + DRY)) / 32))
+            n_words = max(0, math.ceil((32 * n + DRY - min(stack.least, 32 * n + DRY)) / 32))
+            return n_words, stack.n_bits - 32 * (n - n_words)
         n *= 4
 
 
-def _bits_of_first(push: Push, n_words: int) -> int:
-    """The bits of the message after the first row, to which so many words were lent."""
+def _bits_of_single_rows(push: Push, n_rows: int, n_words: int) -> int:
+    """The bits of the message after some rows, to which so many words were lent."""
     stack = Stack(_fixed(n_words))
-    push(stack, slice(0, 1))
+    for row in range(n_rows):
+        push(stack, slice(row, row + 1))
     return stack.n_bits
 
 

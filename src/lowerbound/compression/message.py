@@ -16,6 +16,7 @@ from lowerbound.compression.coder import Stack
 from lowerbound.compression.container import inflated
 from lowerbound.compression.entries import Entries
 from lowerbound.compression.growth import Push, Steps, grown
+from lowerbound.compression.models import MOST_CELLS
 
 SHARES = 2**16  # steps between the shares 0 and 1 of missing entries
 
@@ -46,14 +47,17 @@ class Message:
         """The inverse of ``to_bytes``."""
         n = 4 + int.from_bytes(payload[:4], "little")
         plain, _, apart = inflated(payload[4:n]).partition(b"\0")
-        beginning, slowness, low, high, shares, *finer = json.loads(plain)
+        beginning, slowness, low, high, shares, *others = json.loads(plain)
+        finer = tuple(others[0]) if others else ()
+        if not all(type(row) is int and row > 0 for row in finer) or len(finer) > MOST_CELLS.bit_length():
+            raise ValueError("rows at which the grid gets finer that no message has")
         gaps = None
         if shares is not None:
             gaps = np.zeros(n_entries)
             gaps[[i for i, _ in shares]] = [share / SHARES for _, share in shares]
         words = np.frombuffer(payload[n:], "<u4").astype(np.uint32)
         low, high = (np.array(end, np.int64) for end in (low, high))
-        return cls(Steps(most, beginning, slowness, tuple(*finer)), low, high, gaps, apart, words)
+        return cls(Steps(most, beginning, slowness, finer), low, high, gaps, apart, words)
 
 
 @dataclass(frozen=True)

@@ -22,7 +22,7 @@ KEPT_FROM = 0.1  # τ: less probable classes of a row are summed by chance in tr
 
 @dataclass
 class ClassDraw(Draw):
-    """A draw of z under every class that a row may have; its terms are means over q(c|x), and count c in.
+    """A draw of z under the classes that a row may have; its terms are means over q(c|x), and count c in.
 
     Attributes
     ----------
@@ -107,7 +107,7 @@ class ClassModel(Model):
         return self.model.penalty()
 
     def draw(self, batch: Batch, posterior: Infer, objective: Objective, noise: Noise) -> Draw:
-        """Draw z under the class of each row, or under every class where it isn't known."""
+        """Draw z under the class of each row; where it isn't known under all classes, in training under some."""
         assert isinstance(posterior, ClassPosterior)
         log_q = posterior.log_class(batch)
         label_loss = posterior.label_loss(batch, log_q, noise)
@@ -137,7 +137,7 @@ def some_classes(q: Tensor, noise: Noise) -> Tensor:
     """Weights whose expectation is q, most of them 0, so that few classes need be decoded.
 
     A class has the weight q_c if q_c ≥ τ, and else τ with probability q_c/τ: of a row whose class is clear hardly more
-    than one is expected to count, and of any row at most 1/τ.
+    than one is expected to have a weight, and of any row at most 1/τ.
 
     Parameters
     ----------
