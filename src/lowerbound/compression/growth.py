@@ -23,7 +23,7 @@ MOST_PRIMED = 2**18  # words that are lent
 PRIMED = 64  # words that the first row is tried with
 
 WORTH = 512  # bits that a coarse grid must save at the first row
-MOST_SINGLE = 2**10  # rows until the grid is as fine as it gets
+MOST_SINGLE = 2**9  # rows until the grid is as fine as it gets
 MARGINS = (256, 1024, 4096)  # bits that must be left where the grid gets finer, as later rows may take more
 
 Push = Callable[[Stack, slice], None]
@@ -129,7 +129,7 @@ def _coarsely(
         if ramp is None:
             continue
         finer, words = ramp
-        if _bits_of_single_rows(push, min(n_rows, finer[-1] + 1), n_words) < 32 * len(words):
+        if not finer or _bits_of_single_rows(push, min(n_rows, finer[-1] + 1), n_words) < 32 * len(words):
             return None
         found = _slowly(push, n_rows, Steps(most, 0, 1, finer), start=words)
         if found:
@@ -140,7 +140,10 @@ def _coarsely(
 def _ramp(
     coarse: Callable[[int], Push], n_rows: int, doublings: int, n_words: int, margin: int
 ) -> tuple[tuple[int, ...], np.ndarray] | None:
-    """The rows at which the grid gets finer, and the words of these rows; None if the bits don't suffice."""
+    """The rows at which the grid gets finer, and the words of these rows; None if the bits don't suffice.
+
+    No rows, if it takes too many until the grid is fine.
+    """
     words, finer, row = _fixed(n_words), [], 0
 
     def pushed(doublings: int, left: int) -> np.ndarray | None:
@@ -151,8 +154,10 @@ def _ramp(
 
     while doublings and row < n_rows:
         after = pushed(doublings, DRY)
-        if after is None or row == MOST_SINGLE:
+        if after is None:
             return None
+        if row == MOST_SINGLE:
+            return (), words
         while row and doublings:
             finer_after = pushed(doublings - 1, DRY + margin)
             if finer_after is None:
