@@ -75,7 +75,7 @@ class LatentCode(ABC):
 
     @property
     def coarsest(self) -> int:
-        """How many times the steps of its grid can be doubled; 0 without a grid."""
+        """Doublings of its grid's steps until there is a single cell; 0 without a grid."""
         return 0
 
     def coarser(self, doublings: int) -> LatentCode:

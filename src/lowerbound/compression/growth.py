@@ -67,7 +67,7 @@ class Steps:
         return self.finer[-1] + 1 if self.finer else 0
 
     def doublings(self, first: int) -> int:
-        """How many times the steps of the grid are doubled for a row."""
+        """Doublings of the steps of the grid for a row."""
         return sum(first < row for row in self.finer)
 
 
