@@ -85,6 +85,7 @@ def main() -> None:
         x, c, test, truth = (arrays[name] for name in ("x_train", "y_train", "x_test", "y_test"))
     labels = few_labels(c, seed)
     before = json.loads(arguments.output.read_text()) if arguments.output.exists() else {}
+    before = before if before.get("random_state") == seed else {}
     found, seconds, parameters = (before.get(name, {}) for name in ("errors", "cpu_seconds", "parameters"))
     found["logistic regression on pixels"] = logistic((x, labels), (test, truth))
 
